@@ -1,0 +1,37 @@
+# Two commands: `make solve` and `make test`. Each sets up all it needs, then does its job.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: solve test lint types imports clean
+
+solve: $(VENV)/.runtime
+	$(BIN)/gridloom models pull smollm2-135m
+	$(BIN)/gridloom solve quickstart
+
+test: lint types imports
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check gridloom tests benchmarks
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+# torch first and by exact version: it finds a CPU wheel, where an open range would pull CUDA.
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt torch==2.13.0
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .gridloom build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

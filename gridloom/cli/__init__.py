@@ -1,0 +1,1 @@
+"""typer commands: parse, call one function, print. No logic lives here."""

@@ -1,0 +1,1 @@
+"""Spec text -> RunGraph, by plain functions: load, compose, validate, bind, check, lower, fingerprint."""

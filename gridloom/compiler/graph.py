@@ -1,0 +1,61 @@
+"""The compiler's result: a RunGraph of stages in topological order, every default written out. Plain JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from gridloom.specs.base import ArtifactType
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageNode(Frozen):
+    """One stage (or dataset) to execute.
+
+    `spec` is the section as written with every default filled in; names in it are labels. `models` holds the
+    definitions of all models it names (adapters bring the models they name). `inputs` maps the field that names an
+    artifact to the node that makes it; the implicit input of a scorer is `answers`.
+    """
+
+    name: str
+    """`arc1`, `arc1.answers`, `pretrain`, ..."""
+    kind: str
+    """Registered stage kind: arc, arc_answers, train, joint_train, solve, score, ..."""
+    version: int
+    produces: ArtifactType
+    spec: dict[str, Any]
+    models: dict[str, dict[str, Any]] = {}
+    inputs: dict[str, str] = {}
+    facts: dict[str, Any] = {}
+    """What the compiler learned from outside the spec and the key depends on: content digests, widths."""
+    seed: int = 0
+    key: str = ""
+    """`gl1:` fingerprint of kind, version, resolved parameters and input keys."""
+
+
+class RunGraph(Frozen):
+    """Stages in topological order. Same spec, same bytes, on any machine."""
+
+    format_version: int = 1
+    name: str
+    seed: int
+    device: str
+    nodes: tuple[StageNode, ...]
+    key: str = ""
+    """Fingerprint over the keys of all nodes."""
+
+    def node(self, name: str) -> StageNode:
+        """Return the node of that name. Raises KeyError."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, one trailing newline."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False) + "\n"

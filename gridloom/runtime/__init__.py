@@ -1,0 +1,1 @@
+"""Executes a RunGraph: executor, devices, training loops, checkpoints, models and data."""

@@ -1,0 +1,39 @@
+"""Building blocks of the spec models: strictness, and fields that name other parts of the spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+ArtifactType = Literal["dataset", "answers", "checkpoint", "attempts", "report", "submission", "metrics"]
+"""What a stage publishes; an edge of the run graph carries one of these."""
+
+
+class SpecModel(BaseModel):
+    """Base of every spec model: unknown keys are errors, values are frozen, field docs come from docstrings."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Marks a field whose value is a name: of a model (by kind), of a dataset, or of a stage (by artifact type).
+
+    The bind pass turns it into a typed edge, and the fingerprint replaces the name by the key of what it names, so that
+    renaming a section never re-runs anything.
+    """
+
+    models: tuple[str, ...] = ()
+    """Model kinds that may be named."""
+    artifact: ArtifactType | None = None
+    """The artifact type of a stage or dataset that may be named."""
+    part: str | None = None
+    """For checkpoints: the role the bundle must hold, such as 'trm'."""
+
+
+DataRef = Annotated[str, Ref(artifact="dataset")]
+"""Name of an entry of `data`."""

@@ -1,0 +1,88 @@
+"""The `models` section: networks and adapters, as configurations without weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from gridloom.specs.base import Ref, SpecModel
+
+Precision = Literal["fp32", "bf16"]
+
+
+class TrmModel(SpecModel):
+    """Tiny Recursive Model (arXiv 2510.04871): one shared stack applied over H and L cycles with ACT halting."""
+
+    kind: Literal["trm"] = "trm"
+    hidden_size: Annotated[int, Field(ge=8, multiple_of=2)] = 512
+    """Width D of tokens and carry."""
+    num_heads: PositiveInt = 8
+    """Attention heads; must divide `hidden_size`."""
+    layers: PositiveInt = 2
+    """Blocks in the one shared stack."""
+    H_cycles: PositiveInt = 3
+    """Rounds an ACT step; only the last is back-propagated."""
+    L_cycles: PositiveInt = 4
+    """Latent updates a round."""
+    expansion: Annotated[float, Field(gt=0)] = 4.0
+    """SwiGLU expansion; the inner width is round(expansion * D * 2/3) rounded up to a multiple of 256."""
+    mixing: Literal["attention", "mlp"] = "attention"
+    """Token mixing: self-attention, or an MLP over positions (fixed canvas)."""
+    positions: Literal["rope", "learned", "none"] = "rope"
+    """Position encoding."""
+    puzzle_embedding_len: Annotated[int, Field(ge=0, le=64)] = 16
+    """Prefix positions; the first carries the puzzle embedding, the others are free registers."""
+    halt_max_steps: PositiveInt = 16
+    """ACT steps at most; evaluation always runs all of them."""
+    halt_exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Probability that a row must run a random minimum number of ACT steps in training."""
+    precision: Precision = "bf16"
+    """Activation type of the stack; master weights are fp32."""
+
+
+class LlamaModel(SpecModel):
+    """A causal language model loaded through transformers."""
+
+    kind: Literal["llama"] = "llama"
+    weights: str = "smollm2-135m"
+    """A managed model's name (`gridloom models list`), a local folder in transformers layout, or a hub id."""
+    frozen: bool = True
+    """Keep the weights fixed; adapters and TRM learn around it."""
+    precision: Precision = "fp32"
+    """Type the weights are held and run in."""
+    max_prompt_tokens: Annotated[int, Field(ge=32)] = 1024
+    """Longer prompts lose their oldest demonstrations, never the test input or the question."""
+
+
+class TextToLatentModel(SpecModel):
+    """Adapter from the LLaMA's hidden state to the TRM's latent space."""
+
+    kind: Literal["text_to_latent"] = "text_to_latent"
+    llm: Annotated[str, Ref(models=("llama",))]
+    """The language model whose width it reads."""
+    trm: Annotated[str, Ref(models=("trm",))]
+    """The TRM it feeds."""
+    mode: Literal["carry", "injection"] = "carry"
+    """`carry`: sets the initial z_H, z_L after the reset; `injection`: adds to the input embedding at every cycle."""
+    bottleneck: PositiveInt = 1024
+    """Width between the two."""
+
+
+class LatentToTextModel(SpecModel):
+    """Adapter from the TRM's final carry to prefix embeddings for the LLaMA's next attempt."""
+
+    kind: Literal["latent_to_text"] = "latent_to_text"
+    trm: Annotated[str, Ref(models=("trm",))]
+    """The TRM whose carry it reads."""
+    llm: Annotated[str, Ref(models=("llama",))]
+    """The language model it prompts."""
+    pooling: Literal["mean", "attention"] = "attention"
+    """How the positions of the carry are pooled."""
+    tokens: Annotated[int, Field(ge=1, le=64)] = 1
+    """Prefix embeddings it writes."""
+
+
+ModelSpec = Annotated[
+    TrmModel | LlamaModel | TextToLatentModel | LatentToTextModel, Field(discriminator="kind")
+]

@@ -1,0 +1,63 @@
+"""The `solver` block of a solve stage: how many attempts, with what plans, judged by which verifiers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from gridloom.specs.base import SpecModel
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Verifier(SpecModel):
+    """How an attempt is judged without the held-out answer: weights of the signals and the score that accepts.
+
+    Each signal gives a score in [0, 1]; a signal that cannot be computed for a task takes no part in the mean.
+    """
+
+    leave_one_out: Weight = 2.0
+    """Share of the demonstrations that training never saw (`data.*.check_demos`) reproduced exactly."""
+    agreement: Weight = 2.0
+    """Share of the views that voted for the proposed grid."""
+    form: Weight = 1.0
+    """Well-formedness: rectangular, within 30x30, no holes, not a copy of the input unless a demonstration is one."""
+    shape: Weight = 1.0
+    """Size rules that all demonstrations obey."""
+    palette: Weight = 1.0
+    """Output colours within what the demonstrations allow."""
+    confidence: Weight = 0.5
+    """The TRM's halting probability."""
+    accept: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Score from which the attempt is accepted and the loop stops."""
+
+
+class Reason(SpecModel):
+    """What the LLaMA is asked and how it answers."""
+
+    max_new_tokens: Annotated[int, Field(ge=0, le=4096)] = 32
+    """Tokens to generate an attempt; 0 reads the hidden state of the prompt only."""
+    temperature: Annotated[float, Field(ge=0, le=5)] = 0.0
+    """Sampling temperature of the first attempt; 0 is greedy."""
+    temperature_step: Annotated[float, Field(ge=0, le=5)] = 0.3
+    """Added at each retry, so that a repeated proposal is not repeated for ever."""
+
+
+class Solver(SpecModel):
+    """The loop plan -> reason -> adapt -> propose -> verify -> record, repeated until accepted or out of attempts."""
+
+    max_attempts: PositiveInt = 4
+    """Trips round the loop for one task."""
+    policy: Literal["fixed"] = "fixed"
+    """How the next attempt is chosen."""
+    views: PositiveInt = 8
+    """Views of the test input an attempt predicts and votes over."""
+    act_steps: PositiveInt | None = None
+    """ACT steps of the TRM; the model's `halt_max_steps` when absent."""
+    feedback: bool = True
+    """Feed the verdict's text and the last latent back into the next attempt."""
+    reason: Reason = Reason()
+    """The LLaMA step; ignored when the checkpoint holds no LLaMA."""
+    verifier: Verifier = Verifier()
+    """The judge."""

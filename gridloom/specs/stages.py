@@ -1,0 +1,135 @@
+"""The `stages` section: what is executed, in the order that the names imply."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from gridloom.specs.base import ArtifactType, DataRef, Ref, SpecModel
+from gridloom.specs.solver import Solver
+
+
+class AdamAtan2(SpecModel):
+    """Adam with atan2 in place of the division and epsilon (arXiv 2407.05872), the TRM's optimiser."""
+
+    kind: Literal["adam_atan2"] = "adam_atan2"
+    lr: PositiveFloat = 1.0e-4
+    """Learning rate."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of the first and second moment."""
+    weight_decay: NonNegativeFloat = 0.1
+    """Decoupled weight decay."""
+
+
+class AdamW(SpecModel):
+    """torch.optim.AdamW."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: PositiveFloat = 1.0e-4
+    """Learning rate."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of the first and second moment."""
+    weight_decay: NonNegativeFloat = 0.1
+    """Decoupled weight decay."""
+
+
+Optimizer = Annotated[AdamAtan2 | AdamW, Field(discriminator="kind")]
+
+
+class TrainStage(SpecModel):
+    """Train a TRM on the demonstrations of the chosen tasks, with deep supervision and ACT halting."""
+
+    version: ClassVar[int] = 1
+    produces: ClassVar[ArtifactType] = "checkpoint"
+    kind: Literal["train"] = "train"
+    model: Annotated[str, Ref(models=("trm",), artifact="checkpoint", part="trm")]
+    """A model to train from scratch, or a stage whose checkpoint to continue from."""
+    data: DataRef
+    """The tasks."""
+    steps: PositiveInt = 2000
+    """Optimizer steps; a resumed run continues to this total."""
+    batch_size: PositiveInt = 64
+    """Rows a step."""
+    optimizer: Optimizer = AdamAtan2()
+    """Optimizer of the trunk."""
+    embedding_lr: PositiveFloat = 1.0e-2
+    """Learning rate of the puzzle embeddings (sign-SGD on the rows seen)."""
+    embedding_decay: NonNegativeFloat = 0.1
+    """Weight decay of the puzzle embeddings."""
+    warmup_steps: NonNegativeInt = 100
+    """Linear warm-up."""
+    lr_min_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Final learning rate as a share of the base, reached by a cosine; 1 keeps it constant."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the weight average that is evaluated and shipped; 0 turns it off."""
+    clip_norm: PositiveFloat | None = None
+    """Clip the gradient norm."""
+    checkpoint_every: PositiveInt = 100
+    """Steps between resumable checkpoints."""
+    log_every: PositiveInt = 10
+    """Steps between metric rows in the ledger."""
+
+
+class JointTrainStage(SpecModel):
+    """Train adapters and TRM together around a frozen LLaMA, over several attempts a sample with feedback between them."""
+
+    version: ClassVar[int] = 1
+    produces: ClassVar[ArtifactType] = "checkpoint"
+    kind: Literal["joint_train"] = "joint_train"
+    llm: Annotated[str, Ref(models=("llama",))]
+    """The language model."""
+    trm: Annotated[str, Ref(models=("trm",), artifact="checkpoint", part="trm")]
+    """A TRM, from scratch or from a stage's checkpoint."""
+    adapters: tuple[Annotated[str, Ref(models=("text_to_latent", "latent_to_text"))], ...]
+    """One `text_to_latent` and, for feedback through the latent, one `latent_to_text`."""
+    data: DataRef
+    """The tasks."""
+    steps: PositiveInt = 200
+    """Optimizer steps."""
+    batch_size: PositiveInt = 4
+    """Samples a step."""
+    attempts: PositiveInt = 2
+    """Attempts a sample; from the second on the LLaMA reads the latent prefix of the one before."""
+    optimizer: Optimizer = AdamW(weight_decay=0.01)
+    """Optimizer of adapters and TRM."""
+    warmup_steps: NonNegativeInt = 10
+    """Linear warm-up."""
+    clip_norm: PositiveFloat | None = 1.0
+    """Clip the gradient norm."""
+    checkpoint_every: PositiveInt = 50
+    """Steps between resumable checkpoints."""
+    log_every: PositiveInt = 1
+    """Steps between metric rows in the ledger."""
+
+
+class SolveStage(SpecModel):
+    """Run the solver loop over the held-out test inputs of a split; every attempt lands in the ledger."""
+
+    version: ClassVar[int] = 1
+    produces: ClassVar[ArtifactType] = "attempts"
+    kind: Literal["solve"] = "solve"
+    with_: Annotated[str, Ref(artifact="checkpoint", part="trm")] = Field(alias="with")
+    """The checkpoint to solve with."""
+    data: DataRef
+    """The tasks."""
+    split: str | None = None
+    """Only tasks of this subset; all held-out subsets when absent."""
+    limit: PositiveInt | None = None
+    """At most this many tasks, by id."""
+    solver: Solver = Solver()
+    """The loop."""
+
+
+class ScoreStage(SpecModel):
+    """Join the picks of a solve stage with the held-out answers: pass@1, pass@2, shape and cell accuracy."""
+
+    version: ClassVar[int] = 1
+    produces: ClassVar[ArtifactType] = "report"
+    reads_answers: ClassVar[bool] = True
+    kind: Literal["score"] = "score"
+    attempts: Annotated[str, Ref(artifact="attempts")]
+    """The solve stage to score."""
+
+
+StageSpec = Annotated[TrainStage | JointTrainStage | SolveStage | ScoreStage, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""What is kept: the artifact store, the journals and the DuckDB ledger, LangGraph checkpoints."""
