@@ -1,0 +1,200 @@
+"""A checkpoint bundle: weights with the puzzle id map they belong to, and enough to rebuild every network in it.
+
+    bundle.json              format, parts (spec, file, sha256, tensors), language model, meta
+    puzzle_ids.json          name of each puzzle id
+    trm.safetensors          the weights to use: the average where training kept one
+    trm.raw.safetensors      the weights as the last step left them, when they differ
+    text_to_latent.safetensors, latent_to_text.safetensors
+
+Loading is strict: each file's hash, each tensor's name, shape and dtype must be what bundle.json says and what the
+networks want. Nothing but JSON and safetensors is read, so nothing can execute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gridloom.errors import ModelError
+from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.trm import TRM
+from gridloom.specs.models import LlamaModel, TrmModel
+
+FORMAT = 1
+DESCRIPTION = "bundle.json"
+IDS = "puzzle_ids.json"
+ADAPTERS = {
+    "text_to_latent": ("gridloom.runtime.models.adapters", "TextToLatent"),
+    "latent_to_text": ("gridloom.runtime.models.adapters", "LatentToText"),
+}
+"""Each adapter class has `config() -> dict` of JSON values and `from_config(dict)` that rebuilds it without weights."""
+
+Weights = Literal["use", "raw"]
+
+
+@dataclass
+class Bundle:
+    """The networks of a checkpoint and the map that its puzzle embedding is numbered by."""
+
+    trm: TRM
+    puzzle_ids: PuzzleIds
+    text_to_latent: nn.Module | None = None
+    latent_to_text: nn.Module | None = None
+    llm_spec: LlamaModel | None = None
+    """The language model that the adapters were made for; its weights are never in the bundle."""
+    raw: dict[str, Tensor] | None = None
+    """The TRM's tensors as training left them, where `trm` holds their average."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """How it came about: steps, data digest, stage key; JSON values."""
+
+
+def save_bundle(folder: Path, bundle: Bundle) -> None:
+    """Write the bundle into `folder`, which is made if need be; bundle.json comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, dict[str, Any]] = {}
+    trm = bundle.trm
+    parts["trm"] = {
+        "config": {
+            "spec": trm.spec.model_dump(mode="json"), "canvas": trm.canvas, "vocabulary": trm.vocabulary,
+            "num_puzzles": len(bundle.puzzle_ids), "per_task": trm.puzzle_emb.task_weights is not None,
+        },
+        **_write(folder / "trm.safetensors", trm.state_dict()),
+    }
+    if bundle.raw is not None:
+        parts["trm.raw"] = _write(folder / "trm.raw.safetensors", bundle.raw)
+    for name in ADAPTERS:
+        adapter = getattr(bundle, name)
+        if adapter is not None:
+            parts[name] = {"config": adapter.config(), **_write(folder / f"{name}.safetensors", adapter.state_dict())}
+    bundle.puzzle_ids.save(folder / IDS)
+    description = {
+        "format": FORMAT, "parts": parts, "meta": bundle.meta,
+        "puzzle_ids": {"file": IDS, "count": len(bundle.puzzle_ids), "digest": bundle.puzzle_ids.digest},
+        "llm": None if bundle.llm_spec is None else bundle.llm_spec.model_dump(mode="json"),
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: Weights = "use") -> Bundle:
+    """Read a bundle onto `device`, in evaluation mode. Raises ModelError saying what is damaged or does not fit.
+
+    Args:
+        weights: `raw` puts the unaveraged weights into the TRM, to train on; the same as `use` where there are none.
+    """
+    description = read_description(folder)
+    parts: dict[str, Any] = description["parts"]
+    ids = PuzzleIds.load(folder / IDS)
+    if ids.digest != description["puzzle_ids"]["digest"]:
+        raise ModelError(f"{folder / IDS} is not the id map that this checkpoint was trained with",
+                         "restore the file that came with it; the puzzle embedding is numbered by it")
+    config = parts["trm"]["config"]
+    try:
+        spec = TrmModel.model_validate(config["spec"])
+    except ValidationError as error:
+        raise ModelError(f"{folder / DESCRIPTION}: the TRM's configuration is not valid: {error}") from error
+    trm = TRM(spec, config["canvas"], len(ids), task_of=ids.task_of if config["per_task"] else None,
+              vocabulary=config["vocabulary"])
+    used = _read(folder, "trm", parts["trm"])
+    raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts else None
+    load_strictly(trm, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")
+    bundle = Bundle(trm=trm.to(device).eval(), puzzle_ids=ids, raw=raw, meta=description["meta"])
+    if description["llm"] is not None:
+        bundle.llm_spec = LlamaModel.model_validate(description["llm"])
+    for name, (module, class_name) in ADAPTERS.items():
+        if name in parts:
+            adapter: nn.Module = getattr(importlib.import_module(module), class_name).from_config(parts[name]["config"])
+            load_strictly(adapter, _read(folder, name, parts[name]), folder / f"{name}.safetensors")
+            setattr(bundle, name, adapter.to(device).eval())
+    return bundle
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read bundle.json. Raises ModelError when it is absent, damaged or of another format."""
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} holds no {DESCRIPTION}, so it is no gridloom checkpoint",
+                         "name the folder of a train or joint_train artifact") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else None
+        raise ModelError(f"{path} has format {found!r}, this gridloom reads {FORMAT}",
+                         "use the gridloom version that wrote it, or train again")
+    missing = {"parts", "meta", "puzzle_ids", "llm"} - description.keys()
+    if missing or "trm" not in description["parts"]:
+        raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'the part trm'}")
+    return description
+
+
+def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None = None,
+            puzzle_ids: PuzzleIds | None = None, where: str = "the checkpoint") -> None:
+    """Raise ModelError that lists every way in which the bundle is not what is wanted."""
+    found: list[str] = []
+    if spec is not None:
+        have, want = bundle.trm.spec.model_dump(), spec.model_dump()
+        # The activation type is a matter of this run, not of the weights.
+        found += [f"{key} is {have[key]}, wanted {want[key]}" for key in want
+                  if have.get(key) != want[key] and key != "precision"]
+    if canvas is not None and canvas != bundle.trm.canvas:
+        found.append(f"canvas is {bundle.trm.canvas}, wanted {canvas}")
+    if puzzle_ids is not None and (difference := bundle.puzzle_ids.difference(puzzle_ids)):
+        found.append(f"puzzle ids differ: {difference}")
+    if found:
+        raise ModelError(f"{where} does not fit: {'; '.join(found)}",
+                         "use the data and model it was trained with, or train anew")
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Load tensors whose names, shapes and dtypes all match. Raises ModelError naming the first that does not."""
+    wanted = module.state_dict()
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    problems = [f"lacks {name}" for name in missing] + [f"has unknown {name}" for name in extra]
+    for name in sorted(wanted.keys() & tensors.keys()):
+        have, want = tensors[name], wanted[name]
+        if have.shape != want.shape or have.dtype != want.dtype:
+            problems.append(f"{name} is {_describe(have)}, the network wants {_describe(want)}")
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise ModelError(f"{source} is of another architecture: {'; '.join(problems[:3])}{more}")
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+
+
+def _read(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str, Tensor]:
+    path = folder / str(part["file"])
+    if path.parent != folder:
+        raise ModelError(f"{folder / DESCRIPTION}: part {name} names a file outside the bundle: {part['file']}")
+    remedy = "fetch or train it again"
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelError(f"part {name} is missing: {path}", remedy) from error
+    if size != part["bytes"]:
+        raise ModelError(f"{path} is truncated or grown: {size:,} bytes, {part['bytes']:,} expected", remedy)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != part["sha256"]:
+        raise ModelError(f"{path} was changed after it was written: its sha256 is not the one in {DESCRIPTION}", remedy)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is no safetensors file: {error}", remedy) from error

@@ -1,0 +1,79 @@
+"""The map from puzzle ids (a task under a view) to names; it travels in the bundle with the embedding it numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from gridloom.errors import ModelError
+
+BLANK = "<blank>"
+SEPARATOR = "|||"
+
+
+@dataclass(frozen=True, eq=True)
+class PuzzleIds:
+    """Names by id; id 0 is `<blank>`, others are `TASK|||t<0-7>|||<10 digits>`."""
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> PuzzleIds:
+        """Number `names` from 1 in the order given. Raises ModelError when a name comes twice."""
+        ids = cls((BLANK, *names))
+        if len(ids.index) != len(ids.names):
+            twice = sorted(name for name in ids.index if ids.names.count(name) > 1)
+            raise ModelError(f"puzzle id map names {twice[0]!r} more than once")
+        return ids
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Id by name."""
+        return {name: i for i, name in enumerate(self.names)}
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """Task names in order of first id; entry 0 is `<blank>`."""
+        return tuple(dict.fromkeys(name.split(SEPARATOR)[0] for name in self.names))
+
+    @cached_property
+    def task_of(self) -> tuple[int, ...]:
+        """Index into `tasks` for each id."""
+        position = {task: i for i, task in enumerate(self.tasks)}
+        return tuple(position[name.split(SEPARATOR)[0]] for name in self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the names in order."""
+        return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
+
+    def difference(self, other: PuzzleIds) -> str:
+        """Say in one line how `other` differs from this map; empty when equal."""
+        if self.names == other.names:
+            return ""
+        if len(self) != len(other):
+            return f"{len(self)} ids against {len(other)}"
+        at = next(i for i, (a, b) in enumerate(zip(self.names, other.names, strict=True)) if a != b)
+        return f"id {at} is {self.names[at]!r} against {other.names[at]!r}"
+
+    def save(self, path: Path) -> None:
+        """Write as a JSON list, index = id."""
+        path.write_text(json.dumps(self.names, indent=0) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> PuzzleIds:
+        """Read what `save` wrote. Raises ModelError for a damaged file."""
+        try:
+            names = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read the puzzle id map {path}: {error}") from error
+        if not isinstance(names, list) or not names or names[0] != BLANK or not all(isinstance(n, str) for n in names):
+            raise ModelError(f"{path} is not a puzzle id map: a list of names that starts with {BLANK!r} is wanted")
+        return cls.of(names[1:])

@@ -1,0 +1,189 @@
+"""Building blocks of the recursive networks: initialisation, norm, rotary positions, attention, SwiGLU, puzzle rows.
+
+Shapes: B rows, S positions, D width, h heads, d = D / h. No layer has a learned gain, a bias, dropout or a mask.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPS = 1e-5
+ROPE_BASE = 10_000.0
+
+
+def truncated_normal(
+    shape: Sequence[int], std: float, *, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Draw from a normal cut at two sigma and widened so that the result's standard deviation is `std`."""
+    bound = math.erf(2 / math.sqrt(2))
+    density = math.exp(-2.0) / math.sqrt(2 * math.pi)
+    true_std = math.sqrt(1 - 4 * density / bound)
+    sample = torch.empty(tuple(shape), dtype=torch.float32).uniform_(-bound, bound, generator=generator)
+    sample = sample.erfinv_().mul_(math.sqrt(2)).clamp_(-2, 2)
+    return sample.mul_(std / true_std).to(dtype)
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """Scale the last dimension to unit RMS in fp32, without gain; the result has the dtype of `x`."""
+    return F.rms_norm(x.float(), (x.shape[-1],), None, NORM_EPS).to(x.dtype)
+
+
+class Linear(nn.Module):
+    """Matrix [out, in] in fp32, cast to the activation's dtype on use; bias only where asked."""
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False,
+                 generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        initial = truncated_normal((out_features, in_features), in_features**-0.5, generator=generator)
+        self.weight = nn.Parameter(initial)
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., in] to [..., out] in the dtype of `x`."""
+        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+
+
+class Embedding(nn.Module):
+    """Table [rows, D] in fp32 with standard deviation 1 / sqrt(D)."""
+
+    def __init__(self, rows: int, width: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.embedding_weight = nn.Parameter(truncated_normal((rows, width), width**-0.5, generator=generator))
+
+    def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
+        """Look up [...] -> [..., D] in `dtype`."""
+        return F.embedding(ids, self.embedding_weight.to(dtype))
+
+
+def inner_width(expansion: float, width: int) -> int:
+    """Hidden width of a SwiGLU: round(expansion * width * 2/3), rounded up to a multiple of 256."""
+    return -(-round(expansion * width * 2 / 3) // 256) * 256
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate) * up) over the last dimension; gate is the first half of `gate_up_proj`."""
+
+    def __init__(self, width: int, expansion: float, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        inner = inner_width(expansion, width)
+        self.gate_up_proj = Linear(width, 2 * inner, generator=generator)
+        self.down_proj = Linear(inner, width, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., width] to the same shape."""
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        result: Tensor = self.down_proj(F.silu(gate) * up)
+        return result
+
+
+class Rope(nn.Module):
+    """Rotary tables cos, sin fp32 [S, d] over the flat sequence, half-split convention."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, head_width: int, num_positions: int) -> None:
+        super().__init__()
+        frequencies = ROPE_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
+        angles = torch.outer(torch.arange(num_positions, dtype=torch.float32), frequencies)
+        angles = torch.cat((angles, angles), dim=-1)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rotate [B, S, heads, d] in fp32 and return it in its own dtype."""
+        y = x.float()
+        first, second = y.chunk(2, dim=-1)
+        turned = torch.cat((-second, first), dim=-1)
+        return torch.addcmul(y * self.cos[:, None], turned, self.sin[:, None]).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Unmasked multi-head self-attention; the projection's output holds h heads of q, then of k, then of v."""
+
+    def __init__(self, width: int, num_heads: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.num_heads, self.head_width = num_heads, width // num_heads
+        self.qkv_proj = Linear(width, 3 * width, generator=generator)
+        self.o_proj = Linear(width, width, generator=generator)
+
+    def forward(self, x: Tensor, rope: Rope | None) -> Tensor:
+        """Map [B, S, D] to [B, S, D]."""
+        batch, length, width = x.shape
+        heads = self.qkv_proj(x).view(batch, length, 3 * self.num_heads, self.head_width)
+        query_key, value = heads.split((2 * self.num_heads, self.num_heads), dim=2)
+        if rope is not None:
+            query_key = rope(query_key)
+        query, key = query_key.transpose(1, 2).chunk(2, dim=1)
+        mixed = F.scaled_dot_product_attention(query, key, value.transpose(1, 2))
+        result: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, length, width))
+        return result
+
+
+class Block(nn.Module):
+    """Post-norm block: u = rms(u + mix(u)); u = rms(u + swiglu(u)).
+
+    With `mixing` 'mlp' the first sublayer is a SwiGLU over positions, normalised over positions for each channel.
+    """
+
+    def __init__(self, width: int, num_heads: int, expansion: float, num_positions: int, mixing: str,
+                 *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.self_attn = Attention(width, num_heads, generator=generator) if mixing == "attention" else None
+        self.mlp_t = SwiGLU(num_positions, expansion, generator=generator) if mixing == "mlp" else None
+        self.mlp = SwiGLU(width, expansion, generator=generator)
+
+    def forward(self, x: Tensor, rope: Rope | None) -> Tensor:
+        """Map [B, S, D] to [B, S, D]."""
+        if self.self_attn is not None:
+            x = rms_norm(x + self.self_attn(x, rope))
+        elif self.mlp_t is not None:
+            turned = x.transpose(1, 2)
+            x = rms_norm(turned + self.mlp_t(turned)).transpose(1, 2)
+        return rms_norm(x + self.mlp(x))
+
+
+class Stack(nn.Module):
+    """The shared function f(state, inject): the sum goes through the blocks in order."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(blocks)
+
+    def forward(self, state: Tensor, inject: Tensor, rope: Rope | None) -> Tensor:
+        """Map two [B, S, D] to the next state [B, S, D]."""
+        state = state + inject
+        for block in self.layers:
+            state = block(state, rope)
+        return state
+
+
+class PuzzleEmbedding(nn.Module):
+    """Rows learned per puzzle id (a task under a view) plus a row per task, fp32, zero at first.
+
+    The tables are buffers: they have an optimiser of their own, are not averaged, and only rows that were seen move.
+    With `task_of` absent there is no task table and each id has its row alone, as in the original.
+    """
+
+    weights: Tensor
+    task_weights: Tensor | None
+    task_of: Tensor | None
+
+    def __init__(self, num_puzzles: int, width: int, task_of: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.zeros(num_puzzles, width))
+        num_tasks = 0 if task_of is None else int(task_of.max()) + 1
+        self.register_buffer("task_weights", torch.zeros(num_tasks, width) if num_tasks else None)
+        self.register_buffer("task_of", None if task_of is None else task_of.to(torch.int64))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Look up [B] -> fp32 [B, D]; in training the result is a leaf whose gradient the row optimiser reads."""
+        rows = self.weights[ids]
+        if self.task_weights is not None and self.task_of is not None:
+            rows = rows + self.task_weights[self.task_of[ids]]
+        return rows.requires_grad_(self.training and torch.is_grad_enabled())
