@@ -1,1 +1,1 @@
-"""The solver: a LangGraph state machine plan -> reason -> adapt -> propose -> verify -> record, its nodes and judges."""
+"""The solver: a LangGraph state machine that plans, reasons, adapts, proposes, verifies and records; and its judges."""

@@ -1,0 +1,78 @@
+"""Combine the signals into one verdict: weighted mean, acceptance, and the text that the next attempt reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gridloom.runtime.data.tasks import Task
+from gridloom.solvers.types import Candidate, Proposal, Signal, Verdict
+from gridloom.solvers.verifiers.rules import fit_palette, fit_size_rules
+from gridloom.solvers.verifiers.signals import VERIFIERS, Evidence, size_text
+from gridloom.specs.solver import Verifier
+
+_ORDER = ("leave_one_out", "shape", "palette", "form", "agreement")
+"""Signals the feedback speaks of, most telling first."""
+
+
+def weighted_mean(signals: Mapping[str, float | None], weights: Mapping[str, float]) -> float:
+    """Return the weighted mean of the signals that have a score; 0 when none has."""
+    total = sum(weights[name] for name, score in signals.items() if score is not None)
+    if total == 0:
+        return 0.0
+    return sum(weights[name] * score for name, score in signals.items() if score is not None) / total
+
+
+class Judge:
+    """Judges the attempts on one task. Rules are fitted once, on the demonstrations."""
+
+    def __init__(self, task: Task, settings: Verifier) -> None:
+        self.task = task
+        self.settings = settings
+        self.weights = {name: weight for name in VERIFIERS if (weight := getattr(settings, name)) > 0}
+        self._size_rules = fit_size_rules(task.demos)
+        self._palette = fit_palette(task.demos)
+
+    def verdict(self, proposal: Proposal) -> Verdict:
+        """Judge a proposal: an attempt is as good as its worst test input, and no grid at all scores 0."""
+        per_test = [
+            [self._signals(index, candidate, proposal) for candidate in ranked]
+            for index, ranked in enumerate(proposal.candidates)
+        ]
+        weights = tuple(
+            tuple(weighted_mean({s.name: s.score for s in signals}, self.weights) for signals in ranked)
+            for ranked in per_test
+        )
+        signals = self._worst([ranked[0] if ranked else None for ranked in per_test])
+        score = weighted_mean({s.name: s.score for s in signals}, self.weights)
+        accepted = bool(proposal.candidates) and all(proposal.candidates) and score >= self.settings.accept
+        return Verdict(
+            accepted=accepted,
+            score=score,
+            signals=tuple(signals),
+            feedback="" if accepted else self._feedback(proposal, signals),
+            weights=weights,
+        )
+
+    def _signals(self, test_index: int, candidate: Candidate, proposal: Proposal) -> list[Signal]:
+        evidence = Evidence(self.task, test_index, candidate, proposal, self._size_rules, self._palette)
+        return [VERIFIERS[name](evidence) for name in self.weights]
+
+    def _worst(self, per_test: list[list[Signal] | None]) -> list[Signal]:
+        """Keep each verifier's lowest score over the test inputs; a test input without a grid scores 0 everywhere."""
+        missing = [i for i, signals in enumerate(per_test) if signals is None]
+        if missing or not per_test:
+            which = ", ".join(str(i + 1) for i in missing) or "1"
+            detail = f"no grid could be read for test input {which}"
+            return [Signal(name=name, score=0.0, detail=detail) for name in self.weights]
+        worst = []
+        for said in zip(*(signals for signals in per_test if signals is not None), strict=True):
+            scored = [signal for signal in said if signal.score is not None]
+            worst.append(min(scored, key=lambda s: s.score or 0.0) if scored else said[0])
+        return worst
+
+    def _feedback(self, proposal: Proposal, signals: list[Signal]) -> str:
+        """Say what is wrong, from demonstrations and model outputs alone."""
+        by_name = {signal.name: signal.detail for signal in signals if signal.detail}
+        said = list(dict.fromkeys(by_name[name] for name in _ORDER if name in by_name))
+        sizes = ", ".join(size_text(grid) if grid else "none" for grid in proposal.grids())
+        return f"proposed {sizes}: " + ("; ".join(said) if said else "the views are not sure of it")
