@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,9 @@ class ProgressTask(Protocol):
 class Progress(Protocol):
     """Reports long work: a rich bar on a terminal, plain lines elsewhere, nothing with --quiet."""
 
-    def task(self, label: str, total: float | None, unit: str = "it", done: float = 0) -> AbstractContextManager[ProgressTask]:
+    def task(
+        self, label: str, total: float | None, unit: str = "it", done: float = 0
+    ) -> AbstractContextManager[ProgressTask]:
         """Open a bar; `done` is where a resumed piece of work starts."""
 
     def say(self, text: str) -> None:
@@ -34,7 +36,7 @@ class Progress(Protocol):
 
 
 class StopSignal(Protocol):
-    """Set by SIGTERM, SIGINT or a walltime limit. A stage looks at it between units of work, saves, and raises StageInterrupted."""
+    """Set by SIGTERM, SIGINT or a walltime limit; stages look between units of work, save, raise StageInterrupted."""
 
     def __bool__(self) -> bool: ...
 
@@ -64,7 +66,7 @@ class StageContext:
 
 
 class Stage(Protocol):
-    """A stage kind: constructed without arguments, run once. Registered through the entry point group `gridloom.stages`."""
+    """A stage kind: constructed without arguments, run once; registered in the entry point group `gridloom.stages`."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Fill `context.out` from `node.spec` and `inputs` (by the field of the spec that names each).
@@ -72,7 +74,3 @@ class Stage(Protocol):
         Raises StageInterrupted after saving resumable state in `context.work` when `context.stop` is set;
         other GridloomErrors for the user's mistakes.
         """
-
-
-StageFactory = Callable[[], Stage]
-StageNames = Iterator[str]

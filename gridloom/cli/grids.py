@@ -1,0 +1,71 @@
+"""ARC grids for a terminal: each cell is its digit on its colour, so that they read without colour too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+# The palette that the ARC community uses for 0-9.
+PALETTE = (
+    "#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00", "#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25",
+)
+_DARK_INK = {2, 3, 4, 5, 7, 8}
+STYLES = tuple(
+    Style(color="#000000" if value in _DARK_INK else "#FFFFFF", bgcolor=colour) for value, colour in enumerate(PALETTE)
+)
+
+GridLike = Sequence[Sequence[int]]
+
+
+def grid_text(grid: GridLike | Any, marks: set[tuple[int, int]] | None = None) -> Text:
+    """Draw one grid [rows, columns]; cells in `marks` are shown as `d!`: they differ from the grid beside."""
+    text = Text(no_wrap=True)
+    rows = [list(map(int, row)) for row in grid]
+    if not rows or not rows[0]:
+        return Text("(no grid)", style="dim")
+    for i, row in enumerate(rows):
+        if i:
+            text.append("\n")
+        for j, value in enumerate(row):
+            text.append(f"{value}{'!' if marks and (i, j) in marks else ' '}", STYLES[value])
+    return text
+
+
+def side_by_side(titled: Sequence[tuple[str, GridLike | Any]], width: int = 100) -> RenderableType:
+    """Draw titled grids next to each other, wrapped into rows that fit `width` columns."""
+    rows: list[list[tuple[str, Text]]] = [[]]
+    used = 0
+    for title, grid in titled:
+        drawn = grid_text(grid)
+        needed = max([len(title), *(len(line) for line in drawn.plain.split("\n"))]) + 3
+        if rows[-1] and used + needed > width:
+            rows.append([])
+            used = 0
+        rows[-1].append((title, drawn))
+        used += needed
+    outer = Table.grid()
+    for row in rows:
+        inner = Table.grid(padding=(0, 3, 0, 0))
+        for _ in row:
+            inner.add_column(vertical="top", no_wrap=True)
+        inner.add_row(*(Text(title, style="bold") for title, _ in row))
+        inner.add_row(*(drawn for _, drawn in row))
+        outer.add_row(inner)
+    return outer
+
+
+def differing_cells(a: GridLike, b: GridLike) -> list[tuple[int, int, int, int]]:
+    """List (row, column, value in a, value in b) of the cells that differ; empty when the shapes differ."""
+    if len(a) != len(b) or any(len(x) != len(y) for x, y in zip(a, b, strict=True)):
+        return []
+    return [
+        (i, j, x, y)
+        for i, (row_a, row_b) in enumerate(zip(a, b, strict=True))
+        for j, (x, y) in enumerate(zip(row_a, row_b, strict=True))
+        if x != y
+    ]

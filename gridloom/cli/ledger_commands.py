@@ -1,0 +1,146 @@
+"""Commands that ask the ledger: sql, runs, attempts, attempt, replay."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from gridloom.cli.options import HomeOption, JsonOption, QuietOption, RunOption
+from gridloom.errors import ReplayError
+
+
+def sql(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Any reading SQL; tables and views: docs/ledger.md.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print as CSV.")] = False,
+) -> None:
+    """Query the ledger, read-only; works while a run is writing."""
+    from gridloom.cli.tables import cell, print_table, rows_table
+    from gridloom.stores.ledger import Ledger
+    from gridloom.stores.workspace import Workspace
+
+    table = Ledger(Workspace.find(home)).query(query)
+    rows = table.to_pylist()
+    if as_json:
+        print(json.dumps(rows, default=str, indent=1))
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(table.column_names)
+        writer.writerows(["" if row[name] is None else cell(row[name]) for name in table.column_names] for row in rows)
+    else:
+        print_table(rows_table(rows, table.column_names))
+        print(f"({len(rows)} row{'' if len(rows) == 1 else 's'})")
+
+
+def runs(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the runs in the ledger, newest first."""
+    from gridloom.cli.tables import print_table, rows_table
+    from gridloom.stores.ledger import Ledger
+    from gridloom.stores.workspace import Workspace
+
+    columns = ("run_id", "name", "status", "device", "started_at", "graph_key")
+    rows = [{name: row[name] for name in columns} for row in Ledger(Workspace.find(home)).runs()]
+    if as_json:
+        print(json.dumps(rows, default=str, indent=1))
+    else:
+        print_table(rows_table(rows, columns))
+
+
+def attempts(
+    home: HomeOption = None,
+    run: RunOption = None,
+    task: Annotated[str | None, typer.Option("--task", help="Only this task.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only rejected attempts.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the attempts of a run."""
+    from gridloom.cli.tables import print_table, rows_table
+    from gridloom.stores.ledger import Ledger
+    from gridloom.stores.workspace import Workspace
+
+    rows = Ledger(Workspace.find(home)).attempts(run_id=run, task_id=task, failed=failed)
+    columns = ("attempt_id", "verdict", "score", "feedback", "llm_tokens", "seconds")
+    if as_json:
+        print(json.dumps(rows, default=str, indent=1))
+    else:
+        print_table(rows_table(rows, columns))
+        print(f"{len(rows)} attempts. `gridloom attempt ID` shows one whole.")
+
+
+def attempt(
+    words: Annotated[list[str], typer.Argument(metavar="ID | diff ID ID", help="An attempt such as 0934a4d8.7.")],
+    home: HomeOption = None,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one attempt whole: grids side by side, prompt, text, verdict, timings; or the difference of two."""
+    from rich.console import Console
+
+    from gridloom.cli.render_attempts import attempt_diff_view, attempt_view
+    from gridloom.stores.ledger import Ledger
+    from gridloom.stores.workspace import Workspace
+
+    ledger = Ledger(Workspace.find(home))
+    if words[0] == "diff":
+        if len(words) != 3:
+            raise typer.BadParameter("`gridloom attempt diff` takes two attempts")
+        pair = [ledger.attempt(word, run) for word in words[1:]]
+        Console().print(attempt_diff_view(pair[0], pair[1]))
+    elif len(words) != 1:
+        raise typer.BadParameter("`gridloom attempt` takes one attempt id")
+    elif as_json:
+        print(json.dumps(ledger.attempt(words[0], run), default=_jsonable, indent=1))
+    else:
+        Console().print(attempt_view(ledger.attempt(words[0], run)))
+
+
+def _jsonable(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def replay(
+    attempt_id: Annotated[str | None, typer.Argument(metavar="[ATTEMPT]", help="Such as 0934a4d8.7.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Replay every rejected attempt of the run.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Run the LLaMA too; name the first node that diverges.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the plan: records a fork.")
+    ] = None,
+    home: HomeOption = None,
+    run: RunOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Re-execute attempts from their records and compare bit for bit. Exits 1 when something is not equal."""
+    from rich.console import Console
+
+    from gridloom.cli.progress import reporter
+    from gridloom.cli.render_replay import replay_failed_line, replay_view
+    from gridloom.solvers.replay import replay as replay_one
+    from gridloom.solvers.replay import replay_failed
+    from gridloom.stores.workspace import Workspace
+
+    if failed == (attempt_id is not None):
+        raise ReplayError("say which attempt to replay, or --failed for all", "`gridloom attempts` lists them")
+    console, workspace = Console(), Workspace.find(home)
+    if attempt_id is not None:
+        report = replay_one(workspace, attempt_id, run_id=run, live=live, overrides=overrides or [])
+        console.print(replay_view(report), highlight=False)
+        raise typer.Exit(0 if report.equal or overrides else 1)
+    reports = []
+    for report in replay_failed(workspace, run_id=run, live=live, progress=reporter(console, quiet)):
+        reports.append(report)
+        if not quiet:
+            console.print(replay_failed_line(report), highlight=False)
+    equal = sum(report.equal for report in reports)
+    console.print(f"{equal} of {len(reports)} failed attempts replayed bit-equal")
+    raise typer.Exit(0 if equal == len(reports) else 1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    for command in (sql, runs, attempts, attempt, replay):
+        app.command()(command)

@@ -1,0 +1,21 @@
+"""Options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SpecArg = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a library recipe.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override one value of the spec; may be given several times."),
+]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", metavar="DIR", help="Workspace folder; default $GRIDLOOM_HOME or ./.gridloom."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
+RunOption = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Run id; default: the newest with attempts.")]

@@ -1,0 +1,144 @@
+"""Draws tasks, attempts, verdicts and picks: from the events of a running solve and from the ledger alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.rule import Rule
+from rich.text import Text
+
+from gridloom.cli.grids import differing_cells, side_by_side
+from gridloom.cli.tables import rows_table
+
+
+def renderable(thing: Any) -> Any:
+    """Turn an event of the solver into something rich can print; other things are returned as they are."""
+    kind = type(thing).__name__
+    if kind == "TaskShown":
+        return task_view(thing.task.task_id, [(p.input, p.output) for p in thing.task.demos], thing.task.tests)
+    if kind == "AttemptShown":
+        return attempt_lines(
+            thing.attempt_id, thing.grids, "accepted" if thing.verdict.accepted else "rejected", thing.verdict.score,
+            thing.verdict.feedback, thing.seconds,
+        )
+    if kind == "PicksShown":
+        picks = [pick.model_dump() for pick in thing.picks]
+        return picks_view(thing.task.task_id, picks, thing.accepted, thing.num_attempts)
+    return thing
+
+
+def task_view(task_id: str, demos: Sequence[tuple[Any, Any]], tests: Sequence[Any]) -> RenderableType:
+    """Draw a task: its demonstration pairs and test inputs."""
+    titled: list[tuple[str, Any]] = []
+    for i, (given, wanted) in enumerate(demos, 1):
+        titled += [(f"demo {i} in", given), (f"demo {i} out", wanted)]
+    titled += [(f"test {i} in", grid) for i, grid in enumerate(tests, 1)]
+    return Group(Rule(f"task {task_id}", align="left"), side_by_side(titled))
+
+
+def attempt_lines(
+    attempt_id: str, grids: Sequence[Any], verdict: str, score: float | None, feedback: str, seconds: float
+) -> RenderableType:
+    """Draw one attempt in short: its grids, verdict and the feedback it gives to the next."""
+    style = "bold green" if verdict == "accepted" else "bold red"
+    head = Text.assemble(
+        (attempt_id, "bold"), "  ", (verdict, style), f" {score:.2f}" if score is not None else "", f"  {seconds:.1f} s"
+    )
+    parts: list[RenderableType] = [head]
+    if feedback:
+        parts.append(Text(feedback, style="dim"))
+    parts.append(side_by_side([(f"test {i}" if len(grids) > 1 else "", grid) for i, grid in enumerate(grids, 1)]))
+    return Group(*parts)
+
+
+def picks_view(task_id: str, picks: Sequence[Mapping[str, Any]], accepted: bool, num_attempts: int) -> RenderableType:
+    """Draw the final picks of a task."""
+    state = "accepted" if accepted else "open"
+    plural = "" if num_attempts == 1 else "s"
+    head = Text.assemble((f"{task_id} picks", "bold"), f"  {state} after {num_attempts} attempt{plural}")
+    titled = [
+        (f"test {p['test_index'] + 1} pick {p['rank'] + 1} ({p['weight']:.2f})", p["grid"])
+        for p in sorted(picks, key=lambda p: (p["test_index"], p["rank"]))
+    ]
+    return Group(head, side_by_side(titled)) if titled else Group(head, Text("no grid was proposed", style="dim"))
+
+
+def attempt_view(row: Mapping[str, Any]) -> RenderableType:
+    """Draw a recorded attempt whole: the task, plan, prompt, text, grids, signals, timings, and how to replay it."""
+    parts: list[RenderableType] = [
+        task_view(row["task_id"], [(d["input"], d["output"]) for d in row["task"]["demos"]], row["task"]["tests"]),
+        attempt_lines(row["attempt_id"], row["grids"], row["verdict"], row["score"], row["feedback"], _seconds(row)),
+    ]
+    others = [
+        (f"test {c['test_index'] + 1} {c['source']} {c['votes']}/{c['num_views']}", c["grid"])
+        for c in row["candidates"] if c["rank"] > 0
+    ]
+    if others:
+        parts += [Text("other candidates", style="bold"), side_by_side(others[:8])]
+    parts += [
+        Text("signals", style="bold"),
+        rows_table([{"verifier": v["verifier"], "score": v["score"], "detail": v["detail"]} for v in row["verdicts"]]),
+        Text("plan", style="bold"),
+        Text("  ".join(f"{name} {_plan_value(name, value)}" for name, value in row["plan"].items())),
+    ]
+    if row.get("prompt") is not None:
+        parts += [Text("prompt", style="bold"), Text(row["prompt"], style="dim")]
+    if row.get("text") is not None:
+        parts += [Text("LLaMA", style="bold"), Text(row["text"] or "(nothing)")]
+    timings = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in row["timings"].items())
+    parts += [
+        Text("timings", style="bold"), Text(timings),
+        Text(f"from run {row['run_id']}. `gridloom replay {row['attempt_id']}` re-executes it.", style="dim"),
+    ]
+    return Group(*parts)
+
+
+def _plan_value(name: str, value: Any) -> str:
+    if name == "views":
+        return f"{len(value)} ({', '.join(str(view).split('|||')[0] for view in value)})" if value else "0"
+    return str(value)
+
+
+def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableType:
+    """Draw the difference of two recorded attempts: plans, texts, grids cell by cell, verdicts, timings."""
+    rows: list[dict[str, Any]] = []
+    for name in sorted(a["plan"].keys() | b["plan"].keys()):
+        before, after = a["plan"].get(name), b["plan"].get(name)
+        if before != after:
+            change = f"{_plan_value(name, before)} -> {_plan_value(name, after)}"
+            rows.append({"what": f"plan.{name}", "change": change})
+    for what in ("prompt", "text"):
+        before, after = a.get(what) or "", b.get(what) or ""
+        if before != after:
+            shorter = min(len(before), len(after))
+            at = next((i for i in range(shorter) if before[i] != after[i]), shorter)
+            rows.append({"what": f"reason.{what}", "change": f"differs from character {at + 1}"})
+    for i, (x, y) in enumerate(zip(a["grids"], b["grids"], strict=False), 1):
+        if x == y:
+            continue
+        cells = differing_cells(x, y)
+        if not cells:
+            change = f"{_size(x)} -> {_size(y)}"
+        else:
+            shown = ", ".join(f"({r},{c}) {v} -> {w}" for r, c, v, w in cells[:4]) + (", ..." if len(cells) > 4 else "")
+            change = f"{len(cells)} of {len(x) * len(x[0])} cells differ: {shown}"
+        rows.append({"what": f"grid {i}" if len(a["grids"]) > 1 else "grid", "change": change})
+    if (a["verdict"], a["score"]) != (b["verdict"], b["score"]):
+        change = f"{a['score']:.2f} {a['verdict']} -> {b['score']:.2f} {b['verdict']}"
+        rows.append({"what": "verdict", "change": change})
+    rows.append({"what": "seconds", "change": f"{_seconds(a):.2f} -> {_seconds(b):.2f}"})
+    titled = [
+        (f"{row['attempt_id']} test {i}", grid) for i in range(1, len(a["grids"]) + 1)
+        for row, grid in ((a, a["grids"][i - 1]), (b, (b["grids"] + [[]] * i)[i - 1]))
+    ]
+    return Group(rows_table(rows), side_by_side(titled))
+
+
+def _seconds(row: Mapping[str, Any]) -> float:
+    return float(row["ended_at"]) - float(row["started_at"])
+
+
+def _size(grid: Sequence[Sequence[int]]) -> str:
+    return f"{len(grid)}x{len(grid[0])}" if grid and grid[0] else "no grid"

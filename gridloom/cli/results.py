@@ -1,0 +1,73 @@
+"""What is shown when a run ends: every task (when asked), the score table, and what to type next."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from gridloom.cli.render_attempts import attempt_lines, picks_view, task_view
+from gridloom.cli.tables import rows_table
+from gridloom.compiler.graph import RunGraph
+from gridloom.runtime.executor import RunResult
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.records import PickRecord, TaskRecord
+from gridloom.stores.workspace import Workspace
+
+QUERIES = (
+    "select task_id, attempt, verdict, score from v_attempts limit 5",
+    "from v_failed select task_id, attempts, best_verdict, cell_accuracy order by cell_accuracy desc limit 3",
+    "select verifier, round(avg(score), 2) as mean, count(*) as attempts from verdicts group by all order by mean",
+)
+
+
+def print_results(
+    console: Console, result: RunResult, graph: RunGraph, workspace: Workspace, *, show_tasks: bool, quiet: bool
+) -> None:
+    """Print what the run made. Tasks of a cached solve stage are drawn from the ledger when `show_tasks`."""
+    ledger = Ledger(workspace)
+    if show_tasks and not quiet:
+        for node in graph.nodes:
+            if node.kind == "solve" and node.name in result.cached:
+                producer = result.artifacts[node.name].manifest["producer"]
+                _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"])
+    for node in graph.nodes:
+        if node.kind == "score":
+            report = result.artifacts[node.name].path / "report.json"
+            _print_score(console, json.loads(report.read_text(encoding="utf-8")))
+    ran = f"{len(result.executed)} stages ran, {len(result.cached)} cached" if result.executed else "everything was cached"
+    console.print(f"run {result.run_id}: {ran}, {result.seconds:.0f} s", highlight=False)
+    if any(node.kind == "solve" for node in graph.nodes) and not quiet:
+        console.print("try:", highlight=False)
+        for query in QUERIES:
+            console.print(Text(f'  gridloom sql "{query}"'), soft_wrap=True)
+
+
+def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: str) -> None:
+    console.print(f"solve stage {stage!r} is cached; its attempts were recorded by run {run_id}:", highlight=False)
+    attempts = ledger.attempts(run_id, stage=stage)
+    picks = ledger.read(PickRecord, run_id=run_id, stage=stage)
+    for task in ledger.read(TaskRecord, run_id=run_id, stage=stage):
+        console.print(task_view(task.task_id, [(d["input"], d["output"]) for d in task.demos], task.tests))
+        made = [row for row in attempts if row["task_id"] == task.task_id and not row["fork"]]
+        for row in made:
+            shown = (row[name] for name in ("attempt_id", "grids", "verdict", "score", "feedback", "seconds"))
+            console.print(attempt_lines(*shown))
+        chosen = [asdict(pick) for pick in picks if pick.task_id == task.task_id]
+        console.print(picks_view(task.task_id, chosen, any(pick["accepted"] for pick in chosen), len(made)))
+
+
+def _print_score(console: Console, report: dict[str, Any]) -> None:
+    tasks = report["tasks"]
+    rows = [
+        {
+            "task": task["task_id"], "tests": task["num_tests"], "attempts": task["num_attempts"],
+            "accepted": task["accepted"], "pass@1": task["pass1"], "pass@2": task["pass2"],
+            "cell accuracy": task["cell_accuracy"],
+        }
+        for task in tasks
+    ]
+    console.print(rows_table(rows))

@@ -1,0 +1,113 @@
+"""Commands that plan and execute specs: plan, run, solve."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from gridloom.cli.options import HomeOption, JsonOption, QuietOption, SetOption, SpecArg
+
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N; overrides the spec.")]
+WalltimeOption = Annotated[
+    float | None, typer.Option("--walltime", metavar="SECONDS", help="Save, stop and exit 75 after this long.")
+]
+
+
+def plan(
+    spec: SpecArg,
+    overrides: SetOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when something would run.")] = False,
+) -> None:
+    """Say for each stage whether it is cached or will run, and why. Runs nothing."""
+    from gridloom.cli.tables import plan_table, print_table
+    from gridloom.runtime.project import plan_local
+    from gridloom.stores.workspace import Workspace
+
+    planned = plan_local(spec, overrides or (), Workspace.find(home)).plan
+    if as_json:
+        rows: list[dict[str, Any]] = [
+            {
+                "stage": s.node.name, "kind": s.node.kind, "key": s.node.key, "state": s.state, "why": s.why,
+                "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in s.changes],
+            }
+            for s in planned.stages
+        ]
+        print(json.dumps({"format_version": 1, "name": planned.graph.name, "key": planned.graph.key, "stages": rows}))
+    else:
+        print_table(plan_table(planned))
+        again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])
+        total = len(planned.stages)
+        if planned.num_to_run:
+            print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
+        else:
+            print(f"all {total} stages are cached; nothing to run.")
+    if exit_code and planned.num_to_run:
+        raise typer.Exit(3)
+
+
+def _execute(
+    spec: str, overrides: list[str], home: Any, device: str | None, walltime: float | None, quiet: bool, show: bool
+) -> None:
+    from rich.console import Console
+
+    from gridloom.cli.progress import reporter
+    from gridloom.cli.results import print_results
+    from gridloom.compiler.render import render
+    from gridloom.errors import StageInterrupted
+    from gridloom.runtime.project import plan_local, run_local
+    from gridloom.runtime.signals import Stop, stop_on_signals
+    from gridloom.stores.workspace import Workspace
+
+    workspace = Workspace.find(home)
+    planned = plan_local(spec, overrides, workspace)
+    if planned.compiled.warnings and not quiet:
+        print(render(planned.compiled.warnings), file=sys.stderr)
+    console = Console()
+    again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
+    with stop_on_signals(Stop(walltime)) as stop:
+        try:
+            result = run_local(planned, spec, overrides, workspace, reporter(console, quiet), stop, device)
+        except StageInterrupted as interrupted:
+            print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
+            raise typer.Exit(interrupted.exit_code) from None
+    print_results(console, result, planned.plan.graph, workspace, show_tasks=show, quiet=quiet)
+
+
+def run(
+    spec: SpecArg,
+    overrides: SetOption = None,
+    home: HomeOption = None,
+    device: DeviceOption = None,
+    walltime: WalltimeOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Execute every stage that is not cached; an interrupted run continues where it stopped."""
+    _execute(spec, overrides or [], home, device, walltime, quiet, show=False)
+
+
+def solve(
+    spec: SpecArg,
+    overrides: SetOption = None,
+    split: Annotated[str | None, typer.Option("--split", help="Only tasks of this subset.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="At most this many tasks.")] = None,
+    home: HomeOption = None,
+    device: DeviceOption = None,
+    walltime: WalltimeOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a spec up to its solve and score stages and show every task: demonstrations, attempts, verdicts, picks."""
+    from gridloom.runtime.project import solve_overrides
+
+    extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
+    _execute(spec, extra, home, device, walltime, quiet, show=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    for command in (plan, run, solve):
+        app.command()(command)

@@ -1,0 +1,36 @@
+"""Devices: what `auto` means here, and what a device is called."""
+
+from __future__ import annotations
+
+from gridloom.errors import StageError
+
+
+def resolve_device(wanted: str) -> str:
+    """Return a torch device string for `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        StageError: the wanted device is not on this machine.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda"):
+        count = torch.cuda.device_count()
+        index = int(wanted.partition(":")[2] or 0)
+        if index >= count:
+            raise StageError(
+                f"device {wanted!r} is not here: {count} CUDA device(s) found",
+                "say  device: cpu  or  device: auto, or run `gridloom doctor`",
+            )
+        return f"cuda:{index}"
+    return wanted
+
+
+def device_name(device: str) -> str:
+    """Return the name a person knows the device by, such as 'cpu (2 threads)' or 'cuda:0 (NVIDIA H100)'."""
+    import torch
+
+    if device.startswith("cuda"):
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"

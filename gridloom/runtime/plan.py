@@ -1,0 +1,116 @@
+"""What a run will do and why: each stage of a graph is cached, or will run because of something. Executes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gridloom.compiler.fingerprint import key_inputs
+from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.stores.artifacts import ArtifactStore
+
+State = Literal["cached", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field of a key's inputs that differs from the nearest earlier artifact."""
+
+    field: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: {_short(self.before)} -> {_short(self.after)}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """One stage and what the executor will do with it."""
+
+    node: StageNode
+    state: State
+    because: tuple[str, ...]
+    """Names of input stages that will run."""
+    changes: tuple[Change, ...]
+    """Fields that differ from the nearest earlier artifact of this stage's name and kind."""
+    resumes: bool = False
+    """State of an interrupted run is waiting in the work folder."""
+
+    @property
+    def why(self) -> str:
+        """One line for the plan table."""
+        if self.state == "cached":
+            return ""
+        if self.resumes:
+            return "resumes where it was interrupted"
+        if self.changes:
+            shown = ", ".join(str(change) for change in self.changes[:2])
+            more = len(self.changes) - 2
+            return shown + (f" and {more} more" if more > 0 else "")
+        if self.because:
+            return ", ".join(f"{name} changes" for name in self.because)
+        return "never run"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The executor's only input beside where to work: the graph and, for each node in order, its planned state."""
+
+    graph: RunGraph
+    stages: tuple[PlannedStage, ...]
+
+    @property
+    def num_to_run(self) -> int:
+        """Stages that will run."""
+        return sum(stage.state == "run" for stage in self.stages)
+
+
+def make_plan(graph: RunGraph, store: ArtifactStore) -> Plan:
+    """Look up every node's key in the artifact store and say what will run, and why."""
+    planned: list[PlannedStage] = []
+    running: set[str] = set()
+    earlier = _earlier_key_inputs(store)
+    for node in graph.nodes:
+        if store.find(node.key) is not None:
+            planned.append(PlannedStage(node, "cached", (), ()))
+            continue
+        running.add(node.name)
+        because = tuple(sorted({name for name in node.inputs.values() if name in running}))
+        before = earlier.get((node.name, node.kind))
+        changes = () if before is None else tuple(_changes(before, key_inputs(graph, node)))
+        resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))
+        planned.append(PlannedStage(node, "run", because, changes, resumes))
+    return Plan(graph, tuple(planned))
+
+
+def _earlier_key_inputs(store: ArtifactStore) -> dict[tuple[str, str], dict[str, Any]]:
+    newest: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
+    for artifact in store.all():
+        producer = artifact.manifest.get("producer", {})
+        inputs = producer.get("key_inputs")
+        if inputs is None:
+            continue
+        name = (str(producer.get("stage")), str(producer.get("kind")))
+        made = float(artifact.manifest.get("created_at", 0.0))
+        if name not in newest or made > newest[name][0]:
+            newest[name] = (made, inputs)
+    return {name: inputs for name, (_, inputs) in newest.items()}
+
+
+def _changes(before: Any, after: Any, path: str = "") -> list[Change]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        found: list[Change] = []
+        for name in sorted(before.keys() | after.keys()):
+            inner = f"{path}.{name}" if path else name
+            found += _changes(before.get(name), after.get(name), inner)
+        return found
+    # A changed input is told by `because`; its key says nothing to a person.
+    if before == after or path.startswith("inputs."):
+        return []
+    return [Change(path.removeprefix("spec."), before, after)]
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,194 @@
+"""The executor: planned equals executed, finished stages are skipped, failures and interruptions lose nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gridloom.cli.progress import Reporter
+from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.errors import DataError, StageError, StageInterrupted
+from gridloom.runtime.executor import RunOptions, RunResult, execute
+from gridloom.runtime.plan import make_plan
+from gridloom.runtime.signals import Stop, stop_on_signals
+from gridloom.runtime.stage import StageContext
+from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.workspace import Workspace
+
+Body = Callable[[StageNode, Mapping[str, Artifact], StageContext], None]
+
+
+def node(name: str, key: str, inputs: dict[str, str] | None = None, kind: str = "train") -> StageNode:
+    return StageNode(
+        name=name, kind=kind, version=1, produces="checkpoint", spec={"kind": kind, "steps": 3}, inputs=inputs or {},
+        key=f"gl1:{key}",
+    )
+
+
+def graph(*nodes: StageNode, key: str = "gl1:graph") -> RunGraph:
+    return RunGraph(name="test", seed=0, device="cpu", nodes=nodes, key=key)
+
+
+TWO = graph(node("first", "1"), node("second", "2", {"model": "first"}))
+
+
+class Recorder:
+    """A stage factory whose stages note that they ran, write one file, and then do what `body` says."""
+
+    def __init__(self, body: Body | None = None) -> None:
+        self.ran: list[str] = []
+        self._body = body
+
+    def __call__(self, kind: str) -> Recorder:
+        return self
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        self.ran.append(node.name)
+        (context.out / "made.txt").write_text(node.name + "".join(sorted(inputs)))
+        if self._body is not None:
+            self._body(node, inputs, context)
+
+
+def run(graph: RunGraph, workspace: Workspace, factory: Recorder, stop: Stop | None = None) -> RunResult:
+    plan = make_plan(graph, ArtifactStore(workspace))
+    options = RunOptions(base=Path(), spec="test.yaml")
+    return execute(plan, workspace, options, Reporter(Console(quiet=True), False), stop or Stop(), factory)
+
+
+def test_executed_stages_are_the_planned_ones(workspace: Workspace) -> None:
+    stages = Recorder()
+    for wanted in (["first", "second"], []):
+        plan = make_plan(TWO, ArtifactStore(workspace))
+        planned = [stage.node.name for stage in plan.stages if stage.state == "run"]
+        result = run(TWO, workspace, stages)
+        assert planned == list(result.executed) == wanted
+    assert stages.ran == ["first", "second"]
+
+
+def test_a_stage_gets_its_inputs_by_the_field_that_names_them(workspace: Workspace) -> None:
+    result = run(TWO, workspace, Recorder())
+    assert (result.artifacts["second"].path / "made.txt").read_text() == "secondmodel"
+
+
+def test_a_failed_stage_publishes_nothing_and_keeps_what_came_before(workspace: Workspace) -> None:
+    def fail(node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        if node.name == "second":
+            raise DataError("task 0934a4d8 is broken", "mend it")
+
+    with pytest.raises(DataError):
+        run(TWO, workspace, Recorder(fail))
+    store = ArtifactStore(workspace)
+    assert store.find("gl1:1") is not None
+    assert store.find("gl1:2") is None
+    stages = {row["stage"]: row for row in Ledger(workspace).rows("from stages")}
+    assert stages["second"]["status"] == "failed"
+    assert "0934a4d8" in stages["second"]["error"]
+    assert Ledger(workspace).rows("from runs")[0]["status"] == "failed"
+
+
+def test_running_again_after_a_failure_continues_the_same_run(workspace: Workspace) -> None:
+    broken = True
+
+    def fail_once(node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        if node.name == "second" and broken:
+            raise DataError("broken")
+
+    stages = Recorder(fail_once)
+    with pytest.raises(DataError):
+        run(TWO, workspace, stages)
+    broken = False
+    run(TWO, workspace, stages)
+    assert stages.ran == ["first", "second", "second"]
+    rows = Ledger(workspace).rows("from runs")
+    assert [row["status"] for row in rows] == ["done"]
+
+
+def test_an_interrupted_stage_keeps_its_work_folder_and_finds_it_again(workspace: Workspace) -> None:
+    seen: list[list[str]] = []
+
+    def interruptible(node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        seen.append(sorted(path.name for path in context.work.iterdir()))
+        if len(seen) == 1:
+            (context.work / "state.json").write_text("{}")
+            raise StageInterrupted("first stopped at step 1 of 3: SIGTERM")
+
+    one = graph(node("first", "1"))
+    with pytest.raises(StageInterrupted):
+        run(one, workspace, Recorder(interruptible))
+    assert make_plan(one, ArtifactStore(workspace)).stages[0].why == "resumes where it was interrupted"
+    result = run(one, workspace, Recorder(interruptible))
+    assert seen == [[], ["state.json"]]
+    assert Ledger(workspace).rows("select status from runs") == [{"status": "done"}]
+    assert list(workspace.work_dir.iterdir()) == []
+    assert result.executed == ("first",)
+
+
+def test_a_tampered_input_is_refused_by_name(workspace: Workspace) -> None:
+    run(graph(node("first", "1")), workspace, Recorder())
+    artifact = ArtifactStore(workspace).find("gl1:1")
+    assert artifact is not None
+    (artifact.path / "made.txt").write_text("other!")
+    with pytest.raises(Exception, match=r"made\.txt"):
+        run(TWO, workspace, Recorder())
+
+
+def test_plan_names_the_changed_field_with_old_and_new_value(workspace: Workspace) -> None:
+    run(graph(node("first", "1")), workspace, Recorder())
+    changed = node("first", "9").model_copy(update={"spec": {"kind": "train", "steps": 5}})
+    assert make_plan(graph(changed), ArtifactStore(workspace)).stages[0].why == "steps: 3 -> 5"
+
+
+def test_a_stage_that_another_process_runs_is_refused(workspace: Workspace) -> None:
+    def nested(node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        other = graph(node, key="gl1:other")
+        with pytest.raises(StageError, match="being run by another process"):
+            run(other, workspace, Recorder())
+
+    run(graph(node("first", "1")), workspace, Recorder(nested))
+
+
+def test_a_signal_sets_the_stop_and_the_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals(Stop()) as stop:
+        assert not stop
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop
+        assert stop.reason == "SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_walltime_sets_the_stop() -> None:
+    assert Stop(0.0)
+    assert not Stop(60.0)
+
+
+def test_a_killed_run_is_taken_over_under_its_own_id(workspace: Workspace) -> None:
+    script = textwrap.dedent(
+        f"""
+        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import os, signal
+        from pathlib import Path
+        import test_executor as t
+        from gridloom.stores.workspace import Workspace
+        def die(node, inputs, context):
+            if node.name == "second":
+                os.kill(os.getpid(), signal.SIGKILL)
+        t.run(t.TWO, Workspace(Path({str(workspace.root)!r})), t.Recorder(die))
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    stages = Recorder()
+    result = run(TWO, workspace, stages)
+    assert stages.ran == ["second"]
+    rows = Ledger(workspace).rows("from runs")
+    assert [(row["run_id"], row["status"]) for row in rows] == [(result.run_id, "done")]
