@@ -1,0 +1,131 @@
+"""The dataset artifact: `tasks.json` and `meta.json`. No answer is written here, and nothing here can read one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gridloom.errors import DataError
+from gridloom.runtime.data.digest import tasks_digest
+from gridloom.runtime.data.grids import Place, read_grid
+from gridloom.runtime.data.jsonfiles import load_json, loads_with_packed_grids, read_bytes
+from gridloom.runtime.data.tasks import Grid, Pair, Task
+from gridloom.specs.data import Augment
+
+FORMAT_VERSION = 1
+_TASKS, _META = "tasks.json", "meta.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Tasks as training and solving see them."""
+
+    tasks: tuple[Task, ...]
+    canvas: int
+    """Side of the token canvas."""
+    digest: str
+    augment: Augment
+    version: str
+    """`arcagi aa922be`, `folder 1a2b3c4`, ..."""
+
+    def task(self, task_id: str) -> Task:
+        """Return one task. Raises DataError for an unknown id."""
+        for task in self.tasks:
+            if task.task_id == task_id:
+                return task
+        raise DataError(f"no task {task_id!r} in this dataset", f"it has {len(self.tasks)} tasks")
+
+
+def save_dataset(folder: Path, dataset: Dataset) -> None:
+    """Write the dataset; the same dataset gives the same bytes."""
+    tasks = [
+        {
+            "id": task.task_id,
+            "subset": task.subset,
+            "demos": _pairs(task.demos),
+            "tests": [grid.tolist() for grid in task.tests],
+            "known": _pairs(task.known),
+            "check": list(task.check),
+        }
+        for task in dataset.tasks
+    ]
+    meta = {
+        "format_version": FORMAT_VERSION,
+        "digest": dataset.digest,
+        "version": dataset.version,
+        "canvas": dataset.canvas,
+        "augment": dataset.augment.model_dump(mode="json"),
+        "num_tasks": len(tasks),
+    }
+    write_json(folder / _TASKS, tasks)
+    write_json(folder / _META, meta)
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Return the dataset in `path`. Raises DataError when a file is missing, damaged, or of a newer format."""
+    meta = load_json(path / _META)
+    check_format(path / _META, meta)
+    raw = read_bytes(path / _TASKS)
+    entries = loads_with_packed_grids(raw)
+    if entries is None:
+        entries = load_json(path / _TASKS)
+    try:
+        tasks = tuple(_task(str(path / _TASKS), entry) for entry in entries)
+        dataset = Dataset(
+            tasks=tasks,
+            canvas=meta["canvas"],
+            digest=meta["digest"],
+            augment=Augment.model_validate(meta["augment"]),
+            version=meta["version"],
+        )
+    except (KeyError, TypeError, ValidationError) as problem:
+        raise DataError(f"{path}: not a dataset artifact ({problem!r})", "remove the artifact and run again") from None
+    if tasks_digest(tasks) != dataset.digest:
+        raise DataError(f"{path / _TASKS}: content does not match meta.json", "remove the artifact and run again")
+    return dataset
+
+
+def check_format(path: Path, meta: Any) -> None:
+    """Raise DataError unless `meta` is of a format that this program reads."""
+    found = meta.get("format_version") if isinstance(meta, dict) else None
+    if found != FORMAT_VERSION:
+        remedy = "upgrade gridloom" if isinstance(found, int) and found > FORMAT_VERSION else "remove it and run again"
+        raise DataError(f"{path}: data format {found!r}, this program reads {FORMAT_VERSION}", remedy)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write compact JSON with sorted keys and one newline. Raises DataError when the disk refuses."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True) + "\n"
+    try:
+        path.write_text(text, encoding="ascii", newline="\n")
+    except OSError as problem:
+        raise DataError(f"{path}: cannot be written: {problem.strerror}", "free space or check the rights") from None
+
+
+def _pairs(pairs: Iterable[Pair]) -> list[dict[str, list[list[int]]]]:
+    return [{"input": pair.input.tolist(), "output": pair.output.tolist()} for pair in pairs]
+
+
+def _task(file: str, entry: dict[str, Any]) -> Task:
+    def grid(value: Any, section: str, index: int, side: str) -> Grid:
+        return read_grid(value, Place(file, entry["id"], section, index, side))
+
+    def pairs(name: str, section: str) -> tuple[Pair, ...]:
+        return tuple(
+            Pair(grid(pair["input"], section, i, "input"), grid(pair["output"], section, i, "output"))
+            for i, pair in enumerate(entry[name])
+        )
+
+    return Task(
+        task_id=entry["id"],
+        subset=entry["subset"],
+        demos=pairs("demos", "train"),
+        tests=tuple(grid(value, "test", i, "input") for i, value in enumerate(entry["tests"])),
+        known=pairs("known", "test"),
+        check=tuple(entry["check"]),
+    )

@@ -1,0 +1,118 @@
+"""Training rows, drawn as the reference does: walk the tasks in random order, a view of each, all of its pairs.
+
+Row n of the endless stream depends on (seed, n) alone, so batches are the same whatever their size, the number of
+workers, or where a run was resumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.errors import DataError
+from gridloom.runtime.data import kernels
+from gridloom.runtime.data.dataset import Dataset
+from gridloom.runtime.data.packed import PackedPairs
+from gridloom.runtime.data.views import ViewTable, view_table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainBatch:
+    """B training rows of L = canvas * canvas tokens."""
+
+    inputs: NDArray[np.uint8]
+    """uint8 [B, L]"""
+    labels: NDArray[np.uint8]
+    """uint8 [B, L]; PAD 0 is not scored, EOS 1 is."""
+    puzzle_ids: NDArray[np.int32]
+    """int32 [B]; `Sampler.views.names[id]` is the name, 0 is never used."""
+    task_index: NDArray[np.int32]
+    """int32 [B], into `Dataset.tasks`."""
+    view_index: NDArray[np.int32]
+    """int32 [B], into the task's views; 0 is the identity."""
+    pair_index: NDArray[np.int32]
+    """int32 [B], into `Task.train_pairs`."""
+    offsets: NDArray[np.int32]
+    """int32 [B, 2], place on the canvas."""
+
+
+class Sampler:
+    """An endless, random-access stream of training rows over a dataset."""
+
+    def __init__(self, dataset: Dataset, seed: int, views: ViewTable | None = None) -> None:
+        """Draw the views (unless given) and flatten the pairs. Raises DataError for a task without training pairs."""
+        self.dataset = dataset
+        self.seed = seed
+        augment = dataset.augment
+        self.views = views if views is not None else view_table(dataset.tasks, seed, augment.copies, augment)
+        self._pairs = PackedPairs.of(dataset.tasks)
+        self._counts = np.diff(self._pairs.pair_start)
+        if not self._counts.all():
+            task = dataset.tasks[int(np.argmin(self._counts))].task_id
+            raise DataError(f"task {task!r} has no pair to train on", "lower check_demos or leave the task out")
+        grids = self._pairs.grids
+        sides = np.stack([grids.rows, grids.columns], axis=1).reshape(-1, 2, 2).max(axis=1)
+        self._room = (dataset.canvas - sides).astype(np.int64)
+        self._key = np.uint64(seed % 2**64)
+        self._epoch = (-1, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows of one pass over the tasks: one view of each, with all of its pairs."""
+        return int(self._pairs.pair_start[-1])
+
+    @property
+    def num_puzzles(self) -> int:
+        """Size of the puzzle id space, the blank id 0 included."""
+        return self.views.num_puzzles
+
+    def batch(self, step: int, batch_size: int) -> TrainBatch:
+        """Rows step * batch_size ... of the stream; steps count from 0."""
+        return self.rows(np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64))
+
+    def rows(self, numbers: NDArray[np.int64]) -> TrainBatch:
+        """The rows of these numbers, in this order."""
+        picked = np.zeros((len(numbers), 5), dtype=np.int64)
+        epochs, within = np.divmod(numbers, self.epoch_rows)
+        for epoch in np.unique(epochs).tolist():
+            order, ends = self._order(epoch)
+            here = np.flatnonzero(epochs == epoch)
+            part = np.zeros((len(here), 5), dtype=np.int64)
+            kernels.pick_rows(
+                within[here], epoch, self._key, order, ends, self._pairs.pair_start, self.views.start,
+                self.views.dihedral, self._room, self.dataset.augment.translate, part,
+            )  # fmt: skip
+            picked[here] = part
+        return self._render(picked)
+
+    def _order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The tasks in the order of an epoch, and the running count of their pairs."""
+        if self._epoch[0] != epoch:
+            order = kernels.epoch_order(self._key, epoch, len(self._counts))
+            self._epoch = (epoch, order, np.cumsum(self._counts[order]))
+        return self._epoch[1:]
+
+    def _render(self, picked: NDArray[np.int64]) -> TrainBatch:
+        task, view, pair, offsets = picked[:, 0], picked[:, 1], picked[:, 2], picked[:, 3:]
+        row = self.views.start[task] + view
+        first_grid = 2 * (self._pairs.pair_start[task] + pair)
+        grids, canvas = self._pairs.grids, self.dataset.canvas
+        sides = []
+        for grid in (first_grid, first_grid + 1):
+            out = np.zeros((len(picked), canvas * canvas), dtype=np.uint8)
+            kernels.render(
+                grids.cells, grids.start, grids.rows, grids.columns, grid,
+                self.views.dihedral[row], self.views.colours[row], offsets, canvas, out,
+            )  # fmt: skip
+            sides.append(out)
+        return TrainBatch(
+            inputs=sides[0],
+            labels=sides[1],
+            puzzle_ids=(row + 1).astype(np.int32),
+            task_index=task.astype(np.int32),
+            view_index=view.astype(np.int32),
+            pair_index=pair.astype(np.int32),
+            offsets=offsets.astype(np.int32),
+        )

@@ -1,0 +1,79 @@
+"""Tokens: a grid on a square canvas. PAD 0, EOS 1, colours 0-9 as 2-11; cell (r, c) is at r * canvas + c."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.errors import DataError
+from gridloom.runtime.data import kernels
+from gridloom.runtime.data.packed import PackedGrids
+from gridloom.runtime.data.tasks import Grid
+from gridloom.runtime.data.views import IDENTITY, View
+
+PAD = 0
+EOS = 1
+COLOUR0 = 2
+VOCAB = 12
+
+
+def encode(grid: Grid, canvas: int, offset: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
+    """Return uint8 [canvas * canvas] with the grid at `offset`. Raises DataError when it does not fit.
+
+    EOS stands in the row below over the grid's columns and in the column to the right over its rows, where these are on
+    the canvas; the corner between them stays PAD.
+    """
+    tokens: NDArray[np.uint8] = encode_batch([grid], canvas, [View(offset=offset)])[0]
+    return tokens
+
+
+def encode_batch(grids: Sequence[Grid], canvas: int, views: Sequence[View] | None = None) -> NDArray[np.uint8]:
+    """Return uint8 [B, canvas * canvas]: each grid under its view, at the view's offset. Raises DataError."""
+    views = [IDENTITY] * len(grids) if views is None else views
+    for grid, view in zip(grids, views, strict=True):
+        rows, columns = grid.shape[::-1] if view.dihedral in (1, 3, 6, 7) else grid.shape
+        (down, right) = view.offset
+        if min(down, right) < 0 or down + rows > canvas or right + columns > canvas:
+            raise DataError(
+                f"a {rows}x{columns} grid at ({down}, {right}) does not fit on a {canvas}x{canvas} canvas",
+                f"use a canvas of {max(rows, columns)} or more",
+            )
+    packed = PackedGrids.of(grids)
+    out = np.zeros((len(grids), canvas * canvas), dtype=np.uint8)
+    if grids:
+        kernels.render(
+            packed.cells,
+            packed.start,
+            packed.rows,
+            packed.columns,
+            np.arange(len(grids)),
+            np.array([view.dihedral for view in views], dtype=np.uint8),
+            np.array([view.colours for view in views], dtype=np.uint8),
+            np.array([view.offset for view in views], dtype=np.int64),
+            canvas,
+            out,
+        )
+    return out
+
+
+def crop(tokens: NDArray[np.uint8], canvas: int) -> Grid | None:
+    """Return the largest rectangle of colours anchored at (0, 0) of uint8 [canvas * canvas]; None for none."""
+    return crop_batch(tokens.reshape(1, -1), canvas)[0]
+
+
+def crop_batch(tokens: NDArray[np.uint8], canvas: int) -> list[Grid | None]:
+    """`crop` for each row of uint8 [B, canvas * canvas]."""
+    sizes = crop_sizes(tokens, canvas).tolist()
+    squares = tokens.reshape(-1, canvas, canvas)
+    return [squares[b, :h, :w] - np.uint8(COLOUR0) if h else None for b, (h, w) in enumerate(sizes)]
+
+
+def crop_sizes(tokens: NDArray[np.uint8], canvas: int) -> NDArray[np.int32]:
+    """Rows and columns of the crop of each row of uint8 [B, canvas * canvas]: int32 [B, 2], zeros for none."""
+    sizes: NDArray[np.int32] = kernels.crop_sizes(np.ascontiguousarray(tokens, dtype=np.uint8), canvas)
+    return sizes
+
+
+decode = crop
