@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -17,14 +18,29 @@ from gridloom.solvers.types import LoopState
 NODES_A_TRIP = 6
 """plan, reason, adapt, propose, verify, record."""
 
+
+class Node(Protocol):
+    """A coroutine function of the state."""
+
+    def __call__(self, state: LoopState) -> Awaitable[dict[str, Any]]:
+        """Return what changes."""
+
+
 Graph = CompiledStateGraph[LoopState, None, LoopState, LoopState]
 
 
-def build_graph(nodes: Nodes, checkpointer: BaseCheckpointSaver[Any] | None = None) -> Graph:
-    """Wire START -> plan -> reason -> adapt -> propose -> verify -> record -+-> plan | select -> END."""
+def build_graph(
+    nodes: Nodes,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+    after_node: Callable[[], None] = lambda: None,
+) -> Graph:
+    """Wire START -> plan -> reason -> adapt -> propose -> verify -> record -+-> plan | select -> END.
+
+    `after_node` is called when a node is done and before its checkpoint is written; it may ask the run to drain.
+    """
     graph: StateGraph[LoopState, None, LoopState, LoopState] = StateGraph(LoopState)
     for name in ("plan", "reason", "adapt", "propose", "verify", "record", "select"):
-        graph.add_node(name, getattr(nodes, name))
+        graph.add_node(name, _followed(getattr(nodes, name), after_node))
     graph.add_edge(START, "plan")
     graph.add_conditional_edges("plan", nodes.after_plan, ["reason", "propose"])
     graph.add_edge("reason", "adapt")
@@ -34,6 +50,15 @@ def build_graph(nodes: Nodes, checkpointer: BaseCheckpointSaver[Any] | None = No
     graph.add_conditional_edges("record", nodes.after_record, ["plan", "select"])
     graph.add_edge("select", END)
     return graph.compile(checkpointer=checkpointer)
+
+
+def _followed(node: Node, after_node: Callable[[], None]) -> Node:
+    async def run(state: LoopState) -> dict[str, Any]:
+        update = await node(state)
+        after_node()
+        return update
+
+    return run
 
 
 def thread_id(run_id: str, stage: str, task_id: str) -> str:

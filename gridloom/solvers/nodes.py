@@ -1,4 +1,8 @@
-"""The nodes of the loop for one task: each takes the state and returns what it changes."""
+"""The nodes of the loop for one task: each takes the state and returns what it changes.
+
+All are coroutines, also those that never wait: LangGraph would send plain functions to a thread pool, and then the
+order in which concurrent tasks reach the models would depend on the clock.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,7 @@ class Nodes:
         self._append = append
         self._judge = Judge(task, settings.verifier)
 
-    def plan(self, state: LoopState) -> Update:
+    async def plan(self, state: LoopState) -> Update:
         """Choose the next attempt."""
         began = time.perf_counter()
         history = _history(state)
@@ -59,6 +63,7 @@ class Nodes:
             settings=self.settings,
             seed=self.seed,
             has_llm=self.services.reasoner is not None,
+            has_prefix=bool(state.get("prefix")),
         )
         plan = self.policy.plan(situation)
         return {
@@ -80,7 +85,7 @@ class Nodes:
         reasoning = await reasoner.reason(prompt, plan, state.get("prefix") if plan.prefix else None)
         return {"reasoning": reasoning.model_dump(), "timings": _timed(state, "reason", began)}
 
-    def adapt(self, state: LoopState) -> Update:
+    async def adapt(self, state: LoopState) -> Update:
         """Map the recorded latent into the TRM's space."""
         began = time.perf_counter()
         reasoning = state["reasoning"]
@@ -104,13 +109,13 @@ class Nodes:
             "timings": _timed(state, "propose", began),
         }
 
-    def verify(self, state: LoopState) -> Update:
+    async def verify(self, state: LoopState) -> Update:
         """Judge the proposal without the held-out answer."""
         began = time.perf_counter()
         verdict = self._judge.verdict(Proposal.model_validate(state["proposal"]))
         return {"verdict": verdict.model_dump(), "timings": _timed(state, "verify", began)}
 
-    def record(self, state: LoopState) -> Update:
+    async def record(self, state: LoopState) -> Update:
         """Write the attempt to the ledger, in one append, and add it to the history."""
         plan = Plan.model_validate(state["planned"])
         proposal = Proposal.model_validate(state["proposal"])
@@ -155,7 +160,7 @@ class Nodes:
         )
         return {"history": [*state.get("history", []), entry.model_dump()]}
 
-    def select(self, state: LoopState) -> Update:
+    async def select(self, state: LoopState) -> Update:
         """Choose the final grids and write them to the ledger."""
         history = _history(state)
         picks = select(history, len(self.task.tests))
@@ -164,11 +169,11 @@ class Nodes:
         self.show(PicksShown(self.task, picks, accepted, len(history)))
         return {"picks": [pick.model_dump() for pick in picks]}
 
-    def after_plan(self, _state: LoopState) -> Literal["reason", "propose"]:
+    async def after_plan(self, _state: LoopState) -> Literal["reason", "propose"]:
         """A checkpoint without a LLaMA goes straight to the TRM."""
         return "reason" if self.services.reasoner is not None else "propose"
 
-    def after_record(self, state: LoopState) -> Literal["plan", "select"]:
+    async def after_record(self, state: LoopState) -> Literal["plan", "select"]:
         """Try again until an attempt is accepted or the attempts are spent."""
         history = state["history"]
         done = history[-1]["accepted"] or len(history) >= self.settings.max_attempts

@@ -25,6 +25,8 @@ class Situation:
     seed: int
     """The stage's seed."""
     has_llm: bool
+    has_prefix: bool
+    """Whether the attempt before left a latent prefix."""
 
     @property
     def attempt(self) -> int:
@@ -81,11 +83,12 @@ class Fixed:
             attempt=attempt,
             seed=derive_seed(situation.seed, situation.task_id, attempt),
             views=view_window(situation.views, attempt, settings.views),
+            prompt=reason.prompt,
             focus=(attempt - 1) % max(situation.num_tests, 1),
             temperature=reason.temperature + reason.temperature_step * (attempt - 1) if situation.has_llm else 0.0,
             max_new_tokens=reason.max_new_tokens if situation.has_llm else 0,
             feedback=settings.feedback and retry,
-            prefix=settings.feedback and retry and situation.has_llm,
+            prefix=settings.feedback and situation.has_prefix,
             act_steps=settings.act_steps,
             policy="fixed",
         )

@@ -42,6 +42,10 @@ class Reason(SpecModel):
     """Sampling temperature of the first attempt; 0 is greedy."""
     temperature_step: Annotated[float, Field(ge=0, le=5)] = 0.3
     """Added at each retry, so that a repeated proposal is not repeated for ever."""
+    prompt: Literal["plain", "compact"] = "plain"
+    """How grids are written: `plain` with spaces between the digits, `compact` without, about half as many tokens."""
+    history_tokens: Annotated[int, Field(ge=0, le=8192)] = 256
+    """Room in the prompt for what became of earlier attempts; the oldest are left out first."""
 
 
 class Solver(SpecModel):

@@ -154,7 +154,7 @@ def test_fitted_rules_hold_on_every_demonstration(
 
 def test_no_type_on_the_way_to_a_verdict_has_room_for_an_answer() -> None:
     for owner in (Task, Evidence, Proposal, Candidate, Judge, Plan, Entry, Reasoning, Verdict, LoopState):
-        names = set(inspect.signature(owner).parameters) | set(getattr(owner, "__annotations__", {}))
+        names = set(getattr(owner, "__annotations__", {})) | set(inspect.signature(owner.__init__).parameters)
         assert not {name for name in names if "answer" in name or "target" in name or "solution" in name}
 
 

@@ -1,0 +1,135 @@
+"""The rows of one attempt: every test input and check pair under every view, and the votes once the TRM has run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.errors import ModelError
+from gridloom.runtime.data.tasks import Grid, Task
+from gridloom.runtime.data.tokens import PAD, crop_batch, encode, encode_batch
+from gridloom.runtime.data.views import IDENTITY, SEPARATOR, View, parse_name
+from gridloom.solvers.types import ActStep, Candidate, Plan, rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttemptRows:
+    """N rows in a fixed order: test inputs, then check pairs; of each, the identity, then the plan's views."""
+
+    inputs: NDArray[np.uint8]
+    """uint8 [N, L]"""
+    puzzle_ids: NDArray[np.int64]
+    """int64 [N]"""
+    views: tuple[View, ...]
+    """The identity and the plan's views: the rows of each target."""
+    num_tests: int
+    num_checks: int
+    canvas: int
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def first_row(self, test_index: int) -> int:
+        """Return the row of a test input under the identity."""
+        return test_index * len(self.views)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowResults:
+    """What the TRM gave for the rows of one attempt."""
+
+    tokens: NDArray[np.uint8]
+    """uint8 [N, L]"""
+    q_halt: NDArray[np.float32]
+    """fp32 [steps, N]"""
+    changed: NDArray[np.int32]
+    """int32 [steps, N]"""
+
+    def digest(self) -> str:
+        """Return sha256 over tokens and halting logits."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes())
+        digest.update(np.ascontiguousarray(self.q_halt).tobytes())
+        return digest.hexdigest()
+
+    def steps(self) -> tuple[ActStep, ...]:
+        """Return mean halting logit and changed positions of each ACT step."""
+        means = self.q_halt.astype(np.float64).mean(axis=1)
+        return tuple(
+            ActStep(q_halt=float(mean), changed_cells=int(changed.sum()))
+            for mean, changed in zip(means, self.changed, strict=True)
+        )
+
+
+def make_rows(task: Task, plan: Plan, canvas: int, puzzle_ids: dict[str, int]) -> AttemptRows:
+    """Lay out the attempt's rows. A task the model has no ids for runs under the blank id 0.
+
+    Raises ModelError for a grid larger than the canvas.
+    """
+    views = (IDENTITY, *(parse_name(f"{task.task_id}{SEPARATOR}{tail}")[1] for tail in plan.views))
+    targets: Sequence[Grid] = [*task.tests, *(pair.input for pair in task.check_pairs)]
+    largest = max(max(grid.shape) for grid in targets)
+    if largest > canvas:
+        raise ModelError(
+            f"task {task.task_id} has a side of {largest}, the checkpoint's canvas is {canvas}",
+            "leave the task out (data.select.max_side) or train on a larger canvas (data.canvas)",
+        )
+    own = puzzle_ids.get(IDENTITY.name(task.task_id), 0)
+    # a view that training did not draw has no row of its own: the task's own id is the nearest conditioning there is
+    ids = [puzzle_ids.get(view.name(task.task_id), own) for view in views]
+    return AttemptRows(
+        inputs=encode_batch([grid for grid in targets for _ in views], canvas, [*views] * len(targets)),
+        puzzle_ids=np.array(ids * len(targets), dtype=np.int64),
+        views=views,
+        num_tests=len(task.tests),
+        num_checks=len(targets) - len(task.tests),
+        canvas=canvas,
+    )
+
+
+def vote(batch: AttemptRows, results: RowResults) -> tuple[tuple[Candidate, ...], ...]:
+    """Return the candidates of each target, best first: most votes, then confidence, then the earlier view.
+
+    Rows whose crop is empty vote for nothing but count among the views asked.
+    """
+    crops = crop_batch(results.tokens, batch.canvas)
+    # sigmoid in float64: exact enough to rank, and the same wherever numpy runs
+    halting = 1.0 / (1.0 + np.exp(-results.q_halt[-1].astype(np.float64)))
+    num_views = len(batch.views)
+    ranked = []
+    for target in range(batch.num_tests + batch.num_checks):
+        ballots: dict[bytes, list[int]] = {}
+        grids: dict[bytes, Grid] = {}
+        for number, view in enumerate(batch.views):
+            row = target * num_views + number
+            crop = crops[row]
+            if crop is None:
+                continue
+            grid = view.inverse(crop)
+            key = bytes(grid.shape) + grid.tobytes()
+            ballots.setdefault(key, []).append(row)
+            grids[key] = grid
+        candidates = [
+            Candidate(
+                grid=rows(grids[key]),
+                source="trm",
+                votes=len(voters),
+                num_views=num_views,
+                confidence=float(halting[voters].mean()),
+                whole=float(np.mean([_is_whole(results.tokens[row], crops[row], batch.canvas) for row in voters])),
+            )
+            for key, voters in ballots.items()
+        ]
+        ranked.append(tuple(sorted(candidates, key=lambda c: (-c.votes, -(c.confidence or 0.0)))))
+    return tuple(ranked)
+
+
+def _is_whole(tokens: NDArray[np.uint8], crop: Grid | None, canvas: int) -> bool:
+    """Whether the border of EOS around the crop is unbroken. Cells beyond it are PAD, which training never scores."""
+    assert crop is not None, "only rows with a crop vote"
+    wanted = encode(crop, canvas)
+    scored = wanted != PAD
+    return bool(np.array_equal(tokens[scored], wanted[scored]))

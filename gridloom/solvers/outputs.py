@@ -1,0 +1,128 @@
+"""The attempts artifact: picks.json, attempts.jsonl, submission.json. From the ledger, free of clock values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gridloom.errors import StageError
+from gridloom.runtime.data.tasks import Task
+from gridloom.solvers.types import GridRows
+
+PICKS, ATTEMPTS, SUBMISSION, META = "picks.json", "attempts.jsonl", "submission.json", "meta.json"
+FORMAT_VERSION = 1
+NO_GRID: GridRows = [[0]]
+"""Stands in a submission where no attempt gave any grid, since the format wants one; picks.json shows the gap."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def write_picks(path: Path, tasks: Sequence[Task], picks: Rows) -> None:
+    """Write, per task, whether it was accepted and up to two grids a test input, heaviest first."""
+    content: dict[str, Any] = {}
+    for task in tasks:
+        tests: list[dict[str, Any]] = [{"grids": [], "weights": [], "attempts": []} for _ in task.tests]
+        accepted, num_attempts = False, 0
+        for pick in sorted(_of(picks, task), key=lambda row: (row["test_index"], row["rank"])):
+            test = tests[pick["test_index"]]
+            test["grids"].append(pick["grid"])
+            test["weights"].append(pick["weight"])
+            test["attempts"].append(pick["attempt"])
+            accepted, num_attempts = pick["accepted"], pick["num_attempts"]
+        content[task.task_id] = {"accepted": accepted, "num_attempts": num_attempts, "tests": tests}
+    _write(path, {"format_version": FORMAT_VERSION, "tasks": content})
+
+
+def write_attempts(path: Path, attempts: Rows, candidates: Rows, verdicts: Rows) -> None:
+    """Write one JSON line an attempt, by task and number."""
+    lines = []
+    for attempt in sorted(attempts, key=lambda row: (row["task_id"], row["attempt"])):
+        line = {
+            name: attempt[name]
+            for name in (
+                "attempt_id", "task_id", "attempt", "plan", "prompt", "text", "grids", "verdict", "score", "feedback",
+                "geometry",
+            )
+        }
+        key = (attempt["task_id"], attempt["attempt"])
+        line["candidates"] = [
+            {n: row[n] for n in ("test_index", "rank", "source", "grid", "votes", "num_views", "confidence")}
+            for row in sorted(candidates, key=lambda row: (row["test_index"], row["rank"]))
+            if (row["task_id"], row["attempt"]) == key
+        ]
+        line["signals"] = {
+            row["verifier"]: {"score": row["score"], "detail": row["detail"]}
+            for row in verdicts
+            if (row["task_id"], row["attempt"]) == key
+        }
+        lines.append(json.dumps(line, sort_keys=True))
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def write_submission(path: Path, tasks: Sequence[Task], picks: Rows) -> None:
+    """Write Kaggle's submission.json, then read it back and check it. Raises StageError when it is not whole."""
+    content: dict[str, Any] = {}
+    for task in tasks:
+        tests = []
+        for test_index in range(len(task.tests)):
+            rows = [row for row in _of(picks, task) if row["test_index"] == test_index]
+            grids = [row["grid"] for row in sorted(rows, key=lambda row: row["rank"])] or [NO_GRID]
+            tests.append({"attempt_1": grids[0], "attempt_2": grids[-1]})
+        content[task.task_id] = tests
+    _write(path, content)
+    check_submission(path, tasks)
+
+
+def check_submission(path: Path, tasks: Sequence[Task]) -> None:
+    """Raise StageError unless the file answers every test input of every task with two well-formed grids."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    wrong = [f"{task.task_id}: missing" for task in tasks if task.task_id not in found]
+    wrong += [f"{name}: not a task of this split" for name in found if name not in {task.task_id for task in tasks}]
+    for task in tasks:
+        answers = found.get(task.task_id, [])
+        if len(answers) != len(task.tests):
+            wrong.append(f"{task.task_id}: {len(answers)} answers for {len(task.tests)} test inputs")
+        for number, answer in enumerate(answers, start=1):
+            for name in ("attempt_1", "attempt_2"):
+                if not _is_grid(answer.get(name)):
+                    wrong.append(f"{task.task_id}, test input {number}: {name} is no grid")
+    if wrong:
+        said = "; ".join(wrong[:3])
+        raise StageError(f"{path.name} is not a whole submission: {said}", "this is a fault of gridloom")
+
+
+def write_meta(path: Path, meta: Mapping[str, Any]) -> None:
+    """Write what the attempts were made with."""
+    _write(path, {"format_version": FORMAT_VERSION, **meta})
+
+
+def read_picks(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return picks.json by task. Raises StageError when it is damaged or of another format."""
+    try:
+        content = json.loads((folder / PICKS).read_text(encoding="utf-8"))
+        tasks: dict[str, dict[str, Any]] = content["tasks"]
+        version = content["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StageError(f"cannot read {folder / PICKS}: {error}", "remove the artifact and run again") from error
+    if version != FORMAT_VERSION:
+        raise StageError(f"{folder / PICKS} has format {version}, this gridloom reads {FORMAT_VERSION}", "run again")
+    return tasks
+
+
+def _of(picks: Rows, task: Task) -> list[Mapping[str, Any]]:
+    return [row for row in picks if row["task_id"] == task.task_id]
+
+
+def _is_grid(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= 30
+        and all(isinstance(row, list) and len(row) == len(value[0]) and 1 <= len(row) <= 30 for row in value)
+        and all(type(cell) is int and 0 <= cell <= 9 for row in value for cell in row)
+    )
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n", encoding="utf-8")

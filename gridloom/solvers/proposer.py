@@ -1,0 +1,132 @@
+"""The real proposer: adapter and TRM of a checkpoint bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gridloom.errors import ModelError
+from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.data.views import IDENTITY, SEPARATOR, task_views
+from gridloom.runtime.models.bundle import Bundle
+from gridloom.runtime.models.trm import Injection
+from gridloom.solvers.batch import AttemptRows, RowResults, make_rows, vote
+from gridloom.solvers.types import Plan, Proposal
+from gridloom.specs.data import Augment
+
+UNSEEN_VIEWS = 31
+"""Views drawn for a task that the model has no puzzle ids for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrmCall:
+    """Rows of one attempt to run."""
+
+    rows: AttemptRows
+    injection: Injection | None
+    """One row [1, S, D], the same for all rows of the attempt."""
+    act_steps: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrmAnswer:
+    """What became of them."""
+
+    results: RowResults
+    z_H: Tensor
+    """[N, S, D]"""
+    z_L: Tensor
+    geometry: dict[str, Any]
+    """Rows of the whole batch, and where this call's began."""
+
+
+class TrmRunner(Protocol):
+    """Runs calls, one by one or several in one batch."""
+
+    async def run(self, call: TrmCall) -> TrmAnswer:
+        """Run the call's rows."""
+
+
+class TrmProposer:
+    """Proposes with the bundle's TRM; the LLaMA's latent enters through the bundle's adapter."""
+
+    def __init__(self, bundle: Bundle, runner: TrmRunner, source: str) -> None:
+        """Args: source: what messages call the checkpoint."""
+        self.bundle = bundle
+        self.source = source
+        self._runner = runner
+        self._ids = bundle.puzzle_ids.index
+        self._injections: dict[bytes, Injection] = {}
+
+    def views(self, task: Task) -> tuple[str, ...]:
+        """Return the views that training drew, in its order; views of its own for a task it never saw."""
+        first = self._ids.get(IDENTITY.name(task.task_id))
+        if first is None:
+            augment = Augment(copies=UNSEEN_VIEWS)
+            drawn = task_views(task, 0, UNSEEN_VIEWS, augment)[1:]
+            return tuple(_tail(view.name(task.task_id)) for view in drawn)
+        names, tails = self.bundle.puzzle_ids.names, []
+        for name in names[first + 1 :]:
+            if not name.startswith(task.task_id + SEPARATOR):
+                break  # the views of a task are numbered in a row, identity first
+            tails.append(_tail(name))
+        return tuple(tails)
+
+    def adapt(self, latent: bytes) -> dict[str, Any]:
+        """Map the latent and return sha256 and RMS of what is injected."""
+        injection = self._inject(latent)
+        parts = [part for part in (injection.z_H, injection.z_L, injection.term) if part is not None]
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part.float().cpu().numpy().tobytes())
+        square = torch.stack([part.double().pow(2).mean() for part in parts]).mean()
+        return {"sha256": digest.hexdigest(), "rms": float(square.sqrt())}
+
+    async def propose(self, task: Task, plan: Plan, latent: bytes | None) -> Proposal:
+        """Run the attempt's rows, vote, and read the next attempt's prefix off the identity row of the test shown."""
+        rows = make_rows(task, plan, self.bundle.trm.canvas, self._ids)
+        injection = None if latent is None else self._inject(latent)
+        answer = await self._runner.run(TrmCall(rows, injection, plan.act_steps))
+        if not np.isfinite(answer.results.q_halt).all():
+            raise ModelError(
+                f"the TRM of {self.source} gave a value that is not finite on task {task.task_id}",
+                "train it again, or solve with an earlier checkpoint",
+            )
+        ranked = vote(rows, answer.results)
+        return Proposal(
+            candidates=ranked[: rows.num_tests],
+            checks=ranked[rows.num_tests :],
+            steps=answer.results.steps(),
+            digest=answer.results.digest(),
+            prefix=None if latent is None else self._prefix(answer, rows.first_row(plan.focus)),
+            geometry=answer.geometry,
+        )
+
+    @torch.no_grad()
+    def _inject(self, latent: bytes) -> Injection:
+        """Run the adapter on one latent; `adapt` and `propose` of an attempt share the result."""
+        if latent not in self._injections:
+            adapter = self.bundle.text_to_latent
+            assert adapter is not None, "a bundle with a LLaMA has the adapter"
+            hidden = torch.from_numpy(np.frombuffer(latent, dtype=np.float16).copy()).float()
+            self._injections[latent] = adapter(hidden[None].to(self.bundle.trm.device))
+            while len(self._injections) > 64:
+                self._injections.pop(next(iter(self._injections)))
+        return self._injections[latent]
+
+    @torch.no_grad()
+    def _prefix(self, answer: TrmAnswer, row: int) -> bytes | None:
+        adapter = self.bundle.latent_to_text
+        if adapter is None:
+            return None
+        prefix: Tensor = adapter(answer.z_H[row : row + 1], answer.z_L[row : row + 1])[0]
+        return prefix.to(torch.float16).cpu().numpy().tobytes()
+
+
+def _tail(name: str) -> str:
+    return name.split(SEPARATOR, 1)[1]

@@ -1,0 +1,155 @@
+"""The real reasoner: the checkpoint's LLaMA, asked with the prompts that joint training used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from gridloom.errors import ModelError
+from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.models.llama import Llama
+from gridloom.runtime.prompts import EarlierAttempt, PromptForm, build_prompt
+from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
+
+
+@dataclass(frozen=True, slots=True)
+class LlmCall:
+    """One prompt to answer."""
+
+    prompt: str
+    prefix: bytes | None
+    """fp16 [tokens, hidden_size]"""
+    max_new_tokens: int
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class LlmAnswer:
+    """What became of it."""
+
+    text: str
+    hidden: np.ndarray[Any, np.dtype[np.float32]]
+    """fp32 [hidden_size]"""
+    prompt_tokens: int
+    new_tokens: int
+    duration_s: float
+    geometry: dict[str, Any]
+
+
+class LlmRunner(Protocol):
+    """Runs calls, one by one or several in one batch."""
+
+    async def run(self, call: LlmCall) -> LlmAnswer:
+        """Answer the call."""
+
+
+class LlamaReasoner:
+    """Reasons with a local language model."""
+
+    def __init__(self, llama: Llama, runner: LlmRunner, history_tokens: int) -> None:
+        """Args: history_tokens: room in every prompt for earlier attempts, so that its head never changes."""
+        self.llama = llama
+        self.history_tokens = history_tokens
+        self._runner = runner
+
+    @property
+    def model(self) -> str:
+        """Name or folder of the weights, as the spec wrote it."""
+        return self.llama.spec.weights
+
+    def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
+        """Build the prompt within the model's token budget; the test input and the question always stay."""
+        form: PromptForm = "compact" if plan.prompt == "compact" else "plain"
+        earlier = [
+            EarlierAttempt(
+                attempt=entry.attempt,
+                feedback=entry.feedback,
+                grid=entry.candidates[plan.focus][0].grid if entry.candidates[plan.focus] else (),
+                reasoning=entry.text,
+            )
+            for entry in history
+        ]
+        built = build_prompt(
+            task.demos,
+            task.tests[plan.focus],
+            count_tokens=self.llama.count_tokens,
+            budget=self.llama.spec.max_prompt_tokens,
+            history=earlier,
+            history_budget=self.history_tokens,
+            latent=plan.prefix,
+            form=form,
+        )
+        return Prompt(text=built.text, num_tokens=built.num_tokens, dropped_demos=built.dropped_demos)
+
+    async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
+        """Ask the model; the hidden state is rounded to fp16 here, before anything uses it. Raises ModelError."""
+        answer = await self._runner.run(
+            LlmCall(prompt.text, prefix, plan.max_new_tokens, plan.temperature, plan.seed)
+        )
+        with np.errstate(over="ignore"):
+            latent = answer.hidden.astype(np.float16)
+        if not np.isfinite(latent).all():
+            largest = float(np.abs(answer.hidden).max())
+            raise ModelError(
+                f"LLaMA '{self.model}' gave a hidden state that fp16 cannot hold (largest value {largest:g})",
+                "use another language model, or precision: fp32 for it",
+            )
+        return Reasoning(
+            prompt=prompt.text,
+            text=answer.text,
+            latent=latent.tobytes(),
+            prompt_tokens=answer.prompt_tokens,
+            new_tokens=answer.new_tokens,
+            prefix=prefix,
+            prefix_tokens=len(prefix) // (2 * self.llama.hidden_size) if prefix else 0,
+            dropped_demos=prompt.dropped_demos,
+            duration_s=answer.duration_s,
+            geometry=answer.geometry,
+        )
+
+
+class DirectLlmRunner:
+    """Answers each call at once and alone."""
+
+    def __init__(self, llama: Llama) -> None:
+        self.llama = llama
+
+    async def run(self, call: LlmCall) -> LlmAnswer:
+        """Answer the call."""
+        return answer_calls(self.llama, [call])[0]
+
+
+def answer_calls(llama: Llama, calls: Sequence[LlmCall]) -> list[LlmAnswer]:
+    """Answer calls of equal `max_new_tokens` in one batch."""
+    began = time.perf_counter()
+    answers = llama.reason(
+        [call.prompt for call in calls],
+        prefix=[_prefix(call, llama.hidden_size) for call in calls],
+        max_new_tokens=calls[0].max_new_tokens,
+        temperature=[call.temperature for call in calls],
+        seeds=[call.seed for call in calls],
+    )
+    duration_s = time.perf_counter() - began
+    return [
+        LlmAnswer(
+            text=answer.text,
+            hidden=answer.hidden.numpy(),
+            prompt_tokens=answer.prompt_tokens,
+            new_tokens=answer.new_tokens,
+            duration_s=duration_s,
+            geometry={"batch_rows": len(calls), "row": row},
+        )
+        for row, answer in enumerate(answers)
+    ]
+
+
+def _prefix(call: LlmCall, width: int) -> torch.Tensor | None:
+    if call.prefix is None:
+        return None
+    return torch.from_numpy(np.frombuffer(call.prefix, dtype=np.float16).reshape(-1, width).copy()).float()

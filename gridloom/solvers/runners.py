@@ -1,0 +1,72 @@
+"""How TRM calls are executed: each in a batch of its own, of its own rows in a fixed order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gridloom.runtime.models.trm import TRM, Injection
+from gridloom.solvers.batch import RowResults
+from gridloom.solvers.proposer import TrmAnswer, TrmCall
+
+
+class DirectRunner:
+    """Runs each call at once and alone."""
+
+    def __init__(self, trm: TRM) -> None:
+        self.trm = trm
+
+    async def run(self, call: TrmCall) -> TrmAnswer:
+        """Run the rows."""
+        return run_rows(self.trm, [call])[0]
+
+
+def run_rows(trm: TRM, calls: list[TrmCall]) -> list[TrmAnswer]:
+    """Run calls of equal ACT steps in one batch, one after the other in the order given."""
+    inputs = torch.cat([torch.from_numpy(call.rows.inputs) for call in calls]).to(trm.device)
+    ids = torch.cat([torch.from_numpy(call.rows.puzzle_ids) for call in calls]).to(trm.device)
+    trace = trm.run(inputs, ids, _joined(calls), calls[0].act_steps)
+    tokens, q_halt, changed = (part.cpu().numpy() for part in (trace.tokens, trace.q_halt, trace.changed))
+    answers, start = [], 0
+    for call in calls:
+        end = start + len(call.rows)
+        answers.append(
+            TrmAnswer(
+                results=RowResults(tokens[start:end], q_halt[:, start:end], changed[:, start:end]),
+                z_H=trace.carry.z_H[start:end],
+                z_L=trace.carry.z_L[start:end],
+                geometry={**geometry(trm), "rows": len(call.rows), "batch_rows": len(inputs), "first_row": start},
+            )
+        )
+        start = end
+    return answers
+
+
+def geometry(trm: TRM) -> dict[str, Any]:
+    """Return what the bits of a TRM run depend on beside weights and inputs."""
+    return {
+        "device": str(trm.device),
+        "device_name": torch.cuda.get_device_name(trm.device) if trm.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "precision": trm.spec.precision,
+        "canvas": trm.canvas,
+    }
+
+
+def _joined(calls: list[TrmCall]) -> Injection | None:
+    """Repeat each call's injection over its rows."""
+    first = calls[0].injection
+    if first is None:
+        return None
+    if len(calls) == 1:
+        return first  # one row, broadcast over all
+
+    def join(name: str) -> torch.Tensor | None:
+        if getattr(first, name) is None:
+            return None
+        parts = [getattr(call.injection, name).expand(len(call.rows), -1, -1) for call in calls]
+        return torch.cat(parts)
+
+    return Injection(z_H=join("z_H"), z_L=join("z_L"), term=join("term"))

@@ -1,0 +1,139 @@
+"""The score stage: join the picks with the held-out answers. Nothing else reads answers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageError
+from gridloom.runtime.data.answers import load_answers
+from gridloom.runtime.data.tasks import Grid
+from gridloom.runtime.stage import StageContext
+from gridloom.solvers import outputs
+from gridloom.solvers.types import GridRows
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.records import ScoreRecord
+
+REPORT = "report.json"
+
+
+class Score:
+    """Kind `score`."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Write a score a pick to the ledger and report.json. Raises StageError when a task has no answer."""
+        attempts = inputs["attempts"]
+        picks = outputs.read_picks(attempts.path)
+        answers = load_answers(inputs["answers"].path)
+        missing = sorted(set(picks) - set(answers))
+        if missing:
+            raise StageError(
+                f"no answer for {len(missing)} tasks, first {missing[0]}",
+                "score with the answers of the same data entry",
+            )
+        producer = attempts.manifest.get("producer", {})
+        records = []
+        tasks: dict[str, list[TestScore]] = {}
+        for task_id, task in sorted(picks.items()):
+            tasks[task_id] = []
+            for test_index, (test, answer) in enumerate(zip(task["tests"], answers[task_id], strict=True)):
+                compared = [compare(grid, answer) for grid in test["grids"]] or [compare([], answer)]
+                tasks[task_id].append(TestScore(compared))
+                records += [
+                    ScoreRecord(
+                        run_id=context.run_id,
+                        stage=node.name,
+                        solve_stage=str(producer.get("stage", node.spec.get("attempts", ""))),
+                        solve_run_id=producer.get("run_id"),
+                        task_id=task_id,
+                        test_index=test_index,
+                        rank=rank,
+                        **score,
+                    )
+                    for rank, score in enumerate(compared)
+                ]
+        context.ledger.append(*records)
+        report = make_report(tasks, {task_id: bool(task["accepted"]) for task_id, task in picks.items()})
+        report["attempts"] = attempts.key
+        report["solved_with"] = _meta(attempts.path)
+        text = json.dumps(report, sort_keys=True, indent=1) + "\n"
+        (context.out / REPORT).write_text(text, encoding="utf-8")
+        context.notes.update({name: report[name] for name in ("pass1", "pass2", "num_tasks")})
+
+
+class TestScore:
+    """How the picks for one test input compare with its answer."""
+
+    __test__ = False  # not a test class, whatever pytest makes of the name
+
+    def __init__(self, compared: list[dict[str, Any]]) -> None:
+        self.first = bool(compared[0]["exact_match"])
+        self.either = any(score["exact_match"] for score in compared)
+        self.shape = any(score["shape_match"] for score in compared)
+        self.cells = max(float(score["cell_accuracy"]) for score in compared)
+
+
+def compare(grid: GridRows, answer: Grid) -> dict[str, Any]:
+    """Return exact_match, shape_match and cell_accuracy of a grid; cell_accuracy is 0 when the shapes differ."""
+    proposed = np.asarray(grid, dtype=np.uint8)
+    if proposed.shape != answer.shape:
+        return {"exact_match": False, "shape_match": False, "cell_accuracy": 0.0}
+    return {
+        "exact_match": bool(np.array_equal(proposed, answer)),
+        "shape_match": True,
+        "cell_accuracy": float((proposed == answer).mean()),
+    }
+
+
+def wilson(share: float, number: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the 95% Wilson interval of a share observed over `number` cases; (0, 1) for none."""
+    if number == 0:
+        return 0.0, 1.0
+    centre = (share + z * z / (2 * number)) / (1 + z * z / number)
+    half = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def make_report(tasks: Mapping[str, list[TestScore]], accepted: Mapping[str, bool]) -> dict[str, Any]:
+    """Summarise: shares are means over tasks of means over test inputs, as ARC scores; intervals are over tasks."""
+    num_tasks = len(tasks)
+
+    def mean(what: str) -> float:
+        per_task = [sum(float(getattr(test, what)) for test in tests) / len(tests) for tests in tasks.values()]
+        return sum(per_task) / num_tasks
+
+    pass1, pass2 = mean("first"), mean("either")
+    believed = [task_id for task_id, is_accepted in accepted.items() if is_accepted]
+    right = [task_id for task_id in believed if all(test.first for test in tasks[task_id])]
+    return {
+        "format_version": 1,
+        "num_tasks": num_tasks,
+        "num_test_inputs": sum(len(tests) for tests in tasks.values()),
+        "pass1": pass1,
+        "pass1_interval": wilson(pass1, num_tasks),
+        "pass2": pass2,
+        "pass2_interval": wilson(pass2, num_tasks),
+        "solved": sorted(task_id for task_id, tests in tasks.items() if all(test.either for test in tests)),
+        "shape_match": mean("shape"),
+        "cell_accuracy": mean("cells"),
+        "num_accepted": len(believed),
+        "num_accepted_right": len(right),
+        "precision": len(right) / len(believed) if believed else None,
+        "denominators": {
+            "pass1, pass2, shape_match, cell_accuracy": "mean over tasks of the mean over the task's test inputs",
+            "precision": "accepted tasks; right when the first pick of every test input is exact",
+            "intervals": "Wilson, 95%, over tasks",
+        },
+    }
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    path = folder / outputs.META
+    meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return meta

@@ -1,0 +1,196 @@
+"""The solve stage: run the loop over the tasks of a split, survive any interruption, publish picks and attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from langgraph.runtime import RunControl
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageError, StageInterrupted
+from gridloom.runtime.data.dataset import Dataset, load_dataset
+from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.stage import Progress, StageContext
+from gridloom.solvers import outputs
+from gridloom.solvers.graph import build_graph, run_graph, thread_id
+from gridloom.solvers.loading import load_services
+from gridloom.solvers.nodes import Nodes
+from gridloom.solvers.policies import make_policy
+from gridloom.solvers.recording import AttemptScope, task_record
+from gridloom.solvers.services import Services
+from gridloom.specs.solver import Solver
+from gridloom.specs.stages import SolveStage
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.checkpointer import DuckDBSaver
+from gridloom.stores.ledger import Ledger, as_dict
+from gridloom.stores.records import AttemptRecord, CandidateRecord, PickRecord, Record, VerdictRecord
+
+LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
+"""(checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
+
+
+class Solve:
+    """Kind `solve`."""
+
+    def __init__(self, load: LoadServices = load_services) -> None:
+        self._load = load
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Solve every task of the split and fill the artifact.
+
+        Raises StageInterrupted when the stop signal is set: every finished node is checkpointed, and the next run of
+        the same graph goes on from there.
+        """
+        stage = SolveStage.model_validate_json(json.dumps(node.spec))
+        dataset = load_dataset(inputs["data"].path)
+        tasks = select_tasks(dataset, stage)
+        checkpoint = inputs["with"]
+        ledger = Ledger(context.ledger.workspace)
+        context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
+        finished = _finished(ledger, context.run_id, node.name)
+        open_tasks = [task for task in tasks if task.task_id not in finished]
+        began = time.perf_counter()
+        if open_tasks:
+            services = self._load(checkpoint.path, stage.solver, context.device, context.base, context.progress)
+            loop = _Loop(node, stage, services, checkpoint.key, context, ledger)
+            asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))
+        context.notes["seconds"] = time.perf_counter() - began
+        context.notes["resumed_tasks"] = len(finished)
+        _publish(node, stage, tasks, dataset, checkpoint.key, context, ledger)
+
+
+class _Loop:
+    """The run's models and stores, and the tasks that go through them."""
+
+    def __init__(
+        self,
+        node: StageNode,
+        stage: SolveStage,
+        services: Services,
+        checkpoint_key: str,
+        context: StageContext,
+        ledger: Ledger,
+    ) -> None:
+        self.node = node
+        self.settings = stage.solver
+        self.services = services
+        self.checkpoint_key = checkpoint_key
+        self.context = context
+        self.policy = make_policy(stage.solver.policy)
+        self.saver = DuckDBSaver(context.ledger, ledger=ledger)
+
+    async def solve(self, tasks: Sequence[Task], num_tasks: int, accepted: int) -> None:
+        context = self.context
+        done = num_tasks - len(tasks)
+        num_attempts = 0
+        with context.progress.task(self.node.name, num_tasks, unit="tasks", done=done) as bar:
+            for task in tasks:
+                self._stop_if_asked(done, num_tasks)
+                state = await self._one(task)
+                if state is None:
+                    self._stop_if_asked(done, num_tasks)
+                    raise StageError(f"task {task.task_id} stopped without a reason", "run again: it continues")
+                done += 1
+                num_attempts += len(state["history"])
+                accepted += state["history"][-1]["accepted"]
+                bar.advance(1, accepted=accepted, open=done - accepted, attempts=num_attempts)
+
+    async def _one(self, task: Task) -> Any:
+        context = self.context
+        control = RunControl()
+
+        def drain() -> None:
+            if context.stop:
+                control.request_drain(context.stop.reason)
+
+        nodes = Nodes(
+            task,
+            settings=self.settings,
+            seed=self.node.seed,
+            services=self.services,
+            policy=self.policy,
+            scope=AttemptScope(context.run_id, self.node.name, task.task_id, self.node.key, self.checkpoint_key),
+            append=context.ledger.append,
+            show=context.progress.show,
+        )
+        graph = build_graph(nodes, self.saver, drain)
+        thread = thread_id(context.run_id, self.node.name, task.task_id)
+        return await run_graph(graph, task.task_id, thread, self.settings.max_attempts, control)
+
+    def _stop_if_asked(self, done: int, num_tasks: int) -> None:
+        stop = self.context.stop
+        if stop:
+            raise StageInterrupted(
+                f"{self.node.name} stopped ({stop.reason}) with {done} of {num_tasks} tasks done; every node is saved",
+                "run the same command again: it goes on at the node where it was",
+            )
+
+
+def select_tasks(dataset: Dataset, stage: SolveStage) -> list[Task]:
+    """Return the tasks with held-out tests of the split, by id. Raises StageError when there are none."""
+    held_out = sorted((task for task in dataset.tasks if task.tests), key=lambda task: task.task_id)
+    subsets = sorted({task.subset for task in held_out})
+    if stage.split is not None and stage.split not in subsets:
+        raise StageError(
+            f"no task of split '{stage.split}' has a held-out test in {stage.data}",
+            f"held out here: {', '.join(subsets) or 'nothing'}; add the subset to `data.{stage.data}.holdout`",
+        )
+    chosen = [task for task in held_out if stage.split in (None, task.subset)][: stage.limit]
+    if not chosen:
+        raise StageError(f"{stage.data} holds out no test input, so there is nothing to solve",
+                         f"name a subset in `data.{stage.data}.holdout`")
+    return chosen
+
+
+def _finished(ledger: Ledger, run_id: str, stage: str) -> dict[str, bool]:
+    """Return the tasks whose loop ended in an earlier life of this run, with whether they were accepted."""
+    rows = ledger.rows(
+        "SELECT task_id, bool_or(accepted) AS accepted FROM picks WHERE run_id = ? AND stage = ? GROUP BY task_id",
+        [run_id, stage],
+    )
+    return {row["task_id"]: row["accepted"] for row in rows}
+
+
+def _publish(
+    node: StageNode,
+    stage: SolveStage,
+    tasks: Sequence[Task],
+    dataset: Dataset,
+    checkpoint_key: str,
+    context: StageContext,
+    ledger: Ledger,
+) -> None:
+    """Fill the artifact from the ledger: what an earlier life of the run recorded counts like the rest."""
+
+    def rows(kind: type[Record], **where: Any) -> list[dict[str, Any]]:
+        return [as_dict(record) for record in ledger.read(kind, run_id=context.run_id, stage=node.name, **where)]
+
+    picks, attempts = rows(PickRecord), rows(AttemptRecord, fork=0)
+    outputs.write_picks(context.out / outputs.PICKS, tasks, picks)
+    outputs.write_submission(context.out / outputs.SUBMISSION, tasks, picks)
+    outputs.write_attempts(
+        context.out / outputs.ATTEMPTS,
+        attempts,
+        rows(CandidateRecord, fork=0),
+        rows(VerdictRecord, fork=0),
+    )
+    outputs.write_meta(
+        context.out / outputs.META,
+        {
+            "checkpoint_key": checkpoint_key,
+            "data_version": dataset.version,
+            "data_digest": dataset.digest,
+            "split": stage.split,
+            "num_tasks": len(tasks),
+            "num_test_inputs": sum(len(task.tests) for task in tasks),
+            "num_attempts": len(attempts),
+            "solver": stage.solver.model_dump(mode="json"),
+        },
+    )
+    context.notes["num_tasks"] = len(tasks)
+    context.notes["num_attempts"] = len(attempts)
