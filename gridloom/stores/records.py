@@ -250,6 +250,8 @@ class ScoreRecord(Record):
     run_id: str
     stage: str
     solve_stage: str
+    solve_run_id: str | None = None
+    """Run that made the attempts; None when it is this run."""
     task_id: str
     test_index: int
     rank: int

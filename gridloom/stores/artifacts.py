@@ -1,0 +1,242 @@
+"""The artifact store: folders addressed by key, published whole or not at all.
+
+A stage fills a folder aside; `publish` hashes and syncs every file, writes manifest.json last, and renames the folder
+into place. So a folder under its key always is whole, and a crash at any instant leaves at most an unpublished folder
+aside.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridloom.errors import StoreError
+from gridloom.stores.disk import storage, sync_folder, write_durably
+from gridloom.stores.workspace import Workspace
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A published folder. `manifest` holds key, type, kind, producer, inputs, created_at and files (sha256, bytes)."""
+
+    key: str
+    type: str
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of its files together."""
+        return sum(int(entry["bytes"]) for entry in self.manifest["files"].values())
+
+
+class ArtifactStore:
+    """Finds, verifies and publishes artifacts of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+
+    def find(self, key: str) -> Artifact | None:
+        """Return the artifact of `key`, None when there is none. Its files are not hashed here: see `verify`.
+
+        Raises StoreError when its manifest is damaged, newer, or names another key.
+        """
+        path = self._place(key)
+        manifest_path = path / MANIFEST
+        try:
+            text = manifest_path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read {manifest_path}: {error.strerror}", "make the file readable") from error
+        remedy = f"remove the folder {path} and run again: the stage makes it anew"
+        try:
+            manifest = json.loads(text)
+            version, named, type_, files = manifest["format"], manifest["key"], manifest["type"], manifest["files"]
+            if not isinstance(files, dict) or not all({"sha256", "bytes"} <= set(entry) for entry in files.values()):
+                raise TypeError("files")
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"artifact manifest {manifest_path} is damaged", remedy) from error
+        if version > FORMAT:
+            raise StoreError(
+                f"artifact {path} was written by a newer gridloom (format {version}, this one reads up to {FORMAT})",
+                "upgrade gridloom: pip install --upgrade gridloom",
+            )
+        if named != key:
+            raise StoreError(f"artifact manifest {manifest_path} names {named}, not {key}", remedy)
+        return Artifact(key, type_, path, manifest)
+
+    def verify(self, artifact: Artifact) -> None:
+        """Hash every file against the manifest. Raises StoreError that names the first file that differs."""
+        remedy = f"remove the folder {artifact.path} and run again: the stage makes it anew"
+        for name, entry in sorted(artifact.manifest["files"].items()):
+            file = artifact.path / name
+            if not file.is_file():
+                raise StoreError(f"artifact {artifact.key} lacks its file {file}", remedy)
+            size = file.stat().st_size
+            if size != entry["bytes"]:
+                raise StoreError(f"artifact file {file} has {size} bytes, its manifest says {entry['bytes']}", remedy)
+            if _sha256(file) != entry["sha256"]:
+                raise StoreError(f"artifact file {file} was changed: its sha256 is not the manifest's", remedy)
+
+    def all(self) -> list[Artifact]:
+        """Return all published artifacts, by key. Raises StoreError at the first damaged manifest."""
+        if not self.workspace.artifact_dir.is_dir():
+            return []
+        found = []
+        for path in sorted(self.workspace.artifact_dir.iterdir()):
+            if path.name.startswith(".") or not (path / MANIFEST).is_file():
+                continue
+            artifact = self.find(path.name.replace("-", ":", 1))
+            if artifact is not None:
+                found.append(artifact)
+        return found
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Path]:
+        """Give an empty folder aside to fill and `publish`; what is not published is removed at the end."""
+        aside = self.workspace.ensure(self._aside_dir())
+        name = f"{_folder(key)}.{os.getpid()}.{secrets.token_hex(4)}"
+        tmp, lock = aside / name, aside / f"{name}.lock"
+        with storage("start an artifact", aside):
+            fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            fcntl.flock(fd, fcntl.LOCK_EX)  # held while this process lives: tells prune_aborted to keep away
+            tmp.mkdir()
+        try:
+            yield tmp
+        finally:
+            shutil.rmtree(tmp, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+            os.close(fd)
+
+    def publish(
+        self,
+        tmp: Path,
+        *,
+        key: str,
+        type: str,
+        kind: str,
+        producer: Mapping[str, Any],
+        inputs: Mapping[str, str],
+    ) -> Artifact:
+        """Make the folder `tmp` the artifact of `key`, durably and in one step.
+
+        When another process published the key first, its artifact is returned and `tmp` is dropped.
+        Raises StoreError; then nothing is published.
+        """
+        final = self._place(key)
+        with storage("publish an artifact", self.workspace.artifact_dir):
+            files = {}
+            folders = {tmp}
+            for path in sorted(tmp.rglob("*")):
+                if path.is_symlink():
+                    raise StoreError(f"{path} is a link: an artifact holds plain files only", "copy the file instead")
+                if path.is_dir():
+                    folders.add(path)
+                elif path.name != MANIFEST or path.parent != tmp:
+                    digest = _sha256(path, sync=True)
+                    files[path.relative_to(tmp).as_posix()] = {"sha256": digest, "bytes": path.stat().st_size}
+            for folder in sorted(folders, reverse=True):
+                sync_folder(folder)
+            manifest = {
+                "format": FORMAT,
+                "key": key,
+                "type": type,
+                "kind": kind,
+                "producer": dict(producer),
+                "inputs": dict(inputs),
+                "created_at": time.time(),
+                "files": files,
+            }
+            text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+            # manifest last: its presence means the artifact is whole
+            write_durably(tmp / MANIFEST, text.encode("utf-8"))
+            self._rename_into_place(tmp, final)
+        artifact = self.find(key)
+        if artifact is None:
+            raise StoreError(f"artifact {final} vanished while it was published", "do not remove it while a run is on")
+        return artifact
+
+    def work_dir(self, key: str) -> Path:
+        """Return the scratch folder of `key`, created: it survives an interruption of the stage."""
+        return self.workspace.ensure(self.workspace.work_dir / _folder(key))
+
+    def remove_work(self, key: str) -> None:
+        """Remove the scratch folder of `key`, if there is one."""
+        shutil.rmtree(self.workspace.work_dir / _folder(key), ignore_errors=True)
+
+    def prune_aborted(self) -> int:
+        """Remove the unpublished folders of dead processes. Returns how many there were."""
+        aside = self._aside_dir()
+        if not aside.is_dir():
+            return 0
+        num_removed = 0
+        with storage("remove aborted artifacts", aside):
+            for tmp in [path for path in aside.iterdir() if path.is_dir()]:
+                lock = tmp.with_name(f"{tmp.name}.lock")
+                if lock.exists() and _is_held(lock):
+                    continue
+                shutil.rmtree(tmp)
+                lock.unlink(missing_ok=True)
+                num_removed += 1
+        return num_removed
+
+    def _place(self, key: str) -> Path:
+        return self.workspace.artifact_dir / _folder(key)
+
+    def _aside_dir(self) -> Path:
+        # on the same file system as the artifacts: a rename between them is one step
+        return self.workspace.artifact_dir / ".writing"
+
+    def _rename_into_place(self, tmp: Path, final: Path) -> None:
+        if final.exists() and not (final / MANIFEST).exists():
+            # not one of ours: publishing never leaves a folder without its manifest
+            raise StoreError(f"{final} exists and is no artifact", "move it away, then run again")
+        try:
+            tmp.rename(final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(tmp)
+            return
+        sync_folder(final.parent)
+
+
+def _folder(key: str) -> str:
+    name = key.replace(":", "-")
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise ValueError(f"not an artifact key: {key!r}")
+    return name
+
+
+def _sha256(path: Path, *, sync: bool = False) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sync:
+            os.fsync(file.fileno())
+    return digest
+
+
+def _is_held(lock: Path) -> bool:
+    fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

@@ -1,0 +1,437 @@
+"""LangGraph's state in the ledger: written through the journal, read from memory, else from the ledger."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import secrets
+import threading
+import time
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+    writes_sort_key,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from gridloom.stores.graph_records import (
+    GraphBlobRecord,
+    GraphChange,
+    GraphCheckpointRecord,
+    GraphRecord,
+    GraphWriteRecord,
+)
+from gridloom.stores.ledger import Ledger, LedgerWriter
+
+Place = tuple[str, str]
+"""(checkpoint_ns, checkpoint_id)"""
+BlobKey = tuple[str, str, str]
+"""(checkpoint_ns, channel, version as JSON)"""
+EMPTY = "empty"
+"""value_type of a channel that had no value at that version."""
+
+
+@dataclass(slots=True)
+class Thread:
+    """All that is kept of one thread, as records."""
+
+    checkpoints: dict[Place, GraphCheckpointRecord] = field(default_factory=dict)
+    blobs: dict[BlobKey, GraphBlobRecord] = field(default_factory=dict)
+    writes: dict[Place, dict[tuple[str, int], GraphWriteRecord]] = field(default_factory=dict)
+
+    def take(self, record: GraphRecord) -> None:
+        """Put a record in its place, over an earlier one."""
+        if isinstance(record, GraphCheckpointRecord):
+            self.checkpoints[record.checkpoint_ns, record.checkpoint_id] = record
+        elif isinstance(record, GraphBlobRecord):
+            self.blobs[record.checkpoint_ns, record.channel, record.version] = record
+        else:
+            at = self.writes.setdefault((record.checkpoint_ns, record.checkpoint_id), {})
+            at[record.task_id, record.idx] = record
+
+    def records(self) -> list[GraphRecord]:
+        """Return everything, blobs first."""
+        writes = [write for at in self.writes.values() for write in at.values()]
+        return [*self.blobs.values(), *self.checkpoints.values(), *writes]
+
+
+@dataclass(slots=True)
+class Memory:
+    """State shared by a saver and its clones (`with_allowlist` makes shallow ones)."""
+
+    threads: dict[str, Thread] = field(default_factory=dict)
+    stored: set[str] | None = None
+    """Threads the ledger held when it was first asked; None before."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+class DuckDBSaver(BaseCheckpointSaver[str]):
+    """Checkpointer over a LedgerWriter's journal and its workspace's ledger.
+
+    A put is one journal append (durable against SIGKILL when it returns). A thread that another process left is read
+    from the ledger when first asked for: `hydrate` reads many at once. One process at a time writes a thread.
+    """
+
+    def __init__(
+        self, writer: LedgerWriter, *, ledger: Ledger | None = None, serde: SerializerProtocol | None = None
+    ) -> None:
+        super().__init__(serde=serde)
+        self.writer = writer
+        self.ledger = ledger or Ledger(writer.workspace)
+        self._memory = Memory()
+
+    def hydrate(self, thread_ids: Collection[str] | None = None) -> set[str]:
+        """Read threads (None: all) from the ledger, in one go. Returns those that are there. Raises StoreError."""
+        memory = self._memory
+        with memory.lock:
+            stored = self._stored()
+            wanted = stored if thread_ids is None else stored & set(thread_ids)
+            missing = sorted(wanted - memory.threads.keys())
+            if missing:
+                threads = {thread_id: Thread() for thread_id in missing}
+                for record in self.ledger.read_graphs(missing):
+                    threads[record.thread_id].take(record)
+                memory.threads.update(threads)
+            return set(wanted)
+
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
+        """Return a version that sorts after `current`; two forks of a thread never make the same one."""
+        number = int(str(current or 0).partition(".")[0])
+        return f"{number + 1:016d}.{secrets.token_hex(4)}"
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint named by `config`, else the latest of its thread and namespace."""
+        ns = config["configurable"].get("checkpoint_ns", "")
+        with self._memory.lock:
+            thread = self._thread(config["configurable"]["thread_id"])
+            checkpoint_id = get_checkpoint_id(config) or max(
+                (id_ for space, id_ in thread.checkpoints if space == ns), default=None
+            )
+            record = thread.checkpoints.get((ns, checkpoint_id)) if checkpoint_id else None
+            return self._tuple(thread, record) if record else None
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Yield matching checkpoints, latest first; all threads when `config` is None."""
+        wanted = config["configurable"] if config else {}
+        bound = get_checkpoint_id(before) if before else None
+        with self._memory.lock:
+            if config:
+                threads = [self._thread(wanted["thread_id"])]
+            else:
+                self.hydrate()
+                threads = [*self._memory.threads.values()]
+            matching = [
+                (record, thread)
+                for thread in threads
+                for (ns, checkpoint_id), record in thread.checkpoints.items()
+                if wanted.get("checkpoint_ns") in (None, ns)
+                and wanted.get("checkpoint_id") in (None, "", checkpoint_id)
+                and (bound is None or checkpoint_id < bound)
+            ]
+        matching.sort(key=lambda pair: pair[0].checkpoint_id, reverse=True)
+        num_found = 0
+        for record, thread in matching:
+            if limit is not None and num_found >= limit:
+                return
+            if filter:
+                metadata = self.serde.loads_typed((record.metadata_type, record.metadata_blob))
+                if any(metadata.get(key) != value for key, value in filter.items()):
+                    continue
+            num_found += 1
+            with self._memory.lock:
+                found = self._tuple(thread, record)
+            yield found
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint and the channel values that are new in it. Raises StoreError when the disk refuses."""
+        where = config["configurable"]
+        thread_id, ns = where["thread_id"], where.get("checkpoint_ns", "")
+        run_id = self.writer.run_id
+        body = cast(dict[str, Any], checkpoint).copy()
+        values = body.pop("channel_values")
+        records: builtins.list[GraphRecord] = []
+        for channel, version in new_versions.items():
+            type_, blob = self.serde.dumps_typed(values[channel]) if channel in values else (EMPTY, b"")
+            records.append(
+                GraphBlobRecord(
+                    run_id=run_id,
+                    thread_id=thread_id,
+                    checkpoint_ns=ns,
+                    channel=channel,
+                    version=json.dumps(version),
+                    value_type=type_,
+                    value_blob=blob,
+                )
+            )
+        full_metadata = cast(dict[str, Any], get_checkpoint_metadata(config, metadata))
+        checkpoint_type, checkpoint_blob = self.serde.dumps_typed(body)
+        metadata_type, metadata_blob = self.serde.dumps_typed(full_metadata)
+        records.append(
+            GraphCheckpointRecord(
+                run_id=run_id,
+                thread_id=thread_id,
+                checkpoint_ns=ns,
+                checkpoint_id=checkpoint["id"],
+                parent_checkpoint_id=get_checkpoint_id(config),
+                step=full_metadata.get("step"),
+                source=full_metadata.get("source"),
+                graph_run_id=_text(full_metadata.get("run_id")),
+                checkpoint_type=checkpoint_type,
+                checkpoint_blob=checkpoint_blob,
+                metadata_type=metadata_type,
+                metadata_blob=metadata_blob,
+                saved_at=time.time(),
+            )
+        )
+        self._keep(thread_id, records)
+        return _config(thread_id, ns, checkpoint["id"])
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store writes that the next checkpoint will apply; of ordinary channels the first one of a task is kept."""
+        where = config["configurable"]
+        thread_id, ns, checkpoint_id = where["thread_id"], where.get("checkpoint_ns", ""), where["checkpoint_id"]
+        with self._memory.lock:
+            held = self._thread(thread_id).writes.get((ns, checkpoint_id), {})
+            records: builtins.list[GraphRecord] = []
+            for position, (channel, value) in enumerate(writes):
+                idx = WRITES_IDX_MAP.get(channel, position)
+                if idx >= 0 and (task_id, idx) in held:
+                    continue
+                type_, blob = self.serde.dumps_typed(value)
+                records.append(
+                    GraphWriteRecord(
+                        run_id=self.writer.run_id,
+                        thread_id=thread_id,
+                        checkpoint_ns=ns,
+                        checkpoint_id=checkpoint_id,
+                        task_id=task_id,
+                        idx=idx,
+                        channel=channel,
+                        value_type=type_,
+                        value_blob=blob,
+                        task_path=task_path,
+                    )
+                )
+            self._keep(thread_id, records)
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Remove all checkpoints and writes of a thread."""
+        memory = self._memory
+        with memory.lock:
+            if thread_id in memory.threads or thread_id in self._stored():
+                self.writer.append(GraphChange(thread_id=thread_id))
+                memory.threads[thread_id] = Thread()
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove all checkpoints whose metadata names one of these (LangGraph) runs, with their writes."""
+        wanted = {str(run_id) for run_id in run_ids}
+        if not wanted:
+            return
+        with self._memory.lock:
+            self.hydrate()
+            for thread_id, thread in [*self._memory.threads.items()]:
+                self._drop(
+                    thread_id, {place for place, record in thread.checkpoints.items() if record.graph_run_id in wanted}
+                )
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy every checkpoint, channel value and write of a thread, so with its whole parent chain."""
+        with self._memory.lock:
+            source = self._thread(source_thread_id)
+            self._keep(target_thread_id, [replace(record, thread_id=target_thread_id) for record in source.records()])
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Drop all but the latest checkpoint of each namespace (`keep_latest`), or everything (`delete`).
+
+        Ancestors that a delta channel of the latest checkpoint is rebuilt from are kept.
+        """
+        if strategy not in ("keep_latest", "delete"):
+            raise ValueError(f"prune strategy {strategy!r} is neither 'keep_latest' nor 'delete'")
+        with self._memory.lock:
+            for thread_id in thread_ids:
+                if strategy == "delete":
+                    self.delete_thread(thread_id)
+                    continue
+                thread = self._thread(thread_id)
+                kept = {place for ns in {ns for ns, _ in thread.checkpoints} for place in self._needed(thread, ns)}
+                self._drop(thread_id, thread.checkpoints.keys() - kept)
+
+    def retain(self, thread_id: str, keep: Literal["all", "last"]) -> None:
+        """Apply the retention rule to a finished thread: keep all (a failed task), or the last (a solved one)."""
+        if keep == "last":
+            self.prune([thread_id])
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """`get_tuple`: memory is at hand, nothing waits."""
+        return self.get_tuple(config)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """`list`."""
+        for item in self.list(config, filter=filter, before=before, limit=limit):
+            yield item
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """`put`: one append, well under a millisecond."""
+        return self.put(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """`put_writes`."""
+        self.put_writes(config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """`delete_thread`."""
+        self.delete_thread(thread_id)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """`delete_for_runs`."""
+        self.delete_for_runs(run_ids)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """`copy_thread`."""
+        self.copy_thread(source_thread_id, target_thread_id)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """`prune`."""
+        self.prune(thread_ids, strategy=strategy)
+
+    def _stored(self) -> set[str]:
+        memory = self._memory
+        if memory.stored is None:
+            memory.stored = self.ledger.graph_threads()
+        return memory.stored
+
+    def _thread(self, thread_id: str) -> Thread:
+        """Return what is kept of a thread, read from the ledger if it is there; an unkept empty one otherwise."""
+        self.hydrate([thread_id])
+        return self._memory.threads.get(thread_id) or Thread()
+
+    def _keep(self, thread_id: str, records: Sequence[GraphRecord]) -> None:
+        if not records:
+            return
+        with self._memory.lock:
+            self.hydrate([thread_id])
+            self.writer.append(*records)  # first the journal: memory never knows more than the disk
+            thread = self._memory.threads.setdefault(thread_id, Thread())
+            for record in records:
+                thread.take(record)
+
+    def _drop(self, thread_id: str, places: Collection[Place]) -> None:
+        """Remove checkpoints, their writes, and the channel values that no kept checkpoint uses."""
+        thread = self._memory.threads.get(thread_id)
+        if not places or thread is None:
+            return
+        used = {
+            (ns, channel, json.dumps(version))
+            for (ns, id_), record in thread.checkpoints.items()
+            if (ns, id_) not in places
+            for channel, version in self._body(record)["channel_versions"].items()
+        }
+        unused = thread.blobs.keys() - used
+        self.writer.append(
+            GraphChange(
+                thread_id=thread_id,
+                checkpoints=sorted([*place] for place in places),
+                blobs=sorted([*key] for key in unused),
+            )
+        )
+        for place in places:
+            del thread.checkpoints[place]
+            thread.writes.pop(place, None)
+        for key in unused:
+            del thread.blobs[key]
+
+    def _needed(self, thread: Thread, ns: str) -> Iterator[Place]:
+        """Yield the latest checkpoint of a namespace and the ancestors its delta channels are rebuilt from."""
+        record: GraphCheckpointRecord | None = thread.checkpoints[max(p for p in thread.checkpoints if p[0] == ns)]
+        assert record is not None
+        yield ns, record.checkpoint_id
+        metadata = self.serde.loads_typed((record.metadata_type, record.metadata_blob))
+        pending = set(metadata.get("counters_since_delta_snapshot", ()))
+        while record is not None:
+            pending -= self._values(thread, record).keys()
+            parent_id = record.parent_checkpoint_id
+            if not pending or parent_id is None:
+                return
+            record = thread.checkpoints.get((ns, parent_id))
+            if record is not None:
+                yield ns, record.checkpoint_id
+
+    def _body(self, record: GraphCheckpointRecord) -> Checkpoint:
+        return cast(Checkpoint, self.serde.loads_typed((record.checkpoint_type, record.checkpoint_blob)))
+
+    def _values(self, thread: Thread, record: GraphCheckpointRecord) -> dict[str, Any]:
+        values = {}
+        for channel, version in self._body(record)["channel_versions"].items():
+            blob = thread.blobs.get((record.checkpoint_ns, channel, json.dumps(version)))
+            if blob is not None and blob.value_type != EMPTY:
+                values[channel] = self.serde.loads_typed((blob.value_type, blob.value_blob))
+        return values
+
+    def _tuple(self, thread: Thread, record: GraphCheckpointRecord) -> CheckpointTuple:
+        thread_id, ns = record.thread_id, record.checkpoint_ns
+        body = self._body(record)
+        body["channel_values"] = self._values(thread, record)
+        writes = sorted(
+            thread.writes.get((ns, record.checkpoint_id), {}).values(),
+            key=lambda write: writes_sort_key(write.task_path, write.task_id, write.idx),
+        )
+        parent_id = record.parent_checkpoint_id
+        return CheckpointTuple(
+            config=_config(thread_id, ns, record.checkpoint_id),
+            checkpoint=body,
+            metadata=self.serde.loads_typed((record.metadata_type, record.metadata_blob)),
+            parent_config=_config(thread_id, ns, parent_id) if parent_id else None,
+            pending_writes=[
+                (write.task_id, write.channel, self.serde.loads_typed((write.value_type, write.value_blob)))
+                for write in writes
+            ],
+        )
+
+
+def _config(thread_id: str, ns: str, checkpoint_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

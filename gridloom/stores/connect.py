@@ -1,0 +1,96 @@
+"""Opening the ledger's DuckDB file: one lock between gridloom processes, patience with foreign ones, plain messages."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gridloom.errors import StoreError
+from gridloom.stores.disk import storage
+
+if TYPE_CHECKING:
+    import duckdb
+
+STORAGE_VERSION = "v1.5.0"
+"""The oldest DuckDB that must be able to open a ledger."""
+POLL_S = 0.01
+
+
+@contextmanager
+def ledger_lock(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[None]:
+    """Hold the lock file `path`: exclusively to change the ledger, shared to read it. Not reentrant.
+
+    Raises StoreError that names the holder when the lock cannot be had within `timeout_s`; OSError when the file
+    cannot be made.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    holder = os.pread(fd, 64, 0).decode("ascii", "replace").strip()
+                    raise StoreError(
+                        f"the ledger in {path.parent} is busy"
+                        + (f": process {holder} was the last to change it" if holder else "")
+                        + f" (waited {timeout_s:g} s)",
+                        "wait for the other gridloom command, or stop it, then try again",
+                    ) from None
+                time.sleep(POLL_S)
+        if exclusive:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def open_database(path: Path, *, read_only: bool, timeout_s: float) -> duckdb.DuckDBPyConnection:
+    """Open the DuckDB file, waiting up to `timeout_s` for a foreign process that holds it. Raises StoreError."""
+    import duckdb
+
+    config: dict[str, str | bool | int | float | list[str]] = {"python_enable_replacements": "false"}
+    if read_only:
+        config["enable_external_access"] = "false"
+    else:
+        config["storage_compatibility_version"] = STORAGE_VERSION
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            with storage("open the ledger", path.parent):
+                return duckdb.connect(str(path), read_only=read_only, config=config)
+        except (duckdb.IOException, duckdb.ConnectionException) as error:
+            text = str(error)
+            busy = "Could not set lock" in text or "different configuration" in text
+            if busy and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+                continue
+            raise _open_error(path, text, busy=busy, waited_s=timeout_s) from error
+        except duckdb.Error as error:
+            raise _open_error(path, str(error), busy=False, waited_s=timeout_s) from error
+
+
+def _open_error(path: Path, text: str, *, busy: bool, waited_s: float) -> StoreError:
+    if busy:
+        holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
+        who = f"process {holder[2]} ({holder[1]})" if holder else "another connection of this process"
+        return StoreError(
+            f"{path} is held by {who} (waited {waited_s:g} s)",
+            "close the program that has it open; DuckDB lets one program write or many read",
+        )
+    first_line = text.strip().splitlines()[0]
+    if "newer version" in text or "storage version" in text.lower() or "version number" in text:
+        return StoreError(f"{path} needs a newer DuckDB: {first_line}", "pip install --upgrade duckdb")
+    return StoreError(
+        f"{path} cannot be opened: {first_line}",
+        f"move it away (mv {path.name} {path.name}.damaged): the next command rebuilds it from the journals",
+    )

@@ -1,0 +1,65 @@
+"""What an OSError of the disk means to a user, and the few durable file operations the stores share."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gridloom.errors import StoreError
+
+_ELSEWHERE = "or set GRIDLOOM_HOME to a folder on another disk; then run again"
+_WRITABLE = "make the folder writable, or set GRIDLOOM_HOME to one that is"
+_MEANINGS = {
+    errno.ENOSPC: ("no space left", f"free some space there, {_ELSEWHERE}"),
+    errno.EDQUOT: ("the disk quota is used up", f"free some space there, {_ELSEWHERE}"),
+    errno.EFBIG: ("the file size limit is reached", f"raise the limit (ulimit -f), {_ELSEWHERE}"),
+    errno.EROFS: ("the file system is read-only", "set GRIDLOOM_HOME to a folder that can be written"),
+    errno.EACCES: ("permission denied", _WRITABLE),
+    errno.EPERM: ("operation not permitted", _WRITABLE),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "move that file away, or set GRIDLOOM_HOME elsewhere"),
+    errno.EIO: ("the disk reports an error", f"check the disk, {_ELSEWHERE}"),
+}
+
+
+def storage_error(error: OSError, doing: str, folder: Path) -> StoreError:
+    """Say what could not be done, in which folder, why, and what to do next."""
+    meaning, remedy = _MEANINGS.get(
+        error.errno or 0, (error.strerror or str(error), "check the folder, or set GRIDLOOM_HOME to another one")
+    )
+    return StoreError(f"cannot {doing} in {folder}: {meaning}", remedy)
+
+
+@contextmanager
+def storage(doing: str, folder: Path) -> Iterator[None]:
+    """Turn an OSError of the body into the StoreError of `storage_error`."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, doing, folder) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step: a crash leaves the old file or the new one. Raises OSError."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

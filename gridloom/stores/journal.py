@@ -1,0 +1,262 @@
+"""The journal: what a process records, appended to a file of its own. It is the truth; the ledger is its index.
+
+A journal is a text file of lines `CRC32 JSON\\n`, where CRC32 is eight hex digits over the JSON bytes. The first line
+is a header; each further line is one append: `{"s": sequence, "r": [{"t": table, "r": {column: value}}, ...]}`. A line
+is written by one os.write, so a killed process leaves whole lines and at most one torn tail without a newline. Bytes
+are written as `{"$b64": text}`; columns that are None are left out.
+
+The writer holds a flock on its file for as long as it lives: whoever gets that lock knows that the writer is dead.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from gridloom.errors import StoreError
+from gridloom.stores.disk import storage, storage_error, sync_folder
+from gridloom.stores.records import Record
+
+FORMAT = 1
+SUFFIX = ".jsonl"
+
+_FIELDS: dict[type[Record], tuple[str, ...]] = {}
+
+
+def _plain(value: Any) -> Any:
+    """Encode what JSON has no form for: bytes, and scalars and arrays of numpy."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"$b64": base64.b64encode(value).decode("ascii")}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a record cannot hold a {type(value).__name__}: {value!r}")
+
+
+_encoder = json.JSONEncoder(separators=(",", ":"), default=_plain, check_circular=False)
+
+
+def encode_line(payload: dict[str, Any]) -> bytes:
+    """Return the journal line of `payload`."""
+    body = _encoder.encode(payload).encode("ascii")
+    return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+def decode_line(line: bytes) -> dict[str, Any] | None:
+    """Return the payload of a line (without its newline), None when the line is damaged."""
+    if len(line) < 10 or line[8:9] != b" ":
+        return None
+    body = line[9:]
+    if line[:8] != b"%08x" % zlib.crc32(body):
+        return None
+    try:
+        payload = json.loads(body)
+    except ValueError:
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+def decode_bytes(value: Any) -> bytes:
+    """Return the bytes of a `{"$b64": text}` value. Raises ValueError, TypeError or KeyError when it is none."""
+    return base64.b64decode(value["$b64"], validate=True)
+
+
+def as_columns(record: Record) -> dict[str, Any]:
+    """Return the columns of `record` that are set."""
+    kind = type(record)
+    names = _FIELDS.get(kind)
+    if names is None:
+        names = _FIELDS[kind] = tuple(field.name for field in fields(kind))
+    return {name: value for name in names if (value := getattr(record, name)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHeader:
+    """Who wrote a journal."""
+
+    format: int
+    run_id: str
+    host: str
+    pid: int
+    started_at: float
+    gridloom_version: str
+
+
+class JournalWriter:
+    """Appends records to a journal file of this process. The file is created by the first append. Thread-safe."""
+
+    def __init__(self, folder: Path, run_id: str, *, make_folder: Callable[[], Path] | None = None) -> None:
+        self.folder = folder
+        self.run_id = run_id
+        self.path: Path | None = None
+        self._make_folder = make_folder
+        self._fd = -1
+        self._pid = 0
+        self._size = 0
+        self._sequence = 0
+        self._torn = False
+        self._lock = threading.Lock()
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write `records` as one unit: after any crash all of them are there or none.
+
+        When this returns the records survive the death of the process (not yet of the machine: see `sync`).
+        Raises StoreError when the disk refuses; what was appended before is untouched.
+        """
+        if not records:
+            return
+        units = [{"t": record.TABLE, "r": as_columns(record)} for record in records]
+        with self._lock:
+            if self._pid != os.getpid():
+                # a forked child shares the parent's descriptor: it must not share the parent's file
+                self._open()
+            self._write({"s": self._sequence, "r": units})
+
+    def sync(self) -> None:
+        """Make everything appended so far survive the death of the machine."""
+        with self._lock:
+            if self._fd >= 0 and self._pid == os.getpid():
+                with storage("save the journal", self.folder):
+                    os.fsync(self._fd)
+                    sync_folder(self.folder)
+
+    def close(self) -> None:
+        """Sync and release the file; a later append opens a new one."""
+        if self._fd < 0:
+            return
+        try:
+            self.sync()
+        finally:
+            with self._lock:
+                os.close(self._fd)
+                self._fd, self._pid = -1, 0
+
+    def _open(self) -> None:
+        from gridloom import __version__
+
+        folder = self._make_folder() if self._make_folder else self.folder
+        now = time.time()
+        host = socket.gethostname()
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now * 1e3) % 1000:03d}"
+        safe_host = "".join(c if c.isalnum() else "_" for c in host)
+        path = folder / f"{stamp}-{safe_host}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+        with storage("start a journal", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self.path, self._fd, self._pid = path, fd, os.getpid()
+        self._size, self._sequence, self._torn = 0, 0, False
+        header = JournalHeader(FORMAT, self.run_id, host, os.getpid(), now, __version__)
+        try:
+            self._write({"s": 0, "h": {field.name: getattr(header, field.name) for field in fields(header)}})
+        except StoreError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            self._fd, self._pid = -1, 0
+            raise
+
+    def _write(self, payload: dict[str, Any]) -> None:
+        line = encode_line(payload)
+        try:
+            if self._torn:
+                self._cut_back()
+            written = os.write(self._fd, line)
+            if written < len(line):
+                self._torn = True
+                rest = memoryview(line)[written:]
+                while rest:  # a short write comes before the error that explains it
+                    count = os.write(self._fd, rest)
+                    if count == 0:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    rest = rest[count:]
+                self._torn = False
+        except OSError as error:
+            if self._torn:
+                # when this fails too: readers ignore a tail without a newline, and the next append cuts back first
+                with contextlib.suppress(OSError):
+                    self._cut_back()
+            raise storage_error(error, "append to the journal", self.folder) from error
+        self._size += len(line)
+        self._sequence += 1
+
+    def _cut_back(self) -> None:
+        os.ftruncate(self._fd, self._size)
+        self._torn = False
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLine:
+    """One whole line of a journal; `payload` is None when it is damaged."""
+
+    end: int
+    """Offset of the byte after its newline."""
+    payload: dict[str, Any] | None
+
+
+def read_lines(path: Path, start: int = 0, max_bytes: int | None = None) -> Iterator[JournalLine]:
+    """Yield the whole lines of a journal from byte `start`, which begins a line; a tail without a newline is left.
+
+    Stops after the line that reaches `max_bytes`. Raises OSError.
+    """
+    with path.open("rb") as file:
+        file.seek(start)
+        end = start
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            end += len(line)
+            yield JournalLine(end, decode_line(line[:-1]))
+            if max_bytes is not None and end - start >= max_bytes:
+                return
+
+
+def has_whole_line(path: Path, start: int) -> bool:
+    """Tell whether a whole line begins at byte `start`. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while chunk := file.read(1 << 16):
+            if b"\n" in chunk:
+                return True
+    return False
+
+
+def read_header(payload: dict[str, Any], path: Path) -> JournalHeader:
+    """Return the header that a journal's first line holds. Raises StoreError when it is of a newer format."""
+    raw = payload.get("h")
+    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
+        raise StoreError(f"journal {path} has no header", "move the file out of the journal folder")
+    if raw["format"] > FORMAT:
+        raise StoreError(
+            f"journal {path} was written by gridloom {raw.get('gridloom_version', '?')} "
+            f"(journal format {raw['format']}, this one reads up to {FORMAT})",
+            "upgrade gridloom: pip install --upgrade gridloom",
+        )
+    return JournalHeader(**{field.name: raw[field.name] for field in fields(JournalHeader)})
+
+
+def is_live(path: Path) -> bool:
+    """Tell whether the process that writes this journal is alive (on this machine). Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return True
+        raise
+    finally:
+        os.close(fd)
+    return False

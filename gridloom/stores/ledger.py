@@ -1,0 +1,271 @@
+"""The ledger: `LedgerWriter` appends records to a journal, `Ledger` ingests journals into DuckDB and answers SQL."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from gridloom.errors import StoreError
+from gridloom.stores.connect import ledger_lock, open_database
+from gridloom.stores.disk import storage
+from gridloom.stores.graph_records import GraphBlobRecord, GraphCheckpointRecord, GraphRecord, GraphWriteRecord
+from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, journal_files, read_states
+from gridloom.stores.journal import JournalWriter, is_live
+from gridloom.stores.layout import is_current, lay_out
+from gridloom.stores.reading import R, find_attempt, read_records
+from gridloom.stores.records import (
+    AttemptRecord,
+    CandidateRecord,
+    LlmCallRecord,
+    Record,
+    TaskRecord,
+    TrmStepRecord,
+    VerdictRecord,
+)
+from gridloom.stores.sql import run_query, single_statement
+from gridloom.stores.workspace import Workspace
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+READ_TIMEOUT_S = 30.0
+
+
+class LedgerWriter:
+    """Appends the records of a run to a journal of this process. Cheap, thread-safe, never opens DuckDB."""
+
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        self.workspace = workspace
+        self.run_id = run_id
+        self._journal = JournalWriter(
+            workspace.journal_dir, run_id, make_folder=lambda: workspace.ensure(workspace.journal_dir)
+        )
+
+    def append(self, *records: Record) -> None:
+        """Write the records as one unit: after SIGKILL at any instant, all of them are kept or none.
+
+        Raises StoreError that names the folder and the remedy when the disk refuses.
+        """
+        self._journal.append(records)
+
+    def sync(self) -> None:
+        """Make everything appended so far survive the death of the machine. Raises StoreError."""
+        self._journal.sync()
+
+    def close(self) -> None:
+        """Sync and end the journal."""
+        self._journal.close()
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal's file; None before the first append."""
+        return self._journal.path
+
+    def __enter__(self) -> LedgerWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Ledger:
+    """Reads what was recorded in a workspace. Holds the DuckDB file only for the moment of each call."""
+
+    def __init__(self, workspace: Workspace, *, timeout_s: float = READ_TIMEOUT_S) -> None:
+        self.workspace = workspace
+        self.timeout_s = timeout_s
+        self.warnings: list[str] = []
+        """What ingestion could not keep, one line each, since this object was made."""
+
+    def ingest(self, progress: Callable[[int, int], None] | None = None) -> IngestReport:
+        """Move all whole new lines of all journals into DuckDB; `progress` gets bytes done and in all.
+
+        Raises StoreError: ledger or journal of a newer gridloom, file held by another program, disk full.
+        """
+        if not self._is_there():
+            return IngestReport()
+        path = self.workspace.ledger_path
+        with (
+            storage("update the ledger", self.workspace.root),
+            ledger_lock(self.workspace.lock_path, exclusive=True, timeout_s=self.timeout_s),
+        ):
+            connection = lay_out(path, timeout_s=self.timeout_s)
+            try:
+                report = ingest_journals(connection, self.workspace.journal_dir, progress)
+            finally:
+                connection.close()
+        self.warnings += report.warnings
+        return report
+
+    def query(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
+        """Answer one reading SQL statement with everything recorded up to now.
+
+        Raises StoreError: not a read, an SQL error (with DuckDB's message and the nearest names), nothing recorded yet.
+        """
+        single_statement(sql)
+        with self._reading() as connection:
+            return run_query(connection, sql, params)
+
+    def rows(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """`query` as a list of dicts. Times are naive UTC datetimes, JSON columns are text."""
+        rows: list[dict[str, Any]] = self.query(sql, params).to_pylist()
+        return rows
+
+    def read(self, kind: type[R], **where: Any) -> list[R]:
+        """Return the records of a kind whose columns equal `where`, as they were appended. Raises StoreError."""
+        with self._reading() as connection:
+            return read_records(connection, kind, where)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the rows of v_runs, latest first."""
+        return self.rows("FROM v_runs ORDER BY started_at DESC NULLS LAST, run_id DESC")
+
+    def latest_run(self, kind: str = "solve") -> str | None:
+        """Return the run that last ran (or found cached) a stage of this kind; None when there is none."""
+        rows = self.rows(
+            "SELECT run_id FROM stages LEFT JOIN runs USING (run_id) WHERE kind = ? "
+            "ORDER BY runs.started_at DESC NULLS LAST, run_id DESC LIMIT 1",
+            [kind],
+        )
+        return rows[0]["run_id"] if rows else None
+
+    def attempts(
+        self,
+        run_id: str | None = None,
+        *,
+        stage: str | None = None,
+        task_id: str | None = None,
+        failed: bool = False,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return rows of v_attempts in the order they were made; `failed`: wrong by the score, else not accepted."""
+        return self.rows(
+            "FROM v_attempts WHERE ($run IS NULL OR run_id = $run) AND ($stage IS NULL OR stage = $stage) "
+            "AND ($task IS NULL OR task_id = $task) AND NOT ($failed AND coalesce(solved, verdict = 'accepted')) "
+            "ORDER BY run_id, stage, task_id, attempt, fork LIMIT $limit",
+            {"run": run_id, "stage": stage, "task": task_id, "failed": failed, "limit": limit},
+        )
+
+    def attempt(self, attempt_id: str, run_id: str | None = None) -> dict[str, Any]:
+        """Return all that was recorded of an attempt; of the latest where several runs have one of that id.
+
+        The fields of its AttemptRecord, and `solved` (None when not scored), `task` (subset, demos, ...),
+        `candidates`, `verdicts`, `trm_steps` (lists of dicts), `llm_call` (dict or None).
+        Raises ReplayError with the nearest ids when there is no such attempt.
+        """
+        with self._reading() as connection:
+            found, stage, task_id, attempt, fork = find_attempt(connection, attempt_id, run_id)
+            task = {"run_id": found, "stage": stage, "task_id": task_id}
+            where = task | {"attempt": attempt, "fork": fork}
+            (record,) = read_records(connection, AttemptRecord, where)
+            tasks = read_records(connection, TaskRecord, task)
+            calls = read_records(connection, LlmCallRecord, where)
+            solved = connection.execute(
+                "SELECT solved FROM v_attempts "
+                "WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ? AND fork = ?",
+                [*where.values()],
+            ).fetchall()
+            return as_dict(record) | {
+                "solved": solved[0][0],
+                "task": as_dict(tasks[0]) if tasks else None,
+                "candidates": [as_dict(row) for row in read_records(connection, CandidateRecord, where)],
+                "verdicts": [as_dict(row) for row in read_records(connection, VerdictRecord, where)],
+                "llm_call": as_dict(calls[0]) if calls else None,
+                "trm_steps": [as_dict(row) for row in read_records(connection, TrmStepRecord, where)],
+            }
+
+    def graph_threads(self) -> set[str]:
+        """Return the LangGraph threads that have a checkpoint or a write; none when nothing is recorded yet."""
+        if not self._is_there():
+            return set()
+        rows = self.rows("SELECT thread_id FROM graph_checkpoints UNION SELECT thread_id FROM graph_writes")
+        return {row["thread_id"] for row in rows}
+
+    def read_graphs(self, thread_ids: Sequence[str]) -> list[GraphRecord]:
+        """Return all that is kept of these LangGraph threads."""
+        where = {"thread_id": list(thread_ids)}
+        with self._reading() as connection:
+            return [
+                *read_records(connection, GraphBlobRecord, where),
+                *read_records(connection, GraphCheckpointRecord, where),
+                *read_records(connection, GraphWriteRecord, where),
+            ]
+
+    def recorded_attempts(self, run_id: str, stage: str) -> list[AttemptRecord]:
+        """Return the attempts the loop made in a run (no forks), by task and attempt: what a resumed solve skips."""
+        return self.read(AttemptRecord, run_id=run_id, stage=stage, fork=0)
+
+    def _is_there(self) -> bool:
+        return self.workspace.ledger_path.exists() or bool(journal_files(self.workspace.journal_dir))
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Give a read-only connection to an up-to-date ledger; never nested."""
+        workspace = self.workspace
+        if not self._is_there():
+            raise StoreError(
+                f"nothing is recorded in {workspace.root} yet",
+                "run a spec first (gridloom run quickstart), or name another workspace with GRIDLOOM_HOME",
+            )
+        for fresh in (False, True):
+            if fresh or not workspace.ledger_path.exists():
+                self.ingest()
+            with (
+                storage("read the ledger", workspace.root),
+                ledger_lock(workspace.lock_path, exclusive=False, timeout_s=self.timeout_s),
+            ):
+                connection = open_database(workspace.ledger_path, read_only=True, timeout_s=self.timeout_s)
+                try:
+                    behind = not is_current(connection, workspace.ledger_path) or is_pending(
+                        workspace.journal_dir, read_states(connection)
+                    )
+                    # a busy writer may append between ingestion and here: once is up to date enough
+                    if fresh or not behind:
+                        self._declare_dead_runs(connection)
+                        connection.execute("SET lock_configuration = true")
+                        yield connection
+                        return
+                finally:
+                    connection.close()
+
+    def _declare_dead_runs(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Tell the view v_runs which started runs have no living writer on this machine."""
+        open_runs = connection.execute(
+            "SELECT r.run_id, r.host, r.pid, list(j.journal) FROM runs r LEFT JOIN journals j USING (run_id) "
+            "WHERE r.status = 'started' GROUP BY ALL"
+        ).fetchall()
+        dead = [
+            run_id
+            for run_id, host, pid, journals in open_runs
+            if host == socket.gethostname() and not self._is_alive(pid, [name for name in journals if name])
+        ]
+        connection.execute("SET VARIABLE dead_runs = ?", [dead])
+
+    def _is_alive(self, pid: int | None, journals: list[str]) -> bool:
+        paths = [self.workspace.journal_dir / name for name in journals]
+        present = [path for path in paths if path.exists()]
+        if present:
+            return any(is_live(path) for path in present)
+        if pid is None:
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+def as_dict(record: Record) -> dict[str, Any]:
+    """Return a record's fields by name."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}

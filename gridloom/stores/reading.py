@@ -1,0 +1,84 @@
+"""Rows back into records: the same fields and types that were appended."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gridloom.errors import ReplayError
+from gridloom.stores.records import Record
+from gridloom.stores.schema import tables, to_json
+
+if TYPE_CHECKING:
+    import duckdb
+
+R = TypeVar("R", bound=Record)
+
+
+def read_records(
+    connection: duckdb.DuckDBPyConnection, kind: type[R], where: Mapping[str, Any]
+) -> list[R]:
+    """Return the records of a table whose columns equal `where` (a list: any of its values), in key order.
+
+    Columns that were never set come back as the record's default, None where it has none.
+    """
+    table = tables()[kind.TABLE]
+    selected = ", ".join(
+        f'epoch_us("{c.name}") / 1e6 AS "{c.name}"' if c.sql == "TIMESTAMP" else f'"{c.name}"' for c in table.columns
+    )
+    condition = " AND ".join(
+        f'"{name}" IN (SELECT unnest(?))' if isinstance(value, list) else f'"{name}" = ?'
+        for name, value in where.items()
+    )
+    relation = connection.sql(
+        f"SELECT {selected} FROM {table.name} WHERE {condition or 'true'} ORDER BY {', '.join(table.key)}",
+        params=list(where.values()),
+    )
+    parsed = {c.name for c in table.columns if c.from_journal is to_json}
+    optional = {field.name for field in fields(kind) if field.default is not MISSING}
+    return [
+        kind(**{
+            name: json.loads(value) if name in parsed and value is not None else value
+            for name, value in row.items()
+            if value is not None or name not in optional
+        })
+        for row in relation.to_arrow_table().to_pylist()
+    ]
+
+
+def find_attempt(
+    connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str | None
+) -> tuple[str, str, str, int, int]:
+    """Return (run_id, stage, task_id, attempt, fork) of the attempt; of the latest one where several runs have it.
+
+    Raises ReplayError with the nearest ids.
+    """
+    rows = connection.execute(
+        "SELECT run_id, stage, task_id, attempt, fork FROM attempts WHERE attempt_id = $id "
+        "AND ($run IS NULL OR run_id = $run) ORDER BY started_at DESC LIMIT 1",
+        {"id": attempt_id, "run": run_id},
+    ).fetchall()
+    for row in rows:
+        return row[0], row[1], row[2], row[3], row[4]
+    where = f" in run {run_id}" if run_id else ""
+    raise ReplayError(f"unknown attempt '{attempt_id}'{where}", _suggest(connection, attempt_id, run_id))
+
+
+def _suggest(connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str | None) -> str:
+    task_id = attempt_id.rpartition(".")[0]
+    rows = connection.execute(
+        "SELECT DISTINCT task_id, attempt_id, attempt, fork FROM attempts WHERE $run IS NULL OR run_id = $run "
+        "ORDER BY attempt, fork",
+        {"run": run_id},
+    ).fetchall()
+    of_task = [row[1] for row in rows if row[0] == task_id]
+    if of_task:
+        shown = ", ".join(of_task) if len(of_task) <= 4 else f"{of_task[0]}, {of_task[1]} ... {of_task[-1]}"
+        return f"recorded for {task_id}: {shown}"
+    near = difflib.get_close_matches(attempt_id, [row[1] for row in rows], n=3)
+    if near:
+        return f"did you mean {' or '.join(near)}? `gridloom attempts` lists them"
+    return "`gridloom attempts` lists the attempts, `gridloom sql \"from v_runs\"` the runs"

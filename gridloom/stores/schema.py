@@ -1,0 +1,243 @@
+"""The ledger's tables, derived from the records: column types in SQL and Arrow, DDL, and numbered migrations."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from gridloom.stores.graph_records import GRAPH_TABLES
+from gridloom.stores.journal import decode_bytes
+from gridloom.stores.records import TABLES, Record
+
+if TYPE_CHECKING:
+    import duckdb
+
+Policy = Literal["first", "merge", "replace", "replace_negative_idx"]
+"""What a second record of a key does: nothing; its non-null fields win; it wins; it wins where idx is negative."""
+
+GRID = "UTINYINT[][]"
+DEMOS = f"STRUCT(input {GRID}, output {GRID})[]"
+
+_SQL_TYPES: dict[Any, str] = {
+    str: "VARCHAR",
+    int: "BIGINT",
+    float: "DOUBLE",
+    bool: "BOOLEAN",
+    bytes: "BLOB",
+    list[str]: "VARCHAR[]",
+    list[int]: "INTEGER[]",
+    list[list[int]]: GRID,
+    list[list[list[int]]]: f"{GRID}[]",
+    list[dict[str, list[list[int]]]]: DEMOS,
+    dict[str, Any]: "JSON",
+    dict[str, float]: "JSON",
+}
+_JSON_TEXT = {("runs", "graph")}
+"""Columns whose records hold JSON as text."""
+_POLICIES: dict[str, Policy] = {
+    "graph_checkpoints": "replace",
+    "graph_blobs": "replace",
+    "graph_writes": "replace_negative_idx",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its SQL type, and how a value of a journal becomes one of Arrow."""
+
+    name: str
+    sql: str
+    from_journal: Callable[[Any], Any]
+    """Raises ValueError, TypeError, KeyError or OverflowError for what the column cannot hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the ledger, filled from records."""
+
+    name: str
+    record: type[Record]
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    policy: Policy
+
+    def create(self) -> str:
+        """Return the DDL."""
+        lines = [f'"{c.name}" {c.sql}{" NOT NULL" if c.name in self.key else ""}' for c in self.columns]
+        lines.append(f"PRIMARY KEY ({', '.join(self.key)})")
+        return f"CREATE TABLE IF NOT EXISTS {self.name} (\n  " + ",\n  ".join(lines) + "\n)"
+
+    def insert(self, source: str) -> str:
+        """Return the statement that takes rows from the relation `source`, by column name."""
+        names = ", ".join(f'"{c.name}"' for c in self.columns)
+        head = f"INSERT INTO {self.name} ({names}) SELECT {names} FROM {source} ON CONFLICT ({', '.join(self.key)}) "
+        rest = [f'"{c.name}"' for c in self.columns if c.name not in self.key]
+        if self.policy == "first":
+            return head + "DO NOTHING"
+        if self.policy == "merge":
+            return head + "DO UPDATE SET " + ", ".join(f"{name} = coalesce(excluded.{name}, {name})" for name in rest)
+        only = " WHERE excluded.idx < 0" if self.policy == "replace_negative_idx" else ""
+        return head + "DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in rest) + only
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    # half of a surrogate pair (a model's text cut in the middle) has no UTF-8 form
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _time(value: Any) -> int:
+    return round(float(value) * 1e6)
+
+
+def _json_safe(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _json_safe(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_json_safe(item) for item in value]
+    return value
+
+
+def to_json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # NaN and infinities have no form in JSON: they become text
+        return json.dumps(_json_safe(value), ensure_ascii=True, separators=(",", ":"))
+
+
+def _json_from_text(value: Any) -> str:
+    text = _text(value)
+    try:
+        json.loads(text)
+    except ValueError:
+        return to_json(value)
+    return text
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "VARCHAR": _text,
+    "BLOB": decode_bytes,
+    "TIMESTAMP": _time,
+    "JSON": to_json,
+    "DOUBLE": float,
+}
+
+
+def _columns(record: type[Record]) -> tuple[Column, ...]:
+    hints = typing.get_type_hints(record)
+    columns = []
+    for field in fields(record):
+        hint = hints[field.name]
+        if isinstance(hint, types.UnionType):
+            (hint,) = (arg for arg in typing.get_args(hint) if arg is not types.NoneType)
+        sql = "TIMESTAMP" if hint is float and field.name.endswith("_at") else _SQL_TYPES[hint]
+        convert = _CONVERTERS.get(sql, _same)
+        if (record.TABLE, field.name) in _JSON_TEXT:
+            sql, convert = "JSON", _json_from_text
+        columns.append(Column(field.name, sql, convert))
+    return tuple(columns)
+
+
+@functools.cache
+def tables() -> dict[str, Table]:
+    """Return all tables that records fill, by name."""
+    return {
+        record.TABLE: Table(
+            record.TABLE,
+            record,
+            _columns(record),
+            record.KEY,
+            _POLICIES.get(record.TABLE, "merge" if record.UPDATES else "first"),
+        )
+        for record in (*TABLES, *GRAPH_TABLES)
+    }
+
+
+@functools.cache
+def arrow_types() -> dict[str, Any]:
+    """Return the Arrow type of each SQL type used here. JSON travels as text and is checked by DuckDB."""
+    import pyarrow as pa
+
+    grid = pa.list_(pa.list_(pa.uint8()))
+    return {
+        "VARCHAR": pa.string(),
+        "BIGINT": pa.int64(),
+        "DOUBLE": pa.float64(),
+        "BOOLEAN": pa.bool_(),
+        "BLOB": pa.binary(),
+        "TIMESTAMP": pa.timestamp("us"),
+        "JSON": pa.string(),
+        "VARCHAR[]": pa.list_(pa.string()),
+        "INTEGER[]": pa.list_(pa.int32()),
+        GRID: grid,
+        f"{GRID}[]": pa.list_(grid),
+        DEMOS: pa.list_(pa.struct([("input", grid), ("output", grid)])),
+    }
+
+
+BOOKKEEPING = {
+    "meta": """CREATE TABLE IF NOT EXISTS meta (
+  schema_version INTEGER NOT NULL,
+  layout VARCHAR NOT NULL
+)""",
+    "journals": """CREATE TABLE IF NOT EXISTS journals (
+  journal VARCHAR NOT NULL,
+  run_id VARCHAR,
+  host VARCHAR,
+  pid BIGINT,
+  started_at TIMESTAMP,
+  gridloom_version VARCHAR,
+  num_bytes BIGINT NOT NULL,
+  next_sequence BIGINT NOT NULL,
+  num_records BIGINT NOT NULL,
+  lost_lines BIGINT NOT NULL,
+  ingested_at TIMESTAMP NOT NULL,
+  PRIMARY KEY (journal)
+)""",
+    "rejected": """CREATE TABLE IF NOT EXISTS rejected (
+  journal VARCHAR NOT NULL,
+  sequence BIGINT NOT NULL,
+  table_name VARCHAR NOT NULL,
+  reason VARCHAR NOT NULL,
+  record JSON NOT NULL,
+  rejected_at TIMESTAMP NOT NULL
+)""",
+}
+"""Tables that ingestion itself keeps: the layout, how far each journal was read, records no table can hold."""
+
+
+def _create_all(connection: duckdb.DuckDBPyConnection) -> None:
+    for statement in (*BOOKKEEPING.values(), *(table.create() for table in tables().values())):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[duckdb.DuckDBPyConnection], None], ...] = (_create_all,)
+"""Step n brings schema version n to n + 1. A new table or column needs no step (`add_missing`); a changed one does."""
+
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def add_missing(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the tables and columns that the records have and the ledger lacks."""
+    _create_all(connection)
+    rows = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()"
+    ).fetchall()
+    present = {(table, column) for table, column in rows}
+    for table in tables().values():
+        for column in table.columns:
+            if (table.name, column.name) not in present:
+                connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.sql}')

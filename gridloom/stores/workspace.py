@@ -1,0 +1,66 @@
+"""Where a project's ledger, journals and artifacts lie, and where files shared by all projects are cached."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from gridloom.stores.disk import storage
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder that holds everything gridloom recorded for a project. Nothing is created until `ensure`."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, path: Path | None = None) -> Workspace:
+        """Return the workspace at `path`, else at $GRIDLOOM_HOME, else at ./.gridloom; it need not exist yet."""
+        if path is None:
+            path = Path(os.environ.get("GRIDLOOM_HOME") or ".gridloom")
+        return cls(path.expanduser().absolute())
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.root / "ledger.duckdb"
+
+    @property
+    def journal_dir(self) -> Path:
+        return self.root / "journal"
+
+    @property
+    def artifact_dir(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def work_dir(self) -> Path:
+        return self.root / "work"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.root / "ledger.lock"
+
+    def ensure(self, folder: Path | None = None) -> Path:
+        """Create the workspace and `folder` inside it. Raises StoreError that names the folder and the remedy."""
+        folder = folder or self.root
+        if folder.is_dir():
+            return folder
+        with storage("create the workspace", folder):
+            fresh = not self.root.exists()
+            folder.mkdir(parents=True, exist_ok=True)
+            if fresh:
+                # a workspace lies inside the user's project by default: keep it out of their version control
+                (self.root / ".gitignore").write_text("*\n", encoding="ascii")
+        return folder
+
+
+def cache_dir() -> Path:
+    """Return the folder for files that all projects share: $GRIDLOOM_CACHE, else the user's cache folder."""
+    override = os.environ.get("GRIDLOOM_CACHE")
+    if override:
+        return Path(override).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("gridloom"))
