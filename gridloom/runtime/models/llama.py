@@ -1,0 +1,277 @@
+"""A causal language model read through transformers: batched generation, hidden states, and a latent prefix.
+
+What a text becomes: the chat template's single user turn where the tokenizer has a template, else plain text. Where the
+text holds `LATENT`, the k vectors of a latent prefix are read there (else before the text), each rescaled to the median
+norm of the token embeddings: an adapter's output has another scale than embeddings, and would drown them.
+
+The hidden state of a prompt is the last layer's, after the final norm, at a position that the spec's `state` names:
+    last_prompt   the last position of the prompt, which predicts the first new token;
+    last_new      the last new token, run through the model once more;
+    mean_new      the mean over the new tokens.
+Without new tokens all three are `last_prompt`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gridloom.errors import ModelError
+from gridloom.runtime.models.managed import locate, pull
+from gridloom.runtime.prompts import LATENT
+from gridloom.specs.models import LlamaModel
+
+if TYPE_CHECKING:
+    from gridloom.runtime.stage import Progress
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+TEMPLATE_DATE = "26 Jul 2024"
+"""Some templates print today's date unless given one; a prompt must not change from day to day."""
+
+Prefix = Tensor | Sequence[Tensor | None] | None
+"""[B, k, H], or per row [k, H] or None; fp32 or the model's type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Token ids of a prompt, before and after the place of the latent prefix."""
+
+    head: tuple[int, ...]
+    tail: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.tail)
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What the model made of one prompt."""
+
+    text: str
+    """The new tokens alone, special tokens left out."""
+    hidden: Tensor
+    """fp32 [H] on the cpu: the state that the spec's `state` names."""
+    prompt_tokens: int
+    """Without the latent prefix."""
+    new_tokens: int
+    """The end-of-text token not counted."""
+    tokens: tuple[int, ...] = ()
+    """The new tokens' ids."""
+
+
+class Llama:
+    """A loaded language model with frozen weights."""
+
+    def __init__(self, model: Any, tokenizer: Any, spec: LlamaModel, device: str | torch.device = "cpu") -> None:
+        """Wrap a transformers causal model and its tokenizer; `load` is the way in for users.
+
+        Raises ModelError for a tokenizer without the chat template that the spec asks for.
+        """
+        if spec.prompt_format == "chat" and not tokenizer.chat_template:
+            raise ModelError(f"LLaMA '{spec.weights}' has no chat template, and the spec says prompt_format: chat",
+                             "say  prompt_format: plain  or add chat_template.jinja to the model's folder")
+        self.spec, self.tokenizer, self.device = spec, tokenizer, torch.device(device)
+        self.model = model.to(self.device).eval().requires_grad_(not spec.frozen)
+        self.body = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
+        self.uses_chat = spec.prompt_format != "plain" and bool(tokenizer.chat_template)
+        self.embeddings, self.head = model.get_input_embeddings(), model.get_output_embeddings()
+        with torch.no_grad():
+            self.embedding_norm = float(self.embeddings.weight.float().norm(dim=1).median())
+        self.stop_tokens = _stop_tokens(model, tokenizer)
+        self.max_positions = int(model.config.max_position_embeddings)
+
+    @classmethod
+    def load(cls, spec: LlamaModel, device: str | torch.device = "cpu", base: str | Path = "",
+             progress: Progress | None = None) -> Llama:
+        """Load by managed name (pulled if need be), local folder, or hub id that is already downloaded.
+
+        Raises ModelError naming model, cause and remedy.
+        """
+        import transformers
+
+        found = locate(spec, base)
+        folder = found.folder if found.managed is None else pull(found.name, progress)
+        if not any(folder.glob("*.safetensors")):
+            raise ModelError(f"{folder} holds no *.safetensors, so it has no weights to load",
+                             "put the weights beside config.json; pickled weights (*.bin) are not read")
+        try:
+            with _quiet():
+                tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                model = transformers.AutoModelForCausalLM.from_pretrained(
+                    folder, local_files_only=True, use_safetensors=True, dtype=DTYPES[spec.precision]
+                )
+        except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"cannot load LLaMA '{spec.weights}' from {folder}: {reason}",
+                             f"gridloom models verify {spec.weights}" if found.managed else
+                             "the folder must hold config.json, the tokenizer's files and *.safetensors") from error
+        return cls(model, tokenizer, spec, device)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width H of the hidden states and of the embeddings."""
+        return int(self.embeddings.weight.shape[1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type that the weights are held and run in."""
+        dtype: torch.dtype = self.embeddings.weight.dtype
+        return dtype
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a whole prompt, chat template included, latent prefix not."""
+        return len(self.segments(text))
+
+    def segments(self, text: str) -> Segments:
+        """Tokenise a prompt on both sides of `LATENT`. Raises ModelError when the chat template fails."""
+        if text.count(LATENT) > 1:
+            raise ModelError(f"a prompt holds {LATENT} {text.count(LATENT)} times; once at most is wanted")
+        marked = LATENT in text
+        if self.uses_chat:
+            try:
+                text = self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False,
+                    date_string=TEMPLATE_DATE,
+                )
+            except Exception as error:  # templates are programs of their own and raise what they like
+                raise ModelError(f"the chat template of LLaMA '{self.spec.weights}' fails: {error}",
+                                 "say  prompt_format: plain") from error
+        head, _, tail = text.partition(LATENT) if marked else ("", "", text)
+        # a template writes its special tokens itself; plain text gets the tokenizer's own at its start
+        first = self._ids(head, special=not self.uses_chat) if marked else ()
+        return Segments(head=first, tail=self._ids(tail, special=not self.uses_chat and not marked))
+
+    def _ids(self, text: str, special: bool) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+
+    def scaled(self, prefix: Tensor) -> Tensor:
+        """Rescale each vector of a prefix [..., H] to the embeddings' median norm, in the model's type."""
+        values = prefix.to(self.device).float()
+        norm = values.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        scaled: Tensor = (values * (self.embedding_norm / norm)).to(self.dtype)
+        return scaled
+
+    def inputs(self, rows: Sequence[Segments], prefix: Prefix = None,
+               room: int = 0) -> tuple[Tensor, Tensor]:
+        """Embed prompts with their prefixes, left-padded: embeddings [B, T, H] and mask int64 [B, T].
+
+        Raises ModelError when a row and `room` new tokens do not fit the model's context.
+        """
+        prefixes = per_row(prefix, len(rows))
+        parts = []
+        for row, latent in zip(rows, prefixes, strict=True):
+            pieces = [self._embed(row.head), self._embed(row.tail)]
+            if latent is not None and len(latent):
+                if latent.shape[-1] != self.hidden_size:
+                    raise ModelError(f"a latent prefix is {latent.shape[-1]} wide, LLaMA '{self.spec.weights}' is "
+                                     f"{self.hidden_size}", "the adapter was made for another language model")
+                pieces.insert(1, self.scaled(latent))
+            parts.append(torch.cat(pieces))
+        longest = max(len(part) for part in parts)
+        if longest + room > self.max_positions:
+            raise ModelError(f"a prompt of {longest:,} tokens with {room:,} new ones does not fit the "
+                             f"{self.max_positions:,} positions of LLaMA '{self.spec.weights}'",
+                             "lower max_prompt_tokens or max_new_tokens")
+        if longest == 0:
+            raise ModelError("an empty prompt has no hidden state")
+        mask = torch.zeros(len(parts), longest, dtype=torch.long, device=self.device)
+        padded = []
+        for index, part in enumerate(parts):
+            mask[index, longest - len(part):] = 1
+            padded.append(torch.nn.functional.pad(part, (0, 0, longest - len(part), 0)))
+        return torch.stack(padded), mask
+
+    def _embed(self, ids: Sequence[int]) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.spec.frozen):
+            embedded: Tensor = self.embeddings(torch.tensor(ids, dtype=torch.long, device=self.device))
+        return embedded
+
+    def forward(self, embeds: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
+        """Run the body over new embeddings [B, T, H] behind `cache`; states after the final norm [B, T, H].
+
+        Args:
+            mask: int64 [B, cached + T]; 0 on padding.
+        """
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -embeds.shape[1]:]
+        out = self.body(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                        use_cache=cache is not None)
+        states: Tensor = out.last_hidden_state
+        return states
+
+    def encode(self, prompts: Sequence[str], prefix: Prefix = None,
+               new_tokens: Sequence[Sequence[int]] | None = None) -> Tensor:
+        """Return fp32 [B, H], the state that `spec.state` names; differentiable in the prefix, weights fixed.
+
+        Args:
+            new_tokens: what the model answered to each prompt, for the states that look at it.
+        """
+        rows = [self.segments(prompt) for prompt in prompts]
+        answers = [()] * len(rows) if new_tokens is None or self.spec.state == "last_prompt" else new_tokens
+        whole = [Segments(row.head, (*row.tail, *answer)) for row, answer in zip(rows, answers, strict=True)]
+        states = self.forward(*self.inputs(whole, prefix))
+        return self.pick(states, [len(answer) for answer in answers])
+
+    def pick(self, states: Tensor, num_new: Sequence[int]) -> Tensor:
+        """Choose or average the states of left-padded rows [B, T, H] that end in `num_new` new tokens: fp32 [B, H]."""
+        if self.spec.state != "mean_new":
+            return states[:, -1].float()
+        spans = [row[-max(1, count):] for row, count in zip(states, num_new, strict=True)]
+        return torch.stack([span.float().mean(dim=0) for span in spans])
+
+    @torch.no_grad()
+    def reason(self, prompts: Sequence[str], *, prefix: Prefix = None, max_new_tokens: int,
+               temperature: Sequence[float], seeds: Sequence[int]) -> list[Reasoning]:
+        """Answer each prompt: greedy where its temperature is 0, else sampled from a generator of its own seed.
+
+        A row's result does not depend on the rows beside it, but for rounding in the batched products.
+        """
+        from gridloom.runtime.models.llama_generate import generate
+
+        rows = [self.segments(prompt) for prompt in prompts]
+        answers = generate(self, rows, prefix, max_new_tokens, temperature, seeds)
+        return [
+            Reasoning(
+                text=self.tokenizer.decode(list(answer.tokens), skip_special_tokens=True), hidden=answer.hidden,
+                prompt_tokens=len(row), new_tokens=len(answer.tokens), tokens=answer.tokens,
+            )
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+
+
+def per_row(prefix: Prefix, batch: int) -> list[Tensor | None]:
+    """Return the prefix of each row. Raises ModelError when there are not as many as prompts."""
+    rows: list[Tensor | None] = [None] * batch if prefix is None else list(prefix)
+    if len(rows) != batch:
+        raise ModelError(f"{len(rows)} latent prefixes for {batch} prompts")
+    return rows
+
+
+def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    named = [tokenizer.eos_token_id, model.config.eos_token_id,
+             getattr(getattr(model, "generation_config", None), "eos_token_id", None)]
+    flat = [token for entry in named for token in (entry if isinstance(entry, list | tuple) else [entry])]
+    return frozenset(int(token) for token in flat if token is not None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's own bars and warnings off the terminal while it loads."""
+    from transformers.utils import logging
+
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shown:
+            logging.enable_progress_bar()

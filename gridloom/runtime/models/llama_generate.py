@@ -1,0 +1,96 @@
+"""Batched decoding with a key-value cache: a temperature and a seed a row, rows leave the batch when they end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gridloom.errors import ModelError
+
+if TYPE_CHECKING:
+    from gridloom.runtime.models.llama import Llama, Prefix, Segments
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The new tokens of a row, and the hidden state that the spec names."""
+
+    tokens: tuple[int, ...]
+    hidden: Tensor
+    """fp32 [H] on the cpu."""
+
+
+@dataclass(slots=True)
+class _Row:
+    temperature: float
+    generator: torch.Generator
+    tokens: list[int]
+    states: Tensor
+    """fp32 [H]: of the last prompt position, then what the spec's `state` asks for."""
+
+
+@torch.no_grad()
+def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_tokens: int,
+             temperature: Sequence[float], seeds: Sequence[int]) -> list[Answer]:
+    """Decode up to `max_new_tokens` a row; 0 only reads the state of the prompt."""
+    if not len(prompts) == len(temperature) == len(seeds):
+        raise ModelError(f"{len(prompts)} prompts, {len(temperature)} temperatures and {len(seeds)} seeds")
+    if not prompts:
+        return []
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    embeds, mask = llama.inputs(prompts, prefix, room=max_new_tokens)
+    last = llama.forward(embeds, mask, cache if max_new_tokens else None)[:, -1]
+    rows = [
+        _Row(temperature=heat, generator=torch.Generator().manual_seed(seed), tokens=[], states=state)
+        for heat, seed, state in zip(temperature, seeds, last.float().cpu(), strict=True)
+    ]
+    running = list(range(len(rows)))
+    for count in range(max_new_tokens):
+        logits = llama.head(last).float()
+        if not bool(torch.isfinite(logits).all()):
+            raise ModelError(f"LLaMA '{llama.spec.weights}' gave a logit that is not a number, run in "
+                             f"{llama.spec.precision}", "say  precision: fp32  for it")
+        chosen = _choose(logits, [rows[index] for index in running])
+        going = [at for at, token in enumerate(chosen) if token not in llama.stop_tokens]
+        for at in going:
+            rows[running[at]].tokens.append(chosen[at])
+        if not going or (count + 1 == max_new_tokens and llama.spec.state == "last_prompt"):
+            break
+        if len(going) < len(running):
+            kept = torch.tensor(going, device=llama.device)
+            cache.batch_select_indices(kept)
+            mask, running = mask[kept], [running[at] for at in going]
+        tokens = torch.tensor([[rows[index].tokens[-1]] for index in running], device=llama.device)
+        mask = torch.cat((mask, mask.new_ones(len(running), 1)), dim=1)
+        last = llama.forward(llama.embeddings(tokens), mask, cache)[:, -1]
+        _note_states(llama, [rows[index] for index in running], last)
+    return [Answer(tokens=tuple(row.tokens), hidden=row.states) for row in rows]
+
+
+def _choose(logits: Tensor, rows: Sequence[_Row]) -> list[int]:
+    """Pick a token a row from logits [B, V]: the largest, after Gumbel noise of the row's own where it is sampled."""
+    for index, row in enumerate(rows):
+        if row.temperature > 0:
+            # argmax(l / T + g) with g = -log(-log u) draws from softmax(l / T)
+            uniform = torch.rand(logits.shape[1], generator=row.generator).clamp(min=1e-10)
+            noise = -torch.log(-torch.log(uniform)).to(logits.device)
+            logits[index] = logits[index] / row.temperature + noise
+    chosen: list[int] = logits.argmax(dim=1).tolist()
+    return chosen
+
+
+def _note_states(llama: Llama, rows: Sequence[_Row], last: Tensor) -> None:
+    if llama.spec.state == "last_prompt":
+        return
+    for row, state in zip(rows, last.float().cpu(), strict=True):
+        count = len(row.tokens)
+        if llama.spec.state == "last_new" or count == 1:
+            row.states = state
+        else:
+            row.states = row.states + (state - row.states) / count
