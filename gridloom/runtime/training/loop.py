@@ -1,0 +1,139 @@
+"""Optimiser steps of a TRM: deep supervision with a carry that persists across steps, resumable bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gridloom.runtime.models.trm import TRM, Carry
+from gridloom.runtime.training.ema import Ema
+from gridloom.runtime.training.losses import row_losses
+from gridloom.runtime.training.optim import build_optimizer, lr_factor, set_lr, step_puzzle_rows
+from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
+from gridloom.specs.stages import TrainStage
+
+
+class Batch(Protocol):
+    """Rows to train on."""
+
+    @property
+    def inputs(self) -> NDArray[np.uint8]:
+        """uint8 [B, L] tokens."""
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """uint8 [B, L] tokens, 0 where nothing is scored."""
+
+    @property
+    def puzzle_ids(self) -> NDArray[np.int32]:
+        """int32 [B]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Averages over the steps since the last report."""
+
+    loss: float
+    lm_loss: float
+    q_halt_loss: float
+    exact_match: float
+    """Share of the rows that halted whose every scored token was right; so are the two below over those rows."""
+    cell_accuracy: float
+    q_halt_accuracy: float
+    act_steps: float
+    grad_norm: float
+
+
+class ActTrainer:
+    """Model, averages, optimisers, carry and random numbers of a training run, moved on by `step`."""
+
+    def __init__(self, model: TRM, spec: TrainStage, *, seed: int) -> None:
+        self.model, self.spec = model.train(), spec
+        self.ema = Ema(model, spec.ema)
+        self.optimizer = build_optimizer(spec.optimizer, model.parameters())
+        self.generator = torch.Generator().manual_seed(seed)
+        self.carry = model.initial_carry(spec.batch_size)
+        self.num_steps = 0
+        self._sums = torch.zeros(len(fields(Means)) + 2, device=model.device)
+
+    def step(self, batch: Batch) -> None:
+        """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`."""
+        self.num_steps += 1
+        spec, device = self.spec, self.model.device
+        carry, output = self.model.act_step(
+            self.carry, torch.from_numpy(batch.inputs).to(device, non_blocking=True),
+            torch.from_numpy(batch.puzzle_ids).to(device, non_blocking=True),
+            labels=torch.from_numpy(batch.labels).to(device, non_blocking=True), generator=self.generator, heads=False,
+        )
+        losses = row_losses(self.model, output, carry.labels)
+        total = losses.total() / spec.batch_size
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = self._clip()
+        factor = lr_factor(self.num_steps, spec.steps, spec.warmup_steps, spec.lr_min_ratio)
+        step_puzzle_rows(self.model.puzzle_emb, carry.puzzle_ids, output.puzzle_rows.grad, spec.embedding_lr * factor,
+                         spec.embedding_decay)
+        set_lr(self.optimizer, spec.optimizer.lr * factor)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update()
+        self.carry = carry
+        ended = carry.halted & losses.scored
+        right_halt = (output.q_halt.detach() >= 0) == losses.correct
+        self._sums += torch.stack([
+            total.detach(), losses.lm.detach().sum() / spec.batch_size, losses.q_halt.detach().sum() / spec.batch_size,
+            (losses.correct & ended).sum(), torch.where(ended, losses.accuracy, 0.0).sum(), (right_halt & ended).sum(),
+            torch.where(ended, carry.steps, 0).sum(), norm, ended.sum(), torch.ones((), device=device),
+        ])
+
+    def _clip(self) -> Tensor:
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.spec.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(list(self.model.parameters()), self.spec.clip_norm, norm)
+        return norm
+
+    def means(self) -> Means:
+        """Averages since the last call; reads from the device."""
+        loss, lm, q, exact, accuracy, q_right, act_steps, norm, ended, steps = self._sums.tolist()
+        self._sums.zero_()
+        steps, rows = max(steps, 1), max(ended, 1)
+        return Means(loss=loss / steps, lm_loss=lm / steps, q_halt_loss=q / steps, exact_match=exact / rows,
+                     cell_accuracy=accuracy / rows, q_halt_accuracy=q_right / rows, act_steps=act_steps / rows,
+                     grad_norm=norm / steps)
+
+    def describe_divergence(self) -> str:
+        """Say at which step the loss became NaN and which parameter is the first with a bad value."""
+        bad = [name for name, p in self.model.named_parameters() if not bool(torch.isfinite(p).all())]
+        return (f"stopped at step {self.num_steps:,} of {self.spec.steps:,}: loss became NaN "
+                f"({'first bad parameter ' + bad[0] if bad else 'all parameters are finite: activations overflowed'})")
+
+    def is_finite(self) -> bool:
+        """Say whether the losses since the last report are numbers; reads from the device."""
+        return bool(torch.isfinite(self._sums[0]))
+
+    def state(self) -> SavedState:
+        """All that continuing needs: the next step's loss after `restore` equals the one without, bit for bit."""
+        carry = {f"carry.{f.name}": getattr(self.carry, f.name) for f in fields(Carry)}
+        return SavedState(step=self.num_steps, values={}, tensors={
+            **{f"model.{name}": t for name, t in self.model.state_dict().items()},
+            **{f"ema.{name}": t for name, t in self.ema.tensors().items()},
+            **optimizer_tensors(self.optimizer, "optimizer"), **carry,
+            "generator": self.generator.get_state(), "sums": self._sums,
+        })
+
+    def restore(self, state: SavedState) -> None:
+        """Go back to a saved state of the same model and stage."""
+        tensors = state.tensors
+        model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        self.model.load_state_dict(model, strict=True)
+        self.ema.restore({name.removeprefix("ema."): t for name, t in tensors.items() if name.startswith("ema.")})
+        restore_optimizer(self.optimizer, tensors, "optimizer")
+        self.carry = Carry(**{f.name: tensors[f"carry.{f.name}"].to(self.model.device) for f in fields(Carry)})
+        self.generator.set_state(tensors["generator"])
+        self._sums.copy_(tensors["sums"])
+        self.num_steps = state.step

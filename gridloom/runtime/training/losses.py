@@ -1,0 +1,74 @@
+"""Losses of one ACT step: stablemax cross-entropy on the scored tokens, and the halting loss. Sums over rows.
+
+Shapes: B rows, L grid tokens, N scored tokens over all rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gridloom.runtime.models.trm import TRM, Output
+
+HALT_WEIGHT = 0.5
+
+
+def log_stablemax(logits: Tensor) -> Tensor:
+    """Return fp32 log-probabilities of s(x) / sum s, where s(x) = x + 1 for x >= 0 and 1 / (1 - x) below.
+
+    log s(x) = log(1 + x) for x >= 0, -log(1 - x) below.
+    """
+    x = logits.float()
+    # Each branch sees only arguments of its own side: the gradient of the one not taken would be NaN at 1 or -1.
+    log_s = torch.where(x < 0, -torch.log1p(-x.clamp(max=0)), torch.log1p(x.clamp(min=0)))
+    return log_s - torch.log(log_s.exp().sum(dim=-1, keepdim=True))
+
+
+@dataclass(frozen=True, slots=True)
+class RowLosses:
+    """Losses and accuracies of each row; rows without a scored token have zeros everywhere."""
+
+    lm: Tensor
+    """fp32 [B], cross-entropy averaged over the row's scored tokens."""
+    q_halt: Tensor
+    """fp32 [B], binary cross-entropy of the halting logit against `correct`."""
+    correct: Tensor
+    """bool [B], every scored token is right."""
+    accuracy: Tensor
+    """fp32 [B], share of the scored tokens that are right."""
+    scored: Tensor
+    """bool [B], the row has a scored token."""
+
+    def total(self) -> Tensor:
+        """Sum over the rows of lm + 0.5 q_halt; the caller divides by the global batch size."""
+        return (self.lm + HALT_WEIGHT * self.q_halt).sum()
+
+
+def row_losses(model: TRM, output: Output, labels: Tensor) -> RowLosses:
+    """Score `output` against uint8 labels [B, L]; label 0 (PAD) is not scored, EOS is.
+
+    Only the scored positions go through the head, so `output` may have been made without logits.
+    """
+    batch = len(labels)
+    mask = labels != 0
+    counts = mask.sum(dim=1)
+    row, position = mask.nonzero(as_tuple=True)
+    wanted = labels[row, position].long()
+    if output.logits.numel():
+        logits = output.logits[row, position]
+    else:
+        logits = model.lm_head(output.z_H[row, position + model.prefix_len])
+    log_probabilities = log_stablemax(logits)
+    loss = F.nll_loss(log_probabilities, wanted, reduction="none")
+    divisor = counts.clamp(min=1).float()
+    lm = torch.zeros(batch, device=loss.device).index_add(0, row, loss) / divisor
+    right = (logits.detach().argmax(dim=-1) == wanted).float()
+    num_right = torch.zeros(batch, device=loss.device).index_add(0, row, right)
+    scored = counts > 0
+    correct = scored & (num_right == counts)
+    halting = F.binary_cross_entropy_with_logits(output.q_halt, correct.float(), reduction="none")
+    return RowLosses(lm=lm, q_halt=torch.where(scored, halting, 0.0), correct=correct, accuracy=num_right / divisor,
+                     scored=scored)

@@ -1,0 +1,139 @@
+"""Resumable training state on disk: tensors and counters of one step, whole or absent.
+
+    WORK/state-00000120/state.safetensors    model, averages, optimiser, carry, generator
+    WORK/state-00000120/state.json           step, key of the stage, size and sha256 of the tensors
+
+A state is written into a folder of another name, synced and renamed; the newest two are kept. A process killed at any
+instant leaves the states before, and at most a folder ending in .tmp that the next write removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gridloom.errors import StageError
+
+KEEP = 2
+_PREFIX = "state-"
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """What one step left."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+    """JSON values."""
+
+
+def save_state(work: Path, state: SavedState, *, key: str) -> Path:
+    """Write `state` and drop all but the newest two. Raises StageError when the disk is full or read-only."""
+    target = work / f"{_PREFIX}{state.step:08d}"
+    aside = work / f"{target.name}.tmp"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        for leftover in work.glob(f"{_PREFIX}*.tmp"):
+            shutil.rmtree(leftover)
+        aside.mkdir()
+        tensors = aside / "state.safetensors"
+        save_file({name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}, tensors)
+        description = {
+            "step": state.step, "key": key, "values": state.values, "bytes": tensors.stat().st_size,
+            "sha256": _sha256(tensors),
+        }
+        (aside / "state.json").write_text(json.dumps(description, sort_keys=True) + "\n", encoding="utf-8")
+        for file in aside.iterdir():
+            _sync(file)
+        if target.exists():
+            shutil.rmtree(target)
+        aside.rename(target)
+        _sync(work)
+        for old in saved_steps(work)[:-KEEP]:
+            shutil.rmtree(work / f"{_PREFIX}{old:08d}")
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise StageError(f"cannot save the training state of step {state.step:,} in {work}: {error}",
+                         "free some disk space, then run again: it resumes from the state before") from error
+    return target
+
+
+def saved_steps(work: Path) -> list[int]:
+    """Steps that have a whole state, oldest first."""
+    names = [p.name.removeprefix(_PREFIX) for p in work.glob(f"{_PREFIX}*") if p.is_dir()] if work.is_dir() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def load_latest(work: Path, *, key: str, say: Callable[[str], None]) -> SavedState | None:
+    """Read the newest state of stage `key`, or None where there is none.
+
+    A damaged state is reported through `say` and the one before is taken. Raises StageError when all are damaged, or
+    when the newest belongs to another stage key.
+    """
+    steps = saved_steps(work)
+    problems: list[str] = []
+    for step in reversed(steps):
+        folder = work / f"{_PREFIX}{step:08d}"
+        try:
+            return _load(folder, key)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            problems.append(f"{folder.name}: {error}")
+            say(f"training state of step {step:,} is damaged ({error}); trying the one before")
+    if problems:
+        raise StageError(f"every training state in {work} is damaged: {'; '.join(problems)}",
+                         f"remove {work} to start this stage anew")
+    return None
+
+
+def _load(folder: Path, key: str) -> SavedState:
+    description = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    if description["key"] != key:
+        raise StageError(f"{folder} holds the state of stage {description['key']}, not of {key}",
+                         f"remove {folder.parent} to start this stage anew")
+    tensors = folder / "state.safetensors"
+    if tensors.stat().st_size != description["bytes"] or _sha256(tensors) != description["sha256"]:
+        raise ValueError("its tensors are not the ones that were written")
+    return SavedState(step=description["step"], tensors=load_file(tensors), values=description["values"])
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    """Flatten the optimiser's per-parameter state: `PREFIX.INDEX.NAME`."""
+    return {
+        f"{prefix}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for index, slots in optimizer.state_dict()["state"].items() for name, value in slots.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """Take back what `optimizer_tensors` gave."""
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(f"{prefix}."):
+            index, name = key.removeprefix(f"{prefix}.").split(".", 1)
+            slots.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

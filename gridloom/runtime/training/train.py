@@ -1,0 +1,160 @@
+"""The `train` stage: a TRM on the demonstrations of a dataset, resumable, published as a bundle."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import torch
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageError, StageInterrupted
+from gridloom.runtime.data.dataset import Dataset, load_dataset
+from gridloom.runtime.data.sampler import Sampler
+from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
+from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.loop import ActTrainer
+from gridloom.runtime.training.state import load_latest, save_state, saved_steps
+from gridloom.specs.models import TrmModel
+from gridloom.specs.stages import TrainStage
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.records import MetricRecord
+
+
+class Train:
+    """Kind `train`. Inputs: `data`, and `model` where training continues from a checkpoint."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Train to `steps` and publish; on a stop signal save and raise StageInterrupted."""
+        spec = TrainStage.model_validate_json(json.dumps(node.spec))
+        dataset = load_dataset(inputs["data"].path)
+        sampler = Sampler(dataset, node.seed)
+        ids = PuzzleIds(sampler.views.names)
+        with memory_advice(spec):
+            model = self._model(node, inputs, dataset, ids, context)
+            trainer = ActTrainer(model, spec, seed=node.seed)
+            state = load_latest(context.work, key=node.key, say=context.progress.say)
+            if state is not None:
+                trainer.restore(state)
+                context.progress.say(f"{node.name}: resuming at step {state.step:,} of {spec.steps:,}")
+            self._train(node, spec, trainer, sampler, context)
+        averaged = spec.ema > 0
+        raw = {name: t.detach().clone() for name, t in model.state_dict().items()} if averaged else None
+        if averaged:
+            model.load_state_dict(trainer.ema.state_of(model))
+        save_bundle(context.out, Bundle(trm=model, puzzle_ids=ids, raw=raw, meta={
+            "stage": node.name, "key": node.key, "steps": spec.steps, "seed": node.seed, "ema": spec.ema,
+            "data": {"digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
+                     "augment": dataset.augment.model_dump(mode="json")},
+        }))
+
+    def _model(self, node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids: PuzzleIds,
+               context: StageContext) -> TRM:
+        name = str(node.spec["model"])
+        if "model" not in inputs:
+            model_spec = TrmModel.model_validate(node.models[name])
+            generator = torch.Generator().manual_seed(node.seed)
+            fresh = TRM(model_spec, dataset.canvas, len(ids), task_of=ids.task_of, generator=generator)
+            return fresh.to(context.device)
+        before = load_bundle(inputs["model"].path, context.device, weights="raw")
+        require(before, canvas=dataset.canvas, where=f"the checkpoint of {name!r}")
+        model = TRM(before.trm.spec, dataset.canvas, len(ids), task_of=ids.task_of).to(context.device)
+        adopt(model, before, ids, context)
+        return model
+
+    def _train(self, node: StageNode, spec: TrainStage, trainer: ActTrainer, sampler: Sampler,
+               context: StageContext) -> None:
+        first, started = trainer.num_steps, time.monotonic()
+        host_reads_are_free = torch.device(context.device).type == "cpu"
+        with context.progress.task(node.name, total=spec.steps, unit="step", done=first) as bar:
+            while trainer.num_steps < spec.steps:
+                trainer.step(sampler.batch(trainer.num_steps, spec.batch_size))
+                step, last = trainer.num_steps, trainer.num_steps == spec.steps
+                stop = bool(context.stop) and not last
+                save = last or stop or step % spec.checkpoint_every == 0
+                log = last or step % spec.log_every == 0
+                if (host_reads_are_free or save or log) and not trainer.is_finite():
+                    raise diverged(trainer, context, spec)
+                shown = {}
+                if log:
+                    means = asdict(trainer.means())
+                    means["steps_per_s"] = (step - first) / (time.monotonic() - started)
+                    context.ledger.append(*(
+                        MetricRecord(run_id=context.run_id, stage=node.name, step=step, name=name, value=value,
+                                     recorded_at=time.time()) for name, value in means.items()
+                    ))
+                    shown = {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
+                bar.advance(1, **shown)
+                if save:
+                    save_state(context.work, trainer.state(), key=node.key)
+                if stop:
+                    raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at step {step:,} of "
+                                           f"{spec.steps:,}, saved", "run again to continue from there")
+        seconds = time.monotonic() - started
+        context.notes.update(
+            steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
+            rows_per_s=(spec.steps - first) * spec.batch_size / seconds if seconds else 0.0,
+            parameters=sum(p.numel() for p in trainer.model.parameters()),
+            peak_memory_bytes=peak_memory(context.device),
+        )
+
+
+def adopt(model: TRM, before: Bundle, ids: PuzzleIds, context: StageContext) -> None:
+    """Take the weights of a checkpoint; rows of the puzzle embedding go by name, unknown names start at zero."""
+    tensors = {name: t for name, t in before.trm.state_dict().items() if not name.startswith("puzzle_emb.")}
+    model.load_state_dict({**model.state_dict(), **tensors})
+    table, tasks = model.puzzle_emb, before.trm.puzzle_emb
+    known = [(i, before.puzzle_ids.index[name]) for i, name in enumerate(ids.names) if name in before.puzzle_ids.index]
+    new, old = (torch.tensor(column, device=model.device) for column in zip(*known, strict=True))
+    table.weights[new] = tasks.weights[old]
+    if table.task_weights is not None and tasks.task_weights is not None:
+        where = {task: i for i, task in enumerate(before.puzzle_ids.tasks)}
+        for i, task in enumerate(ids.tasks):
+            if task in where:
+                table.task_weights[i] = tasks.task_weights[where[task]]
+    if len(known) < len(ids):
+        context.progress.say(f"{len(ids) - len(known):,} of {len(ids):,} puzzle ids are new and start at zero "
+                             f"({before.puzzle_ids.difference(ids)})")
+
+
+def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage) -> StageError:
+    """Describe a loss that is no number: step, first bad parameter, last good state, remedy."""
+    steps = saved_steps(context.work)
+    kept = f"last good checkpoint: step {steps[-1]:,}, kept" if steps else "no checkpoint had been saved yet"
+    resumes = f"it resumes at {steps[-1]:,}" if steps else "it starts anew"
+    bf16 = " or set precision: fp32" if trainer.model.dtype == torch.bfloat16 else ""
+    return StageError(trainer.describe_divergence(),
+                      f"{kept}. Lower optimizer.lr (now {spec.optimizer.lr:g}){bf16}, then run again: {resumes}.")
+
+
+@contextmanager
+def memory_advice(spec: TrainStage) -> Iterator[None]:
+    """Turn running out of memory into a StageError that says what to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _too_big(spec) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise _too_big(spec) from error
+
+
+def _too_big(spec: TrainStage) -> StageError:
+    return StageError(f"out of memory with batch_size {spec.batch_size}",
+                      f"lower batch_size (to {max(1, spec.batch_size // 2)}, say), the canvas, or hidden_size")
+
+
+def peak_memory(device: str) -> int:
+    """Bytes at most in use: of the device, or of this process on the CPU."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # ru_maxrss is in KiB on Linux, in bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,162 @@
+"""The train stage: learns, publishes a bundle, resumes bit for bit after SIGKILL, stops when asked, explains NaN."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from train_support import (
+    MODEL,
+    STAGE,
+    StopAfter,
+    dataset_artifact,
+    stage_context,
+    toy_dataset,
+    train_node,
+)
+
+from gridloom.errors import StageError, StageInterrupted
+from gridloom.runtime.data.tokens import encode
+from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.training import loop
+from gridloom.runtime.training.state import saved_steps
+from gridloom.runtime.training.train import Train
+from gridloom.specs.stages import AdamAtan2, AdamW
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.workspace import Workspace
+
+SUPPORT = Path(__file__).parent / "train_support.py"
+
+
+def metrics(root: Path, run_id: str = "run") -> dict[tuple[int, str], float]:
+    rows = Ledger(Workspace(root / "home")).rows("select step, name, value from metrics where run_id = ?", [run_id])
+    return {(row["step"], row["name"]): row["value"] for row in rows if row["name"] != "steps_per_s"}
+
+
+def train(root: Path, **changes: Any) -> dict[tuple[int, str], float]:
+    context = stage_context(root, changes.pop("stop", None))
+    node = train_node(STAGE.model_copy(update=changes))
+    Train().run(node, {"data": dataset_artifact(root)}, context)
+    context.ledger.close()
+    return metrics(root)
+
+
+def test_training_fits_two_tasks_and_publishes_what_inference_needs(tmp_path: Path) -> None:
+    stage = {"steps": 240, "batch_size": 16, "optimizer": AdamAtan2(lr=2e-3), "ema": 0.95, "log_every": 20,
+             "checkpoint_every": 100, "warmup_steps": 10}
+    context = stage_context(tmp_path)
+    model = MODEL.model_copy(update={"hidden_size": 64, "layers": 2})
+    data = dataset_artifact(tmp_path, toy_dataset(copies=0))
+    Train().run(train_node(STAGE.model_copy(update=stage), model), {"data": data}, context)
+    context.ledger.close()
+    logged = metrics(tmp_path)
+    assert logged[240, "loss"] < 0.3 * logged[20, "loss"]
+    assert logged[240, "exact_match"] > 0.9
+    bundle = load_bundle(tmp_path / "out")
+    flip = toy_dataset().task("flip")
+    inputs = torch.stack([torch.from_numpy(encode(pair.input, 4)) for pair in flip.demos])
+    ids = torch.full((3,), bundle.puzzle_ids.index["flip|||t0|||0123456789"])
+    answers = torch.stack([torch.from_numpy(encode(pair.output, 4)) for pair in flip.demos])
+    scored = answers != 0
+    assert torch.equal(bundle.trm.run(inputs, ids).tokens[scored], answers[scored])
+    assert bundle.meta["data"]["version"] == "toy 1"
+    assert context.notes["steps_per_s"] > 0
+    assert context.notes["peak_memory_bytes"] > 1e6
+
+
+def test_bundle_holds_the_average_and_the_raw_weights(tmp_path: Path) -> None:
+    train(tmp_path)
+    used, raw = (load_bundle(tmp_path / "out", weights=w).trm.state_dict() for w in ("use", "raw"))
+    assert not torch.equal(used["lm_head.weight"], raw["lm_head.weight"])
+    assert torch.equal(used["puzzle_emb.weights"], raw["puzzle_emb.weights"])
+    assert used["puzzle_emb.weights"].any()
+
+
+def test_without_average_the_raw_weights_are_used(tmp_path: Path) -> None:
+    train(tmp_path, ema=0.0)
+    assert not (tmp_path / "out" / "trm.raw.safetensors").exists()
+
+
+@pytest.mark.parametrize("optimizer", [AdamAtan2(lr=1e-3), AdamW(lr=1e-3)])
+def test_interrupted_run_resumes_with_equal_losses(tmp_path: Path, optimizer: Any) -> None:
+    whole = train(tmp_path / "a", optimizer=optimizer)
+    with pytest.raises(StageInterrupted, match=r"stopped by SIGTERM at step 6 of 12, saved"):
+        train(tmp_path / "b", optimizer=optimizer, stop=StopAfter(5))
+    assert saved_steps(tmp_path / "b" / "work") == [4, 6]
+    assert not (tmp_path / "b" / "out" / "bundle.json").exists()
+    resumed = train(tmp_path / "b", optimizer=optimizer)
+    assert resumed == whole
+    a, b = (load_bundle(tmp_path / x / "out", weights="raw").trm.state_dict() for x in "ab")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_killed_process_resumes_with_equal_losses(tmp_path: Path) -> None:
+    whole = train(tmp_path / "a")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, str(SUPPORT), str(tmp_path / "b"), "12", "0.3", "killed"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(7):
+            assert process.stdout.readline() == "step\n"
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert saved_steps(tmp_path / "b" / "work") == [4]
+    subprocess.run([*command[:4], "0", "again"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    before, after = metrics(tmp_path / "b", "killed"), metrics(tmp_path / "b", "again")
+    assert min(step for step, _ in after) == 5
+    assert {**before, **after} == whole
+
+
+def test_nan_names_step_parameter_checkpoint_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = loop.ActTrainer.step
+
+    def poisoned(self: loop.ActTrainer, batch: Any) -> None:
+        if self.num_steps == 6:
+            with torch.no_grad():
+                self.model.L_level.layers[0].mlp.down_proj.weight[0, 0] = float("nan")  # type: ignore[union-attr, operator, index]
+        real(self, batch)
+
+    monkeypatch.setattr(loop.ActTrainer, "step", poisoned)
+    with pytest.raises(StageError) as caught:
+        train(tmp_path)
+    message = str(caught.value)
+    assert "stopped at step 7 of 12: loss became NaN" in message
+    assert "first bad parameter" in message
+    assert "last good checkpoint: step 4, kept. Lower optimizer.lr (now 0.001), then run" in message
+    assert "again: it resumes at 4." in message
+    monkeypatch.undo()
+    train(tmp_path)
+    assert (tmp_path / "out" / "bundle.json").exists()
+
+
+def test_continuing_from_a_checkpoint_keeps_weights_and_matches_rows_by_name(tmp_path: Path) -> None:
+    train(tmp_path / "a")
+    before = load_bundle(tmp_path / "a" / "out", weights="raw")
+    context = stage_context(tmp_path / "b")
+    dataset = toy_dataset(copies=5)
+    node = train_node(STAGE.model_copy(update={"steps": 1, "model": "first", "warmup_steps": 1000}))
+    checkpoint = Artifact("gl1:first", "checkpoint", tmp_path / "a" / "out", {})
+    Train().run(node, {"data": dataset_artifact(tmp_path / "b", dataset), "model": checkpoint}, context)
+    after = load_bundle(tmp_path / "b" / "out", weights="raw")
+    assert torch.allclose(after.trm.lm_head.weight, before.trm.lm_head.weight, atol=1e-4)
+    name = "flip|||t0|||0123456789"
+    rows = [b.trm.puzzle_emb.weights[b.puzzle_ids.index[name]] for b in (before, after)]
+    assert torch.allclose(rows[0], rows[1], atol=1e-3)
+    assert any("4 of 13 puzzle ids are new" in line for line in context.progress.lines)  # type: ignore[attr-defined]
+
+
+def test_checkpoint_of_another_canvas_is_refused(tmp_path: Path) -> None:
+    train(tmp_path / "a")
+    small = toy_dataset()
+    other = type(small)(small.tasks, 5, small.digest, small.augment, small.version)
+    checkpoint = Artifact("gl1:first", "checkpoint", tmp_path / "a" / "out", {})
+    with pytest.raises(Exception, match="canvas is 4, wanted 5"):
+        Train().run(train_node(), {"data": dataset_artifact(tmp_path / "b", other), "model": checkpoint},
+                    stage_context(tmp_path / "b"))
