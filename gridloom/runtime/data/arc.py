@@ -144,7 +144,7 @@ class _RawTask:
 
     def largest_side(self, held_out: bool) -> int:
         """Largest side of the visible grids; an output of a held-out subset is never looked at."""
-        sides = []
+        sides: list[int] = []
         for section in ("train", "test"):
             for i, pair in enumerate(self.pairs(section)):
                 for side in ("input",) if held_out and section == "test" else ("input", "output"):
