@@ -5,10 +5,9 @@ from __future__ import annotations
 import builtins
 import json
 import secrets
-import threading
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -21,7 +20,6 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
     get_checkpoint_id,
     get_checkpoint_metadata,
-    writes_sort_key,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -32,48 +30,8 @@ from gridloom.stores.graph_records import (
     GraphRecord,
     GraphWriteRecord,
 )
+from gridloom.stores.graph_threads import EMPTY, Memory, Place, Thread, read_body, read_metadata
 from gridloom.stores.ledger import Ledger, LedgerWriter
-
-Place = tuple[str, str]
-"""(checkpoint_ns, checkpoint_id)"""
-BlobKey = tuple[str, str, str]
-"""(checkpoint_ns, channel, version as JSON)"""
-EMPTY = "empty"
-"""value_type of a channel that had no value at that version."""
-
-
-@dataclass(slots=True)
-class Thread:
-    """All that is kept of one thread, as records."""
-
-    checkpoints: dict[Place, GraphCheckpointRecord] = field(default_factory=dict)
-    blobs: dict[BlobKey, GraphBlobRecord] = field(default_factory=dict)
-    writes: dict[Place, dict[tuple[str, int], GraphWriteRecord]] = field(default_factory=dict)
-
-    def take(self, record: GraphRecord) -> None:
-        """Put a record in its place, over an earlier one."""
-        if isinstance(record, GraphCheckpointRecord):
-            self.checkpoints[record.checkpoint_ns, record.checkpoint_id] = record
-        elif isinstance(record, GraphBlobRecord):
-            self.blobs[record.checkpoint_ns, record.channel, record.version] = record
-        else:
-            at = self.writes.setdefault((record.checkpoint_ns, record.checkpoint_id), {})
-            at[record.task_id, record.idx] = record
-
-    def records(self) -> list[GraphRecord]:
-        """Return everything, blobs first."""
-        writes = [write for at in self.writes.values() for write in at.values()]
-        return [*self.blobs.values(), *self.checkpoints.values(), *writes]
-
-
-@dataclass(slots=True)
-class Memory:
-    """State shared by a saver and its clones (`with_allowlist` makes shallow ones)."""
-
-    threads: dict[str, Thread] = field(default_factory=dict)
-    stored: set[str] | None = None
-    """Threads the ledger held when it was first asked; None before."""
-    lock: threading.RLock = field(default_factory=threading.RLock)
 
 
 class DuckDBSaver(BaseCheckpointSaver[str]):
@@ -115,10 +73,8 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         ns = config["configurable"].get("checkpoint_ns", "")
         with self._memory.lock:
             thread = self._thread(config["configurable"]["thread_id"])
-            checkpoint_id = get_checkpoint_id(config) or max(
-                (id_ for space, id_ in thread.checkpoints if space == ns), default=None
-            )
-            record = thread.checkpoints.get((ns, checkpoint_id)) if checkpoint_id else None
+            checkpoint_id = get_checkpoint_id(config)
+            record = thread.checkpoints.get((ns, checkpoint_id)) if checkpoint_id else thread.latest(ns)
             return self._tuple(thread, record) if record else None
 
     def list(
@@ -152,7 +108,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
             if limit is not None and num_found >= limit:
                 return
             if filter:
-                metadata = self.serde.loads_typed((record.metadata_type, record.metadata_blob))
+                metadata = read_metadata(record, self.serde)
                 if any(metadata.get(key) != value for key, value in filter.items()):
                     continue
             num_found += 1
@@ -278,14 +234,19 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
                 if strategy == "delete":
                     self.delete_thread(thread_id)
                     continue
-                thread = self._thread(thread_id)
-                kept = {place for ns in {ns for ns, _ in thread.checkpoints} for place in self._needed(thread, ns)}
-                self._drop(thread_id, thread.checkpoints.keys() - kept)
+                self._drop(thread_id, self._thread(thread_id).superseded(self.serde))
 
     def retain(self, thread_id: str, keep: Literal["all", "last"]) -> None:
-        """Apply the retention rule to a finished thread: keep all (a failed task), or the last (a solved one)."""
+        """Apply the retention rule to a finished thread: keep all (a failed task), or the last (a solved one).
+
+        The thread leaves memory; when it is asked for again, it is read from the ledger.
+        """
         if keep == "last":
             self.prune([thread_id])
+        memory = self._memory
+        with memory.lock:
+            if memory.threads.pop(thread_id, None) is not None:
+                self._stored().add(thread_id)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """`get_tuple`: memory is at hand, nothing waits."""
@@ -357,75 +318,22 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
                 thread.take(record)
 
     def _drop(self, thread_id: str, places: Collection[Place]) -> None:
-        """Remove checkpoints, their writes, and the channel values that no kept checkpoint uses."""
         thread = self._memory.threads.get(thread_id)
-        if not places or thread is None:
-            return
-        used = {
-            (ns, channel, json.dumps(version))
-            for (ns, id_), record in thread.checkpoints.items()
-            if (ns, id_) not in places
-            for channel, version in self._body(record)["channel_versions"].items()
-        }
-        unused = thread.blobs.keys() - used
-        self.writer.append(
-            GraphChange(
-                thread_id=thread_id,
-                checkpoints=sorted([*place] for place in places),
-                blobs=sorted([*key] for key in unused),
-            )
-        )
-        for place in places:
-            del thread.checkpoints[place]
-            thread.writes.pop(place, None)
-        for key in unused:
-            del thread.blobs[key]
-
-    def _needed(self, thread: Thread, ns: str) -> Iterator[Place]:
-        """Yield the latest checkpoint of a namespace and the ancestors its delta channels are rebuilt from."""
-        record: GraphCheckpointRecord | None = thread.checkpoints[max(p for p in thread.checkpoints if p[0] == ns)]
-        assert record is not None
-        yield ns, record.checkpoint_id
-        metadata = self.serde.loads_typed((record.metadata_type, record.metadata_blob))
-        pending = set(metadata.get("counters_since_delta_snapshot", ()))
-        while record is not None:
-            pending -= self._values(thread, record).keys()
-            parent_id = record.parent_checkpoint_id
-            if not pending or parent_id is None:
-                return
-            record = thread.checkpoints.get((ns, parent_id))
-            if record is not None:
-                yield ns, record.checkpoint_id
-
-    def _body(self, record: GraphCheckpointRecord) -> Checkpoint:
-        return cast(Checkpoint, self.serde.loads_typed((record.checkpoint_type, record.checkpoint_blob)))
-
-    def _values(self, thread: Thread, record: GraphCheckpointRecord) -> dict[str, Any]:
-        values = {}
-        for channel, version in self._body(record)["channel_versions"].items():
-            blob = thread.blobs.get((record.checkpoint_ns, channel, json.dumps(version)))
-            if blob is not None and blob.value_type != EMPTY:
-                values[channel] = self.serde.loads_typed((blob.value_type, blob.value_blob))
-        return values
+        if places and thread is not None:
+            change = thread.drop(places, thread_id, self.serde)
+            self.writer.append(change)
+            thread.apply(change)
 
     def _tuple(self, thread: Thread, record: GraphCheckpointRecord) -> CheckpointTuple:
-        thread_id, ns = record.thread_id, record.checkpoint_ns
-        body = self._body(record)
-        body["channel_values"] = self._values(thread, record)
-        writes = sorted(
-            thread.writes.get((ns, record.checkpoint_id), {}).values(),
-            key=lambda write: writes_sort_key(write.task_path, write.task_id, write.idx),
-        )
-        parent_id = record.parent_checkpoint_id
+        thread_id, ns, parent_id = record.thread_id, record.checkpoint_ns, record.parent_checkpoint_id
+        body = read_body(record, self.serde)
+        body["channel_values"] = thread.values(record, self.serde)
         return CheckpointTuple(
             config=_config(thread_id, ns, record.checkpoint_id),
             checkpoint=body,
-            metadata=self.serde.loads_typed((record.metadata_type, record.metadata_blob)),
+            metadata=cast(CheckpointMetadata, read_metadata(record, self.serde)),
             parent_config=_config(thread_id, ns, parent_id) if parent_id else None,
-            pending_writes=[
-                (write.task_id, write.channel, self.serde.loads_typed((write.value_type, write.value_blob)))
-                for write in writes
-            ],
+            pending_writes=thread.pending_writes(record, self.serde),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -22,6 +23,15 @@ STORAGE_VERSION = "v1.5.0"
 POLL_S = 0.01
 
 
+def _open_lock(path: Path, exclusive: bool) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if exclusive or error.errno not in (errno.EACCES, errno.EROFS) or not path.exists():
+            raise
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a reader of someone else's workspace
+
+
 @contextmanager
 def ledger_lock(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[None]:
     """Hold the lock file `path`: exclusively to change the ledger, shared to read it. Not reentrant.
@@ -29,7 +39,7 @@ def ledger_lock(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[No
     Raises StoreError that names the holder when the lock cannot be had within `timeout_s`; OSError when the file
     cannot be made.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = _open_lock(path, exclusive)
     try:
         deadline = time.monotonic() + timeout_s
         while True:
@@ -60,7 +70,8 @@ def open_database(path: Path, *, read_only: bool, timeout_s: float) -> duckdb.Du
 
     config: dict[str, str | bool | int | float | list[str]] = {"python_enable_replacements": "false"}
     if read_only:
-        config["enable_external_access"] = "false"
+        # at opening, since connections of one process share an instance and only the first may still set them
+        config |= {"enable_external_access": "false", "lock_configuration": "true"}
     else:
         config["storage_compatibility_version"] = STORAGE_VERSION
     deadline = time.monotonic() + timeout_s
@@ -77,6 +88,24 @@ def open_database(path: Path, *, read_only: bool, timeout_s: float) -> duckdb.Du
             raise _open_error(path, text, busy=busy, waited_s=timeout_s) from error
         except duckdb.Error as error:
             raise _open_error(path, str(error), busy=False, waited_s=timeout_s) from error
+
+
+@contextmanager
+def database_errors(doing: str, path: Path) -> Iterator[None]:
+    """Turn DuckDB's trouble with disk and memory into a StoreError; its other errors are our bugs and pass."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+        text = str(error).strip().splitlines()[0]
+        full = "No space left" in text or "File too large" in text
+        raise StoreError(
+            f"cannot {doing} {path}: {text}",
+            f"free some space in {path.parent}, then try again: the journals hold what was recorded"
+            if full
+            else "try again; if it persists, move the file away: the next command rebuilds it from the journals",
+        ) from error
 
 
 def _open_error(path: Path, text: str, *, busy: bool, waited_s: float) -> StoreError:

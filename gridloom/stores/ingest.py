@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import StoreError
 from gridloom.stores.graph_records import GraphChange
-from gridloom.stores.journal import SUFFIX, JournalHeader, has_whole_line, read_header, read_lines
-from gridloom.stores.schema import Table, arrow_types, tables
+from gridloom.stores.journal import SUFFIX, JournalHeader, has_whole_line, is_live, read_header, read_lines
+from gridloom.stores.schema import Table, arrow_types, merge, tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -88,7 +88,7 @@ class Batch:
         if before is None:
             held[key] = row
         elif table.policy == "merge":
-            row.columns = before.columns | row.columns
+            row.columns = merge(before.columns, row.columns)
             held[key] = row
         elif table.policy == "replace" or (table.policy == "replace_negative_idx" and row.columns["idx"] < 0):
             held[key] = row
@@ -137,6 +137,19 @@ def is_pending(folder: Path, states: dict[str, JournalState]) -> bool:
         if path.stat().st_size > start and has_whole_line(path, start):
             return True
     return False
+
+
+def is_spent(path: Path, states: dict[str, JournalState]) -> bool:
+    """Tell whether a journal is wholly in the ledger, undamaged, and its writer dead. Raises OSError."""
+    state = states.get(path.name)
+    return (
+        state is not None
+        and state.num_bytes > 0  # an empty file may be one whose writer is about to lock it
+        and state.lost_lines == 0
+        and path.stat().st_size >= state.num_bytes
+        and not is_live(path)
+        and not has_whole_line(path, state.num_bytes)
+    )
 
 
 def ingest_journals(

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import StoreError
-from gridloom.stores.connect import ledger_lock, open_database
+from gridloom.stores.connect import database_errors, ledger_lock, open_database
 from gridloom.stores.disk import storage
 from gridloom.stores.graph_records import GraphBlobRecord, GraphCheckpointRecord, GraphRecord, GraphWriteRecord
-from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, journal_files, read_states
+from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
 from gridloom.stores.journal import JournalWriter, is_live
 from gridloom.stores.layout import is_current, lay_out
 from gridloom.stores.reading import R, find_attempt, read_records
@@ -96,6 +96,7 @@ class Ledger:
         path = self.workspace.ledger_path
         with (
             storage("update the ledger", self.workspace.root),
+            database_errors("update the ledger", path),
             ledger_lock(self.workspace.lock_path, exclusive=True, timeout_s=self.timeout_s),
         ):
             connection = lay_out(path, timeout_s=self.timeout_s)
@@ -105,6 +106,30 @@ class Ledger:
                 connection.close()
         self.warnings += report.warnings
         return report
+
+    def prune_journals(self) -> list[Path]:
+        """Remove the journals of dead processes that are wholly in the ledger. Returns their paths.
+
+        Until then a lost ledger file is rebuilt from the journals by the next command; afterwards it is the only copy.
+        Journals with damaged lines are kept. Raises StoreError as `ingest`.
+        """
+        self.ingest()
+        if not self.workspace.ledger_path.exists():
+            return []
+        path = self.workspace.ledger_path
+        with (
+            storage("remove journals", self.workspace.journal_dir),
+            ledger_lock(self.workspace.lock_path, exclusive=True, timeout_s=self.timeout_s),
+        ):
+            connection = open_database(path, read_only=True, timeout_s=self.timeout_s)
+            try:
+                states = read_states(connection)
+            finally:
+                connection.close()
+            spent = [journal for journal in journal_files(self.workspace.journal_dir) if is_spent(journal, states)]
+            for journal in spent:
+                journal.unlink()
+        return spent
 
     def query(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
         """Answer one reading SQL statement with everything recorded up to now.
@@ -218,24 +243,35 @@ class Ledger:
             )
         for fresh in (False, True):
             if fresh or not workspace.ledger_path.exists():
-                self.ingest()
+                self._ingest_if_writable()
             with (
                 storage("read the ledger", workspace.root),
                 ledger_lock(workspace.lock_path, exclusive=False, timeout_s=self.timeout_s),
             ):
                 connection = open_database(workspace.ledger_path, read_only=True, timeout_s=self.timeout_s)
                 try:
-                    behind = not is_current(connection, workspace.ledger_path) or is_pending(
-                        workspace.journal_dir, read_states(connection)
-                    )
                     # a busy writer may append between ingestion and here: once is up to date enough
-                    if fresh or not behind:
+                    if fresh or not self._is_behind(connection):
                         self._declare_dead_runs(connection)
-                        connection.execute("SET lock_configuration = true")
                         yield connection
                         return
                 finally:
                     connection.close()
+
+    def _is_behind(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        workspace = self.workspace
+        return not is_current(connection, workspace.ledger_path) or is_pending(
+            workspace.journal_dir, read_states(connection)
+        )
+
+    def _ingest_if_writable(self) -> None:
+        workspace = self.workspace
+        if workspace.ledger_path.exists() and not os.access(workspace.root, os.W_OK):
+            self.warnings.append(
+                f"{workspace.root} is read-only here: answers lack what was recorded since its ledger was last updated"
+            )
+            return
+        self.ingest()
 
     def _declare_dead_runs(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Tell the view v_runs which started runs have no living writer on this machine."""
@@ -255,15 +291,17 @@ class Ledger:
         present = [path for path in paths if path.exists()]
         if present:
             return any(is_live(path) for path in present)
-        if pid is None:
-            return False
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return pid is not None and _is_process(pid)
+
+
+def _is_process(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def as_dict(record: Record) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What is recorded: one frozen dataclass a ledger table. Field names are column names.
 
 Every record is idempotent by its table's primary key: appending it twice leaves one row. Records of `runs` and `stages`
-update (later non-null fields win); all others are written once. Grids are nested lists of ints.
+update (later non-null fields win, and one with a new status resets ended_at and error); all others are written once.
+Grids are nested lists of ints.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class StageRecord(Record):
     kind: str | None = None
     key: str | None = None
     status: str | None = None
-    """cached, running, done, failed, interrupted."""
+    """cached, running, done, failed, interrupted. A stage that a resumed run finds cached stays done in that run."""
     started_at: float | None = None
     ended_at: float | None = None
     error: str | None = None

@@ -47,6 +47,32 @@ _POLICIES: dict[str, Policy] = {
 }
 
 
+OUTCOME = ("ended_at", "error")
+"""Columns that a new status resets: a run that starts again has not ended, one that is done has no error."""
+_LATER = "coalesce(excluded.{0}, {0})"
+_MERGED = {
+    '"status"': "CASE WHEN excluded.status = 'cached' AND status = 'done' THEN status ELSE " + _LATER + " END",
+    **dict.fromkeys(
+        (f'"{name}"' for name in OUTCOME),
+        "CASE WHEN coalesce(excluded.status, 'cached') = 'cached' THEN " + _LATER + " ELSE excluded.{0} END",
+    ),
+}
+"""How a later record of a run or stage meets the earlier one: see `merge`, which does the same in memory."""
+
+
+def merge(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of two records of one run or stage: later ones win, a new status resets `OUTCOME`.
+
+    A stage that a resumed run finds cached stays done: this very run made it.
+    """
+    status = after.get("status")
+    if status == "cached" and before.get("status") == "done":
+        return before | after | {"status": "done"}
+    if status not in (None, "cached"):
+        before = {name: value for name, value in before.items() if name not in OUTCOME}
+    return before | after
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column: its SQL type, and how a value of a journal becomes one of Arrow."""
@@ -81,7 +107,7 @@ class Table:
         if self.policy == "first":
             return head + "DO NOTHING"
         if self.policy == "merge":
-            return head + "DO UPDATE SET " + ", ".join(f"{name} = coalesce(excluded.{name}, {name})" for name in rest)
+            return head + "DO UPDATE SET " + ", ".join(f"{n} = {_MERGED.get(n, _LATER).format(n)}" for n in rest)
         only = " WHERE excluded.idx < 0" if self.policy == "replace_negative_idx" else ""
         return head + "DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in rest) + only
 
