@@ -230,7 +230,8 @@ class Ledger:
         return self.read(AttemptRecord, run_id=run_id, stage=stage, fork=0)
 
     def _is_there(self) -> bool:
-        return self.workspace.ledger_path.exists() or bool(journal_files(self.workspace.journal_dir))
+        with storage("read the ledger", self.workspace.root):
+            return self.workspace.ledger_path.exists() or bool(journal_files(self.workspace.journal_dir))
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:

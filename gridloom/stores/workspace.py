@@ -45,9 +45,9 @@ class Workspace:
     def ensure(self, folder: Path | None = None) -> Path:
         """Create the workspace and `folder` inside it. Raises StoreError that names the folder and the remedy."""
         folder = folder or self.root
-        if folder.is_dir():
-            return folder
         with storage("create the workspace", folder):
+            if folder.is_dir():
+                return folder
             fresh = not self.root.exists()
             folder.mkdir(parents=True, exist_ok=True)
             if fresh:
