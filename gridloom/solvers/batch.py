@@ -49,10 +49,11 @@ class RowResults:
     changed: NDArray[np.int32]
     """int32 [steps, N]"""
 
-    def digest(self) -> str:
-        """Return sha256 over tokens and halting logits."""
+    def digest(self, more: bytes) -> str:
+        """Return sha256 over tokens, halting logits, and `more`."""
         digest = hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes())
         digest.update(np.ascontiguousarray(self.q_halt).tobytes())
+        digest.update(more)
         return digest.hexdigest()
 
     def steps(self) -> tuple[ActStep, ...]:

@@ -9,6 +9,16 @@ from gridloom.solvers.types import GridRows, Pick, Plan, Verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TaskShown:
+    """A task whose first attempt begins."""
+
+    task: Task
+
+    def __str__(self) -> str:
+        return f"{self.task.task_id}  {len(self.task.demos)} demonstrations, {len(self.task.tests)} test inputs"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AttemptShown:
     """One recorded attempt."""
 
@@ -41,3 +51,6 @@ class PicksShown:
         judged = "accepted" if self.accepted else "open"
         plural = "" if self.num_attempts == 1 else "s"
         return f"{self.task.task_id}  {judged} after {self.num_attempts} attempt{plural}, {len(self.picks)} picks"
+
+
+Event = TaskShown | AttemptShown | PicksShown

@@ -16,16 +16,23 @@ from gridloom.specs.solver import Solver
 
 
 def load_services(
-    checkpoint: Path, settings: Solver, device: str, base: Path, progress: Progress | None = None
+    checkpoint: Path,
+    settings: Solver,
+    device: str,
+    base: Path,
+    progress: Progress | None = None,
+    *,
+    with_llm: bool = True,
 ) -> Services:
     """Load bundle and LLaMA; a bundle without one gives a loop of the TRM alone. Raises ModelError.
 
     Args:
         base: folder that a relative path to the language model starts from.
+        with_llm: False leaves the LLaMA out, for work on recorded latents.
     """
     bundle = load_bundle(checkpoint, device)
     proposer = TrmProposer(bundle, DirectRunner(bundle.trm), str(checkpoint))
-    if bundle.llm_spec is None:
+    if bundle.llm_spec is None or not with_llm:
         return Services(proposer)
     if bundle.text_to_latent is None:
         raise ModelError(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.events import AttemptShown, PicksShown
+from gridloom.solvers.events import AttemptShown, Event, PicksShown, TaskShown
 from gridloom.solvers.parsing import parse_grid
 from gridloom.solvers.policies import Policy, Situation
 from gridloom.solvers.recording import AttemptScope, attempt_records, pick_records
@@ -23,7 +23,7 @@ from gridloom.specs.solver import Solver
 from gridloom.stores.records import Record
 
 Update = dict[str, Any]
-Show = Callable[[AttemptShown | PicksShown], None]
+Show = Callable[[Event], None]
 
 
 class Nodes:
@@ -55,6 +55,8 @@ class Nodes:
         """Choose the next attempt."""
         began = time.perf_counter()
         history = _history(state)
+        if not history:
+            self.show(TaskShown(self.task))
         situation = Situation(
             task_id=self.task.task_id,
             num_tests=len(self.task.tests),

@@ -59,7 +59,7 @@ class TrmProposer:
         """Args: source: what messages call the checkpoint."""
         self.bundle = bundle
         self.source = source
-        self._runner = runner
+        self.runner = runner
         self._ids = bundle.puzzle_ids.index
         self._injections: dict[bytes, Injection] = {}
 
@@ -91,19 +91,20 @@ class TrmProposer:
         """Run the attempt's rows, vote, and read the next attempt's prefix off the identity row of the test shown."""
         rows = make_rows(task, plan, self.bundle.trm.canvas, self._ids)
         injection = None if latent is None else self._inject(latent)
-        answer = await self._runner.run(TrmCall(rows, injection, plan.act_steps))
+        answer = await self.runner.run(TrmCall(rows, injection, plan.act_steps))
         if not np.isfinite(answer.results.q_halt).all():
             raise ModelError(
                 f"the TRM of {self.source} gave a value that is not finite on task {task.task_id}",
                 "train it again, or solve with an earlier checkpoint",
             )
         ranked = vote(rows, answer.results)
+        prefix = None if latent is None else self._prefix(answer, rows.first_row(plan.focus))
         return Proposal(
             candidates=ranked[: rows.num_tests],
             checks=ranked[rows.num_tests :],
             steps=answer.results.steps(),
-            digest=answer.results.digest(),
-            prefix=None if latent is None else self._prefix(answer, rows.first_row(plan.focus)),
+            digest=answer.results.digest(prefix or b""),
+            prefix=prefix,
             geometry=answer.geometry,
         )
 
@@ -114,7 +115,7 @@ class TrmProposer:
             adapter = self.bundle.text_to_latent
             assert adapter is not None, "a bundle with a LLaMA has the adapter"
             hidden = torch.from_numpy(np.frombuffer(latent, dtype=np.float16).copy()).float()
-            self._injections[latent] = adapter(hidden[None].to(self.bundle.trm.device))
+            self._injections[latent] = adapter(hidden[None].to(self.bundle.trm.device), self.bundle.trm)
             while len(self._injections) > 64:
                 self._injections.pop(next(iter(self._injections)))
         return self._injections[latent]

@@ -64,7 +64,11 @@ class LlamaReasoner:
         return self.llama.spec.weights
 
     def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
-        """Build the prompt within the model's token budget; the test input and the question always stay."""
+        """Build the prompt within the model's token budget; the test input and the question always stay.
+
+        It shows the demonstrations that training may see: one that is kept to check the proposal would no longer check
+        anything if the LLaMA, whose state conditions the TRM, had read its output.
+        """
         form: PromptForm = "compact" if plan.prompt == "compact" else "plain"
         earlier = [
             EarlierAttempt(
@@ -76,7 +80,7 @@ class LlamaReasoner:
             for entry in history
         ]
         built = build_prompt(
-            task.demos,
+            [demo for index, demo in enumerate(task.demos) if index not in task.check],
             task.tests[plan.focus],
             count_tokens=self.llama.count_tokens,
             budget=self.llama.spec.max_prompt_tokens,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from gridloom.runtime.models.trm import TRM, Injection
@@ -20,6 +22,26 @@ class DirectRunner:
     async def run(self, call: TrmCall) -> TrmAnswer:
         """Run the rows."""
         return run_rows(self.trm, [call])[0]
+
+
+class PlacedRunner:
+    """Runs a call at a given place in a batch of a given size, for replays: what stood beside it is blank.
+
+    The bits of a row depend on the batch's shape and the row's place in it, not on what the other rows hold.
+    """
+
+    def __init__(self, trm: TRM, batch_rows: int, first_row: int) -> None:
+        self.trm = trm
+        self.batch_rows = batch_rows
+        self.first_row = first_row
+
+    async def run(self, call: TrmCall) -> TrmAnswer:
+        """Run the rows among blank ones; a call of another size than the recorded one runs alone."""
+        after = self.batch_rows - self.first_row - len(call.rows)
+        if after < 0:
+            return run_rows(self.trm, [call])[0]
+        calls = [part for part in (_blank(call, self.first_row), call, _blank(call, after)) if len(part.rows)]
+        return run_rows(self.trm, calls)[1 if self.first_row else 0]
 
 
 def run_rows(trm: TRM, calls: list[TrmCall]) -> list[TrmAnswer]:
@@ -53,6 +75,16 @@ def geometry(trm: TRM) -> dict[str, Any]:
         "precision": trm.spec.precision,
         "canvas": trm.canvas,
     }
+
+
+def _blank(call: TrmCall, number: int) -> TrmCall:
+    """A call of as many blank rows."""
+    rows = replace(
+        call.rows,
+        inputs=np.zeros((number, call.rows.inputs.shape[1]), dtype=np.uint8),
+        puzzle_ids=np.zeros(number, dtype=np.int64),
+    )
+    return replace(call, rows=rows)
 
 
 def _joined(calls: list[TrmCall]) -> Injection | None:

@@ -97,7 +97,8 @@ def wilson(share: float, number: int, z: float = 1.959964) -> tuple[float, float
         return 0.0, 1.0
     centre = (share + z * z / (2 * number)) / (1 + z * z / number)
     half = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # the bounds are exactly 0 and 1 at the ends, which rounding would miss
+    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half
 
 
 def make_report(tasks: Mapping[str, list[TestScore]], accepted: Mapping[str, bool]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Proposal(Frozen):
     """The same for each demonstration that training never saw."""
     steps: tuple[ActStep, ...] = ()
     digest: str = ""
-    """sha256 over the raw tokens and halting logits of the attempt's rows."""
+    """sha256 over the raw tokens and halting logits of the attempt's rows, and the prefix."""
     prefix: bytes | None = None
     """Latent prefix for the next attempt, fp16 [tokens, hidden_size]."""
     geometry: dict[str, Any] = {}

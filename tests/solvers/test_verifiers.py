@@ -55,7 +55,7 @@ def test_leave_one_out_counts_only_demonstrations_that_training_never_saw(task: 
     assert signals(task, proposal(RIGHT))["leave_one_out"].score == 1.0
     wrong = signals(task, proposal(RIGHT, [[1, 0, 3], [0, 0, 1], [0, 2, 2]]))["leave_one_out"]
     assert wrong.score == 0.0
-    assert wrong.detail == "on example 3 1 of 9 cells differ: (3,3) 2 should be 0"
+    assert wrong.detail == "on example 3 1 of 9 cells differ: (3,3) is not 2"
     small = signals(task, proposal(RIGHT, [[1, 0]]))["leave_one_out"]
     assert small.detail == "on example 3 your rule gives 1x2, shown is 3x3"
     assert "no grid" in signals(task, proposal(RIGHT, None))["leave_one_out"].detail
@@ -161,7 +161,7 @@ def test_no_type_on_the_way_to_a_verdict_has_room_for_an_answer() -> None:
 def test_feedback_names_what_is_wrong_most_telling_first(task: Task) -> None:
     made = proposal([[2, 1, 0]], [[1, 0, 3], [0, 0, 1], [0, 2, 2]], votes=3)
     assert Judge(task, Verifier()).verdict(made).feedback == (
-        "proposed 1x3: on example 3 1 of 9 cells differ: (3,3) 2 should be 0; "
+        "proposed 1x3: on example 3 1 of 9 cells differ: (3,3) is not 2; "
         "shape rule broken: 1x3, the examples say 2x3 (same size as the input); 3 of 8 views agree"
     )
 

@@ -78,9 +78,10 @@ def leave_one_out(evidence: Evidence) -> Signal:
 
 
 def _cells(proposed: Grid, shown: Grid) -> str:
+    """Name wrong cells but not their right colours: the next attempt is checked against the same demonstration."""
     rows, columns = np.nonzero(proposed != shown)
     first = zip(rows[:3], columns[:3], strict=True)
-    cells = [f"({r + 1},{c + 1}) {proposed[r, c]} should be {shown[r, c]}" for r, c in first]
+    cells = [f"({r + 1},{c + 1}) is not {proposed[r, c]}" for r, c in first]
     return f"{rows.size} of {shown.size} cells differ: {', '.join(cells)}{', ...' if rows.size > 3 else ''}"
 
 

@@ -1,0 +1,388 @@
+"""Replay: re-execute recorded attempts from their records and compare bit for bit; or fork one with a changed plan."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gridloom.compiler.graph import RunGraph
+from gridloom.errors import ReplayError
+from gridloom.runtime.data.tasks import Grid, Pair, Task
+from gridloom.runtime.stage import Progress
+from gridloom.solvers.loading import load_services
+from gridloom.solvers.nodes import with_text_grid
+from gridloom.solvers.overrides import override_plan
+from gridloom.solvers.proposer import TrmProposer
+from gridloom.solvers.recording import AttemptScope, attempt_records, verdict_digest
+from gridloom.solvers.replay_report import (
+    NodeReport,
+    Recorded,
+    ReplayReport,
+    compare_adapt,
+    compare_proposal,
+    compare_reasoning,
+    compare_verdict,
+)
+from gridloom.solvers.runners import PlacedRunner
+from gridloom.solvers.services import Services
+from gridloom.solvers.types import Candidate, Entry, Plan, Prompt, Proposal, Reasoning, Verdict
+from gridloom.solvers.verifiers import Judge
+from gridloom.specs.stages import SolveStage
+from gridloom.stores.artifacts import ArtifactStore
+from gridloom.stores.ledger import Ledger, LedgerWriter, as_dict
+from gridloom.stores.records import (
+    AttemptRecord,
+    CandidateRecord,
+    ReplayRecord,
+    RunRecord,
+    TaskRecord,
+    VerdictRecord,
+)
+from gridloom.stores.workspace import Workspace
+
+
+def replay(
+    workspace: Workspace,
+    attempt_id: str,
+    *,
+    run_id: str | None = None,
+    live: bool = False,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> ReplayReport:
+    """Re-execute one attempt from its record.
+
+    Args:
+        run_id: the run it belongs to; the latest that has it when None.
+        live: run the LLaMA too, in place of the recorded text and latent.
+        overrides: `KEY=VALUE` changes of the plan; the outcome is recorded as a fork of the attempt.
+
+    Raises:
+        ReplayError: unknown attempt, or its record or checkpoint is not at hand.
+    """
+    return Replayer(workspace, progress).one(attempt_id, run_id=run_id, live=live, overrides=overrides)
+
+
+def replay_failed(
+    workspace: Workspace, *, run_id: str | None = None, live: bool = False, progress: Progress | None = None
+) -> Iterator[ReplayReport]:
+    """Re-execute every failed attempt of a run (the latest with a solve stage), models loaded once."""
+    ledger = Ledger(workspace)
+    run_id = run_id or ledger.latest_run("solve")
+    if run_id is None:
+        raise ReplayError("no run with a solve stage is recorded", "gridloom run quickstart makes one")
+    failed = [row for row in ledger.attempts(run_id, failed=True) if row["fork"] == 0]
+    replayer = Replayer(workspace, progress)
+    records = {_key(record.attempt): record for record in replayer.recorded(run_id)}
+    with progress.task("replay", len(failed), unit="attempts") if progress else nullcontext() as bar:
+        for row in failed:
+            yield replayer.again(records[_key(row)], live=live)
+            if bar is not None:
+                bar.advance(1)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, int, int]:
+    return row["stage"], row["task_id"], row["attempt"], row["fork"]
+
+
+class Replayer:
+    """Re-executes attempts; keeps the models it has loaded."""
+
+    def __init__(self, workspace: Workspace, progress: Progress | None = None) -> None:
+        self.workspace = workspace
+        self.ledger = Ledger(workspace)
+        self._progress = progress
+        self._services: dict[tuple[str, bool, str], Services] = {}
+        self._stages: dict[tuple[str, str], tuple[SolveStage, RunRecord]] = {}
+
+    def one(
+        self, attempt_id: str, *, run_id: str | None = None, live: bool = False, overrides: Sequence[str] = ()
+    ) -> ReplayReport:
+        """Replay the attempt of that id. Raises ReplayError."""
+        row = self.ledger.attempt(attempt_id, run_id)
+        if row["task"] is None:
+            said = f"the task of attempt {attempt_id} is not in the ledger"
+            raise ReplayError(said, "collect the journals of its run")
+        recorded = Recorded(row, row["task"], row["candidates"], row["verdicts"])
+        return self.again(recorded, live=live, overrides=overrides)
+
+    def recorded(self, run_id: str) -> list[Recorded]:
+        """Return every attempt of a run, read in bulk."""
+        candidates: dict[Any, list[dict[str, Any]]] = {}
+        verdicts: dict[Any, list[dict[str, Any]]] = {}
+        for into, kind in ((candidates, CandidateRecord), (verdicts, VerdictRecord)):
+            for record in map(as_dict, self.ledger.read(kind, run_id=run_id)):
+                into.setdefault(_key(record), []).append(record)
+        tasks = {(t.stage, t.task_id): as_dict(t) for t in self.ledger.read(TaskRecord, run_id=run_id)}
+        found = []
+        for row in map(as_dict, self.ledger.read(AttemptRecord, run_id=run_id)):
+            key = _key(row)
+            task = tasks[row["stage"], row["task_id"]]
+            found.append(Recorded(row, task, candidates.get(key, []), verdicts.get(key, [])))
+        return found
+
+    def again(self, recorded: Recorded, *, live: bool = False, overrides: Sequence[str] = ()) -> ReplayReport:
+        """Re-execute one recorded attempt, compare, and record the replay (and the fork, when the plan is changed)."""
+        began = time.perf_counter()
+        row = recorded.attempt
+        stage, run = self._stage(row["run_id"], row["stage"])
+        task = _task(recorded.task)
+        geometry = row["geometry"]
+        device, notes = _place(geometry)
+        services = self._load(row, stage, run, device, live)
+        known = tuple(services.proposer.views(task))
+        plan = Plan.model_validate(row["plan"])
+        changed, changes = override_plan(plan, overrides, known, has_text=row["prompt"] is not None, live=live)
+        with _threads(geometry, notes):
+            outcome = asyncio.run(self._execute(recorded, task, stage, services, changed, live))
+        report = ReplayReport(
+            attempt_id=row["attempt_id"],
+            run_id=row["run_id"],
+            stage=row["stage"],
+            checkpoint_key=row["checkpoint_key"],
+            nodes=tuple(_compare(recorded, outcome, live)),
+            grids_equal=outcome.proposal.grids() == row["grids"],
+            verdict_equal=verdict_digest(outcome.verdict) == geometry["digests"]["verify"],
+            score=outcome.verdict.score,
+            verdict="accepted" if outcome.verdict.accepted else "rejected",
+            grids=outcome.proposal.grids(),
+            device=device,
+            live=live,
+            changes=changes,
+            notes=tuple(notes),
+            seconds=time.perf_counter() - began,
+        )
+        return self._record(report, recorded, outcome, services)
+
+    async def _execute(
+        self, recorded: Recorded, task: Task, stage: SolveStage, services: Services, plan: Plan, live: bool
+    ) -> _Outcome:
+        row, geometry = recorded.attempt, recorded.attempt["geometry"]
+        timings: dict[str, float] = {}
+        reasoning = _recorded_reasoning(row)
+        if live and reasoning is not None:
+            reasoning = await self._reason(recorded, task, services, plan, timings)
+        adapted = None
+        if reasoning is not None:
+            with _timed(timings, "adapt"):
+                adapted = services.proposer.adapt(reasoning.latent)
+        proposer = services.proposer
+        assert isinstance(proposer, TrmProposer), "load_services makes no other"
+        proposer.runner = PlacedRunner(proposer.bundle.trm, geometry["batch_rows"], geometry["first_row"])
+        with _timed(timings, "propose"):
+            proposal = await proposer.propose(task, plan, reasoning.latent if reasoning else None)
+            if reasoning is not None:
+                proposal = with_text_grid(proposal, plan, reasoning.text)
+        with _timed(timings, "verify"):
+            verdict = Judge(task, stage.solver.verifier).verdict(proposal)
+        return _Outcome(plan, reasoning, adapted, proposal, verdict, timings, time.time())
+
+    async def _reason(
+        self, recorded: Recorded, task: Task, services: Services, plan: Plan, timings: dict[str, float]
+    ) -> Reasoning:
+        row, reasoner = recorded.attempt, services.reasoner
+        assert reasoner is not None, "live replays load the LLaMA"
+        prefix = row["prefix"] if plan.prefix else None
+        prompt = Prompt(text=row["prompt"], num_tokens=0)
+        was = Plan.model_validate(row["plan"])
+        if (plan.prompt, plan.focus, plan.feedback, plan.prefix) != (was.prompt, was.focus, was.feedback, was.prefix):
+            prompt = reasoner.prompt(task, plan, self._history(row) if plan.feedback else ())
+        with _timed(timings, "reason"):
+            return await reasoner.reason(prompt, plan, prefix)
+
+    def _history(self, row: Mapping[str, Any]) -> list[Entry]:
+        """Rebuild what the prompt tells of the attempts before this one."""
+        where = {"run_id": row["run_id"], "stage": row["stage"], "task_id": row["task_id"], "fork": 0}
+        entries = []
+        for attempt in sorted(self.ledger.read(AttemptRecord, **where), key=lambda record: record.attempt):
+            if attempt.attempt < row["attempt"]:
+                proposed = tuple(
+                    (Candidate(grid=grid, source="trm", votes=0, num_views=0),) if grid else ()
+                    for grid in attempt.grids
+                )
+                entries.append(
+                    Entry(
+                        attempt=attempt.attempt,
+                        text=attempt.text or "",
+                        candidates=proposed,
+                        weights=(),
+                        score=attempt.score or 0.0,
+                        accepted=attempt.verdict == "accepted",
+                        feedback=attempt.feedback,
+                    )
+                )
+        return entries
+
+    def _record(
+        self, report: ReplayReport, recorded: Recorded, outcome: _Outcome, services: Services
+    ) -> ReplayReport:
+        row = recorded.attempt
+        first = next((node.name for node in report.nodes if not node.equal), None)
+        records: list[Any] = []
+        if report.changes:
+            forks = self.ledger.rows(
+                "SELECT max(fork) AS last FROM attempts WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ?",
+                [row["run_id"], row["stage"], row["task_id"], row["attempt"]],
+            )
+            scope = AttemptScope(
+                row["run_id"], row["stage"], row["task_id"], row["stage_key"], row["checkpoint_key"],
+                fork=forks[0]["last"] + 1, parent=row["attempt_id"],
+            )
+            records += attempt_records(
+                scope,
+                plan=outcome.plan,
+                reasoning=outcome.reasoning,
+                adapted=outcome.adapted,
+                proposal=outcome.proposal,
+                verdict=outcome.verdict,
+                model=services.reasoner.model if services.reasoner else "",
+                started_at=outcome.ended_at - sum(outcome.timings.values()),
+                ended_at=outcome.ended_at,
+                timings=outcome.timings,
+            )
+            report = report.forked(scope.attempt_id(outcome.plan.attempt))
+        records.append(
+            ReplayRecord(
+                replay_id=secrets.token_hex(8),
+                run_id=row["run_id"],
+                stage=row["stage"],
+                attempt_id=row["attempt_id"],
+                live=report.live,
+                equal=report.equal,
+                first_divergence=first,
+                nodes={node.name: node.detail for node in report.nodes},
+                replayed_at=time.time(),
+            )
+        )
+        with LedgerWriter(self.workspace, row["run_id"]) as writer:
+            writer.append(*records)
+        return report
+
+    def _stage(self, run_id: str, name: str) -> tuple[SolveStage, RunRecord]:
+        if (run_id, name) not in self._stages:
+            runs = self.ledger.read(RunRecord, run_id=run_id)
+            if not runs or runs[0].graph is None:
+                raise ReplayError(f"run {run_id} has no graph in the ledger", "collect the journals of the run")
+            node = RunGraph.model_validate_json(runs[0].graph).node(name)
+            self._stages[run_id, name] = SolveStage.model_validate_json(json.dumps(node.spec)), runs[0]
+        return self._stages[run_id, name]
+
+    def _load(self, row: Mapping[str, Any], stage: SolveStage, run: RunRecord, device: str, live: bool) -> Services:
+        key = (row["checkpoint_key"], live, device)
+        if key not in self._services:
+            store = ArtifactStore(self.workspace)
+            artifact = store.find(row["checkpoint_key"])
+            if artifact is None:
+                key_named, id_named = row["checkpoint_key"], row["attempt_id"]
+                raise ReplayError(
+                    f"checkpoint {key_named} of attempt {id_named} is not in {self.workspace.root}",
+                    f"gridloom run {run.spec or run.name or 'SPEC'} makes it again",
+                )
+            store.verify(artifact)
+            base = Path()
+            if live:
+                from gridloom.runtime.project import spec_base  # brings the compiler, which other replays have no use for
+
+                base = spec_base(run.spec or "")
+            self._services[key] = load_services(
+                artifact.path, stage.solver, device, base, self._progress, with_llm=live
+            )
+        return self._services[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a re-execution gave."""
+
+    plan: Plan
+    reasoning: Reasoning | None
+    adapted: dict[str, Any] | None
+    proposal: Proposal
+    verdict: Verdict
+    timings: dict[str, float]
+    ended_at: float
+
+
+def _compare(recorded: Recorded, outcome: _Outcome, live: bool) -> list[NodeReport]:
+    nodes = []
+    if outcome.reasoning is not None:
+        if live:
+            nodes.append(compare_reasoning(recorded, outcome.reasoning))
+        assert outcome.adapted is not None
+        nodes.append(compare_adapt(recorded, outcome.adapted))
+    nodes.append(compare_proposal(recorded, outcome.proposal))
+    nodes.append(compare_verdict(recorded, outcome.verdict))
+    return nodes
+
+
+def _recorded_reasoning(row: Mapping[str, Any]) -> Reasoning | None:
+    """The LLaMA's step as it was recorded; None for a TRM alone."""
+    if row["latent"] is None:
+        return None
+    return Reasoning(
+        prompt=row["prompt"],
+        text=row["text"],
+        latent=row["latent"],
+        prefix=row["prefix"],
+        prompt_tokens=0,
+        new_tokens=0,
+    )
+
+
+def _task(row: Mapping[str, Any]) -> Task:
+    def grid(cells: Any) -> Grid:
+        return np.array(cells, dtype=np.uint8)
+
+    return Task(
+        task_id=row["task_id"],
+        subset=row["subset"],
+        demos=tuple(Pair(grid(pair["input"]), grid(pair["output"])) for pair in row["demos"]),
+        tests=tuple(grid(cells) for cells in row["tests"]),
+        check=tuple(row["check_demos"]),
+    )
+
+
+def _place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the device to replay on, and what may keep the bits from being equal."""
+    device, notes = str(geometry["device"]), []
+    if geometry["torch"] != torch.__version__:
+        notes.append(f"recorded with torch {geometry['torch']}, this is {torch.__version__}: bits may differ")
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            notes.append(f"recorded on {device} ({geometry['device_name']}), replayed on cpu: bits may differ")
+            return "cpu", notes
+        if torch.cuda.get_device_name(device) != geometry["device_name"]:
+            notes.append(f"recorded on {geometry['device_name']}, this is another GPU: bits may differ")
+    return device, notes
+
+
+@contextmanager
+def _threads(geometry: Mapping[str, Any], notes: list[str]) -> Iterator[None]:
+    """Use the recorded number of threads: sums are split by it, so the bits depend on it."""
+    wanted, here = int(geometry["threads"]), torch.get_num_threads()
+    if wanted > (os.cpu_count() or 1):
+        notes.append(f"recorded with {wanted} threads, this machine has {os.cpu_count()} cores: bits may differ")
+        wanted = here
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(here)
+
+
+@contextmanager
+def _timed(timings: dict[str, float], node: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    timings[node] = time.perf_counter() - began
