@@ -49,7 +49,7 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
     tasks: list[Task] = []
     answers: dict[str, tuple[Grid, ...]] = {}
     for task_id, subset in wanted:
-        raw = _RawTask(subset.files[task_id], task_id, subset.load(task_id))
+        raw = _RawTask(subset.files[task_id], task_id, subset.load(task_id), spec.select.max_demos)
         held_out = subset.name in spec.holdout
         if spec.select.max_side is not None and raw.largest_side(held_out) > spec.select.max_side:
             continue
@@ -124,6 +124,7 @@ class _RawTask:
     file: str
     task_id: str
     data: Any
+    max_demos: int | None
 
     def pairs(self, section: str) -> list[dict[str, Any]]:
         """Return the list under `section`. Raises DataError when the task is not of that form."""
@@ -134,6 +135,8 @@ class _RawTask:
         found = self.data[section]
         if not isinstance(found, list):
             raise DataError(f"{here}: {section!r} is not a list of pairs", form)
+        if section == "train":
+            found = found[: self.max_demos]
         for index, pair in enumerate(found):
             for side in ("input", "output") if section == "train" else ("input",):
                 if not isinstance(pair, dict) or side not in pair:

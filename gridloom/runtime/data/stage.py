@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -24,7 +23,7 @@ class BuildDataset:
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Write tasks.json and meta.json. Raises DataError when the files changed since the graph was compiled."""
-        spec, source = _read(node)
+        spec, source = _read(node, context)
         _unchanged(node, "digest", source.digest)
         save_dataset(
             context.out,
@@ -38,15 +37,15 @@ class BuildAnswers:
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Write answers.json. Raises DataError when the files changed since the graph was compiled."""
-        _, source = _read(node)
+        _, source = _read(node, context)
         _unchanged(node, "answers_digest", source.answers_digest)
         save_answers(context.out, source.answers)
         context.notes.update(tasks=len(source.answers))
 
 
-def _read(node: StageNode) -> tuple[ArcData, ArcSource]:
-    section: dict[str, Any] = dict(node.spec)
-    base = Path(section.pop("base", "."))
+def _read(node: StageNode, context: StageContext) -> tuple[ArcData, ArcSource]:
+    section = dict(node.spec)
+    base = Path(section.pop("base", context.base))
     spec = TypeAdapter(ArcData).validate_json(json.dumps(section))
     return spec, read_arc(spec, base)
 

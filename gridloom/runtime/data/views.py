@@ -15,11 +15,10 @@ from gridloom.errors import DataError
 from gridloom.runtime.data import kernels
 from gridloom.runtime.data.packed import PackedGrids
 from gridloom.runtime.data.tasks import Grid, Task
+from gridloom.runtime.data.turning import DIHEDRAL_INVERSE, turn
 from gridloom.specs.data import Augment
 
 IDENTITY_COLOURS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
-DIHEDRAL_INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)
-"""Id of the inverse of each dihedral id."""
 SEPARATOR = "|||"
 BLANK_NAME = "<blank>"
 
@@ -54,20 +53,6 @@ class View:
 
 
 IDENTITY = View()
-
-
-def turn(grid: Grid, dihedral: int) -> Grid:
-    """Return the grid under a dihedral id, contiguous."""
-    turned = np.rot90(grid, dihedral) if dihedral < 4 else grid
-    if dihedral == 4:
-        turned = grid[:, ::-1]
-    elif dihedral == 5:
-        turned = grid[::-1]
-    elif dihedral == 6:
-        turned = grid.T
-    elif dihedral == 7:
-        turned = grid[::-1, ::-1].T
-    return np.ascontiguousarray(turned)
 
 
 def parse_name(name: str) -> tuple[str, View]:

@@ -151,6 +151,24 @@ def test_check_demos_are_kept_back_only_where_two_others_remain(write: Write, tm
     assert np.array_equal(three.check_pairs[0].input, three.demos[2].input)
 
 
+def test_concept_folders_are_subsets(write: Write, tmp_path: Path) -> None:
+    write("ConceptARC/corpus/Center/Center1.json", task_json(tests=3))
+    write("ConceptARC/corpus/Copy/Copy1.json", task_json(tests=3))
+    write("ConceptARC/MinimalTasks/Copy9.json", task_json())
+    spec = ArcData(source="ConceptARC", subsets=("Center", "Copy"), holdout=("Copy",))
+    found = read_arc(spec, tmp_path)
+    assert (ids(found), found.subsets) == (["Center1", "Copy1"], ("Center", "Copy", "MinimalTasks"))
+    assert (len(found.tasks[0].known), len(found.answers["Copy1"])) == (3, 3)
+
+
+def test_re_arc_files_are_tasks_of_many_demonstrations(write: Write, tmp_path: Path) -> None:
+    write("re_arc/metadata.json", {"00d62c1b": {"n_examples": 1000}})
+    write("re_arc/tasks/00d62c1b.json", task_json(demos=30)["train"])
+    spec = ArcData(source="re_arc", subsets=("tasks",), holdout=(), select=ArcSelect(max_demos=20))
+    (task,) = read_arc(spec, tmp_path).tasks
+    assert (task.task_id, len(task.demos), task.tests, task.known) == ("00d62c1b", 20, (), ())
+
+
 def test_digest_sees_content_checks_and_holdout_but_not_paths(write: Write, tmp_path: Path) -> None:
     write("f/x.json", task_json(demos=3))
     write("g/x.json", json.dumps(task_json(demos=3), indent=3))
@@ -205,7 +223,8 @@ def test_bad_grid_is_named_by_file_task_pair_and_cell(write: Write, tmp_path: Pa
         ("[" * 100_000, "not usable JSON"),
         ({"test": []}, "has no 'train'"),
         ({"train": [{"input": [[1]], "output": [[1]]}]}, "has no 'test'"),
-        ([1, 2], "has no 'train'"),
+        ([1, 2], "train pair 1 has no 'input'"),
+        ("3", "has no 'train'"),
         ({"train": [], "test": [{"input": [[1]]}]}, "has no demonstrations: 'train' is empty"),
         ({"train": [{"input": [[1]]}], "test": []}, "train pair 1 has no 'output'"),
         ({"train": {"a": 1}, "test": []}, "'train' is not a list of pairs"),

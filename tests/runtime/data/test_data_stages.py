@@ -29,13 +29,12 @@ SPEC = ArcData(select=ArcSelect(max_side=6, limit=8), canvas="auto", check_demos
 
 def build(folder: Path, spec: ArcData = SPEC, base: str = ".", facts: dict[str, Any] | None = None) -> Path:
     folder.mkdir(parents=True)
-    section = {**spec.model_dump(mode="json"), "base": base}
-    context = cast(StageContext, SimpleNamespace(out=folder, notes={}))
+    section = spec.model_dump(mode="json")
     for stage, kind in ((BuildDataset(), "arc"), (BuildAnswers(), "arc_answers")):
         out = folder / kind
         out.mkdir()
         node = StageNode(name="d", kind=kind, version=1, produces="dataset", spec=section, facts=facts or {})
-        stage.run(node, {}, cast(StageContext, SimpleNamespace(out=out, notes=context.notes)))
+        stage.run(node, {}, cast(StageContext, SimpleNamespace(out=out, base=Path(base), notes={})))
     return folder
 
 

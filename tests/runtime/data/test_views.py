@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.tasks import Grid, Pair, Task
-from gridloom.runtime.data.views import DIHEDRAL_INVERSE, IDENTITY, View, parse_name, task_views, turn, view_table
+from gridloom.runtime.data.turning import DIHEDRAL_INVERSE, turn
+from gridloom.runtime.data.views import IDENTITY, View, parse_name, task_views, view_table
 from gridloom.specs.data import Augment
 
 views = st.builds(View, st.integers(0, 7), st.permutations(range(10)).map(tuple))
