@@ -118,7 +118,6 @@ def replay(
     from rich.console import Console
 
     from gridloom.cli.progress import reporter
-    from gridloom.cli.render_replay import replay_failed_line, replay_view
     from gridloom.solvers.replay import replay as replay_one
     from gridloom.solvers.replay import replay_failed
     from gridloom.stores.workspace import Workspace
@@ -128,13 +127,14 @@ def replay(
     console, workspace = Console(), Workspace.find(home)
     if attempt_id is not None:
         report = replay_one(workspace, attempt_id, run_id=run, live=live, overrides=overrides or [])
-        console.print(replay_view(report), highlight=False)
+        console.print(str(report), highlight=False, markup=False)
         raise typer.Exit(0 if report.equal or overrides else 1)
     reports = []
     for report in replay_failed(workspace, run_id=run, live=live, progress=reporter(console, quiet)):
         reports.append(report)
         if not quiet:
-            console.print(replay_failed_line(report), highlight=False)
+            state = "bit-equal" if report.equal else f"diverges at {report.first_divergence}"
+            console.print(f"{report.attempt_id:<14} {state}, {report.seconds:.1f} s", highlight=False)
     equal = sum(report.equal for report in reports)
     console.print(f"{equal} of {len(reports)} failed attempts replayed bit-equal")
     raise typer.Exit(0 if equal == len(reports) else 1)

@@ -38,7 +38,8 @@ def print_results(
         if node.kind == "score":
             report = result.artifacts[node.name].path / "report.json"
             _print_score(console, json.loads(report.read_text(encoding="utf-8")))
-    ran = f"{len(result.executed)} stages ran, {len(result.cached)} cached" if result.executed else "everything was cached"
+    counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
+    ran = counts if result.executed else "everything was cached"
     console.print(f"run {result.run_id}: {ran}, {result.seconds:.0f} s", highlight=False)
     if any(node.kind == "solve" for node in graph.nodes) and not quiet:
         console.print("try:", highlight=False)

@@ -71,6 +71,7 @@ def make_plan(graph: RunGraph, store: ArtifactStore) -> Plan:
     planned: list[PlannedStage] = []
     running: set[str] = set()
     earlier = _earlier_key_inputs(store)
+    keys = node_keys(graph)
     for node in graph.nodes:
         if store.find(node.key) is not None:
             planned.append(PlannedStage(node, "cached", (), ()))
@@ -78,10 +79,15 @@ def make_plan(graph: RunGraph, store: ArtifactStore) -> Plan:
         running.add(node.name)
         because = tuple(sorted({name for name in node.inputs.values() if name in running}))
         before = earlier.get((node.name, node.kind))
-        changes = () if before is None else tuple(_changes(before, key_inputs(graph, node)))
+        changes = () if before is None else tuple(_changes(before, key_inputs(node, keys)))
         resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))
         planned.append(PlannedStage(node, "run", because, changes, resumes))
     return Plan(graph, tuple(planned))
+
+
+def node_keys(graph: RunGraph) -> dict[str, str]:
+    """Return the key of every node by name."""
+    return {node.name: node.key for node in graph.nodes}
 
 
 def _earlier_key_inputs(store: ArtifactStore) -> dict[tuple[str, str], dict[str, Any]]:
@@ -108,7 +114,7 @@ def _changes(before: Any, after: Any, path: str = "") -> list[Change]:
     # A changed input is told by `because`; its key says nothing to a person.
     if before == after or path.startswith("inputs."):
         return []
-    return [Change(path.removeprefix("spec."), before, after)]
+    return [Change(path.removeprefix("parameters."), before, after)]
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The three verbs of a spec, for the command line and for scripts: compile it, plan it, run it."""
+"""Compile and plan a spec with the facts of this machine; light enough for a save hook."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from pathlib import Path
 
 from gridloom.compiler.compile import Compiled, compile_spec
 from gridloom.errors import GridloomError
-from gridloom.runtime.executor import RunOptions, RunResult, execute
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.plan import Plan, make_plan
-from gridloom.runtime.stage import Progress, StopSignal
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.workspace import Workspace
 
@@ -43,20 +41,6 @@ def spec_base(spec: str) -> Path:
     """Return the folder that relative paths of a spec start from: its own, or the current one for a recipe."""
     path = Path(spec)
     return path.parent if path.suffix in {".yaml", ".yml"} or path.is_file() else Path()
-
-
-def run_local(
-    planned: Planned,
-    spec: str,
-    overrides: Sequence[str],
-    workspace: Workspace,
-    progress: Progress,
-    stop: StopSignal,
-    device: str | None = None,
-) -> RunResult:
-    """Execute a plan made by `plan_local`."""
-    options = RunOptions(base=spec_base(spec), spec=spec, overrides=tuple(overrides), device=device)
-    return execute(planned.plan, workspace, options, progress, stop)
 
 
 def solve_overrides(spec: str, overrides: Sequence[str], split: str | None, limit: int | None) -> list[str]:

@@ -1,0 +1,83 @@
+"""What people see: grids, progress lines, tables."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from gridloom.cli.grids import PALETTE, differing_cells, grid_text, side_by_side
+from gridloom.cli.progress import PlainReporter, RichReporter
+from gridloom.cli.tables import cell, rows_table
+
+grids = st.integers(1, 30).flatmap(
+    lambda width: st.lists(st.lists(st.integers(0, 9), min_size=width, max_size=width), min_size=1, max_size=30)
+)
+
+
+@given(grids)
+def test_a_drawn_grid_reads_back_as_its_digits(grid: list[list[int]]) -> None:
+    lines = grid_text(grid).plain.split("\n")
+    assert [[int(c) for c in line.split()] for line in lines] == grid
+
+
+def test_every_cell_has_its_arc_colour() -> None:
+    text = grid_text([list(range(10))])
+    colours = [span.style.bgcolor.get_truecolor().hex.upper() for span in text.spans]  # type: ignore[union-attr]
+    assert colours == list(PALETTE)
+
+
+def test_grids_that_do_not_fit_are_wrapped_to_the_next_row() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(side_by_side([(f"g{i}", [[1] * 20] * 2) for i in range(3)], width=80))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split() for line in lines if "g" in line] == [["g0"], ["g1"], ["g2"]]
+
+
+def test_an_absent_grid_says_so() -> None:
+    assert grid_text([]).plain == "(no grid)"
+
+
+def test_differing_cells_lists_place_and_both_values() -> None:
+    assert differing_cells([[1, 2], [3, 4]], [[1, 2], [5, 4]]) == [(1, 0, 3, 5)]
+    assert differing_cells([[1]], [[1, 2]]) == []
+
+
+def test_plain_progress_ends_with_count_rate_and_time(monkeypatch: object) -> None:
+    out = io.StringIO()
+    report = PlainReporter(Console(file=out, width=200))
+    with report.task("pretrain", total=4, unit="step") as bar:
+        bar._start -= 3  # type: ignore[attr-defined]
+        for _ in range(4):
+            bar.advance(1, loss=1.23456)
+    line = out.getvalue().strip()
+    assert line.startswith("pretrain  4/4 step  1.3 step/s  in 0:03")
+    assert line.endswith("loss 1.235")
+
+
+def test_short_work_prints_no_progress_line() -> None:
+    out = io.StringIO()
+    with PlainReporter(Console(file=out)).task("quick", total=2) as bar:
+        bar.advance(2)
+    assert out.getvalue() == ""
+
+
+def test_a_terminal_shows_bar_rate_and_fields() -> None:
+    out = io.StringIO()
+    report = RichReporter(Console(file=out, width=160, force_terminal=True))
+    with report.task("solve", total=3, unit="task") as bar:
+        bar.advance(3, accepted=2)
+    shown = out.getvalue()
+    assert "solve" in shown
+    assert "3/3" in shown
+    assert "accepted 2" in shown
+
+
+def test_cells_of_a_table_are_written_for_people() -> None:
+    assert [cell(v) for v in (None, True, 0.123456, 3, b"abc", [[1]], datetime(2026, 1, 2, 3, 4, 5))] == [
+        "-", "yes", "0.1235", "3", "<3 bytes>", "[[1]]", "2026-01-02 03:04:05",
+    ]
+    assert rows_table([], ["a"]).columns[0].header == "a"
