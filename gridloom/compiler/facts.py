@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from gridloom.errors import DataError, ModelError
 from gridloom.specs.data import DataSpec
 from gridloom.specs.models import LlamaModel
 
@@ -59,3 +61,32 @@ class Facts(Protocol):
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
         """Facts of a language model."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFacts:
+    """Facts given beforehand: by the `source` of a dataset and the `weights` of a model. For tests and tools.
+
+    `canvas` in the facts is what `auto` resolves to; a spec that gives a number gets that number.
+    """
+
+    datasets: Mapping[str, DataFacts | DataError] = field(default_factory=dict)
+    llamas: Mapping[str, LlamaFacts | ModelError] = field(default_factory=dict)
+
+    def data(self, spec: DataSpec, base: str) -> DataFacts:
+        """Return the facts of `spec.source`. Raises DataError for a source it was not given."""
+        found = self.datasets.get(spec.source)
+        if found is None:
+            raise DataError(f"there is no dataset at '{spec.source}'")
+        if isinstance(found, DataError):
+            raise found
+        return found if spec.canvas == "auto" else replace(found, canvas=spec.canvas)
+
+    def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
+        """Return the facts of `spec.weights`. Raises ModelError for weights it was not given."""
+        found = self.llamas.get(spec.weights)
+        if found is None:
+            raise ModelError(f"there is no model '{spec.weights}'")
+        if isinstance(found, ModelError):
+            raise found
+        return found

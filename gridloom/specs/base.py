@@ -15,7 +15,12 @@ class SpecModel(BaseModel):
     """Base of every spec model: unknown keys are errors, values are frozen, field docs come from docstrings."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
     )
 
 
@@ -33,6 +38,16 @@ class Ref:
     """The artifact type of a stage or dataset that may be named."""
     part: str | None = None
     """For checkpoints: the role the bundle must hold, such as 'trm'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operational:
+    """Marks a field that cannot change what a stage makes, such as how often it logs; it is in no fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByContent:
+    """Marks a field that says where content comes from; fingerprints hold the digest of the content instead."""
 
 
 DataRef = Annotated[str, Ref(artifact="dataset")]

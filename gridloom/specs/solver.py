@@ -44,8 +44,6 @@ class Reason(SpecModel):
     """Added at each retry, so that a repeated proposal is not repeated for ever."""
     prompt: Literal["plain", "compact"] = "plain"
     """How grids are written: `plain` with spaces between the digits, `compact` without, about half as many tokens."""
-    history_tokens: Annotated[int, Field(ge=0, le=8192)] = 256
-    """Room in the prompt for what became of earlier attempts; the oldest are left out first."""
 
 
 class Solver(SpecModel):

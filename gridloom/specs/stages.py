@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from gridloom.specs.base import ArtifactType, DataRef, Ref, SpecModel
+from gridloom.specs.base import ArtifactType, DataRef, Operational, Ref, SpecModel
 from gridloom.specs.solver import Solver
 
 
@@ -65,14 +65,14 @@ class TrainStage(SpecModel):
     """Decay of the weight average that is evaluated and shipped; 0 turns it off."""
     clip_norm: PositiveFloat | None = None
     """Clip the gradient norm."""
-    checkpoint_every: PositiveInt = 100
+    checkpoint_every: Annotated[PositiveInt, Operational()] = 100
     """Steps between resumable checkpoints."""
-    log_every: PositiveInt = 10
+    log_every: Annotated[PositiveInt, Operational()] = 10
     """Steps between metric rows in the ledger."""
 
 
 class JointTrainStage(SpecModel):
-    """Train adapters and TRM together around a frozen LLaMA, over several attempts a sample with feedback between them."""
+    """Train adapters and TRM together around a frozen LLaMA, over several attempts with feedback between them."""
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "checkpoint"
@@ -91,15 +91,26 @@ class JointTrainStage(SpecModel):
     """Samples a step."""
     attempts: PositiveInt = 2
     """Attempts a sample; from the second on the LLaMA reads the latent prefix of the one before."""
+    act_steps: PositiveInt | None = None
+    """ACT steps an attempt, each with its own loss; the TRM's `halt_max_steps` when absent."""
+    max_new_tokens: NonNegativeInt = 0
+    """Tokens the LLaMA writes an attempt, greedily; 0 reads the state of the prompt only."""
+    feedback: Literal["blind", "oracle"] = "blind"
+    """What a retry's prompt says of the attempt before: its grid and that it was wrong, or also how it differs from the
+    answer, which no solver can know."""
+    embedding_lr: NonNegativeFloat = 1.0e-3
+    """Learning rate of the puzzle embeddings (sign-SGD on the rows seen); 0 keeps them."""
+    embedding_decay: NonNegativeFloat = 0.1
+    """Weight decay of the puzzle embeddings."""
     optimizer: Optimizer = AdamW(weight_decay=0.01)
     """Optimizer of adapters and TRM."""
     warmup_steps: NonNegativeInt = 10
     """Linear warm-up."""
     clip_norm: PositiveFloat | None = 1.0
     """Clip the gradient norm."""
-    checkpoint_every: PositiveInt = 50
+    checkpoint_every: Annotated[PositiveInt, Operational()] = 50
     """Steps between resumable checkpoints."""
-    log_every: PositiveInt = 1
+    log_every: Annotated[PositiveInt, Operational()] = 1
     """Steps between metric rows in the ledger."""
 
 

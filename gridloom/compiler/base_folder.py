@@ -1,0 +1,27 @@
+"""Relative paths in a spec start from the folder of the file in which they were written, whatever extends it."""
+
+from __future__ import annotations
+
+import os.path
+from pathlib import PurePath
+
+from gridloom.diagnostics import Span
+
+
+def base_of(span: Span | None) -> str:
+    """Return the folder for paths written at `span`, as the user typed it; `.` for `--set`, recipes and defaults."""
+    if span is None or span.source.startswith(("--set", "sweep ", "library:")):
+        return "."
+    return str(PurePath(span.source).parent)
+
+
+def rebased(path: str, written_in: str, seen_from: str) -> str:
+    """Return a relative path as seen from another folder; unchanged where the two are one, or it is absolute."""
+    if (
+        PurePath(path).is_absolute()
+        or path.startswith("~")
+        or os.path.normpath(written_in) == os.path.normpath(seen_from)
+    ):
+        return path
+    moved = os.path.relpath(PurePath(written_in) / path, seen_from)
+    return moved if moved.startswith((".", "/")) else f"./{moved}"

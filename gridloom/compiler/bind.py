@@ -1,0 +1,277 @@
+"""Names -> typed edges: every name in a section is looked up once, and stages are put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from gridloom.compiler.session import Session, listed, nearest
+from gridloom.compiler.tree import Path, Places
+from gridloom.compiler.validate import SECTIONS, Validated
+from gridloom.specs.base import ArtifactType, Ref
+from gridloom.specs.data import ArcData
+from gridloom.specs.fields import references
+from gridloom.specs.models import LlamaModel, ModelSpec
+from gridloom.specs.spec import Spec
+from gridloom.specs.stages import StageSpec
+
+Owner = tuple[str, str]
+"""(section, name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One name that a section wrote: where, and what it stands for."""
+
+    path: Path
+    """Of the name, from the top of the spec."""
+    target: Owner
+    artifact: ArtifactType | None
+    """What flows along the edge; None where a model's definition is meant."""
+
+    @property
+    def field(self) -> str:
+        """The field of the section that holds the name."""
+        return str(self.path[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A spec whose names are resolved."""
+
+    spec: Spec
+    places: Places
+    shaky: frozenset[Owner]
+    edges: Mapping[Owner, tuple[Edge, ...]]
+    """By section, its names in field order; names that mean nothing are absent."""
+    order: tuple[str, ...] = ()
+    """Stages, each after what it reads; otherwise as written."""
+    unbound: frozenset[Owner] = field(default_factory=frozenset)
+    """Sections with a name that could not be resolved."""
+
+    def stage(self, name: str) -> StageSpec:
+        """Return a stage by name."""
+        return self.spec.stages[name]
+
+    def models_of(self, owner: Owner) -> Iterator[tuple[str, ModelSpec]]:
+        """Yield the models a section names, and those they name, in the order they are met."""
+        seen: set[str] = set()
+        todo = [edge for edge in self.edges.get(owner, ()) if edge.target[0] == "models"]
+        while todo:
+            name = todo.pop(0).target[1]
+            if name in seen or name not in self.spec.models:
+                continue
+            seen.add(name)
+            yield name, self.spec.models[name]
+            todo += self.edges.get(("models", name), ())
+
+    def input(self, stage: str, key: str) -> Owner | None:
+        """Return what a stage reads through a field, or None where it names a model or nothing."""
+        for edge in self.edges.get(("stages", stage), ()):
+            if edge.field == key and edge.artifact is not None:
+                return edge.target
+        return None
+
+    def trm_of(self, stage: str) -> str | None:
+        """Return the TRM definition behind a stage's checkpoint, followed back to the stage that made it anew."""
+        seen: set[str] = set()
+        while stage not in seen:
+            seen.add(stage)
+            edges = [e for e in self.edges.get(("stages", stage), ()) if e.field in ("model", "trm", "with")]
+            if not edges:
+                return None
+            section, name = edges[0].target
+            if section == "models":
+                return name
+            stage = name
+        return None
+
+    def llm_of(self, stage: str) -> LlamaModel | None:
+        """Return the language model that a stage runs, itself or through the checkpoint it reads."""
+        seen: set[str] = set()
+        while stage not in seen and stage in self.spec.stages:
+            seen.add(stage)
+            for _, model in self.models_of(("stages", stage)):
+                if isinstance(model, LlamaModel):
+                    return model
+            source = self.input(stage, "with")
+            if source is None:
+                return None
+            stage = source[1]
+        return None
+
+
+def bind(validated: Validated, session: Session) -> Bound:
+    """Resolve every name and order the stages. Records GL201-GL207."""
+    spec = validated.spec
+    binder = _Binder(validated, session)
+    binder.check_names()
+    edges: dict[Owner, tuple[Edge, ...]] = {}
+    for section in SECTIONS:
+        for name, entry in getattr(spec, section).items():
+            edges[section, name] = tuple(binder.edges_of((section, name), entry))
+    order = _order(spec, edges, validated.places, session)
+    return Bound(spec, validated.places, validated.shaky, edges, order, frozenset(binder.unbound))
+
+
+class _Binder:
+    """Looks names up in one validated spec."""
+
+    def __init__(self, validated: Validated, session: Session) -> None:
+        self.spec = validated.spec
+        self.places = validated.places
+        self.names = validated.names
+        self.session = session
+        self.unbound: set[Owner] = set()
+
+    def check_names(self) -> None:
+        """Refuse one name in two sections: a reference to it could mean either."""
+        first: dict[str, str] = {}
+        for section in SECTIONS:
+            for name in self.names[section]:
+                if name in first:
+                    self.session.error(
+                        "GL201",
+                        f"'{name}' is a name in {first[name]} and in {section}",
+                        self.places.key((section, name)),
+                        "rename one of them",
+                        (f"the other is at {self.places.key((first[name], name))}",),
+                    )
+                else:
+                    first[name] = section
+
+    def edges_of(self, owner: Owner, entry: BaseModel) -> Iterator[Edge]:
+        for path, ref, name in references(entry):
+            edge = self.edge((*owner, *path), ref, name)
+            if edge is None:
+                self.unbound.add(owner)
+            else:
+                yield edge
+
+    def edge(self, path: Path, ref: Ref, name: str) -> Edge | None:
+        """Return the edge for one written name, or None after recording why there is none."""
+        fits = self.fitting(ref)
+        if name in fits:
+            section = fits[name]
+            return Edge(path, (section, name), ref.artifact if section != "models" else None)
+        section = next((s for s in SECTIONS if name in self.names[s]), "")
+        if not section:
+            self.unknown(path, ref, name, fits)
+        elif name in getattr(self.spec, section):
+            self.wrong(path, ref, name, section, fits)
+        return None  # an entry too broken to judge has been reported already
+
+    def fitting(self, ref: Ref) -> dict[str, str]:
+        """Return all names that may stand here, with their sections."""
+        found = {n: "models" for n, m in self.spec.models.items() if m.kind in ref.models}
+        if ref.artifact is not None:
+            found |= {n: "data" for n, d in self.spec.data.items() if d.produces == ref.artifact}
+            found |= {n: "stages" for n, s in self.spec.stages.items() if s.produces == ref.artifact}
+        return found
+
+    def unknown(self, path: Path, ref: Ref, name: str, fits: dict[str, str]) -> None:
+        near = nearest(name, list(fits)) or nearest(name, [n for s in SECTIONS for n in self.names[s]])
+        if near:
+            section = next(s for s in SECTIONS if near in self.names[s])
+            hint = f"did you mean '{near}' ({self.where(section, near, path)})?"
+        elif fits:
+            hint = f"known here: {listed(list(fits))}"
+        else:
+            hint = f"nothing in this spec fits: it takes {wanted(ref)}"
+        self.session.error(
+            "GL204", f"unknown {_what(ref)} '{name}'", self.places.value(path), hint, self.places.used_at(path)
+        )
+
+    def where(self, section: str, name: str, path: Path) -> str:
+        span = self.places.key((section, name))
+        here = self.places.value(path)
+        if span is None:
+            return section
+        if here is not None and here.source == span.source:
+            return f"{section}, line {span.line}"
+        return f"{section}, {span}"
+
+    def wrong(self, path: Path, ref: Ref, name: str, section: str, fits: dict[str, str]) -> None:
+        entry = getattr(self.spec, section)[name]
+        label = entry.kind
+        field_name = next(str(p) for p in reversed(path) if isinstance(p, str))
+        takes = f"'{field_name}' takes {wanted(ref)}"
+        hint = f"these fit: {listed(list(fits))}" if fits else ""
+        at = self.places.value(path)
+        if section == "models":
+            self.session.error("GL205", f"'{name}' is a {label} model, but {takes}", at, hint)
+        else:
+            makes = "an" if entry.produces[0] in "aeiou" else "a"
+            thing = "dataset" if section == "data" else f"{label} stage, which makes {makes} {entry.produces}"
+            self.session.error("GL206", f"'{name}' is a {thing}, but {takes}", at, hint)
+
+
+def _what(ref: Ref) -> str:
+    if ref.models and ref.artifact:
+        return "model or stage"
+    if ref.models:
+        return "model"
+    return "dataset" if ref.artifact == "dataset" else "stage"
+
+
+def wanted(ref: Ref) -> str:
+    """Say what a reference takes: 'a trm model or a stage that makes a checkpoint'."""
+    parts = [f"a {kind} model" for kind in ref.models]
+    if ref.artifact == "dataset":
+        parts.append("a dataset")
+    elif ref.artifact:
+        parts.append(f"a stage that makes {'an' if ref.artifact[0] in 'aeiou' else 'a'} {ref.artifact}")
+    return joined(parts)
+
+
+def joined(parts: list[str]) -> str:
+    """Join alternatives with 'or'."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " or " + parts[-1]
+
+
+def _order(spec: Spec, edges: dict[Owner, tuple[Edge, ...]], places: Places, session: Session) -> tuple[str, ...]:
+    """Put stages after what they read, keeping the written order where free. Records GL207 for each cycle."""
+    reads = {name: [e for e in edges.get(("stages", name), ()) if e.target[0] == "stages"] for name in spec.stages}
+    done: list[str] = []
+    while len(done) < len(reads):
+        ready = next((n for n in reads if n not in done and all(e.target[1] in done for e in reads[n])), None)
+        if ready is None:
+            _report_cycle({n: reads[n] for n in reads if n not in done}, places, session)
+            return (*done, *(n for n in reads if n not in done))
+        done.append(ready)
+    return tuple(done)
+
+
+def _report_cycle(reads: dict[str, list[Edge]], places: Places, session: Session) -> None:
+    """Follow unmet edges until a stage comes up again; report the loop at the edge that closes it."""
+    reported: set[frozenset[str]] = set()
+    for start in reads:
+        path, edge_into = [start], {}
+        while True:
+            edge = next((e for e in reads[path[-1]] if e.target[1] in reads), None)
+            if edge is None:
+                break
+            name = edge.target[1]
+            edge_into[name] = edge
+            if name in path:
+                loop = path[path.index(name) :]
+                if frozenset(loop) not in reported:
+                    reported.add(frozenset(loop))
+                    session.error(
+                        "GL207",
+                        f"stages run in a circle: {' -> '.join([*loop, name])}",
+                        places.value(edge.path),
+                        "one of them must start from something outside the circle",
+                    )
+                break
+            path.append(name)
+
+
+def dataset_of(bound: Bound, stage: str) -> tuple[str, ArcData] | None:
+    """Return the dataset that a stage's `data` field names."""
+    target = bound.input(stage, "data")
+    if target is None or target[1] not in bound.spec.data:
+        return None
+    return target[1], bound.spec.data[target[1]]

@@ -1,0 +1,92 @@
+"""Keys: a `gl1:` hash of what a stage is made from, and of nothing else.
+
+The key of a node covers its kind and version, its parameters with every default, the definitions of the models it
+names, the keys of its inputs, its seed, and digests of content outside the spec. Names, comments, order, formatting,
+paths, the device and operational fields are not in it. `key_inputs` returns exactly what is hashed, as data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.specs.base import ByContent, Operational, Ref
+from gridloom.specs.data import DataSpec
+from gridloom.specs.fields import Shape, field_shape, keys, marked, shape
+from gridloom.specs.models import ModelSpec
+from gridloom.specs.stages import StageSpec
+
+PREFIX = "gl1:"
+_DATA_KINDS = ("arc",)
+_ANSWER_KINDS = ("arc_answers",)
+
+
+def digest(value: Any) -> str:
+    """Return `gl1:` and 32 hex digits of the sha256 of canonical JSON; floats by repr, so 1e-4 equals 0.0001."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return PREFIX + hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
+
+
+def key_inputs(graph: RunGraph, node: StageNode) -> dict[str, Any]:
+    """Return exactly what the key of a node of a fingerprinted graph covers: the key is the digest of this."""
+    return _key_inputs(node, {other.name: other.key for other in graph.nodes})
+
+
+def _key_inputs(node: StageNode, input_keys: Mapping[str, str]) -> dict[str, Any]:
+    parameters: Any = {}
+    if node.kind not in _ANSWER_KINDS:
+        place = shape(DataSpec) if node.kind in _DATA_KINDS else shape(StageSpec)
+        parameters = _resolved(node.spec, place, node)
+        parameters.pop("kind", None)
+    return {
+        "kind": node.kind,
+        "version": node.version,
+        "parameters": parameters,
+        "inputs": {name: input_keys[target] for name, target in node.inputs.items()},
+        # a language model's facts are labelled by its name; its digest stands in its definition
+        "facts": {name: value for name, value in node.facts.items() if name != "llama"},
+        "seed": node.seed,
+    }
+
+
+def _resolved(value: Any, place: Shape | None, node: StageNode) -> Any:
+    """Replace names by what they name and drop fields that cannot change the result."""
+    if place is None:
+        return value
+    if isinstance(value, dict):
+        model = place.model(value.get("kind"))
+        if model is None:
+            return value
+        dropped = marked(model, Operational) | marked(model, ByContent)
+        return {
+            key: _resolved(value[key], field_shape(model, key), node)
+            for key in keys(model)
+            if key in value and key not in dropped
+        }
+    if isinstance(value, list):
+        return [_resolved(item, place.values(), node) for item in value]
+    if isinstance(value, str) and any(isinstance(item, Ref) for m in place.members for item in m.meta):
+        return _named(value, node)
+    return value
+
+
+def _named(name: str, node: StageNode) -> Any:
+    if name in node.models:
+        definition = _resolved(node.models[name], shape(ModelSpec), node)
+        content = node.facts.get("llama", {}).get(name)
+        return definition if content is None else {**definition, "content": content["digest"]}
+    # an input's key stands under `inputs`; here only that the field names an input
+    return "input"
+
+
+def fingerprint(graph: RunGraph) -> RunGraph:
+    """Give every node its key, in topological order, and the graph the key over all of them."""
+    done: dict[str, str] = {}
+    nodes: list[StageNode] = []
+    for node in graph.nodes:
+        done[node.name] = digest(_key_inputs(node, done))
+        nodes.append(node.model_copy(update={"key": done[node.name]}))
+    return graph.model_copy(update={"nodes": tuple(nodes), "key": digest(sorted(done.values()))})

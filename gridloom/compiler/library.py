@@ -1,0 +1,41 @@
+"""Library recipes: specs that ship with gridloom, run by name and used by `extends`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+import gridloom.specs
+
+FOLDER = Path(gridloom.specs.__file__).parent / "library"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A recipe as a list shows it."""
+
+    name: str
+    description: str
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of all recipes, sorted."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def list_recipes() -> tuple[Recipe, ...]:
+    """Return all recipes with their one-line descriptions, sorted by name."""
+    found = []
+    for name in recipe_names():
+        head = yaml.safe_load(recipe_text(name))
+        found.append(Recipe(name, str(head.get("description", ""))))
+    return tuple(found)
+
+
+def recipe_text(name: str) -> str:
+    """Return the YAML of a recipe. Raises KeyError for an unknown name."""
+    if name not in recipe_names():
+        raise KeyError(name)
+    return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")

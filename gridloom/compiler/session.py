@@ -1,0 +1,61 @@
+"""What passes share while one spec compiles: the diagnostics found so far, facts and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from gridloom.compiler.facts import Facts
+from gridloom.diagnostics import Diagnostic, Span
+
+
+class Stop(Exception):  # noqa: N818 - a signal between passes, not an error
+    """Raised by a pass that cannot hand anything on; its reasons are in the session's diagnostics."""
+
+
+@dataclass(slots=True)
+class Session:
+    """Collects the problems of one compilation."""
+
+    facts: Facts
+    overrides: tuple[str, ...] = ()
+    base: str = "."
+    """Folder of the spec that is compiled, as the user typed it."""
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+    def error(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
+        """Record an error."""
+        self._add(Diagnostic(code, "error", message, at, hint, tuple(notes)))
+
+    def warn(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
+        """Record a warning: the spec still compiles."""
+        self._add(Diagnostic(code, "warning", message, at, hint, tuple(notes)))
+
+    def _add(self, diagnostic: Diagnostic) -> None:
+        if diagnostic not in self.diagnostics:
+            self.diagnostics.append(diagnostic)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any error was recorded."""
+        return any(d.severity == "error" for d in self.diagnostics)
+
+
+def nearest(word: str, names: Sequence[str]) -> str | None:
+    """Return the name most like `word`, or None where none is near."""
+    by_fold = {name.casefold(): name for name in reversed(names)}
+    found = get_close_matches(word.casefold(), list(by_fold), n=1, cutoff=0.6)
+    return by_fold[found[0]] if found else None
+
+
+def did_you_mean(word: str, names: Sequence[str], otherwise: str = "") -> str:
+    """Return a hint with the nearest name; without one, `otherwise`."""
+    near = nearest(word, names)
+    return f"did you mean '{near}'?" if near else otherwise
+
+
+def listed(names: Sequence[str], limit: int = 12) -> str:
+    """Write names in one line, at most `limit` of them."""
+    shown = ", ".join(names[:limit])
+    return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")

@@ -1,0 +1,340 @@
+"""Tree -> spec models: every unknown key, wrong type and value out of range, each where it was written.
+
+pydantic judges; the words are ours, made from the fields' types. What is wrong is cut out and the rest is validated
+again, so that later passes can speak about the sound parts in the same report.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import ValidationError
+
+from gridloom.compiler.session import Session, Stop, did_you_mean, listed, nearest
+from gridloom.compiler.tree import Mapping, Path, Places, Scalar, Sequence, dotted, show, to_plain
+from gridloom.specs.fields import Shape, doc, expected, field_shape, keys, kind_of, shape
+from gridloom.specs.spec import Spec
+
+LANGUAGE_VERSION = 1
+SECTIONS = ("data", "models", "stages")
+_SINGULAR = {"data": "data", "models": "model", "stages": "stage"}
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A spec, or the sound part of one."""
+
+    spec: Spec
+    places: Places
+    names: dict[str, tuple[str, ...]]
+    """By section, all names that were written, also of entries too broken to be in `spec`."""
+    shaky: frozenset[tuple[str, str]] = frozenset()
+    """(section, name) of entries that lost a value; what follows from their values is not judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One place that pydantic refused."""
+
+    path: Path
+    type: str
+    place: Shape | None
+    """What the place takes; None for a key that does not exist."""
+    owner: Shape | None
+    """What the mapping around it takes."""
+    is_key: bool = False
+
+
+def validate(root: Mapping, session: Session) -> Validated:
+    """Judge a composed tree. Records GL101-GL110."""
+    places = Places.of(root)
+    names = {section: _names(root, section) for section in SECTIONS}
+    plain = to_plain(root)
+    _check_version(root, places, session)
+    shaky = {(str(hole[0]), str(hole[1])) for hole in places.holes if len(hole) > 1}
+    first = True
+    while True:
+        try:
+            spec = Spec.model_validate_json(json.dumps(plain), by_alias=True, by_name=False)
+            return Validated(spec, places, names, frozenset(shaky))
+        except ValidationError as error:
+            faults = _faults(error, root)
+        if first:
+            _report(faults, root, places, session)
+            first = False
+        before = json.dumps(plain)
+        for fault in faults:
+            if len(fault.path) > 1 and fault.path[0] in SECTIONS and fault.type != "extra_forbidden":
+                shaky.add((str(fault.path[0]), str(fault.path[1])))
+            _cut(plain, fault)
+        if json.dumps(plain) == before:
+            raise Stop
+
+
+def _names(root: Mapping, section: str) -> tuple[str, ...]:
+    node = root.get(section)
+    return tuple(node.entries) if isinstance(node, Mapping) else ()
+
+
+def _check_version(root: Mapping, places: Places, session: Session) -> None:
+    node = root.get("gridloom")
+    if isinstance(node, Scalar) and (node.value != LANGUAGE_VERSION or isinstance(node.value, bool)):
+        session.error(
+            "GL110",
+            f"version {show(node.value)} of the spec language is not known here",
+            node.span,
+            f"this gridloom reads version {LANGUAGE_VERSION}: write 'gridloom: {LANGUAGE_VERSION}'",
+        )
+
+
+def _faults(error: ValidationError, root: Mapping) -> list[_Fault]:
+    found: dict[tuple[Path, bool], _Fault] = {}
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        fault = _locate(tuple(detail["loc"]), detail["type"])
+        found.setdefault((fault.path, fault.is_key), fault)
+    return list(found.values())
+
+
+def _locate(loc: tuple[int | str, ...], kind: str) -> _Fault:
+    """Turn pydantic's location into a path: tags of discriminated unions and names of union members are not keys."""
+    path: list[str | int] = []
+    place: Shape | None = shape(Spec)
+    owner: Shape | None = None
+    is_key = False
+    for item in loc:
+        if place is None:
+            break
+        if place.discriminator:
+            model = place.model(item)
+            place = shape(model) if model else place
+            continue
+        if len(place.members) > 1:
+            break
+        if item == "[key]":
+            is_key = True
+            break
+        owner = place
+        path.append(item)
+        model = place.model()
+        if model is not None:
+            place = field_shape(model, str(item)) if item in keys(model) else None
+        else:
+            place = place.values()
+    return _Fault(tuple(path), kind, place, owner, is_key)
+
+
+def _cut(plain: Any, fault: _Fault) -> None:
+    """Remove what was refused: the value, or for a missing key the named entry around it."""
+    path = fault.path
+    if fault.type == "missing":
+        if len(path) == 1:
+            plain[path[0]] = {"gridloom": 1, "name": "spec"}.get(str(path[0]), {})
+            return
+        path = path[:2] if path[0] in SECTIONS else path[:-1]
+    if path in (("gridloom",), ("name",), ("stages",)):
+        plain[path[0]] = {"gridloom": 1, "name": "spec"}.get(str(path[0]), {})
+        return
+    parent = plain
+    for step in path[:-1]:
+        try:
+            parent = parent[step]
+        except (KeyError, IndexError, TypeError):
+            return  # cut already, with what was around it
+    if isinstance(parent, dict):
+        parent.pop(path[-1], None)
+    elif isinstance(parent, list):
+        # an item out of a list would shift the others under their faults: the list goes
+        _cut(plain, _Fault(path[:-1], "cut", None, None))
+
+
+def _report(faults: list[_Fault], root: Mapping, places: Places, session: Session) -> None:
+    for fault in faults:
+        if fault.path == ("gridloom",) and fault.type == "literal_error":
+            continue  # GL110 has said it
+        notes = places.used_at(fault.path)
+        if fault.type == "extra_forbidden":
+            _unknown_key(fault, root, places, session)
+        elif fault.type == "missing":
+            if fault.path not in places.holes:
+                _missing(fault, root, places, session)
+        elif fault.is_key:
+            session.error(
+                "GL108",
+                f"'{fault.path[-1]}' is no name",
+                places.key(fault.path),
+                "names begin with a letter and hold letters, digits, '_' and '-', at most 64",
+            )
+        elif fault.type.startswith("union_tag") or fault.path[-1:] == ("kind",):
+            _wrong_kind(fault, root, places, session)
+        else:
+            _wrong_value(fault, root, places, session, notes)
+
+
+def at_path(root: Mapping, path: Path) -> Any:
+    """Return the plain value at a path, or None."""
+    node: Any = root
+    for step in path:
+        if isinstance(node, Mapping):
+            node = node.get(str(step))
+        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+        else:
+            return None
+    return to_plain(node) if node is not None else None
+
+
+def noun(path: Path, owner: Shape | None, root: Mapping) -> str:
+    """Name the mapping at `path` for a person: 'a train stage', 'the spec', "'solver'"."""
+    if not path:
+        return "the spec"
+    if len(path) == 2 and path[0] in SECTIONS and owner:
+        kind = at_path(root, (*path, "kind")) or (owner.kinds[0] if len(owner.kinds) == 1 else "")
+        text = f"{kind} {_SINGULAR[str(path[0])]}".strip()
+        return ("an " if text[0] in "aeio" else "a ") + text
+    return f"'{path[-1]}'"
+
+
+def _unknown_key(fault: _Fault, root: Mapping, places: Places, session: Session) -> None:
+    key = str(fault.path[-1])
+    model = fault.owner.model() if fault.owner else None
+    known = tuple(keys(model)) if model else ()
+    near = nearest(key, [name for name in known if name != "kind"])
+    inside = _deeper(fault.owner, key) if not near else ""
+    if near:
+        hint = f"did you mean '{near}'?"
+    elif inside:
+        hint = f"did you mean '{inside}'?"
+    else:
+        hint = f"known keys: {listed(known, 20)}"
+    where = noun(fault.path[:-1], fault.owner, root)
+    session.error("GL101", f"unknown key '{key}' in {where}", places.key(fault.path), hint)
+
+
+def _deeper(owner: Shape | None, key: str) -> str:
+    """Return where a block inside has exactly this key, as a path from here."""
+    for model in owner.models if owner else ():
+        for name in keys(model):
+            for inner in field_shape(model, name).models:
+                if key in keys(inner) and key != "kind":
+                    return f"{name}.{key}"
+                if deeper := _deeper(shape(inner), key):
+                    return f"{name}.{deeper}"
+    return ""
+
+
+def _missing(fault: _Fault, root: Mapping, places: Places, session: Session) -> None:
+    parent, key = fault.path[:-1], str(fault.path[-1])
+    model = fault.owner.model() if fault.owner else None
+    where = noun(parent, fault.owner, root)
+    name = f" '{parent[-1]}'" if len(parent) == 2 and parent[0] in SECTIONS else ""
+    at = places.key(parent) if parent else root.span
+    hint = f"{key}: {_lower_first(doc(model, key))}" if model else ""
+    session.error("GL103", f"{where}{name} needs '{key}'", at, hint)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def _wrong_kind(fault: _Fault, root: Mapping, places: Places, session: Session) -> None:
+    path = fault.path if fault.path[-1:] != ("kind",) else fault.path[:-1]
+    place = fault.place if path == fault.path else fault.owner
+    kinds = place.kinds if place else ()
+    what = _SINGULAR[str(path[0])] if len(path) == 2 and path[0] in SECTIONS else str(path[-1])
+    given = at_path(root, (*path, "kind"))
+    if given is None:
+        if (*path, "kind") in places.holes:
+            return
+        hint = f"add 'kind: ...'; kinds: {listed(kinds, 30)}"
+        session.error(
+            "GL105",
+            f"{what} has no kind" if len(path) != 2 else f"{what} '{path[-1]}' has no kind",
+            places.key(path),
+            hint,
+        )
+        return
+    at = places.value((*path, "kind"))
+    all_kinds = f"kinds: {listed(kinds, 30)}"
+    hint = did_you_mean(str(given), kinds, all_kinds)
+    notes = (all_kinds,) if hint != all_kinds else ()
+    session.error("GL104", f"unknown {what} kind {show(given)}", at, hint, notes)
+
+
+_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "finite_number"}
+_LENGTHS = {"too_long", "too_short"}
+
+
+def _wrong_value(fault: _Fault, root: Mapping, places: Places, session: Session, notes: tuple[str, ...]) -> None:
+    value = at_path(root, fault.path)
+    label = _label(fault.path)
+    wants = expected(fault.place) if fault.place else "another value"
+    at = places.value(fault.path)
+    choices = _choices(fault.place)
+    if fault.type in _BOUNDS:
+        session.error("GL106", f"{label} must be {wants}, not {show(value)}", at, notes=notes)
+    elif fault.type in _LENGTHS:
+        session.error("GL106", f"{label} must be {wants}, not {len(value or ())} of them", at, notes=notes)
+    elif fault.type == "string_pattern_mismatch":
+        hint = (
+            "auto, cpu, cuda or cuda:N" if fault.path == ("device",) else "letters, digits, '_' and '-', a letter first"
+        )
+        session.error("GL108", f"{label} cannot be {show(value)}", at, hint, notes)
+    elif choices and isinstance(value, str):
+        session.error("GL107", f"{label} must be {wants}, not {show(value)}", at, did_you_mean(value, choices), notes)
+    else:
+        session.error("GL102", f"{label} must be {wants}, not {_described(value)}", at, _remedy(fault, value), notes)
+
+
+def _label(path: Path) -> str:
+    if not path:
+        return "the spec"
+    if isinstance(path[-1], int):
+        return f"item {path[-1] + 1} of '{path[-2]}'"
+    return f"'{path[-1]}'"
+
+
+def _choices(place: Shape | None) -> tuple[str, ...]:
+    found: list[str] = []
+    for member in place.members if place else ():
+        if get_origin(member.type) is Literal:
+            found += [arg for arg in get_args(member.type) if isinstance(arg, str)]
+    return tuple(found)
+
+
+def _described(value: Any) -> str:
+    return f"the text {show(value)}" if isinstance(value, str) else show(value)
+
+
+_SUFFIX = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+
+
+def _remedy(fault: _Fault, value: Any) -> str:
+    """Guess what was meant by a value of the wrong type."""
+    types = {m.type for m in fault.place.members} if fault.place else set()
+    if isinstance(value, str) and types & {int, float}:
+        try:
+            number = float(value)
+        except ValueError:
+            digits, suffix = value[:-1].replace("_", ""), value[-1:].lower()
+            if digits.isdigit() and suffix in _SUFFIX:
+                return f"write {int(digits) * _SUFFIX[suffix]}"
+            if value.replace("_", "").replace(",", "").isdigit():
+                return f"write {value.replace('_', '').replace(',', '')}"
+            return "numbers stand without units" if value[:1].isdigit() else ""
+        return f"remove the quotes: {int(number) if number.is_integer() and int in types else value}"
+    if isinstance(value, float) and int in types and value.is_integer() and abs(value) < 1e15:
+        return f"write {int(value)}"
+    if isinstance(value, str) and bool in types:
+        return {"yes": "write true", "on": "write true", "no": "write false", "off": "write false"}.get(
+            value.lower(), "remove the quotes" if value in ("true", "false") else ""
+        )
+    if fault.place and fault.place.is_list and isinstance(value, str):
+        return f"write [{value}]"
+    if str in types and value is not None and not isinstance(value, dict | list):
+        return f'quote it: "{show(value)}"'
+    return ""
+
+
+__all__ = ["LANGUAGE_VERSION", "SECTIONS", "Validated", "at_path", "dotted", "kind_of", "noun", "validate"]

@@ -1,0 +1,211 @@
+"""Reads the spec models as a language: the keys of each place, their types, and which of them name other things."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from gridloom.specs.base import Ref, SpecModel
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of the types a place takes, with its constraints."""
+
+    type: Any
+    meta: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a place in a spec takes: alternatives, whether null is one, and the key that tells models apart."""
+
+    members: tuple[Member, ...]
+    optional: bool = False
+    discriminator: str | None = None
+
+    @property
+    def models(self) -> tuple[type[SpecModel], ...]:
+        """The models among the members."""
+        return tuple(m.type for m in self.members if isinstance(m.type, type) and issubclass(m.type, SpecModel))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The values of `kind` that the models answer to."""
+        return tuple(k for k in map(kind_of, self.models) if k)
+
+    def model(self, kind: object = None) -> type[SpecModel] | None:
+        """Return the model for `kind`, or the only one there is."""
+        if len(self.models) == 1:
+            return self.models[0]
+        return next((m for m in self.models if kind is not None and kind_of(m) == kind), None)
+
+    def values(self) -> Shape | None:
+        """Return the shape of a dict's values or a list's items."""
+        for member in self.members:
+            origin, args = get_origin(member.type), get_args(member.type)
+            if origin is dict:
+                return shape(args[1])
+            if origin in (tuple, list):
+                return shape(args[0])
+        return None
+
+    @property
+    def is_dict(self) -> bool:
+        """Whether it takes a mapping with names of the user's choosing."""
+        return any(get_origin(m.type) is dict for m in self.members)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes a list."""
+        return any(get_origin(m.type) in (tuple, list) for m in self.members)
+
+
+@cache
+def kind_of(model: type[BaseModel]) -> str | None:
+    """Return the value of a model's `kind` field."""
+    field = model.model_fields.get("kind")
+    return str(get_args(field.annotation)[0]) if field and get_origin(field.annotation) is Literal else None
+
+
+@cache
+def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return a model's fields by the key that YAML uses."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+@cache
+def field_shape(model: type[BaseModel], key: str) -> Shape:
+    """Return the shape of one field."""
+    field = keys(model)[key]
+    found = shape(field.annotation, tuple(field.metadata))
+    tag = field.discriminator if isinstance(field.discriminator, str) else found.discriminator
+    return Shape(found.members, found.optional, tag)
+
+
+def shape(annotation: Any, meta: tuple[Any, ...] = ()) -> Shape:
+    """Return the shape of a type annotation."""
+    discriminator: str | None = None
+    while get_origin(annotation) is Annotated:
+        annotation, *extra = get_args(annotation)
+        for item in extra:
+            if isinstance(item, FieldInfo):
+                meta = (*meta, *item.metadata)
+                discriminator = item.discriminator if isinstance(item.discriminator, str) else discriminator
+            else:
+                meta = (*meta, item)
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [shape(arg, meta) for arg in get_args(annotation) if arg is not type(None)]
+        members = tuple(member for one in inner for member in one.members)
+        nested = next((one.discriminator for one in inner if one.discriminator), None)
+        optional = type(None) in get_args(annotation) or any(one.optional for one in inner)
+        return Shape(members, optional, discriminator or nested)
+    return Shape((Member(annotation, meta),), discriminator=discriminator)
+
+
+def expected(place: Shape) -> str:
+    """Say what a place takes: 'an integer from 1 to 30 or 'auto''."""
+    parts = [_member_text(member) for member in place.members]
+    if place.optional:
+        parts.append("null")
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " or " + parts[-1]
+
+
+_NOUNS: dict[Any, tuple[str, str]] = {
+    int: ("an integer", "integers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+    bool: ("true or false", "true or false"),
+}
+
+
+def _member_text(member: Member) -> str:
+    origin, args = get_origin(member.type), get_args(member.type)
+    if origin is Literal:
+        return _choices(args)
+    if origin in (tuple, list):
+        item = shape(args[0])
+        many = "names" if _has(item, Ref) else _NOUNS.get(item.members[0].type, ("", "values"))[1]
+        if len(args) > 1 and args[1] is not Ellipsis:
+            return f"a list of {len(args)} {many}"
+        return f"a list of {many}"
+    if origin is dict or (isinstance(member.type, type) and issubclass(member.type, BaseModel)):
+        return "a mapping"
+    if any(isinstance(item, Ref) for item in member.meta):
+        return "a name"
+    noun = _NOUNS.get(member.type, ("a value", ""))[0]
+    return noun + _bounds(member.meta)
+
+
+def _choices(values: tuple[Any, ...]) -> str:
+    shown = [f"'{v}'" if isinstance(v, str) else str(v) for v in values]
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " or " + shown[-1]
+
+
+def _bounds(meta: tuple[Any, ...]) -> str:
+    found: dict[str, Any] = {}
+    for item in meta:
+        for name in ("ge", "gt", "le", "lt", "multiple_of"):
+            value = getattr(item, name, None)
+            if value is not None:
+                found[name] = value
+    low, high = found.get("ge"), found.get("le")
+    step = f", a multiple of {found['multiple_of']}" if "multiple_of" in found else ""
+    if low is not None and high is not None:
+        return f" from {_number(low)} to {_number(high)}{step}"
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    limits = [f"{words[name]} {_number(found[name])}" for name in words if name in found]
+    return (" " + " and ".join(limits) if limits else "") + step
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) and value >= 1_000_000:
+        return f"{value:,}"
+    return str(value)
+
+
+def _has(place: Shape, mark: type) -> bool:
+    return any(isinstance(item, mark) for member in place.members for item in member.meta)
+
+
+def marked(model: type[BaseModel], mark: type) -> frozenset[str]:
+    """Return the keys of a model's fields that carry a marker such as Operational."""
+    return frozenset(key for key in keys(model) if _has(field_shape(model, key), mark))
+
+
+def doc(model: type[BaseModel], key: str) -> str:
+    """Return the first line of a field's documentation."""
+    text = keys(model)[key].description or ""
+    return text.strip().splitlines()[0] if text.strip() else ""
+
+
+def references(value: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Ref, str]]:
+    """Yield every name written in a section with its path and what it may name, in field order."""
+    model = type(value)
+    for key, field in keys(model).items():
+        name = next(n for n, f in model.model_fields.items() if f is field)
+        yield from _references_in(getattr(value, name), field_shape(model, key), (*path, key))
+
+
+def _references_in(
+    value: Any, place: Shape, path: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], Ref, str]]:
+    if isinstance(value, BaseModel):
+        yield from references(value, path)
+    elif isinstance(value, str):
+        for member in place.members:
+            for item in member.meta:
+                if isinstance(item, Ref):
+                    yield path, item, value
+                    return
+    elif isinstance(value, tuple | list):
+        inner = place.values()
+        for i, item in enumerate(value):
+            if inner is not None:
+                yield from _references_in(item, inner, (*path, i))

