@@ -49,7 +49,7 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
     tasks: list[Task] = []
     answers: dict[str, tuple[Grid, ...]] = {}
     for task_id, subset in wanted:
-        raw = _RawTask(subset.files[task_id], task_id, subset.load(task_id), spec.select.max_demos)
+        raw = RawTask(subset.files[task_id], task_id, subset.load(task_id), spec.select.max_demos)
         held_out = subset.name in spec.holdout
         if spec.select.max_side is not None and raw.largest_side(held_out) > spec.select.max_side:
             continue
@@ -120,11 +120,13 @@ def _wanted(spec: ArcData, source: Source) -> list[tuple[str, Subset]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _RawTask:
+class RawTask:
+    """A task as its file has it, not yet checked."""
+
     file: str
     task_id: str
     data: Any
-    max_demos: int | None
+    max_demos: int | None = None
 
     def pairs(self, section: str) -> list[dict[str, Any]]:
         """Return the list under `section`. Raises DataError when the task is not of that form."""

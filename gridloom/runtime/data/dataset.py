@@ -15,7 +15,7 @@ from gridloom.runtime.data.digest import tasks_digest
 from gridloom.runtime.data.grids import Place, read_grid
 from gridloom.runtime.data.jsonfiles import load_json, loads_with_packed_grids, read_bytes
 from gridloom.runtime.data.tasks import Grid, Pair, Task
-from gridloom.specs.data import Augment
+from gridloom.specs.data import Augment, Curriculum
 
 FORMAT_VERSION = 1
 _TASKS, _META = "tasks.json", "meta.json"
@@ -32,6 +32,7 @@ class Dataset:
     augment: Augment
     version: str
     """`arcagi aa922be`, `folder 1a2b3c4`, ..."""
+    curriculum: Curriculum | None = None
 
     def task(self, task_id: str) -> Task:
         """Return one task. Raises DataError for an unknown id."""
@@ -60,6 +61,7 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
         "version": dataset.version,
         "canvas": dataset.canvas,
         "augment": dataset.augment.model_dump(mode="json"),
+        "curriculum": dataset.curriculum.model_dump(mode="json") if dataset.curriculum else None,
         "num_tasks": len(tasks),
     }
     write_json(folder / _TASKS, tasks)
@@ -82,6 +84,7 @@ def load_dataset(path: Path) -> Dataset:
             digest=meta["digest"],
             augment=Augment.model_validate(meta["augment"]),
             version=meta["version"],
+            curriculum=Curriculum.model_validate(plan) if (plan := meta.get("curriculum")) else None,
         )
     except (KeyError, TypeError, ValidationError) as problem:
         raise DataError(f"{path}: not a dataset artifact ({problem!r})", "remove the artifact and run again") from None

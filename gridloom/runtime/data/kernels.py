@@ -276,6 +276,32 @@ def crop_sizes(tokens: Any, canvas: Any) -> Any:
 
 
 @kernel
+def corners(tokens: Any, canvas: Any) -> Any:
+    """Row and column of the first colour token of each row of uint8 [B, canvas * canvas]: int32 [B, 2], 0 for none."""
+    found = np.zeros((tokens.shape[0], 2), dtype=np.int32)
+    for b in range(tokens.shape[0]):
+        for place in range(canvas * canvas):
+            if tokens[b, place] >= 2:
+                found[b, 0] = place // canvas
+                found[b, 1] = place % canvas
+                break
+    return found
+
+
+@kernel
+def restore(tokens: Any, sizes: Any, turns: Any, colours: Any, start: Any, canvas: Any, out: Any) -> None:
+    """Write the cropped grids, turned and recoloured, into the flat array out from `start`: the inverse of `render`."""
+    for b in range(tokens.shape[0]):
+        h, w = sizes[b, 0], sizes[b, 1]
+        turn = turns[b]
+        width = h if turn == 1 or turn == 3 or turn >= 6 else w
+        for r in range(h):
+            for c in range(w):
+                tr, tc = turned(turn, r, c, h, w)
+                out[start[b] + tr * width + tc] = colours[b, tokens[b, r * canvas + c] - 2]
+
+
+@kernel
 def first_above(ends: Any, number: Any) -> Any:
     """Index of the first of ascending `ends` that is greater than `number`."""
     low, high = 0, ends.size

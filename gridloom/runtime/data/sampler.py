@@ -1,5 +1,7 @@
 """Training rows, drawn as the reference does: walk the tasks in random order, a view of each, all of its pairs.
 
+A curriculum walks only the smaller tasks in its first epochs.
+
 Row n of the endless stream depends on (seed, n) alone, so batches are the same whatever their size, the number of
 workers, or where a run was resumed.
 """
@@ -57,10 +59,11 @@ class Sampler:
         self._room = (dataset.canvas - sides).astype(np.int64)
         self._key = np.uint64(seed % 2**64)
         self._epoch = (-1, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        self._ranked, self._warm_ends = self._curriculum(grids.rows * grids.columns)
 
     @property
     def epoch_rows(self) -> int:
-        """Rows of one pass over the tasks: one view of each, with all of its pairs."""
+        """Rows of one pass over all tasks: one view of each, with all of its pairs."""
         return int(self._pairs.pair_start[-1])
 
     @property
@@ -75,7 +78,7 @@ class Sampler:
     def rows(self, numbers: NDArray[np.int64]) -> TrainBatch:
         """The rows of these numbers, in this order."""
         picked = np.zeros((len(numbers), 5), dtype=np.int64)
-        epochs, within = np.divmod(numbers, self.epoch_rows)
+        epochs, within = self._locate(numbers)
         for epoch in np.unique(epochs).tolist():
             order, ends = self._order(epoch)
             here = np.flatnonzero(epochs == epoch)
@@ -87,10 +90,36 @@ class Sampler:
             picked[here] = part
         return self._render(picked)
 
+    def _curriculum(self, areas: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The tasks, smallest first, and where each epoch of the curriculum ends in the stream."""
+        plan = self.dataset.curriculum
+        if plan is None:
+            return np.arange(len(self._counts)), np.zeros(0, dtype=np.int64)
+        largest = np.maximum.reduceat(areas, 2 * self._pairs.pair_start[:-1])
+        ranked = np.argsort(largest, kind="stable")
+        rows = np.cumsum(self._counts[ranked])
+        return ranked, np.cumsum([rows[self._active(epoch) - 1] for epoch in range(plan.epochs)])
+
+    def _active(self, epoch: int) -> int:
+        """How many of the ranked tasks take part in an epoch."""
+        plan = self.dataset.curriculum
+        share = 1.0 if plan is None else min(1.0, plan.start + (1 - plan.start) * epoch / plan.epochs)
+        return max(1, round(share * len(self._counts)))
+
+    def _locate(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Epoch and row within it of each row number."""
+        warm = len(self._warm_ends)
+        begin = np.concatenate([[0], self._warm_ends]).astype(np.int64)
+        epochs = np.searchsorted(self._warm_ends, numbers, side="right")
+        within = numbers - begin[epochs]
+        full, rest = np.divmod(within, self.epoch_rows)
+        late = epochs == warm
+        return np.where(late, epochs + full, epochs), np.where(late, rest, within)
+
     def _order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The tasks in the order of an epoch, and the running count of their pairs."""
         if self._epoch[0] != epoch:
-            order = kernels.epoch_order(self._key, epoch, len(self._counts))
+            order = self._ranked[kernels.epoch_order(self._key, epoch, self._active(epoch))]
             self._epoch = (epoch, order, np.cumsum(self._counts[order]))
         return self._epoch[1:]
 

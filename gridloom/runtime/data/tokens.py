@@ -11,6 +11,7 @@ from gridloom.errors import DataError
 from gridloom.runtime.data import kernels
 from gridloom.runtime.data.packed import PackedGrids
 from gridloom.runtime.data.tasks import Grid
+from gridloom.runtime.data.turning import DIHEDRAL_INVERSE
 from gridloom.runtime.data.views import IDENTITY, View
 
 PAD = 0
@@ -68,6 +69,29 @@ def crop_batch(tokens: NDArray[np.uint8], canvas: int) -> list[Grid | None]:
     sizes = crop_sizes(tokens, canvas).tolist()
     squares = tokens.reshape(-1, canvas, canvas)
     return [squares[b, :h, :w] - np.uint8(COLOUR0) if h else None for b, (h, w) in enumerate(sizes)]
+
+
+def crop_back(tokens: NDArray[np.uint8], canvas: int, views: Sequence[View]) -> list[Grid | None]:
+    """Crop each row of uint8 [B, canvas * canvas] and undo its view, as votes over views are counted."""
+    sizes = crop_sizes(tokens, canvas)
+    ends = np.cumsum(sizes.prod(axis=1, dtype=np.int64))
+    cells = np.zeros(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
+    turns = [DIHEDRAL_INVERSE[view.dihedral] for view in views]
+    if len(views):
+        kernels.restore(
+            np.ascontiguousarray(tokens, dtype=np.uint8),
+            sizes,
+            np.array(turns, dtype=np.uint8),
+            np.argsort(np.array([view.colours for view in views]), axis=1).astype(np.uint8),
+            ends - sizes.prod(axis=1, dtype=np.int64),
+            canvas,
+            cells,
+        )
+    parts = np.split(cells, ends[:-1])
+    return [
+        part.reshape((w, h) if turn in (1, 3, 6, 7) else (h, w)) if h else None
+        for part, (h, w), turn in zip(parts, sizes.tolist(), turns, strict=False)
+    ]
 
 
 def crop_sizes(tokens: NDArray[np.uint8], canvas: int) -> NDArray[np.int32]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ from gridloom.runtime.data.sampler import Sampler, TrainBatch
 from gridloom.runtime.data.tasks import Pair, Task
 from gridloom.runtime.data.tokens import encode
 from gridloom.runtime.data.views import View
-from gridloom.specs.data import ArcData, ArcSelect, Augment
+from gridloom.specs.data import ArcData, ArcSelect, Augment, Curriculum
 
 FIELDS = ("inputs", "labels", "puzzle_ids", "task_index", "view_index", "pair_index", "offsets")
 
@@ -124,6 +126,26 @@ def test_tall_and_wide_pairs_stay_on_the_canvas_when_turned_and_moved() -> None:
     assert batch.offsets[turned, 1].max() == 8
     assert batch.offsets[turned, 0].max() == 1
     assert batch.offsets[~turned, 0].max() == 8
+
+
+def test_curriculum_shows_small_tasks_first_and_all_in_the_end() -> None:
+    plan = Curriculum(start=0.25, epochs=4)
+    dataset = dataclasses.replace(DATASET, curriculum=plan)
+    sampler = Sampler(dataset, seed=3)
+    sides = [max(max(p.input.size, p.output.size) for p in task.train_pairs) for task in dataset.tasks]
+    batch = sampler.rows(np.arange(12 * sampler.epoch_rows))
+    tasks = batch.task_index.tolist()
+    first = [t for t, _ in itertools.groupby(tasks)][:3]
+    assert sorted(sides[t] for t in first) == sorted(sides)[:3]
+    starts = [i for i, t in enumerate(tasks) if t not in tasks[:i]]
+    assert len(starts) == len(dataset.tasks)
+    counts = [len(task.train_pairs) for task in dataset.tasks]
+    ranked = np.argsort(sides, kind="stable")
+    warm = sum(sum(counts[t] for t in ranked[:active]) for active in (3, 5, 8, 10))
+    full = np.bincount(batch.task_index[warm : warm + sampler.epoch_rows], minlength=len(counts))
+    assert full.tolist() == counts
+    parts = [sampler.rows(np.arange(first, first + 11)) for first in range(0, 110, 11)]
+    assert np.array_equal(np.concatenate([part.inputs for part in parts]), batch.inputs[:110])
 
 
 def test_a_task_without_training_pairs_is_named() -> None:

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.tasks import Grid
-from gridloom.runtime.data.tokens import COLOUR0, EOS, PAD, crop, crop_batch, crop_sizes, encode, encode_batch
+from gridloom.runtime.data.tokens import (
+    COLOUR0,
+    EOS,
+    PAD,
+    crop,
+    crop_back,
+    crop_batch,
+    crop_sizes,
+    encode,
+    encode_batch,
+)
 from gridloom.runtime.data.views import View
 
 
@@ -46,6 +56,23 @@ def test_views_of_a_batch_are_those_of_its_grids_one_by_one(batch: list[Grid], d
     whole = encode_batch(batch, 7, views)
     for row, grid, shown in zip(whole, batch, views, strict=True):
         assert np.array_equal(row, encode(shown.apply(grid), 7))
+
+
+@given(st.lists(grids(max_side=6), max_size=5), st.data())
+def test_crop_back_undoes_views_of_a_batch(batch: list[Grid], data: st.DataObject) -> None:
+    view = st.builds(View, st.integers(0, 7), st.permutations(range(10)).map(tuple))
+    views = [data.draw(view) for _ in batch]
+    tokens = encode_batch(batch, 7, views)
+    if batch:
+        tokens[0] = 0
+    back = crop_back(tokens, 7, views)
+    assert len(back) == len(batch)
+    for number, (found, grid) in enumerate(zip(back, batch, strict=True)):
+        if number == 0:
+            assert found is None
+        else:
+            assert found is not None
+            assert np.array_equal(found, grid)
 
 
 @pytest.mark.parametrize("offset", [(0, 28), (28, 0), (-1, 0)])
