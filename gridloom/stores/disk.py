@@ -41,6 +41,11 @@ def storage(doing: str, folder: Path) -> Iterator[None]:
         raise storage_error(error, doing, folder) from error
 
 
+def is_writable(path: Path) -> bool:
+    """Tell whether this process may write there: as the user it acts for, on a file system that is not read-only."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

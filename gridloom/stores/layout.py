@@ -76,13 +76,18 @@ def _create(path: Path, timeout_s: float) -> None:
         leftover.unlink(missing_ok=True)
     connection = open_database(aside, read_only=False, timeout_s=timeout_s)
     try:
-        connection.execute(BOOKKEEPING["meta"])
-        connection.execute("INSERT INTO meta VALUES (0, '')")
-        _bring_up_to_date(connection, 0)
+        lay_out_empty(connection)
     finally:
         connection.close()
     aside.rename(path)
     sync_folder(path.parent)
+
+
+def lay_out_empty(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make all tables and views in an empty database."""
+    connection.execute(BOOKKEEPING["meta"])
+    connection.execute("INSERT INTO meta VALUES (0, '')")
+    _bring_up_to_date(connection, 0)
 
 
 def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, version: int) -> None:
@@ -90,7 +95,8 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, version: int) -> No
     try:
         for migrate in MIGRATIONS[version:]:
             migrate(connection)
-        add_missing(connection)
+        if version > 0:
+            add_missing(connection)
         for name, body in VIEWS.items():
             connection.execute(f"CREATE OR REPLACE VIEW {name} AS {body}")
         connection.execute("UPDATE meta SET schema_version = ?, layout = ?", [SCHEMA_VERSION, layout_digest()])

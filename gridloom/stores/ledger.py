@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import StoreError
 from gridloom.stores.connect import database_errors, ledger_lock, open_database
-from gridloom.stores.disk import storage
+from gridloom.stores.disk import is_writable, storage
 from gridloom.stores.graph_records import GraphBlobRecord, GraphCheckpointRecord, GraphRecord, GraphWriteRecord
 from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
 from gridloom.stores.journal import JournalWriter, is_live
@@ -267,7 +267,7 @@ class Ledger:
 
     def _ingest_if_writable(self) -> None:
         workspace = self.workspace
-        if workspace.ledger_path.exists() and not os.access(workspace.root, os.W_OK):
+        if workspace.ledger_path.exists() and not is_writable(workspace.root):
             self.warnings.append(
                 f"{workspace.root} is read-only here: answers lack what was recorded since its ledger was last updated"
             )

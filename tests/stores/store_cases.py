@@ -140,6 +140,9 @@ def scores(run_id: str = "run-1", solved_by: str | None = None) -> list[Record]:
     ]
 
 
+STARTED: list[subprocess.Popen[str]] = []
+"""Processes of the current test; a fixture ends those that are left."""
+
 PREAMBLE = """
 import os, sys, time
 from pathlib import Path
@@ -155,9 +158,11 @@ def start(root: Path, code: str) -> subprocess.Popen[str]:
     """Start a Python process with `workspace` and the names of this module at hand; its stdout is a pipe of lines."""
     script = PREAMBLE.format(tests=str(Path(__file__).parent), root=str(root)) + code
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
+    STARTED.append(process)
+    return process
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 60) -> str:

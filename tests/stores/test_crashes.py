@@ -1,0 +1,285 @@
+"""Crashes and company: real processes killed with SIGKILL, writers and readers at once, files held by others."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+from store_cases import attempt, call, finish, small_run, start
+
+from gridloom.errors import StoreError
+from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.records import AttemptRecord
+from gridloom.stores.workspace import Workspace
+
+APPEND_FOR_EVER = """
+with LedgerWriter(workspace, 'run-1') as writer:
+    for number in range({first}, 100_000):
+        writer.append(attempt(number=number), call(number=number))
+        print(number, flush=True)
+"""
+APPEND_SLOWLY = """
+with LedgerWriter(workspace, 'run-1') as writer:
+    for number in range(1, 100_000):
+        writer.append(attempt(number=number))
+        time.sleep(0.005)
+        if number == 1:
+            print(number, flush=True)
+"""
+COUNTS = "count(*) AS n, count(DISTINCT attempt) AS d"
+INGEST_FOR_EVER = """
+import gridloom.stores.ingest as ingest
+ingest.BATCH_BYTES = 2_000
+print('on', flush=True)
+while True:
+    Ledger(workspace).ingest()
+"""
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def kill(process: subprocess.Popen[str]) -> list[str]:
+    """Kill a process with SIGKILL; return the whole lines that it had printed and nobody had read."""
+    process.kill()
+    out, _ = process.communicate()
+    return [line for line in out.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def test_a_writer_killed_again_and_again_loses_nothing_it_acknowledged_and_repeats_nothing(
+    workspace: Workspace, ledger: Ledger
+) -> None:
+    first = 1
+    for seed in range(3):
+        process = start(workspace.root, APPEND_FOR_EVER.format(first=first))
+        acknowledged = int(read_line(process))
+        time.sleep(random.Random(seed).uniform(0.01, 0.1))
+        acknowledged = int((kill(process) or [str(acknowledged)])[-1])
+        for _ in range(2):
+            (row,) = ledger.rows(f"SELECT {COUNTS}, max(attempt) AS last FROM attempts")
+            assert row["n"] == row["d"] == row["last"]
+            assert acknowledged <= row["last"] <= acknowledged + 1  # the write in flight may have been whole
+        # records of one append stay together
+        assert ledger.rows("SELECT count(*) AS n FROM llm_calls") == [{"n": row["n"]}]
+        first = row["last"] + 1
+    assert first > 20
+    assert ledger.warnings == []
+
+
+def test_an_ingestion_killed_at_any_instant_repeats_and_loses_nothing(workspace: Workspace, ledger: Ledger) -> None:
+    total = 0
+    with LedgerWriter(workspace, "run-1") as writer:
+        for seed in range(5):
+            for _ in range(60):
+                total += 1
+                writer.append(attempt(number=total), call(number=total))
+            process = start(workspace.root, INGEST_FOR_EVER)
+            assert read_line(process) == "on\n"
+            time.sleep(random.Random(seed).uniform(0.0, 0.15))
+            kill(process)
+    (row,) = ledger.rows(f"SELECT {COUNTS} FROM attempts")
+    assert row == {"n": total, "d": total}
+    assert ledger.rows("SELECT count(*) AS n FROM llm_calls") == [{"n": total}]
+    assert len(ledger.read(AttemptRecord)) == total
+
+
+def test_readers_answer_while_a_writer_writes_and_other_readers_read(workspace: Workspace) -> None:
+    writer = start(workspace.root, APPEND_SLOWLY)
+    assert read_line(writer) == "1\n"
+    ask = """
+ledger, seen = Ledger(workspace), []
+for _ in range(8):
+    seen.append(ledger.rows('SELECT count(*) AS n, max(attempt) AS last FROM v_attempts')[0])
+assert ledger.warnings == []
+assert all(row['n'] == row['last'] for row in seen), seen
+counts = [row['n'] for row in seen]
+assert counts == sorted(counts), counts
+assert counts[-1] > counts[0], counts
+print('ok')
+"""
+    readers = [start(workspace.root, ask) for _ in range(2)]
+    outputs = [finish(reader) for reader in readers]
+    assert writer.poll() is None
+    kill(writer)
+    assert outputs == ["ok\n", "ok\n"]
+
+
+def test_readers_of_one_process_answer_in_threads(workspace: Workspace, ledger: Ledger) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(*small_run())
+
+        def ask(number: int) -> int:
+            writer.append(call("dddd0004", number + 1))
+            return int(ledger.rows("SELECT count(*) AS n FROM attempts")[0]["n"])
+
+        with ThreadPoolExecutor(4) as pool:
+            assert [*pool.map(ask, range(12))] == [5] * 12
+    assert ledger.rows("SELECT count(*) AS n FROM llm_calls WHERE task_id = 'dddd0004'") == [{"n": 12}]
+
+
+HOLD = """
+import duckdb
+connection = duckdb.connect(str(workspace.ledger_path))
+print(os.getpid(), flush=True)
+time.sleep({seconds})
+connection.close()
+"""
+
+
+def test_a_foreign_program_that_holds_the_file_is_named(workspace: Workspace) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(call())
+    Ledger(workspace).ingest()
+    process = start(workspace.root, HOLD.format(seconds=60))
+    pid = read_line(process).strip()
+    began = time.monotonic()
+    with pytest.raises(StoreError, match=rf"held by process {pid}") as caught:
+        Ledger(workspace, timeout_s=0.2).query("FROM runs")
+    assert time.monotonic() - began < 5
+    assert "close the program" in caught.value.remedy
+    kill(process)
+    assert Ledger(workspace).rows("SELECT count(*) AS n FROM llm_calls") == [{"n": 1}]
+
+
+def test_a_foreign_program_that_lets_go_in_time_is_waited_for(workspace: Workspace) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(call())
+        Ledger(workspace).ingest()
+        process = start(workspace.root, HOLD.format(seconds=0.5))
+        read_line(process)
+        writer.append(call(number=2))
+        assert Ledger(workspace, timeout_s=30).rows("SELECT count(*) AS n FROM llm_calls") == [{"n": 2}]
+    finish(process)
+
+
+def test_a_gridloom_process_that_holds_the_lock_is_named(workspace: Workspace) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(call())
+    process = start(workspace.root, """
+from gridloom.stores.connect import ledger_lock
+with ledger_lock(workspace.lock_path, exclusive=True, timeout_s=1):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+""")
+    pid = read_line(process).strip()
+    with pytest.raises(StoreError, match=f"is busy: process {pid}"):
+        Ledger(workspace, timeout_s=0.2).ingest()
+    kill(process)
+    assert Ledger(workspace, timeout_s=5).ingest().num_records == 1
+
+
+def test_a_read_only_workspace_answers_with_what_was_ingested_and_says_so(workspace: Workspace) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(call(number=1))
+        Ledger(workspace).ingest()
+        writer.append(call(number=2))
+    out = finish(start(workspace.root, """
+import shutil, tempfile, duckdb
+from gridloom.errors import StoreError
+duckdb.sql('SELECT 1').to_arrow_table().to_pylist()  # imports what another user may not read
+if os.geteuid() == 0:
+    folder = Path(tempfile.mkdtemp(dir='/tmp'))
+    shutil.copytree(workspace.root, folder / 'home')
+    os.chmod(folder, 0o755)
+    workspace = Workspace(folder / 'home')
+    os.setegid(65534), os.seteuid(65534)
+else:
+    for path in (workspace.root, *workspace.root.iterdir()):
+        os.chmod(path, 0o555 if path.is_dir() else 0o444)
+ledger = Ledger(workspace)
+print(ledger.rows('SELECT count(*) AS n FROM llm_calls')[0]['n'])
+print(*ledger.warnings)
+try:
+    ledger.ingest()
+except StoreError as error:
+    print(error.message)
+if os.getuid() == 0:
+    os.seteuid(0)
+    shutil.rmtree(folder)
+"""))
+    workspace.root.chmod(0o755)
+    lines = out.splitlines()
+    assert lines[0] == "1"
+    assert "is read-only here" in lines[1]
+    assert lines[2].endswith("permission denied")
+
+
+def test_a_ledger_of_a_newer_version_is_refused_and_untouched(workspace: Workspace, ledger: Ledger) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(call())
+    ledger.ingest()
+    with duckdb.connect(str(workspace.ledger_path)) as connection:
+        connection.execute("UPDATE meta SET schema_version = 99")
+    before = workspace.ledger_path.read_bytes()
+    for ask in (ledger.ingest, lambda: ledger.query("FROM runs")):
+        with pytest.raises(StoreError, match="has schema version 99") as caught:
+            ask()
+        assert "upgrade gridloom" in caught.value.remedy
+    assert workspace.ledger_path.read_bytes() == before
+
+
+def test_a_ledger_without_the_newest_columns_and_views_gains_them_and_keeps_its_rows(
+    workspace: Workspace, ledger: Ledger
+) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(*small_run())
+    ledger.ingest()
+    with duckdb.connect(str(workspace.ledger_path)) as connection:
+        for view in ("v_failed", "v_leaderboard", "v_tasks", "v_attempts"):
+            connection.execute(f"DROP VIEW {view}")
+        connection.execute("ALTER TABLE attempts DROP COLUMN timings")
+        connection.execute("DROP TABLE replays")
+        connection.execute("UPDATE meta SET layout = 'of an older gridloom'")
+    assert len(ledger.attempts()) == 5
+    assert ledger.rows("SELECT DISTINCT timings FROM attempts") == [{"timings": None}]
+    assert ledger.rows("FROM replays") == []
+
+
+@pytest.mark.parametrize("content", [b"not a database at all " * 500, b""], ids=["text", "empty"])
+def test_a_damaged_ledger_file_is_named_and_moving_it_away_brings_everything_back(
+    workspace: Workspace, ledger: Ledger, content: bytes
+) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(*small_run())
+    ledger.ingest()
+    workspace.ledger_path.write_bytes(content)
+    with pytest.raises(StoreError) as caught:
+        ledger.query("FROM runs")
+    assert str(workspace.ledger_path) in caught.value.message
+    assert "move it away" in caught.value.remedy
+    workspace.ledger_path.rename(workspace.ledger_path.with_suffix(".damaged"))
+    assert len(ledger.attempts()) == 5
+
+
+def test_a_duckdb_file_that_is_no_ledger_is_not_touched(workspace: Workspace, ledger: Ledger) -> None:
+    workspace.ensure()
+    with duckdb.connect(str(workspace.ledger_path)) as connection:
+        connection.execute("CREATE TABLE mine AS SELECT 42 AS answer")
+    with pytest.raises(StoreError, match="no gridloom ledger"):
+        ledger.query("FROM runs")
+
+
+def test_the_file_can_be_opened_by_the_oldest_supported_duckdb(workspace: Workspace, ledger: Ledger) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(call())
+    ledger.ingest()
+    with duckdb.connect(str(workspace.ledger_path), read_only=True) as connection:
+        (row,) = connection.execute("SELECT tags FROM duckdb_databases() WHERE database_name = 'ledger'").fetchall()
+    assert row[0]["storage_version"].startswith("v1.5")
+
+
+def test_leftovers_of_a_creation_that_was_killed_do_not_matter(workspace: Workspace, ledger: Ledger) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(call())
+    leftover: Path = workspace.root / "ledger.1234.new"
+    leftover.write_bytes(b"half a database")
+    assert len(ledger.rows("FROM llm_calls")) == 1
+    assert not leftover.exists()
