@@ -40,5 +40,8 @@ def load_services(
             "solve with a checkpoint of joint_train, or of train alone",
         )
     llama = Llama.load(bundle.llm_spec, device, base, progress)
-    history_tokens = settings.reason.history_tokens if settings.feedback else 0
-    return Services(proposer, LlamaReasoner(llama, DirectLlmRunner(llama), history_tokens))
+    feedback = settings.feedback and settings.max_attempts > 1
+    reasoner = LlamaReasoner(
+        llama, DirectLlmRunner(llama), feedback=feedback, latent=bundle.latent_to_text is not None
+    )
+    return Services(proposer, reasoner)

@@ -1,4 +1,4 @@
-"""The real reasoner: the checkpoint's LLaMA, asked with the prompts that joint training used."""
+"""The real reasoner: the checkpoint's LLaMA, asked in the way that joint training asked it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.models.llama import Llama
-from gridloom.runtime.prompts import EarlierAttempt, PromptForm, build_prompt
+from gridloom.runtime.prompts import HISTORY_SHARE, EarlierAttempt, PromptForm, build_prompt
 from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
 
 
@@ -52,10 +52,16 @@ class LlmRunner(Protocol):
 class LlamaReasoner:
     """Reasons with a local language model."""
 
-    def __init__(self, llama: Llama, runner: LlmRunner, history_tokens: int) -> None:
-        """Args: history_tokens: room in every prompt for earlier attempts, so that its head never changes."""
+    def __init__(self, llama: Llama, runner: LlmRunner, *, feedback: bool, latent: bool) -> None:
+        """Wrap a loaded model.
+
+        Args:
+            feedback: keep room in every prompt for earlier attempts, so that its head never changes.
+            latent: mark the place of a latent prefix in every prompt, as training did where there is the adapter.
+        """
         self.llama = llama
-        self.history_tokens = history_tokens
+        self._history_budget = llama.spec.max_prompt_tokens // HISTORY_SHARE if feedback else 0
+        self._latent = latent
         self._runner = runner
 
     @property
@@ -85,8 +91,8 @@ class LlamaReasoner:
             count_tokens=self.llama.count_tokens,
             budget=self.llama.spec.max_prompt_tokens,
             history=earlier,
-            history_budget=self.history_tokens,
-            latent=plan.prefix,
+            history_budget=self._history_budget,
+            latent=self._latent,
             form=form,
         )
         return Prompt(text=built.text, num_tokens=built.num_tokens, dropped_demos=built.dropped_demos)

@@ -292,7 +292,9 @@ class Replayer:
             store.verify(artifact)
             base = Path()
             if live:
-                from gridloom.runtime.project import spec_base  # brings the compiler, which other replays have no use for
+                from gridloom.runtime.project import (
+                    spec_base,  # brings the compiler, which other replays have no use for
+                )
 
                 base = spec_base(run.spec or "")
             self._services[key] = load_services(

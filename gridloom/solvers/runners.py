@@ -36,7 +36,11 @@ class PlacedRunner:
         self.first_row = first_row
 
     async def run(self, call: TrmCall) -> TrmAnswer:
-        """Run the rows among blank ones; a call of another size than the recorded one runs alone."""
+        """Run the rows at their place."""
+        return self.answer(call)
+
+    def answer(self, call: TrmCall) -> TrmAnswer:
+        """Run the rows among blank ones; a call that does not fit the recorded batch runs alone."""
         after = self.batch_rows - self.first_row - len(call.rows)
         if after < 0:
             return run_rows(self.trm, [call])[0]

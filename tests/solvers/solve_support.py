@@ -166,6 +166,7 @@ class Place:
     settings: dict[str, Any] = field(default_factory=lambda: dict(SOLVER))
 
     def __post_init__(self) -> None:
+        torch.set_num_threads(1)
         self.root.mkdir(parents=True, exist_ok=True)
         self.workspace = Workspace(self.root / "gridloom")
         self.store = ArtifactStore(self.workspace)
@@ -197,7 +198,7 @@ class Place:
         work.mkdir(exist_ok=True)
         return StageContext(
             run_id=writer.run_id, device="cpu", work=work, out=out, base=self.root, ledger=writer, progress=Reporter(),
-            stop=stop or Stop(),
+            stop=Stop() if stop is None else stop,
         )
 
     def solve(
@@ -240,6 +241,13 @@ class Place:
         return Ledger(self.workspace)
 
 
+def place(root: Path, llama: Path, **fields: Any) -> Place:
+    """A place at `root` with the LLaMA of another folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "llama").symlink_to(llama)
+    return Place(root, **fields)
+
+
 def slow_load(seconds: float) -> Any:
     """Load the real services with a pause before each TRM call, so that a test can kill the process inside one."""
 
@@ -259,6 +267,5 @@ def slow_load(seconds: float) -> Any:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     pause = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     Place(Path(sys.argv[1])).solve(load=slow_load(pause))
