@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NORM_EPS = 1e-5
+from gridloom.runtime.models.fused import add_norm, gate, rotate
+
 ROPE_BASE = 10_000.0
 
 
@@ -26,11 +27,6 @@ def truncated_normal(
     sample = torch.empty(tuple(shape), dtype=torch.float32).uniform_(-bound, bound, generator=generator)
     sample = sample.erfinv_().mul_(math.sqrt(2)).clamp_(-2, 2)
     return sample.mul_(std / true_std).to(dtype)
-
-
-def rms_norm(x: Tensor) -> Tensor:
-    """Scale the last dimension to unit RMS in fp32, without gain; the result has the dtype of `x`."""
-    return F.rms_norm(x.float(), (x.shape[-1],), None, NORM_EPS).to(x.dtype)
 
 
 class Linear(nn.Module):
@@ -76,13 +72,12 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., width] to the same shape."""
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-        result: Tensor = self.down_proj(F.silu(gate) * up)
+        result: Tensor = self.down_proj(gate(self.gate_up_proj(x)))
         return result
 
 
 class Rope(nn.Module):
-    """Rotary tables cos, sin fp32 [S, d] over the flat sequence, half-split convention."""
+    """Rotary tables fp32 [S, 1, d] over the flat sequence, half-split convention; `sin` starts with its negative half."""
 
     cos: Tensor
     sin: Tensor
@@ -91,16 +86,8 @@ class Rope(nn.Module):
         super().__init__()
         frequencies = ROPE_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
         angles = torch.outer(torch.arange(num_positions, dtype=torch.float32), frequencies)
-        angles = torch.cat((angles, angles), dim=-1)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Rotate [B, S, heads, d] in fp32 and return it in its own dtype."""
-        y = x.float()
-        first, second = y.chunk(2, dim=-1)
-        turned = torch.cat((-second, first), dim=-1)
-        return torch.addcmul(y * self.cos[:, None], turned, self.sin[:, None]).to(x.dtype)
+        self.register_buffer("cos", angles.cos().repeat(1, 2)[:, None], persistent=False)
+        self.register_buffer("sin", torch.cat((-angles.sin(), angles.sin()), dim=-1)[:, None], persistent=False)
 
 
 class Attention(nn.Module):
@@ -116,11 +103,11 @@ class Attention(nn.Module):
         """Map [B, S, D] to [B, S, D]."""
         batch, length, width = x.shape
         heads = self.qkv_proj(x).view(batch, length, 3 * self.num_heads, self.head_width)
-        query_key, value = heads.split((2 * self.num_heads, self.num_heads), dim=2)
-        if rope is not None:
-            query_key = rope(query_key)
-        query, key = query_key.transpose(1, 2).chunk(2, dim=1)
-        mixed = F.scaled_dot_product_attention(query, key, value.transpose(1, 2))
+        if rope is None:
+            query, key, value = heads.chunk(3, dim=2)
+        else:
+            query, key, value = rotate(heads, rope.cos, rope.sin)
+        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
         result: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, length, width))
         return result
 
@@ -141,11 +128,11 @@ class Block(nn.Module):
     def forward(self, x: Tensor, rope: Rope | None) -> Tensor:
         """Map [B, S, D] to [B, S, D]."""
         if self.self_attn is not None:
-            x = rms_norm(x + self.self_attn(x, rope))
+            x = add_norm(x, self.self_attn(x, rope))
         elif self.mlp_t is not None:
             turned = x.transpose(1, 2)
-            x = rms_norm(turned + self.mlp_t(turned)).transpose(1, 2)
-        return rms_norm(x + self.mlp(x))
+            x = add_norm(turned, self.mlp_t(turned)).transpose(1, 2)
+        return add_norm(x, self.mlp(x))
 
 
 class Stack(nn.Module):

@@ -6,8 +6,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck
 
-from gridloom.runtime.models.layers import Attention, PuzzleEmbedding, Rope, inner_width, rms_norm, truncated_normal
+from gridloom.runtime.models.fused import add_norm, gate, rotate
+from gridloom.runtime.models.layers import Attention, PuzzleEmbedding, Rope, inner_width, truncated_normal
 
 
 def test_truncated_normal_has_the_wanted_deviation_and_bounds() -> None:
@@ -24,20 +27,43 @@ def test_swiglu_inner_widths_equal_the_originals(expansion: float, width: int, i
     assert inner_width(expansion, width) == inner
 
 
-def test_rms_norm_is_computed_in_fp32() -> None:
-    x = torch.full((1, 256), 200.0, dtype=torch.bfloat16)
-    assert rms_norm(x).dtype == torch.bfloat16
-    assert torch.equal(rms_norm(x), torch.ones_like(x))
+def test_norm_is_computed_in_fp32() -> None:
+    x = torch.full((1, 256), 100.0, dtype=torch.bfloat16)
+    assert add_norm(x, x).dtype == torch.bfloat16
+    assert torch.equal(add_norm(x, x), torch.ones_like(x))
 
 
 def test_rope_depends_on_distance_only() -> None:
     rope = Rope(8, 20)
-    x = torch.randn(1, 1, 1, 8).expand(1, 20, 1, 8)
-    y = torch.randn(1, 1, 1, 8).expand(1, 20, 1, 8)
-    a, b = rope(x)[0, :, 0], rope(y)[0, :, 0]
-    assert torch.allclose(a[3] @ b[7], a[12] @ b[16], atol=1e-5)
-    assert not torch.allclose(a[3] @ b[7], a[3] @ b[8], atol=1e-3)
-    assert torch.equal(a[0], x[0, 0, 0])
+    heads = torch.randn(1, 1, 3, 8).expand(1, 20, 3, 8)
+    query, key, value = rotate(heads, rope.cos, rope.sin)
+    assert torch.allclose(query[0, 3, 0] @ key[0, 7, 0], query[0, 12, 0] @ key[0, 16, 0], atol=1e-5)
+    assert not torch.allclose(query[0, 3, 0] @ key[0, 7, 0], query[0, 3, 0] @ key[0, 8, 0], atol=1e-3)
+    assert torch.equal(query[0, 0], heads[0, 0, :1])
+    assert torch.equal(value, heads[:, :, 2:])
+
+
+def test_hand_written_gradients_equal_numerical_ones() -> None:
+    rope = Rope(4, 3)
+    x, y = (torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    heads = torch.randn(2, 3, 6, 4, dtype=torch.float64, requires_grad=True)
+    # fp32 inside: the numerical gradient is good to about 1e-3.
+    assert gradcheck(add_norm, (x, y), eps=1e-2, atol=1e-2)
+    assert gradcheck(gate, (x,))
+    assert gradcheck(lambda h: rotate(h, rope.cos, rope.sin), (heads,), eps=1e-2, atol=1e-2)
+
+
+def test_hand_written_functions_equal_their_composition() -> None:
+    x, y = torch.randn(2, 5, 8, requires_grad=True), torch.randn(2, 5, 8, requires_grad=True)
+    pairs = [
+        (add_norm(x, y), F.rms_norm(x + y, (8,), None, 1e-5)),
+        (gate(x), F.silu(x[..., :4]) * x[..., 4:]),
+    ]
+    for found, wanted in pairs:
+        assert torch.allclose(found, wanted, atol=1e-6)
+        weights = torch.randn_like(found)
+        gradients = [torch.autograd.grad(z, x, weights, retain_graph=True)[0] for z in (found, wanted)]
+        assert torch.allclose(*gradients, atol=1e-5)
 
 
 def test_projection_holds_queries_then_keys_then_values() -> None:
