@@ -37,7 +37,7 @@ def print_results(
     for node in graph.nodes:
         if node.kind == "score":
             report = result.artifacts[node.name].path / "report.json"
-            _print_score(console, json.loads(report.read_text(encoding="utf-8")))
+            _print_score(console, ledger, json.loads(report.read_text(encoding="utf-8")))
     counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
     ran = counts if result.executed else "everything was cached"
     console.print(f"run {result.run_id}: {ran}, {result.seconds:.0f} s", highlight=False)
@@ -61,14 +61,30 @@ def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: 
         console.print(picks_view(task.task_id, chosen, any(pick["accepted"] for pick in chosen), len(made)))
 
 
-def _print_score(console: Console, report: dict[str, Any]) -> None:
-    tasks = report["tasks"]
-    rows = [
-        {
-            "task": task["task_id"], "tests": task["num_tests"], "attempts": task["num_attempts"],
-            "accepted": task["accepted"], "pass@1": task["pass1"], "pass@2": task["pass2"],
-            "cell accuracy": task["cell_accuracy"],
-        }
-        for task in tasks
+def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> None:
+    made, config = report["solved_with"], report["solved_with"]["solver"]
+    tasks = ledger.rows(
+        "select task_id as task, tests, attempts, accepted, solved, pass1 as \"pass@1\", pass2 as \"pass@2\", "
+        "cell_accuracy as \"cell accuracy\", round(seconds, 1) as seconds from v_tasks "
+        "where (run_id, stage) = (select (run_id, stage) from attempts where stage_key = ? limit 1) order by task_id",
+        [report["attempts"]],
+    )
+    console.print(rows_table(tasks))
+    low, high = (100 * bound for bound in report["pass2_interval"])
+    plural = "" if report["num_test_inputs"] == 1 else "s"
+    lines = [
+        f"score  {made['data_version']}, {report['num_tasks']} tasks, {report['num_test_inputs']} test input{plural}, "
+        f"checkpoint {made['checkpoint_key'][:12]}",
+        f"       pass@2 {report['pass2']:.1%} [{low:.1f}, {high:.1f}]   pass@1 {report['pass1']:.1%}   "
+        f"cell accuracy {report['cell_accuracy']:.1%}",
+        f"       up to {config['max_attempts']} attempts, {config['views']} views",
     ]
-    console.print(rows_table(rows))
+    if report["num_accepted"]:
+        lines.append(
+            f"       accepted by the verifier: {report['num_accepted']}, of them right: {report['num_accepted_right']} "
+            f"(precision {report['precision']:.0%})"
+        )
+    else:
+        lines.append("       accepted by the verifier: none")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
