@@ -55,9 +55,9 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(cos, sin)
-        turning, value = heads.split((2 * heads.shape[2] // 3, heads.shape[2] // 3), dim=2)
-        query, key = _turn(turning, cos, sin).chunk(2, dim=2)
-        return query, key, value
+        turning = 2 * heads.shape[2] // 3
+        query, key = _turn(heads[:, :, :turning], cos, sin).chunk(2, dim=2)
+        return query, key, heads[:, :, turning:]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

@@ -77,7 +77,7 @@ class SwiGLU(nn.Module):
 
 
 class Rope(nn.Module):
-    """Rotary tables fp32 [S, 1, d] over the flat sequence, half-split convention; `sin` starts with its negative half."""
+    """Rotary tables fp32 [S, 1, d] over the flat sequence, half-split convention; the first half of `sin` is minus."""
 
     cos: Tensor
     sin: Tensor
