@@ -28,6 +28,9 @@ QUESTION = (
     "digits."
 )
 
+HISTORY_SHARE = 4
+"""Where feedback is on, one part in this many of the budget is kept for earlier attempts."""
+
 CountTokens = Callable[[str], int]
 
 
@@ -73,9 +76,9 @@ def build_prompt(
         test_input: integer grid [rows, columns].
         count_tokens: tokens of a whole prompt, as the model that will read it counts them.
         history_budget: tokens that earlier attempts may take.
-        latent: mark the place of a latent prefix.
+        latent: mark the place of a latent prefix. Say it for every attempt of a loop that feeds latents back, the first
+            included: a mark parts the text before it is tokenised.
     """
-    question = f"{QUESTION}\n"
     test = f"Test input:\n{grid_text(test_input, form)}\n"
     examples = [
         f"Example {i}\nInput:\n{grid_text(pair.input, form)}\nOutput:\n{grid_text(pair.output, form)}\n"
@@ -86,17 +89,17 @@ def build_prompt(
         return "\n".join([HEADING, "", *examples[dropped:], test])
 
     dropped_demos, room = 0, budget - history_budget
-    while dropped_demos < len(examples) and count_tokens(f"{head(dropped_demos)}\n{question}") > room:
+    while dropped_demos < len(examples) and count_tokens(head(dropped_demos) + QUESTION) > room:
         dropped_demos += 1
-    kept_head = head(dropped_demos)
-    room = history_budget + count_tokens(f"{kept_head}\n{question}")
+    kept = head(dropped_demos)
+    room = history_budget + count_tokens(kept + QUESTION)
     told = [_attempt_text(entry, form) for entry in history]
     dropped_attempts = 0
-    while dropped_attempts < len(told) - 1 and count_tokens(_join(kept_head, told[dropped_attempts:], question)) > room:
+    while dropped_attempts < len(told) - 1 and count_tokens(kept + _tail(told[dropped_attempts:])) > room:
         dropped_attempts += 1
-    body = _join(kept_head, told[dropped_attempts:], question)
-    num_tokens = count_tokens(body)
-    text = body if not latent else f"{kept_head}{LATENT}{body[len(kept_head):]}"
+    tail = _tail(told[dropped_attempts:])
+    text = f"{kept}{LATENT if latent else ''}{tail}"
+    num_tokens = count_tokens(text)
     return BuiltPrompt(text=text, num_tokens=num_tokens, dropped_demos=dropped_demos, dropped_attempts=dropped_attempts,
                        over_budget=max(0, num_tokens - budget))
 
@@ -111,8 +114,8 @@ REASONING_CHARACTERS = 200
 """How much of an earlier attempt's text is repeated; its end is what counts."""
 
 
-def _join(head: str, told: Sequence[str], question: str) -> str:
-    return "\n".join([head, *(("Earlier attempts:", *told) if told else ()), question])
+def _tail(told: Sequence[str]) -> str:
+    return "\n".join([*(("Earlier attempts:", *told) if told else ()), QUESTION])
 
 
 def _attempt_text(entry: EarlierAttempt, form: PromptForm) -> str:

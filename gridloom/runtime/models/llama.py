@@ -50,6 +50,10 @@ class Segments:
     def __len__(self) -> int:
         return len(self.head) + len(self.tail)
 
+    def with_new(self, tokens: Sequence[int]) -> Segments:
+        """Append new tokens."""
+        return Segments(self.head, (*self.tail, *tokens))
+
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
@@ -159,11 +163,11 @@ class Llama:
         scaled: Tensor = (values * (self.embedding_norm / norm)).to(self.dtype)
         return scaled
 
-    def inputs(self, rows: Sequence[Segments], prefix: Prefix = None,
-               room: int = 0) -> tuple[Tensor, Tensor]:
+    def inputs(self, rows: Sequence[Segments], prefix: Prefix = None, *, room: int = 0,
+               behind: int = 0) -> tuple[Tensor, Tensor]:
         """Embed prompts with their prefixes, left-padded: embeddings [B, T, H] and mask int64 [B, T].
 
-        Raises ModelError when a row and `room` new tokens do not fit the model's context.
+        Raises ModelError when a row `behind` cached tokens and with `room` new ones does not fit the model's context.
         """
         prefixes = per_row(prefix, len(rows))
         parts = []
@@ -176,8 +180,8 @@ class Llama:
                 pieces.insert(1, self.scaled(latent))
             parts.append(torch.cat(pieces))
         longest = max(len(part) for part in parts)
-        if longest + room > self.max_positions:
-            raise ModelError(f"a prompt of {longest:,} tokens with {room:,} new ones does not fit the "
+        if behind + longest + room > self.max_positions:
+            raise ModelError(f"a prompt of {behind + longest:,} tokens with {room:,} new ones does not fit the "
                              f"{self.max_positions:,} positions of LLaMA '{self.spec.weights}'",
                              "lower max_prompt_tokens or max_new_tokens")
         if longest == 0:
@@ -215,7 +219,7 @@ class Llama:
         """
         rows = [self.segments(prompt) for prompt in prompts]
         answers = [()] * len(rows) if new_tokens is None or self.spec.state == "last_prompt" else new_tokens
-        whole = [Segments(row.head, (*row.tail, *answer)) for row, answer in zip(rows, answers, strict=True)]
+        whole = [row.with_new(answer) for row, answer in zip(rows, answers, strict=True)]
         states = self.forward(*self.inputs(whole, prefix))
         return self.pick(states, [len(answer) for answer in answers])
 

@@ -1,0 +1,141 @@
+"""The `joint_train` stage: adapters and TRM around a frozen language model, resumable, published as a bundle."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageError, StageInterrupted
+from gridloom.runtime.data.dataset import Dataset, load_dataset
+from gridloom.runtime.data.sampler import Sampler
+from gridloom.runtime.models.adapters import LatentToText, TextToLatent
+from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
+from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.llama import Llama
+from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.joint_loop import JointTrainer
+from gridloom.runtime.training.joint_reader import JointReader, PairKey
+from gridloom.runtime.training.state import load_latest, save_state, saved_steps
+from gridloom.runtime.training.train import adopt, peak_memory
+from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
+from gridloom.specs.stages import JointTrainStage
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.records import MetricRecord
+
+
+class JointTrain:
+    """Kind `joint_train`. Inputs: `data`, and `trm` where training starts from a checkpoint."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Train to `steps` and publish; on a stop signal save and raise StageInterrupted."""
+        spec = JointTrainStage.model_validate_json(json.dumps(node.spec))
+        dataset = load_dataset(inputs["data"].path)
+        sampler = Sampler(dataset, node.seed)
+        ids = PuzzleIds(sampler.views.names)
+        trm = _trm(node, inputs, dataset, ids, context)
+        llm_spec = LlamaModel.model_validate(node.models[spec.llm])
+        llama = Llama.load(llm_spec, context.device, context.base, context.progress)
+        bridge, back = _adapters(node, spec, llama, trm, context)
+        reader = JointReader(llama, dataset, spec, latent=back is not None)
+        trainer = JointTrainer(trm, bridge, back, reader, sampler, spec)
+        state = load_latest(context.work, key=node.key, say=context.progress.say)
+        if state is not None:
+            trainer.restore(state)
+            context.progress.say(f"{node.name}: resuming at step {state.step:,} of {spec.steps:,}")
+        wanted = pairs_drawn(sampler, trainer.num_steps, spec)
+        if not reader.prepare(wanted, context.work, context.progress, context.stop):
+            raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} while the LLaMA read its prompts, "
+                                   "saved", "run again to continue from there")
+        _train(node, trainer, context)
+        save_bundle(context.out, Bundle(trm=trm, puzzle_ids=ids, text_to_latent=bridge, latent_to_text=back,
+                                        llm_spec=llm_spec, meta={
+            "stage": node.name, "key": node.key, "steps": spec.steps, "seed": node.seed, "attempts": spec.attempts,
+            "data": {"digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
+                     "augment": dataset.augment.model_dump(mode="json")},
+        }))
+
+
+def pairs_drawn(sampler: Sampler, done: int, spec: JointTrainStage) -> list[PairKey]:
+    """Return the (task, pair) of every row that steps `done` ... will draw, in the order of first use."""
+    rows = min((spec.steps - done) * spec.batch_size, 2 * sampler.epoch_rows)
+    if rows == 0:
+        return []
+    first = done * spec.batch_size
+    drawn = sampler.rows(np.arange(first, first + rows, dtype=np.int64))
+    return list(dict.fromkeys(zip(drawn.task_index.tolist(), drawn.pair_index.tolist(), strict=True)))
+
+
+def _trm(node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids: PuzzleIds,
+         context: StageContext) -> TRM:
+    name = str(node.spec["trm"])
+    if "trm" not in inputs:
+        generator = torch.Generator().manual_seed(node.seed)
+        spec = TrmModel.model_validate(node.models[name])
+        fresh = TRM(spec, dataset.canvas, len(ids), task_of=ids.task_of, generator=generator)
+        return fresh.to(context.device)
+    before = load_bundle(inputs["trm"].path, context.device)
+    require(before, canvas=dataset.canvas, where=f"the checkpoint of {name!r}")
+    trm = TRM(before.trm.spec, dataset.canvas, len(ids), task_of=ids.task_of).to(context.device)
+    adopt(trm, before, ids, context)
+    return trm
+
+
+def _adapters(node: StageNode, spec: JointTrainStage, llama: Llama, trm: TRM,
+              context: StageContext) -> tuple[TextToLatent, LatentToText | None]:
+    """Build the adapters that the stage names, with weights from its seed. Raises StageError for a wrong set."""
+    generator = torch.Generator().manual_seed(node.seed + 1)
+    sections = [node.models[name] for name in spec.adapters]
+    forward = [TextToLatentModel.model_validate(s) for s in sections if s["kind"] == "text_to_latent"]
+    backward = [LatentToTextModel.model_validate(s) for s in sections if s["kind"] == "latent_to_text"]
+    if len(forward) != 1 or len(backward) > 1:
+        raise StageError(f"{node.name} names {len(forward)} text_to_latent and {len(backward)} latent_to_text adapters",
+                         "name one text_to_latent and at most one latent_to_text in  adapters:")
+    bridge = TextToLatent.build(forward[0], llama.hidden_size, trm, generator).to(context.device)
+    back = LatentToText.build(backward[0], llama.hidden_size, trm, generator).to(context.device) if backward else None
+    return bridge, back
+
+
+def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> None:
+    spec, first, started = trainer.spec, trainer.num_steps, time.monotonic()
+    with context.progress.task(node.name, total=spec.steps, unit="step", done=first) as bar:
+        while trainer.num_steps < spec.steps:
+            try:
+                trainer.step(trainer.sampler.batch(trainer.num_steps, spec.batch_size))
+            except StageError as error:
+                raise StageError(error.message, _after_divergence(trainer, context)) from error
+            step, last = trainer.num_steps, trainer.num_steps == spec.steps
+            shown = {}
+            if last or step % spec.log_every == 0:
+                means = trainer.means()
+                means["steps_per_s"] = (step - first) / (time.monotonic() - started)
+                context.ledger.append(*(
+                    MetricRecord(run_id=context.run_id, stage=node.name, step=step, name=name, value=value,
+                                 recorded_at=time.time()) for name, value in means.items()
+                ))
+                shown = {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
+            bar.advance(1, **shown)
+            if last or step % spec.checkpoint_every == 0 or context.stop:
+                save_state(context.work, trainer.state(), key=node.key)
+            if context.stop and not last:
+                raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at step {step:,} of "
+                                       f"{spec.steps:,}, saved", "run again to continue from there")
+    seconds = time.monotonic() - started
+    context.notes.update(
+        steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
+        trainable_parameters=sum(p.numel() for p in trainer.networks.parameters()),
+        peak_memory_bytes=peak_memory(context.device),
+        head_cache_hits=trainer.reader.cache.num_hits, head_cache_misses=trainer.reader.cache.num_misses,
+    )
+
+
+def _after_divergence(trainer: JointTrainer, context: StageContext) -> str:
+    steps = saved_steps(context.work)
+    kept = f"last good checkpoint: step {steps[-1]:,}, kept" if steps else "no checkpoint had been saved yet"
+    resumes = f"it resumes at {steps[-1]:,}" if steps else "it starts anew"
+    return f"{kept}. Lower optimizer.lr (now {trainer.spec.optimizer.lr:g}), then run again: {resumes}."
