@@ -24,7 +24,7 @@ class Span:
     """The source line, so that a diagnostic can be drawn after the file changed or was never a file."""
 
     def __str__(self) -> str:
-        if self.source.startswith("--set"):
+        if self.source.startswith(("--set", "sweep ")):
             return self.source
         return f"{self.source}:{self.line}:{self.column}"
 

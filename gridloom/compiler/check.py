@@ -96,7 +96,7 @@ def heads_divide_width(checked: Checked, session: Session) -> None:
                 f"{model.num_heads} heads do not divide hidden_size {model.hidden_size} of '{name}'",
                 places.value(path),
                 f"{', '.join(map(str, best))} do",
-                (f"hidden_size comes from {width_at}",),
+                (f"hidden_size comes from {width_at}", *places.used_at(path)),
             )
         elif model.mixing == "attention" and model.positions == "rope" and model.hidden_size // model.num_heads % 2:
             session.error(
@@ -211,7 +211,7 @@ def subsets_exist(checked: Checked, session: Session) -> None:
             ("holdout", "GL334", data.subsets),
         ):
             for i, subset in enumerate(getattr(data, key)):
-                if known and subset not in known and ("data", name, key) in places.values:
+                if known and subset not in known and places.node(("data", name, key)) is not None:
                     what = "subset of its source" if key == "subsets" else "subset that '" + name + "' reads"
                     session.error(
                         code,

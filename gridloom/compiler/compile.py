@@ -13,18 +13,23 @@ from gridloom.compiler.compose import Source, compose, open_source
 from gridloom.compiler.facts import Facts
 from gridloom.compiler.fingerprint import fingerprint
 from gridloom.compiler.graph import RunGraph
+from gridloom.compiler.interpolate import interpolate
 from gridloom.compiler.lower import lower
 from gridloom.compiler.session import Session, Stop
+from gridloom.compiler.sweep import Owner, Sweep, expand_sweep, join_variants, reached
 from gridloom.compiler.validate import validate
 from gridloom.diagnostics import Diagnostic, Span
 from gridloom.errors import SpecError
 from gridloom.specs.spec import Spec
 
-ANALYSIS: tuple[Callable[[Any, Session], Any], ...] = (compose, validate, bind, check)
-"""Passes that report problems; each hands the sound part of a spec on, so that one report holds them all."""
+FRONT: tuple[Callable[[Any, Session], Any], ...] = (compose, expand_sweep)
+"""Text to trees: `compose` loads a spec and what it extends, a sweep makes several of it."""
 
-PASSES = (*ANALYSIS, lower, fingerprint)
-"""Every pass, in order; `compose` loads what it needs."""
+ANALYSIS: tuple[Callable[[Any, Session], Any], ...] = (interpolate, validate, bind, check)
+"""Passes over one tree. Each hands the sound part on, so that one report holds the problems of all of them."""
+
+PASSES = (*FRONT, *ANALYSIS, lower, fingerprint, join_variants)
+"""Every pass, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +61,31 @@ def compile_text(
 
 
 def _compiled(source: Source, session: Session) -> Compiled:
-    value: Any = source
     session.base = str(source.path.parent) if source.path else "."
+    checked: list[Checked] = []
+    sweep = Sweep((), ())
+    touched: list[dict[Owner, frozenset[int]]] = []
     try:
-        for analyse in ANALYSIS:
-            value = analyse(value, session)
+        value: Any = source
+        for front in FRONT:
+            value = front(value, session)
+        sweep = value
+        for variant in sweep.variants:
+            value = variant.tree
+            for analyse in ANALYSIS:
+                value = analyse(value, session)
+                if analyse is interpolate and sweep.axes:
+                    # plain values stand in the same sections in every variant
+                    touched.append(touched[0] if touched and sweep.is_plain else reached(value, sweep.axes))
+            checked.append(value)
     except Stop:
         pass
     if session.failed:
         raise SpecError(_sorted(session.diagnostics))
-    assert isinstance(value, Checked)
-    graph = fingerprint(lower(value, session))
-    return Compiled(graph, value.bound.spec, _sorted(session.diagnostics), value.bound.places.values)
+    graphs = [fingerprint(lower(one, session)) for one in checked]
+    bound = checked[0].bound
+    graph = join_variants(sweep, graphs, touched)
+    return Compiled(graph, bound.spec, _sorted(session.diagnostics), bound.places.spans())
 
 
 def _sorted(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:

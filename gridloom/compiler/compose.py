@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gridloom.compiler.interpolate import interpolate
 from gridloom.compiler.library import recipe_names, recipe_text
 from gridloom.compiler.load import decode, load, read_file
 from gridloom.compiler.overrides import apply_override
@@ -46,11 +45,11 @@ def open_source(spec: str | Path, session: Session) -> Source:
 
 
 def compose(source: Source, session: Session) -> Mapping:
-    """Load a spec, merge what it extends, apply `--set`, and fill in `${vars.x}`. Raises Stop where no tree is left."""
+    """Load a spec, merge what it extends and apply `--set`. Raises Stop where no tree is left."""
     root = merged(source, session)
     for argument in session.overrides:
         root = apply_override(root, argument, session)
-    return interpolate(root, session)
+    return root
 
 
 def merged(source: Source, session: Session) -> Mapping:

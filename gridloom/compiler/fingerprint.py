@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from gridloom.compiler.graph import RunGraph, StageNode
-from gridloom.specs.base import ByContent, Operational, Ref
+from gridloom.specs.base import ByContent, Operational, SpecModel
 from gridloom.specs.data import DataSpec
 from gridloom.specs.fields import Shape, field_shape, keys, marked, shape
 from gridloom.specs.models import ModelSpec
 from gridloom.specs.stages import StageSpec
 
 PREFIX = "gl1:"
-_DATA_KINDS = ("arc",)
-_ANSWER_KINDS = ("arc_answers",)
+ANSWERS_SUFFIX = "_answers"
+"""Ends the kind of a node that holds a dataset's held-out answers."""
 
 
 def digest(value: Any) -> str:
@@ -37,9 +38,8 @@ def key_inputs(graph: RunGraph, node: StageNode) -> dict[str, Any]:
 
 def _key_inputs(node: StageNode, input_keys: Mapping[str, str]) -> dict[str, Any]:
     parameters: Any = {}
-    if node.kind not in _ANSWER_KINDS:
-        place = shape(DataSpec) if node.kind in _DATA_KINDS else shape(StageSpec)
-        parameters = _resolved(node.spec, place, node)
+    if not node.kind.endswith(ANSWERS_SUFFIX):
+        parameters = _resolved(node.spec, _section(is_data(node)), node)
         parameters.pop("kind", None)
     return {
         "kind": node.kind,
@@ -60,26 +60,48 @@ def _resolved(value: Any, place: Shape | None, node: StageNode) -> Any:
         model = place.model(value.get("kind"))
         if model is None:
             return value
-        dropped = marked(model, Operational) | marked(model, ByContent)
-        return {
-            key: _resolved(value[key], field_shape(model, key), node)
-            for key in keys(model)
-            if key in value and key not in dropped
-        }
+        return {key: _resolved(value[key], inner, node) for key, inner in _covered(model) if key in value}
     if isinstance(value, list):
-        return [_resolved(item, place.values(), node) for item in value]
-    if isinstance(value, str) and any(isinstance(item, Ref) for m in place.members for item in m.meta):
+        return [_resolved(item, place.values, node) for item in value]
+    if isinstance(value, str) and place.ref is not None:
         return _named(value, node)
     return value
 
 
+def is_data(node: StageNode) -> bool:
+    """Whether a node comes from the `data` section: a dataset, or its held-out answers."""
+    return node.kind.removesuffix(ANSWERS_SUFFIX) in _section(True).kinds
+
+
+@cache
+def _section(is_data: bool) -> Shape:
+    return shape(DataSpec) if is_data else shape(StageSpec)
+
+
+@cache
+def _models() -> Shape:
+    return shape(ModelSpec)
+
+
+@cache
+def _covered(model: type[SpecModel]) -> tuple[tuple[str, Shape], ...]:
+    """Return the fields of a model that its key covers, with their shapes."""
+    dropped = marked(model, Operational) | marked(model, ByContent)
+    return tuple((key, field_shape(model, key)) for key in keys(model) if key not in dropped)
+
+
 def _named(name: str, node: StageNode) -> Any:
     if name in node.models:
-        definition = _resolved(node.models[name], shape(ModelSpec), node)
+        definition = _resolved(node.models[name], _models(), node)
         content = node.facts.get("llama", {}).get(name)
         return definition if content is None else {**definition, "content": content["digest"]}
     # an input's key stands under `inputs`; here only that the field names an input
     return "input"
+
+
+def graph_key(node_keys: Iterable[str]) -> str:
+    """Return the key over all nodes of a graph, whatever their order."""
+    return digest(sorted(set(node_keys)))
 
 
 def fingerprint(graph: RunGraph) -> RunGraph:
@@ -89,4 +111,4 @@ def fingerprint(graph: RunGraph) -> RunGraph:
     for node in graph.nodes:
         done[node.name] = digest(_key_inputs(node, done))
         nodes.append(node.model_copy(update={"key": done[node.name]}))
-    return graph.model_copy(update={"nodes": tuple(nodes), "key": digest(sorted(done.values()))})
+    return graph.model_copy(update={"nodes": tuple(nodes), "key": graph_key(done.values())})

@@ -38,6 +38,15 @@ class StageNode(Frozen):
     """`gl1:` fingerprint of kind, version, resolved parameters and input keys."""
 
 
+class Variant(Frozen):
+    """One combination of a sweep: its values by path, and the node that stands for each stage of the spec."""
+
+    id: str
+    """Numbers of the values on each axis, from 1: `2.1`."""
+    values: dict[str, Any]
+    nodes: dict[str, str]
+
+
 class RunGraph(Frozen):
     """Stages in topological order. Same spec, same bytes, on any machine."""
 
@@ -46,6 +55,8 @@ class RunGraph(Frozen):
     seed: int
     device: str
     nodes: tuple[StageNode, ...]
+    variants: tuple[Variant, ...] = ()
+    """Combinations of a sweep; empty without one."""
     key: str = ""
     """Fingerprint over the keys of all nodes."""
 

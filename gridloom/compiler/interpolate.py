@@ -88,7 +88,7 @@ class _Filler:
                 )
                 return Hole(node.span)
             parts.append(_written(value))
-            sources += [value.span, *value.parts]
+            sources += [value.span, *value.parts, *value.via]
         return Scalar("".join([*parts, text[end:]]), node.span, plain=False, parts=tuple(sources))
 
     def use(self, match: re.Match[str], node: Scalar) -> Node:

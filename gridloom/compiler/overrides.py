@@ -14,10 +14,13 @@ from gridloom.diagnostics import Span
 from gridloom.specs.fields import Shape, field_shape, keys, kind_of, shape
 from gridloom.specs.spec import Spec
 
-_FIXED = {"extends": "it is resolved before overrides", "gridloom": "it is the version of the language"}
+_FIXED = {
+    "extends": "it is resolved before overrides",
+    "gridloom": "it is the version of the language",
+}
 
 
-class _UnknownPathError(Exception):
+class UnknownPathError(Exception):
     """A path that leads nowhere; holds the step that failed and what could stand there."""
 
     def __init__(self, depth: int, message: str, names: tuple[str, ...]) -> None:
@@ -40,7 +43,7 @@ def apply_override(root: Mapping, argument: str, session: Session) -> Mapping:
     path = tuple(name.split("."))
     try:
         return set_value(root, path, value, name_at)
-    except _UnknownPathError as unknown:
+    except UnknownPathError as unknown:
         _report(path, unknown, name_at, session)
         return root
 
@@ -62,19 +65,22 @@ def _parse(text: str, source: str, shift: int, session: Session) -> Node | None:
     return node if node is not None else Scalar(None, Span(source, 1, shift + 1, max(end, shift + 2), source))
 
 
-def _report(path: Path, unknown: _UnknownPathError, at: Span, session: Session) -> None:
-    wrong = str(path[unknown.depth])
-    near = nearest(wrong, unknown.names)
-    hint = f"known here: {listed(unknown.names)}" if unknown.names else ""
+def _report(path: Path, unknown: UnknownPathError, at: Span, session: Session) -> None:
+    session.error("GL041", unknown.message, at, explain_path(path, unknown))
+
+
+def explain_path(path: Path, unknown: UnknownPathError) -> str:
+    """Return a hint for a path that leads nowhere: the nearest one that does, or what is known there."""
+    near = nearest(str(path[unknown.depth]), unknown.names)
     if near:
-        hint = f"did you mean '{dotted((*path[: unknown.depth], near, *path[unknown.depth + 1 :]))}'?"
-    session.error("GL041", unknown.message, at, hint)
+        return f"did you mean '{dotted((*path[: unknown.depth], near, *path[unknown.depth + 1 :]))}'?"
+    return f"known here: {listed(unknown.names)}" if unknown.names else ""
 
 
 def set_value(root: Mapping, path: Path, value: Node, at: Span) -> Mapping:
-    """Return the tree with `value` at `path`, whose keys must exist or be declared. Raises _UnknownPathError."""
+    """Return the tree with `value` at `path`, whose keys must exist or be declared. Raises UnknownPathError."""
     if path[0] in _FIXED:
-        raise _UnknownPathError(0, f"'{path[0]}' cannot be set: {_FIXED[str(path[0])]}", ())
+        raise UnknownPathError(0, f"'{path[0]}' cannot be set: {_FIXED[str(path[0])]}", ())
     result = _set(root, shape(Spec), None, path, 0, value, at)
     assert isinstance(result, Mapping)
     return result
@@ -92,7 +98,7 @@ def _set(node: Node | None, place: Shape | None, default: Any, path: Path, depth
         if isinstance(node, Scalar) and node.value is None:
             node = Mapping({}, at)
         else:
-            raise _UnknownPathError(depth, f"'{dotted(path[:depth])}' is a single value and has no '{step}'", ())
+            raise UnknownPathError(depth, f"'{dotted(path[:depth])}' is a single value and has no '{step}'", ())
     entries = dict(node.entries) if node else {}
     child, inner, inner_default = _declared(entries, place, path, depth)
     new = _set(child, inner, inner_default, path, depth + 1, value, at)
@@ -109,23 +115,23 @@ def _declared(
     where = f"'{dotted(path[:depth])}'" if depth else "the spec"
     if place is None:  # below a variable anything goes, as long as it is there
         if child is None:
-            raise _UnknownPathError(depth, f"{where} has no '{step}'", tuple(entries))
+            raise UnknownPathError(depth, f"{where} has no '{step}'", tuple(entries))
         return child, None, None
     if place.is_dict:
         if child is None:
-            raise _UnknownPathError(depth, f"there is no '{step}' in {dotted(path[:depth])}", tuple(entries))
-        return child, _known(place.values()), None
+            raise UnknownPathError(depth, f"there is no '{step}' in {dotted(path[:depth])}", tuple(entries))
+        return child, _known(place.values), None
     kind_entry = entries.get("kind")
     kind = kind_entry.value.value if kind_entry and isinstance(kind_entry.value, Scalar) else None
     model = place.model(kind)
     if model is None:
         names = tuple(dict.fromkeys([*entries, *(key for m in place.models for key in keys(m))]))
         if step not in names:
-            raise _UnknownPathError(depth, f"{where} has no '{step}'", names)
+            raise UnknownPathError(depth, f"{where} has no '{step}'", names)
         return child, None, None
     if step not in keys(model):
         label = kind_of(model)
-        raise _UnknownPathError(
+        raise UnknownPathError(
             depth, f"{where}{f' of kind {label}' if label else ''} has no '{step}'", tuple(keys(model))
         )
     field = keys(model)[step]
@@ -141,9 +147,9 @@ def _set_item(node: Sequence, place: Shape | None, path: Path, depth: int, value
     step = str(path[depth])
     if not step.isdigit() or int(step) >= len(node.items):
         many = f"items 0 to {len(node.items) - 1}" if node.items else "no items"
-        raise _UnknownPathError(depth, f"'{dotted(path[:depth])}' is a list with {many}, not '{step}'", ())
+        raise UnknownPathError(depth, f"'{dotted(path[:depth])}' is a list with {many}, not '{step}'", ())
     i = int(step)
-    new = _set(node.items[i], _known(place.values()) if place else None, None, path, depth + 1, value, at)
+    new = _set(node.items[i], _known(place.values) if place else None, None, path, depth + 1, value, at)
     return replace(node, items=(*node.items[:i], new, *node.items[i + 1 :]))
 
 

@@ -23,6 +23,7 @@ class Session:
     base: str = "."
     """Folder of the spec that is compiled, as the user typed it."""
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    _seen: set[Diagnostic] = field(default_factory=set)
 
     def error(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
         """Record an error."""
@@ -33,7 +34,8 @@ class Session:
         self._add(Diagnostic(code, "warning", message, at, hint, tuple(notes)))
 
     def _add(self, diagnostic: Diagnostic) -> None:
-        if diagnostic not in self.diagnostics:
+        if diagnostic not in self._seen:  # variants of a sweep repeat what they share
+            self._seen.add(diagnostic)
             self.diagnostics.append(diagnostic)
 
     @property

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Mapping as AbstractMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gridloom.diagnostics import Span
@@ -85,63 +84,68 @@ def to_plain(node: Node) -> Any:
     return None
 
 
-def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, Node]]:
-    """Yield every node below and including `node` with its path, parents first."""
-    yield path, node
-    if isinstance(node, Mapping):
-        for key, entry in node.entries.items():
-            yield from walk(entry.value, (*path, key))
-    elif isinstance(node, Sequence):
-        for i, item in enumerate(node.items):
-            yield from walk(item, (*path, i))
+def walk(root: Node) -> Iterator[tuple[Path, Node]]:
+    """Yield every node below and including `root` with its path, parents first."""
+    todo: list[tuple[Path, Node]] = [((), root)]
+    while todo:
+        path, node = todo.pop()
+        yield path, node
+        if isinstance(node, Mapping):
+            todo += [((*path, key), entry.value) for key, entry in reversed(node.entries.items())]
+        elif isinstance(node, Sequence):
+            todo += [((*path, i), item) for i, item in reversed(list(enumerate(node.items)))]
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where every path of a composed spec was written."""
+    """Where every path of a composed spec was written; looked up in its tree, since most are never asked for."""
 
-    values: AbstractMapping[Path, Span] = field(default_factory=dict)
-    keys: AbstractMapping[Path, Span] = field(default_factory=dict)
-    via: AbstractMapping[Path, tuple[Span, ...]] = field(default_factory=dict)
-    holes: frozenset[Path] = frozenset()
+    root: Mapping
 
-    @classmethod
-    def of(cls, root: Mapping) -> Places:
-        """Index a composed tree."""
-        values: dict[Path, Span] = {}
-        keys: dict[Path, Span] = {}
-        via: dict[Path, tuple[Span, ...]] = {}
-        holes: set[Path] = set()
-        for path, node in walk(root):
-            values[path] = node.span
-            if node.via:
-                via[path] = node.via
-            if isinstance(node, Hole):
-                holes.add(path)
+    def spans(self) -> dict[Path, Span]:
+        """Return where the value of every written path stands."""
+        return {path: node.span for path, node in walk(self.root)}
+
+    def holes(self) -> frozenset[Path]:
+        """Return the paths whose values could not be worked out."""
+        return frozenset(path for path, node in walk(self.root) if isinstance(node, Hole))
+
+    def node(self, path: Path) -> Node | None:
+        """Return what was written at a path, or None."""
+        node: Node | None = self.root
+        for step in path:
             if isinstance(node, Mapping):
-                for key, entry in node.entries.items():
-                    keys[(*path, key)] = entry.key_span
-        return cls(values, keys, via, frozenset(holes))
+                node = node.get(str(step))
+            elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+                node = node.items[step]
+            else:
+                return None
+        return node
 
     def value(self, path: Path) -> Span | None:
         """Return where the value at `path` was written; for a default, the key of the nearest written parent."""
-        if path in self.values:
-            return self.values[path]
-        return self.key(path)
+        node = self.node(path)
+        return node.span if node is not None else self.key(path)
 
     def key(self, path: Path) -> Span | None:
         """Return where the key at `path` was written, or the nearest parent's."""
         while path:
-            if path in self.keys:
-                return self.keys[path]
-            if path in self.values and isinstance(path[-1], int):
-                return self.values[path]
+            parent = self.node(path[:-1])
+            if isinstance(parent, Mapping) and path[-1] in parent.entries:
+                return parent.entries[str(path[-1])].key_span
+            if isinstance(parent, Sequence) and (item := self.node(path)) is not None:
+                return item.span
             path = path[:-1]
         return None
 
     def used_at(self, path: Path) -> tuple[str, ...]:
         """Return notes that say where a value that came through a variable is used."""
-        return tuple(f"used at {span}" for span in self.via.get(path, ()))
+        node = self.node(path)
+        return tuple(_via_note(span) for span in node.via) if node is not None else ()
+
+
+def _via_note(span: Span) -> str:
+    return f"in {span.source}" if span.source.startswith("sweep ") else f"used at {span}"
 
 
 def dotted(path: Path) -> str:

@@ -10,11 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gridloom.compiler.session import Session, Stop, did_you_mean, listed, nearest
-from gridloom.compiler.tree import Mapping, Path, Places, Scalar, Sequence, dotted, show, to_plain
-from gridloom.specs.fields import Shape, doc, expected, field_shape, keys, kind_of, shape
+from gridloom.compiler.tree import Mapping, Path, Places, Scalar, show, to_plain
+from gridloom.specs.fields import Shape, doc, expected, field_shape, keys, shape
 from gridloom.specs.spec import Spec
 
 LANGUAGE_VERSION = 1
@@ -49,11 +49,12 @@ class _Fault:
 
 def validate(root: Mapping, session: Session) -> Validated:
     """Judge a composed tree. Records GL101-GL110."""
-    places = Places.of(root)
+    places = Places(root)
+    holes = places.holes() if session.failed else frozenset()
     names = {section: _names(root, section) for section in SECTIONS}
     plain = to_plain(root)
     _check_version(root, places, session)
-    shaky = {(str(hole[0]), str(hole[1])) for hole in places.holes if len(hole) > 1}
+    shaky = {(str(hole[0]), str(hole[1])) for hole in holes if len(hole) > 1}
     first = True
     while True:
         try:
@@ -62,7 +63,9 @@ def validate(root: Mapping, session: Session) -> Validated:
         except ValidationError as error:
             faults = _faults(error, root)
         if first:
-            _report(faults, root, places, session)
+            _report(
+                [f for f in faults if f.path not in holes and (*f.path, "kind") not in holes], root, places, session
+            )
             first = False
         before = json.dumps(plain)
         for fault in faults:
@@ -118,11 +121,12 @@ def _locate(loc: tuple[int | str, ...], kind: str) -> _Fault:
         owner = place
         path.append(item)
         model = place.model()
-        if model is not None:
-            place = field_shape(model, str(item)) if item in keys(model) else None
-        else:
-            place = place.values()
+        place = place.values if model is None else _field(model, str(item))
     return _Fault(tuple(path), kind, place, owner, is_key)
+
+
+def _field(model: type[BaseModel], key: str) -> Shape | None:
+    return field_shape(model, key) if key in keys(model) else None
 
 
 def _cut(plain: Any, fault: _Fault) -> None:
@@ -157,8 +161,7 @@ def _report(faults: list[_Fault], root: Mapping, places: Places, session: Sessio
         if fault.type == "extra_forbidden":
             _unknown_key(fault, root, places, session)
         elif fault.type == "missing":
-            if fault.path not in places.holes:
-                _missing(fault, root, places, session)
+            _missing(fault, root, places, session)
         elif fault.is_key:
             session.error(
                 "GL108",
@@ -174,14 +177,7 @@ def _report(faults: list[_Fault], root: Mapping, places: Places, session: Sessio
 
 def at_path(root: Mapping, path: Path) -> Any:
     """Return the plain value at a path, or None."""
-    node: Any = root
-    for step in path:
-        if isinstance(node, Mapping):
-            node = node.get(str(step))
-        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
-            node = node.items[step]
-        else:
-            return None
+    node = Places(root).node(path)
     return to_plain(node) if node is not None else None
 
 
@@ -245,8 +241,6 @@ def _wrong_kind(fault: _Fault, root: Mapping, places: Places, session: Session) 
     what = _SINGULAR[str(path[0])] if len(path) == 2 and path[0] in SECTIONS else str(path[-1])
     given = at_path(root, (*path, "kind"))
     if given is None:
-        if (*path, "kind") in places.holes:
-            return
         hint = f"add 'kind: ...'; kinds: {listed(kinds, 30)}"
         session.error(
             "GL105",
@@ -335,6 +329,3 @@ def _remedy(fault: _Fault, value: Any) -> str:
     if str in types and value is not None and not isinstance(value, dict | list):
         return f'quote it: "{show(value)}"'
     return ""
-
-
-__all__ = ["LANGUAGE_VERSION", "SECTIONS", "Validated", "at_path", "dotted", "kind_of", "noun", "validate"]

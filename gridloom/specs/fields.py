@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -22,7 +22,7 @@ class Member:
     meta: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """What a place in a spec takes: alternatives, whether null is one, and the key that tells models apart."""
 
@@ -30,12 +30,12 @@ class Shape:
     optional: bool = False
     discriminator: str | None = None
 
-    @property
+    @cached_property
     def models(self) -> tuple[type[SpecModel], ...]:
         """The models among the members."""
         return tuple(m.type for m in self.members if isinstance(m.type, type) and issubclass(m.type, SpecModel))
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The values of `kind` that the models answer to."""
         return tuple(k for k in map(kind_of, self.models) if k)
@@ -44,10 +44,20 @@ class Shape:
         """Return the model for `kind`, or the only one there is."""
         if len(self.models) == 1:
             return self.models[0]
-        return next((m for m in self.models if kind is not None and kind_of(m) == kind), None)
+        return self._by_kind.get(kind) if isinstance(kind, str) else None
 
+    @cached_property
+    def _by_kind(self) -> dict[str, type[SpecModel]]:
+        return {kind: model for model in self.models if (kind := kind_of(model))}
+
+    @cached_property
+    def ref(self) -> Ref | None:
+        """The mark of a place that takes a name of another part of the spec."""
+        return next((item for m in self.members for item in m.meta if isinstance(item, Ref)), None)
+
+    @cached_property
     def values(self) -> Shape | None:
-        """Return the shape of a dict's values or a list's items."""
+        """The shape of a dict's values or a list's items."""
         for member in self.members:
             origin, args = get_origin(member.type), get_args(member.type)
             if origin is dict:
@@ -174,6 +184,7 @@ def _has(place: Shape, mark: type) -> bool:
     return any(isinstance(item, mark) for member in place.members for item in member.meta)
 
 
+@cache
 def marked(model: type[BaseModel], mark: type) -> frozenset[str]:
     """Return the keys of a model's fields that carry a marker such as Operational."""
     return frozenset(key for key in keys(model) if _has(field_shape(model, key), mark))
@@ -187,10 +198,23 @@ def doc(model: type[BaseModel], key: str) -> str:
 
 def references(value: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Ref, str]]:
     """Yield every name written in a section with its path and what it may name, in field order."""
-    model = type(value)
-    for key, field in keys(model).items():
-        name = next(n for n, f in model.model_fields.items() if f is field)
-        yield from _references_in(getattr(value, name), field_shape(model, key), (*path, key))
+    for key, name, place in _naming_fields(type(value)):
+        yield from _references_in(getattr(value, name), place, (*path, key))
+
+
+@cache
+def _naming_fields(model: type[BaseModel]) -> tuple[tuple[str, str, Shape], ...]:
+    """Return (key, attribute, shape) of the fields in which a name may stand."""
+    fields = [(field.alias or name, name) for name, field in model.model_fields.items()]
+    found = [(key, name, field_shape(model, key)) for key, name in fields]
+    return tuple((key, name, place) for key, name, place in found if _may_name(place))
+
+
+def _may_name(place: Shape) -> bool:
+    inner = place.values
+    return bool(
+        place.ref or (inner is not None and _may_name(inner)) or any(_naming_fields(model) for model in place.models)
+    )
 
 
 def _references_in(
@@ -199,13 +223,10 @@ def _references_in(
     if isinstance(value, BaseModel):
         yield from references(value, path)
     elif isinstance(value, str):
-        for member in place.members:
-            for item in member.meta:
-                if isinstance(item, Ref):
-                    yield path, item, value
-                    return
+        if place.ref is not None:
+            yield path, place.ref, value
     elif isinstance(value, tuple | list):
-        inner = place.values()
+        inner = place.values
         for i, item in enumerate(value):
             if inner is not None:
                 yield from _references_in(item, inner, (*path, i))

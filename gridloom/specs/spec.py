@@ -27,6 +27,8 @@ class Spec(SpecModel):
     """A library recipe's name or a relative path; merged deeply, this file wins."""
     vars: dict[Name, Any] = Field(default_factory=dict)
     """Values used as ${vars.NAME}."""
+    sweep: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """Lists of values by path, such as `stages.pretrain.steps`; every combination is run, shared stages once."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random in the run."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"

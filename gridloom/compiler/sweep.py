@@ -1,0 +1,188 @@
+"""`sweep: {path: [values]}` -> one tree a combination; the variants' graphs -> one graph, shared stages kept once.
+
+Node ids hold the numbers of the values that reach a node, in the order of the axes: `solve@2.1`. A value keeps its
+number when others are appended to its axis, and an axis that does not reach a node is not in its id; so a sweep can be
+extended without renaming anything that ran.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+from gridloom.compiler.fingerprint import graph_key, is_data
+from gridloom.compiler.graph import RunGraph, StageNode, Variant
+from gridloom.compiler.lower import ANSWERS
+from gridloom.compiler.overrides import UnknownPathError, explain_path, set_value
+from gridloom.compiler.session import Session, Stop
+from gridloom.compiler.tree import Mapping, Node, Path, Scalar, Sequence, dotted, show, to_plain, walk
+from gridloom.diagnostics import Span
+
+MAX_VARIANTS = 4096
+SECTIONS = ("data", "models", "stages")
+Owner = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One swept path with its values."""
+
+    path: Path
+    values: tuple[Node, ...]
+    at: Span
+
+
+@dataclass(frozen=True, slots=True)
+class VariantTree:
+    """One combination: 0-based indices into the axes, and the tree with those values."""
+
+    indices: tuple[int, ...]
+    tree: Mapping
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All combinations of a spec; a spec without `sweep` has the one empty combination."""
+
+    axes: tuple[Axis, ...]
+    variants: tuple[VariantTree, ...]
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every value is a scalar, so that all variants have the same keys."""
+        return all(isinstance(value, Scalar) for axis in self.axes for value in axis.values)
+
+
+def expand_sweep(root: Mapping, session: Session) -> Sweep:
+    """Take `sweep` off the tree and set its values. Records GL050-GL054; raises Stop where an axis is no good."""
+    entry = root.entries.get("sweep")
+    if entry is None:
+        return Sweep((), (VariantTree((), root),))
+    rest = replace(root, entries={key: e for key, e in root.entries.items() if key != "sweep"})
+    before = len(session.diagnostics)
+    axes = tuple(_axes(entry.value, entry.key_span, rest, session))
+    count = math.prod(len(axis.values) for axis in axes)
+    if count > MAX_VARIANTS:
+        sizes = " x ".join(str(len(axis.values)) for axis in axes)
+        session.error(
+            "GL052", f"the sweep has {count:,} combinations ({sizes}), more than {MAX_VARIANTS:,}", entry.key_span
+        )
+    if any(d.severity == "error" for d in session.diagnostics[before:]):
+        raise Stop
+    trees = []
+    for indices in product(*(range(len(axis.values)) for axis in axes)):
+        tree = rest
+        for axis, i in zip(axes, indices, strict=True):
+            tree = set_value(tree, axis.path, axis.values[i], axis.at)
+        trees.append(VariantTree(indices, tree))
+    return Sweep(axes, tuple(trees))
+
+
+def _axes(node: Node, at: Span, rest: Mapping, session: Session) -> Iterator[Axis]:
+    if not isinstance(node, Mapping) or not node.entries:
+        session.error(
+            "GL050",
+            "'sweep' must be a mapping of paths to lists of values",
+            at,
+            "write: sweep: {stages.pretrain.steps: [500, 1000]}",
+        )
+        return
+    seen: list[Path] = []
+    for name, entry in node.entries.items():
+        path: Path = tuple(name.split("."))
+        if not isinstance(entry.value, Sequence) or not entry.value.items:
+            session.error(
+                "GL050", f"the axis '{name}' needs a list of values", entry.key_span, f"write: {name}: [1, 2]"
+            )
+            continue
+        values = tuple(_marked(item, name, i) for i, item in enumerate(entry.value.items))
+        try:
+            set_value(rest, path, values[0], entry.key_span)
+        except UnknownPathError as unknown:
+            session.error("GL051", unknown.message, entry.key_span, explain_path(path, unknown))
+            continue
+        clash = next((p for p in seen if p[: len(path)] == path or path[: len(p)] == p), None)
+        if clash is not None:
+            session.error("GL054", f"the axes '{dotted(clash)}' and '{name}' set the same place", entry.key_span)
+            continue
+        seen.append(path)
+        _report_doubles(entry.value, name, session)
+        yield Axis(path, values, entry.key_span)
+
+
+def _report_doubles(values: Sequence, name: str, session: Session) -> None:
+    plain = [to_plain(item) for item in values.items]
+    for i, value in enumerate(plain):
+        if any(value == other and type(value) is type(other) for other in plain[:i]):
+            session.error("GL053", f"the axis '{name}' has {show(value)} twice", values.items[i].span, "remove one")
+
+
+def _marked(node: Node, name: str, index: int) -> Node:
+    """Note on a value that it came from an axis; its span stays where it was written."""
+    source = Span(f"sweep {name}[{index}]", node.span.line, node.span.column, node.span.end_column, node.span.text)
+    return replace(node, via=(*node.via, source))
+
+
+def reached(variant: Mapping, axes: tuple[Axis, ...]) -> dict[Owner, frozenset[int]]:
+    """Return for each section of a variant the axes whose values stand in it; `('', '')` is the spec's head."""
+    by_source = {f"sweep {dotted(axis.path)}": k for k, axis in enumerate(axes)}
+    found: dict[Owner, set[int]] = {}
+    for path, node in walk(variant):
+        sources = (*node.via, *(node.parts if isinstance(node, Scalar) else ()))
+        hits = {by_source[s.source.rpartition("[")[0]] for s in sources if s.source.startswith("sweep ")}
+        if not hits or (path and path[0] == "vars"):
+            continue
+        owner = (str(path[0]), str(path[1])) if len(path) > 1 and path[0] in SECTIONS else ("", "")
+        found.setdefault(owner, set()).update(hits)
+    return {owner: frozenset(hits) for owner, hits in found.items()}
+
+
+def join_variants(sweep: Sweep, graphs: list[RunGraph], touched: list[dict[Owner, frozenset[int]]]) -> RunGraph:
+    """Merge the fingerprinted graphs of all variants into one: a stage that several share, by key, is kept once."""
+    if not sweep.axes:
+        return graphs[0]
+    nodes: dict[str, StageNode] = {}
+    by_key: dict[tuple[str, str], str] = {}
+    variants: list[Variant] = []
+    for variant, graph, hits in zip(sweep.variants, graphs, touched, strict=True):
+        deep = _deep_axes(graph, hits)
+        ids: dict[str, str] = {}
+        for node in graph.nodes:
+            ids[node.name] = by_key.setdefault(
+                (node.name, node.key), _node_id(node.name, deep[node.name], variant.indices)
+            )
+            if ids[node.name] not in nodes:
+                inputs = {field: ids[target] for field, target in node.inputs.items()}
+                nodes[ids[node.name]] = node.model_copy(update={"name": ids[node.name], "inputs": inputs})
+        values = {
+            dotted(axis.path): to_plain(axis.values[i]) for axis, i in zip(sweep.axes, variant.indices, strict=True)
+        }
+        number = ".".join(str(i + 1) for i in variant.indices)
+        variants.append(Variant(id=number, values=values, nodes=ids))
+    ordered = sorted(nodes.values(), key=lambda node: not is_data(node))
+    key = graph_key(node.key for node in ordered)
+    return graphs[0].model_copy(update={"nodes": tuple(ordered), "variants": tuple(variants), "key": key})
+
+
+def _node_id(name: str, axes: frozenset[int], indices: tuple[int, ...]) -> str:
+    numbers = ".".join(str(indices[k] + 1) for k in sorted(axes))
+    return f"{name}@{numbers}" if numbers else name
+
+
+def _deep_axes(graph: RunGraph, touched: dict[Owner, frozenset[int]]) -> dict[str, frozenset[int]]:
+    """Return the axes that reach each node: through its own section, the models it names, or its inputs."""
+    deep: dict[str, frozenset[int]] = {}
+    for node in graph.nodes:
+        name = node.name.removesuffix(ANSWERS)
+        own = touched.get(("data" if is_data(node) else "stages", name), frozenset())
+        if not is_data(node):
+            own |= touched.get(("", ""), frozenset())
+        for model in node.models:
+            own |= touched.get(("models", model), frozenset())
+        for target in node.inputs.values():
+            own |= deep[target]
+        deep[node.name] = own
+    return deep
