@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -36,27 +37,35 @@ def grid_text(grid: GridLike | Any, marks: set[tuple[int, int]] | None = None) -
     return text
 
 
-def side_by_side(titled: Sequence[tuple[str, GridLike | Any]], width: int = 100) -> RenderableType:
-    """Draw titled grids next to each other, wrapped into rows that fit `width` columns."""
-    rows: list[list[tuple[str, Text]]] = [[]]
-    used = 0
-    for title, grid in titled:
-        drawn = grid_text(grid)
-        needed = max([len(title), *(len(line) for line in drawn.plain.split("\n"))]) + 3
-        if rows[-1] and used + needed > width:
-            rows.append([])
-            used = 0
-        rows[-1].append((title, drawn))
-        used += needed
-    outer = Table.grid()
-    for row in rows:
-        inner = Table.grid(padding=(0, 3, 0, 0))
-        for _ in row:
-            inner.add_column(vertical="top", no_wrap=True)
-        inner.add_row(*(Text(title, style="bold") for title, _ in row))
-        inner.add_row(*(drawn for _, drawn in row))
-        outer.add_row(inner)
-    return outer
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Titled grids next to each other, wrapped into as many rows as the console's width asks for."""
+
+    titled: Sequence[tuple[str, GridLike | Any]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        row: list[tuple[str, Text]] = []
+        used = 0
+        for title, grid in self.titled:
+            drawn = grid_text(grid)
+            needed = max([len(title), *(len(line) for line in drawn.plain.split("\n"))]) + 3
+            if row and used + needed > options.max_width:
+                yield _row(row)
+                row, used = [], 0
+            row.append((title, drawn))
+            used += needed
+        if row:
+            yield _row(row)
+
+
+def _row(row: Sequence[tuple[str, Text]]) -> Table:
+    table = Table.grid(padding=(0, 3, 0, 0))
+    for _ in row:
+        table.add_column(vertical="top", no_wrap=True)
+    if any(title for title, _ in row):
+        table.add_row(*(Text(title, style="bold") for title, _ in row))
+    table.add_row(*(drawn for _, drawn in row))
+    return table
 
 
 def differing_cells(a: GridLike, b: GridLike) -> list[tuple[int, int, int, int]]:

@@ -63,13 +63,18 @@ def attempts(
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
-    rows = Ledger(Workspace.find(home)).attempts(run_id=run, task_id=task, failed=failed)
-    columns = ("attempt_id", "verdict", "score", "feedback", "llm_tokens", "seconds")
+    ledger = Ledger(Workspace.find(home))
+    rows = ledger.attempts(run or ledger.latest_run("solve"), task_id=task, failed=failed)
+    columns = ("attempt_id", "verdict", "score", "solved", "llm_tokens", "seconds", "feedback")
     if as_json:
         print(json.dumps(rows, default=str, indent=1))
     else:
-        print_table(rows_table(rows, columns))
+        print_table(rows_table([row | {"feedback": _clipped(row["feedback"])} for row in rows], columns))
         print(f"{len(rows)} attempts. `gridloom attempt ID` shows one whole.")
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def attempt(

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.text import Text
 
-from gridloom.cli.grids import differing_cells, side_by_side
+from gridloom.cli.grids import SideBySide, differing_cells
 from gridloom.cli.tables import rows_table
 
 
@@ -35,7 +35,7 @@ def task_view(task_id: str, demos: Sequence[tuple[Any, Any]], tests: Sequence[An
     for i, (given, wanted) in enumerate(demos, 1):
         titled += [(f"demo {i} in", given), (f"demo {i} out", wanted)]
     titled += [(f"test {i} in", grid) for i, grid in enumerate(tests, 1)]
-    return Group(Rule(f"task {task_id}", align="left"), side_by_side(titled))
+    return Group(Rule(f"task {task_id}", align="left"), SideBySide(titled))
 
 
 def attempt_lines(
@@ -49,7 +49,7 @@ def attempt_lines(
     parts: list[RenderableType] = [head]
     if feedback:
         parts.append(Text(feedback, style="dim"))
-    parts.append(side_by_side([(f"test {i}" if len(grids) > 1 else "", grid) for i, grid in enumerate(grids, 1)]))
+    parts.append(SideBySide([(f"test {i}" if len(grids) > 1 else "", grid) for i, grid in enumerate(grids, 1)]))
     return Group(*parts)
 
 
@@ -62,7 +62,7 @@ def picks_view(task_id: str, picks: Sequence[Mapping[str, Any]], accepted: bool,
         (f"test {p['test_index'] + 1} pick {p['rank'] + 1} ({p['weight']:.2f})", p["grid"])
         for p in sorted(picks, key=lambda p: (p["test_index"], p["rank"]))
     ]
-    return Group(head, side_by_side(titled)) if titled else Group(head, Text("no grid was proposed", style="dim"))
+    return Group(head, SideBySide(titled)) if titled else Group(head, Text("no grid was proposed", style="dim"))
 
 
 def attempt_view(row: Mapping[str, Any]) -> RenderableType:
@@ -76,7 +76,7 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
         for c in row["candidates"] if c["rank"] > 0
     ]
     if others:
-        parts += [Text("other candidates", style="bold"), side_by_side(others[:8])]
+        parts += [Text("other candidates", style="bold"), SideBySide(others[:8])]
     parts += [
         Text("signals", style="bold"),
         rows_table([{"verifier": v["verifier"], "score": v["score"], "detail": v["detail"]} for v in row["verdicts"]]),
@@ -133,7 +133,7 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
         (f"{row['attempt_id']} test {i}", grid) for i in range(1, len(a["grids"]) + 1)
         for row, grid in ((a, a["grids"][i - 1]), (b, (b["grids"] + [[]] * i)[i - 1]))
     ]
-    return Group(rows_table(rows), side_by_side(titled))
+    return Group(rows_table(rows), SideBySide(titled))
 
 
 def _seconds(row: Mapping[str, Any]) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gridloom.cli.grids import PALETTE, differing_cells, grid_text, side_by_side
+from gridloom.cli.grids import PALETTE, SideBySide, differing_cells, grid_text
 from gridloom.cli.progress import PlainReporter, RichReporter
 from gridloom.cli.tables import cell, rows_table
 
@@ -32,7 +32,7 @@ def test_every_cell_has_its_arc_colour() -> None:
 
 def test_grids_that_do_not_fit_are_wrapped_to_the_next_row() -> None:
     console = Console(file=io.StringIO(), width=80)
-    console.print(side_by_side([(f"g{i}", [[1] * 20] * 2) for i in range(3)], width=80))
+    console.print(SideBySide([(f"g{i}", [[1] * 20] * 2) for i in range(3)]))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line.split() for line in lines if "g" in line] == [["g0"], ["g1"], ["g2"]]
 
