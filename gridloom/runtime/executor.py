@@ -18,7 +18,7 @@ from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import GridloomError, StageError, StageInterrupted, StoreError
 from gridloom.runtime.device import resolve_device
-from gridloom.runtime.plan import Plan, PlannedStage, node_keys
+from gridloom.runtime.plan import Plan, PlannedStage
 from gridloom.runtime.registry import load_stage
 from gridloom.runtime.stage import Progress, Stage, StageContext, StopSignal
 from gridloom.stores.artifacts import Artifact, ArtifactStore
@@ -145,7 +145,7 @@ def _run_stage(
             _out_of_space_named(lambda: stage_factory(node.kind).run(node, inputs, context), out)
             producer = {
                 "stage": node.name, "kind": node.kind, "version": node.version, "run_id": run_id,
-                "key_inputs": key_inputs(node, node_keys(plan.graph)), "gridloom": gridloom.__version__,
+                "key_inputs": key_inputs(plan.graph, node), "gridloom": gridloom.__version__,
             }
             artifact = store.publish(
                 out, key=node.key, type=node.produces, kind=node.kind, producer=producer,

@@ -34,6 +34,8 @@ class PlannedStage:
     """Names of input stages that will run."""
     changes: tuple[Change, ...]
     """Fields that differ from the nearest earlier artifact of this stage's name and kind."""
+    is_new: bool = False
+    """No artifact of this stage's name and kind was ever published."""
     resumes: bool = False
     """State of an interrupted run is waiting in the work folder."""
 
@@ -44,13 +46,15 @@ class PlannedStage:
             return ""
         if self.resumes:
             return "resumes where it was interrupted"
+        if self.is_new:
+            return "never run"
         if self.changes:
             shown = ", ".join(str(change) for change in self.changes[:2])
             more = len(self.changes) - 2
             return shown + (f" and {more} more" if more > 0 else "")
         if self.because:
             return ", ".join(f"{name} changes" for name in self.because)
-        return "never run"
+        return "its artifact is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,6 @@ def make_plan(graph: RunGraph, store: ArtifactStore) -> Plan:
     planned: list[PlannedStage] = []
     running: set[str] = set()
     earlier = _earlier_key_inputs(store)
-    keys = node_keys(graph)
     for node in graph.nodes:
         if store.find(node.key) is not None:
             planned.append(PlannedStage(node, "cached", (), ()))
@@ -79,15 +82,10 @@ def make_plan(graph: RunGraph, store: ArtifactStore) -> Plan:
         running.add(node.name)
         because = tuple(sorted({name for name in node.inputs.values() if name in running}))
         before = earlier.get((node.name, node.kind))
-        changes = () if before is None else tuple(_changes(before, key_inputs(node, keys)))
+        changes = () if before is None else tuple(_changes(before, key_inputs(graph, node)))
         resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))
-        planned.append(PlannedStage(node, "run", because, changes, resumes))
+        planned.append(PlannedStage(node, "run", because, changes, before is None, resumes))
     return Plan(graph, tuple(planned))
-
-
-def node_keys(graph: RunGraph) -> dict[str, str]:
-    """Return the key of every node by name."""
-    return {node.name: node.key for node in graph.nodes}
 
 
 def _earlier_key_inputs(store: ArtifactStore) -> dict[tuple[str, str], dict[str, Any]]:
