@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from gridloom.cli.render_attempts import renderable
+from gridloom.cli.render_attempts import TaskBlocks
 from gridloom.runtime.stage import ProgressTask
 
 PLAIN_EVERY_S = 10.0
@@ -35,6 +35,7 @@ class Reporter:
     def __init__(self, console: Console, show_events: bool = True) -> None:
         self.console = console
         self._show_events = show_events
+        self._blocks = TaskBlocks()
 
     @contextmanager
     def task(self, label: str, total: float | None, unit: str = "it", done: float = 0) -> Iterator[ProgressTask]:
@@ -47,9 +48,9 @@ class Reporter:
             self.console.print(text, highlight=False, markup=False)
 
     def show(self, thing: Any) -> None:
-        """Print an event of the solver, or any rich renderable."""
-        if self._show_events:
-            self.console.print(renderable(thing))
+        """Print a task of the solver when its last event is in, or any rich renderable at once."""
+        if self._show_events and (block := self._blocks.add(thing)) is not None:
+            self.console.print(block)
 
 
 def _clock(seconds: float) -> str:

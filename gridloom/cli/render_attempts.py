@@ -11,22 +11,33 @@ from rich.text import Text
 
 from gridloom.cli.grids import SideBySide, differing_cells
 from gridloom.cli.tables import rows_table
+from gridloom.solvers.events import AttemptShown, PicksShown
 
 
-def renderable(thing: Any) -> Any:
-    """Turn an event of the solver into something rich can print; other things are returned as they are."""
-    kind = type(thing).__name__
-    if kind == "TaskShown":
-        return task_view(thing.task.task_id, [(p.input, p.output) for p in thing.task.demos], thing.task.tests)
-    if kind == "AttemptShown":
-        return attempt_lines(
-            thing.attempt_id, thing.grids, "accepted" if thing.verdict.accepted else "rejected", thing.verdict.score,
-            thing.verdict.feedback, thing.seconds,
+class TaskBlocks:
+    """Gathers a solve stage's events, so that a task's attempts stand together however many tasks are in flight."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[str, list[AttemptShown]] = {}
+
+    def add(self, event: Any) -> Any:
+        """Take an event; return what is to be printed now, None for nothing yet. Other things are returned as given."""
+        if isinstance(event, AttemptShown):
+            self._attempts.setdefault(event.task.task_id, []).append(event)
+            return None
+        if not isinstance(event, PicksShown):
+            return event
+        task = event.task
+        return Group(
+            task_view(task.task_id, [(pair.input, pair.output) for pair in task.demos], task.tests),
+            *(_event_lines(attempt) for attempt in self._attempts.pop(task.task_id, [])),
+            picks_view(task.task_id, [pick.model_dump() for pick in event.picks], event.accepted, event.num_attempts),
         )
-    if kind == "PicksShown":
-        picks = [pick.model_dump() for pick in thing.picks]
-        return picks_view(thing.task.task_id, picks, thing.accepted, thing.num_attempts)
-    return thing
+
+
+def _event_lines(event: AttemptShown) -> RenderableType:
+    judged, verdict = "accepted" if event.verdict.accepted else "rejected", event.verdict
+    return attempt_lines(event.attempt_id, event.grids, judged, verdict.score, verdict.feedback, event.seconds)
 
 
 def task_view(task_id: str, demos: Sequence[tuple[Any, Any]], tests: Sequence[Any]) -> RenderableType:
