@@ -87,10 +87,11 @@ class ArtifactStore:
             file = artifact.path / name
             if not file.is_file():
                 raise StoreError(f"artifact {artifact.key} lacks its file {file}", remedy)
-            size = file.stat().st_size
+            with storage("read an artifact", file.parent):
+                size, digest = file.stat().st_size, _sha256(file)
             if size != entry["bytes"]:
                 raise StoreError(f"artifact file {file} has {size} bytes, its manifest says {entry['bytes']}", remedy)
-            if _sha256(file) != entry["sha256"]:
+            if digest != entry["sha256"]:
                 raise StoreError(f"artifact file {file} was changed: its sha256 is not the manifest's", remedy)
 
     def all(self) -> list[Artifact]:
@@ -193,6 +194,9 @@ class ArtifactStore:
                 shutil.rmtree(tmp)
                 lock.unlink(missing_ok=True)
                 num_removed += 1
+            for lock in aside.glob("*.lock"):  # killed between making the lock and the folder
+                if not lock.with_suffix("").exists() and not _is_held(lock):
+                    lock.unlink(missing_ok=True)
         return num_removed
 
     def _place(self, key: str) -> Path:

@@ -102,7 +102,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
                 and wanted.get("checkpoint_id") in (None, "", checkpoint_id)
                 and (bound is None or checkpoint_id < bound)
             ]
-        matching.sort(key=lambda pair: pair[0].checkpoint_id, reverse=True)
+        matching.sort(key=lambda pair: (pair[0].checkpoint_id, pair[0].thread_id, pair[0].checkpoint_ns), reverse=True)
         num_found = 0
         for record, thread in matching:
             if limit is not None and num_found >= limit:
