@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.compiler.bind import bind
-from gridloom.compiler.check import Checked, check
+from gridloom.compiler.calibration import Calibration
+from gridloom.compiler.check import check
+from gridloom.compiler.checked import Checked
 from gridloom.compiler.compose import Source, compose, open_source
 from gridloom.compiler.facts import Facts
 from gridloom.compiler.fingerprint import fingerprint
@@ -43,9 +45,19 @@ class Compiled:
     """Where the value of every written path stands."""
 
 
-def compile_spec(spec: str | Path, overrides: Sequence[str] = (), *, facts: Facts) -> Compiled:
-    """Compile a spec file or library recipe. Raises SpecError with every problem that was found."""
-    session = Session(facts, tuple(overrides))
+def compile_spec(
+    spec: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    facts: Facts,
+    calibration: Calibration | None = None,
+    walltime_s: float | None = None,
+) -> Compiled:
+    """Compile a spec file or library recipe. Raises SpecError with every problem that was found.
+
+    With a calibration, memory and walltime are checked against the estimates.
+    """
+    session = Session(facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s)
     try:
         source = open_source(spec, session)
     except Stop:

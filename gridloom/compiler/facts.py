@@ -53,6 +53,17 @@ class LlamaFacts:
     tied_embeddings: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class TaskKey:
+    """A task as leak checks see it."""
+
+    task_id: str
+    subset: str
+    held_out: bool
+    key: str
+    """Equal for tasks whose demonstrations are equal up to rotation, reflection and colours."""
+
+
 class Facts(Protocol):
     """Reads facts; raises DataError or ModelError, which the check pass turns into diagnostics at the right span."""
 
@@ -61,6 +72,9 @@ class Facts(Protocol):
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
         """Facts of a language model."""
+
+    def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
+        """Every task of a dataset by content; asked for only where two subsets or datasets could share tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,8 @@ class StaticFacts:
 
     datasets: Mapping[str, DataFacts | DataError] = field(default_factory=dict)
     llamas: Mapping[str, LlamaFacts | ModelError] = field(default_factory=dict)
+    tasks: Mapping[str, tuple[TaskKey, ...]] = field(default_factory=dict)
+    """Tasks of a source; `held_out` is set from the spec that asks."""
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
         """Return the facts of `spec.source`. Raises DataError for a source it was not given."""
@@ -90,3 +106,8 @@ class StaticFacts:
         if isinstance(found, ModelError):
             raise found
         return found
+
+    def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
+        """Return the tasks of `spec.source` that are in the subsets it reads."""
+        found = self.tasks.get(spec.source, ())
+        return tuple(replace(t, held_out=t.subset in spec.holdout) for t in found if t.subset in spec.subsets)

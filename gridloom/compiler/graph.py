@@ -14,6 +14,22 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Cost(Frozen):
+    """An estimate of what a stage costs, from configurations alone."""
+
+    parameters: int
+    """Weights that are trained, or run where nothing trains; exact."""
+    frozen_parameters: int = 0
+    """Weights of a frozen language model; exact."""
+    flops: dict[str, int]
+    """Floating-point operations a step, by the precision they run in."""
+    num_steps: int
+    step: str
+    """What a step is: 'optimizer step', 'attempt'."""
+    peak_bytes: int
+    assumes: tuple[str, ...] = ()
+
+
 class StageNode(Frozen):
     """One stage (or dataset) to execute.
 
@@ -34,6 +50,8 @@ class StageNode(Frozen):
     facts: dict[str, Any] = {}
     """What the compiler learned from outside the spec and the key depends on: content digests, widths."""
     seed: int = 0
+    cost: Cost | None = None
+    """Not part of the key."""
     key: str = ""
     """`gl1:` fingerprint of kind, version, resolved parameters and input keys."""
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from gridloom.compiler.base_folder import base_of, rebased
 from gridloom.compiler.bind import Bound
-from gridloom.compiler.check import Checked
+from gridloom.compiler.checked import Checked
+from gridloom.compiler.estimate import Sources, estimate
 from gridloom.compiler.fingerprint import ANSWERS_SUFFIX
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.session import Session
@@ -78,6 +79,7 @@ def _stage_node(name: str, checked: Checked) -> StageNode:
         models=_models(name, checked),
         inputs=_inputs(name, stage, bound),
         facts=_facts(name, checked),
+        cost=estimate(name, Sources(bound, checked.data, checked.llama)),
         seed=bound.spec.seed,
     )
 

@@ -85,5 +85,5 @@ def _total(diagnostics: Sequence[Diagnostic]) -> str:
     if warnings:
         parts.append(f"{warnings} warning{'s' if warnings > 1 else ''}")
     # a misspelt name explains itself; the first deeper problem is the one worth reading about
-    worth = next((d.code for d in diagnostics if d.code >= "GL3"), diagnostics[0].code)
+    worth = next((d.code for d in errors if d.code >= "GL3"), (errors or diagnostics)[0].code)
     return f"{', '.join(parts)}. `gridloom explain {worth}` tells more."

@@ -158,7 +158,14 @@ def _report(faults: list[_Fault], root: Mapping, places: Places, session: Sessio
         if fault.path == ("gridloom",) and fault.type == "literal_error":
             continue  # GL110 has said it
         notes = places.used_at(fault.path)
-        if fault.type == "extra_forbidden":
+        if _is_oracle(fault, root):
+            session.error(
+                "GL403",
+                f"stage '{fault.path[1]}' could see answers: an oracle reads the held-out outputs",
+                places.key(fault.path) if fault.type == "extra_forbidden" else places.value(fault.path),
+                "use leave_one_out; an oracle is for joint_train only (feedback: oracle)",
+            )
+        elif fault.type == "extra_forbidden":
             _unknown_key(fault, root, places, session)
         elif fault.type == "missing":
             _missing(fault, root, places, session)
@@ -173,6 +180,13 @@ def _report(faults: list[_Fault], root: Mapping, places: Places, session: Sessio
             _wrong_kind(fault, root, places, session)
         else:
             _wrong_value(fault, root, places, session, notes)
+
+
+def _is_oracle(fault: _Fault, root: Mapping) -> bool:
+    """Whether a solve stage asks for a judge that knows the answers: no such key or value exists, on purpose."""
+    if fault.path[:1] != ("stages",) or at_path(root, (*fault.path[:2], "kind")) != "solve":
+        return False
+    return "oracle" in (fault.path[-1], at_path(root, fault.path))
 
 
 def at_path(root: Mapping, path: Path) -> Any:

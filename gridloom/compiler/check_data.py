@@ -1,0 +1,145 @@
+"""Rules about data: canvases, subsets, answers to hold out, demonstrations to check, tasks that training has seen."""
+
+from __future__ import annotations
+
+from gridloom.compiler.bind import dataset_of
+from gridloom.compiler.checked import Checked, sound
+from gridloom.compiler.session import Session, did_you_mean, listed
+from gridloom.compiler.tree import Path
+from gridloom.specs.data import ArcData
+from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
+
+
+def canvas_holds_grids(checked: Checked, session: Session) -> None:
+    """GL320: no grid is larger than the canvas."""
+    for name, data in sound(checked, "data", ArcData):
+        facts = checked.data.get(name)
+        if facts and facts.max_side > facts.canvas:
+            session.error(
+                "GL320",
+                f"canvas {facts.canvas} is smaller than the largest grid of '{name}', {facts.max_side} cells a side",
+                checked.bound.places.value(("data", name, "canvas")),
+                f"set canvas to at least {facts.max_side}, or select.max_side to {data.canvas}",
+            )
+
+
+def subsets_exist(checked: Checked, session: Session) -> None:
+    """GL333, GL334: named subsets are in the source, and held-out ones are read."""
+    places = checked.bound.places
+    for name, data in sound(checked, "data", ArcData):
+        facts = checked.data.get(name)
+        for key, code, known in (
+            ("subsets", "GL333", facts.subsets if facts else ()),
+            ("holdout", "GL334", data.subsets),
+        ):
+            for i, subset in enumerate(getattr(data, key)):
+                if known and subset not in known and places.node(("data", name, key)) is not None:
+                    what = "subset of its source" if key == "subsets" else "subset that '" + name + "' reads"
+                    session.error(
+                        code,
+                        f"'{subset}' is no {what}",
+                        places.value(("data", name, key, i)),
+                        did_you_mean(subset, known, f"there are: {listed(known)}"),
+                    )
+
+
+def solve_has_answers_held_out(checked: Checked, session: Session) -> None:
+    """GL330-GL332: a solve stage needs test inputs whose answers are held out."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", SolveStage):
+        found = dataset_of(bound, name)
+        if found is None or found[0] not in checked.data:
+            continue
+        data_name, data = found
+        facts = checked.data[data_name]
+        if not data.holdout or facts.num_held_out == 0:
+            session.error(
+                "GL330",
+                f"'{data_name}' holds no answer out, so stage '{name}' has nothing to solve",
+                bound.places.value(("stages", name, "data")),
+                f"name subsets in data.{data_name}.holdout; it reads: {listed(data.subsets)}",
+                (f"holdout comes from {bound.places.value(('data', data_name, 'holdout'))}",),
+            )
+        if stage.split is None:
+            continue
+        at = bound.places.value(("stages", name, "split"))
+        if stage.split not in data.subsets:
+            session.error(
+                "GL331",
+                f"'{data_name}' has no subset '{stage.split}'",
+                at,
+                did_you_mean(stage.split, data.subsets, f"it reads: {listed(data.subsets)}"),
+            )
+        elif stage.split not in data.holdout:
+            session.error(
+                "GL332",
+                f"answers of subset '{stage.split}' are not held out in '{data_name}'",
+                at,
+                f"add '{stage.split}' to data.{data_name}.holdout",
+            )
+
+
+def verifier_has_demonstrations(checked: Checked, session: Session) -> None:
+    """GL340: leave_one_out needs demonstrations that training has not seen."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", SolveStage):
+        found = dataset_of(bound, name)
+        facts = checked.data.get(found[0]) if found else None
+        if facts and found and stage.solver.verifier.leave_one_out > 0 and facts.num_check_demos == 0:
+            path: Path = ("stages", name, "solver", "verifier", "leave_one_out")
+            session.warn(
+                "GL340",
+                f"the leave_one_out verifier of '{name}' has no demonstration to check",
+                bound.places.value(path),
+                f"set data.{found[0]}.check_demos to 1, or the verifier's leave_one_out to 0",
+            )
+
+
+def solve_fits_training(checked: Checked, session: Session) -> None:
+    """GL341, GL342: the tasks to solve lie on the canvas the TRM was trained on, and it has an embedding for each."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", SolveStage):
+        found = dataset_of(bound, name)
+        source = bound.input(name, "with")
+        trained = dataset_of(bound, source[1]) if source else None
+        if found is None or trained is None or found[0] not in checked.data or trained[0] not in checked.data:
+            continue
+        _same_canvas(checked, session, name, found[0], source[1] if source else "", trained[0])
+        unseen = set(checked.data[found[0]].task_ids) - set(checked.data[trained[0]].task_ids)
+        if unseen and found[0] != trained[0]:
+            total = len(checked.data[found[0]].task_ids)
+            session.error(
+                "GL342",
+                f"{len(unseen)} of {total} tasks of '{found[0]}' are not in '{trained[0]}', which '{stage.with_}' "
+                "was trained on",
+                bound.places.value(("stages", name, "data")),
+                "a TRM knows a task by the embedding learnt from its demonstrations: train on the same tasks",
+                (f"for example {listed(sorted(unseen), 3)}",),
+            )
+
+
+def training_keeps_canvas(checked: Checked, session: Session) -> None:
+    """GL341 between a training stage and the stage whose checkpoint it continues."""
+    bound = checked.bound
+    for name, stage in (*sound(checked, "stages", TrainStage), *sound(checked, "stages", JointTrainStage)):
+        source = bound.input(name, "model" if isinstance(stage, TrainStage) else "trm")
+        here = dataset_of(bound, name)
+        there = dataset_of(bound, source[1]) if source else None
+        if source and here and there:
+            _same_canvas(checked, session, name, here[0], source[1], there[0])
+
+
+def _same_canvas(checked: Checked, session: Session, stage: str, data: str, source: str, trained: str) -> None:
+    here, there = checked.data.get(data), checked.data.get(trained)
+    if here and there and here.canvas != there.canvas:
+        places = checked.bound.places
+        session.error(
+            "GL341",
+            f"stage '{stage}' lays '{data}' on a canvas of {here.canvas}, but '{source}' was trained on {there.canvas}",
+            places.value(("stages", stage, "data")),
+            f"set canvas in data.{data} to {there.canvas}, or use the same data",
+            (
+                f"{here.canvas} comes from {places.value(('data', data, 'canvas'))}",
+                f"{there.canvas} comes from {places.value(('data', trained, 'canvas'))}",
+            ),
+        )

@@ -1,0 +1,145 @@
+"""Rules about networks: widths, heads, adapters, context lengths."""
+
+from __future__ import annotations
+
+from gridloom.compiler.bind import Owner
+from gridloom.compiler.checked import Checked, sound
+from gridloom.compiler.session import Session, listed
+from gridloom.compiler.tree import Path
+from gridloom.diagnostics import Span
+from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
+from gridloom.specs.stages import JointTrainStage, SolveStage
+
+
+def heads_divide_width(checked: Checked, session: Session) -> None:
+    """GL301, GL302: attention splits the width evenly, and rope turns pairs of features."""
+    places = checked.bound.places
+    for name, model in sound(checked, "models", TrmModel):
+        path: Path = ("models", name, "num_heads")
+        width_at = places.value(("models", name, "hidden_size"))
+        if model.hidden_size % model.num_heads:
+            near = [h for h in range(1, model.hidden_size + 1) if model.hidden_size % h == 0]
+            best = sorted(sorted(near, key=lambda h: abs(h - model.num_heads))[:3])
+            session.error(
+                "GL301",
+                f"{model.num_heads} heads do not divide hidden_size {model.hidden_size} of '{name}'",
+                places.value(path),
+                f"{', '.join(map(str, best))} do",
+                (f"hidden_size comes from {width_at}", *places.used_at(path)),
+            )
+        elif model.mixing == "attention" and model.positions == "rope" and model.hidden_size // model.num_heads % 2:
+            session.error(
+                "GL302",
+                f"heads of '{name}' are {model.hidden_size // model.num_heads} wide; rope needs an even width",
+                places.value(path),
+                "use fewer heads, or positions: learned",
+            )
+
+
+def adapters_fit(checked: Checked, session: Session) -> None:
+    """GL310-GL313: one adapter each way, and each joins the very models that the stage trains."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", JointTrainStage):
+        owner: Owner = ("stages", name)
+        if owner in bound.unbound:
+            continue
+        _adapter_counts(checked, session, name, stage)
+        trm, llm = bound.trm_of(name), stage.llm
+        for i, adapter in enumerate(stage.adapters):
+            model = bound.spec.models[adapter]
+            if ("models", adapter) in bound.unbound:
+                continue
+            assert isinstance(model, TextToLatentModel | LatentToTextModel)
+            at = bound.places.value((*owner, "adapters", i))
+            if trm is not None and model.trm != trm and model.trm in bound.spec.models:
+                _wrong_trm(checked, session, name, adapter, model, trm, at)
+            if model.llm != llm and model.llm in bound.spec.models:
+                session.error(
+                    "GL311",
+                    f"adapter '{adapter}' joins '{model.llm}'{_width(checked, model.llm)}, but stage '{name}' "
+                    f"runs '{llm}'{_width(checked, llm)}",
+                    at,
+                    f"set models.{adapter}.llm to '{llm}'",
+                    (
+                        f"'{model.llm}' comes from {bound.places.value(('models', adapter, 'llm'))}",
+                        f"'{llm}' comes from {bound.places.value((*owner, 'llm'))}",
+                    ),
+                )
+
+
+def _wrong_trm(
+    checked: Checked,
+    session: Session,
+    stage: str,
+    adapter: str,
+    model: TextToLatentModel | LatentToTextModel,
+    trm: str,
+    at: Span | None,
+) -> None:
+    bound = checked.bound
+    verb = "feeds" if isinstance(model, TextToLatentModel) else "reads"
+    session.error(
+        "GL310",
+        f"adapter '{adapter}' {verb} '{model.trm}'{_width(checked, model.trm)}, but stage '{stage}' trains "
+        f"'{trm}'{_width(checked, trm)}",
+        at,
+        f"set models.{adapter}.trm to '{trm}'",
+        (
+            f"'{model.trm}' comes from {bound.places.value(('models', adapter, 'trm'))}",
+            f"'{trm}' comes from {bound.places.value(('stages', stage, 'trm'))}",
+        ),
+    )
+
+
+def _width(checked: Checked, model: str) -> str:
+    spec = checked.bound.spec.models.get(model)
+    if isinstance(spec, TrmModel):
+        return f" (hidden_size {spec.hidden_size})"
+    facts = checked.llama.get(model)
+    return f" (hidden_size {facts.hidden_size})" if facts else ""
+
+
+def _adapter_counts(checked: Checked, session: Session, name: str, stage: JointTrainStage) -> None:
+    bound = checked.bound
+    at = bound.places.value(("stages", name, "adapters"))
+    kinds = [bound.spec.models[a].kind for a in stage.adapters]
+    into = [n for n, m in bound.spec.models.items() if m.kind == "text_to_latent"]
+    if kinds.count("text_to_latent") != 1:
+        session.error(
+            "GL312",
+            f"stage '{name}' needs exactly one text_to_latent adapter, not {kinds.count('text_to_latent')}",
+            at,
+            f"text_to_latent adapters here: {listed(into)}" if into else "define one under models",
+        )
+    if kinds.count("latent_to_text") > 1:
+        session.error(
+            "GL313", f"stage '{name}' takes at most one latent_to_text adapter, not {kinds.count('latent_to_text')}", at
+        )
+
+
+def text_fits_context(checked: Checked, session: Session) -> None:
+    """GL323: prompt, latent prefix and new tokens lie within the positions that the language model knows."""
+    bound = checked.bound
+    for name, stage in (*sound(checked, "stages", JointTrainStage), *sound(checked, "stages", SolveStage)):
+        joint = name if isinstance(stage, JointTrainStage) else (bound.input(name, "with") or ("", ""))[1]
+        source = bound.spec.stages.get(joint)
+        if not isinstance(source, JointTrainStage) or source.llm not in checked.llama:
+            continue
+        llm = bound.spec.models[source.llm]
+        assert isinstance(llm, LlamaModel)
+        adapters = [bound.spec.models.get(adapter) for adapter in source.adapters]
+        prefix = sum(model.tokens for model in adapters if isinstance(model, LatentToTextModel))
+        solves = isinstance(stage, SolveStage)
+        new = stage.solver.reason.max_new_tokens if isinstance(stage, SolveStage) else stage.max_new_tokens
+        total, limit = llm.max_prompt_tokens + prefix + new, checked.llama[source.llm].max_positions
+        if total > limit:
+            tail: Path = ("solver", "reason", "max_new_tokens") if solves else ("max_new_tokens",)
+            path: Path = ("stages", name, *tail)
+            session.error(
+                "GL323",
+                f"'{name}' needs {total} positions of '{source.llm}', which has {limit}: "
+                f"prompt {llm.max_prompt_tokens}, prefix {prefix}, new tokens {new}",
+                bound.places.value(path),
+                f"set models.{source.llm}.max_prompt_tokens to {max(limit - prefix - new, 32)}, or write fewer tokens",
+                (f"the prompt's limit comes from {bound.places.value(('models', source.llm, 'max_prompt_tokens'))}",),
+            )
