@@ -48,6 +48,15 @@ class _Filler:
         return self.done[name]
 
     def fill(self, node: Node) -> Node:
+        if id(node) in self.session.without_variables:
+            return node
+        filled = self.filled(node)
+        if filled is node and not isinstance(node, Scalar):
+            # variants of a sweep share most of their tree: one look at each part is enough
+            self.session.without_variables[id(node)] = node
+        return filled
+
+    def filled(self, node: Node) -> Node:
         if isinstance(node, Mapping):
             filled = {key: self.fill(entry.value) for key, entry in node.entries.items()}
             if all(filled[key] is entry.value for key, entry in node.entries.items()):

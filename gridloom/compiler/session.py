@@ -26,6 +26,8 @@ class Session:
     calibration: Calibration | None = None
     walltime_s: float | None = None
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    without_variables: dict[int, object] = field(default_factory=dict)
+    """Parts of the tree, by identity, that hold no `${...}`."""
     _seen: set[Diagnostic] = field(default_factory=set)
 
     def error(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:

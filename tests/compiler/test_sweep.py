@@ -80,7 +80,7 @@ def test_problem_of_one_value_names_its_place_on_the_axis(facts: StaticFacts) ->
 
 def test_two_thousand_nodes_compile_in_two_seconds(facts: StaticFacts) -> None:
     values = ", ".join(str(n) for n in range(1, 501))
-    started = time.perf_counter()
+    started = time.process_time()
     graph = swept(facts, f"vars.steps: [{values}]")
     assert len(graph.nodes) == 2002
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
