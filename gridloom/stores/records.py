@@ -24,6 +24,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord(Record):
+    """One run of a spec; a resumed run goes on under its id."""
+
     TABLE: ClassVar[str] = "runs"
     KEY: ClassVar[tuple[str, ...]] = ("run_id",)
     UPDATES: ClassVar[bool] = True
@@ -42,13 +44,15 @@ class RunRecord(Record):
     pid: int | None = None
     gridloom_version: str | None = None
     started_at: float | None = None
-    """Seconds since the epoch, as all times here."""
+    """Seconds since the epoch in the record, a UTC TIMESTAMP in the table; as all times here."""
     ended_at: float | None = None
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecord(Record):
+    """A stage or dataset of a run."""
+
     TABLE: ClassVar[str] = "stages"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage")
     UPDATES: ClassVar[bool] = True
@@ -67,6 +71,8 @@ class StageRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRecord(Record):
+    """A published artifact folder, and the run that made it."""
+
     TABLE: ClassVar[str] = "artifacts"
     KEY: ClassVar[tuple[str, ...]] = ("key",)
     key: str
@@ -80,6 +86,8 @@ class ArtifactRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricRecord(Record):
+    """A figure that a stage measured at a step."""
+
     TABLE: ClassVar[str] = "metrics"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "step", "name")
     run_id: str
@@ -150,6 +158,8 @@ class AttemptRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateRecord(Record):
+    """A grid that the views of an attempt voted for."""
+
     TABLE: ClassVar[str] = "candidates"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "attempt", "fork", "test_index", "rank")
     run_id: str
@@ -171,6 +181,8 @@ class CandidateRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictRecord(Record):
+    """What one verifier said of an attempt."""
+
     TABLE: ClassVar[str] = "verdicts"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "attempt", "fork", "verifier")
     run_id: str
@@ -186,6 +198,8 @@ class VerdictRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmCallRecord(Record):
+    """The LLaMA's part in an attempt."""
+
     TABLE: ClassVar[str] = "llm_calls"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "attempt", "fork")
     run_id: str
