@@ -8,11 +8,17 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.stage import Progress
+from gridloom.solvers.hub import Hub
 from gridloom.solvers.proposer import TrmProposer
-from gridloom.solvers.reasoner import DirectLlmRunner, LlamaReasoner
-from gridloom.solvers.runners import DirectRunner
+from gridloom.solvers.reasoner import LlamaReasoner, llm_desk
+from gridloom.solvers.runners import trm_desk
 from gridloom.solvers.services import Services
 from gridloom.specs.solver import Solver
+
+MAX_BATCH_ROWS = 256
+"""Rows of a shared TRM batch."""
+MAX_BATCH_TOKENS = 16_384
+"""Tokens of a shared LLaMA batch; a model of 135 M parameters keeps 46 kB of keys and values for each."""
 
 
 def load_services(
@@ -31,9 +37,11 @@ def load_services(
         with_llm: False leaves the LLaMA out, for work on recorded latents.
     """
     bundle = load_bundle(checkpoint, device)
-    proposer = TrmProposer(bundle, DirectRunner(bundle.trm), str(checkpoint))
+    hub = Hub()
+    trm = trm_desk(bundle.trm, hub, MAX_BATCH_ROWS)
+    proposer = TrmProposer(bundle, trm, str(checkpoint))
     if bundle.llm_spec is None or not with_llm:
-        return Services(proposer)
+        return Services(proposer, hub=hub, trm_desk=trm)
     if bundle.text_to_latent is None:
         raise ModelError(
             f"{checkpoint} names the LLaMA '{bundle.llm_spec.weights}' but holds no text_to_latent adapter",
@@ -41,7 +49,6 @@ def load_services(
         )
     llama = Llama.load(bundle.llm_spec, device, base, progress)
     feedback = settings.feedback and settings.max_attempts > 1
-    reasoner = LlamaReasoner(
-        llama, DirectLlmRunner(llama), feedback=feedback, latent=bundle.latent_to_text is not None
-    )
-    return Services(proposer, reasoner)
+    llm = llm_desk(llama, hub, MAX_BATCH_TOKENS)
+    reasoner = LlamaReasoner(llama, llm, feedback=feedback, latent=bundle.latent_to_text is not None)
+    return Services(proposer, reasoner, hub=hub, trm_desk=trm, llm_desk=llm)

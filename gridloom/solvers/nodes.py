@@ -84,8 +84,11 @@ class Nodes:
         assert reasoner is not None, "the graph enters `reason` only with a LLaMA"
         plan = Plan.model_validate(state["planned"])
         prompt = reasoner.prompt(self.task, plan, _history(state) if plan.feedback else ())
+        reading = time.perf_counter() - began
+        # waiting for others to share a batch is no time of this attempt's: its share of the batch is
         reasoning = await reasoner.reason(prompt, plan, state.get("prefix") if plan.prefix else None)
-        return {"reasoning": reasoning.model_dump(), "timings": _timed(state, "reason", began)}
+        timings = {**state["timings"], "reason": reading + reasoning.duration_s}
+        return {"reasoning": reasoning.model_dump(), "timings": timings}
 
     async def adapt(self, state: LoopState) -> Update:
         """Map the recorded latent into the TRM's space."""
@@ -99,7 +102,6 @@ class Nodes:
 
     async def propose(self, state: LoopState) -> Update:
         """Run the TRM over all views; the LLaMA's own grid joins the candidates of the test input it was shown."""
-        began = time.perf_counter()
         plan = Plan.model_validate(state["planned"])
         reasoning = state.get("reasoning")
         proposal = await self.services.proposer.propose(self.task, plan, reasoning["latent"] if reasoning else None)
@@ -108,7 +110,7 @@ class Nodes:
         return {
             "proposal": proposal.model_dump(),
             "prefix": proposal.prefix,
-            "timings": _timed(state, "propose", began),
+            "timings": {**state["timings"], "propose": proposal.seconds},
         }
 
     async def verify(self, state: LoopState) -> Update:
@@ -131,7 +133,7 @@ class Nodes:
             adapted=state.get("adapted"),
             proposal=proposal,
             verdict=verdict,
-            model=self.services.reasoner.model if self.services.reasoner else "",
+            model=self.services.reasoner.model if self.services.reasoner else None,
             started_at=state["started_at"],
             ended_at=ended_at,
             timings=state["timings"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,12 +44,14 @@ class TrmAnswer:
     z_L: Tensor
     geometry: dict[str, Any]
     """Rows of the whole batch, and where this call's began."""
+    seconds: float
+    """This call's share of the batch's time."""
 
 
 class TrmRunner(Protocol):
     """Runs calls, one by one or several in one batch."""
 
-    async def run(self, call: TrmCall) -> TrmAnswer:
+    async def ask(self, call: TrmCall) -> TrmAnswer:
         """Run the call's rows."""
 
 
@@ -89,14 +92,17 @@ class TrmProposer:
 
     async def propose(self, task: Task, plan: Plan, latent: bytes | None) -> Proposal:
         """Run the attempt's rows, vote, and read the next attempt's prefix off the identity row of the test shown."""
+        began = time.perf_counter()
         rows = make_rows(task, plan, self.bundle.trm.canvas, self._ids)
         injection = None if latent is None else self._inject(latent)
-        answer = await self.runner.run(TrmCall(rows, injection, plan.act_steps))
+        seconds = time.perf_counter() - began
+        answer = await self.runner.ask(TrmCall(rows, injection, plan.act_steps))
         if not np.isfinite(answer.results.q_halt).all():
             raise ModelError(
                 f"the TRM of {self.source} gave a value that is not finite on task {task.task_id}",
                 "train it again, or solve with an earlier checkpoint",
             )
+        began = time.perf_counter()
         ranked = vote(rows, answer.results)
         prefix = None if latent is None else self._prefix(answer, rows.first_row(plan.focus))
         return Proposal(
@@ -106,6 +112,7 @@ class TrmProposer:
             digest=answer.results.digest(prefix or b""),
             prefix=prefix,
             geometry=answer.geometry,
+            seconds=seconds + answer.seconds + time.perf_counter() - began,
         )
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.prompts import HISTORY_SHARE, EarlierAttempt, PromptForm, build_prompt
+from gridloom.solvers.hub import Desk, Hub
 from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
 
 
@@ -27,6 +28,8 @@ class LlmCall:
     max_new_tokens: int
     temperature: float
     seed: int
+    num_tokens: int
+    """Of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,14 @@ class LlmAnswer:
     prompt_tokens: int
     new_tokens: int
     duration_s: float
+    """This call's share of the batch's time."""
     geometry: dict[str, Any]
 
 
 class LlmRunner(Protocol):
     """Runs calls, one by one or several in one batch."""
 
-    async def run(self, call: LlmCall) -> LlmAnswer:
+    async def ask(self, call: LlmCall) -> LlmAnswer:
         """Answer the call."""
 
 
@@ -99,8 +103,8 @@ class LlamaReasoner:
 
     async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         """Ask the model; the hidden state is rounded to fp16 here, before anything uses it. Raises ModelError."""
-        answer = await self._runner.run(
-            LlmCall(prompt.text, prefix, plan.max_new_tokens, plan.temperature, plan.seed)
+        answer = await self._runner.ask(
+            LlmCall(prompt.text, prefix, plan.max_new_tokens, plan.temperature, plan.seed, prompt.num_tokens)
         )
         with np.errstate(over="ignore"):
             latent = answer.hidden.astype(np.float16)
@@ -124,15 +128,15 @@ class LlamaReasoner:
         )
 
 
-class DirectLlmRunner:
-    """Answers each call at once and alone."""
-
-    def __init__(self, llama: Llama) -> None:
-        self.llama = llama
-
-    async def run(self, call: LlmCall) -> LlmAnswer:
-        """Answer the call."""
-        return answer_calls(self.llama, [call])[0]
+def llm_desk(llama: Llama, hub: Hub, max_tokens: int) -> Desk[LlmCall, LlmAnswer]:
+    """Return a desk whose batches hold up to `max_tokens` tokens, prompts and answers together."""
+    return Desk(
+        hub,
+        lambda calls: answer_calls(llama, calls),
+        kind=lambda call: call.max_new_tokens,
+        size=lambda call: call.num_tokens + call.max_new_tokens,
+        max_size=max_tokens,
+    )
 
 
 def answer_calls(llama: Llama, calls: Sequence[LlmCall]) -> list[LlmAnswer]:
@@ -146,13 +150,14 @@ def answer_calls(llama: Llama, calls: Sequence[LlmCall]) -> list[LlmAnswer]:
         seeds=[call.seed for call in calls],
     )
     duration_s = time.perf_counter() - began
+    num_tokens = [answer.prompt_tokens + answer.new_tokens for answer in answers]
     return [
         LlmAnswer(
             text=answer.text,
             hidden=answer.hidden.numpy(),
             prompt_tokens=answer.prompt_tokens,
             new_tokens=answer.new_tokens,
-            duration_s=duration_s,
+            duration_s=duration_s * num_tokens[row] / sum(num_tokens),
             geometry={"batch_rows": len(calls), "row": row},
         )
         for row, answer in enumerate(answers)

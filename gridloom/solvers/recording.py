@@ -75,12 +75,16 @@ def attempt_records(
     adapted: Mapping[str, Any] | None,
     proposal: Proposal,
     verdict: Verdict,
-    model: str,
+    model: str | None,
     started_at: float,
     ended_at: float,
     timings: Mapping[str, float],
 ) -> list[Record]:
-    """Return all records of one attempt, the attempt itself first."""
+    """Return all records of one attempt, the attempt itself first.
+
+    Args:
+        model: the LLaMA that was asked; None when none was, as in a fork that keeps the recorded text.
+    """
     trip = _Trip(
         run_id=scope.run_id, stage=scope.stage, task_id=scope.task_id, attempt=plan.attempt, fork=scope.fork
     )
@@ -114,7 +118,7 @@ def attempt_records(
             timings=dict(timings),
         )
     ]
-    if reasoning:
+    if reasoning and model is not None:
         records.append(
             LlmCallRecord(
                 **trip,

@@ -246,7 +246,7 @@ class Replayer:
                 adapted=outcome.adapted,
                 proposal=outcome.proposal,
                 verdict=outcome.verdict,
-                model=services.reasoner.model if services.reasoner else "",
+                model=services.reasoner.model if services.reasoner else None,
                 started_at=outcome.ended_at - sum(outcome.timings.values()),
                 ended_at=outcome.ended_at,
                 timings=outcome.timings,

@@ -1,7 +1,8 @@
-"""How TRM calls are executed: each in a batch of its own, of its own rows in a fixed order."""
+"""How TRM calls are executed: in shared batches, or at a recorded place in a batch of recorded size."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -10,18 +11,19 @@ import torch
 
 from gridloom.runtime.models.trm import TRM, Injection
 from gridloom.solvers.batch import RowResults
+from gridloom.solvers.hub import Desk, Hub
 from gridloom.solvers.proposer import TrmAnswer, TrmCall
 
 
-class DirectRunner:
-    """Runs each call at once and alone."""
-
-    def __init__(self, trm: TRM) -> None:
-        self.trm = trm
-
-    async def run(self, call: TrmCall) -> TrmAnswer:
-        """Run the rows."""
-        return run_rows(self.trm, [call])[0]
+def trm_desk(trm: TRM, hub: Hub, max_rows: int) -> Desk[TrmCall, TrmAnswer]:
+    """Return a desk whose batches hold up to `max_rows` rows of whole attempts."""
+    return Desk(
+        hub,
+        lambda calls: run_rows(trm, calls),
+        kind=lambda call: (call.act_steps, call.injection is None),
+        size=lambda call: len(call.rows),
+        max_size=max_rows,
+    )
 
 
 class PlacedRunner:
@@ -35,7 +37,7 @@ class PlacedRunner:
         self.batch_rows = batch_rows
         self.first_row = first_row
 
-    async def run(self, call: TrmCall) -> TrmAnswer:
+    async def ask(self, call: TrmCall) -> TrmAnswer:
         """Run the rows at their place."""
         return self.answer(call)
 
@@ -50,10 +52,12 @@ class PlacedRunner:
 
 def run_rows(trm: TRM, calls: list[TrmCall]) -> list[TrmAnswer]:
     """Run calls of equal ACT steps in one batch, one after the other in the order given."""
+    began = time.perf_counter()
     inputs = torch.cat([torch.from_numpy(call.rows.inputs) for call in calls]).to(trm.device)
     ids = torch.cat([torch.from_numpy(call.rows.puzzle_ids) for call in calls]).to(trm.device)
     trace = trm.run(inputs, ids, _joined(calls), calls[0].act_steps)
     tokens, q_halt, changed = (part.cpu().numpy() for part in (trace.tokens, trace.q_halt, trace.changed))
+    seconds = time.perf_counter() - began
     answers, start = [], 0
     for call in calls:
         end = start + len(call.rows)
@@ -63,6 +67,7 @@ def run_rows(trm: TRM, calls: list[TrmCall]) -> list[TrmAnswer]:
                 z_H=trace.carry.z_H[start:end],
                 z_L=trace.carry.z_L[start:end],
                 geometry={**geometry(trm), "rows": len(call.rows), "batch_rows": len(inputs), "first_row": start},
+                seconds=seconds * len(call.rows) / len(inputs),
             )
         )
         start = end

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gridloom.runtime.data.tasks import Task
+from gridloom.solvers.hub import Desk, Hub
 from gridloom.solvers.types import Entry, Plan, Prompt, Proposal, Reasoning
 
 
@@ -43,3 +44,9 @@ class Services:
 
     proposer: Proposer
     reasoner: Reasoner | None = None
+    hub: Hub = field(default_factory=Hub)
+    """Where calls of concurrent graphs share batches."""
+    trm_desk: Desk[Any, Any] | None = None
+    """Counts the TRM's work."""
+    llm_desk: Desk[Any, Any] | None = None
+    """Counts the LLaMA's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.data.dataset import Dataset, load_dataset
 from gridloom.runtime.data.tasks import Task
-from gridloom.runtime.stage import Progress, StageContext
+from gridloom.runtime.stage import Progress, ProgressTask, StageContext
 from gridloom.solvers import outputs
 from gridloom.solvers.graph import build_graph, run_graph, thread_id
 from gridloom.solvers.loading import load_services
@@ -23,6 +23,7 @@ from gridloom.solvers.nodes import Nodes
 from gridloom.solvers.policies import make_policy
 from gridloom.solvers.recording import AttemptScope, task_record
 from gridloom.solvers.services import Services
+from gridloom.solvers.types import LoopState
 from gridloom.specs.solver import Solver
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import Artifact
@@ -83,24 +84,58 @@ class _Loop:
         self.context = context
         self.policy = make_policy(stage.solver.policy)
         self.saver = DuckDBSaver(context.ledger, ledger=ledger)
+        self.num_done = self.num_accepted = self.num_attempts = 0
 
     async def solve(self, tasks: Sequence[Task], num_tasks: int, accepted: int) -> None:
+        """Run the tasks' graphs, `in_flight` of them at a time.
+
+        Raises StageInterrupted when the stop signal is set and every graph under way has saved its node.
+        """
         context = self.context
-        done = num_tasks - len(tasks)
-        num_attempts = 0
-        with context.progress.task(self.node.name, num_tasks, unit="tasks", done=done) as bar:
-            for task in tasks:
-                self._stop_if_asked(done, num_tasks)
+        self.num_done, self.num_accepted = num_tasks - len(tasks), accepted
+        queue = iter(tasks)
+        with context.progress.task(self.node.name, num_tasks, unit="tasks", done=self.num_done) as bar:
+            number = min(self.settings.in_flight, len(tasks))
+            workers = [asyncio.create_task(self._work(queue, bar)) for _ in range(number)]
+            try:
+                await asyncio.gather(*workers)
+            except BaseException:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+                raise
+        if self.num_done < num_tasks:
+            raise StageInterrupted(
+                f"{self.node.name} stopped ({context.stop.reason}) with {self.num_done} of {num_tasks} tasks done; "
+                "every node is saved",
+                "run the same command again: it goes on at the node where it was",
+            )
+
+    async def _work(self, queue: Iterator[Task], bar: ProgressTask) -> None:
+        """Run one task after the other. The batches of the hub wait for this worker until its tasks are spent."""
+        with self.services.hub.member():
+            for task in queue:
+                if self.context.stop:
+                    return
                 state = await self._one(task)
                 if state is None:
-                    self._stop_if_asked(done, num_tasks)
-                    raise StageError(f"task {task.task_id} stopped without a reason", "run again: it continues")
-                done += 1
-                num_attempts += len(state["history"])
-                accepted += state["history"][-1]["accepted"]
-                bar.advance(1, accepted=accepted, open=done - accepted, attempts=num_attempts)
+                    return
+                self.num_done += 1
+                self.num_attempts += len(state["history"])
+                self.num_accepted += bool(state["history"][-1]["accepted"])
+                bar.advance(1, **self._figures())
 
-    async def _one(self, task: Task) -> Any:
+    def _figures(self) -> dict[str, Any]:
+        """What the bar shows beside itself."""
+        shown: dict[str, Any] = {
+            "accepted": self.num_accepted,
+            "open": self.num_done - self.num_accepted,
+            "attempts": self.num_attempts,
+        }
+        return shown
+
+    async def _one(self, task: Task) -> LoopState | None:
+        """Run a task's graph to its end; None when it was stopped on the way."""
         context = self.context
         control = RunControl()
 
@@ -121,14 +156,6 @@ class _Loop:
         graph = build_graph(nodes, self.saver, drain)
         thread = thread_id(context.run_id, self.node.name, task.task_id)
         return await run_graph(graph, task.task_id, thread, self.settings.max_attempts, control)
-
-    def _stop_if_asked(self, done: int, num_tasks: int) -> None:
-        stop = self.context.stop
-        if stop:
-            raise StageInterrupted(
-                f"{self.node.name} stopped ({stop.reason}) with {done} of {num_tasks} tasks done; every node is saved",
-                "run the same command again: it goes on at the node where it was",
-            )
 
 
 def select_tasks(dataset: Dataset, stage: SolveStage) -> list[Task]:

@@ -75,6 +75,7 @@ class Reasoning(Frozen):
     prefix_tokens: int = 0
     dropped_demos: int = 0
     duration_s: float = 0.0
+    """The call's share of its batch's time."""
     geometry: dict[str, Any] = {}
     """Batch shape and row of the call."""
 
@@ -117,6 +118,8 @@ class Proposal(Frozen):
     """Latent prefix for the next attempt, fp16 [tokens, hidden_size]."""
     geometry: dict[str, Any] = {}
     """Batch shape, device, threads and versions that bit-equal re-execution needs."""
+    seconds: float = 0.0
+    """The attempt's share of the TRM's time."""
 
     def grids(self) -> list[GridRows]:
         """Return the proposed grid of each test input; [] where there is none."""

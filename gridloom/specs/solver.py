@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from gridloom.specs.base import SpecModel
+from gridloom.specs.base import Operational, SpecModel
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -57,6 +57,8 @@ class Solver(SpecModel):
     """Views of the test input an attempt predicts and votes over."""
     act_steps: PositiveInt | None = None
     """ACT steps of the TRM; the model's `halt_max_steps` when absent."""
+    in_flight: Annotated[PositiveInt, Operational()] = 8
+    """Tasks under way at once; their model calls share batches. Changes results by float rounding at most."""
     feedback: bool = True
     """Feed the verdict's text and the last latent back into the next attempt."""
     reason: Reason = Reason()

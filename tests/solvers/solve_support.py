@@ -30,7 +30,6 @@ from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.stage import Progress, StageContext
 from gridloom.solvers.loading import load_services
-from gridloom.solvers.runners import DirectRunner
 from gridloom.solvers.score import Score
 from gridloom.solvers.services import Services
 from gridloom.solvers.solve import Solve
@@ -48,7 +47,7 @@ TRM_SPEC = TrmModel(
     hidden_size=32, num_heads=2, layers=1, H_cycles=2, L_cycles=1, expansion=1.0, puzzle_embedding_len=2,
     halt_max_steps=3, precision="fp32",
 )
-SOLVER: dict[str, Any] = {"max_attempts": 3, "views": 3, "reason": {"max_new_tokens": 4}}
+SOLVER: dict[str, Any] = {"max_attempts": 3, "views": 3, "in_flight": 1, "reason": {"max_new_tokens": 4}}
 
 
 def dataset() -> Dataset:
@@ -254,13 +253,14 @@ def slow_load(seconds: float) -> Any:
     def load(checkpoint: Path, settings: Solver, device: str, base: Path, progress: Progress | None) -> Services:
         services = load_services(checkpoint, settings, device, base, progress)
 
-        class Slow(DirectRunner):
-            async def run(self, call: Any) -> Any:
-                time.sleep(seconds)
-                return await super().run(call)
+        assert services.trm_desk is not None
+        run = services.trm_desk.run
 
-        proposer: Any = services.proposer
-        proposer._runner = Slow(proposer.bundle.trm)
+        def slowly(calls: Any) -> Any:
+            time.sleep(seconds)
+            return run(calls)
+
+        services.trm_desk.run = slowly  # type: ignore[method-assign]
         return services
 
     return load

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def recorded(made: Place, run_id: str = RUN) -> dict[str, list[dict[str, Any]]]:
         kind.TABLE: [
             {name: getattr(row, name) for name in type(row).__slots__ if name not in CLOCK}
             for row in made.ledger.read(kind, run_id=run_id)
+            if not getattr(row, "fork", 0)
         ]
         for kind in TABLES
     }
@@ -67,10 +69,10 @@ def test_every_attempt_lands_in_the_ledger_with_all_a_replay_needs(solved: tuple
         assert set(attempt.geometry["digests"]) == {"adapt", "propose", "verify"}
         assert {"device", "threads", "torch", "batch_rows", "rows", "canvas"} <= set(attempt.geometry)
         assert set(attempt.timings) == {"plan", "reason", "adapt", "propose", "verify"}
-    calls = made.ledger.read(LlmCallRecord, run_id=RUN)
+    calls = made.ledger.read(LlmCallRecord, run_id=RUN, fork=0)
     assert len(calls) == 9
     assert {call.prefix_tokens for call in calls} == {0, 2}
-    assert len(made.ledger.read(TrmStepRecord, run_id=RUN)) == 9 * 3
+    assert len(made.ledger.read(TrmStepRecord, run_id=RUN, fork=0)) == 9 * 3
 
 
 def test_check_demonstrations_are_shown_to_nobody(solved: tuple[Place, Artifact, Reporter]) -> None:
@@ -173,8 +175,9 @@ def test_killed_solve_loses_and_duplicates_nothing(
     assert [a.attempt_id for a in killed.ledger.recorded_attempts(RUN, "solve")] == [
         a.attempt_id for a in made.ledger.recorded_attempts(RUN, "solve")
     ]
-    made_again = {event.attempt_id for event in reporter.shown if type(event).__name__ == "AttemptShown"}
-    assert not made_again & set(kept), "no recorded attempt was made again"
+    shown_again = {event.attempt_id for event in reporter.shown if type(event).__name__ == "AttemptShown"} & set(kept)
+    # killed after the ledger's line and before the checkpoint's, the node `record` runs once more and changes nothing
+    assert shown_again <= {kept[-1]}, "no recorded attempt was made again"
     assert files(continued) == files(artifact)
     assert recorded(killed) == recorded(made)
 
@@ -183,7 +186,7 @@ def _wait_for_attempts(made: Place, number: int, process: subprocess.Popen[bytes
     deadline = time.monotonic() + 60
     while True:
         text = "".join(path.read_text() for path in made.workspace.journal_dir.glob("*.jsonl"))
-        if text.count('"t":"attempts"') >= number:
+        if len(set(re.findall(r'"attempt_id":"([^"]+)"', text))) >= number:
             return
         assert process.poll() is None, "the solve ended before it could be killed"
         assert time.monotonic() < deadline
