@@ -13,7 +13,6 @@ Without new tokens all three are `last_prompt`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from gridloom.errors import ModelError
@@ -112,7 +112,7 @@ class Llama:
                 model = transformers.AutoModelForCausalLM.from_pretrained(
                     folder, local_files_only=True, use_safetensors=True, dtype=DTYPES[spec.precision]
                 )
-        except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(f"cannot load LLaMA '{spec.weights}' from {folder}: {reason}",
                              f"gridloom models verify {spec.weights}" if found.managed else

@@ -1,0 +1,152 @@
+"""The joint stage: learns, resumes bit for bit, stops when asked, publishes adapters without the language model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from joint_support import BACK, BRIDGE, LLAMA, STAGE, run_joint
+from safetensors.torch import load_file
+from tiny_language_model import WIDTH
+from train_support import StopAfter, dataset_artifact, stage_context, train_node
+
+from gridloom.errors import GridloomError, ModelError, StageError, StageInterrupted
+from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.training import joint_reader
+from gridloom.runtime.training.joint_loop import METRICS
+from gridloom.runtime.training.joint_train import pairs_drawn
+from gridloom.runtime.training.state import saved_steps
+from gridloom.runtime.training.train import Train
+from gridloom.specs.stages import AdamW
+from gridloom.stores.artifacts import Artifact
+
+
+def test_joint_training_lowers_the_loss_and_logs_every_metric(tmp_path: Path) -> None:
+    logged = run_joint(tmp_path, steps=24, batch_size=6, optimizer=AdamW(lr=5e-3, weight_decay=0.0), log_every=8,
+                       checkpoint_every=24)
+    assert logged[24, "loss"] < 0.8 * logged[8, "loss"]
+    assert {name for _, name in logged} == set(METRICS)
+    assert {step for step, _ in logged} == {8, 16, 24}
+
+
+def test_bundle_holds_adapters_and_the_llamas_name_but_not_its_weights(tmp_path: Path) -> None:
+    run_joint(tmp_path)
+    bundle = load_bundle(tmp_path / "out")
+    assert bundle.llm_spec == LLAMA
+    assert bundle.text_to_latent is not None
+    assert bundle.latent_to_text is not None
+    assert bundle.meta["attempts"] == 2
+    own = set(load_file(tmp_path / "tiny" / "model.safetensors"))
+    for file in (tmp_path / "out").glob("*.safetensors"):
+        assert not own & set(load_file(file))
+    hidden = torch.randn(1, WIDTH)
+    made = bundle.text_to_latent(hidden, bundle.trm)
+    assert not torch.equal(made.z_H, bundle.trm.H_init.float().expand_as(made.z_H))
+
+
+def test_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
+    whole = run_joint(tmp_path / "whole", log_every=2)
+    with pytest.raises(StageInterrupted, match=r"at step \d of 6, saved") as error:
+        run_joint(tmp_path / "parts", stop=StopAfter(10), log_every=2)
+    assert error.value.exit_code == 75
+    assert 0 < saved_steps(tmp_path / "parts" / "work")[-1] < 6
+    assert run_joint(tmp_path / "parts", log_every=2) == whole
+    one, other = (load_bundle(tmp_path / name / "out") for name in ("whole", "parts"))
+    for name in ("trm", "text_to_latent", "latent_to_text"):
+        for key, tensor in getattr(one, name).state_dict().items():
+            assert torch.equal(tensor, getattr(other, name).state_dict()[key]), f"{name}.{key}"
+
+
+def test_stop_while_prompts_are_read_keeps_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StageInterrupted, match="while the LLaMA read its prompts"):
+        run_joint(tmp_path, stop=StopAfter(3))
+    assert len(load_file(tmp_path / "work" / "first_states.safetensors")) == 3
+    read: list[Any] = []
+    read_first = joint_reader.JointReader._read_first
+
+    def counted(self: Any, key: Any) -> None:
+        read.append(key)
+        read_first(self, key)
+
+    monkeypatch.setattr(joint_reader.JointReader, "_read_first", counted)
+    run_joint(tmp_path)
+    assert len(read) == 3
+    assert len(load_file(tmp_path / "work" / "first_states.safetensors")) == 6
+
+
+def test_damaged_states_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StageInterrupted):
+        run_joint(tmp_path, stop=StopAfter(2))
+    (tmp_path / "work" / "first_states.safetensors").write_bytes(b"half")
+    with pytest.raises(StageError, match=r"first_states.safetensors are damaged") as error:
+        run_joint(tmp_path)
+    assert "delete" in error.value.remedy
+
+
+def test_training_starts_from_the_checkpoint_of_a_train_stage(tmp_path: Path) -> None:
+    context = stage_context(tmp_path / "pretrain")
+    Train().run(train_node(), {"data": dataset_artifact(tmp_path)}, context)
+    context.ledger.close()
+    checkpoint = Artifact("gl1:train", "checkpoint", tmp_path / "pretrain" / "out", {})
+    before = load_bundle(checkpoint.path).trm
+    run_joint(tmp_path / "joint", inputs={"trm": checkpoint}, steps=1, warmup_steps=0,
+              optimizer=AdamW(lr=1e-9, weight_decay=0.0), embedding_lr=0.0)
+    after = load_bundle(tmp_path / "joint" / "out").trm
+    for name, tensor in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], tensor, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("adapters", "message"), [
+    (("back",), "names 0 text_to_latent and 1 latent_to_text"),
+    (("bridge", "bridge"), "names 2 text_to_latent"),
+])
+def test_wrong_sets_of_adapters_are_refused(tmp_path: Path, adapters: tuple[str, ...], message: str) -> None:
+    with pytest.raises(StageError, match=message):
+        run_joint(tmp_path, adapters=adapters)
+
+
+def test_without_a_way_back_retries_get_text_alone(tmp_path: Path) -> None:
+    logged = run_joint(tmp_path, adapters=("bridge",))
+    bundle = load_bundle(tmp_path / "out")
+    assert bundle.latent_to_text is None
+    assert logged[6, "avg_attempts"] == 2.0
+
+
+def test_divergence_says_what_to_lower_and_where_it_resumes(tmp_path: Path) -> None:
+    run_joint(tmp_path, steps=2)
+    state = tmp_path / "work" / "state-00000002"
+    assert json.loads((state / "state.json").read_text())["step"] == 2
+    with pytest.raises(StageError, match="loss became NaN") as error:
+        run_joint(tmp_path, steps=8, optimizer=AdamW(lr=1e30, weight_decay=0.01), clip_norm=None)
+    assert "Lower optimizer.lr (now 1e+30)" in error.value.remedy
+    assert "resumes at" in error.value.remedy
+
+
+def test_missing_llama_names_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"cannot load LLaMA './gone'") as error:
+        run_joint(tmp_path, llama=LLAMA.model_copy(update={"weights": "./gone"}))
+    assert isinstance(error.value, GridloomError)
+    assert "weights:" in error.value.remedy
+
+
+def test_only_pairs_that_the_remaining_steps_draw_are_read() -> None:
+    class Stream:
+        epoch_rows = 100
+
+        def rows(self, numbers: Any) -> Any:
+            class Drawn:
+                task_index, pair_index = numbers // 10, numbers % 10
+
+            return Drawn
+
+    spec = STAGE.model_copy(update={"steps": 4, "batch_size": 3})
+    assert pairs_drawn(Stream(), 2, spec) == [(0, 6), (0, 7), (0, 8), (0, 9), (1, 0), (1, 1)]  # type: ignore[arg-type]
+    assert pairs_drawn(Stream(), 4, spec) == []  # type: ignore[arg-type]
+
+
+def test_stage_and_adapters_of_the_miniature_are_valid_specs() -> None:
+    for spec in (STAGE, BRIDGE, BACK, LLAMA):
+        assert type(spec).model_validate_json(spec.model_dump_json()) == spec
