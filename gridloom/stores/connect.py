@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,15 +98,32 @@ def open_database(path: Path, *, read_only: bool, timeout_s: float) -> duckdb.Du
 
 
 @contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Apply the body's statements together or not at all."""
+    import duckdb
+
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):  # a commit that failed has ended the transaction
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
 def database_errors(doing: str, path: Path) -> Iterator[None]:
     """Turn DuckDB's trouble with disk and memory into a StoreError; its other errors are our bugs and pass."""
     import duckdb
 
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+    except duckdb.Error as error:
         text = str(error).strip().splitlines()[0]
         full = "No space left" in text or "File too large" in text
+        if not full and not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException | duckdb.FatalException):
+            raise
         raise StoreError(
             f"cannot {doing} {path}: {text}",
             f"free some space in {path.parent}, then try again: the journals hold what was recorded"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import StoreError
+from gridloom.stores.connect import transaction
 from gridloom.stores.graph_records import GraphChange
 from gridloom.stores.journal import SUFFIX, JournalHeader, has_whole_line, is_live, read_header, read_lines
 from gridloom.stores.schema import Table, arrow_types, merge, tables
@@ -244,8 +245,7 @@ def _newer(path: Path, what: str) -> StoreError:
 
 
 def _apply(connection: duckdb.DuckDBPyConnection, batch: Batch, report: IngestReport) -> None:
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         for change in batch.changes:
             _remove(connection, change)
         for name, rows in batch.rows.items():
@@ -253,10 +253,6 @@ def _apply(connection: duckdb.DuckDBPyConnection, batch: Batch, report: IngestRe
                 _insert(connection, tables()[name], list(rows.values()), batch.rejected)
         _keep_rejected(connection, batch.rejected, report)
         _keep_states(connection, batch.states.values())
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
     report.num_records += batch.num_records
     report.num_bytes += batch.num_bytes
 

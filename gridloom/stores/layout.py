@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gridloom.errors import StoreError
-from gridloom.stores.connect import open_database
+from gridloom.stores.connect import open_database, transaction
 from gridloom.stores.disk import sync_folder
 from gridloom.stores.schema import BOOKKEEPING, MIGRATIONS, SCHEMA_VERSION, add_missing, tables
 from gridloom.stores.views import VIEWS
@@ -77,6 +77,8 @@ def _create(path: Path, timeout_s: float) -> None:
     connection = open_database(aside, read_only=False, timeout_s=timeout_s)
     try:
         lay_out_empty(connection)
+        # closing would do it too, but keeps silent when it fails, and a log of its own is not renamed with the file
+        connection.execute("CHECKPOINT")
     finally:
         connection.close()
     aside.rename(path)
@@ -91,8 +93,7 @@ def lay_out_empty(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, version: int) -> None:
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         for migrate in MIGRATIONS[version:]:
             migrate(connection)
         if version > 0:
@@ -100,7 +101,3 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, version: int) -> No
         for name, body in VIEWS.items():
             connection.execute(f"CREATE OR REPLACE VIEW {name} AS {body}")
         connection.execute("UPDATE meta SET schema_version = ?, layout = ?", [SCHEMA_VERSION, layout_digest()])
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise

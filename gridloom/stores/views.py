@@ -6,7 +6,7 @@ VIEWS: dict[str, str] = {
     "v_runs": """
 SELECT
   r.run_id, r.name,
-  CASE WHEN r.status = 'started' AND list_contains(getvariable('dead_runs'), r.run_id) THEN 'crashed'
+  CASE WHEN r.status = 'started' AND list_contains(getvariable('dead_runs')::VARCHAR[], r.run_id) THEN 'crashed'
        ELSE r.status END AS status,
   r.started_at, r.ended_at,
   date_diff('millisecond', r.started_at, r.ended_at) / 1000 AS seconds,

@@ -283,3 +283,27 @@ def test_leftovers_of_a_creation_that_was_killed_do_not_matter(workspace: Worksp
     leftover.write_bytes(b"half a database")
     assert len(ledger.rows("FROM llm_calls")) == 1
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("limit", [100_000, 400_000, 1_200_000], ids=["while made", "while filled", "late"])
+def test_a_full_disk_while_ingesting_loses_nothing_and_the_next_try_gets_all(workspace: Workspace, limit: int) -> None:
+    out = finish(start(workspace.root, f"""
+import resource
+from gridloom.errors import StoreError
+with LedgerWriter(workspace, 'r') as writer:
+    for number in range(1, 401):
+        writer.append(attempt(number=number, prompt=os.urandom(2000).hex()))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+try:
+    Ledger(workspace).ingest()
+except StoreError as error:
+    print(error.message)
+    print(error.remedy)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(Ledger(workspace).rows('SELECT count(*) AS n, count(DISTINCT attempt) AS d FROM attempts'))
+"""))
+    message, remedy, rows = out.splitlines()
+    assert str(workspace.ledger_path.parent) in message
+    assert "File too large" in message
+    assert "free some space" in remedy
+    assert rows == "[{'n': 400, 'd': 400}]"

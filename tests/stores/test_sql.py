@@ -66,13 +66,18 @@ def test_parameters_go_by_position_or_by_name(filled: Ledger) -> None:
         "VACUUM",
         "BEGIN",
         "CALL pragma_version()",
-        "WITH gone AS (DELETE FROM runs RETURNING *) FROM gone",
         "EXPLAIN ANALYZE DELETE FROM runs",
     ],
 )
 def test_a_statement_that_does_not_read_is_refused(filled: Ledger, sql: str) -> None:
     with pytest.raises(StoreError, match="queries of the ledger are read-only"):
         filled.query(sql)
+    assert len(filled.rows("FROM runs")) == 1
+
+
+def test_a_deletion_hidden_in_a_select_is_refused(filled: Ledger) -> None:
+    with pytest.raises(StoreError):  # DuckDB 1.5 cannot parse it, 2.0 refuses it for the read-only file
+        filled.query("WITH gone AS (DELETE FROM runs RETURNING *) FROM gone")
     assert len(filled.rows("FROM runs")) == 1
 
 
