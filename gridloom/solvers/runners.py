@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from gridloom.runtime.models.trm import TRM, Injection
+from gridloom.runtime.models.recursive import Injection, RecursiveNetwork
 from gridloom.solvers.batch import RowResults
 from gridloom.solvers.hub import Desk, Hub
 from gridloom.solvers.proposer import TrmAnswer, TrmCall
 
 
-def trm_desk(trm: TRM, hub: Hub, max_rows: int) -> Desk[TrmCall, TrmAnswer]:
+def trm_desk(trm: RecursiveNetwork, hub: Hub, max_rows: int) -> Desk[TrmCall, TrmAnswer]:
     """Return a desk whose batches hold up to `max_rows` rows of whole attempts."""
     return Desk(
         hub,
@@ -32,7 +32,7 @@ class PlacedRunner:
     The bits of a row depend on the batch's shape and the row's place in it, not on what the other rows hold.
     """
 
-    def __init__(self, trm: TRM, batch_rows: int, first_row: int) -> None:
+    def __init__(self, trm: RecursiveNetwork, batch_rows: int, first_row: int) -> None:
         self.trm = trm
         self.batch_rows = batch_rows
         self.first_row = first_row
@@ -50,7 +50,7 @@ class PlacedRunner:
         return run_rows(self.trm, calls)[1 if self.first_row else 0]
 
 
-def run_rows(trm: TRM, calls: list[TrmCall]) -> list[TrmAnswer]:
+def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
     """Run calls of equal ACT steps in one batch, one after the other in the order given."""
     began = time.perf_counter()
     inputs = torch.cat([torch.from_numpy(call.rows.inputs) for call in calls]).to(trm.device)
@@ -74,7 +74,7 @@ def run_rows(trm: TRM, calls: list[TrmCall]) -> list[TrmAnswer]:
     return answers
 
 
-def geometry(trm: TRM) -> dict[str, Any]:
+def geometry(trm: RecursiveNetwork) -> dict[str, Any]:
     """Return what the bits of a TRM run depend on beside weights and inputs."""
     return {
         "device": str(trm.device),

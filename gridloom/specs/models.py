@@ -41,6 +41,57 @@ class TrmModel(SpecModel):
     """Activation type of the stack; master weights are fp32."""
 
 
+class TrmSingleZModel(TrmModel):
+    """TRM variant with one state instead of two."""
+
+    kind: Literal["trm_singlez"] = "trm_singlez"  # type: ignore[assignment]
+
+
+class TrmHier6Model(TrmModel):
+    """TRM variant with six latent states, one set by each L cycle."""
+
+    kind: Literal["trm_hier6"] = "trm_hier6"  # type: ignore[assignment]
+    L_cycles: Annotated[int, Field(ge=1, le=6)] = 6
+    """Latent updates a round; each has a state of its own, of which there are six."""
+
+
+class HrmModel(TrmModel):
+    """Hierarchical Reasoning Model (arXiv 2506.21734): a stack for each state, 1-step gradient, Q-learning."""
+
+    kind: Literal["hrm"] = "hrm"  # type: ignore[assignment]
+    layers: PositiveInt = 4
+    """Blocks in each of the two stacks."""
+    H_cycles: PositiveInt = 2
+    """Rounds an ACT step."""
+    L_cycles: PositiveInt = 2
+    """Latent updates a round."""
+    puzzle_embedding_len: Annotated[int, Field(ge=0, le=64)] = 1
+    """Prefix positions; the first carries the puzzle embedding."""
+
+
+class TransformerModel(TrmModel):
+    """The baseline of the TRM paper: a deep stack called once an ACT step. Heads need not divide the width."""
+
+    kind: Literal["transformer"] = "transformer"  # type: ignore[assignment]
+    num_heads: PositiveInt = 12
+    """Attention heads, each floor(hidden_size / num_heads) wide."""
+    layers: PositiveInt = 8
+    """Blocks in the stack."""
+    H_cycles: Literal[1] = 1
+    """It does not recur within a step."""
+    L_cycles: Literal[0] = 0
+    """It has no latent."""
+    puzzle_embedding_len: Annotated[int, Field(ge=0, le=64)] = 1
+    """Prefix positions; the first carries the puzzle embedding."""
+
+
+NetworkModel = Annotated[
+    TrmModel | TrmSingleZModel | TrmHier6Model | HrmModel | TransformerModel, Field(discriminator="kind")
+]
+NETWORK_KINDS = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformer")
+"""Kinds that `train` trains from scratch."""
+
+
 class LlamaModel(SpecModel):
     """A causal language model loaded through transformers."""
 
@@ -91,4 +142,8 @@ class LatentToTextModel(SpecModel):
     """Width between the two."""
 
 
-ModelSpec = Annotated[TrmModel | LlamaModel | TextToLatentModel | LatentToTextModel, Field(discriminator="kind")]
+ModelSpec = Annotated[
+    TrmModel | TrmSingleZModel | TrmHier6Model | HrmModel | TransformerModel | LlamaModel | TextToLatentModel
+    | LatentToTextModel,
+    Field(discriminator="kind"),
+]

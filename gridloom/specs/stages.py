@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from gridloom.specs.base import ArtifactType, DataRef, Operational, Ref, SpecModel
+from gridloom.specs.models import NETWORK_KINDS
 from gridloom.specs.solver import Solver
 
 
@@ -43,7 +44,7 @@ class TrainStage(SpecModel):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "checkpoint"
     kind: Literal["train"] = "train"
-    model: Annotated[str, Ref(models=("trm",), artifact="checkpoint", part="trm")]
+    model: Annotated[str, Ref(models=NETWORK_KINDS, artifact="checkpoint", part="trm")]
     """A model to train from scratch, or a stage whose checkpoint to continue from."""
     data: DataRef
     """The tasks."""

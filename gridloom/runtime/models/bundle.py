@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.models.networks import build_network, network_spec
+from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.specs.models import LlamaModel, TrmModel
 
 FORMAT = 1
@@ -47,7 +47,7 @@ Weights = Literal["use", "raw"]
 class Bundle:
     """The networks of a checkpoint and the map that its puzzle embedding is numbered by."""
 
-    trm: TRM
+    trm: RecursiveNetwork
     puzzle_ids: PuzzleIds
     text_to_latent: nn.Module | None = None
     latent_to_text: nn.Module | None = None
@@ -99,12 +99,8 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
         raise ModelError(f"{folder / IDS} is not the id map that this checkpoint was trained with",
                          "restore the file that came with it; the puzzle embedding is numbered by it")
     config = parts["trm"]["config"]
-    try:
-        spec = TrmModel.model_validate(config["spec"])
-    except ValidationError as error:
-        raise ModelError(f"{folder / DESCRIPTION}: the TRM's configuration is not valid: {error}") from error
-    trm = TRM(spec, config["canvas"], len(ids), task_of=ids.task_of if config["per_task"] else None,
-              vocabulary=config["vocabulary"])
+    trm = build_network(network_spec(config["spec"]), config["canvas"], len(ids), vocabulary=config["vocabulary"],
+                        task_of=ids.task_of if config["per_task"] else None)
     used = _read(folder, "trm", parts["trm"])
     raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts else None
     load_strictly(trm, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")

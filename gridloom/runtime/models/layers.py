@@ -96,19 +96,20 @@ class Attention(nn.Module):
     def __init__(self, width: int, num_heads: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.num_heads, self.head_width = num_heads, width // num_heads
-        self.qkv_proj = Linear(width, 3 * width, generator=generator)
-        self.o_proj = Linear(width, width, generator=generator)
+        inner = num_heads * self.head_width
+        self.qkv_proj = Linear(width, 3 * inner, generator=generator)
+        self.o_proj = Linear(inner, width, generator=generator)
 
     def forward(self, x: Tensor, rope: Rope | None) -> Tensor:
         """Map [B, S, D] to [B, S, D]."""
-        batch, length, width = x.shape
+        batch, length, _ = x.shape
         heads = self.qkv_proj(x).view(batch, length, 3 * self.num_heads, self.head_width)
         if rope is None:
             query, key, value = heads.chunk(3, dim=2)
         else:
             query, key, value = rotate(heads, rope.cos, rope.sin)
         mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
-        result: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, length, width))
+        result: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return result
 
 
@@ -142,9 +143,10 @@ class Stack(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(blocks)
 
-    def forward(self, state: Tensor, inject: Tensor, rope: Rope | None) -> Tensor:
+    def forward(self, state: Tensor, inject: Tensor | None, rope: Rope | None) -> Tensor:
         """Map two [B, S, D] to the next state [B, S, D]."""
-        state = state + inject
+        if inject is not None:
+            state = state + inject
         for block in self.layers:
             state = block(state, rope)
         return state

@@ -1,187 +1,46 @@
 """The Tiny Recursive Model (arXiv 2510.04871): one small stack applied over H and L cycles, with ACT halting.
 
-Shapes: B rows, L = canvas * canvas grid tokens, P prefix positions, S = P + L, D width, V vocabulary.
 What differs from a textbook transformer:
 - post-norm blocks without gain, bias, mask or dropout; the same stack updates z_L and z_H;
 - the grid's embedding x enters the z_L updates only, which tells the stack the job at hand;
-- only the last of the H rounds is differentiated, and the carry between ACT steps is detached;
-- prefix position 0 holds the puzzle's learned row, the other prefix positions are registers that start at zero;
-- a training step is one ACT step of every row; a row that halted takes the next sample and starts anew.
+- only the last of the H rounds is differentiated;
+- prefix position 0 holds the puzzle's learned row, the other prefix positions are registers that start at zero.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from gridloom.errors import ModelError
-from gridloom.runtime.models.layers import Block, Embedding, Linear, PuzzleEmbedding, Rope, Stack, truncated_normal
-from gridloom.specs.models import TrmModel
+from gridloom.runtime.models.recursive import (
+    VOCABULARY,
+    Carry,
+    Injection,
+    Output,
+    RecursiveNetwork,
+    Trace,
+)
 
-VOCABULARY = 12
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True, slots=True)
-class Carry:
-    """What a row keeps between ACT steps. Rows with `halted` set take new data and start at the next call."""
-
-    z_H: Tensor
-    """Answer state [B, S, D], detached."""
-    z_L: Tensor
-    """Latent state [B, S, D], detached."""
-    steps: Tensor
-    """int32 [B], ACT steps made on the present sample."""
-    halted: Tensor
-    """bool [B]."""
-    inputs: Tensor
-    """uint8 [B, L], tokens of the present sample."""
-    labels: Tensor
-    """uint8 [B, L], 0 where nothing is scored; all 0 in inference."""
-    puzzle_ids: Tensor
-    """int64 [B]."""
+__all__ = ["TRM", "VOCABULARY", "Carry", "Injection", "Output", "RecursiveNetwork", "Trace"]
 
 
-@dataclass(frozen=True, slots=True)
-class Injection:
-    """A latent from outside: an initial carry set after the reset, a term added to the input at every cycle, or both.
-
-    With `z_H`, `z_L` ([B, S, D]) rows that start take these in place of H_init, L_init. `term` ([B, S, D] or anything
-    that broadcasts to it) is added to the scaled input embedding, whose RMS is about 1.
-    """
-
-    z_H: Tensor | None = None
-    z_L: Tensor | None = None
-    term: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What one ACT step predicts, for the data in the carry that it returns with."""
-
-    logits: Tensor
-    """[B, L, V] in the activation dtype; absent (size 0) when the step was run without heads."""
-    q_halt: Tensor
-    """fp32 [B]."""
-    q_continue: Tensor
-    """fp32 [B]; untrained, kept for the file format."""
-    puzzle_rows: Tensor
-    """fp32 [B, D] leaf: its `.grad` moves the puzzle embedding."""
-    z_H: Tensor
-    """[B, S, D], the answer state with its graph; the carry holds it detached."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """An inference run: the answer and how it came about."""
-
-    tokens: Tensor
-    """uint8 [B, L], argmax after the last step."""
-    q_halt: Tensor
-    """fp32 [steps, B], halting logits."""
-    changed: Tensor
-    """int32 [steps, B], positions whose argmax differs from the step before (L at step 1 means all are new)."""
-    carry: Carry
-
-
-class TRM(nn.Module):
-    """The network. Parameter and buffer names equal those of the original's `inner` module."""
+class TRM(RecursiveNetwork):
+    """The network with an answer state z_H and a latent state z_L."""
 
     H_init: Tensor
     L_init: Tensor
 
-    def __init__(self, spec: TrmModel, canvas: int, num_puzzles: int, *, task_of: Sequence[int] | Tensor | None = None,
-                 vocabulary: int = VOCABULARY, generator: torch.Generator | None = None) -> None:
-        """Build with fresh weights.
+    def build(self, generator: torch.Generator | None) -> None:
+        """Make the shared stack and the two initial states."""
+        self.L_level = self.stack(generator)
+        self.register_start("H_init", generator)
+        self.register_start("L_init", generator)
 
-        Args:
-            canvas: side of the square token canvas; 30 for the original.
-            num_puzzles: rows of the puzzle embedding, id 0 being `<blank>`.
-            task_of: task index of each id; adds a row per task to the row per id.
-            generator: source of the initial weights; torch's global one when absent.
-        """
-        super().__init__()
-        if spec.hidden_size % spec.num_heads:
-            raise ModelError(f"num_heads {spec.num_heads} does not divide hidden_size {spec.hidden_size}")
-        width, head_width = spec.hidden_size, spec.hidden_size // spec.num_heads
-        if spec.positions == "rope" and head_width % 2:
-            raise ModelError(f"rope needs an even head width, not {width} / {spec.num_heads} = {head_width}")
-        self.spec, self.canvas, self.vocabulary = spec, canvas, vocabulary
-        self.num_cells, self.prefix_len = canvas * canvas, spec.puzzle_embedding_len
-        self.num_positions = self.prefix_len + self.num_cells
-        self.dtype = DTYPES[spec.precision]
-        self.scale = math.sqrt(width)
-        self.embed_tokens = Embedding(vocabulary, width, generator=generator)
-        self.embed_pos = (
-            Embedding(self.num_positions, width, generator=generator) if spec.positions == "learned" else None
-        )
-        self.rope = Rope(head_width, self.num_positions) if spec.positions == "rope" else None
-        self.L_level = Stack([
-            Block(width, spec.num_heads, spec.expansion, self.num_positions, spec.mixing, generator=generator)
-            for _ in range(spec.layers)
-        ])
-        self.lm_head = Linear(width, vocabulary, generator=generator)
-        self.q_head = Linear(width, 2, bias=True)
-        with torch.no_grad():
-            # "Never halt" at first, whatever the state: learning starts from full-length runs.
-            self.q_head.weight.zero_()
-            self.q_head.bias.fill_(-5)  # type: ignore[union-attr]
-        self.puzzle_emb = PuzzleEmbedding(num_puzzles, width, None if task_of is None else torch.as_tensor(task_of))
-        for name in ("H_init", "L_init"):
-            self.register_buffer(name, truncated_normal((width,), 1.0, generator=generator, dtype=self.dtype))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.H_init.device
-
-    def initial_carry(self, batch: int, device: torch.device | str | None = None) -> Carry:
-        """Return a carry whose rows are all halted, so that the first call resets them and takes its data."""
-        device = self.device if device is None else torch.device(device)
-        state = torch.zeros(batch, self.num_positions, self.spec.hidden_size, dtype=self.dtype, device=device)
-        tokens = torch.zeros(batch, self.num_cells, dtype=torch.uint8, device=device)
-        return Carry(
-            z_H=state, z_L=state, steps=torch.zeros(batch, dtype=torch.int32, device=device),
-            halted=torch.ones(batch, dtype=torch.bool, device=device), inputs=tokens, labels=tokens,
-            puzzle_ids=torch.zeros(batch, dtype=torch.int64, device=device),
-        )
-
-    def reset(self, carry: Carry, inputs: Tensor, puzzle_ids: Tensor, labels: Tensor | None = None,
-              injection: Injection | None = None) -> Carry:
-        """Start the halted rows on the given data, from H_init and L_init or from the injection; keep the others."""
-        new = carry.halted
-        start_H, start_L = self.H_init.view(1, 1, -1), self.L_init.view(1, 1, -1)
-        if injection is not None and injection.z_H is not None:
-            start_H = injection.z_H.to(self.dtype)
-        if injection is not None and injection.z_L is not None:
-            start_L = injection.z_L.to(self.dtype)
-        labels = torch.zeros_like(carry.labels) if labels is None else labels
-        return Carry(
-            z_H=torch.where(new[:, None, None], start_H, carry.z_H),
-            z_L=torch.where(new[:, None, None], start_L, carry.z_L),
-            steps=torch.where(new, 0, carry.steps),
-            halted=torch.zeros_like(new),
-            inputs=torch.where(new[:, None], inputs.to(torch.uint8), carry.inputs),
-            labels=torch.where(new[:, None], labels.to(torch.uint8), carry.labels),
-            puzzle_ids=torch.where(new, puzzle_ids.to(torch.int64), carry.puzzle_ids),
-        )
-
-    def embed(self, inputs: Tensor, puzzle_rows: Tensor) -> Tensor:
-        """Embed tokens [B, L] behind the prefix that starts with `puzzle_rows` [B, D]: [B, S, D], RMS about 1."""
-        x = self.embed_tokens(inputs.to(torch.int32), self.dtype)
-        if self.prefix_len:
-            prefix = F.pad(puzzle_rows.to(self.dtype)[:, None], (0, 0, 0, self.prefix_len - 1))
-            x = torch.cat((prefix, x), dim=1)
-        if self.embed_pos is not None:
-            x = (x + self.embed_pos.embedding_weight.to(self.dtype)) * math.sqrt(0.5)
-        scaled: Tensor = x * self.scale
-        return scaled
+    def starts(self) -> tuple[Tensor, Tensor]:
+        """H_init and L_init as [1, 1, D]."""
+        return self.H_init.view(1, 1, -1), self.L_init.view(1, 1, -1)
 
     def cycle(self, z_H: Tensor, z_L: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """One H round: `L_cycles` updates of z_L, then one of z_H."""
@@ -195,78 +54,3 @@ class TRM(nn.Module):
             for _ in range(self.spec.H_cycles - 1):
                 z_H, z_L = self.cycle(z_H, z_L, x)
         return self.cycle(z_H, z_L, x)
-
-    def halting(self, z_H: Tensor) -> Tensor:
-        """Return fp32 [B, 2]: the logits to halt and to continue, read at position 0."""
-        logits: Tensor = self.q_head(z_H[:, 0]).float()
-        return logits
-
-    def predict(self, z_H: Tensor) -> Tensor:
-        """Return the grid positions' logits [B, L, V]."""
-        logits: Tensor = self.lm_head(z_H[:, self.prefix_len:])
-        return logits
-
-    def act_step(self, carry: Carry, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None = None,
-                 grad_all_rounds: bool = False, *, labels: Tensor | None = None,
-                 generator: torch.Generator | None = None, heads: bool = True) -> tuple[Carry, Output]:
-        """Reset halted rows onto the new data, run one ACT step on every row, and decide which rows halt.
-
-        In training a row halts when q_halt > 0 or after `halt_max_steps`, subject to exploration drawn from
-        `generator`; in evaluation only after `halt_max_steps`. The returned carry holds the data of the output.
-
-        Args:
-            grad_all_rounds: differentiate every H round, so that an injected initial carry gets gradient.
-            labels: uint8 [B, L], kept in the carry beside the inputs.
-            heads: compute the logits; without them `Output.logits` is empty and the loss picks its own positions.
-        """
-        carry = self.reset(carry, inputs, puzzle_ids, labels, injection)
-        rows = self.puzzle_emb(carry.puzzle_ids)
-        x = self.embed(carry.inputs, rows)
-        if injection is not None and injection.term is not None:
-            x = x + injection.term.to(self.dtype)
-        z_H, z_L = self.recur(carry.z_H, carry.z_L, x, grad_all_rounds)
-        q = self.halting(z_H)
-        logits = self.predict(z_H) if heads else z_H.new_empty(0)
-        steps = carry.steps + 1
-        halted = self._halt(steps, q[:, 0].detach(), generator)
-        after = replace(carry, z_H=z_H.detach(), z_L=z_L.detach(), steps=steps, halted=halted)
-        return after, Output(logits=logits, q_halt=q[:, 0], q_continue=q[:, 1], puzzle_rows=rows, z_H=z_H)
-
-    def _halt(self, steps: Tensor, q_halt: Tensor, generator: torch.Generator | None) -> Tensor:
-        limit = self.spec.halt_max_steps
-        halted = steps >= limit
-        if not self.training or limit == 1:
-            return halted
-        halted = halted | (q_halt > 0)
-        draw = torch.rand(len(steps), generator=generator).to(steps.device)
-        least = torch.randint(2, limit + 1, (len(steps),), generator=generator).to(steps.device)
-        return halted & (steps >= torch.where(draw < self.spec.halt_exploration, least, 0))
-
-    @torch.no_grad()
-    def run(self, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None = None,
-            steps: int | None = None) -> Trace:
-        """Infer with `steps` ACT steps (`halt_max_steps` when absent), never halting early.
-
-        Args:
-            inputs: uint8 [B, L]. puzzle_ids: [B].
-        """
-        num_steps = self.spec.halt_max_steps if steps is None else steps
-        if num_steps < 1:
-            raise ModelError(f"ACT steps must be at least 1, not {num_steps}")
-        carry = self.initial_carry(len(inputs), inputs.device)
-        carry = self.reset(carry, inputs, puzzle_ids, None, injection)
-        x = self.embed(carry.inputs, self.puzzle_emb(carry.puzzle_ids))
-        if injection is not None and injection.term is not None:
-            x = x + injection.term.to(self.dtype)
-        z_H, z_L, tokens = carry.z_H, carry.z_L, None
-        q_halt, changed = [], []
-        for _ in range(num_steps):
-            z_H, z_L = self.recur(z_H, z_L, x)
-            guess = self.predict(z_H).argmax(dim=-1).to(torch.uint8)
-            different = guess != tokens if tokens is not None else torch.ones_like(guess, dtype=torch.bool)
-            changed.append(different.sum(dim=1, dtype=torch.int32))
-            q_halt.append(self.halting(z_H)[:, 0])
-            tokens = guess
-        assert tokens is not None
-        done = replace(carry, z_H=z_H, z_L=z_L, steps=carry.steps + num_steps, halted=torch.ones_like(carry.halted))
-        return Trace(tokens=tokens, q_halt=torch.stack(q_halt), changed=torch.stack(changed), carry=done)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gridloom.runtime.models.trm import TRM, Carry
+from gridloom.runtime.models.recursive import Carry, RecursiveNetwork
 from gridloom.runtime.training.ema import Ema
 from gridloom.runtime.training.losses import row_losses
 from gridloom.runtime.training.optim import build_optimizer, lr_factor, set_lr, step_puzzle_rows
@@ -52,7 +52,7 @@ class Means:
 class ActTrainer:
     """Model, averages, optimisers, carry and random numbers of a training run, moved on by `step`."""
 
-    def __init__(self, model: TRM, spec: TrainStage, *, seed: int) -> None:
+    def __init__(self, model: RecursiveNetwork, spec: TrainStage, *, seed: int) -> None:
         self.model, self.spec = model.train(), spec
         self.ema = Ema(model, spec.ema)
         self.optimizer = build_optimizer(spec.optimizer, model.parameters())

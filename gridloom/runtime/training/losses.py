@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gridloom.runtime.models.trm import TRM, Output
+from gridloom.runtime.models.recursive import Output, RecursiveNetwork
 
-HALT_WEIGHT = 0.5
+HALTING_WEIGHT = 0.5
 
 
 def log_stablemax(logits: Tensor) -> Tensor:
@@ -41,13 +41,16 @@ class RowLosses:
     """fp32 [B], share of the scored tokens that are right."""
     scored: Tensor
     """bool [B], the row has a scored token."""
+    q_continue: Tensor | None = None
+    """fp32 [B], binary cross-entropy of the continue logit where the network trains it."""
 
     def total(self) -> Tensor:
-        """Sum over the rows of lm + 0.5 q_halt; the caller divides by the global batch size."""
-        return (self.lm + HALT_WEIGHT * self.q_halt).sum()
+        """Sum over the rows of lm + 0.5 (q_halt + q_continue); the caller divides by the global batch size."""
+        halting = self.q_halt if self.q_continue is None else self.q_halt + self.q_continue
+        return (self.lm + HALTING_WEIGHT * halting).sum()
 
 
-def row_losses(model: TRM, output: Output, labels: Tensor) -> RowLosses:
+def row_losses(model: RecursiveNetwork, output: Output, labels: Tensor) -> RowLosses:
     """Score `output` against uint8 labels [B, L]; label 0 (PAD) is not scored, EOS is.
 
     Only the scored positions go through the head, so `output` may have been made without logits.
@@ -70,5 +73,9 @@ def row_losses(model: TRM, output: Output, labels: Tensor) -> RowLosses:
     scored = counts > 0
     correct = scored & (num_right == counts)
     halting = F.binary_cross_entropy_with_logits(output.q_halt, correct.float(), reduction="none")
-    return RowLosses(lm=lm, q_halt=torch.where(scored, halting, 0.0), correct=correct, accuracy=num_right / divisor,
-                     scored=scored)
+    continuing = None
+    if output.continue_target is not None:
+        continuing = F.binary_cross_entropy_with_logits(output.q_continue, output.continue_target, reduction="none")
+        continuing = torch.where(scored, continuing, 0.0)
+    return RowLosses(lm=lm, q_halt=torch.where(scored, halting, 0.0), q_continue=continuing, correct=correct,
+                     accuracy=num_right / divisor, scored=scored)

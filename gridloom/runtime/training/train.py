@@ -18,11 +18,11 @@ from gridloom.runtime.data.dataset import Dataset, load_dataset
 from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.models.networks import build_network, network_spec
+from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.state import load_latest, save_state, saved_steps
-from gridloom.specs.models import TrmModel
 from gridloom.specs.stages import TrainStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import MetricRecord
@@ -56,16 +56,15 @@ class Train:
         }))
 
     def _model(self, node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids: PuzzleIds,
-               context: StageContext) -> TRM:
+               context: StageContext) -> RecursiveNetwork:
         name = str(node.spec["model"])
         if "model" not in inputs:
-            model_spec = TrmModel.model_validate(node.models[name])
-            generator = torch.Generator().manual_seed(node.seed)
-            fresh = TRM(model_spec, dataset.canvas, len(ids), task_of=ids.task_of, generator=generator)
+            fresh = build_network(network_spec(node.models[name]), dataset.canvas, len(ids), task_of=ids.task_of,
+                                  generator=torch.Generator().manual_seed(node.seed))
             return fresh.to(context.device)
         before = load_bundle(inputs["model"].path, context.device, weights="raw")
         require(before, canvas=dataset.canvas, where=f"the checkpoint of {name!r}")
-        model = TRM(before.trm.spec, dataset.canvas, len(ids), task_of=ids.task_of).to(context.device)
+        model = build_network(before.trm.spec, dataset.canvas, len(ids), task_of=ids.task_of).to(context.device)
         adopt(model, before, ids, context)
         return model
 
@@ -106,7 +105,7 @@ class Train:
         )
 
 
-def adopt(model: TRM, before: Bundle, ids: PuzzleIds, context: StageContext) -> None:
+def adopt(model: RecursiveNetwork, before: Bundle, ids: PuzzleIds, context: StageContext) -> None:
     """Take the weights of a checkpoint; rows of the puzzle embedding go by name, unknown names start at zero."""
     tensors = {name: t for name, t in before.trm.state_dict().items() if not name.startswith("puzzle_emb.")}
     model.load_state_dict({**model.state_dict(), **tensors})

@@ -236,7 +236,7 @@ def test_evaluation_never_halts_early() -> None:
 
 def test_training_halts_on_the_score_and_exploration_spreads_over_2_to_the_limit() -> None:
     steps = torch.ones(4000, dtype=torch.int32)
-    eager = torch.ones(4000)
+    eager = torch.ones(4000, 2)
     greedy = build(halt_exploration=0.0).train()
     assert greedy._halt(steps, eager, None).all()
     assert not greedy._halt(steps, -eager, None).any()

@@ -1,0 +1,35 @@
+"""Networks by the kind of their spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from gridloom.errors import ModelError
+from gridloom.runtime.models.recursive import VOCABULARY, RecursiveNetwork
+from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.models.variants import HRM, Hier6, SingleZ, Transformer
+from gridloom.specs.models import NetworkModel, TrmModel
+
+NETWORKS: Mapping[str, type[RecursiveNetwork]] = {
+    "trm": TRM, "trm_singlez": SingleZ, "trm_hier6": Hier6, "hrm": HRM, "transformer": Transformer,
+}
+
+
+def build_network(spec: TrmModel, canvas: int, num_puzzles: int, *, task_of: Sequence[int] | Tensor | None = None,
+                  vocabulary: int = VOCABULARY, generator: torch.Generator | None = None) -> RecursiveNetwork:
+    """Build the network of `spec.kind` with fresh weights; arguments as for `RecursiveNetwork`."""
+    return NETWORKS[spec.kind](spec, canvas, num_puzzles, task_of=task_of, vocabulary=vocabulary, generator=generator)
+
+
+def network_spec(values: Mapping[str, Any]) -> TrmModel:
+    """Validate a network's spec by its kind. Raises ModelError saying what is wrong."""
+    try:
+        spec: TrmModel = TypeAdapter(NetworkModel).validate_python(dict(values))
+    except ValidationError as error:
+        raise ModelError(f"the network's configuration is not valid: {error}") from error
+    return spec
