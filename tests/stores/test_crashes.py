@@ -94,7 +94,7 @@ def test_readers_answer_while_a_writer_writes_and_other_readers_read(workspace: 
     assert read_line(writer) == "1\n"
     ask = """
 ledger, seen = Ledger(workspace), []
-for _ in range(8):
+for _ in range(5):
     seen.append(ledger.rows('SELECT count(*) AS n, max(attempt) AS last FROM v_attempts')[0])
 assert ledger.warnings == []
 assert all(row['n'] == row['last'] for row in seen), seen

@@ -331,7 +331,7 @@ def empty(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"DELETE FROM {table}")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(batches=BATCHES, cut_at=st.floats(0, 1))
 def test_a_journal_cut_anywhere_yields_a_prefix_of_whole_batches(
     in_memory: duckdb.DuckDBPyConnection, batches: list[list[Record]], cut_at: float
@@ -351,7 +351,7 @@ def test_a_journal_cut_anywhere_yields_a_prefix_of_whole_batches(
         assert stored(in_memory) == expected([[call()], *batches])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(batches=BATCHES, steps=st.lists(st.booleans(), min_size=5, max_size=5))
 def test_when_ingestion_happens_does_not_matter(
     in_memory: duckdb.DuckDBPyConnection, batches: list[list[Record]], steps: list[bool]
