@@ -167,8 +167,10 @@ class _Binder:
         """Return all names that may stand here, with their sections."""
         found = {n: "models" for n, m in self.spec.models.items() if m.kind in ref.models}
         if ref.artifact is not None:
-            found |= {n: "data" for n, d in self.spec.data.items() if d.produces == ref.artifact}
-            found |= {n: "stages" for n, s in self.spec.stages.items() if s.produces == ref.artifact}
+            for section in ("data", "stages"):
+                for name, entry in getattr(self.spec, section).items():
+                    if entry.produces == ref.artifact:
+                        found.setdefault(name, section)  # GL201 reports a name that stands twice
         return found
 
     def unknown(self, path: Path, ref: Ref, name: str, fits: dict[str, str]) -> None:
@@ -272,6 +274,5 @@ def _report_cycle(reads: dict[str, list[Edge]], places: Places, session: Session
 def dataset_of(bound: Bound, stage: str) -> tuple[str, ArcData] | None:
     """Return the dataset that a stage's `data` field names."""
     target = bound.input(stage, "data")
-    if target is None or target[1] not in bound.spec.data:
-        return None
-    return target[1], bound.spec.data[target[1]]
+    data = bound.spec.data.get(target[1]) if target is not None else None
+    return (target[1], data) if target is not None and isinstance(data, ArcData) else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gridloom.errors import DataError, ModelError
-from gridloom.specs.data import DataSpec
+from gridloom.specs.data import ArcData, DataSpec
 from gridloom.specs.models import LlamaModel
 
 
@@ -81,7 +81,8 @@ class Facts(Protocol):
 class StaticFacts:
     """Facts given beforehand: by the `source` of a dataset and the `weights` of a model. For tests and tools.
 
-    `canvas` in the facts is what `auto` resolves to; a spec that gives a number gets that number.
+    `canvas` in the facts is what `auto` resolves to; a spec that gives a number gets that number. A spec that holds
+    nothing out, or keeps no demonstration, gets counts of 0.
     """
 
     datasets: Mapping[str, DataFacts | DataError] = field(default_factory=dict)
@@ -91,12 +92,20 @@ class StaticFacts:
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
         """Return the facts of `spec.source`. Raises DataError for a source it was not given."""
-        found = self.datasets.get(spec.source)
+        source = getattr(spec, "source", None) or spec.kind
+        found = self.datasets.get(source)
         if found is None:
-            raise DataError(f"there is no dataset at '{spec.source}'")
+            raise DataError(f"there is no dataset at '{source}'")
         if isinstance(found, DataError):
             raise found
-        return found if spec.canvas == "auto" else replace(found, canvas=spec.canvas)
+        if not isinstance(spec, ArcData):
+            return found
+        return replace(
+            found,
+            canvas=found.canvas if spec.canvas == "auto" else spec.canvas,
+            num_held_out=found.num_held_out if spec.holdout else 0,
+            num_check_demos=found.num_check_demos if spec.check_demos else 0,
+        )
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
         """Return the facts of `spec.weights`. Raises ModelError for weights it was not given."""
@@ -109,5 +118,7 @@ class StaticFacts:
 
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
         """Return the tasks of `spec.source` that are in the subsets it reads."""
+        if not isinstance(spec, ArcData):
+            return ()
         found = self.tasks.get(spec.source, ())
         return tuple(replace(t, held_out=t.subset in spec.holdout) for t in found if t.subset in spec.subsets)

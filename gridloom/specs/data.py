@@ -7,6 +7,16 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gridloom.specs.base import ArtifactType, ByContent, SpecModel
+from gridloom.specs.puzzles import (
+    AdditionData,
+    CopyData,
+    LogicData,
+    MazeData,
+    ParityData,
+    SortData,
+    StringAdditionData,
+    SudokuData,
+)
 
 
 class Augment(SpecModel):
@@ -71,4 +81,8 @@ class ArcData(SpecModel):
     """Order by size; without it every epoch draws from all tasks."""
 
 
-DataSpec = ArcData
+DataSpec = Annotated[
+    ArcData | MazeData | SudokuData | ParityData | AdditionData | CopyData | SortData | LogicData | StringAdditionData,
+    Field(discriminator="kind"),
+]
+"""An entry of `data`, by its kind."""

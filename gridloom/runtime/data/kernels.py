@@ -49,6 +49,16 @@ def below(key: Any, bound: Any) -> Any:
 
 
 @kernel
+def row_keys(seed: Any, split: Any, numbers: Any) -> Any:
+    """A key for each row number of a split: uint64 [n]."""
+    stream = derive(mix(seed), split)
+    keys = np.zeros(numbers.size, dtype=np.uint64)
+    for i in range(numbers.size):
+        keys[i] = derive(stream, numbers[i])
+    return keys
+
+
+@kernel
 def shuffle(key: Any, order: Any) -> None:
     """Permute `order` in place, uniformly, by a key."""
     for i in range(order.size - 1, 0, -1):

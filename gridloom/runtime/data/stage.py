@@ -1,20 +1,23 @@
-"""Stages that publish datasets: `arc` writes the tasks, `arc_answers` what was held out of them."""
+"""Stages that publish datasets: ARC tasks and, apart, what was held out of them; puzzles; sequence tasks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import DataError
 from gridloom.runtime.data.answers import save_answers
 from gridloom.runtime.data.arc import ArcSource, read_arc
 from gridloom.runtime.data.dataset import Dataset, save_dataset
+from gridloom.runtime.data.puzzles import build_puzzles, puzzles_digest
+from gridloom.runtime.data.sequence_store import save_sequences
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.data import ArcData
+from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.stores.artifacts import Artifact
 
 
@@ -43,11 +46,30 @@ class BuildAnswers:
         context.notes.update(tasks=len(source.answers))
 
 
+class BuildPuzzles:
+    """Kinds `maze` and `sudoku`: generate or read, and publish arrays that the reference's loader reads too."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Write {train,test}/all__*.npy and meta.json. Raises DataError; the digest is that of the compiled graph."""
+        adapter: TypeAdapter[MazeData | SudokuData] = TypeAdapter(
+            Annotated[MazeData | SudokuData, Field(discriminator="kind")]
+        )
+        spec = adapter.validate_json(json.dumps(node.spec))
+        _unchanged(node, "digest", puzzles_digest(spec, context.base))
+        context.notes.update(build_puzzles(spec, context.base, context.out))
+
+
+class BuildSequences:
+    """Kinds `parity`, `addition`, `copy`, `sort`, `logic`, `string_addition`: the spec is all that is published."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Write meta.json."""
+        save_sequences(context.out, node.spec)
+
+
 def _read(node: StageNode, context: StageContext) -> tuple[ArcData, ArcSource]:
-    section = dict(node.spec)
-    base = Path(section.pop("base", context.base))
-    spec = TypeAdapter(ArcData).validate_json(json.dumps(section))
-    return spec, read_arc(spec, base)
+    spec = TypeAdapter(ArcData).validate_json(json.dumps(node.spec))
+    return spec, read_arc(spec, context.base)
 
 
 def _unchanged(node: StageNode, fact: str, found: str) -> None:

@@ -256,7 +256,8 @@ def import_trm(folder: Path) -> TrmPlan:
     plan = TrmPlan(splits, test_puzzles)
     if plan.identifiers() != names:
         seen = plan.identifiers()
-        wrong = next((i for i, (a, b) in enumerate(zip(seen, names, strict=False)) if a != b), min(len(seen), len(names)))
+        differ = (i for i, (a, b) in enumerate(zip(seen, names, strict=False)) if a != b)
+        wrong = next(differ, min(len(seen), len(names)))
         raise DataError(
             f"{folder}/identifiers.json: id {wrong} is not what the rows say ({len(seen)} names in them)",
             "identifiers do not match the arrays; rebuild the folder",

@@ -1,0 +1,69 @@
+"""Training rows of mazes and sudokus: each epoch every group once, under a random symmetry."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.errors import DataError
+from gridloom.runtime.data import kernels
+from gridloom.runtime.data.puzzle_kernels import draw_mazes, draw_sudokus
+from gridloom.runtime.data.puzzles import PuzzleSet, box_of
+from gridloom.runtime.data.sampler import TrainBatch
+
+
+class PuzzleSampler:
+    """An endless stream of training rows; row n depends on (seed, n) alone, as in `Sampler`."""
+
+    def __init__(self, puzzles: PuzzleSet, seed: int) -> None:
+        """Read the training split into memory. Raises DataError when there is none."""
+        if "train" not in puzzles.splits:
+            raise DataError(f"this {puzzles.kind} set has no training puzzles", "raise train")
+        arrays = puzzles.splits["train"]
+        self.puzzles = puzzles
+        self._inputs = np.ascontiguousarray(arrays.inputs, dtype=np.uint8)
+        self._labels = np.ascontiguousarray(arrays.labels, dtype=np.uint8)
+        self._key = np.uint64(seed % 2**64)
+        self._epoch: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows of one pass over the puzzles."""
+        return len(self._inputs)
+
+    @property
+    def num_puzzles(self) -> int:
+        """Puzzle ids: only the blank one."""
+        return 1
+
+    def batch(self, step: int, batch_size: int) -> TrainBatch:
+        """Rows step * batch_size ... of the stream; steps count from 0."""
+        return self.rows(np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64))
+
+    def rows(self, numbers: NDArray[np.int64]) -> TrainBatch:
+        """The rows of these numbers, in this order."""
+        epochs, within = np.divmod(numbers, self.epoch_rows)
+        chosen = np.zeros(len(numbers), dtype=np.int64)
+        for epoch in np.unique(epochs).tolist():
+            if self._epoch[0] != epoch:
+                self._epoch = (epoch, kernels.epoch_order(self._key, epoch, self.epoch_rows))
+            here = epochs == epoch
+            chosen[here] = self._epoch[1][within[here]]
+        size = self.puzzles.size
+        inputs, labels = (np.empty((len(numbers), size * size), dtype=np.uint8) for _ in range(2))
+        if not self.puzzles.augment:
+            inputs, labels = self._inputs[chosen], self._labels[chosen]
+        elif self.puzzles.kind == "maze":
+            draw_mazes(self._inputs, self._labels, chosen, numbers, self._key, size, inputs, labels)
+        else:
+            draw_sudokus(self._inputs, self._labels, chosen, numbers, self._key, size, *box_of(size), inputs, labels)
+        blank = np.zeros(len(numbers), dtype=np.int32)
+        return TrainBatch(
+            inputs=inputs,
+            labels=labels,
+            puzzle_ids=blank,
+            task_index=chosen.astype(np.int32),
+            view_index=blank,
+            pair_index=blank,
+            offsets=np.zeros((len(numbers), 2), dtype=np.int32),
+        )
