@@ -66,10 +66,18 @@ def compile_spec(
 
 
 def compile_text(
-    text: str, shown: str = "spec.yaml", overrides: Sequence[str] = (), *, facts: Facts, path: Path | None = None
+    text: str,
+    shown: str = "spec.yaml",
+    overrides: Sequence[str] = (),
+    *,
+    facts: Facts,
+    path: Path | None = None,
+    calibration: Calibration | None = None,
+    walltime_s: float | None = None,
 ) -> Compiled:
     """Compile a spec given as text; `path` is where it would stand, for relative paths. Raises SpecError."""
-    return _compiled(Source(text, shown, path), Session(facts, tuple(overrides)))
+    session = Session(facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s)
+    return _compiled(Source(text, shown, path), session)
 
 
 def _compiled(source: Source, session: Session) -> Compiled:

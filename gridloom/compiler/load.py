@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from gridloom.compiler.session import Session, Stop
-from gridloom.compiler.tree import Entry, Mapping, Node, Scalar, Sequence
+from gridloom.compiler.tree import Entry, Hole, Mapping, Node, Scalar, Sequence
 from gridloom.diagnostics import Span
 
 MAX_BYTES = 1 << 20
@@ -196,6 +196,8 @@ class _Builder:
             node = self.sequence(at, depth)
         else:
             node = self.mapping(at, depth)
+        if event.tag is not None:
+            node = Hole(at, size=node.size)
         if event.anchor is not None:
             self.anchors[event.anchor] = node
         return node

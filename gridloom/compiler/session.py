@@ -11,7 +11,7 @@ from gridloom.compiler.facts import Facts
 from gridloom.diagnostics import Diagnostic, Span
 
 
-class Stop(Exception):  # noqa: N818 - a signal between passes, not an error
+class Stop(Exception):
     """Raised by a pass that cannot hand anything on; its reasons are in the session's diagnostics."""
 
 

@@ -1,0 +1,168 @@
+"""GL301-GL403: what would only fail, or fool its reader, once it runs."""
+
+from __future__ import annotations
+
+from gridloom.compiler.calibration import Calibration
+from gridloom.compiler.codes.code import HEAD, Code, Example, over
+
+_SMALL = Calibration("cpu", memory_bytes=10**7, flops_per_s={"fp32": 1e11, "bf16": 1e11})
+_LARGE = Calibration("cpu", memory_bytes=10**11, flops_per_s={"fp32": 1e11, "bf16": 1e11})
+_TWO = "models:\n  wide: {kind: trm, hidden_size: 256, num_heads: 4}\n"
+_LLAMA2 = "models:\n  other: {kind: llama, weights: ./llama}\n"
+_NEW = "data:\n  more: {kind: arc, source: ./my-tasks, subsets: [hard], holdout: [hard], check_demos: 1, canvas: %s}\n"
+_THIRD = "models: {b2: {kind: latent_to_text, trm: trm, llm: llama}}\n"
+_OPEN = "data: {open: {kind: arc, subsets: [training], holdout: [%s], canvas: 11}}\n"
+_PARTS = "data: {arc1: {source: ./my-tasks, subsets: [%s], holdout: [hard]}}\n"
+
+CHECKING = (
+    Code(
+        "GL301", "heads do not divide the width",
+        "`hidden_size` is not a multiple of `num_heads`.",
+        "Each head takes an equal share of the width.",
+        over("models: {trm: {num_heads: 5}}\n"), over("models: {trm: {num_heads: 8}}\n"),
+    ),
+    Code(
+        "GL302", "odd heads with rope",
+        "Rotary positions turn pairs of features, and a head has an odd number of them.",
+        "The last feature of each head would have no partner.",
+        over("models: {trm: {hidden_size: 36, num_heads: 4}}\n"),
+        over("models: {trm: {hidden_size: 40, num_heads: 4}}\n"),
+    ),
+    Code(
+        "GL310", "adapter for another TRM",
+        "An adapter was made for one TRM, and the stage trains another.",
+        "Its weights have the shape of the one it names. The message gives both widths and where they were written.",
+        over(_TWO + "stages: {pretrain: {model: wide}}\n"),
+        over(_TWO + "  bridge: {trm: wide}\n  back: {trm: wide}\nstages: {pretrain: {model: wide}}\n"),
+    ),
+    Code(
+        "GL311", "adapter for another language model",
+        "An adapter was made for one language model, and the stage runs another.",
+        "Its weights have the shape of the one it names.",
+        over(_LLAMA2 + "stages: {joint: {llm: other}}\n"),
+        over(_LLAMA2 + "  bridge: {llm: other}\n  back: {llm: other}\nstages: {joint: {llm: other}}\n"),
+    ),
+    Code(
+        "GL312", "not one text_to_latent",
+        "A joint stage has no text_to_latent adapter, or several.",
+        "Through it the language model's state reaches the TRM; with none the two are not joined.",
+        over("stages: {joint: {adapters: [back]}}\n"), over("stages: {joint: {adapters: [bridge]}}\n"),
+    ),
+    Code(
+        "GL313", "several latent_to_text",
+        "A joint stage has more than one latent_to_text adapter.",
+        "The next attempt reads one latent prefix.",
+        over(_THIRD + "stages: {joint: {adapters: [bridge, back, b2]}}\n"),
+        over("stages: {joint: {adapters: [bridge, back]}}\n"),
+    ),
+    Code(
+        "GL320", "canvas too small",
+        "The largest visible grid of the dataset is larger than its canvas.",
+        "It could not be written down without losing cells.",
+        over("data: {arc1: {canvas: 6}}\n"), over("data: {arc1: {canvas: 12}}\n"),
+    ),
+    Code(
+        "GL321", "data cannot be read",
+        "The files behind `source` are missing or hold something that is no task.",
+        "The message names file, task and cell; nothing is left out silently.",
+        over("data: {arc1: {source: ./no-such-folder}}\n"), Example(HEAD),
+    ),
+    Code(
+        "GL322", "language model cannot be read",
+        "The weights' configuration cannot be found or read.",
+        "Widths come from it, before anything is loaded. `gridloom models list` shows what is ready.",
+        over("models: {llama: {weights: ./no-such-model}}\n"), Example(HEAD),
+    ),
+    Code(
+        "GL323", "text longer than the context",
+        "Prompt, latent prefix and new tokens together exceed the positions that the language model knows.",
+        "Beyond them its answers are noise, or it fails.",
+        over("models: {llama: {max_prompt_tokens: 2040}}\n"), over("models: {llama: {max_prompt_tokens: 1500}}\n"),
+    ),
+    Code(
+        "GL330", "nothing to solve",
+        "A solve stage reads a dataset that holds no answers out.",
+        "Solving is judged on held-out test inputs; there would be none.",
+        over("data: {arc1: {holdout: []}}\n"), over("data: {arc1: {holdout: [training]}}\n"),
+    ),
+    Code(
+        "GL331", "unknown split",
+        "`split` names a subset that the dataset does not read.",
+        "No task would be solved.",
+        over("stages: {solve: {split: trianing}}\n"), over("stages: {solve: {split: training}}\n"),
+    ),
+    Code(
+        "GL332", "split is not held out",
+        "`split` names a subset whose answers are training material.",
+        "Solving what was trained on says nothing.",
+        over(_PARTS % "easy, hard" + "stages: {solve: {split: easy}}\n"),
+        over(_PARTS % "easy, hard" + "stages: {solve: {split: hard}}\n"),
+    ),
+    Code(
+        "GL333", "unknown subset",
+        "`subsets` names a subset that the source does not have.",
+        "Reading none in its place would train on fewer tasks than you think.",
+        over(_PARTS % "eazy, hard"), over(_PARTS % "easy, hard"),
+    ),
+    Code(
+        "GL334", "hold-out that is not read",
+        "`holdout` names a subset that `subsets` does not.",
+        "It would hold nothing out.",
+        over("data: {arc1: {holdout: [training, evaluation]}}\n"), over("data: {arc1: {holdout: [training]}}\n"),
+    ),
+    Code(
+        "GL340", "verifier without demonstrations",
+        "leave_one_out has a weight, but no demonstration is kept from training.",
+        "It judges by demonstrations that the TRM has never seen; without any it takes no part.",
+        over("data: {arc1: {check_demos: 0}}\n"), over("data: {arc1: {check_demos: 1}}\n"), severity="warning",
+    ),
+    Code(
+        "GL341", "another canvas than in training",
+        "A stage lays its tasks on a canvas of another size than its checkpoint was trained on.",
+        "A TRM has one sequence length: the prefix and every cell of the canvas.",
+        over(_NEW % 20 + "stages: {joint: {data: more}, solve: {data: more}}\n"),
+        over(_NEW % 11 + "stages: {pretrain: {data: more}, joint: {data: more}, solve: {data: more}}\n"),
+    ),
+    Code(
+        "GL342", "tasks that training has not seen",
+        "A solve stage has tasks that its checkpoint was not trained on.",
+        "A TRM never sees demonstrations beside a test input: it knows a task by the embedding learnt from them.",
+        over(_NEW % 11 + "stages: {solve: {data: more}}\n"),
+        over(_NEW % 11 + "stages: {pretrain: {data: more}, joint: {data: more}, solve: {data: more}}\n"),
+    ),
+    Code(
+        "GL350", "does not fit the device",
+        "The estimate of a stage's peak memory exceeds what the device has.",
+        "It would fail after the time it takes to get there. The estimate says what it assumes.",
+        Example(HEAD, calibration=_SMALL), Example(HEAD, calibration=_LARGE),
+    ),
+    Code(
+        "GL351", "longer than the walltime",
+        "The expected time of all stages exceeds the walltime.",
+        "A stopped run saves its state and continues when it is run again, so this only warns.",
+        Example(HEAD, calibration=_LARGE, walltime_s=1), Example(HEAD, calibration=_LARGE, walltime_s=1e7),
+        severity="warning",
+    ),
+    Code(
+        "GL401", "training on held-out answers",
+        "A stage behind a solve trains on answers that the solve's dataset holds out: the same task, possibly turned, "
+        "mirrored, recoloured or under another name.",
+        "The score would count what was learnt by heart.",
+        over(_OPEN % "" + "stages: {pretrain: {data: open}}\n"),
+        over(_OPEN % "training" + "stages: {pretrain: {data: open}}\n"),
+    ),
+    Code(
+        "GL402", "one task on both sides",
+        "A held-out task of a dataset is, up to rotation, reflection and colours, also in a subset that is not.",
+        "Its answer is training material under another name. ARC-1 has such a pair, so this only warns.",
+        over("data: {arc1: {subsets: [training, evaluation], holdout: [evaluation]}}\n"),
+        over("data: {arc1: {subsets: [evaluation], holdout: [evaluation]}}\n"), severity="warning",
+    ),
+    Code(
+        "GL403", "oracle in a solver",
+        "A solve stage asks for a judge that knows the held-out answers.",
+        "What it accepts says nothing about unseen tasks. In joint_train `feedback: oracle` is allowed: it trains.",
+        over("stages: {solve: {solver: {verifier: {oracle: 1}}}}\n"),
+        over("stages: {solve: {solver: {verifier: {leave_one_out: 1}}}}\n"),
+    ),
+)  # fmt: skip

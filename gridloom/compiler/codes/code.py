@@ -1,0 +1,98 @@
+"""What is known about one code, and how it is told."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gridloom.compiler.calibration import Calibration
+from gridloom.compiler.session import nearest
+
+HEAD = "gridloom: 1\nextends: quickstart\nname: example\n"
+"""Examples are small specs over the quickstart recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A spec that shows a code, complete enough to compile."""
+
+    text: str
+    overrides: tuple[str, ...] = ()
+    """`--set` arguments."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files beside the spec."""
+    spec: str = "spec.yaml"
+    """What is compiled: the file with `text`, or another name."""
+    encoding: str = "utf-8"
+    filler: int = 0
+    """Characters of comment to add when the file is written."""
+    calibration: Calibration | None = None
+    walltime_s: float | None = None
+
+    def shown(self) -> str:
+        """Return the example as a person reads it."""
+        parts = []
+        if self.text and self.spec == "spec.yaml":
+            lines = self.text.rstrip("\n").splitlines()
+            parts += [line if len(line) <= 100 else f"{line[:97]}..." for line in lines]
+        if self.filler:
+            parts.append(f"# ... {self.filler:,} characters more")
+        for name, text in self.files.items():
+            parts += [f"# {name}:", *text.rstrip("\n").splitlines()]
+        if self.overrides or self.spec != "spec.yaml":
+            sets = "".join(f" --set '{argument}'" for argument in self.overrides)
+            parts.append(f"$ gridloom compile {self.spec}{sets}")
+        if self.calibration:
+            parts.append(f"# on a device with {self.calibration.memory_bytes / 1e9:g} GB")
+        if self.walltime_s is not None:
+            parts.append(f"# with a walltime of {self.walltime_s:g} s")
+        return "\n".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One code. Its number is stable; a code that is given up is not used again."""
+
+    code: str
+    title: str
+    what: str
+    """What was found."""
+    why: str
+    """Why that is refused, or worth a warning."""
+    bad: Example
+    mended: Example
+    severity: str = "error"
+
+
+def over(body: str, **rest: object) -> Example:
+    """Make an example of a body over the quickstart recipe."""
+    return Example(HEAD + body, **rest)  # type: ignore[arg-type]
+
+
+def find_code(name: str, codes: tuple[Code, ...]) -> Code:
+    """Return a code by name, in any case. Raises KeyError with the nearest name, or an empty text."""
+    wanted = name.strip().upper()
+    for code in codes:
+        if code.code == wanted:
+            return code
+    raise KeyError(nearest(wanted, [code.code for code in codes]) or "")
+
+
+def explain_code(code: Code) -> str:
+    """Write all that is known about a code, in at most 100 columns."""
+    kind = "" if code.severity == "error" else f" ({code.severity})"
+    parts = [
+        f"{code.code}  {code.title}{kind}",
+        "",
+        textwrap.fill(code.what, 100),
+        "",
+        textwrap.fill(code.why, 100),
+        "",
+        "Bad:",
+        textwrap.indent(code.bad.shown(), "    "),
+        "",
+        "Mended:",
+        textwrap.indent(code.mended.shown(), "    "),
+    ]
+    return "\n".join(parts) + "\n"

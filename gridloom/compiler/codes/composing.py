@@ -1,0 +1,113 @@
+"""GL030-GL054: extends, vars, overrides and sweeps."""
+
+from __future__ import annotations
+
+from gridloom.compiler.codes.code import HEAD, Code, Example, over
+
+_SOUND = Example(HEAD)
+
+COMPOSING = (
+    Code(
+        "GL030", "unknown recipe",
+        "A name that is no path was looked up among the recipes of the library and is not there.",
+        "`gridloom specs list` shows the recipes. A path ends in .yaml or starts with ./",
+        Example("gridloom: 1\nextends: quikstart\nname: example\n"), _SOUND,
+    ),
+    Code(
+        "GL031", "extended file is missing",
+        "`extends` names a path, and there is no file there.",
+        "Relative paths start from the folder of the file that says `extends`.",
+        Example("gridloom: 1\nextends: ./comon.yaml\nname: example\n", files={"common.yaml": HEAD}),
+        Example("gridloom: 1\nextends: ./common.yaml\nname: example\n", files={"common.yaml": HEAD}),
+    ),
+    Code(
+        "GL032", "path leaves the spec's folder",
+        "A relative path in `extends` leads out of the folder of the spec, also through a link.",
+        "A spec that someone sends you cannot reach other files of yours unseen. An absolute path names them outright.",
+        Example("gridloom: 1\nextends: ../common.yaml\nname: example\n"),
+        Example("gridloom: 1\nextends: ./common.yaml\nname: example\n", files={"common.yaml": HEAD}),
+    ),
+    Code(
+        "GL033", "extends runs in a loop",
+        "A spec extends itself, by way of others or directly.",
+        "There would be no first file to start from.",
+        Example("gridloom: 1\nextends: ./b.yaml\nname: a\n", files={"b.yaml": "extends: ./spec.yaml\n"}),
+        Example("gridloom: 1\nextends: ./b.yaml\nname: a\n", files={"b.yaml": HEAD}),
+    ),
+    Code(
+        "GL034", "unknown variable",
+        "`${vars.NAME}` uses a name that `vars` does not have.",
+        "A variable without a value would leave a hole in the spec.",
+        over('stages: {pretrain: {steps: "${vars.step}"}}\nvars: {steps: 50}\n'),
+        over('stages: {pretrain: {steps: "${vars.steps}"}}\nvars: {steps: 50}\n'),
+    ),
+    Code(
+        "GL035", "no variable",
+        "`${...}` holds something else than vars.NAME, or is not closed.",
+        "Only variables are filled in: no environment, no expressions. Write $${ for the characters '${' themselves.",
+        over('description: "${HOME}"\n'), over('description: "$${HOME}"\n'),
+    ),
+    Code(
+        "GL036", "list or mapping inside a text",
+        "A variable that holds a list or mapping is used in the middle of a text.",
+        "It has no one way to be written there. As a whole value it keeps its type.",
+        over('vars: {which: [training]}\ndata: {arc1: {subsets: ["${vars.which}!"]}}\n'),
+        over('vars: {which: [training]}\ndata: {arc1: {subsets: "${vars.which}"}}\n'),
+    ),
+    Code(
+        "GL037", "variables run in a loop",
+        "A variable is made from itself, by way of others or directly.",
+        "None of them has a value to start from.",
+        over('vars: {a: "${vars.b}", b: "${vars.a}"}\n'), over('vars: {a: "${vars.b}", b: 2}\n'),
+    ),
+    Code(
+        "GL040", "override without '='",
+        "An argument of --set is not PATH=VALUE.",
+        "Without a value there is nothing to set.",
+        Example(HEAD, ("seed",)), Example(HEAD, ("seed=1",)),
+    ),
+    Code(
+        "GL041", "override of nothing",
+        "The path of a --set leads to a section, entry or field that does not exist.",
+        "A typo in an override must not silently become a new key that nothing reads.",
+        Example(HEAD, ("stages.pretrian.steps=50",)), Example(HEAD, ("stages.pretrain.steps=50",)),
+    ),
+    Code(
+        "GL042", "override is not YAML",
+        "The value of a --set is no YAML scalar, list or mapping.",
+        "Values are read as in a spec: 1e-4 is a number, [a, b] a list, {kind: adamw} a mapping.",
+        Example(HEAD, ("data.arc1.subsets=[training",)), Example(HEAD, ("data.arc1.subsets=[training]",)),
+    ),
+    Code(
+        "GL050", "axis without values",
+        "`sweep` is not a mapping of paths to lists of values.",
+        "A sweep runs every combination of its lists, so each axis needs a list.",
+        over("sweep: {stages.pretrain.steps: 50}\n"), over("sweep: {stages.pretrain.steps: [50, 100]}\n"),
+    ),
+    Code(
+        "GL051", "axis leads nowhere",
+        "The path of an axis leads to a section, entry or field that does not exist.",
+        "As with --set: a typo must not become a key that nothing reads.",
+        over("sweep: {stages.pretrain.step: [50, 100]}\n"), over("sweep: {stages.pretrain.steps: [50, 100]}\n"),
+    ),
+    Code(
+        "GL052", "too many combinations",
+        "The axes multiply to more than 4,096 combinations.",
+        "That is more often a slip than a plan; several specs can hold more.",
+        over(f"sweep: {{seed: {list(range(70))}, vars.attempts: {list(range(1, 61))}}}\n"),
+        over("sweep: {seed: [0, 1, 2], vars.attempts: [1, 2]}\n"),
+    ),
+    Code(
+        "GL053", "value twice on an axis",
+        "An axis has the same value twice.",
+        "Both would be one and the same run.",
+        over("sweep: {seed: [0, 1, 1]}\n"), over("sweep: {seed: [0, 1]}\n"),
+    ),
+    Code(
+        "GL054", "axes overlap",
+        "One axis sets a value inside what another sets.",
+        "Which of the two holds would depend on their order.",
+        over("sweep:\n  stages.pretrain.optimizer: [{kind: adamw}]\n  stages.pretrain.optimizer.lr: [0.1, 0.01]\n"),
+        over("sweep:\n  stages.pretrain.optimizer: [{kind: adamw, lr: 0.1}, {kind: adamw, lr: 0.01}]\n"),
+    ),
+)  # fmt: skip

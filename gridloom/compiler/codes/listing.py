@@ -1,0 +1,10 @@
+"""All codes in order."""
+
+from __future__ import annotations
+
+from gridloom.compiler.codes.checking import CHECKING
+from gridloom.compiler.codes.composing import COMPOSING
+from gridloom.compiler.codes.reading import READING
+from gridloom.compiler.codes.validating import VALIDATING
+
+CODES = (*READING, *COMPOSING, *VALIDATING, *CHECKING)

@@ -1,0 +1,172 @@
+"""The cost model against the networks: parameters exactly, operations within 5% of PyTorch's flop counter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from compiler_support import SPEC
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from gridloom.compiler import compile_text
+from gridloom.compiler.calibration import Calibration
+from gridloom.compiler.cost import LlamaCost, TrmCost, latent_to_text, text_to_latent
+from gridloom.compiler.facts import LlamaFacts, StaticFacts
+from gridloom.errors import SpecError
+from gridloom.runtime.models.adapters import LatentToText, TextToLatent
+from gridloom.runtime.models.trm import TRM
+from gridloom.specs.models import LatentToTextModel, TextToLatentModel, TrmModel
+
+ROWS, CANVAS = 2, 8
+
+
+def _forward(query: Any, key: Any, value: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _backward(grad: Any, query: Any, key: Any, value: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))
+
+
+# the counter knows CUDA's attention kernels but not the CPU's
+ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward,
+}
+
+
+def counter() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping=ATTENTION)
+
+
+SPECS = [
+    TrmModel(hidden_size=64, num_heads=4),
+    TrmModel(hidden_size=64, num_heads=4, precision="fp32", layers=3, H_cycles=2, L_cycles=3, puzzle_embedding_len=2),
+    TrmModel(hidden_size=32, num_heads=4, positions="learned", precision="fp32", puzzle_embedding_len=0),
+    TrmModel(hidden_size=32, num_heads=4, mixing="mlp", positions="none", precision="fp32"),
+    TrmModel(hidden_size=64, num_heads=4, H_cycles=1, expansion=2.0),
+]
+
+
+def act_step(spec: TrmModel, all_rounds: bool) -> tuple[TRM, int, int]:
+    """Return the network, and operations of an ACT step forward and with its backward pass."""
+    model = TRM(spec, CANVAS, 3).train()
+    inputs = torch.randint(2, 12, (ROWS, CANVAS * CANVAS), dtype=torch.uint8)
+    carry = model.initial_carry(ROWS)
+    with counter() as counted:
+        _, output = model.act_step(carry, inputs, torch.ones(ROWS, dtype=torch.int64), grad_all_rounds=all_rounds)
+        forward = counted.get_total_flops()
+        (output.logits.float().sum() + output.q_halt.sum() + output.q_continue.sum()).backward()
+    return model, forward, counted.get_total_flops()
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("all_rounds", [False, True])
+def test_trm_cost_is_what_the_network_does(spec: TrmModel, all_rounds: bool) -> None:
+    model, forward, both = act_step(spec, all_rounds)
+    cost = TrmCost(spec, CANVAS)
+    assert cost.parameters == sum(p.numel() for p in model.parameters())
+    assert cost.act_step(ROWS).forward == pytest.approx(forward, rel=0.05)
+    assert cost.train_step(ROWS, all_rounds) == pytest.approx(both, rel=0.05)
+
+
+def test_trm_of_the_paper_has_its_published_size() -> None:
+    assert TrmCost(TrmModel(), 30).parameters == 6_829_058
+    assert TrmCost(TrmModel(mixing="mlp", positions="none"), 30).parameters == 18_801_666
+
+
+@pytest.mark.parametrize("spec", SPECS[:4])
+def test_kept_activations_are_estimated_within_a_quarter(spec: TrmModel) -> None:
+    model = TRM(spec, CANVAS, 3).train()
+    kept: dict[tuple[int, int], int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr(), tensor.numel()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    inputs = torch.randint(2, 12, (ROWS, CANVAS * CANVAS), dtype=torch.uint8)
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        # what is kept must stay alive, or its memory is given to the next
+        _, output = model.act_step(model.initial_carry(ROWS), inputs, torch.ones(ROWS, dtype=torch.int64))
+    assert output.logits.requires_grad
+    measured = sum(size for (pointer, _), size in kept.items() if pointer not in weights)
+    assert TrmCost(spec, CANVAS).activation_bytes(ROWS) == pytest.approx(measured, rel=0.25)
+
+
+@pytest.mark.parametrize("mode", ["carry", "injection"])
+def test_text_to_latent_cost_is_what_the_adapter_does(mode: Any) -> None:
+    spec = TextToLatentModel(llm="l", trm="t", mode=mode, bottleneck=48)
+    trm = TRM(SPECS[1], CANVAS, 3)
+    adapter = TextToLatent.build(spec, 40, trm)
+    parameters, flops = text_to_latent(spec, 40, TrmCost(SPECS[1], CANVAS), ROWS)
+    with counter() as counted:
+        adapter.deltas(torch.randn(ROWS, 40))
+    assert parameters == sum(p.numel() for p in adapter.parameters())
+    assert flops.forward == pytest.approx(counted.get_total_flops(), rel=0.05)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_latent_to_text_cost_is_what_the_adapter_does(pooling: Any) -> None:
+    spec = LatentToTextModel(llm="l", trm="t", pooling=pooling, tokens=3)
+    trm = TRM(SPECS[1], CANVAS, 3)
+    adapter = LatentToText.build(spec, 40, trm)
+    cost = TrmCost(SPECS[1], CANVAS)
+    parameters, flops = latent_to_text(spec, 40, cost, ROWS)
+    with counter() as counted:
+        adapter(*torch.randn(2, ROWS, cost.positions, SPECS[1].hidden_size))
+    assert parameters == sum(p.numel() for p in adapter.parameters())
+    assert flops.forward == pytest.approx(counted.get_total_flops(), rel=0.05)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_llama_cost_is_what_the_network_does(tied: bool) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=101, tie_word_embeddings=tied, attn_implementation="eager",
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    cost = LlamaCost(LlamaFacts("w", 48, 3, 4, 80, 101, 128, num_kv_heads=2, tied_embeddings=tied))
+    assert cost.parameters == sum(p.numel() for p in model.parameters())
+    with counter() as counted, torch.no_grad():
+        model.model(torch.randint(0, 101, (ROWS, 20)))
+    assert cost.read(ROWS, 20).forward == pytest.approx(counted.get_total_flops(), rel=0.05)
+    with counter() as counted, torch.no_grad():
+        model.generate(
+            torch.randint(3, 101, (ROWS, 20)), max_new_tokens=5, min_new_tokens=5, do_sample=False, pad_token_id=0
+        )
+    # generation reads the first new token off the prompt and never reads the last
+    assert cost.write(ROWS, 20, 5).forward == pytest.approx(counted.get_total_flops(), rel=0.2)
+
+
+def test_graph_carries_costs_that_no_key_covers(facts: StaticFacts) -> None:
+    graph = compile_text(SPEC, facts=facts).graph
+    costs = {node.name: node.cost for node in graph.nodes}
+    assert costs["arc1"] is None
+    pretrain, solve = costs["pretrain"], costs["solve"]
+    assert pretrain is not None
+    assert solve is not None
+    assert (pretrain.num_steps, pretrain.step) == (500, "optimizer step")
+    assert solve.frozen_parameters == 134_515_008
+    assert solve.num_steps == 3 * 4
+
+
+def test_stage_that_does_not_fit_the_device_is_refused_with_its_numbers(facts: StaticFacts) -> None:
+    small = Calibration("cpu", memory_bytes=10**8, flops_per_s={"fp32": 1e10, "bf16": 1e10})
+    with pytest.raises(SpecError) as caught:
+        compile_text(SPEC, facts=facts, calibration=small)
+    found = [d for d in caught.value.diagnostics if d.code == "GL350"]
+    assert [d.message.split(" needs about")[0] for d in found] == ["'pretrain'", "'joint'", "'solve'"]
+    assert "0.1 GB" in found[0].message
+    assert found[0].notes[0].startswith("assumes ")
+
+
+def test_run_longer_than_the_walltime_is_warned_about(facts: StaticFacts) -> None:
+    slow = Calibration("cpu", memory_bytes=10**12, flops_per_s={"fp32": 1e9, "bf16": 1e9})
+    (warning,) = compile_text(SPEC, facts=facts, calibration=slow, walltime_s=3600).warnings
+    assert warning.code == "GL351"
+    assert "more than the walltime of 1 h 00 min" in warning.message
+    assert not compile_text(SPEC, facts=facts, calibration=slow, walltime_s=1e9).warnings
