@@ -15,8 +15,8 @@ from gridloom.runtime.data.puzzles import Tables, box_of
 from gridloom.specs.puzzles import MazeData, SudokuData
 
 _CHUNK = 256
-_PATIENCE = 2_000
-"""Trials a wanted puzzle before the conditions are called impossible."""
+_PATIENCE = 20_000
+"""Trials in a row without a new puzzle after which the conditions are called impossible."""
 
 Try = Callable[[int, int, int], tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint64], int]]
 """(first trial, trials, wanted) -> inputs, labels, keys that tell puzzles apart, next trial."""
@@ -67,17 +67,17 @@ def _distinct(spec: MazeData | SudokuData, attempt: Try, remedy: str) -> Tables:
     seen: set[int] = set()
     inputs: list[NDArray[np.uint8]] = []
     labels: list[NDArray[np.uint8]] = []
-    trial = 0
+    trial = latest = 0
     while len(seen) < wanted:
         ask = min(_CHUNK, wanted - len(seen))
-        end = _PATIENCE * (len(seen) + _CHUNK)
-        found, answers, keys, trial = attempt(trial, max(0, end - trial), ask)
+        found, answers, keys, trial = attempt(trial, _PATIENCE, ask)
         for row, answer, key in zip(found, answers, keys.tolist(), strict=True):
             if key not in seen:
                 seen.add(key)
                 inputs.append(row)
                 labels.append(answer)
-        if trial >= end:
+                latest = trial
+        if trial - latest >= _PATIENCE:
             raise DataError(
                 f"only {len(seen):,} of {wanted:,} {spec.kind} puzzles of size {spec.size} found in {trial:,} trials",
                 remedy,
