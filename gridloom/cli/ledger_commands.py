@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -24,17 +25,24 @@ def sql(
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
-    table = Ledger(Workspace.find(home)).query(query)
+    ledger = Ledger(Workspace.find(home))
+    table = ledger.query(query)
+    for warning in ledger.warnings:
+        print(warning, file=sys.stderr)
     rows = table.to_pylist()
     if as_json:
         print(json.dumps(rows, default=str, indent=1))
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(table.column_names)
-        writer.writerows(["" if row[name] is None else cell(row[name]) for name in table.column_names] for row in rows)
+        writer.writerows([_exact(row[name], cell) for name in table.column_names] for row in rows)
     else:
         print_table(rows_table(rows, table.column_names))
         print(f"({len(rows)} row{'' if len(rows) == 1 else 's'})")
+
+
+def _exact(value: Any, cell: Callable[[Any], str]) -> str:
+    return "" if value is None else repr(value) if isinstance(value, float) else cell(value)
 
 
 def runs(home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -6,10 +6,8 @@ and resumable, 130 stopped at once.
 
 from __future__ import annotations
 
-import os
 import sys
 
-import click
 import typer
 
 from gridloom.cli import data_commands, ledger_commands, model_commands, run_commands, spec_commands
@@ -30,7 +28,7 @@ for group in (spec_commands, run_commands, ledger_commands, model_commands, data
 def main() -> None:
     """Run the command line. User mistakes print one message without a traceback; bugs keep theirs."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except SpecError as error:
         from gridloom.compiler.render import render
 
@@ -39,16 +37,3 @@ def main() -> None:
     except GridloomError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped; what was recorded is kept", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of a pipe went away (`gridloom sql ... | head`): not an error, and nothing may be printed any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(code if isinstance(code, int) else 0)

