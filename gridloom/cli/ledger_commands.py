@@ -72,7 +72,7 @@ def attempts(
     from gridloom.stores.workspace import Workspace
 
     ledger = Ledger(Workspace.find(home))
-    rows = ledger.attempts(run or ledger.latest_run("solve"), task_id=task, failed=failed)
+    rows = ledger.attempts(run or ledger.latest_run(), task_id=task, failed=failed)
     columns = ("attempt_id", "verdict", "score", "solved", "llm_tokens", "seconds", "feedback")
     if as_json:
         print(json.dumps(rows, default=str, indent=1))

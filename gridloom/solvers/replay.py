@@ -79,7 +79,7 @@ def replay_failed(
 ) -> Iterator[ReplayReport]:
     """Re-execute every failed attempt of a run (the latest with a solve stage), models loaded once."""
     ledger = Ledger(workspace)
-    run_id = run_id or ledger.latest_run("solve")
+    run_id = run_id or ledger.latest_run()
     if run_id is None:
         raise ReplayError("no run with a solve stage is recorded", "gridloom run quickstart makes one")
     failed = [row for row in ledger.attempts(run_id, failed=True) if row["fork"] == 0]

@@ -154,12 +154,11 @@ class Ledger:
         """Return the rows of v_runs, latest first."""
         return self.rows("FROM v_runs ORDER BY started_at DESC NULLS LAST, run_id DESC")
 
-    def latest_run(self, kind: str = "solve") -> str | None:
-        """Return the run that last ran (or found cached) a stage of this kind; None when there is none."""
+    def latest_run(self) -> str | None:
+        """Return the newest run that made attempts itself; one that found its solve stage cached made none."""
         rows = self.rows(
-            "SELECT run_id FROM stages LEFT JOIN runs USING (run_id) WHERE kind = ? "
-            "ORDER BY runs.started_at DESC NULLS LAST, run_id DESC LIMIT 1",
-            [kind],
+            "SELECT run_id FROM (SELECT DISTINCT run_id FROM attempts WHERE fork = 0) LEFT JOIN runs USING (run_id) "
+            "ORDER BY started_at DESC NULLS LAST, run_id DESC LIMIT 1"
         )
         return rows[0]["run_id"] if rows else None
 

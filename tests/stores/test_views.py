@@ -163,17 +163,15 @@ def test_a_resumed_run_is_alive_though_its_first_process_is_dead(workspace: Work
     assert [row["status"] for row in ledger.runs()] == ["crashed"]
 
 
-def test_the_latest_run_is_asked_for_by_the_kind_of_its_stages(workspace: Workspace, ledger: Ledger) -> None:
+def test_the_latest_run_is_the_newest_that_made_attempts_itself(workspace: Workspace, ledger: Ledger) -> None:
     record(
         workspace, *small_run(),
         RunRecord(run_id="run-0", status="done", started_at=5.0),
         StageRecord(run_id="run-0", stage="solve", kind="solve", status="done"),
         RunRecord(run_id="run-9", status="done", started_at=1e10),
-        StageRecord(run_id="run-9", stage="pretrain", kind="train", status="done"),
+        StageRecord(run_id="run-9", stage="solve", kind="solve", status="cached"),
     )
     assert ledger.latest_run() == "run-1"
-    assert ledger.latest_run("train") == "run-9"
-    assert ledger.latest_run("score") is None
 
 
 def test_failed_attempts_are_those_wrong_by_the_score_or_not_accepted(workspace: Workspace, ledger: Ledger) -> None:
