@@ -72,6 +72,15 @@ class TrainStage(SpecModel):
     """Steps between metric rows in the ledger."""
 
 
+class Curriculum(SpecModel):
+    """Draw only pairs whose sides are up to a limit that grows linearly to the canvas."""
+
+    first_side: Annotated[int, Field(ge=1, le=30)] = 5
+    """Limit at the first step; where no drawn pair is that small, the smallest drawn are taken."""
+    steps: PositiveInt = 1000
+    """Steps after which every pair is drawn."""
+
+
 class JointTrainStage(SpecModel):
     """Train adapters and TRM together around a frozen LLaMA, over several attempts with feedback between them."""
 
@@ -103,10 +112,18 @@ class JointTrainStage(SpecModel):
     """Learning rate of the puzzle embeddings (sign-SGD on the rows seen); 0 keeps them."""
     embedding_decay: NonNegativeFloat = 0.1
     """Weight decay of the puzzle embeddings."""
+    kl_weight: NonNegativeFloat = 1.0e-3
+    """Weight of a variational adapter's KL, which is summed over the bottleneck."""
+    targets: Literal["scored", "colours"] = "scored"
+    """Tokens that the loss looks at: all but PAD, or only colours, as the z_init hybrid did (no EOS is learnt)."""
+    curriculum: Curriculum | None = None
+    """Small grids first."""
     optimizer: Optimizer = AdamW(weight_decay=0.01)
     """Optimizer of adapters and TRM."""
     warmup_steps: NonNegativeInt = 10
     """Linear warm-up."""
+    lr_min_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Final learning rate as a share of the base, reached by a cosine; 1 keeps it constant."""
     clip_norm: PositiveFloat | None = 1.0
     """Clip the gradient norm."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 50

@@ -62,13 +62,23 @@ class Reasoning:
     text: str
     """The new tokens alone, special tokens left out."""
     hidden: Tensor
-    """fp32 [H] on the cpu: the state that the spec's `state` names."""
+    """fp32 [H] on the cpu: the state that the spec's `state` names; [T, H] where several were asked for."""
     prompt_tokens: int
     """Without the latent prefix."""
     new_tokens: int
     """The end-of-text token not counted."""
     tokens: tuple[int, ...] = ()
     """The new tokens' ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """Token states of some rows, left-padded."""
+
+    values: Tensor
+    """fp32 [B, T, H]"""
+    mask: Tensor
+    """bool [B, T], False on padding; the last column is True."""
 
 
 class Llama:
@@ -223,6 +233,14 @@ class Llama:
         states = self.forward(*self.inputs(whole, prefix))
         return self.pick(states, [len(answer) for answer in answers])
 
+    def encode_states(self, prompts: Sequence[str], prefix: Prefix = None,
+                      new_tokens: Sequence[Sequence[int]] | None = None, *, num_states: int) -> States:
+        """Return the last `num_states` states of each prompt; with a `state` of new tokens, of prompt and answer."""
+        rows = [self.segments(prompt) for prompt in prompts]
+        answers = [()] * len(rows) if new_tokens is None or self.spec.state == "last_prompt" else new_tokens
+        embeds, mask = self.inputs([row.with_new(answer) for row, answer in zip(rows, answers, strict=True)], prefix)
+        return last_states(self.forward(embeds, mask), mask, num_states)
+
     def pick(self, states: Tensor, num_new: Sequence[int]) -> Tensor:
         """Choose or average the states of left-padded rows [B, T, H] that end in `num_new` new tokens: fp32 [B, H]."""
         if self.spec.state != "mean_new":
@@ -232,15 +250,18 @@ class Llama:
 
     @torch.no_grad()
     def reason(self, prompts: Sequence[str], *, prefix: Prefix = None, max_new_tokens: int,
-               temperature: Sequence[float], seeds: Sequence[int]) -> list[Reasoning]:
+               temperature: Sequence[float], seeds: Sequence[int], num_states: int = 1) -> list[Reasoning]:
         """Answer each prompt: greedy where its temperature is 0, else sampled from a generator of its own seed.
 
         A row's result does not depend on the rows beside it, but for rounding in the batched products.
+
+        Args:
+            num_states: above 1, `hidden` is [T, H], up to this many states that end with the last position.
         """
         from gridloom.runtime.models.llama_generate import generate
 
         rows = [self.segments(prompt) for prompt in prompts]
-        answers = generate(self, rows, prefix, max_new_tokens, temperature, seeds)
+        answers = generate(self, rows, prefix, max_new_tokens, temperature, seeds, num_states)
         return [
             Reasoning(
                 text=self.tokenizer.decode(list(answer.tokens), skip_special_tokens=True), hidden=answer.hidden,
@@ -256,6 +277,11 @@ def per_row(prefix: Prefix, batch: int) -> list[Tensor | None]:
     if len(rows) != batch:
         raise ModelError(f"{len(rows)} latent prefixes for {batch} prompts")
     return rows
+
+
+def last_states(states: Tensor, mask: Tensor, number: int) -> States:
+    """Keep the last `number` of left-padded states [B, T, H] and of their mask [B, T]."""
+    return States(values=states[:, -number:].float(), mask=mask[:, -number:].bool())
 
 
 def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -21,7 +21,7 @@ class Answer:
 
     tokens: tuple[int, ...]
     hidden: Tensor
-    """fp32 [H] on the cpu."""
+    """fp32 [H] on the cpu, or [T, H]."""
 
 
 @dataclass(slots=True)
@@ -30,13 +30,13 @@ class _Row:
     generator: torch.Generator
     tokens: list[int]
     states: Tensor
-    """fp32 [H]: of the last prompt position, then what the spec's `state` asks for."""
+    """fp32 [H]: of the last prompt position, then what the spec's `state` asks for; or the last states [T, H]."""
 
 
 @torch.no_grad()
 def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_tokens: int,
-             temperature: Sequence[float], seeds: Sequence[int]) -> list[Answer]:
-    """Decode up to `max_new_tokens` a row; 0 only reads the state of the prompt."""
+             temperature: Sequence[float], seeds: Sequence[int], num_states: int = 1) -> list[Answer]:
+    """Decode up to `max_new_tokens` a row; 0 only reads the states of the prompt."""
     if not len(prompts) == len(temperature) == len(seeds):
         raise ModelError(f"{len(prompts)} prompts, {len(temperature)} temperatures and {len(seeds)} seeds")
     if not prompts:
@@ -45,10 +45,14 @@ def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_
 
     cache = DynamicCache()
     embeds, mask = llama.inputs(prompts, prefix, room=max_new_tokens)
-    last = llama.forward(embeds, mask, cache if max_new_tokens else None)[:, -1]
+    states = llama.forward(embeds, mask, cache if max_new_tokens else None)
+    last = states[:, -1]
+    kept = last.float().cpu() if num_states == 1 else [
+        row[-min(num_states, int(seen.sum())):].float().cpu() for row, seen in zip(states, mask, strict=True)
+    ]
     rows = [
         _Row(temperature=heat, generator=torch.Generator().manual_seed(seed), tokens=[], states=state)
-        for heat, seed, state in zip(temperature, seeds, last.float().cpu(), strict=True)
+        for heat, seed, state in zip(temperature, seeds, kept, strict=True)
     ]
     running = list(range(len(rows)))
     for count in range(max_new_tokens):
@@ -63,13 +67,13 @@ def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_
         if not going or (count + 1 == max_new_tokens and llama.spec.state == "last_prompt"):
             break
         if len(going) < len(running):
-            kept = torch.tensor(going, device=llama.device)
-            cache.batch_select_indices(kept)
-            mask, running = mask[kept], [running[at] for at in going]
+            here = torch.tensor(going, device=llama.device)
+            cache.batch_select_indices(here)
+            mask, running = mask[here], [running[at] for at in going]
         tokens = torch.tensor([[rows[index].tokens[-1]] for index in running], device=llama.device)
         mask = torch.cat((mask, mask.new_ones(len(running), 1)), dim=1)
         last = llama.forward(llama.embeddings(tokens), mask, cache)[:, -1]
-        _note_states(llama, [rows[index] for index in running], last)
+        _note_states(llama, [rows[index] for index in running], last, num_states)
     return [Answer(tokens=tuple(row.tokens), hidden=row.states) for row in rows]
 
 
@@ -85,12 +89,14 @@ def _choose(logits: Tensor, rows: Sequence[_Row]) -> list[int]:
     return chosen
 
 
-def _note_states(llama: Llama, rows: Sequence[_Row], last: Tensor) -> None:
+def _note_states(llama: Llama, rows: Sequence[_Row], last: Tensor, num_states: int) -> None:
     if llama.spec.state == "last_prompt":
         return
     for row, state in zip(rows, last.float().cpu(), strict=True):
         count = len(row.tokens)
-        if llama.spec.state == "last_new" or count == 1:
+        if num_states > 1:
+            row.states = torch.cat((row.states, state[None]))[-num_states:]
+        elif llama.spec.state == "last_new" or count == 1:
             row.states = state
         else:
             row.states = row.states + (state - row.states) / count

@@ -18,17 +18,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gridloom.errors import StageError
 from gridloom.runtime.data.sampler import Sampler, TrainBatch
 from gridloom.runtime.data.tasks import Grid
-from gridloom.runtime.data.tokens import crop_batch
-from gridloom.runtime.models.adapters import LatentToText, TextToLatent
+from gridloom.runtime.data.tokens import EOS, PAD, crop_batch
+from gridloom.runtime.models.adapters import Injected, LatentToText, TextToLatent
 from gridloom.runtime.models.trm import TRM, Carry, Injection
 from gridloom.runtime.prompts import EarlierAttempt
-from gridloom.runtime.training.joint_reader import JointReader, PairKey
+from gridloom.runtime.training.joint_batches import JointBatches, PairKey
+from gridloom.runtime.training.joint_reader import JointReader, Reading
 from gridloom.runtime.training.losses import row_losses
 from gridloom.runtime.training.optim import build_optimizer, lr_factor, set_lr, step_puzzle_rows
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
@@ -65,6 +67,7 @@ class JointTrainer:
                  sampler: Sampler, spec: JointTrainStage) -> None:
         self.trm, self.bridge, self.back = trm.eval(), bridge, back
         self.reader, self.sampler, self.spec = reader, sampler, spec
+        self.batches = JointBatches(sampler, spec)
         self.networks = nn.ModuleDict({"trm": trm, "text_to_latent": bridge})
         if back is not None:
             self.networks["latent_to_text"] = back
@@ -79,6 +82,8 @@ class JointTrainer:
         spec, device = self.spec, self.trm.device
         rows = self._rows(batch)
         inputs, labels = torch.from_numpy(batch.inputs).to(device), torch.from_numpy(batch.labels).to(device)
+        if spec.targets == "colours":
+            labels = torch.where(labels == EOS, PAD, labels)
         ids = torch.from_numpy(batch.puzzle_ids).to(device)
         puzzle_gradients = torch.zeros(len(rows), self.trm.spec.hidden_size, device=device)
         loss, active, prefix = 0.0, list(range(len(rows))), None
@@ -87,7 +92,7 @@ class JointTrainer:
             keys = [rows[i].key for i in active]
             reading = (self.reader.first(keys) if attempt == 1 else
                        self.reader.retry(keys, [rows[i].history for i in active], prefix))
-            outcome = self._attempt(reading.hidden.to(device), inputs[here], ids[here], labels[here])
+            outcome = self._attempt(reading, inputs[here], ids[here], labels[here], attempt)
             loss += outcome.loss
             puzzle_gradients.index_add_(0, here, outcome.puzzle_gradients)
             grids = self._judge(rows, active, batch, outcome, reading.num_new, attempt, reading.texts)
@@ -101,9 +106,11 @@ class JointTrainer:
         norm = self._move(ids, puzzle_gradients)
         self._note(rows, loss, norm)
 
-    def _attempt(self, hidden: Tensor, inputs: Tensor, ids: Tensor, labels: Tensor) -> _Outcome:
+    def _attempt(self, reading: Reading, inputs: Tensor, ids: Tensor, labels: Tensor, attempt: int) -> _Outcome:
         """Run and back-propagate one attempt of the active rows."""
-        made = self.bridge(hidden, self.trm)
+        hidden = reading.hidden.to(self.trm.device)
+        injected = self.bridge.inject(hidden, self.trm, reading.mask, self._noise(attempt))
+        made = injected.injection
         tensors = [t for t in (made.z_H, made.z_L, made.term) if t is not None]
         leaves = [t.detach().requires_grad_() for t in tensors]
         injection = Injection(term=leaves[0]) if made.term is not None else Injection(z_H=leaves[0], z_L=leaves[1])
@@ -127,11 +134,30 @@ class JointTrainer:
             would_halt = (output.q_halt.detach() > 0) & (wanted_halt == self.act_steps)
             wanted_halt = torch.where(would_halt, step + 1, wanted_halt)
         reached = [(tensor, leaf.grad) for tensor, leaf in zip(tensors, leaves, strict=True) if leaf.grad is not None]
+        if self.bridge.variational:
+            extra = self._variational_loss(injected, hidden) / self.spec.attempts
+            reached.append((extra, torch.ones_like(extra)))
+            loss += float(extra.detach())
         torch.autograd.backward([tensor for tensor, _ in reached], [gradient for _, gradient in reached])
         with torch.no_grad():
             tokens = self.trm.predict(carry.z_H).argmax(dim=-1).to(torch.uint8)
         return _Outcome(loss=loss, carry=carry, tokens=tokens.cpu().numpy(), trm_steps=wanted_halt.tolist(),
                         puzzle_gradients=puzzle_gradients)
+
+    def _noise(self, attempt: int) -> torch.Generator | None:
+        """Noise of a variational adapter, by step and attempt, so that a resumed run draws the same."""
+        if not self.bridge.variational:
+            return None
+        return torch.Generator().manual_seed((self.sampler.seed * 1_000_003 + self.num_steps) * 1009 + attempt)
+
+    def _variational_loss(self, injected: Injected, hidden: Tensor) -> Tensor:
+        """kl_weight * KL, and the error of giving back the standardised state where `latent_to_text` is a decoder."""
+        loss = self.spec.kl_weight * injected.kl
+        made = injected.injection
+        if self.back is not None and self.back.variational and made.z_H is not None and made.z_L is not None:
+            wanted: Tensor = self.bridge.standardise(hidden)
+            loss = loss + F.mse_loss(self.back(made.z_H, made.z_L).mean(dim=1), wanted.detach())
+        return loss
 
     def _prefix(self, carry: Carry, rows: list[int]) -> Tensor | None:
         """Latent prefix of the rows that go on, with the graph of `latent_to_text`."""
@@ -199,7 +225,7 @@ class JointTrainer:
             raise StageError(self.describe_divergence())
         if spec.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, spec.clip_norm, norm)
-        factor = lr_factor(self.num_steps, spec.steps, spec.warmup_steps, 1.0)
+        factor = lr_factor(self.num_steps, spec.steps, spec.warmup_steps, spec.lr_min_ratio)
         if spec.embedding_lr > 0:
             step_puzzle_rows(self.trm.puzzle_emb, ids.long(), puzzle_gradients, spec.embedding_lr * factor,
                              spec.embedding_decay)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -26,20 +27,19 @@ from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.llama_cache import HeadCache
 from gridloom.runtime.prompts import HISTORY_SHARE, BuiltPrompt, EarlierAttempt, build_prompt
 from gridloom.runtime.stage import Progress, StopSignal
+from gridloom.runtime.training.joint_batches import PairKey
 from gridloom.specs.stages import JointTrainStage
 
 SAVE_EVERY_S = 20.0
-
-PairKey = tuple[int, int]
-"""Index of a task in the dataset, and of a pair in its `train_pairs`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Hidden states of some prompts, and what the model wrote."""
 
     hidden: Tensor
-    """fp32 [B, H], on the model's device."""
+    """fp32 [B, H], on the model's device; [B, T, H], left-padded, where the adapter reads token states."""
+    mask: Tensor | None
+    """bool [B, T], False on padding."""
     num_new: tuple[int, ...]
     """New tokens of each row."""
     texts: tuple[str, ...]
@@ -48,8 +48,13 @@ class Reading:
 class JointReader:
     """Turns (task, pair) and a history into hidden states."""
 
-    def __init__(self, llama: Llama, dataset: Dataset, spec: JointTrainStage, *, latent: bool) -> None:
-        """Say with `latent` whether retries read a latent prefix, whose place the prompts then mark."""
+    def __init__(self, llama: Llama, dataset: Dataset, spec: JointTrainStage, *, latent: bool,
+                 num_states: int = 1) -> None:
+        """Args:
+            latent: retries read a latent prefix, whose place the prompts then mark.
+            num_states: token states that the adapter reads; 1 is the one that the spec's `state` names.
+        """
+        self.num_states = num_states
         self.llama, self.dataset, self.spec, self.latent = llama, dataset, spec, latent
         self.cache = HeadCache(llama)
         self._first: dict[str, tuple[Tensor, str, int]] = {}
@@ -99,8 +104,18 @@ class JointReader:
             if self._name(key) not in self._first:
                 self._read_first(key)
         found = [self._first[self._name(key)] for key in keys]
-        return Reading(hidden=torch.stack([state for state, _, _ in found]).to(self.llama.device),
+        states, mask = [state for state, _, _ in found], None
+        if self.num_states > 1:
+            longest = max(len(state) for state in states)
+            lengths = torch.tensor([len(state) for state in states])
+            mask = (torch.arange(longest) >= longest - lengths[:, None]).to(self.llama.device)
+            states = [F.pad(state, (0, 0, longest - len(state), 0)) for state in states]
+        return Reading(hidden=torch.stack(states).to(self.llama.device), mask=mask,
                        num_new=tuple(count for _, _, count in found), texts=tuple(text for _, text, _ in found))
+
+    def known_states(self) -> Tensor:
+        """All states read so far, fp32 [N, H], in the order of their prompts' names."""
+        return torch.cat([self._first[name][0].reshape(-1, self.llama.hidden_size) for name in sorted(self._first)])
 
     def retry(self, keys: Sequence[PairKey], histories: Sequence[Sequence[EarlierAttempt]],
               prefix: Tensor | None) -> Reading:
@@ -121,7 +136,10 @@ class JointReader:
         num_new = [len(answer) for answer in answers]
         if self.llama.spec.state != "last_prompt":
             rows = [row.with_new(answer) for row, answer in zip(rows, answers, strict=True)]
-        return Reading(hidden=self.cache.encode(rows, prefix, num_new), num_new=tuple(num_new), texts=tuple(said))
+        if self.num_states > 1:
+            states = self.cache.encode_states(rows, prefix, num_states=self.num_states)
+            return Reading(states.values, states.mask, tuple(num_new), tuple(said))
+        return Reading(self.cache.encode(rows, prefix, num_new), None, tuple(num_new), tuple(said))
 
     def _read_first(self, key: PairKey) -> None:
         built = self.prompt(key)

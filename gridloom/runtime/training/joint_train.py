@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 
 from gridloom.compiler.graph import StageNode
@@ -20,7 +19,7 @@ from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.joint_loop import JointTrainer
-from gridloom.runtime.training.joint_reader import JointReader, PairKey
+from gridloom.runtime.training.joint_reader import JointReader
 from gridloom.runtime.training.state import load_latest, save_state, saved_steps
 from gridloom.runtime.training.train import adopt, peak_memory
 from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
@@ -42,16 +41,19 @@ class JointTrain:
         llm_spec = LlamaModel.model_validate(node.models[spec.llm])
         llama = Llama.load(llm_spec, context.device, context.base, context.progress)
         bridge, back = _adapters(node, spec, llama, trm, context)
-        reader = JointReader(llama, dataset, spec, latent=back is not None)
+        reader = JointReader(llama, dataset, spec, latent=back is not None, num_states=bridge.num_states)
         trainer = JointTrainer(trm, bridge, back, reader, sampler, spec)
         state = load_latest(context.work, key=node.key, say=context.progress.say)
         if state is not None:
-            trainer.restore(state)
             context.progress.say(f"{node.name}: resuming at step {state.step:,} of {spec.steps:,}")
-        wanted = pairs_drawn(sampler, trainer.num_steps, spec)
+        wanted = trainer.batches.pairs(0 if state is None else state.step)
         if not reader.prepare(wanted, context.work, context.progress, context.stop):
             raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} while the LLaMA read its prompts, "
                                    "saved", "run again to continue from there")
+        if state is None:
+            bridge.standardise.fit(reader.known_states())
+        else:
+            trainer.restore(state)
         _train(node, trainer, context)
         save_bundle(context.out, Bundle(trm=trm, puzzle_ids=ids, text_to_latent=bridge, latent_to_text=back,
                                         llm_spec=llm_spec, meta={
@@ -59,16 +61,6 @@ class JointTrain:
             "data": {"digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
                      "augment": dataset.augment.model_dump(mode="json")},
         }))
-
-
-def pairs_drawn(sampler: Sampler, done: int, spec: JointTrainStage) -> list[PairKey]:
-    """Return the (task, pair) of every row that steps `done` ... will draw, in the order of first use."""
-    rows = min((spec.steps - done) * spec.batch_size, 2 * sampler.epoch_rows)
-    if rows == 0:
-        return []
-    first = done * spec.batch_size
-    drawn = sampler.rows(np.arange(first, first + rows, dtype=np.int64))
-    return list(dict.fromkeys(zip(drawn.task_index.tolist(), drawn.pair_index.tolist(), strict=True)))
 
 
 def _trm(node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids: PuzzleIds,
@@ -106,7 +98,7 @@ def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> Non
     with context.progress.task(node.name, total=spec.steps, unit="step", done=first) as bar:
         while trainer.num_steps < spec.steps:
             try:
-                trainer.step(trainer.sampler.batch(trainer.num_steps, spec.batch_size))
+                trainer.step(trainer.batches.batch(trainer.num_steps))
             except StageError as error:
                 raise StageError(error.message, _after_divergence(trainer, context)) from error
             step, last = trainer.num_steps, trainer.num_steps == spec.steps

@@ -11,14 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gridloom.errors import ModelError
-from gridloom.runtime.models.adapters import LatentToText, TextToLatent, bounded
+from gridloom.runtime.models.adapter_parts import Standardise, bounded, kl_divergence
+from gridloom.runtime.models.adapters import LatentToText, TextToLatent
 from gridloom.runtime.models.bundle import Bundle, load_bundle, save_bundle
 from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.trm import TRM
 from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
 
-Mode = Literal["carry", "injection"]
-MODES = ("carry", "injection")
+Mode = Literal["carry", "injection", "cross_attention"]
+MODES = ("carry", "injection", "cross_attention")
 WIDTH, CANVAS = 24, 4
 
 
@@ -28,14 +29,19 @@ def tiny_trm(**changes: Any) -> TRM:
     return TRM(spec, CANVAS, 5, generator=torch.Generator().manual_seed(0)).eval()
 
 
-def bridge_for(trm: TRM, mode: Mode, opened: bool = True) -> TextToLatent:
+def bridge_for(trm: TRM, mode: Mode, opened: bool = True, **changes: Any) -> TextToLatent:
     generator = torch.Generator().manual_seed(1)
-    spec = TextToLatentModel(llm="llama", trm="trm", mode=mode, bottleneck=16)
+    spec = TextToLatentModel(llm="llama", trm="trm", mode=mode, bottleneck=16, attention_heads=2, attention_layers=1,
+                             **changes)
     bridge = TextToLatent.build(spec, WIDTH, trm, generator)
     if opened:
         with torch.no_grad():
             bridge.out.weight.normal_(std=0.1, generator=generator)
     return bridge
+
+
+def states_for(mode: Mode, rows: int, **options: Any) -> torch.Tensor:
+    return torch.randn(*((rows, 5, WIDTH) if mode == "cross_attention" else (rows, WIDTH)), **options)
 
 
 def back_for(trm: TRM, **changes: Any) -> LatentToText:
@@ -53,6 +59,12 @@ def run(trm: TRM, bridge: TextToLatent | None, hidden: torch.Tensor, grad_all_ro
 
 @pytest.mark.parametrize(("made", "parameters"), [
     (lambda: TextToLatent(mode="carry", bottleneck=1024, hidden_size=4096, positions=900, width=512), 6_168_576),
+    (lambda: TextToLatent(mode="cross_attention", bottleneck=1024, hidden_size=4096, positions=900, width=512),
+     36_482_048),
+    (lambda: TextToLatent(mode="carry", bottleneck=1024, hidden_size=4096, positions=900, width=512, variational=True),
+     10_361_856),
+    (lambda: LatentToText(pooling="attention", tokens=1, bottleneck=2048, width=512, hidden_size=4096,
+                          variational=True), 11_810_818),
     (lambda: LatentToText(pooling="attention", tokens=1, bottleneck=2048, width=512, hidden_size=4096), 10_759_170),
     (lambda: LatentToText(pooling="mean", tokens=1, bottleneck=2048, width=512, hidden_size=4096), 10_496_000),
 ])
@@ -63,7 +75,7 @@ def test_parameter_counts_at_llama_8b_and_the_full_trm(made: Any, parameters: in
 
 @pytest.mark.parametrize("mode", MODES)
 def test_fresh_adapter_leaves_the_trm_as_it_is(mode: Mode) -> None:
-    trm, hidden = tiny_trm(), 30 * torch.randn(3, WIDTH)
+    trm, hidden = tiny_trm(), 30 * states_for(mode, 3)
     assert torch.equal(run(trm, bridge_for(trm, mode, opened=False), hidden), run(trm, None, hidden))
 
 
@@ -71,7 +83,7 @@ def test_fresh_adapter_leaves_the_trm_as_it_is(mode: Mode) -> None:
 def test_another_hidden_state_gives_other_logits(mode: Mode) -> None:
     trm = tiny_trm()
     bridge = bridge_for(trm, mode)
-    hidden = torch.randn(3, WIDTH)
+    hidden = states_for(mode, 3)
     changed = hidden.clone()
     changed[1] += 1.0
     first, second = run(trm, bridge, hidden).detach(), run(trm, bridge, changed).detach()
@@ -85,7 +97,7 @@ def test_latent_survives_all_act_steps_of_inference(mode: Mode) -> None:
     trm = tiny_trm()
     bridge = bridge_for(trm, mode)
     inputs, ids = torch.zeros(1, CANVAS * CANVAS, dtype=torch.uint8), torch.tensor([1])
-    one, other = (trm.run(inputs, ids, bridge(torch.randn(1, WIDTH), trm)).carry.z_H for _ in range(2))
+    one, other = (trm.run(inputs, ids, bridge(states_for(mode, 1), trm)).carry.z_H for _ in range(2))
     assert float((one - other).abs().max()) > 1e-3
 
 
@@ -93,9 +105,11 @@ def test_latent_survives_all_act_steps_of_inference(mode: Mode) -> None:
 def test_loss_reaches_every_adapter_weight_and_the_hidden_state(mode: Mode) -> None:
     trm = tiny_trm()
     bridge = bridge_for(trm, mode)
-    hidden = torch.randn(2, WIDTH, requires_grad=True)
+    hidden = states_for(mode, 2, requires_grad=True)
     run(trm, bridge, hidden).square().sum().backward()
-    silent = [name for name, p in bridge.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    # a key's bias moves every score of a query alike, and the softmax not at all; rounding leaves next to nothing
+    silent = [name for name, p in bridge.named_parameters()
+              if (p.grad is None or not bool(p.grad.any())) and not name.endswith("key.bias")]
     assert silent == []
     assert hidden.grad is not None
     assert bool(hidden.grad.any())
@@ -105,7 +119,7 @@ def test_loss_reaches_every_adapter_weight_and_the_hidden_state(mode: Mode) -> N
 def test_fresh_adapter_gets_gradient_where_it_can_open(mode: Mode) -> None:
     trm = tiny_trm()
     bridge = bridge_for(trm, mode, opened=False)
-    run(trm, bridge, torch.randn(2, WIDTH)).square().sum().backward()
+    run(trm, bridge, states_for(mode, 2)).square().sum().backward()
     assert bridge.out.weight.grad is not None
     assert bool(bridge.out.weight.grad.any())
 
@@ -159,6 +173,85 @@ def test_carry_becomes_prefix_tokens_with_gradient_to_every_weight(pooling: str,
     # the softmax does not move when every score moves by the same bias
     silent = [name for name, p in back.named_parameters() if not bool(p.grad.any()) and not name.endswith("score.bias")]
     assert silent == []
+
+
+def test_bridge_ignores_padded_states() -> None:
+    trm = tiny_trm()
+    bridge = bridge_for(trm, "cross_attention")
+    states = torch.randn(2, 5, WIDTH)
+    mask = torch.tensor([[False, False, True, True, True], [True] * 5])
+    padded = states.clone()
+    padded[0, :2] = 100.0
+    torch.testing.assert_close(bridge(padded, trm, mask).z_H, bridge(states, trm, mask).z_H)
+    torch.testing.assert_close(bridge(states[:1, 2:], trm).z_H, bridge(states, trm, mask).z_H[:1], atol=1e-6, rtol=0)
+    moved = states.clone()
+    moved[1, 0] += 1.0
+    assert not torch.allclose(bridge(moved, trm, mask).z_H[1], bridge(states, trm, mask).z_H[1], atol=1e-5)
+
+
+def test_variational_adapter_samples_by_its_generator_and_is_its_mean_without() -> None:
+    trm = tiny_trm()
+    bridge = bridge_for(trm, "carry", variational=True)
+    hidden = torch.randn(4, WIDTH)
+    one, same, other = (bridge.inject(hidden, trm, generator=torch.Generator().manual_seed(s)) for s in (7, 7, 8))
+    assert torch.equal(one.injection.z_H, same.injection.z_H)
+    assert not torch.allclose(one.injection.z_H, other.injection.z_H, atol=1e-4)
+    assert torch.equal(bridge(hidden, trm).z_H, bridge(hidden, trm).z_H)
+    (run(trm, bridge, hidden).square().sum() + one.kl).backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in bridge.parameters())
+
+
+@given(scale=st.floats(0, 10), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_divergence_is_never_negative_and_zero_at_the_prior(scale: float, seed: int) -> None:
+    mean, log_variance = scale * torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(seed))
+    assert float(kl_divergence(mean, log_variance)) >= -1e-5
+    normal = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    exact = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).sum(dim=-1).mean()
+    torch.testing.assert_close(kl_divergence(mean, log_variance), exact, rtol=1e-3, atol=1e-4)
+    assert float(kl_divergence(torch.zeros(2, 3), torch.zeros(2, 3))) == 0.0
+
+
+def test_linear_projection_adds_one_vector_at_every_position() -> None:
+    trm = tiny_trm()
+    bridge = bridge_for(trm, "injection", projection="linear")
+    term = bridge(torch.randn(2, WIDTH), trm).term
+    assert term.shape == (2, trm.num_positions, 32)
+    assert torch.equal(term, term[:, :1].expand_as(term))
+    assert [name for name, _ in bridge.named_parameters()] == ["out.weight"]
+
+
+def test_standardised_states_differ_where_raw_ones_are_nearly_parallel() -> None:
+    states = 50 * torch.randn(1, WIDTH) + torch.randn(40, WIDTH) * torch.linspace(0.01, 1, WIDTH)
+    standardise = Standardise(WIDTH)
+    assert torch.equal(standardise(states), states)
+    standardise.fit(states)
+    cosine = torch.nn.functional.cosine_similarity(states[:20], states[20:]).mean()
+    assert float(cosine) > 0.9
+    after = torch.nn.functional.cosine_similarity(standardise(states[:20]), standardise(states[20:])).mean()
+    assert abs(float(after)) < 0.3
+    assert float(standardise(states).std(dim=0).max()) < 1.01
+    standardise.fit(states[:1])
+    assert not standardise(states[:1]).any()
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"mode": "cross_attention", "variational": True}, "goes with neither"),
+    ({"mode": "carry", "variational": True, "projection": "linear"}, "no bottleneck"),
+    ({"mode": "cross_attention", "bottleneck": 12, "attention_heads": 5}, "attention_heads 5 does not divide"),
+])
+def test_settings_that_exclude_one_another_are_refused(changes: dict[str, Any], message: str) -> None:
+    spec = TextToLatentModel(llm="llama", trm="trm", **changes)
+    with pytest.raises(ModelError, match=message):
+        TextToLatent.build(spec, WIDTH, tiny_trm())
+
+
+def test_one_state_and_token_states_are_not_mixed_up() -> None:
+    trm = tiny_trm()
+    with pytest.raises(ModelError, match="carry adapter reads one state a row"):
+        bridge_for(trm, "carry")(torch.zeros(1, 5, WIDTH), trm)
+    with pytest.raises(ModelError, match="cross_attention adapter reads token states"):
+        bridge_for(trm, "cross_attention")(torch.zeros(1, WIDTH), trm)
 
 
 def test_other_widths_are_refused_in_words() -> None:

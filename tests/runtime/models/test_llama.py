@@ -191,17 +191,51 @@ def test_cached_heads_give_the_same_states_and_gradients() -> None:
     assert (cache.num_misses, cache.num_hits) == (2, 2)
 
 
+@pytest.mark.parametrize("state", ["last_prompt", "last_new"])
+@pytest.mark.parametrize("num_states", [3, 9, 100])
+def test_token_states_are_the_last_of_each_prompt(state: str, num_states: int) -> None:
+    llama = tiny_llama(state=state)
+    answers = ask(llama, PROMPTS[:2])
+    several = llama.reason(PROMPTS[:2], max_new_tokens=6, temperature=[0, 0], seeds=[0, 1], num_states=num_states)
+    new = [answer.tokens for answer in answers]
+    together = llama.encode_states(PROMPTS[:2], new_tokens=new, num_states=num_states)
+    rows = [llama.segments(prompt) for prompt in PROMPTS[:2]]
+    if state != "last_prompt":
+        rows = [row.with_new(tokens) for row, tokens in zip(rows, new, strict=True)]
+    cached = HeadCache(llama).encode_states(rows, num_states=num_states)
+    for index, prompt in enumerate(PROMPTS[:2]):
+        ids = [*llama.tokenizer(prompt)["input_ids"], *(new[index] if state != "last_prompt" else ())]
+        want = plain_states(llama, ids)[-num_states:]
+        torch.testing.assert_close(several[index].hidden, want, atol=1e-4, rtol=0)
+        for states in (together, cached):
+            seen = states.values[index][states.mask[index]].detach()
+            torch.testing.assert_close(seen, want, atol=1e-4, rtol=0)
+            assert bool(states.mask[index, -1])
+
+
+def test_cached_heads_give_the_same_token_states() -> None:
+    llama = tiny_llama()
+    texts = [f"one head {LATENT}tail", f"another, longer head {LATENT}and tail", "no mark"]
+    rows, prefix = [llama.segments(text) for text in texts], torch.randn(3, 2, WIDTH)
+    for num_states in (3, 12, 100):
+        want = llama.encode_states(texts, prefix, num_states=num_states)
+        have = HeadCache(llama).encode_states(rows, prefix, num_states=num_states)
+        for index in range(3):
+            torch.testing.assert_close(have.values[index][have.mask[index]], want.values[index][want.mask[index]],
+                                       atol=1e-4, rtol=0)
+
+
 def test_head_cache_keeps_to_its_bytes_and_drops_the_least_recent() -> None:
     llama = tiny_llama()
     one = HeadCache(llama)
-    one.keys_values((5, 6, 7))
+    one.head((5, 6, 7))
     cache = HeadCache(llama, max_bytes=2 * one.num_bytes)
     for head in ((5, 6, 7), (8, 9, 10), (5, 6, 7), (11, 12, 13)):
-        cache.keys_values(head)
+        cache.head(head)
     assert cache.num_bytes <= cache.max_bytes
-    cache.keys_values((5, 6, 7))
+    cache.head((5, 6, 7))
     assert (cache.num_hits, cache.num_misses) == (2, 3)
-    cache.keys_values((8, 9, 10))
+    cache.head((8, 9, 10))
     assert cache.num_misses == 4
 
 

@@ -55,7 +55,7 @@ def run_joint(root: Path, stop: Any = None, inputs: Any = None, **changes: Any) 
 
 
 def trainer_for(llama: Llama, bridge: TextToLatentModel = BRIDGE, with_back: bool = True, copies: int = 3,
-                **changes: Any) -> JointTrainer:
+                back: LatentToTextModel = BACK, **changes: Any) -> JointTrainer:
     """A trainer of the toy tasks, its adapters open."""
     dataset = toy_dataset(copies)
     sampler = Sampler(dataset, 0)
@@ -66,9 +66,9 @@ def trainer_for(llama: Llama, bridge: TextToLatentModel = BRIDGE, with_back: boo
     to_latent = TextToLatent.build(bridge, llama.hidden_size, trm, generator)
     with torch.no_grad():
         to_latent.out.weight.normal_(std=0.05, generator=generator)
-    back = LatentToText.build(BACK, llama.hidden_size, trm, generator) if with_back else None
-    reader = JointReader(llama, dataset, stage, latent=with_back)
-    return JointTrainer(trm, to_latent, back, reader, sampler, stage)
+    to_text = LatentToText.build(back, llama.hidden_size, trm, generator) if with_back else None
+    reader = JointReader(llama, dataset, stage, latent=with_back, num_states=to_latent.num_states)
+    return JointTrainer(trm, to_latent, to_text, reader, sampler, stage)
 
 
 def gradients(trainer: JointTrainer) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from joint_support import BRIDGE, STAGE, gradients, grid, trainer_for
+from joint_support import BACK, BRIDGE, STAGE, gradients, grid, trainer_for
 from tiny_language_model import tiny_llama
 from train_support import toy_dataset
 
@@ -18,11 +18,13 @@ from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.data.tasks import Pair, Task
 from gridloom.runtime.models.trm import Injection
 from gridloom.runtime.prompts import LATENT, EarlierAttempt
+from gridloom.runtime.training.joint_batches import JointBatches
 from gridloom.runtime.training.joint_loop import METRICS, JointTrainer, compare
 from gridloom.runtime.training.joint_reader import JointReader
 from gridloom.runtime.training.losses import row_losses
+from gridloom.specs.stages import Curriculum
 
-Mode = Literal["carry", "injection"]
+Mode = Literal["carry", "injection", "cross_attention"]
 MODES = ("carry", "injection")
 
 
@@ -31,14 +33,17 @@ def one_step(trainer: JointTrainer) -> dict[str, float]:
     return trainer.means()
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_gradient_reaches_trm_and_both_adapters_and_no_frozen_weight(mode: Mode) -> None:
+@pytest.mark.parametrize("changes", [
+    {"mode": "carry"}, {"mode": "injection"}, {"mode": "cross_attention"}, {"mode": "carry", "variational": True},
+    {"mode": "injection", "projection": "linear"},
+])
+def test_gradient_reaches_trm_and_both_adapters_and_no_frozen_weight(changes: dict[str, Any]) -> None:
     llama = tiny_llama()
     before = {name: p.detach().clone() for name, p in llama.model.named_parameters()}
-    trainer = trainer_for(llama, BRIDGE.model_copy(update={"mode": mode}))
+    trainer = trainer_for(llama, BRIDGE.model_copy(update=changes))
     silent = {name for name, largest in gradients(trainer).items() if largest == 0}
-    # a bias under a softmax over positions moves nothing
-    assert silent <= {"latent_to_text.pool_H.score.bias", "latent_to_text.pool_L.score.bias"}
+    # a bias under a softmax over positions or keys moves nothing
+    assert all(name.endswith(("score.bias", "key.bias")) for name in silent)
     assert all(p.grad is None for p in llama.model.parameters())
     assert all(torch.equal(p, before[name]) for name, p in llama.model.named_parameters())
 
@@ -94,8 +99,8 @@ def test_gradient_equals_that_of_the_whole_attempt_at_once(mode: Mode) -> None:
                                              injection, grad_all_rounds=mode == "carry" and step == 0)
         total = total + row_losses(trainer.trm, output, labels).total() / (3 * trainer.act_steps)
     want = torch.autograd.grad(total, list(trainer.bridge.parameters()))
-    outcome = trainer._attempt(trainer.reader.first(keys).hidden, torch.from_numpy(batch.inputs),
-                               torch.from_numpy(batch.puzzle_ids), labels)
+    outcome = trainer._attempt(trainer.reader.first(keys), torch.from_numpy(batch.inputs),
+                               torch.from_numpy(batch.puzzle_ids), labels, 1)
     for have, gradient in zip(trainer.bridge.parameters(), want, strict=True):
         torch.testing.assert_close(have.grad, gradient, rtol=1e-4, atol=1e-7)
     assert outcome.loss == pytest.approx(float(total.detach()), rel=1e-5)
@@ -234,6 +239,44 @@ def test_generated_tokens_are_counted_and_read_by_states_of_new_tokens() -> None
     plain = trainer_for(tiny_llama(), attempts=2)
     assert not torch.allclose(plain.reader.first([(0, 0)]).hidden, reading.hidden, atol=1e-3)
     assert one_step(plain)["avg_reasoning_length"] == 0
+
+
+def test_decoder_is_trained_to_give_back_the_state() -> None:
+    back = BACK.model_copy(update={"variational": True})
+    bridge = BRIDGE.model_copy(update={"variational": True})
+    trainer = trainer_for(tiny_llama(), bridge, attempts=1, back=back)
+    seen = gradients(trainer)
+    assert all(largest > 0 for name, largest in seen.items() if not name.endswith("score.bias"))
+    plain = trainer_for(tiny_llama(), bridge, attempts=1)
+    assert all(largest == 0 for name, largest in gradients(plain).items() if name.startswith("latent_to_text"))
+
+
+def test_loss_on_colours_alone_ignores_the_border() -> None:
+    colours, scored = (trainer_for(tiny_llama(), attempts=1, targets=t) for t in ("colours", "scored"))
+    for trainer in (colours, scored):
+        with torch.no_grad():
+            trainer.trm.lm_head.weight[1] = 0
+    assert one_step(colours)["loss"] != pytest.approx(one_step(scored)["loss"], rel=1e-3)
+
+
+def test_curriculum_draws_small_grids_first_and_all_in_the_end() -> None:
+    sizes = {"small": 2, "middle": 4, "large": 6}
+    tasks = tuple(
+        Task(name, "s", tuple(Pair(np.full((side, side), i, np.uint8), np.full((side, side), i, np.uint8))
+                              for i in range(3)), (grid("1"),)) for name, side in sizes.items()
+    )
+    dataset = toy_dataset()
+    dataset = type(dataset)(tasks, 7, "d", dataset.augment, "v")
+    spec = STAGE.model_copy(update={"batch_size": 2, "steps": 60, "curriculum": Curriculum(first_side=2, steps=40)})
+    batches = JointBatches(Sampler(dataset, 0), spec)
+    drawn = [[list(sizes.values())[t] for t in batches.batch(step).task_index] for step in range(60)]
+    assert all(side == 2 for sides in drawn[:8] for side in sides)
+    assert max(side for sides in drawn[16:24] for side in sides) == 4
+    assert {side for sides in drawn[40:] for side in sides} == {2, 4, 6}
+    assert np.array_equal(batches.batch(5).inputs, JointBatches(Sampler(dataset, 0), spec).batch(5).inputs)
+    first = JointBatches(Sampler(dataset, 0), spec.model_copy(update={"steps": 8})).pairs(0)
+    assert {task for task, _ in first} == {0}
+    assert set(batches.pairs(0)) == {(task, pair) for task in range(3) for pair in range(3)}
 
 
 def test_metrics_have_their_names_and_steps_count_to_the_halt() -> None:
