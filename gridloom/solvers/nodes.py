@@ -13,9 +13,9 @@ from typing import Any, Literal
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.events import AttemptShown, Event, PicksShown, TaskShown
 from gridloom.solvers.parsing import parse_grid
-from gridloom.solvers.policies import Policy, Situation
+from gridloom.solvers.policies import Experience, Policy, Situation
 from gridloom.solvers.recording import AttemptScope, attempt_records, pick_records
-from gridloom.solvers.select import select
+from gridloom.solvers.select import is_settled, select
 from gridloom.solvers.services import Services
 from gridloom.solvers.types import Candidate, Entry, LoopState, Plan, Proposal, Reasoning, Verdict
 from gridloom.solvers.verifiers import Judge
@@ -38,6 +38,7 @@ class Nodes:
         services: Services,
         policy: Policy,
         scope: AttemptScope,
+        experience: Experience | None = None,
         append: Callable[..., None],
         show: Show = lambda _event: None,
     ) -> None:
@@ -47,6 +48,7 @@ class Nodes:
         self.services = services
         self.policy = policy
         self.scope = scope
+        self.experience = experience or {}
         self.show = show
         self._append = append
         self._judge = Judge(task, settings.verifier)
@@ -65,6 +67,8 @@ class Nodes:
             settings=self.settings,
             seed=self.seed,
             has_llm=self.services.reasoner is not None,
+            act_steps=self.services.proposer.act_steps,
+            experience=self.experience,
             has_prefix=bool(state.get("prefix")),
         )
         plan = self.policy.plan(situation)
@@ -142,6 +146,7 @@ class Nodes:
         seconds = sum(state["timings"].values())
         entry = Entry(
             attempt=plan.attempt,
+            arm=plan.arm,
             text=reasoning.text if reasoning else "",
             candidates=proposal.candidates,
             weights=verdict.weights,
@@ -178,9 +183,17 @@ class Nodes:
         return "reason" if self.services.reasoner is not None else "propose"
 
     async def after_record(self, state: LoopState) -> Literal["plan", "select"]:
-        """Try again until an attempt is accepted or the attempts are spent."""
-        history = state["history"]
-        done = history[-1]["accepted"] or len(history) >= self.settings.max_attempts
+        """Try again until an attempt is accepted, a budget is spent, or the picks can no longer change."""
+        history = _history(state)
+        settings, budget = self.settings, self.settings.budget
+        remaining = settings.max_attempts - len(history)
+        done = (
+            history[-1].accepted
+            or remaining <= 0
+            or (budget.tokens is not None and sum(entry.llm_tokens for entry in history) >= budget.tokens)
+            or (budget.seconds is not None and sum(entry.seconds for entry in history) >= budget.seconds)
+            or (settings.early_stop and is_settled(history, len(self.task.tests), remaining))
+        )
         return "select" if done else "plan"
 
 

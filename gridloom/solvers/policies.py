@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
+import numpy as np
+
 from gridloom.errors import StageError
+from gridloom.runtime.prompts import PromptForm
 from gridloom.solvers.types import Entry, Plan, derive_seed
 from gridloom.specs.solver import Solver
+
+Experience = Mapping[str, tuple[float, int]]
+"""By kind of plan: sum of verifier scores, number of attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,10 @@ class Situation:
     seed: int
     """The stage's seed."""
     has_llm: bool
+    act_steps: int
+    """ACT steps of the model where a plan names none."""
+    experience: Experience
+    """What the ledger's earlier runs earned with each kind of plan."""
     has_prefix: bool
     """Whether the attempt before left a latent prefix."""
 
@@ -70,25 +81,112 @@ def view_window(views: Sequence[str], attempt: int, num_views: int) -> tuple[str
     return tuple((*views[start:], *views[:start])[:num_views])
 
 
+def make_plan(
+    situation: Situation,
+    *,
+    name: str,
+    num_views: int,
+    temperature: float,
+    prompt: PromptForm,
+    act_steps: int | None,
+) -> Plan:
+    """Return a plan of attempt `situation.attempt`; what the policies do not choose is the same for all of them."""
+    settings, attempt = situation.settings, situation.attempt
+    plan = Plan(
+        attempt=attempt,
+        seed=derive_seed(situation.seed, situation.task_id, attempt),
+        views=view_window(situation.views, attempt, num_views),
+        prompt=prompt,
+        focus=(attempt - 1) % max(situation.num_tests, 1),
+        temperature=temperature if situation.has_llm else 0.0,
+        max_new_tokens=settings.reason.max_new_tokens if situation.has_llm else 0,
+        feedback=settings.feedback and attempt > 1,
+        prefix=settings.feedback and situation.has_prefix,
+        act_steps=act_steps,
+        policy=name,
+    )
+    return plan.model_copy(update={"arm": arm_of(plan, situation)})
+
+
+def arm_of(plan: Plan, situation: Situation) -> str:
+    """Name the kind of a plan: prompt form, cool or warm, narrow or wide, short or deep."""
+    steps = situation.settings.act_steps or situation.act_steps
+    return ".".join(
+        [
+            *([plan.prompt, "warm" if plan.temperature > 0 else "cool"] if situation.has_llm else ["trm"]),
+            "wide" if len(plan.views) > situation.settings.views else "narrow",
+            "deep" if (plan.act_steps or steps) > steps else "short",
+        ]
+    )
+
+
 @policy("fixed")
 class Fixed:
     """The same plan each time: next views, next test input, own seed, and a temperature that grows by one step."""
 
     def plan(self, situation: Situation) -> Plan:
         """Plan the next attempt."""
-        settings, attempt = situation.settings, situation.attempt
-        reason = settings.reason
-        retry = attempt > 1
-        return Plan(
-            attempt=attempt,
-            seed=derive_seed(situation.seed, situation.task_id, attempt),
-            views=view_window(situation.views, attempt, settings.views),
-            prompt=reason.prompt,
-            focus=(attempt - 1) % max(situation.num_tests, 1),
-            temperature=reason.temperature + reason.temperature_step * (attempt - 1) if situation.has_llm else 0.0,
-            max_new_tokens=reason.max_new_tokens if situation.has_llm else 0,
-            feedback=settings.feedback and retry,
-            prefix=settings.feedback and situation.has_prefix,
+        settings = situation.settings
+        return make_plan(
+            situation,
+            name="fixed",
+            num_views=settings.views,
+            temperature=settings.reason.temperature + settings.reason.temperature_step * (situation.attempt - 1),
+            prompt=settings.reason.prompt,
             act_steps=settings.act_steps,
-            policy="fixed",
         )
+
+
+@policy("escalate")
+class Escalate:
+    """Each attempt tries harder: twice the views, warmer, the other prompt form; then also twice the ACT steps."""
+
+    def plan(self, situation: Situation) -> Plan:
+        """Plan the next attempt."""
+        settings, level = situation.settings, situation.attempt - 1
+        reason, steps = settings.reason, settings.act_steps or situation.act_steps
+        return make_plan(
+            situation,
+            name="escalate",
+            num_views=min(settings.views * 2**level, max(len(situation.views), settings.views)),
+            temperature=reason.temperature + reason.temperature_step * level,
+            prompt=reason.prompt if level % 2 == 0 else other_form(reason.prompt),
+            act_steps=2 * steps if level >= 2 else settings.act_steps,
+        )
+
+
+@policy("bandit")
+class Bandit:
+    """Thompson sampling over kinds of plans; what an arm earns is the verifier's score, never an answer.
+
+    The beta distribution of an arm counts the earlier runs as they were when the stage began, and the attempts on this
+    task: so neither the order of tasks nor a resumed run changes a plan.
+    """
+
+    def plan(self, situation: Situation) -> Plan:
+        """Draw the value of every arm and plan the best."""
+        settings, reason = situation.settings, situation.settings.reason
+        steps = settings.act_steps or situation.act_steps
+        forms: list[PromptForm] = [reason.prompt]
+        heats = [0.0]
+        if situation.has_llm:
+            forms, heats = [reason.prompt, other_form(reason.prompt)], [0.0, max(reason.temperature, 0.3)]
+        choices = product(forms, heats, (settings.views, 2 * settings.views), (settings.act_steps, 2 * steps))
+        plans = [
+            make_plan(situation, name="bandit", prompt=form, temperature=heat, num_views=num_views, act_steps=num_steps)
+            for form, heat, num_views, num_steps in choices
+        ]
+        source = np.random.default_rng(derive_seed(situation.seed, situation.task_id, situation.attempt, "bandit"))
+        arms = {plan.arm: plan for plan in plans}
+        return max(arms.values(), key=lambda plan: self._draw(plan.arm, situation, source))
+
+    def _draw(self, arm: str, situation: Situation, source: np.random.Generator) -> float:
+        earned, times = situation.experience.get(arm, (0.0, 0))
+        here = [entry.score for entry in situation.history if entry.arm == arm]
+        earned, times = earned + sum(here), times + len(here)
+        return float(source.beta(1 + earned, 1 + times - earned))
+
+
+def other_form(form: PromptForm) -> PromptForm:
+    """Return the prompt form that is not `form`."""
+    return "compact" if form == "plain" else "plain"

@@ -66,6 +66,11 @@ class TrmProposer:
         self._ids = bundle.puzzle_ids.index
         self._injections: dict[bytes, Injection] = {}
 
+    @property
+    def act_steps(self) -> int:
+        """ACT steps where a plan names none."""
+        return self.bundle.trm.spec.halt_max_steps
+
     def views(self, task: Task) -> tuple[str, ...]:
         """Return the views that training drew, in its order; views of its own for a task it never saw."""
         first = self._ids.get(IDENTITY.name(task.task_id))

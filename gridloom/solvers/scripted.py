@@ -64,6 +64,11 @@ class ScriptedProposer:
     calls: list[tuple[str, int]] = field(default_factory=list)
     """(task id, attempt) of every proposal made."""
 
+    @property
+    def act_steps(self) -> int:
+        """Two, as every proposal shows."""
+        return 2
+
     def views(self, task: Task) -> tuple[str, ...]:
         """Return the same views for every task."""
         return self.view_names

@@ -28,6 +28,10 @@ class Reasoner(Protocol):
 class Proposer(Protocol):
     """Runs the adapter and the TRM."""
 
+    @property
+    def act_steps(self) -> int:
+        """ACT steps where a plan names none."""
+
     def views(self, task: Task) -> tuple[str, ...]:
         """Views the model knows for the task beside the identity."""
 

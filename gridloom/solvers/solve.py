@@ -20,7 +20,7 @@ from gridloom.solvers import outputs
 from gridloom.solvers.graph import build_graph, run_graph, thread_id
 from gridloom.solvers.loading import load_services
 from gridloom.solvers.nodes import Nodes
-from gridloom.solvers.policies import make_policy
+from gridloom.solvers.policies import Experience, make_policy
 from gridloom.solvers.recording import AttemptScope, task_record
 from gridloom.solvers.services import Services
 from gridloom.solvers.types import LoopState
@@ -58,7 +58,8 @@ class Solve:
         began = time.perf_counter()
         if open_tasks:
             services = self._load(checkpoint.path, stage.solver, context.device, context.base, context.progress)
-            loop = _Loop(node, stage, services, checkpoint.key, context, ledger)
+            experience = _experience(stage, context, ledger)
+            loop = _Loop(node, stage, services, checkpoint.key, context, ledger, experience)
             asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))
         context.notes["seconds"] = time.perf_counter() - began
         context.notes["resumed_tasks"] = len(finished)
@@ -76,11 +77,13 @@ class _Loop:
         checkpoint_key: str,
         context: StageContext,
         ledger: Ledger,
+        experience: Experience,
     ) -> None:
         self.node = node
         self.settings = stage.solver
         self.services = services
         self.checkpoint_key = checkpoint_key
+        self.experience = experience
         self.context = context
         self.policy = make_policy(stage.solver.policy)
         self.saver = DuckDBSaver(context.ledger, ledger=ledger)
@@ -149,13 +152,18 @@ class _Loop:
             seed=self.node.seed,
             services=self.services,
             policy=self.policy,
+            experience=self.experience,
             scope=AttemptScope(context.run_id, self.node.name, task.task_id, self.node.key, self.checkpoint_key),
             append=context.ledger.append,
             show=context.progress.show,
         )
         graph = build_graph(nodes, self.saver, drain)
         thread = thread_id(context.run_id, self.node.name, task.task_id)
-        return await run_graph(graph, task.task_id, thread, self.settings.max_attempts, control)
+        state = await run_graph(graph, task.task_id, thread, self.settings.max_attempts, control)
+        if state is not None:
+            # every checkpoint of a failed task is kept for a look back, of an accepted one the last
+            self.saver.retain(thread, "last" if state["history"][-1]["accepted"] else "all")
+        return state
 
 
 def select_tasks(dataset: Dataset, stage: SolveStage) -> list[Task]:
@@ -172,6 +180,24 @@ def select_tasks(dataset: Dataset, stage: SolveStage) -> list[Task]:
         raise StageError(f"{stage.data} holds out no test input, so there is nothing to solve",
                          f"name a subset in `data.{stage.data}.holdout`")
     return chosen
+
+
+def _experience(stage: SolveStage, context: StageContext, ledger: Ledger) -> Experience:
+    """Return what kinds of plans earned in other runs, as it was when the stage first began."""
+    if stage.solver.policy != "bandit":
+        return {}
+    path = context.work / "experience.json"
+    if not path.exists():
+        rows = ledger.rows(
+            "SELECT plan->>'arm' AS arm, sum(score) AS earned, count(*) AS times FROM attempts "
+            "WHERE run_id <> ? AND fork = 0 AND score IS NOT NULL AND plan->>'arm' <> '' GROUP BY arm ORDER BY arm",
+            [context.run_id],
+        )
+        aside = path.with_suffix(".tmp")
+        aside.write_text(json.dumps({row["arm"]: [row["earned"], row["times"]] for row in rows}), encoding="utf-8")
+        aside.replace(path)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {arm: (float(earned), int(times)) for arm, (earned, times) in found.items()}
 
 
 def _finished(ledger: Ledger, run_id: str, stage: str) -> dict[str, bool]:

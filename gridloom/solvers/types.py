@@ -50,6 +50,8 @@ class Plan(Frozen):
     """ACT steps of the TRM; the model's own number when None."""
     policy: str = "fixed"
     """The policy that chose it."""
+    arm: str = ""
+    """What kind of plan it is, as the bandit counts them: `plain.cool.narrow.short`."""
 
 
 class Prompt(Frozen):
@@ -153,6 +155,8 @@ class Entry(Frozen):
     """One finished attempt, as later attempts and the selection see it."""
 
     attempt: int
+    arm: str = ""
+    """The plan's kind."""
     text: str = ""
     candidates: tuple[tuple[Candidate, ...], ...]
     weights: tuple[tuple[float, ...], ...]

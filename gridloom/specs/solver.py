@@ -46,13 +46,28 @@ class Reason(SpecModel):
     """How grids are written: `plain` with spaces between the digits, `compact` without, about half as many tokens."""
 
 
+class Budget(SpecModel):
+    """Limits of one task, counted over all its attempts and kept across a crash; no attempt begins beyond them."""
+
+    tokens: PositiveInt | None = None
+    """Tokens read and written by the LLaMA."""
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """Seconds of the task's own work, its share of shared batches. Depends on the machine, so results may too."""
+
+
 class Solver(SpecModel):
     """The loop plan -> reason -> adapt -> propose -> verify -> record, repeated until accepted or out of attempts."""
 
     max_attempts: PositiveInt = 4
     """Trips round the loop for one task."""
-    policy: Literal["fixed"] = "fixed"
-    """How the next attempt is chosen."""
+    policy: Literal["fixed", "escalate", "bandit"] = "fixed"
+    """How the next attempt is chosen: `fixed` repeats one plan on other views, a little warmer each time; `escalate`
+    makes each attempt harder (more views, warmer, the other prompt form, more ACT steps); `bandit` draws plans by how
+    well such plans were judged in the ledger's earlier runs."""
+    budget: Budget = Budget()
+    """What one task may cost beside its attempts."""
+    early_stop: bool = True
+    """End a task when the attempts that are left could no longer change its picks."""
     views: PositiveInt = 8
     """Views of the test input an attempt predicts and votes over."""
     act_steps: PositiveInt | None = None

@@ -1,0 +1,130 @@
+"""Tasks per minute of the solver loop at several numbers of tasks in flight, with a real LLaMA and an untrained TRM.
+
+    python benchmarks/solve_in_flight.py [--tasks 16] [--in-flight 1 4 16] [--attempts 2] [--new-tokens 24]
+
+Prints one line a number: tasks/min, LLaMA tokens/s, TRM grids/s, and the ratio to the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gridloom.compiler.graph import StageNode
+from gridloom.runtime.data.arc import read_arc
+from gridloom.runtime.data.dataset import Dataset, save_dataset
+from gridloom.runtime.data.views import view_table
+from gridloom.runtime.models.adapters import LatentToText, TextToLatent
+from gridloom.runtime.models.bundle import Bundle, save_bundle
+from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.llama import Llama
+from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.stage import StageContext
+from gridloom.solvers.loading import load_services
+from gridloom.solvers.solve import Solve
+from gridloom.specs.data import ArcData, ArcSelect, Augment
+from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
+from gridloom.specs.solver import Reason, Solver
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.ledger import LedgerWriter
+from gridloom.stores.workspace import Workspace
+
+
+class Quiet:
+    """Shows nothing."""
+
+    @contextmanager
+    def task(self, *_args: Any, **_options: Any) -> Any:
+        yield self
+
+    def advance(self, *_args: Any, **_fields: Any) -> None:
+        """Ignore."""
+
+    say = show = advance
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=16)
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--attempts", type=int, default=2)
+    parser.add_argument("--new-tokens", type=int, default=24)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    spec = ArcData(
+        subsets=("training",), holdout=("training",), check_demos=1, canvas="auto",
+        select=ArcSelect(max_side=10, limit=options.tasks), augment=Augment(copies=31),
+    )
+    source = read_arc(spec, Path())
+    data = Dataset(source.tasks, source.canvas, source.digest, spec.augment, source.version)
+    root = Path(tempfile.mkdtemp())
+    save_dataset(_made(root / "data"), data)
+    save_bundle(root / "bundle", _bundle(data))
+    services = None
+    first = None
+    for number in options.in_flight:
+        settings = Solver(
+            max_attempts=options.attempts, in_flight=number, reason=Reason(max_new_tokens=options.new_tokens)
+        )
+        services = services or load_services(root / "bundle", settings, options.device, Path())
+        workspace = Workspace(root / f"home-{number}")
+        node = StageNode(
+            name="solve", kind="solve", version=1, produces="attempts", key="gl1:x",
+            spec={"kind": "solve", "with": "joint", "data": "arc1", "solver": settings.model_dump(mode="json")},
+        )
+        inputs = {
+            "with": Artifact("gl1:b", "checkpoint", root / "bundle", {}),
+            "data": Artifact("gl1:d", "dataset", root / "data", {}),
+        }
+        ready = services
+        with LedgerWriter(workspace, "run") as writer:
+            context = StageContext(
+                run_id="run", device=options.device, work=_made(root / f"work-{number}"),
+                out=_made(root / f"out-{number}"), base=Path(), ledger=writer, progress=Quiet(), stop=_Never(),
+            )
+            began = time.perf_counter()
+            Solve(lambda *_: ready).run(node, inputs, context)
+            seconds = time.perf_counter() - began
+        rate = 60 * options.tasks / seconds
+        first = first or rate
+        print(f"in flight {number:3}: {rate:6.1f} tasks/min ({rate / first:.2f}x)  " + json.dumps(context.notes))
+
+
+class _Never:
+    reason = ""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _bundle(data: Dataset) -> Bundle:
+    torch.manual_seed(0)
+    ids = PuzzleIds(view_table(data.tasks, 0, data.augment.copies, data.augment).names)
+    spec = TrmModel(
+        hidden_size=128, num_heads=4, layers=2, H_cycles=2, L_cycles=3, halt_max_steps=6, puzzle_embedding_len=2,
+        precision="fp32",
+    )
+    trm = TRM(spec, data.canvas, len(ids), task_of=ids.task_of)
+    llm = LlamaModel()
+    width = Llama.load(llm).hidden_size
+    return Bundle(
+        trm=trm.eval(), puzzle_ids=ids, llm_spec=llm,
+        text_to_latent=TextToLatent.build(TextToLatentModel(llm="llama", trm="trm", bottleneck=256), width, trm),
+        latent_to_text=LatentToText.build(LatentToTextModel(llm="llama", trm="trm", tokens=2), width, trm),
+    )
+
+
+if __name__ == "__main__":
+    main()
