@@ -20,7 +20,7 @@ def save_answers(folder: Path, answers: Mapping[str, Sequence[Grid]]) -> None:
     content = {
         "format_version": FORMAT_VERSION,
         "digest": answers_digest(answers),
-        "answers": {task_id: [grid.tolist() for grid in grids] for task_id, grids in answers.items()},
+        "answers": {task_id: list(grids) for task_id, grids in answers.items()},
     }
     write_json(folder / _ANSWERS, content)
 

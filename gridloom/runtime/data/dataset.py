@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from gridloom.errors import DataError
 from gridloom.runtime.data.digest import tasks_digest
 from gridloom.runtime.data.grids import Place, read_grid
-from gridloom.runtime.data.jsonfiles import load_json, loads_with_packed_grids, read_bytes
+from gridloom.runtime.data.jsonfiles import dumps_with_grids, load_json, loads_with_packed_grids, read_bytes
 from gridloom.runtime.data.tasks import Grid, Pair, Task
 from gridloom.specs.data import Augment, Curriculum
 
@@ -49,7 +48,7 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
             "id": task.task_id,
             "subset": task.subset,
             "demos": _pairs(task.demos),
-            "tests": [grid.tolist() for grid in task.tests],
+            "tests": list(task.tests),
             "known": _pairs(task.known),
             "check": list(task.check),
         }
@@ -102,16 +101,15 @@ def check_format(path: Path, meta: Any) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write compact JSON with sorted keys and one newline. Raises DataError when the disk refuses."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True) + "\n"
+    """Write compact JSON with sorted keys and one newline; arrays are grids. Raises DataError when the disk refuses."""
     try:
-        path.write_text(text, encoding="ascii", newline="\n")
+        path.write_bytes(dumps_with_grids(value) + b"\n")
     except OSError as problem:
         raise DataError(f"{path}: cannot be written: {problem.strerror}", "free space or check the rights") from None
 
 
-def _pairs(pairs: Iterable[Pair]) -> list[dict[str, list[list[int]]]]:
-    return [{"input": pair.input.tolist(), "output": pair.output.tolist()} for pair in pairs]
+def _pairs(pairs: Iterable[Pair]) -> list[dict[str, Grid]]:
+    return [{"input": pair.input, "output": pair.output} for pair in pairs]
 
 
 def _task(file: str, entry: dict[str, Any]) -> Task:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gridloom.errors import DataError
 from gridloom.runtime.data.grids import PackedGrid
 
@@ -49,6 +51,26 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {problem.strerror}", "check the path and its rights") from None
 
 
+def dumps_with_grids(value: Any) -> bytes:
+    """Compact JSON with sorted keys of a value in which arrays stand for grids: what json.dumps makes of their lists.
+
+    Faster than that by not making them. The value must hold no NaN.
+    """
+    grids: list[bytes] = []
+
+    def keep(grid: Any) -> float:
+        rows, columns = grid.shape
+        table = np.full((rows, 2 * columns + 2), ord(","), dtype=np.uint8)
+        table[:, 0], table[:, -2] = ord("["), ord("]")
+        table[:, 1 : 2 * columns : 2] = grid + np.uint8(ord("0"))
+        grids.append(table.tobytes()[:-1])
+        return float("nan")
+
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=keep).encode("ascii")
+    parts = text.split(b"NaN")
+    return b"".join(part + b"[" + grid + b"]" for part, grid in zip(parts, grids, strict=False)) + parts[-1]
+
+
 def loads_with_packed_grids(raw: bytes) -> Any:
     """Parse compact JSON, leaving each grid as a PackedGrid: ten times faster than making lists of every cell.
 
@@ -56,7 +78,8 @@ def loads_with_packed_grids(raw: bytes) -> Any:
     """
     if b"NaN" in raw:
         return None
-    pieces = raw.split(b"[[")
+    # a space keeps the bracket of a list of grids apart from that of its first and its last grid
+    pieces = raw.replace(b"[[[", b"[ [[").replace(b"]]]", b"]] ]").split(b"[[")
     skeleton, grids = [pieces[0]], []
     for piece in pieces[1:]:
         text, end, rest = piece.partition(b"]]")

@@ -66,31 +66,33 @@ def crop(tokens: NDArray[np.uint8], canvas: int) -> Grid | None:
 
 def crop_batch(tokens: NDArray[np.uint8], canvas: int) -> list[Grid | None]:
     """`crop` for each row of uint8 [B, canvas * canvas]."""
-    sizes = crop_sizes(tokens, canvas).tolist()
-    squares = tokens.reshape(-1, canvas, canvas)
-    return [squares[b, :h, :w] - np.uint8(COLOUR0) if h else None for b, (h, w) in enumerate(sizes)]
+    num = len(tokens)
+    colours = np.broadcast_to(np.arange(10, dtype=np.uint8), (num, 10))
+    return _cut(tokens, canvas, np.zeros(num, dtype=np.uint8), np.ascontiguousarray(colours))
 
 
 def crop_back(tokens: NDArray[np.uint8], canvas: int, views: Sequence[View]) -> list[Grid | None]:
     """Crop each row of uint8 [B, canvas * canvas] and undo its view, as votes over views are counted."""
+    turns = np.array([DIHEDRAL_INVERSE[view.dihedral] for view in views], dtype=np.uint8)
+    colours = np.array([view.colours for view in views], dtype=np.int64).reshape(len(views), 10)
+    return _cut(tokens, canvas, turns, np.argsort(colours, axis=1).astype(np.uint8))
+
+
+def _cut(
+    tokens: NDArray[np.uint8], canvas: int, turns: NDArray[np.uint8], colours: NDArray[np.uint8]
+) -> list[Grid | None]:
+    """The crops, turned and recoloured: parts of one array that a kernel fills."""
+    tokens = np.ascontiguousarray(tokens, dtype=np.uint8)
     sizes = crop_sizes(tokens, canvas)
     ends = np.cumsum(sizes.prod(axis=1, dtype=np.int64))
+    starts = ends - sizes.prod(axis=1, dtype=np.int64)
     cells = np.zeros(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
-    turns = [DIHEDRAL_INVERSE[view.dihedral] for view in views]
-    if len(views):
-        kernels.restore(
-            np.ascontiguousarray(tokens, dtype=np.uint8),
-            sizes,
-            np.array(turns, dtype=np.uint8),
-            np.argsort(np.array([view.colours for view in views]), axis=1).astype(np.uint8),
-            ends - sizes.prod(axis=1, dtype=np.int64),
-            canvas,
-            cells,
-        )
-    parts = np.split(cells, ends[:-1])
+    kernels.restore(tokens, sizes, turns, colours, starts, canvas, cells)
+    across = np.isin(turns, (1, 3, 6, 7))
+    shapes = np.where(across[:, None], sizes[:, ::-1], sizes).tolist()
     return [
-        part.reshape((w, h) if turn in (1, 3, 6, 7) else (h, w)) if h else None
-        for part, (h, w), turn in zip(parts, sizes.tolist(), turns, strict=False)
+        cells[start:end].reshape(shape) if start < end else None
+        for start, end, shape in zip(starts.tolist(), ends.tolist(), shapes, strict=True)
     ]
 
 

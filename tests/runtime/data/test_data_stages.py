@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from data_cases import task_json
+from data_cases import grids, task_json
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import DataError
@@ -18,7 +20,10 @@ from gridloom.runtime.data.answers import load_answers
 from gridloom.runtime.data.arc import read_arc
 from gridloom.runtime.data.dataset import load_dataset
 from gridloom.runtime.data.digest import tasks_digest
+from gridloom.runtime.data.grids import PackedGrid
+from gridloom.runtime.data.jsonfiles import dumps_with_grids, loads_with_packed_grids
 from gridloom.runtime.data.stage import BuildAnswers, BuildDataset
+from gridloom.runtime.data.tasks import Grid
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.data import ArcData, ArcSelect, Augment
@@ -67,6 +72,31 @@ def test_noise_for_answers_leaves_the_dataset_byte_identical(write: Write, tmp_p
     for name in ("tasks.json", "meta.json"):
         assert (one / "arc" / name).read_bytes() == (two / "arc" / name).read_bytes()
     assert (one / "arc_answers/answers.json").read_bytes() != (two / "arc_answers/answers.json").read_bytes()
+
+
+@given(st.lists(grids(), max_size=4))
+def test_fast_json_writer_and_reader_are_the_plain_ones(some: list[Grid]) -> None:
+    value = {"b": some, "a": {"id": "x", "none": None}, "c": [{"input": grid} for grid in some]}
+    plain = {"b": [g.tolist() for g in some], "a": value["a"], "c": [{"input": g.tolist()} for g in some]}
+    text = dumps_with_grids(value)
+    assert text == json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
+    back = loads_with_packed_grids(text)
+    assert [packed.decode().tolist() for packed in back["b"]] == plain["b"]
+    assert [packed.shape for packed in back["b"]] == [grid.shape for grid in some]
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"a":"[[1]]"}', b'{"a":"NaN"}', b'{"a":NaN}', b"[[1,2", b"[[1]]]", b'["[[", [[1]]]']
+)
+def test_fast_reader_leaves_odd_text_to_the_plain_one(text: bytes) -> None:
+    assert loads_with_packed_grids(text) is None
+
+
+@pytest.mark.parametrize(
+    "inner", [b"1,2],[3", b"12", b"1,,2", b"1, 2", b"a", b"1],[2,3", b"1,2];[3,4", b"-1", b"1.0", b""]
+)
+def test_packed_grids_decode_only_rows_of_single_digits(inner: bytes) -> None:
+    assert PackedGrid(inner).decode() is None
 
 
 def test_files_changed_after_compiling_are_refused(tmp_path: Path) -> None:
