@@ -12,6 +12,7 @@ import json
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.stage import StageContext
 from gridloom.solvers.loading import load_services
+from gridloom.solvers.services import Services
 from gridloom.solvers.solve import Solve
 from gridloom.specs.data import ArcData, ArcSelect, Augment
 from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
@@ -83,18 +85,21 @@ def main() -> None:
             "with": Artifact("gl1:b", "checkpoint", root / "bundle", {}),
             "data": Artifact("gl1:d", "dataset", root / "data", {}),
         }
-        ready = services
         with LedgerWriter(workspace, "run") as writer:
             context = StageContext(
                 run_id="run", device=options.device, work=_made(root / f"work-{number}"),
                 out=_made(root / f"out-{number}"), base=Path(), ledger=writer, progress=Quiet(), stop=_Never(),
             )
             began = time.perf_counter()
-            Solve(lambda *_: ready).run(node, inputs, context)
+            Solve(partial(_given, services)).run(node, inputs, context)
             seconds = time.perf_counter() - began
         rate = 60 * options.tasks / seconds
         first = first or rate
         print(f"in flight {number:3}: {rate:6.1f} tasks/min ({rate / first:.2f}x)  " + json.dumps(context.notes))
+
+
+def _given(services: Services, *_: Any) -> Services:
+    return services
 
 
 class _Never:

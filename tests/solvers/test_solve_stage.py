@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from solve_support import RUN, SOLVER, Place, Reporter, Stop, dataset, place
+from solve_support import RUN, Place, Reporter, Stop, dataset, place
 
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.solvers import outputs
