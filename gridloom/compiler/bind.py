@@ -205,8 +205,7 @@ class _Binder:
         if section == "models":
             self.session.error("GL205", f"'{name}' is a {label} model, but {takes}", at, hint)
         else:
-            makes = "an" if entry.produces[0] in "aeiou" else "a"
-            thing = "dataset" if section == "data" else f"{label} stage, which makes {makes} {entry.produces}"
+            thing = "dataset" if section == "data" else f"{label} stage, which makes {_a(entry.produces)}"
             self.session.error("GL206", f"'{name}' is a {thing}, but {takes}", at, hint)
 
 
@@ -220,12 +219,18 @@ def _what(ref: Ref) -> str:
 
 def wanted(ref: Ref) -> str:
     """Say what a reference takes: 'a trm model or a stage that makes a checkpoint'."""
-    parts = [f"a {kind} model" for kind in ref.models]
+    parts = [f"a {joined(list(ref.models))} model"] if ref.models else []
     if ref.artifact == "dataset":
         parts.append("a dataset")
     elif ref.artifact:
-        parts.append(f"a stage that makes {'an' if ref.artifact[0] in 'aeiou' else 'a'} {ref.artifact}")
+        parts.append(f"a stage that makes {_a(ref.artifact)}")
     return joined(parts)
+
+
+def _a(artifact: str) -> str:
+    if artifact.endswith("s"):
+        return artifact
+    return f"{'an' if artifact[0] in 'aeiou' else 'a'} {artifact}"
 
 
 def joined(parts: list[str]) -> str:

@@ -17,9 +17,8 @@ def heads_divide_width(checked: Checked, session: Session) -> None:
     for name, model in sound(checked, "models", TrmModel):
         path: Path = ("models", name, "num_heads")
         width_at = places.value(("models", name, "hidden_size"))
-        if model.hidden_size % model.num_heads:
-            near = [h for h in range(1, model.hidden_size + 1) if model.hidden_size % h == 0]
-            best = sorted(sorted(near, key=lambda h: abs(h - model.num_heads))[:3])
+        if model.hidden_size % model.num_heads and model.kind != "transformer":
+            best = _divisors_near(model.num_heads, model.hidden_size)
             session.error(
                 "GL301",
                 f"{model.num_heads} heads do not divide hidden_size {model.hidden_size} of '{name}'",
@@ -34,6 +33,19 @@ def heads_divide_width(checked: Checked, session: Session) -> None:
                 places.value(path),
                 "use fewer heads, or positions: learned",
             )
+
+
+def _divisors_near(wanted: int, width: int) -> list[int]:
+    """Return up to three divisors of `width` around `wanted`; 1 is always near enough."""
+    near = [h for h in range(max(1, wanted - 64), min(width, wanted + 64) + 1) if width % h == 0]
+    return sorted(sorted(near, key=lambda h: abs(h - wanted))[:3]) or [1]
+
+
+def adapter_settings_agree(checked: Checked, session: Session) -> None:
+    """GL303: an adapter's settings do not exclude one another."""
+    for name, model in sound(checked, "models", TextToLatentModel):
+        if model.conflict():
+            session.error("GL303", f"adapter '{name}': {model.conflict()}", checked.bound.places.key(("models", name)))
 
 
 def adapters_fit(checked: Checked, session: Session) -> None:

@@ -58,16 +58,17 @@ def merged(source: Source, session: Session) -> Mapping:
     return _merged(Origin(source, folder), (), session)
 
 
-def _merged(origin: Origin, chain: tuple[str, ...], session: Session) -> Mapping:
+def _merged(origin: Origin, chain: tuple[Source, ...], session: Session) -> Mapping:
     tree = load(origin.source.text, origin.source.shown, session)
     extends = tree.get("extends")
     if not isinstance(extends, Scalar) or not isinstance(extends.value, str):
         return tree  # absent, or of a wrong type, which validation reports
-    chain = (*chain, _identity(origin.source))
+    chain = (*chain, origin.source)
     # without the base, what this file names could only be guessed at: a missing one stops here
     base = _base(extends.value, extends.span, origin, session)
-    if _identity(base.source) in chain:
-        loop = " -> ".join([*chain[chain.index(_identity(base.source)) :], _identity(base.source)])
+    met = [_identity(source) for source in chain]
+    if _identity(base.source) in met:
+        loop = " -> ".join(s.shown for s in [*chain[met.index(_identity(base.source)) :], base.source])
         session.error("GL033", f"`extends` runs in a loop: {loop}", extends.span)
         raise Stop
     return merge(_merged(base, chain, session), tree)

@@ -165,6 +165,13 @@ class LlamaCost:
         return 2 * facts.num_layers * rows * tokens * width * BYTES[precision]
 
 
+def is_estimated(spec: TextToLatentModel | LatentToTextModel) -> bool:
+    """Whether the two functions below describe the adapter: its plain form, no bridge and no sampled bottleneck."""
+    if isinstance(spec, LatentToTextModel):
+        return not spec.variational
+    return spec.mode != "cross_attention" and spec.projection == "bottleneck" and not spec.variational
+
+
 def text_to_latent(spec: TextToLatentModel, hidden_size: int, trm: TrmCost, rows: int) -> tuple[int, Flops]:
     """Return parameters and forward operations: compress, norm, a table of positions, and the output map."""
     width, bottleneck, out = trm.spec.hidden_size, spec.bottleneck, (2 if spec.mode == "carry" else 1)

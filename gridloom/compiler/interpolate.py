@@ -33,6 +33,7 @@ class _Filler:
 
     def __init__(self, root: Mapping, session: Session) -> None:
         node = root.get("vars")
+        self.broken = node is not None and not isinstance(node, Mapping)
         self.written = {name: e.value for name, e in node.entries.items()} if isinstance(node, Mapping) else {}
         self.done: dict[str, Node] = {}
         self.open: list[str] = []
@@ -115,6 +116,8 @@ class _Filler:
         elif name in self.open:
             loop = " -> ".join([*self.open[self.open.index(name) :], name])
             self.session.error("GL037", f"variables run in a loop: {loop}", at)
+        elif self.broken:
+            pass  # `vars` itself is of a wrong type, which validation reports
         elif name not in self.written:
             known = f"variables: {', '.join(self.written)}" if self.written else "this spec has no `vars`"
             self.session.error(

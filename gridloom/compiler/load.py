@@ -282,7 +282,8 @@ class _Builder:
         before = self.text[: error.position]
         lines = _LINE_BREAK.split(before)
         column = len(lines[-1]) + 1 + self.shift
-        at = Span(self.source, len(lines), column, column + 1, self.lines[len(lines) - 1])
+        line = self.lines[min(len(lines), len(self.lines)) - 1]  # an override is one line, whatever it holds
+        at = Span(self.source, len(lines), column, column + 1, line)
         code = error.character if isinstance(error.character, int) else ord(error.character[:1] or "\0")
         self.session.error("GL018", f"character U+{code:04X} is not allowed in YAML", at)
 
@@ -298,6 +299,8 @@ class _Builder:
         if error.context_mark and (error.context_mark.line, error.context_mark.column) != (mark.line, mark.column):
             notes = (f"{error.context} that starts at {self.span(error.context_mark)}",)
         hint = _REMEDIES.get(str(error.problem), "")
+        if at.text[: at.column].rstrip("{").endswith("$"):
+            hint = 'quote variables: "${vars.NAME}"'
         self.session.error("GL007", f"not YAML: {error.problem}", at, hint, notes)
 
 

@@ -82,7 +82,7 @@ def expand_sweep(root: Mapping, session: Session) -> Sweep:
 
 
 def _axes(node: Node, at: Span, rest: Mapping, session: Session) -> Iterator[Axis]:
-    if not isinstance(node, Mapping) or not node.entries:
+    if not isinstance(node, Mapping):
         session.error(
             "GL050",
             "'sweep' must be a mapping of paths to lists of values",

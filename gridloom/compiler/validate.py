@@ -109,14 +109,14 @@ def _locate(loc: tuple[int | str, ...], kind: str) -> _Fault:
     for item in loc:
         if place is None:
             break
+        if item == "[key]":
+            is_key = True
+            break
         if place.discriminator:
             model = place.model(item)
             place = shape(model) if model else place
             continue
         if len(place.members) > 1:
-            break
-        if item == "[key]":
-            is_key = True
             break
         owner = place
         path.append(item)
@@ -202,6 +202,8 @@ def noun(path: Path, owner: Shape | None, root: Mapping) -> str:
     if len(path) == 2 and path[0] in SECTIONS and owner:
         kind = at_path(root, (*path, "kind")) or (owner.kinds[0] if len(owner.kinds) == 1 else "")
         text = f"{kind} {_SINGULAR[str(path[0])]}".strip()
+        if path[0] == "data":
+            return text
         return ("an " if text[0] in "aeio" else "a ") + text
     return f"'{path[-1]}'"
 

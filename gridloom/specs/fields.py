@@ -121,7 +121,7 @@ def shape(annotation: Any, meta: tuple[Any, ...] = ()) -> Shape:
 
 def expected(place: Shape) -> str:
     """Say what a place takes: 'an integer from 1 to 30 or 'auto''."""
-    parts = [_member_text(member) for member in place.members]
+    parts = list(dict.fromkeys(_member_text(member) for member in place.members))
     if place.optional:
         parts.append("null")
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " or " + parts[-1]

@@ -22,9 +22,6 @@ def json_schema() -> dict[str, Any]:
     for section in ("data", "models", "stages"):
         entries = top["properties"][section]["additionalProperties"]
         top["properties"][section]["additionalProperties"] = {"anyOf": [entries, {"type": "null"}]}
-        names = top["properties"][section].get("propertyNames")
-        if names:
-            names.pop("anyOf", None)
     top["properties"]["gridloom"] = {"const": 1, "description": top["properties"]["gridloom"].get("description", "")}
     top["required"] = ["gridloom"]
     top["if"] = {"not": {"required": ["extends"]}}
@@ -46,6 +43,11 @@ def _convert(node: Any) -> Any:
     if "properties" in node:
         # pydantic's titles repeat the keys, and a field may be called `title` or `required`
         out["properties"] = {key: _convert(value) for key, value in node["properties"].items()}
+    if "patternProperties" in out:
+        ((pattern, values),) = out.pop("patternProperties").items()
+        out |= {"propertyNames": {"pattern": pattern}, "additionalProperties": values}
+    if "$ref" in out and len(out) > 1:
+        out["allOf"] = [{"$ref": out.pop("$ref")}]  # draft-07 ignores what stands beside a $ref
     if "prefixItems" in out:
         out["items"] = out.pop("prefixItems")
         out["additionalItems"] = False

@@ -35,7 +35,20 @@ class AdamW(SpecModel):
     """Decoupled weight decay."""
 
 
+class Muon(SpecModel):
+    """Muon for the matrices of the stack, AdamATan2 for embeddings and heads."""
+
+    kind: Literal["muon"] = "muon"
+    lr: PositiveFloat = 1.0e-3
+    """Learning rate of both; Muon's updates are scaled to the RMS of Adam's."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Decay of Muon's momentum."""
+    weight_decay: NonNegativeFloat = 0.1
+    """Decoupled weight decay."""
+
+
 Optimizer = Annotated[AdamAtan2 | AdamW, Field(discriminator="kind")]
+NetworkOptimizer = Annotated[AdamAtan2 | AdamW | Muon, Field(discriminator="kind")]
 
 
 class TrainStage(SpecModel):
@@ -52,7 +65,7 @@ class TrainStage(SpecModel):
     """Optimizer steps; a resumed run continues to this total."""
     batch_size: PositiveInt = 64
     """Rows a step."""
-    optimizer: Optimizer = AdamAtan2()
+    optimizer: NetworkOptimizer = AdamAtan2()
     """Optimizer of the trunk."""
     embedding_lr: PositiveFloat = 1.0e-2
     """Learning rate of the puzzle embeddings (sign-SGD on the rows seen)."""
@@ -62,6 +75,10 @@ class TrainStage(SpecModel):
     """Linear warm-up."""
     lr_min_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Final learning rate as a share of the base, reached by a cosine; 1 keeps it constant."""
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the steps, at the end, over which the learning rate falls; below 1 it is constant until then."""
+    accumulate: PositiveInt = 1
+    """Parts that a batch is split into, one after the other, to save memory; must divide `batch_size`."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the weight average that is evaluated and shipped; 0 turns it off."""
     clip_norm: PositiveFloat | None = None

@@ -67,10 +67,10 @@ def test_key_of_sample_spec_is_pinned(facts: StaticFacts) -> None:
 GOLDEN = {
     "arc1": "gl1:4cc796251729515b0ebc92cf1ed7cc6e",
     "arc1.answers": "gl1:f061d166fc35244d98bdbbaeb166d5ec",
-    "joint": "gl1:05461525bed71a74b62390777d99b497",
-    "pretrain": "gl1:a9867c8fd96c5d54d01ae23ee3441926",
-    "score": "gl1:0a3cc677b2d06d939da6d8353f20d1af",
-    "solve": "gl1:2f6ce34e55a02a38c20f3288023cc52b",
+    "joint": "gl1:4a3e705811471cd6d4ef12cdeaf46f3c",
+    "pretrain": "gl1:dd94d30af5e5cb35eb1172063e3be8a5",
+    "score": "gl1:011fc4ccea55fc7429be790dbcaa3f05",
+    "solve": "gl1:3dfb1b6d9508fa45a755ee86a09231dc",
 }
 
 

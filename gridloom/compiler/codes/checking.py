@@ -29,6 +29,13 @@ CHECKING = (
         over("models: {trm: {hidden_size: 40, num_heads: 4}}\n"),
     ),
     Code(
+        "GL303", "settings that exclude one another",
+        "An adapter has settings of two forms that cannot be one.",
+        "One of them would be passed over.",
+        over("models: {bridge: {mode: cross_attention, projection: linear}}\n"),
+        over("models: {bridge: {mode: cross_attention}}\n"),
+    ),
+    Code(
         "GL310", "adapter for another TRM",
         "An adapter was made for one TRM, and the stage trains another.",
         "Its weights have the shape of the one it names. The message gives both widths and where they were written.",
