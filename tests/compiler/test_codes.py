@@ -77,3 +77,9 @@ def test_codes_are_found_in_any_case_and_typos_suggest_the_nearest() -> None:
     assert find_code("gl101", CODES).title == "unknown key"
     with pytest.raises(KeyError, match="GL403"):
         find_code("GL4033", CODES)
+
+
+def test_documentation_lists_every_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "diagnostics.md").read_text()
+    for code in CODES:
+        assert f"| {code.code} | {code.title}" in page
