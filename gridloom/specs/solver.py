@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt
 from gridloom.specs.base import Operational, SpecModel
 
 Weight = Annotated[float, Field(ge=0)]
+Latents = Literal["own", "shuffled", "zero"]
 
 
 class Verifier(SpecModel):
@@ -78,5 +79,8 @@ class Solver(SpecModel):
     """Feed the verdict's text and the last latent back into the next attempt."""
     reason: Reason = Reason()
     """The LLaMA step; ignored when the checkpoint holds no LLaMA."""
+    latents: Latents = "own"
+    """Whose LLaMA states the TRM gets, to tell what they are worth: the task's `own`, those of another task
+    (`shuffled`), or the mean state of training, which the adapter reads as `zero`."""
     verifier: Verifier = Verifier()
     """The judge."""

@@ -178,4 +178,20 @@ class ScoreStage(SpecModel):
     """The solve stage to score."""
 
 
-StageSpec = Annotated[TrainStage | JointTrainStage | SolveStage | ScoreStage, Field(discriminator="kind")]
+class AblateStage(SpecModel):
+    """Compare scores made with the tasks' own, shuffled and zero latents: does the LLaMA help? Reads no answer."""
+
+    version: ClassVar[int] = 1
+    produces: ClassVar[ArtifactType] = "report"
+    kind: Literal["ablate"] = "ablate"
+    own: Annotated[str, Ref(artifact="report")]
+    """The score of a solve stage with `latents: own`."""
+    shuffled: Annotated[str, Ref(artifact="report")]
+    """The score of the same solve with `latents: shuffled`."""
+    zero: Annotated[str | None, Ref(artifact="report")] = None
+    """The score of the same solve with `latents: zero`."""
+
+
+StageSpec = Annotated[
+    TrainStage | JointTrainStage | SolveStage | ScoreStage | AblateStage, Field(discriminator="kind")
+]
