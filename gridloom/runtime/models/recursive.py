@@ -171,6 +171,10 @@ class RecursiveNetwork(nn.Module, ABC):
         """Where the weights are."""
         return self.lm_head.weight.device
 
+    def matrices(self) -> list[nn.Parameter]:
+        """Weights of the stacks' linear maps: neither embeddings nor heads."""
+        return [p for module in self.children() if isinstance(module, Stack) for p in module.parameters()]
+
     def initial_carry(self, batch: int, device: torch.device | str | None = None) -> Carry:
         """Return a carry whose rows are all halted, so that the first call resets them and takes its data."""
         device = self.device if device is None else torch.device(device)

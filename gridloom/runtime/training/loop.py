@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -55,7 +56,7 @@ class ActTrainer:
     def __init__(self, model: RecursiveNetwork, spec: TrainStage, *, seed: int) -> None:
         self.model, self.spec = model.train(), spec
         self.ema = Ema(model, spec.ema)
-        self.optimizer = build_optimizer(spec.optimizer, model.parameters())
+        self.optimizer = build_optimizer(spec.optimizer, model.parameters(), model.matrices())
         self.generator = torch.Generator().manual_seed(seed)
         self.carry = model.initial_carry(spec.batch_size)
         self.num_steps = 0
@@ -64,31 +65,44 @@ class ActTrainer:
     def step(self, batch: Batch) -> None:
         """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`."""
         self.num_steps += 1
-        spec, device = self.spec, self.model.device
-        carry, output = self.model.act_step(
-            self.carry, torch.from_numpy(batch.inputs).to(device, non_blocking=True),
-            torch.from_numpy(batch.puzzle_ids).to(device, non_blocking=True),
-            labels=torch.from_numpy(batch.labels).to(device, non_blocking=True), generator=self.generator, heads=False,
-        )
-        losses = row_losses(self.model, output, carry.labels)
-        total = losses.total() / spec.batch_size
-        total.backward()  # type: ignore[no-untyped-call]
+        spec = self.spec
+        size = spec.batch_size // spec.accumulate
+        parts = [self._part(batch, slice(at, at + size)) for at in range(0, spec.batch_size, size)]
         norm = self._clip()
-        factor = lr_factor(self.num_steps, spec.steps, spec.warmup_steps, spec.lr_min_ratio)
-        step_puzzle_rows(self.model.puzzle_emb, carry.puzzle_ids, output.puzzle_rows.grad, spec.embedding_lr * factor,
-                         spec.embedding_decay)
+        factor = lr_factor(self.num_steps, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
+        self.carry = join_carries([carry for carry, _ in parts])
+        rows = [gradient for _, gradient in parts if gradient is not None]
+        step_puzzle_rows(self.model.puzzle_emb, self.carry.puzzle_ids, torch.cat(rows) if rows else None,
+                         spec.embedding_lr * factor, spec.embedding_decay)
         set_lr(self.optimizer, spec.optimizer.lr * factor)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update()
-        self.carry = carry
+        self._sums[-2] += 1
+        self._sums[-1] += norm
+
+    def _part(self, batch: Batch, rows: slice) -> tuple[Carry, Tensor | None]:
+        """Forward and backward of some rows; gradients add up. Returns their carry and puzzle rows' gradient."""
+        device, batch_size = self.model.device, self.spec.batch_size
+
+        def on_device(array: NDArray[np.uint8] | NDArray[np.int32]) -> Tensor:
+            return torch.from_numpy(array[rows]).to(device, non_blocking=True)
+
+        carry, output = self.model.act_step(
+            take_rows(self.carry, rows), on_device(batch.inputs), on_device(batch.puzzle_ids),
+            labels=on_device(batch.labels), generator=self.generator, heads=False,
+        )
+        losses = row_losses(self.model, output, carry.labels)
+        total = losses.total() / batch_size
+        total.backward()  # type: ignore[no-untyped-call]
         ended = carry.halted & losses.scored
         right_halt = (output.q_halt.detach() >= 0) == losses.correct
-        self._sums += torch.stack([
-            total.detach(), losses.lm.detach().sum() / spec.batch_size, losses.q_halt.detach().sum() / spec.batch_size,
+        self._sums[:-2] += torch.stack([
+            total.detach(), losses.lm.detach().sum() / batch_size, losses.q_halt.detach().sum() / batch_size,
             (losses.correct & ended).sum(), torch.where(ended, losses.accuracy, 0.0).sum(), (right_halt & ended).sum(),
-            torch.where(ended, carry.steps, 0).sum(), norm, ended.sum(), torch.ones((), device=device),
+            torch.where(ended, carry.steps, 0).sum(), ended.sum(),
         ])
+        return carry, output.puzzle_rows.grad
 
     def _clip(self) -> Tensor:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -99,7 +113,7 @@ class ActTrainer:
 
     def means(self) -> Means:
         """Averages since the last call; reads from the device."""
-        loss, lm, q, exact, accuracy, q_right, act_steps, norm, ended, steps = self._sums.tolist()
+        loss, lm, q, exact, accuracy, q_right, act_steps, ended, steps, norm = self._sums.tolist()
         self._sums.zero_()
         steps, rows = max(steps, 1), max(ended, 1)
         return Means(loss=loss / steps, lm_loss=lm / steps, q_halt_loss=q / steps, exact_match=exact / rows,
@@ -137,3 +151,15 @@ class ActTrainer:
         self.generator.set_state(tensors["generator"])
         self._sums.copy_(tensors["sums"])
         self.num_steps = state.step
+
+
+def take_rows(carry: Carry, rows: slice) -> Carry:
+    """Return some rows of a carry."""
+    return Carry(**{f.name: getattr(carry, f.name)[rows] for f in fields(Carry)})
+
+
+def join_carries(carries: Sequence[Carry]) -> Carry:
+    """Put carries one after the other; a single one is returned as it is."""
+    if len(carries) == 1:
+        return carries[0]
+    return Carry(**{f.name: torch.cat([getattr(carry, f.name) for carry in carries]) for f in fields(Carry)})

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from gridloom.runtime.models.layers import PuzzleEmbedding
-from gridloom.specs.stages import AdamAtan2, Optimizer
+from gridloom.runtime.training.muon import Muon, MuonWith
+from gridloom.specs.stages import AdamAtan2, NetworkOptimizer
+from gridloom.specs.stages import Muon as MuonSpec
 
 
 class AdamATan2(torch.optim.Optimizer):
@@ -62,9 +64,21 @@ class AdamATan2(torch.optim.Optimizer):
             p.add_(torch.atan2(m, root), alpha=-group["lr"])
 
 
-def build_optimizer(spec: Optimizer, params: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Make the optimiser that the spec names, for parameters that require gradient."""
+def build_optimizer(spec: NetworkOptimizer, params: Iterable[Tensor],
+                    matrices: Iterable[Tensor] = ()) -> torch.optim.Optimizer:
+    """Make the optimiser that the spec names, for parameters that require gradient.
+
+    Args:
+        matrices: those of `params` that Muon may move; it leaves the rest to AdamATan2.
+    """
     wanted = [p for p in params if p.requires_grad]
+    if isinstance(spec, MuonSpec):
+        chosen = {id(p) for p in matrices}
+        return MuonWith(
+            Muon([p for p in wanted if id(p) in chosen], lr=spec.lr, momentum=spec.momentum,
+                 weight_decay=spec.weight_decay),
+            AdamATan2([p for p in wanted if id(p) not in chosen], lr=spec.lr, weight_decay=spec.weight_decay),
+        )
     if isinstance(spec, AdamAtan2):
         return AdamATan2(wanted, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay)
     return torch.optim.AdamW(wanted, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, foreach=True)
@@ -76,14 +90,18 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def lr_factor(step: int, total: int, warmup: int, min_ratio: float) -> float:
-    """Share of the base learning rate at `step` (from 1): linear warm-up, then a cosine from 1 to `min_ratio`.
+def lr_factor(step: int, total: int, warmup: int, min_ratio: float, decay: float = 1.0) -> float:
+    """Share of the base learning rate at `step` (from 1): linear warm-up, plateau, then a cosine from 1 to `min_ratio`.
 
     factor = step / warmup below warmup, then r + (1 - r) * (1 + cos(pi * progress)) / 2; r = 1 keeps it constant.
+
+    Args:
+        decay: share of the steps after the warm-up, at their end, over which the cosine runs; 1 leaves no plateau.
     """
     if step < warmup:
         return step / warmup
-    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    length = max(1.0, decay * (total - warmup))
+    progress = min(1.0, max(0.0, (step - (total - length)) / length))
     return min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
 
 

@@ -34,6 +34,9 @@ class Train:
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Train to `steps` and publish; on a stop signal save and raise StageInterrupted."""
         spec = TrainStage.model_validate_json(json.dumps(node.spec))
+        if spec.batch_size % spec.accumulate:
+            raise StageError(f"accumulate {spec.accumulate} does not divide batch_size {spec.batch_size}",
+                             f"set one of the two so that it does, in stage {node.name!r}")
         dataset = load_dataset(inputs["data"].path)
         sampler = Sampler(dataset, node.seed)
         ids = PuzzleIds(sampler.views.names)
@@ -147,8 +150,8 @@ def memory_advice(spec: TrainStage) -> Iterator[None]:
 
 
 def _too_big(spec: TrainStage) -> StageError:
-    return StageError(f"out of memory with batch_size {spec.batch_size}",
-                      f"lower batch_size (to {max(1, spec.batch_size // 2)}, say), the canvas, or hidden_size")
+    return StageError(f"out of memory with batch_size {spec.batch_size}, accumulate {spec.accumulate}",
+                      f"set accumulate: {2 * spec.accumulate}, or lower batch_size, the canvas, or hidden_size")
 
 
 def peak_memory(device: str) -> int:

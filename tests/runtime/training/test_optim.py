@@ -10,7 +10,9 @@ import torch
 
 from gridloom.runtime.models.layers import PuzzleEmbedding
 from gridloom.runtime.training.ema import Ema
-from gridloom.runtime.training.optim import AdamATan2, lr_factor, sign_sgd_rows, step_puzzle_rows
+from gridloom.runtime.training.muon import Muon, MuonWith, orthogonalise
+from gridloom.runtime.training.optim import AdamATan2, lr_factor, set_lr, sign_sgd_rows, step_puzzle_rows
+from gridloom.runtime.training.state import optimizer_tensors, restore_optimizer
 
 
 @pytest.mark.parametrize("lr", [0.0, 0.01])
@@ -71,6 +73,60 @@ def test_schedule_warms_up_then_follows_the_cosine() -> None:
     assert lr_factor(6000, 10_000, 2000, 0.1) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 2)))
     assert lr_factor(10_000, 10_000, 2000, 0.1) == pytest.approx(0.1)
     assert lr_factor(1, 10, 0, 0.5) == pytest.approx(0.5 + 0.25 * (1 + math.cos(math.pi / 10)))
+
+
+def test_schedule_stays_at_the_top_until_the_decay_begins() -> None:
+    factors = [lr_factor(step, 1000, 100, 0.0, decay=0.2) for step in (100, 500, 820, 910, 1000)]
+    assert factors == pytest.approx([1, 1, 1, 0.5, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (16, 16)])
+def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 100
+    values = torch.linalg.svdvals(orthogonalise(matrix))
+    assert float(values.min()) > 0.6
+    assert float(values.max()) < 1.3
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    assert float((orthogonalise(matrix) * (u @ v)).sum()) / min(shape) > 0.8
+    assert not orthogonalise(torch.zeros(shape)).any()
+
+
+def test_muon_moves_by_its_formula() -> None:
+    p = torch.nn.Parameter(torch.ones(4, 9))
+    optimizer, momentum, expected = Muon([p], lr=0.1, momentum=0.9, weight_decay=0.5), torch.zeros(4, 9), p.detach()
+    for step in range(3):
+        p.grad = torch.randn(4, 9, generator=torch.Generator().manual_seed(step))
+        momentum = 0.9 * momentum + p.grad
+        expected = expected * (1 - 0.05) - 0.1 * 0.2 * 3 * orthogonalise(p.grad + 0.9 * momentum)
+        optimizer.step()
+    assert torch.allclose(p, expected, atol=1e-6)
+
+
+def test_muon_with_a_partner_resumes_and_schedules_as_one() -> None:
+    def build() -> tuple[list[torch.nn.Parameter], MuonWith]:
+        params = [torch.nn.Parameter(torch.ones(4, 4)), torch.nn.Parameter(torch.ones(4))]
+        return params, MuonWith(Muon(params[:1], lr=0.1), AdamATan2(params[1:], lr=0.1))
+
+    def move(params: list[torch.nn.Parameter], optimizer: MuonWith, step: int) -> None:
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step))
+        set_lr(optimizer, 0.1 / (step + 1))
+        optimizer.step()
+
+    whole, first = build()
+    for step in range(4):
+        move(whole, first, step)
+    parts, second = build()
+    for step in range(2):
+        move(parts, second, step)
+    resumed, third = build()
+    for p, q in zip(resumed, parts, strict=True):
+        p.data.copy_(q.data)
+    restore_optimizer(third, optimizer_tensors(second, "o"), "o")
+    for step in (2, 3):
+        move(resumed, third, step)
+    assert all(torch.equal(p, q) for p, q in zip(whole, resumed, strict=True))
+    assert not torch.equal(whole[0], torch.ones(4, 4))
 
 
 def test_average_starts_from_the_initial_weights_and_leaves_buffers_alone() -> None:

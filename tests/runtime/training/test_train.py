@@ -27,7 +27,7 @@ from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.training import loop
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
-from gridloom.specs.stages import AdamAtan2, AdamW
+from gridloom.specs.stages import AdamAtan2, AdamW, Muon
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -84,7 +84,7 @@ def test_without_average_the_raw_weights_are_used(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "trm.raw.safetensors").exists()
 
 
-@pytest.mark.parametrize("optimizer", [AdamAtan2(lr=1e-3), AdamW(lr=1e-3)])
+@pytest.mark.parametrize("optimizer", [AdamAtan2(lr=1e-3), AdamW(lr=1e-3), Muon(lr=1e-3)])
 def test_interrupted_run_resumes_with_equal_losses(tmp_path: Path, optimizer: Any) -> None:
     whole = train(tmp_path / "a", optimizer=optimizer)
     with pytest.raises(StageInterrupted, match=r"stopped by SIGTERM at step 6 of 12, saved"):
@@ -150,6 +150,24 @@ def test_continuing_from_a_checkpoint_keeps_weights_and_matches_rows_by_name(tmp
     rows = [b.trm.puzzle_emb.weights[b.puzzle_ids.index[name]] for b in (before, after)]
     assert torch.allclose(rows[0], rows[1], atol=1e-3)
     assert any("4 of 13 puzzle ids are new" in line for line in context.progress.lines)  # type: ignore[attr-defined]
+
+
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    # Without exploration no random numbers are drawn per part, so both runs see the same rows.
+    model = MODEL.model_copy(update={"halt_exploration": 0.0})
+    losses = []
+    for name, accumulate in (("a", 1), ("b", 4)):
+        context = stage_context(tmp_path / name)
+        stage = STAGE.model_copy(update={"accumulate": accumulate, "steps": 5})
+        Train().run(train_node(stage, model), {"data": dataset_artifact(tmp_path / name)}, context)
+        context.ledger.close()
+        losses.append([metrics(tmp_path / name)[step, "loss"] for step in range(1, 6)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_accumulate_must_divide_the_batch(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="accumulate 3 does not divide batch_size 8"):
+        train(tmp_path, accumulate=3)
 
 
 def test_checkpoint_of_another_canvas_is_refused(tmp_path: Path) -> None:
