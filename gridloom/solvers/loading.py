@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.bundle import load_bundle
@@ -49,6 +50,7 @@ def load_services(
         )
     llama = Llama.load(bundle.llm_spec, device, base, progress)
     feedback = settings.feedback and settings.max_attempts > 1
-    llm = llm_desk(llama, hub, MAX_BATCH_TOKENS)
+    num_states = cast(int, bundle.text_to_latent.num_states)
+    llm = llm_desk(llama, hub, MAX_BATCH_TOKENS, num_states)
     reasoner = LlamaReasoner(llama, llm, feedback=feedback, latent=bundle.latent_to_text is not None)
     return Services(proposer, reasoner, hub=hub, trm_desk=trm, llm_desk=llm)

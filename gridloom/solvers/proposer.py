@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -127,6 +127,8 @@ class TrmProposer:
             adapter = self.bundle.text_to_latent
             assert adapter is not None, "a bundle with a LLaMA has the adapter"
             hidden = torch.from_numpy(np.frombuffer(latent, dtype=np.float16).copy()).float()
+            if adapter.reads_sequence:
+                hidden = hidden.view(-1, cast(int, adapter.hidden_size))
             self._injections[latent] = adapter(hidden[None].to(self.bundle.trm.device), self.bundle.trm)
             while len(self._injections) > 64:
                 self._injections.pop(next(iter(self._injections)))

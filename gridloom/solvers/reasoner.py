@@ -38,7 +38,7 @@ class LlmAnswer:
 
     text: str
     hidden: np.ndarray[Any, np.dtype[np.float32]]
-    """fp32 [hidden_size]"""
+    """fp32 [hidden_size], or [states, hidden_size] where the adapter reads token states"""
     prompt_tokens: int
     new_tokens: int
     duration_s: float
@@ -128,18 +128,22 @@ class LlamaReasoner:
         )
 
 
-def llm_desk(llama: Llama, hub: Hub, max_tokens: int) -> Desk[LlmCall, LlmAnswer]:
-    """Return a desk whose batches hold up to `max_tokens` tokens, prompts and answers together."""
+def llm_desk(llama: Llama, hub: Hub, max_tokens: int, num_states: int = 1) -> Desk[LlmCall, LlmAnswer]:
+    """Return a desk whose batches hold up to `max_tokens` tokens, prompts and answers together.
+
+    Args:
+        num_states: token states that the adapter reads.
+    """
     return Desk(
         hub,
-        lambda calls: answer_calls(llama, calls),
+        lambda calls: answer_calls(llama, calls, num_states),
         kind=lambda call: call.max_new_tokens,
         size=lambda call: call.num_tokens + call.max_new_tokens,
         max_size=max_tokens,
     )
 
 
-def answer_calls(llama: Llama, calls: Sequence[LlmCall]) -> list[LlmAnswer]:
+def answer_calls(llama: Llama, calls: Sequence[LlmCall], num_states: int = 1) -> list[LlmAnswer]:
     """Answer calls of equal `max_new_tokens` in one batch."""
     began = time.perf_counter()
     answers = llama.reason(
@@ -148,6 +152,7 @@ def answer_calls(llama: Llama, calls: Sequence[LlmCall]) -> list[LlmAnswer]:
         max_new_tokens=calls[0].max_new_tokens,
         temperature=[call.temperature for call in calls],
         seeds=[call.seed for call in calls],
+        num_states=num_states,
     )
     duration_s = time.perf_counter() - began
     num_tokens = [answer.prompt_tokens + answer.new_tokens for answer in answers]

@@ -17,6 +17,7 @@ from gridloom.runtime.data.dataset import Dataset, load_dataset
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import Progress, ProgressTask, StageContext
 from gridloom.solvers import outputs
+from gridloom.solvers.ablation import with_latents
 from gridloom.solvers.graph import build_graph, run_graph, thread_id
 from gridloom.solvers.loading import load_services
 from gridloom.solvers.nodes import Nodes
@@ -58,6 +59,7 @@ class Solve:
         began = time.perf_counter()
         if open_tasks:
             services = self._load(checkpoint.path, stage.solver, context.device, context.base, context.progress)
+            services = with_latents(services, stage.solver.latents, tasks, node.seed)
             experience = _experience(stage, context, ledger)
             loop = _Loop(node, stage, services, checkpoint.key, context, ledger, experience)
             asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))

@@ -1,0 +1,115 @@
+"""The ablate stage: does the LLaMA help? Compares score reports made with its own, shuffled and zero latents.
+
+It reads reports, never an answer. Tasks are paired: both runs saw the same ones, so the interval is of the difference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageError
+from gridloom.runtime.stage import StageContext
+from gridloom.solvers.score import REPORT
+from gridloom.stores.artifacts import Artifact
+
+BOOTSTRAP_DRAWS = 10_000
+INTERVAL = (2.5, 97.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a run with other latents did beside the run with the tasks' own, over the same tasks."""
+
+    latents: str
+    """shuffled or zero."""
+    num_tasks: int
+    own: float
+    """Share of tasks solved with their own latents."""
+    other: float
+    difference: float
+    """own - other: above 0 where the latents help."""
+    interval: tuple[float, float]
+    """95%, paired bootstrap over tasks."""
+    only_own: int
+    """Tasks solved with their own latents only."""
+    only_other: int
+    p_value: float
+    """Exact two-sided sign test over the tasks that one of the two solved."""
+    cell_accuracy_difference: float
+    """Difference of the runs' mean cell accuracies."""
+
+    def line(self) -> str:
+        """Say it in one line."""
+        low, high = self.interval
+        says = "helps" if low > 0 else "harms" if high < 0 else "makes no difference that these tasks can show"
+        return (f"own {self.own:.1%}, {self.latents} {self.other:.1%}: difference {self.difference:+.1%} "
+                f"[{low:+.1%}, {high:+.1%}], {self.only_own} tasks solved by own alone, {self.only_other} by "
+                f"{self.latents} alone, p {self.p_value:.2f}: the LLaMA's latent {says}")
+
+
+class Ablate:
+    """Kind `ablate`. Inputs: reports by the fields `own`, `shuffled`, `zero`."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Compare the reports, write report.json and say what came out."""
+        reports = {name: _read(inputs[name].path) for name in ("own", "shuffled", "zero") if name in inputs}
+        found = [compare(name, reports["own"], reports[name], node.seed) for name in ("shuffled", "zero")
+                 if name in reports]
+        for one in found:
+            context.progress.say(one.line())
+            context.notes[f"{one.latents}_difference"] = one.difference
+        report = {"format_version": 1, "comparisons": [asdict(one) for one in found],
+                  "reports": {name: inputs[name].key for name in reports}}
+        (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+
+
+def compare(latents: str, own: Mapping[str, Any], other: Mapping[str, Any], seed: int) -> Comparison:
+    """Compare two score reports. Raises StageError unless they are of the same tasks."""
+    same = ("data_digest", "split", "num_tasks")
+    for name in same:
+        have, want = own["solved_with"].get(name), other["solved_with"].get(name)
+        if have != want:
+            raise StageError(f"the reports are not of the same tasks: {name} is {have!r} with own latents, {want!r} "
+                             f"with {latents}", "give the solve stages the same data, split and limit")
+    wanted = {"own": own, latents: other}
+    for name, report in wanted.items():
+        said = report["solved_with"]["solver"].get("latents", "own")
+        if said != name:
+            raise StageError(f"the report given as '{name}' was made with latents: {said}",
+                             f"score a solve stage that says  latents: {name}")
+    number = int(own["num_tasks"])
+    mine, theirs = set(own["solved"]), set(other["solved"])
+    only_own, only_other = len(mine - theirs), len(theirs - mine)
+    difference = np.zeros(number)
+    difference[:only_own], difference[only_own:only_own + only_other] = 1.0, -1.0
+    draws = np.random.default_rng(seed).choice(difference, size=(BOOTSTRAP_DRAWS, number)).mean(axis=1)
+    low, high = np.percentile(draws, INTERVAL).tolist()
+    return Comparison(
+        latents=latents, num_tasks=number, own=len(mine) / number, other=len(theirs) / number,
+        difference=float(difference.mean()), interval=(low, high), only_own=only_own, only_other=only_other,
+        p_value=sign_test(only_own, only_other),
+        cell_accuracy_difference=float(own["cell_accuracy"]) - float(other["cell_accuracy"]),
+    )
+
+
+def sign_test(plus: int, minus: int) -> float:
+    """Return the exact two-sided p-value of `plus` against `minus` under a fair coin; 1 where there are none."""
+    number = plus + minus
+    tail: float = sum(comb(number, k) for k in range(min(plus, minus) + 1)) / 2**number
+    return min(1.0, 2.0 * tail)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StageError(f"cannot read the score report in {folder}: {error}", "run the score stage again") from error
+    return report
