@@ -299,6 +299,17 @@ def corners(tokens: Any, canvas: Any) -> Any:
 
 
 @kernel
+def cut(tokens: Any, sizes: Any, start: Any, canvas: Any, out: Any) -> None:
+    """Write the cropped grids as colours into the flat array out from `start`."""
+    for b in range(tokens.shape[0]):
+        place = start[b]
+        for r in range(sizes[b, 0]):
+            for c in range(sizes[b, 1]):
+                out[place + c] = tokens[b, r * canvas + c] - 2
+            place += sizes[b, 1]
+
+
+@kernel
 def restore(tokens: Any, sizes: Any, turns: Any, colours: Any, start: Any, canvas: Any, out: Any) -> None:
     """Write the cropped grids, turned and recoloured, into the flat array out from `start`: the inverse of `render`."""
     for b in range(tokens.shape[0]):

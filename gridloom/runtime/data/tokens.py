@@ -66,33 +66,36 @@ def crop(tokens: NDArray[np.uint8], canvas: int) -> Grid | None:
 
 def crop_batch(tokens: NDArray[np.uint8], canvas: int) -> list[Grid | None]:
     """`crop` for each row of uint8 [B, canvas * canvas]."""
-    num = len(tokens)
-    colours = np.broadcast_to(np.arange(10, dtype=np.uint8), (num, 10))
-    return _cut(tokens, canvas, np.zeros(num, dtype=np.uint8), np.ascontiguousarray(colours))
+    tokens = np.ascontiguousarray(tokens, dtype=np.uint8)
+    sizes, starts, cells = _room(tokens, canvas)
+    kernels.cut(tokens, sizes, starts, canvas, cells)
+    return _parts(cells, starts, sizes)
 
 
 def crop_back(tokens: NDArray[np.uint8], canvas: int, views: Sequence[View]) -> list[Grid | None]:
     """Crop each row of uint8 [B, canvas * canvas] and undo its view, as votes over views are counted."""
+    tokens = np.ascontiguousarray(tokens, dtype=np.uint8)
     turns = np.array([DIHEDRAL_INVERSE[view.dihedral] for view in views], dtype=np.uint8)
     colours = np.array([view.colours for view in views], dtype=np.int64).reshape(len(views), 10)
-    return _cut(tokens, canvas, turns, np.argsort(colours, axis=1).astype(np.uint8))
-
-
-def _cut(
-    tokens: NDArray[np.uint8], canvas: int, turns: NDArray[np.uint8], colours: NDArray[np.uint8]
-) -> list[Grid | None]:
-    """The crops, turned and recoloured: parts of one array that a kernel fills."""
-    tokens = np.ascontiguousarray(tokens, dtype=np.uint8)
-    sizes = crop_sizes(tokens, canvas)
-    ends = np.cumsum(sizes.prod(axis=1, dtype=np.int64))
-    starts = ends - sizes.prod(axis=1, dtype=np.int64)
-    cells = np.zeros(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
-    kernels.restore(tokens, sizes, turns, colours, starts, canvas, cells)
+    sizes, starts, cells = _room(tokens, canvas)
+    kernels.restore(tokens, sizes, turns, np.argsort(colours, axis=1).astype(np.uint8), starts, canvas, cells)
     across = np.isin(turns, (1, 3, 6, 7))
-    shapes = np.where(across[:, None], sizes[:, ::-1], sizes).tolist()
+    return _parts(cells, starts, np.where(across[:, None], sizes[:, ::-1], sizes))
+
+
+def _room(tokens: NDArray[np.uint8], canvas: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
+    """Sizes of the crops, where each begins in one flat array, and that array."""
+    sizes = crop_sizes(tokens, canvas)
+    areas = sizes.prod(axis=1, dtype=np.int64)
+    ends = np.cumsum(areas)
+    return sizes, ends - areas, np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
+
+
+def _parts(cells: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int32]) -> list[Grid | None]:
+    """The grids in a flat array; None for an empty one."""
     return [
-        cells[start:end].reshape(shape) if start < end else None
-        for start, end, shape in zip(starts.tolist(), ends.tolist(), shapes, strict=True)
+        np.ndarray(shape, np.uint8, cells, start) if shape[0] else None
+        for start, shape in zip(starts.tolist(), sizes.tolist(), strict=True)
     ]
 
 
