@@ -1,0 +1,112 @@
+"""Time a training step (forward, loss, backward) beside a TinyRecursiveModels checkout: same weights, same data.
+
+    python benchmarks/train_peer.py /path/to/TinyRecursiveModels --canvas 30 --batch 4 --width 512 --repeats 5
+
+Both run in turn, so that a busy machine slows both. The optimiser is left out: the original's needs CUDA to install.
+The original also needs the package einops. Figures are of one ACT step of all rows, after one warm-up of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from gridloom.runtime.models.networks import build_network
+from gridloom.runtime.models.upstream import peer_config
+from gridloom.runtime.training.losses import row_losses
+from gridloom.specs.models import TrmModel
+
+Step = Callable[[], float]
+
+
+def main() -> None:
+    """Print medians, spread and ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkout")
+    parser.add_argument("--canvas", type=int, default=14)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    sys.path.insert(0, args.checkout)
+    spec = TrmModel(hidden_size=args.width, precision=args.precision)
+    generator = torch.Generator().manual_seed(0)
+    ours = build_network(spec, args.canvas, 8, generator=generator).to(args.device).train()
+    tokens, labels, ids = example(args.batch, args.canvas, generator)
+    steps = {
+        "gridloom": our_step(ours, *(t.to(args.device) for t in (tokens, labels, ids))),
+        "original": peer_step(ours, *(t.to(args.device) for t in (tokens, labels, ids))),
+    }
+    losses = {name: step() for name, step in steps.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    # On one CPU thread, seconds of this process: other programs on the machine do not count.
+    clock = time.process_time if args.device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    for _ in range(args.repeats):
+        for name, step in steps.items():
+            started = clock()
+            step()
+            seconds[name].append(clock() - started)
+    print(f"canvas {args.canvas}, batch {args.batch}, width {args.width}, {args.precision}, {args.device}, "
+          f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    for name, values in seconds.items():
+        middle = statistics.median(values)
+        print(f"{name:10} median {middle:.3f} s  ({min(values):.3f} - {max(values):.3f})  "
+              f"{args.batch / middle:.2f} rows/s  first loss {losses[name]:.5f}")
+    ratio = statistics.median(seconds["original"]) / statistics.median(seconds["gridloom"])
+    print(f"gridloom is {ratio:.2f} times as fast")
+
+
+def example(batch: int, canvas: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows whose grids fill 17% of the canvas, as ARC-1 pairs do on average."""
+    side = max(1, round(canvas * 0.17**0.5))
+    tokens = torch.zeros(2, batch, canvas, canvas, dtype=torch.uint8)
+    tokens[:, :, :side, :side] = torch.randint(2, 12, (2, batch, side, side), generator=generator, dtype=torch.uint8)
+    tokens[:, :, side, :side] = tokens[:, :, :side, side] = 1
+    return tokens[0].flatten(1), tokens[1].flatten(1), torch.arange(batch) % 7 + 1
+
+
+def our_step(model: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Step:
+    """One step of ours."""
+    def step() -> float:
+        model.zero_grad(set_to_none=True)
+        carry, output = model.act_step(model.initial_carry(len(tokens)), tokens, ids, labels=labels, heads=False)
+        loss = row_losses(model, output, carry.labels).total() / len(tokens)
+        loss.backward()
+        return float(loss.detach())
+
+    return step
+
+
+def peer_step(ours: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Step:
+    """One step of the original with our weights."""
+    from models.losses import ACTLossHead
+    from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
+
+    arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
+    peer = TinyRecursiveReasoningModel_ACTV1({
+        **arch, "batch_size": len(tokens), "seq_len": tokens.shape[1], "num_puzzle_identifiers": 8, "vocab_size": 12})
+    peer.inner.load_state_dict(ours.state_dict(), strict=True)
+    head = ACTLossHead(peer, "stablemax_cross_entropy").to(tokens.device).train()
+    scored = torch.where(labels == 0, -100, labels.int())
+    batch = {"inputs": tokens.int(), "labels": scored, "puzzle_identifiers": ids.int()}
+
+    def step() -> float:
+        head.zero_grad(set_to_none=True)
+        with torch.device(tokens.device):
+            carry = head.initial_carry(batch)
+        _, loss, _, _, _ = head(return_keys=[], carry=carry, batch=batch)
+        (loss / len(tokens)).backward()
+        return float(loss.detach()) / len(tokens)
+
+    return step
+
+
+if __name__ == "__main__":
+    main()
