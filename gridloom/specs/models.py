@@ -85,11 +85,35 @@ class TransformerModel(TrmModel):
     """Prefix positions; the first carries the puzzle embedding."""
 
 
+class TrmHybridModel(TrmModel):
+    """The z_init hybrid's network: a TRM of four layers and one ACT step, made for a state added at every position.
+
+    Join it to a LLaMA with a `text_to_latent` of `mode: injection, projection: linear`.
+    """
+
+    kind: Literal["trm_hybrid"] = "trm_hybrid"  # type: ignore[assignment]
+    layers: PositiveInt = 4
+    """Blocks in the one shared stack."""
+    H_cycles: PositiveInt = 2
+    """Rounds an ACT step; only the last is back-propagated."""
+    L_cycles: PositiveInt = 1
+    """Latent updates a round."""
+    expansion: Annotated[float, Field(gt=0)] = 2.0
+    """SwiGLU expansion."""
+    halt_max_steps: PositiveInt = 1
+    """ACT steps; above 1 it halts like any TRM."""
+
+
 NetworkModel = Annotated[
-    TrmModel | TrmSingleZModel | TrmHier6Model | HrmModel | TransformerModel, Field(discriminator="kind")
+    TrmModel | TrmSingleZModel | TrmHier6Model | HrmModel | TransformerModel | TrmHybridModel,
+    Field(discriminator="kind"),
 ]
-NETWORK_KINDS = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformer")
+NETWORK_KINDS = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformer", "trm_hybrid")
 """Kinds that `train` trains from scratch."""
+
+
+TWO_STATE_KINDS = ("trm", "trm_hybrid")
+"""Kinds that adapters and `joint_train` work with: their carry is z_H and z_L."""
 
 
 class LlamaModel(SpecModel):
@@ -118,7 +142,7 @@ class TextToLatentModel(SpecModel):
     kind: Literal["text_to_latent"] = "text_to_latent"
     llm: Annotated[str, Ref(models=("llama",))]
     """The language model whose width it reads."""
-    trm: Annotated[str, Ref(models=("trm",))]
+    trm: Annotated[str, Ref(models=TWO_STATE_KINDS)]
     """The TRM it feeds."""
     mode: Literal["carry", "injection", "cross_attention"] = "carry"
     """`carry`: sets the initial z_H, z_L after the reset; `injection`: adds to the input embedding at every cycle;
@@ -151,7 +175,7 @@ class LatentToTextModel(SpecModel):
     """Adapter from the TRM's final carry to prefix embeddings for the LLaMA's next attempt."""
 
     kind: Literal["latent_to_text"] = "latent_to_text"
-    trm: Annotated[str, Ref(models=("trm",))]
+    trm: Annotated[str, Ref(models=TWO_STATE_KINDS)]
     """The TRM whose carry it reads."""
     llm: Annotated[str, Ref(models=("llama",))]
     """The language model it prompts."""
@@ -166,7 +190,7 @@ class LatentToTextModel(SpecModel):
 
 
 ModelSpec = Annotated[
-    TrmModel | TrmSingleZModel | TrmHier6Model | HrmModel | TransformerModel | LlamaModel | TextToLatentModel
-    | LatentToTextModel,
+    TrmModel | TrmSingleZModel | TrmHier6Model | HrmModel | TransformerModel | TrmHybridModel | LlamaModel
+    | TextToLatentModel | LatentToTextModel,
     Field(discriminator="kind"),
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from gridloom.specs.base import ArtifactType, DataRef, Operational, Ref, SpecModel
-from gridloom.specs.models import NETWORK_KINDS
+from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS
 from gridloom.specs.solver import Solver
 
 
@@ -106,7 +106,7 @@ class JointTrainStage(SpecModel):
     kind: Literal["joint_train"] = "joint_train"
     llm: Annotated[str, Ref(models=("llama",))]
     """The language model."""
-    trm: Annotated[str, Ref(models=("trm",), artifact="checkpoint", part="trm")]
+    trm: Annotated[str, Ref(models=TWO_STATE_KINDS, artifact="checkpoint", part="trm")]
     """A TRM, from scratch or from a stage's checkpoint."""
     adapters: tuple[Annotated[str, Ref(models=("text_to_latent", "latent_to_text"))], ...]
     """One `text_to_latent` and, for feedback through the latent, one `latent_to_text`."""

@@ -17,6 +17,7 @@ from gridloom.specs.models import NetworkModel, TrmModel
 
 NETWORKS: Mapping[str, type[RecursiveNetwork]] = {
     "trm": TRM, "trm_singlez": SingleZ, "trm_hier6": Hier6, "hrm": HRM, "transformer": Transformer,
+    "trm_hybrid": TRM,
 }
 
 

@@ -16,13 +16,14 @@ from gridloom.runtime.models.adapters import LatentToText, TextToLatent
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.llama import Llama
+from gridloom.runtime.models.networks import network_spec
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.joint_loop import JointTrainer
 from gridloom.runtime.training.joint_reader import JointReader
 from gridloom.runtime.training.state import load_latest, save_state, saved_steps
 from gridloom.runtime.training.train import adopt, peak_memory
-from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
+from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel
 from gridloom.specs.stages import JointTrainStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import MetricRecord
@@ -68,11 +69,13 @@ def _trm(node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids:
     name = str(node.spec["trm"])
     if "trm" not in inputs:
         generator = torch.Generator().manual_seed(node.seed)
-        spec = TrmModel.model_validate(node.models[name])
-        fresh = TRM(spec, dataset.canvas, len(ids), task_of=ids.task_of, generator=generator)
+        fresh = TRM(network_spec(node.models[name]), dataset.canvas, len(ids), task_of=ids.task_of, generator=generator)
         return fresh.to(context.device)
     before = load_bundle(inputs["trm"].path, context.device)
     require(before, canvas=dataset.canvas, where=f"the checkpoint of {name!r}")
+    if not isinstance(before.trm, TRM):
+        raise StageError(f"the checkpoint of {name!r} holds a {before.trm.spec.kind}, whose carry is not z_H and z_L",
+                         "train a model of kind trm or trm_hybrid for it")
     trm = TRM(before.trm.spec, dataset.canvas, len(ids), task_of=ids.task_of).to(context.device)
     adopt(trm, before, ids, context)
     return trm

@@ -19,7 +19,7 @@ from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.training.joint_loop import JointTrainer
 from gridloom.runtime.training.joint_reader import JointReader
 from gridloom.runtime.training.joint_train import JointTrain
-from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel
+from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
 from gridloom.specs.stages import AdamW, JointTrainStage
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -32,10 +32,10 @@ STAGE = JointTrainStage(llm="llama", trm="trm", adapters=("bridge", "back"), dat
 
 
 def joint_node(key: str = "gl1:joint", bridge: TextToLatentModel = BRIDGE, llama: LlamaModel = LLAMA,
-               **changes: Any) -> StageNode:
+               trm: TrmModel = MODEL, **changes: Any) -> StageNode:
     """The graph node of a joint stage."""
     stage = STAGE.model_copy(update=changes)
-    models = {"llama": llama, "trm": MODEL, "bridge": bridge, "back": BACK}
+    models = {"llama": llama, "trm": trm, "bridge": bridge, "back": BACK}
     return StageNode(name="joint", kind="joint_train", version=1, produces="checkpoint", inputs={"data": "toy"}, seed=3,
                      key=key, spec=stage.model_dump(mode="json"),
                      models={name: model.model_dump(mode="json") for name, model in models.items()})

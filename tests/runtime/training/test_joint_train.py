@@ -11,14 +11,18 @@ import torch
 from joint_support import BACK, BRIDGE, LLAMA, STAGE, run_joint
 from safetensors.torch import load_file
 from tiny_language_model import WIDTH
-from train_support import StopAfter, dataset_artifact, stage_context, train_node
+from train_support import MODEL, StopAfter, dataset_artifact, stage_context, toy_dataset, train_node
 
 from gridloom.errors import GridloomError, ModelError, StageError, StageInterrupted
-from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.data.sampler import Sampler
+from gridloom.runtime.models.bundle import Bundle, load_bundle, save_bundle
+from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.training import joint_reader
 from gridloom.runtime.training.joint_loop import METRICS
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
+from gridloom.specs.models import TrmHybridModel, TrmSingleZModel
 from gridloom.specs.stages import AdamW
 from gridloom.stores.artifacts import Artifact
 
@@ -105,6 +109,30 @@ def test_training_starts_from_the_checkpoint_of_a_train_stage(tmp_path: Path) ->
 def test_wrong_sets_of_adapters_are_refused(tmp_path: Path, adapters: tuple[str, ...], message: str) -> None:
     with pytest.raises(StageError, match=message):
         run_joint(tmp_path, adapters=adapters)
+
+
+def test_zinit_hybrid_trains_in_one_pass_on_colours(tmp_path: Path) -> None:
+    spec = TrmHybridModel(hidden_size=32, num_heads=2, layers=1, puzzle_embedding_len=1, precision="fp32")
+    assert (spec.H_cycles, spec.L_cycles, spec.halt_max_steps) == (2, 1, 1)
+    bridge = BRIDGE.model_copy(update={"mode": "injection", "projection": "linear"})
+    logged = run_joint(tmp_path, trm=spec, bridge=bridge, adapters=("bridge",), attempts=1, targets="colours",
+                       steps=12, lr_min_ratio=0.1, optimizer=AdamW(lr=5e-3, weight_decay=0.0))
+    assert logged[12, "loss"] < logged[1, "loss"]
+    assert logged[12, "avg_trm_steps"] == 1.0
+    bundle = load_bundle(tmp_path / "out")
+    assert bundle.trm.spec == spec
+    assert bundle.text_to_latent is not None
+    assert bool(bundle.text_to_latent.out.weight.any())  # type: ignore[union-attr]
+
+
+def test_checkpoint_without_two_states_is_refused(tmp_path: Path) -> None:
+    data = toy_dataset()
+    ids = PuzzleIds(Sampler(data, 3).views.names)
+    spec = TrmSingleZModel(**MODEL.model_dump(exclude={"kind"}))
+    save_bundle(tmp_path / "single", Bundle(build_network(spec, data.canvas, len(ids), task_of=ids.task_of), ids))
+    checkpoint = Artifact("gl1:train", "checkpoint", tmp_path / "single", {})
+    with pytest.raises(StageError, match="holds a trm_singlez, whose carry is not z_H and z_L"):
+        run_joint(tmp_path, inputs={"trm": checkpoint})
 
 
 def test_without_a_way_back_retries_get_text_alone(tmp_path: Path) -> None:
