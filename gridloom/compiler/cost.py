@@ -3,7 +3,7 @@ and bytes. Pure arithmetic; nothing here knows a device.
 
 A multiply-add is two operations. Counted are linear maps, attention products and output heads, as PyTorch's flop
 counter does; norms, activations, softmax and embeddings are left out. A backward pass costs twice the forward pass,
-attention's 2.5 times (it computes the scores again).
+attention's 2.5 times (it computes the scores again), and once where the input needs no gradient.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gridloom.compiler.facts import LlamaFacts
-from gridloom.specs.models import LatentToTextModel, TextToLatentModel, TrmModel
+from gridloom.specs.models import HrmModel, LatentToTextModel, TextToLatentModel, TrmModel
 
 VOCABULARY = 12
 BYTES = {"fp32": 4, "bf16": 2}
@@ -23,22 +23,24 @@ class Flops:
 
     linear: int = 0
     attention: int = 0
+    first: int = 0
+    """Products whose input needs no gradient: only the weights' is computed."""
 
     def __add__(self, other: Flops) -> Flops:
-        return Flops(self.linear + other.linear, self.attention + other.attention)
+        return Flops(self.linear + other.linear, self.attention + other.attention, self.first + other.first)
 
     def __mul__(self, times: int) -> Flops:
-        return Flops(self.linear * times, self.attention * times)
+        return Flops(self.linear * times, self.attention * times, self.first * times)
 
     @property
     def forward(self) -> int:
         """Operations of a forward pass."""
-        return self.linear + self.attention
+        return self.linear + self.attention + self.first
 
     @property
     def backward(self) -> int:
         """Operations of the backward pass."""
-        return 2 * self.linear + self.attention * 5 // 2
+        return 2 * self.linear + self.attention * 5 // 2 + self.first
 
 
 def inner_width(expansion: float, width: int) -> int:
@@ -48,7 +50,7 @@ def inner_width(expansion: float, width: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TrmCost:
-    """A TRM on a square canvas."""
+    """A recursive network of any kind on a square canvas."""
 
     spec: TrmModel
     canvas: int
@@ -63,14 +65,31 @@ class TrmCost:
         """Trained weights, without the puzzle table, which is a buffer."""
         width = self.spec.hidden_size
         learned = self.positions * width if self.spec.positions == "learned" else 0
-        return self.spec.layers * self._layer_parameters + 2 * VOCABULARY * width + learned + 2 * width + 2
+        stacks = 2 if isinstance(self.spec, HrmModel) else 1
+        return stacks * self.spec.layers * self._layer_parameters + 2 * VOCABULARY * width + learned + 2 * width + 2
+
+    @property
+    def _heads_width(self) -> int:
+        """Width of all attention heads together: below the model's where they do not divide it (transformer)."""
+        return self.spec.hidden_size // self.spec.num_heads * self.spec.num_heads
+
+    @property
+    def calls(self) -> int:
+        """Stack calls an ACT step, of either stack in the HRM."""
+        return self.spec.H_cycles * (self.spec.L_cycles + 1)
+
+    def learnt_calls(self, all_rounds: bool = False) -> int:
+        """Stack calls that the backward pass goes through: the last round, in the HRM one call of each stack."""
+        if all_rounds:
+            return self.calls
+        return 2 if isinstance(self.spec, HrmModel) else self.spec.L_cycles + 1
 
     @property
     def _layer_parameters(self) -> int:
         width, length = self.spec.hidden_size, self.positions
         channel = 3 * width * inner_width(self.spec.expansion, width)
         if self.spec.mixing == "attention":
-            return 4 * width * width + channel
+            return 4 * width * self._heads_width + channel
         return 3 * length * inner_width(self.spec.expansion, length) + channel
 
     def stack(self, rows: int) -> Flops:
@@ -78,7 +97,8 @@ class TrmCost:
         width, length = self.spec.hidden_size, self.positions
         channel = 6 * rows * length * width * inner_width(self.spec.expansion, width)
         if self.spec.mixing == "attention":
-            layer = Flops(channel + 8 * rows * length * width * width, 4 * rows * length * length * width)
+            heads = self._heads_width
+            layer = Flops(channel + 8 * rows * length * width * heads, 4 * rows * length * length * heads)
         else:
             layer = Flops(channel + 6 * rows * width * length * inner_width(self.spec.expansion, length))
         return layer * self.spec.layers
@@ -90,14 +110,18 @@ class TrmCost:
 
     def act_step(self, rows: int) -> Flops:
         """A whole ACT step without gradient."""
-        calls = self.spec.H_cycles * (self.spec.L_cycles + 1)
-        return self.stack(rows) * calls + self.heads(rows)
+        return self.stack(rows) * self.calls + self.heads(rows)
 
     def train_step(self, rows: int, all_rounds: bool = False) -> int:
-        """An ACT step with its backward pass through the last H round, or through all of them."""
-        rounds = self.spec.H_cycles if all_rounds else 1
-        learnt = self.stack(rows) * (rounds * (self.spec.L_cycles + 1)) + self.heads(rows)
-        return self.act_step(rows).forward + learnt.backward
+        """An ACT step with its backward pass through the last H round, or through all of them.
+
+        The HRM looks an ACT step ahead, without gradient, for what q_continue learns.
+        """
+        learnt = self.stack(rows) * self.learnt_calls(all_rounds) + self.heads(rows)
+        ahead = 0
+        if isinstance(self.spec, HrmModel) and self.spec.halt_max_steps > 1:
+            ahead = (self.stack(rows) * self.calls).forward
+        return self.act_step(rows).forward + ahead + learnt.backward
 
     def activation_bytes(self, rows: int, all_rounds: bool = False) -> int:
         """What the backward pass needs kept, estimated: 7 D + 3 I values a token and layer call for attention."""
@@ -108,7 +132,7 @@ class TrmCost:
         else:
             values = length * (3 * width + 3 * inner) + 3 * width * inner_width(spec.expansion, length)
         casts = self._layer_parameters if spec.precision != "fp32" else 0
-        calls = spec.layers * (spec.L_cycles + 1) * (spec.H_cycles if all_rounds else 1)
+        calls = spec.layers * self.learnt_calls(all_rounds)
         return calls * BYTES[spec.precision] * (rows * values + casts)
 
     def state_bytes(self, rows: int) -> int:
@@ -147,12 +171,16 @@ class LlamaCost:
         linear = 2 * rows * tokens * self.facts.num_layers * self._layer
         return Flops(linear, 4 * rows * tokens * tokens * self.facts.hidden_size * self.facts.num_layers)
 
-    def write(self, rows: int, prompt: int, new: int) -> Flops:
-        """Prompts, then `new` tokens one at a time with cached keys and values; the head runs once a token."""
+    def write(self, rows: int, prompt: int, new: int, *, reads_last: bool = False) -> Flops:
+        """Prompts, then `new` tokens one at a time with cached keys and values; the head runs once a token.
+
+        The prompt gives the first token, so the body runs once less, unless the state after the last one is wanted.
+        """
         facts = self.facts
-        seen = sum(prompt + i + 1 for i in range(new))
+        steps = new if reads_last else max(new - 1, 0)
+        seen = sum(prompt + i + 1 for i in range(steps))
         step = Flops(
-            2 * rows * new * (facts.num_layers * self._layer + facts.vocab_size * facts.hidden_size),
+            2 * rows * (steps * facts.num_layers * self._layer + new * facts.vocab_size * facts.hidden_size),
             4 * rows * seen * facts.hidden_size * facts.num_layers,
         )
         return self.read(rows, prompt) + step
@@ -165,30 +193,46 @@ class LlamaCost:
         return 2 * facts.num_layers * rows * tokens * width * BYTES[precision]
 
 
-def is_estimated(spec: TextToLatentModel | LatentToTextModel) -> bool:
-    """Whether the two functions below describe the adapter: its plain form, no bridge and no sampled bottleneck."""
-    if isinstance(spec, LatentToTextModel):
-        return not spec.variational
-    return spec.mode != "cross_attention" and spec.projection == "bottleneck" and not spec.variational
+def text_to_latent(
+    spec: TextToLatentModel, hidden_size: int, trm: TrmCost, rows: int, tokens: int = 0
+) -> tuple[int, Flops]:
+    """Return parameters and forward operations of an adapter in any of its forms.
 
-
-def text_to_latent(spec: TextToLatentModel, hidden_size: int, trm: TrmCost, rows: int) -> tuple[int, Flops]:
-    """Return parameters and forward operations: compress, norm, a table of positions, and the output map."""
-    width, bottleneck, out = trm.spec.hidden_size, spec.bottleneck, (2 if spec.mode == "carry" else 1)
-    parameters = (
-        hidden_size * bottleneck + bottleneck + 2 * bottleneck + trm.positions * bottleneck
-        + bottleneck * out * width + out * width
-    )  # fmt: skip
-    flops = 2 * rows * (hidden_size * bottleneck + trm.positions * bottleneck * out * width)
-    return parameters, Flops(flops)
+    Args:
+        tokens: token states that `cross_attention` reads; `sequence_tokens` when 0.
+    """
+    outputs = (1 if spec.mode == "injection" else 2) * trm.spec.hidden_size
+    if spec.projection == "linear":
+        return hidden_size * outputs, Flops(first=2 * rows * hidden_size * outputs)
+    width, length = spec.bottleneck, trm.positions
+    maps = 2 if spec.variational else 1
+    parameters = maps * (hidden_size * width + width) + length * width + width * outputs + outputs
+    parameters += 0 if spec.variational else 2 * width
+    flops = Flops(2 * rows * length * width * outputs, first=2 * rows * maps * hidden_size * width)
+    if spec.mode == "cross_attention":
+        seen = tokens or spec.sequence_tokens
+        block = 12 * width * width + 6 * width + 4 * width + 5 * width
+        parameters += hidden_size * width + width + length * width + spec.attention_layers * block
+        each = Flops(
+            2 * rows * width * width * (2 * length + 2 * seen + 8 * length), 4 * rows * length * seen * width
+        )
+        flops += Flops(first=2 * rows * seen * hidden_size * width) + each * spec.attention_layers
+    return parameters, flops
 
 
 def latent_to_text(spec: LatentToTextModel, hidden_size: int, trm: TrmCost, rows: int) -> tuple[int, Flops]:
-    """Return parameters and forward operations: two poolings, compress, norm, and the output map."""
-    width, bottleneck = trm.spec.hidden_size, spec.bottleneck
-    half = width // 2
-    pools = 2 * (width * half + half + half + 1) if spec.pooling == "attention" else 0
-    pooled = 2 * (2 * trm.positions * (width * half + half) + 2 * trm.positions * width)
-    maps = 2 * width * bottleneck + bottleneck * spec.tokens * hidden_size
-    parameters = pools + maps + bottleneck + 2 * bottleneck + spec.tokens * hidden_size
-    return parameters, Flops(rows * ((pooled if spec.pooling == "attention" else 0) + 2 * maps))
+    """Return parameters and forward operations: two poolings, compress (two maps if variational), norm, output map."""
+    width, bottleneck, half = trm.spec.hidden_size, spec.bottleneck, trm.spec.hidden_size // 2
+    pools, flops = 0, Flops()
+    if spec.pooling == "attention":
+        pools = 2 * (width * half + half + half + 1)
+        # the carry that is pooled is detached: neither the hidden map nor the weighted sum gives it a gradient
+        flops = Flops(4 * rows * trm.positions * half, first=4 * rows * trm.positions * (width * half + width))
+    inner = bottleneck // 2 if spec.variational else 2 * width
+    extra = 2 * width * inner + 3 * inner if spec.variational else 0
+    parameters = pools + extra + inner * bottleneck + 3 * bottleneck
+    parameters += bottleneck * spec.tokens * hidden_size + spec.tokens * hidden_size
+    first = 2 * rows * 2 * width * inner if spec.variational else 2 * rows * inner * bottleneck
+    rest = 2 * rows * (bottleneck * spec.tokens * hidden_size + (inner * bottleneck if spec.variational else 0))
+    pooled_learns = spec.pooling == "attention"
+    return parameters, flops + (Flops(first + rest) if pooled_learns else Flops(rest, first=first))

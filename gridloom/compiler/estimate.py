@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gridloom.compiler.bind import Bound, dataset_of
-from gridloom.compiler.cost import BYTES, LlamaCost, TrmCost, is_estimated, latent_to_text, text_to_latent
+from gridloom.compiler.cost import BYTES, LlamaCost, TrmCost, latent_to_text, text_to_latent
 from gridloom.compiler.facts import DataFacts, LlamaFacts
 from gridloom.compiler.graph import Cost
 from gridloom.specs.data import ArcData
@@ -28,8 +28,7 @@ class Sources:
         """Return the cost model of the TRM behind a stage."""
         name = self.bound.trm_of(stage)
         model = self.bound.spec.models.get(name) if name else None
-        # the TRM's relatives run other stacks: no estimate is better than a wrong one
-        return TrmCost(model, facts.canvas) if isinstance(model, TrmModel) and model.kind == "trm" else None
+        return TrmCost(model, facts.canvas) if isinstance(model, TrmModel) else None
 
     def joint_of(self, stage: str) -> str | None:
         """Return the joint stage whose adapters a solve stage uses."""
@@ -81,11 +80,10 @@ def _joint(
     parameters, adapters, carries = trm.parameters, 0, False
     for name in spec.adapters:
         model = sources.bound.spec.models[name]
-        if isinstance(model, TextToLatentModel | LatentToTextModel) and not is_estimated(model):
-            return None
         if isinstance(model, TextToLatentModel):
-            count, flops = text_to_latent(model, llama_facts.hidden_size, trm, rows)
-            carries = model.mode == "carry"
+            seen = min(model.sequence_tokens, llm.max_prompt_tokens)
+            count, flops = text_to_latent(model, llama_facts.hidden_size, trm, rows, seen)
+            carries = model.mode != "injection"
         elif isinstance(model, LatentToTextModel):
             count, flops = latent_to_text(model, llama_facts.hidden_size, trm, rows)
         else:
