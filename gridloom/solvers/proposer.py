@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from dataclasses import dataclass
@@ -65,6 +66,12 @@ class TrmProposer:
         self.runner = runner
         self._ids = bundle.puzzle_ids.index
         self._injections: dict[bytes, Injection] = {}
+
+    def through(self, runner: TrmRunner) -> TrmProposer:
+        """Return this proposer with another runner; both share weights and injections."""
+        other = copy.copy(self)
+        other.runner = runner
+        return other
 
     @property
     def act_steps(self) -> int:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import ReplayError
-from gridloom.runtime.data.tasks import Grid, Pair, Task
+from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import Progress
+from gridloom.solvers.hub import Desk
 from gridloom.solvers.loading import load_services
 from gridloom.solvers.nodes import with_text_grid
 from gridloom.solvers.overrides import override_plan
-from gridloom.solvers.proposer import TrmProposer
+from gridloom.solvers.proposer import TrmAnswer, TrmProposer
 from gridloom.solvers.recording import AttemptScope, attempt_records, verdict_digest
+from gridloom.solvers.replay_record import place, recorded_reasoning, recorded_task, recorded_threads, timed
 from gridloom.solvers.replay_report import (
     NodeReport,
     Recorded,
@@ -34,7 +32,7 @@ from gridloom.solvers.replay_report import (
     compare_reasoning,
     compare_verdict,
 )
-from gridloom.solvers.runners import PlacedRunner
+from gridloom.solvers.runners import PlacedCall, PlacedRunner, frames, placed_desk
 from gridloom.solvers.services import Services
 from gridloom.solvers.types import Candidate, Entry, Plan, Prompt, Proposal, Reasoning, Verdict
 from gridloom.solvers.verifiers import Judge
@@ -44,6 +42,7 @@ from gridloom.stores.ledger import Ledger, LedgerWriter, as_dict
 from gridloom.stores.records import (
     AttemptRecord,
     CandidateRecord,
+    Record,
     ReplayRecord,
     RunRecord,
     TaskRecord,
@@ -86,10 +85,31 @@ def replay_failed(
     replayer = Replayer(workspace, progress)
     records = {_key(record.attempt): record for record in replayer.recorded(run_id)}
     with progress.task("replay", len(failed), unit="attempts") if progress else nullcontext() as bar:
-        for row in failed:
-            yield replayer.again(records[_key(row)], live=live)
+        for frame in _frames([records[_key(row)] for row in failed], live):
+            yield from replayer.together(frame, live=live)
             if bar is not None:
-                bar.advance(1)
+                bar.advance(len(frame))
+
+
+def _frames(attempts: Sequence[Recorded], live: bool) -> Iterator[list[Recorded]]:
+    """Group attempts that can share a batch: recorded alike, at places that do not overlap. Live ones run alone, since
+    what they share a LLaMA batch with would show in the bits."""
+    if live:
+        yield from ([attempt] for attempt in attempts)
+        return
+    kinds: dict[tuple[Any, ...], list[Recorded]] = {}
+    for attempt in attempts:
+        row, geometry = attempt.attempt, attempt.attempt["geometry"]
+        kind = (
+            *(row[name] for name in ("stage", "checkpoint_key")),
+            *(geometry[name] for name in ("device", "device_name", "torch", "threads", "batch_rows")),
+            row["plan"]["act_steps"], row["latent"] is None,
+        )  # fmt: skip
+        kinds.setdefault(kind, []).append(attempt)
+    for alike in kinds.values():
+        places = [attempt.attempt["geometry"] for attempt in alike]
+        spans = [(place["first_row"], place["first_row"] + place["rows"]) for place in places]
+        yield from ([alike[index] for index in frame] for frame in frames(spans))
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str, int, int]:
@@ -134,71 +154,76 @@ class Replayer:
 
     def again(self, recorded: Recorded, *, live: bool = False, overrides: Sequence[str] = ()) -> ReplayReport:
         """Re-execute one recorded attempt, compare, and record the replay (and the fork, when the plan is changed)."""
-        began = time.perf_counter()
-        row = recorded.attempt
-        stage, run = self._stage(row["run_id"], row["stage"])
-        task = _task(recorded.task)
-        geometry = row["geometry"]
-        device, notes = _place(geometry)
-        services = self._load(row, stage, run, device, live)
-        known = tuple(services.proposer.views(task))
-        plan = Plan.model_validate(row["plan"])
-        changed, changes = override_plan(plan, overrides, known, has_text=row["prompt"] is not None, live=live)
-        with _threads(geometry, notes):
-            outcome = asyncio.run(self._execute(recorded, task, stage, services, changed, live))
-        report = ReplayReport(
-            attempt_id=row["attempt_id"],
-            run_id=row["run_id"],
-            stage=row["stage"],
-            checkpoint_key=row["checkpoint_key"],
-            nodes=tuple(_compare(recorded, outcome, live)),
-            grids_equal=outcome.proposal.grids() == row["grids"],
-            verdict_equal=verdict_digest(outcome.verdict) == geometry["digests"]["verify"],
-            score=outcome.verdict.score,
-            verdict="accepted" if outcome.verdict.accepted else "rejected",
-            grids=outcome.proposal.grids(),
-            device=device,
-            live=live,
-            changes=changes,
-            notes=tuple(notes),
-            seconds=time.perf_counter() - began,
-        )
-        return self._record(report, recorded, outcome, services)
+        return self.together([recorded], live=live, overrides=overrides)[0]
 
-    async def _execute(
-        self, recorded: Recorded, task: Task, stage: SolveStage, services: Services, plan: Plan, live: bool
-    ) -> _Outcome:
-        row, geometry = recorded.attempt, recorded.attempt["geometry"]
-        timings: dict[str, float] = {}
-        reasoning = _recorded_reasoning(row)
-        if live and reasoning is not None:
-            reasoning = await self._reason(recorded, task, services, plan, timings)
-        adapted = None
-        if reasoning is not None:
-            with _timed(timings, "adapt"):
-                adapted = services.proposer.adapt(reasoning.latent)
+    def together(
+        self, frame: Sequence[Recorded], *, live: bool = False, overrides: Sequence[str] = ()
+    ) -> list[ReplayReport]:
+        """Re-execute attempts of one frame: of one stage, checkpoint, device and number of threads, at free places."""
+        first = frame[0].attempt
+        stage, run = self._stage(first["run_id"], first["stage"])
+        device, notes = place(first["geometry"])
+        services = self._load(first, stage, run, device, live)
         proposer = services.proposer
         assert isinstance(proposer, TrmProposer), "load_services makes no other"
-        proposer.runner = PlacedRunner(proposer.bundle.trm, geometry["batch_rows"], geometry["first_row"])
-        with _timed(timings, "propose"):
-            proposal = await proposer.propose(task, plan, reasoning.latent if reasoning else None)
+        desk = placed_desk(proposer.bundle.trm, services.hub)
+        again = [_Again(recorded, stage, services, desk, *self._changed(recorded, services, live, overrides))
+                 for recorded in frame]
+
+        async def execute() -> list[_Outcome]:
+            return await asyncio.gather(*(self._execute(attempt, live) for attempt in again))
+
+        with recorded_threads(first["geometry"], notes):
+            outcomes = asyncio.run(execute())
+        reports, records = [], []
+        for attempt, outcome in zip(again, outcomes, strict=True):
+            report, kept = self._recorded_as(attempt, outcome, _report(attempt, outcome, device, live, notes))
+            reports.append(report)
+            records += kept
+        with LedgerWriter(self.workspace, first["run_id"]) as writer:
+            writer.append(*records)
+        return reports
+
+    def _changed(
+        self, recorded: Recorded, services: Services, live: bool, overrides: Sequence[str]
+    ) -> tuple[Task, Plan, Mapping[str, tuple[Any, Any]]]:
+        task = recorded_task(recorded.task)
+        known = tuple(services.proposer.views(task))
+        plan = Plan.model_validate(recorded.attempt["plan"])
+        has_text = recorded.attempt["prompt"] is not None
+        return task, *override_plan(plan, overrides, known, has_text=has_text, live=live)
+
+    async def _execute(self, again: _Again, live: bool) -> _Outcome:
+        row, plan, services = again.recorded.attempt, again.plan, again.services
+        timings: dict[str, float] = {}
+        with services.hub.member():
+            reasoning = recorded_reasoning(row)
+            if live and reasoning is not None:
+                reasoning = await self._reason(again, timings)
+            adapted = None
+            if reasoning is not None:
+                with timed(timings, "adapt"):
+                    adapted = services.proposer.adapt(reasoning.latent)
+            where = row["geometry"]["batch_rows"], row["geometry"]["first_row"]
+            assert isinstance(services.proposer, TrmProposer)
+            proposer = services.proposer.through(PlacedRunner(again.desk, *where))
+            proposal = await proposer.propose(again.task, plan, reasoning.latent if reasoning else None)
+            timings["propose"] = proposal.seconds
             if reasoning is not None:
                 proposal = with_text_grid(proposal, plan, reasoning.text)
-        with _timed(timings, "verify"):
-            verdict = Judge(task, stage.solver.verifier).verdict(proposal)
+            with timed(timings, "verify"):
+                verdict = Judge(again.task, again.stage.solver.verifier).verdict(proposal)
         return _Outcome(plan, reasoning, adapted, proposal, verdict, timings, time.time())
 
-    async def _reason(
-        self, recorded: Recorded, task: Task, services: Services, plan: Plan, timings: dict[str, float]
-    ) -> Reasoning:
-        row, reasoner = recorded.attempt, services.reasoner
+    async def _reason(self, again: _Again, timings: dict[str, float]) -> Reasoning:
+        row, plan, reasoner = again.recorded.attempt, again.plan, again.services.reasoner
         assert reasoner is not None, "live replays load the LLaMA"
         prefix = row["prefix"] if plan.prefix else None
         prompt = Prompt(text=row["prompt"], num_tokens=0)
         was = Plan.model_validate(row["plan"])
         if (plan.prompt, plan.focus, plan.feedback, plan.prefix) != (was.prompt, was.focus, was.feedback, was.prefix):
-            prompt = reasoner.prompt(task, plan, self._history(row) if plan.feedback else ())
-        with _timed(timings, "reason"):
+            prompt = reasoner.prompt(again.task, plan, self._history(row) if plan.feedback else ())
+        with timed(timings, "reason"):
             return await reasoner.reason(prompt, plan, prefix)
 
     def _history(self, row: Mapping[str, Any]) -> list[Entry]:
@@ -224,12 +249,13 @@ class Replayer:
                 )
         return entries
 
-    def _record(
-        self, report: ReplayReport, recorded: Recorded, outcome: _Outcome, services: Services
-    ) -> ReplayReport:
-        row = recorded.attempt
+    def _recorded_as(
+        self, again: _Again, outcome: _Outcome, report: ReplayReport
+    ) -> tuple[ReplayReport, list[Record]]:
+        """Return the report, with the id of its fork where the plan is changed, and what the ledger keeps."""
+        row, services = again.recorded.attempt, again.services
         first = next((node.name for node in report.nodes if not node.equal), None)
-        records: list[Any] = []
+        records: list[Record] = []
         if report.changes:
             forks = self.ledger.rows(
                 "SELECT max(fork) AS last FROM attempts WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ?",
@@ -265,9 +291,7 @@ class Replayer:
                 replayed_at=time.time(),
             )
         )
-        with LedgerWriter(self.workspace, row["run_id"]) as writer:
-            writer.append(*records)
-        return report
+        return report, records
 
     def _stage(self, run_id: str, name: str) -> tuple[SolveStage, RunRecord]:
         if (run_id, name) not in self._stages:
@@ -303,6 +327,19 @@ class Replayer:
         return self._services[key]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Again:
+    """An attempt to execute again, and with what."""
+
+    recorded: Recorded
+    stage: SolveStage
+    services: Services
+    desk: Desk[PlacedCall, TrmAnswer]
+    task: Task
+    plan: Plan
+    changes: Mapping[str, tuple[Any, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     """What a re-execution gave."""
@@ -316,6 +353,27 @@ class _Outcome:
     ended_at: float
 
 
+def _report(again: _Again, outcome: _Outcome, device: str, live: bool, notes: Sequence[str]) -> ReplayReport:
+    row = again.recorded.attempt
+    return ReplayReport(
+        attempt_id=row["attempt_id"],
+        run_id=row["run_id"],
+        stage=row["stage"],
+        checkpoint_key=row["checkpoint_key"],
+        nodes=tuple(_compare(again.recorded, outcome, live)),
+        grids_equal=outcome.proposal.grids() == row["grids"],
+        verdict_equal=verdict_digest(outcome.verdict) == row["geometry"]["digests"]["verify"],
+        score=outcome.verdict.score,
+        verdict="accepted" if outcome.verdict.accepted else "rejected",
+        grids=outcome.proposal.grids(),
+        device=device,
+        live=live,
+        changes=again.changes,
+        notes=tuple(notes),
+        seconds=sum(outcome.timings.values()),
+    )
+
+
 def _compare(recorded: Recorded, outcome: _Outcome, live: bool) -> list[NodeReport]:
     nodes = []
     if outcome.reasoning is not None:
@@ -326,65 +384,3 @@ def _compare(recorded: Recorded, outcome: _Outcome, live: bool) -> list[NodeRepo
     nodes.append(compare_proposal(recorded, outcome.proposal))
     nodes.append(compare_verdict(recorded, outcome.verdict))
     return nodes
-
-
-def _recorded_reasoning(row: Mapping[str, Any]) -> Reasoning | None:
-    """The LLaMA's step as it was recorded; None for a TRM alone."""
-    if row["latent"] is None:
-        return None
-    return Reasoning(
-        prompt=row["prompt"],
-        text=row["text"],
-        latent=row["latent"],
-        prefix=row["prefix"],
-        prompt_tokens=0,
-        new_tokens=0,
-    )
-
-
-def _task(row: Mapping[str, Any]) -> Task:
-    def grid(cells: Any) -> Grid:
-        return np.array(cells, dtype=np.uint8)
-
-    return Task(
-        task_id=row["task_id"],
-        subset=row["subset"],
-        demos=tuple(Pair(grid(pair["input"]), grid(pair["output"])) for pair in row["demos"]),
-        tests=tuple(grid(cells) for cells in row["tests"]),
-        check=tuple(row["check_demos"]),
-    )
-
-
-def _place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return the device to replay on, and what may keep the bits from being equal."""
-    device, notes = str(geometry["device"]), []
-    if geometry["torch"] != torch.__version__:
-        notes.append(f"recorded with torch {geometry['torch']}, this is {torch.__version__}: bits may differ")
-    if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            notes.append(f"recorded on {device} ({geometry['device_name']}), replayed on cpu: bits may differ")
-            return "cpu", notes
-        if torch.cuda.get_device_name(device) != geometry["device_name"]:
-            notes.append(f"recorded on {geometry['device_name']}, this is another GPU: bits may differ")
-    return device, notes
-
-
-@contextmanager
-def _threads(geometry: Mapping[str, Any], notes: list[str]) -> Iterator[None]:
-    """Use the recorded number of threads: sums are split by it, so the bits depend on it."""
-    wanted, here = int(geometry["threads"]), torch.get_num_threads()
-    if wanted > (os.cpu_count() or 1):
-        notes.append(f"recorded with {wanted} threads, this machine has {os.cpu_count()} cores: bits may differ")
-        wanted = here
-    torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(here)
-
-
-@contextmanager
-def _timed(timings: dict[str, float], node: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    timings[node] = time.perf_counter() - began

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,28 +28,81 @@ def trm_desk(trm: RecursiveNetwork, hub: Hub, max_rows: int) -> Desk[TrmCall, Tr
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedCall:
+    """A call, and where it stood in the batch it was recorded in."""
+
+    call: TrmCall
+    batch_rows: int
+    first_row: int
+
+
 class PlacedRunner:
-    """Runs a call at a given place in a batch of a given size, for replays: what stood beside it is blank.
+    """Runs one replayed attempt's calls at their recorded place, with the others of its frame."""
 
-    The bits of a row depend on the batch's shape and the row's place in it, not on what the other rows hold.
-    """
-
-    def __init__(self, trm: RecursiveNetwork, batch_rows: int, first_row: int) -> None:
-        self.trm = trm
+    def __init__(self, desk: Desk[PlacedCall, TrmAnswer], batch_rows: int, first_row: int) -> None:
+        self._desk = desk
         self.batch_rows = batch_rows
         self.first_row = first_row
 
     async def ask(self, call: TrmCall) -> TrmAnswer:
         """Run the rows at their place."""
-        return self.answer(call)
+        return await self._desk.ask(PlacedCall(call, self.batch_rows, self.first_row))
 
-    def answer(self, call: TrmCall) -> TrmAnswer:
-        """Run the rows among blank ones; a call that does not fit the recorded batch runs alone."""
-        after = self.batch_rows - self.first_row - len(call.rows)
-        if after < 0:
-            return run_rows(self.trm, [call])[0]
-        calls = [part for part in (_blank(call, self.first_row), call, _blank(call, after)) if len(part.rows)]
-        return run_rows(self.trm, calls)[1 if self.first_row else 0]
+
+def placed_desk(trm: RecursiveNetwork, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
+    """Return a desk for replays: calls that were recorded at free places of batches of one size share a batch."""
+    return Desk(
+        hub,
+        lambda calls: run_placed(trm, calls),
+        kind=lambda placed: (placed.batch_rows, placed.call.act_steps, placed.call.injection is None),
+        size=lambda placed: 1,
+        max_size=sys.maxsize,
+    )
+
+
+def run_placed(trm: RecursiveNetwork, placed: Sequence[PlacedCall]) -> list[TrmAnswer]:
+    """Run calls of one kind at their places in batches of the recorded size; the rows between them are blank.
+
+    The bits of a row depend on the batch's shape and the row's place in it, not on what the other rows hold. So it does
+    not matter whether calls share a batch that did not at the time.
+    """
+    answers: dict[int, TrmAnswer] = {}
+    spans = [(call.first_row, call.first_row + len(call.call.rows)) for call in placed]
+    for frame in frames(spans):
+        size = placed[frame[0]].batch_rows
+        if spans[frame[-1]][1] > size:  # more rows than were recorded, as in a fork with more views: no place fits
+            alone = frame.pop()
+            answers[alone] = run_rows(trm, [placed[alone].call])[0]
+        calls, owners, row = [], [], 0
+        for index in frame:
+            if spans[index][0] > row:
+                calls.append(_blank(placed[index].call, spans[index][0] - row))
+                owners.append(-1)
+            calls.append(placed[index].call)
+            owners.append(index)
+            row = spans[index][1]
+        if calls and row < size:
+            calls.append(_blank(calls[0], size - row))
+            owners.append(-1)
+        if calls:
+            answers.update((owner, answer) for owner, answer in zip(owners, run_rows(trm, calls), strict=True))
+    return [answers[index] for index in range(len(placed))]
+
+
+def frames(spans: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return the indices of half-open spans, in as few groups without overlap as first fit by start finds."""
+    found: list[list[int]] = []
+    ends: list[int] = []
+    for index in sorted(range(len(spans)), key=lambda index: spans[index]):
+        start, end = spans[index]
+        frame = next((number for number, taken in enumerate(ends) if taken <= start), len(found))
+        if frame == len(found):
+            found.append([])
+            ends.append(0)
+        found[frame].append(index)
+        ends[frame] = end
+    return found
 
 
 def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:

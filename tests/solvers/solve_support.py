@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -247,25 +248,33 @@ def place(root: Path, llama: Path, **fields: Any) -> Place:
     return Place(root, **fields)
 
 
-def slow_load(seconds: float) -> Any:
-    """Load the real services with a pause before each TRM call, so that a test can kill the process inside one."""
+def load_that_hangs(workspace: Workspace, after: int) -> Any:
+    """Load the real services, whose TRM hangs in the call after attempt number `after` of the run is recorded: a test
+    can kill the process there without racing it."""
 
     def load(checkpoint: Path, settings: Solver, device: str, base: Path, progress: Progress | None) -> Services:
         services = load_services(checkpoint, settings, device, base, progress)
-
         assert services.trm_desk is not None
         run = services.trm_desk.run
 
-        def slowly(calls: Any) -> Any:
-            time.sleep(seconds)
+        def run_or_hang(calls: Any) -> Any:
+            if len(recorded_ids(workspace)) >= after:
+                while True:
+                    time.sleep(60)
             return run(calls)
 
-        services.trm_desk.run = slowly  # type: ignore[method-assign]
+        services.trm_desk.run = run_or_hang  # type: ignore[method-assign]
         return services
 
     return load
 
 
+def recorded_ids(workspace: Workspace) -> set[str]:
+    """Attempt ids in the journals of a workspace, as any other process sees them."""
+    text = "".join(path.read_text() for path in workspace.journal_dir.glob("*.jsonl"))
+    return set(re.findall(r'"attempt_id":"([^"]+)"', text))
+
+
 if __name__ == "__main__":
-    pause = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
-    Place(Path(sys.argv[1])).solve(load=slow_load(pause))
+    here = Place(Path(sys.argv[1]))
+    here.solve(load=load_that_hangs(here.workspace, after=int(sys.argv[2])))

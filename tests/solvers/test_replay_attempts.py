@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from solve_support import RUN, Place, Reporter, dataset, make_bundle, place
+from hypothesis import given
+from hypothesis import strategies as st
+from solve_support import RUN, SOLVER, Place, Reporter, dataset, make_bundle, place
 
 from gridloom.errors import ReplayError
+from gridloom.runtime.models.trm import TRM
 from gridloom.solvers.batch import make_rows
-from gridloom.solvers.proposer import TrmCall
+from gridloom.solvers.proposer import TrmAnswer, TrmCall
 from gridloom.solvers.replay import Replayer, replay, replay_failed
 from gridloom.solvers.replay_report import first_difference, grid_difference
-from gridloom.solvers.runners import PlacedRunner, run_rows
+from gridloom.solvers.runners import PlacedCall, frames, run_placed, run_rows
 from gridloom.solvers.types import Plan
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import AttemptRecord, ReplayRecord
@@ -181,10 +186,41 @@ def test_rows_placed_among_blanks_are_bit_equal_to_the_shared_batch(alone: bool)
     ]
     with torch.no_grad():
         shared = run_rows(bundle.trm, calls)
-    for call, answer in zip(calls, shared, strict=True):
-        placed = PlacedRunner(bundle.trm, answer.geometry["batch_rows"], answer.geometry["first_row"]).answer(call)
-        assert placed.results.digest(b"") == answer.results.digest(b"")
-        assert torch.equal(placed.z_H, answer.z_H)
+    placed = [
+        PlacedCall(call, answer.geometry["batch_rows"], answer.geometry["first_row"])
+        for call, answer in zip(calls, shared, strict=True)
+    ]
+    for chosen in ([0], [1], [2], [2, 0], [1, 2], [2, 1, 0]):
+        again = run_placed(bundle.trm, [placed[index] for index in chosen])
+        for index, answer in zip(chosen, again, strict=True):
+            assert answer.results.digest(b"") == shared[index].results.digest(b"")
+            assert torch.equal(answer.z_H, shared[index].z_H)
+
+
+def test_attempts_of_one_recorded_batch_are_replayed_in_one_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Place(tmp_path / "trm", with_llama=False, settings={**SOLVER, "in_flight": 3})
+    made.solve()
+    batches: list[int] = []
+
+    def counted(trm: TRM, placed: Sequence[PlacedCall]) -> list[TrmAnswer]:
+        batches.append(len(placed))
+        return run_placed(trm, placed)
+
+    monkeypatch.setattr("gridloom.solvers.runners.run_placed", counted)
+    assert all(report.equal for report in replay_failed(made.workspace, run_id=RUN))
+    assert batches == [3, 3, 3], "three tasks in flight, three attempts each"
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=20))
+def test_frames_hold_every_span_once_and_never_overlap(spans: list[tuple[int, int]]) -> None:
+    spans = [(start, start + length) for start, length in spans]
+    found = frames(spans)
+    assert sorted(index for frame in found for index in frame) == list(range(len(spans)))
+    for frame in found:
+        for before, after in itertools.pairwise(frame):
+            assert spans[before][1] <= spans[after][0]
 
 
 def test_differences_are_told_by_place() -> None:

@@ -1,0 +1,77 @@
+"""What an attempt's record says of how to run it again: task, LLaMA's step, device, threads."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from gridloom.runtime.data.tasks import Grid, Pair, Task
+from gridloom.solvers.types import Reasoning
+
+
+def recorded_reasoning(row: Mapping[str, Any]) -> Reasoning | None:
+    """The LLaMA's step as it was recorded; None for a TRM alone."""
+    if row["latent"] is None:
+        return None
+    return Reasoning(
+        prompt=row["prompt"],
+        text=row["text"],
+        latent=row["latent"],
+        prefix=row["prefix"],
+        prompt_tokens=0,
+        new_tokens=0,
+    )
+
+
+def recorded_task(row: Mapping[str, Any]) -> Task:
+    def grid(cells: Any) -> Grid:
+        return np.array(cells, dtype=np.uint8)
+
+    return Task(
+        task_id=row["task_id"],
+        subset=row["subset"],
+        demos=tuple(Pair(grid(pair["input"]), grid(pair["output"])) for pair in row["demos"]),
+        tests=tuple(grid(cells) for cells in row["tests"]),
+        check=tuple(row["check_demos"]),
+    )
+
+
+def place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the device to replay on, and what may keep the bits from being equal."""
+    device, notes = str(geometry["device"]), []
+    if geometry["torch"] != torch.__version__:
+        notes.append(f"recorded with torch {geometry['torch']}, this is {torch.__version__}: bits may differ")
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            notes.append(f"recorded on {device} ({geometry['device_name']}), replayed on cpu: bits may differ")
+            return "cpu", notes
+        if torch.cuda.get_device_name(device) != geometry["device_name"]:
+            notes.append(f"recorded on {geometry['device_name']}, this is another GPU: bits may differ")
+    return device, notes
+
+
+@contextmanager
+def recorded_threads(geometry: Mapping[str, Any], notes: list[str]) -> Iterator[None]:
+    """Use the recorded number of threads: sums are split by it, so the bits depend on it."""
+    wanted, here = int(geometry["threads"]), torch.get_num_threads()
+    if wanted > (os.cpu_count() or 1):
+        notes.append(f"recorded with {wanted} threads, this machine has {os.cpu_count()} cores: bits may differ")
+        wanted = here
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(here)
+
+
+@contextmanager
+def timed(timings: dict[str, float], node: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    timings[node] = time.perf_counter() - began
