@@ -54,11 +54,29 @@ def verify(name: NameArg) -> None:
     print(f"{name} is whole: {path}")
 
 
-def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def doctor(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    measure: Annotated[bool, typer.Option("--calibrate", help="Measure the device, for estimates of time.")] = False,
+    device: Annotated[str, typer.Option("--device", help="What --calibrate measures: auto, cpu, cuda or cuda:N.")] = (
+        "auto"
+    ),
+) -> None:
     """Look at device, versions, cached models and writable folders, and say what to do about each problem."""
     from gridloom.runtime.doctor import examine
     from gridloom.stores.workspace import Workspace
 
+    if measure:
+        from gridloom.runtime.calibrate import calibrate
+        from gridloom.runtime.device import resolve_device
+
+        def say(text: str) -> None:
+            if not as_json:
+                print(text)
+
+        path = calibrate(resolve_device(device), say)
+        print(path.read_text(encoding="utf-8") if as_json else f"kept in {path}")
+        return
     findings = examine(Workspace.find(home))
     if as_json:
         rows = [{"what": f.what, "status": f.status, "detail": f.detail, "remedy": f.remedy} for f in findings]

@@ -24,22 +24,29 @@ def plan(
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when something would run.")] = False,
 ) -> None:
     """Say for each stage whether it is cached or will run, and why. Runs nothing."""
-    from gridloom.cli.tables import plan_table, print_table
+    from gridloom.cli.tables import expected_seconds, plan_table, print_table, time_line
+    from gridloom.runtime.calibrate import load_calibrations
     from gridloom.runtime.project import plan_local
     from gridloom.stores.workspace import Workspace
 
+    calibrations = load_calibrations()
     planned = plan_local(spec, overrides or (), Workspace.find(home)).plan
     if as_json:
         rows: list[dict[str, Any]] = [
             {
                 "stage": s.node.name, "kind": s.node.kind, "key": s.node.key, "state": s.state, "why": s.why,
                 "changes": [str(change) for change in s.changes],
+                "cost": s.node.cost.model_dump(mode="json") if s.node.cost else None,
+                "expected_s": expected_seconds(s, calibrations.of(planned.graph.device)),
             }
             for s in planned.stages
         ]
-        print(json.dumps({"format_version": 1, "name": planned.graph.name, "key": planned.graph.key, "stages": rows}))
+        print(json.dumps({"format_version": 1, "name": planned.graph.name, "key": planned.graph.key,
+                          "calibration": calibrations.why_not(planned.graph.device)
+                          if calibrations.of(planned.graph.device) is None else "calibrated", "stages": rows}))
     else:
-        print_table(plan_table(planned))
+        print_table(plan_table(planned, calibrations))
+        print(time_line(planned, calibrations))
         again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])
         total = len(planned.stages)
         if planned.num_to_run:
@@ -65,7 +72,7 @@ def _execute(
     from gridloom.stores.workspace import Workspace
 
     workspace = Workspace.find(home)
-    planned = plan_local(spec, overrides, workspace)
+    planned = plan_local(spec, overrides, workspace, walltime)
     if planned.compiled.warnings and not quiet:
         print(render(planned.compiled.warnings), file=sys.stderr)
     console = Console()

@@ -14,10 +14,16 @@ class Calibration:
     device: str
     memory_bytes: int
     flops_per_s: dict[str, float] = field(default_factory=dict)
-    """By precision, in matrix products of the sizes that networks here have."""
+    """By precision, in real TRM training steps."""
     step_overhead_s: float = 0.0
     """Time a step takes beside its operations."""
     measured_at: float = 0.0
+    torch: str = ""
+    """Version that it was measured with."""
+    cores: int = 0
+    """Threads that it was measured with."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """What was measured, by name, for people to read."""
 
     def seconds(self, cost: Cost) -> float | None:
         """Return the expected time of a stage; None where a precision was not measured."""
@@ -25,3 +31,25 @@ class Calibration:
             return None
         busy = sum(count / self.flops_per_s[precision] for precision, count in cost.flops.items())
         return cost.num_steps * (busy + self.step_overhead_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrations:
+    """What is known of this machine's devices, by `cpu` and `cuda`, and why something is not used."""
+
+    known: dict[str, Calibration] = field(default_factory=dict)
+    unused: dict[str, str] = field(default_factory=dict)
+    """Why there is no calibration: none was made, or it is of another torch or device."""
+    auto: str = "cpu"
+    """What `device: auto` means here."""
+
+    def of(self, device: str) -> Calibration | None:
+        """Return the calibration of `auto`, `cpu`, `cuda` or `cuda:N`."""
+        return self.known.get(self._name(device))
+
+    def why_not(self, device: str) -> str:
+        """Say why there is no calibration of a device, and what to type."""
+        return self.unused.get(self._name(device), "uncalibrated: run gridloom doctor --calibrate")
+
+    def _name(self, device: str) -> str:
+        return self.auto if device == "auto" else device.partition(":")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gridloom.compiler.calibration import Calibrations
 from gridloom.compiler.checked import Checked
 from gridloom.compiler.estimate import Sources, estimate
 from gridloom.compiler.graph import Cost
@@ -10,19 +11,21 @@ from gridloom.compiler.session import Session
 
 def stages_fit_device(checked: Checked, session: Session) -> None:
     """GL350, GL351: no stage needs more memory than the device has, and all together end before the walltime."""
+    bound = checked.bound
     calibration = session.calibration
+    if isinstance(calibration, Calibrations):
+        calibration = calibration.of(bound.spec.device)
     if calibration is None:
         return
-    bound = checked.bound
     sources = Sources(bound, checked.data, checked.llama)
-    total = 0.0
+    times: dict[str, float] = {}
     for name in bound.order:
         if ("stages", name) in bound.shaky or ("stages", name) in bound.unbound:
             continue
         cost = estimate(name, sources)
         if cost is None:
             continue
-        total += calibration.seconds(cost) or 0.0
+        times[name] = calibration.seconds(cost) or 0.0
         if cost.peak_bytes > calibration.memory_bytes:
             session.error(
                 "GL350",
@@ -32,13 +35,15 @@ def stages_fit_device(checked: Checked, session: Session) -> None:
                 _smaller(cost),
                 (f"assumes {', '.join(cost.assumes)}",),
             )
+    total = sum(times.values())
     if session.walltime_s is not None and total > session.walltime_s:
         limit = duration(session.walltime_s)
         session.warn(
             "GL351",
             f"the stages need about {duration(total)} on {calibration.device}, more than the walltime of {limit}",
             bound.places.key(("stages",)),
-            "a run that is stopped saves its state; run it again to continue",
+            "a run that is stopped saves its state; run it again to continue, or lower steps, batch_size, max_attempts",
+            (", ".join(f"'{name}' about {duration(needed)}" for name, needed in times.items()),),
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.compiler.bind import bind
-from gridloom.compiler.calibration import Calibration
+from gridloom.compiler.calibration import Calibration, Calibrations
 from gridloom.compiler.check import check
 from gridloom.compiler.checked import Checked
 from gridloom.compiler.compose import Source, compose, open_source
@@ -50,7 +50,7 @@ def compile_spec(
     overrides: Sequence[str] = (),
     *,
     facts: Facts,
-    calibration: Calibration | None = None,
+    calibration: Calibration | Calibrations | None = None,
     walltime_s: float | None = None,
 ) -> Compiled:
     """Compile a spec file or library recipe. Raises SpecError with every problem that was found.
@@ -72,7 +72,7 @@ def compile_text(
     *,
     facts: Facts,
     path: Path | None = None,
-    calibration: Calibration | None = None,
+    calibration: Calibration | Calibrations | None = None,
     walltime_s: float | None = None,
 ) -> Compiled:
     """Compile a spec given as text; `path` is where it would stand, for relative paths. Raises SpecError."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from gridloom.compiler.calibration import Calibration
+from gridloom.compiler.calibration import Calibration, Calibrations
 from gridloom.compiler.facts import Facts
 from gridloom.diagnostics import Diagnostic, Span
 
@@ -23,7 +23,7 @@ class Session:
     overrides: tuple[str, ...] = ()
     base: str = "."
     """Folder of the spec that is compiled, as the user typed it."""
-    calibration: Calibration | None = None
+    calibration: Calibration | Calibrations | None = None
     walltime_s: float | None = None
     diagnostics: list[Diagnostic] = field(default_factory=list)
     without_variables: dict[int, object] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gridloom
+from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import GridloomError, StageError, StageInterrupted, StoreError
@@ -23,7 +24,7 @@ from gridloom.runtime.registry import load_stage
 from gridloom.runtime.stage import Progress, Stage, StageContext, StopSignal
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.records import ArtifactRecord, RunRecord, StageRecord
+from gridloom.stores.records import ArtifactRecord, EstimateRecord, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
 
 RESUMABLE = ("started", "interrupted", "failed")
@@ -49,6 +50,8 @@ class RunOptions:
     spec: str
     """The spec as the user typed it, for the ledger and for messages."""
     overrides: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+    """Of the device it runs on, for the times in the ledger."""
     device: str | None = None
     """Overrides the spec's `device`."""
 
@@ -86,6 +89,7 @@ def execute(
                 started_at=time.time(),
             )
         )
+        ledger.append(*_estimates(run_id, to_run, options.calibration))
         status, error = "failed", None
         try:
             for planned in plan.stages:
@@ -181,6 +185,19 @@ def _out_of_space_named(work: Callable[[], None], folder: Path) -> None:
                 "free some space or point GRIDLOOM_HOME at another disk, then run again: finished stages are kept",
             ) from error
         raise
+
+
+def _estimates(run_id: str, nodes: list[StageNode], calibration: Calibration | None) -> list[EstimateRecord]:
+    return [
+        EstimateRecord(
+            run_id=run_id, stage=node.name, parameters=cost.parameters, frozen_parameters=cost.frozen_parameters,
+            flops={name: float(count) for name, count in cost.flops.items()}, step=cost.step, num_steps=cost.num_steps,
+            peak_bytes=cost.peak_bytes, seconds=calibration.seconds(cost) if calibration else None,
+            calibrated_on=calibration.device if calibration else None, assumes=list(cost.assumes),
+        )
+        for node in nodes
+        if (cost := node.cost) is not None
+    ]
 
 
 def _stage_record(run_id: str, node: StageNode, status: str, **fields: Any) -> StageRecord:

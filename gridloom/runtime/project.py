@@ -13,6 +13,7 @@ from gridloom.compiler.diff import Change, diff_key_inputs
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.starter import SCHEMA_FILE, init_text
 from gridloom.errors import GridloomError
+from gridloom.runtime.calibrate import load_calibrations
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.plan import Plan, make_plan, nearest_key_inputs
 from gridloom.specs.schema import json_schema
@@ -28,18 +29,20 @@ class Planned:
     plan: Plan
 
 
-def compile_local(spec: str, overrides: Sequence[str] = ()) -> Compiled:
-    """Compile a spec file or library recipe with facts read from this machine's files.
+def compile_local(spec: str, overrides: Sequence[str] = (), walltime_s: float | None = None) -> Compiled:
+    """Compile a spec file or library recipe with facts read from this machine's files and its calibration.
 
     Raises:
         SpecError: with every problem found.
     """
-    return compile_spec(spec, overrides, facts=LocalFacts())
+    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_calibrations(), walltime_s=walltime_s)
 
 
-def plan_local(spec: str, overrides: Sequence[str], workspace: Workspace) -> Planned:
+def plan_local(
+    spec: str, overrides: Sequence[str], workspace: Workspace, walltime_s: float | None = None
+) -> Planned:
     """Compile a spec and look up which of its stages are already published in the workspace."""
-    compiled = compile_local(spec, overrides)
+    compiled = compile_local(spec, overrides, walltime_s)
     return Planned(compiled, make_plan(compiled.graph, ArtifactStore(workspace)))
 
 

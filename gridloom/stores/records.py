@@ -70,6 +70,27 @@ class StageRecord(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateRecord(Record):
+    """What a stage was expected to cost when the run first planned to execute it."""
+
+    TABLE: ClassVar[str] = "estimates"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage")
+    run_id: str
+    stage: str
+    parameters: int
+    frozen_parameters: int
+    flops: dict[str, float]
+    """Operations a step, by precision."""
+    step: str
+    num_steps: int
+    peak_bytes: int
+    seconds: float | None = None
+    """None without a calibration."""
+    calibrated_on: str | None = None
+    assumes: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRecord(Record):
     """A published artifact folder, and the run that made it."""
 
@@ -293,6 +314,6 @@ class ReplayRecord(Record):
 
 
 TABLES: tuple[type[Record], ...] = (
-    RunRecord, StageRecord, ArtifactRecord, MetricRecord, TaskRecord, AttemptRecord, CandidateRecord, VerdictRecord,
-    LlmCallRecord, TrmStepRecord, PickRecord, ScoreRecord, ReplayRecord,
+    RunRecord, StageRecord, EstimateRecord, ArtifactRecord, MetricRecord, TaskRecord, AttemptRecord,
+    CandidateRecord, VerdictRecord, LlmCallRecord, TrmStepRecord, PickRecord, ScoreRecord, ReplayRecord,
 )

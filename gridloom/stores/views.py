@@ -109,6 +109,21 @@ LEFT JOIN (SELECT run_id, stage, max(checkpoint_key) AS checkpoint_key FROM atte
   USING (run_id, stage)
 GROUP BY t.run_id, t.stage
 ORDER BY pass2 DESC NULLS LAST, pass1 DESC NULLS LAST, started_at DESC""",
+    "v_costs": """
+SELECT
+  run_id, stage, status, expected_s, measured_s,
+  100 * (expected_s - measured_s) / nullif(measured_s, 0) AS seconds_error_percent,
+  expected_peak_bytes, measured_peak_bytes,
+  100 * (expected_peak_bytes - measured_peak_bytes) / nullif(measured_peak_bytes, 0) AS peak_error_percent,
+  num_steps / nullif(expected_s, 0) AS expected_steps_per_s, measured_steps_per_s,
+  parameters, frozen_parameters, flops, num_steps, step, calibrated_on, assumes
+FROM (
+  SELECT e.*, s.status, e.seconds AS expected_s, e.peak_bytes AS expected_peak_bytes,
+    CASE WHEN s.status = 'done' THEN date_diff('millisecond', s.started_at, s.ended_at) / 1000 END AS measured_s,
+    (s.notes->>'peak_memory_bytes')::BIGINT AS measured_peak_bytes,
+    (s.notes->>'steps_per_s')::DOUBLE AS measured_steps_per_s
+  FROM estimates e LEFT JOIN stages s USING (run_id, stage)
+)""",
     "v_metrics_latest": """
 SELECT run_id, stage, name, max(step) AS step, arg_max(value, step) AS value, arg_max(recorded_at, step) AS recorded_at
 FROM metrics GROUP BY run_id, stage, name""",

@@ -10,7 +10,7 @@ from store_cases import attempt, scores, small_run
 
 from gridloom.stores.describe import field_docs, update
 from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.records import AttemptRecord, MetricRecord
+from gridloom.stores.records import AttemptRecord, EstimateRecord, MetricRecord
 from gridloom.stores.views import VIEWS
 from gridloom.stores.workspace import Workspace
 
@@ -27,6 +27,10 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
         writer.append(*small_run(), *scores())
         writer.append(attempt("bbbb0002", 3, verdict="accepted", score=0.8))  # accepted, but wrong
         writer.append(MetricRecord(run_id="run-1", stage="pretrain", step=1, name="loss", value=2.0, recorded_at=1.0))
+        writer.append(EstimateRecord(
+            run_id="run-1", stage="pretrain", parameters=1, frozen_parameters=0, flops={"fp32": 1.0}, step="attempt",
+            num_steps=1, peak_bytes=1, assumes=[],
+        ))
     return Ledger(workspace)
 
 

@@ -1,0 +1,186 @@
+"""Measures a device in under a minute and keeps what it found, a small JSON file a device in the cache folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gridloom.compiler.calibration import Calibration, Calibrations
+from gridloom.compiler.cost import TrmCost
+from gridloom.errors import StoreError
+from gridloom.specs.models import Precision, TrmModel
+from gridloom.specs.stages import TrainStage
+from gridloom.stores.workspace import cache_dir
+
+FORMAT_VERSION = 1
+AGAIN = "run gridloom doctor --calibrate"
+SIZES = (128, 512, 2048)
+SMALL, CANVAS, ROWS, NUM_STEPS = {"hidden_size": 128, "num_heads": 4, "H_cycles": 2, "L_cycles": 3}, 10, 16, 3
+"""The network that is timed: about what fits a CPU; operations a second of a larger one are higher, not lower."""
+
+
+def folder() -> Path:
+    """Return where calibrations lie."""
+    return cache_dir() / "calibration"
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _gpu_name() -> str | None:
+    """Return the first GPU's name without loading torch."""
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Model"):
+                return line.partition(":")[2].strip()
+    return None
+
+
+def _threads() -> int:
+    """Return how many threads torch will use: OMP_NUM_THREADS, else the cores this process may run on."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else len(os.sched_getaffinity(0))
+
+
+def load_calibrations() -> Calibrations:
+    """Read what is kept of this machine's devices, without torch. A stale one is named and not used."""
+    gpu = _gpu_name()
+    known: dict[str, Calibration] = {}
+    unused: dict[str, str] = {}
+    for name, device in {"cpu": _cpu_name(), "cuda": gpu}.items():
+        path = folder() / f"{name}.json"
+        if device is None or not path.exists():
+            continue
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            found_version = values.pop("format_version")
+            found = Calibration(**values) if found_version == FORMAT_VERSION else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            found = None
+        if found is None:
+            unused[name] = f"{path} is not readable by this gridloom: {AGAIN}"
+        elif found.torch != version("torch"):
+            unused[name] = f"calibrated with torch {found.torch}, this is {version('torch')}: {AGAIN}"
+        elif found.device != device:
+            unused[name] = f"calibrated on {found.device}, this is {device}: {AGAIN}"
+        elif name == "cpu" and found.cores != _threads():
+            unused[name] = f"calibrated with {found.cores} threads, this has {_threads()}: {AGAIN}"
+        else:
+            known[name] = found
+    return Calibrations(known, unused, "cpu" if gpu is None else "cuda")
+
+
+def calibrate(device: str, say: Callable[[str], None]) -> Path:
+    """Measure a torch device and keep it. Raises StoreError when the cache folder cannot be written."""
+    import torch
+
+    kind = torch.device(device).type
+    figures: dict[str, float] = {}
+    flops: dict[str, float] = {}
+    for precision in ("fp32", "bf16"):
+        for size in SIZES:
+            name = f"matmul {size} {precision}, GFLOP/s"
+            figures[name] = _matmul(device, precision, size) / 1e9
+            say(f"{name}: {figures[name]:.1f}")
+        step_s, count, infer_s = _trm(device, "fp32" if precision == "fp32" else "bf16")
+        flops[precision] = count / step_s
+        figures[f"TRM train step {precision}, s"] = step_s
+        figures[f"TRM ACT step {precision}, s"] = infer_s
+        say(f"TRM train step {precision}: {step_s:.3f} s, {flops[precision] / 1e9:.1f} GFLOP/s; "
+            f"ACT step in inference {infer_s:.3f} s")
+    figures["copy, GB/s"] = _bandwidth(device)
+    say(f"memory copy: {figures['copy, GB/s']:.1f} GB/s")
+    if kind == "cuda":
+        name, memory = _gpu_name() or torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[1]
+    else:
+        name, memory = _cpu_name(), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    say(f"memory: {memory / 1e9:.1f} GB")
+    found = Calibration(
+        device=name, memory_bytes=memory, flops_per_s=flops, measured_at=time.time(), torch=version("torch"),
+        cores=_threads(), figures=figures,
+    )
+    return save(kind, found)
+
+
+def save(kind: str, found: Calibration) -> Path:
+    """Write a calibration whole. Raises StoreError."""
+    path = folder() / f"{kind}.json"
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"format_version": FORMAT_VERSION, **asdict(found)}, indent=1, sort_keys=True)
+        aside.write_text(text + "\n", encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot keep the calibration in {path}: {error}",
+                         "choose another cache folder with GRIDLOOM_CACHE") from error
+    return path
+
+
+def _timed(work: Callable[[], Any], device: str, times: int) -> float:
+    """Return the median seconds of `work`, after one run that warms up."""
+    import torch
+
+    taken = []
+    for _ in range(times + 1):
+        began = time.perf_counter()
+        work()
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - began)
+    return sorted(taken[1:])[times // 2]
+
+
+def _matmul(device: str, precision: str, size: int) -> float:
+    import torch
+
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    a = torch.randn(size, size, device=device).to(dtype)
+    return float(2 * size**3 / _timed(lambda: a @ a, device, 3))
+
+
+def _bandwidth(device: str) -> float:
+    import torch
+
+    source = torch.zeros(1 << 24, device=device)
+    target = torch.empty_like(source)
+    return float(2 * source.numel() * 4 / _timed(lambda: target.copy_(source), device, 3) / 1e9)
+
+
+def _trm(device: str, precision: Precision) -> tuple[float, int, float]:
+    """Return seconds and operations of a real training step, and seconds of an ACT step in inference."""
+    import numpy as np
+    import torch
+
+    from gridloom.runtime.models.networks import build_network
+    from gridloom.runtime.training.loop import ActTrainer
+
+    spec = TrmModel.model_validate({**SMALL, "precision": precision})
+    model = build_network(spec, CANVAS, 2, generator=torch.Generator().manual_seed(0)).to(device)
+    trainer = ActTrainer(model, TrainStage(model="trm", data="arc", batch_size=ROWS), seed=0)
+    tokens = np.random.default_rng(0).integers(2, 12, (ROWS, CANVAS**2), dtype=np.uint8)
+    batch = _Rows(tokens, tokens, np.ones(ROWS, dtype=np.int32))
+    step_s = _timed(lambda: trainer.step(batch), device, NUM_STEPS)
+    model.eval()
+    inputs = torch.from_numpy(tokens).to(device)
+    ids = torch.ones(ROWS, dtype=torch.int64, device=device)
+    infer_s = _timed(lambda: model.run(inputs, ids, steps=1), device, NUM_STEPS)
+    return step_s, TrmCost(spec, CANVAS).train_step(ROWS), infer_s
+
+
+class _Rows:
+    """Rows to train on."""
+
+    def __init__(self, inputs: Any, labels: Any, puzzle_ids: Any) -> None:
+        self.inputs, self.labels, self.puzzle_ids = inputs, labels, puzzle_ids
