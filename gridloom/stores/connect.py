@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 STORAGE_VERSION = "v1.5.0"
 """The oldest DuckDB that must be able to open a ledger."""
 POLL_S = 0.01
+_FULL = ("No space left", "File too large", "Disk quota exceeded")
+"""How DuckDB passes on that the disk, a file's limit or the quota is used up."""
 
 
 def _open_lock(path: Path, exclusive: bool) -> int:
@@ -121,7 +123,7 @@ def database_errors(doing: str, path: Path) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         text = str(error).strip().splitlines()[0]
-        full = "No space left" in text or "File too large" in text
+        full = any(said in text for said in _FULL)
         if not full and not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException | duckdb.FatalException):
             raise
         raise StoreError(
@@ -143,6 +145,11 @@ def _open_error(path: Path, text: str, *, busy: bool, waited_s: float) -> StoreE
     first_line = text.strip().splitlines()[0]
     if "newer version" in text or "storage version" in text.lower() or "version number" in text:
         return StoreError(f"{path} needs a newer DuckDB: {first_line}", "pip install --upgrade duckdb")
+    if any(said in text for said in _FULL):
+        return StoreError(
+            f"cannot open {path}: {first_line}",
+            f"free some space in {path.parent}, then try again: the journals hold what was recorded",
+        )
     return StoreError(
         f"{path} cannot be opened: {first_line}",
         f"move it away (mv {path.name} {path.name}.damaged): the next command rebuilds it from the journals",

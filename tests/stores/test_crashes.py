@@ -285,7 +285,9 @@ def test_leftovers_of_a_creation_that_was_killed_do_not_matter(workspace: Worksp
     assert not leftover.exists()
 
 
-@pytest.mark.parametrize("limit", [100_000, 400_000, 1_200_000], ids=["while made", "while filled", "late"])
+@pytest.mark.parametrize(
+    "limit", [1_000, 100_000, 400_000, 1_200_000], ids=["when opened", "while made", "while filled", "late"]
+)
 def test_a_full_disk_while_ingesting_loses_nothing_and_the_next_try_gets_all(workspace: Workspace, limit: int) -> None:
     out = finish(start(workspace.root, f"""
 import resource

@@ -81,7 +81,9 @@ def _read_subset(subset: Subset) -> tuple[Task, ...]:
 
 
 def find_task(source: str, task_id: str, base: Path) -> Task:
-    """The task of an id, `ID` or `SUBSET/ID`. Raises DataError with near ids."""
+    """The task of an id, `ID` or `SUBSET/ID`, or of a file `PATH.json`. Raises DataError with near ids."""
+    if task_id.endswith(".json"):
+        source, task_id = task_id, Path(task_id).stem
     opened = open_source(source, base)
     subset_name, _, name = task_id.rpartition("/")
     known: list[str] = []

@@ -164,7 +164,8 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: Path
             problems.append(f"{name} is {_describe(have)}, the network wants {_describe(want)}")
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise ModelError(f"{source} is of another architecture: {'; '.join(problems[:3])}{more}")
+        raise ModelError(f"{source} is of another architecture: {'; '.join(problems[:3])}{more}",
+                         "it was made by another version of the code or for another network: train it again")
     module.load_state_dict(dict(tensors), strict=True)
 
 

