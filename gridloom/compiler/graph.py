@@ -11,7 +11,7 @@ from gridloom.specs.base import ArtifactType
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Cost(Frozen):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gridloom.compiler.facts import DataFacts, LlamaFacts, TaskKey
-from gridloom.runtime.data.arc import ArcSource, read_arc
-from gridloom.runtime.data.canonical import task_key
-from gridloom.runtime.data.puzzles import puzzles_digest, puzzles_size
-from gridloom.runtime.data.sequence_store import sequences_digest
+from gridloom.runtime.facts_cache import remembered
 from gridloom.specs.data import ArcData, DataSpec
 from gridloom.specs.models import LlamaModel
 from gridloom.specs.puzzles import MazeData, SudokuData
+
+if TYPE_CHECKING:
+    from gridloom.runtime.data.arc import ArcSource
+
+# the readers import numpy, so they are imported only when something is read
 
 
 class LocalFacts:
@@ -27,12 +31,9 @@ class LocalFacts:
         """Facts of a dataset whose relative paths start from `base`. Raises DataError."""
         question = (spec.model_dump_json(), base)
         if question not in self._data:
-            if isinstance(spec, ArcData):
-                self._data[question] = _arc_facts(self._arc(spec, base))
-            elif isinstance(spec, MazeData | SudokuData):
-                self._data[question] = _puzzle_facts(spec, Path(base))
-            else:
-                self._data[question] = DataFacts(sequences_digest(spec), "", 0, 0, 0, 0, ("train", "test"))
+            told = remembered("data", spec, base, lambda: self._read(spec, base))
+            lists = {name: tuple(told[name]) for name in ("subsets", "task_ids")}
+            self._data[question] = DataFacts(**{**told, **lists})
         return self._data[question]
 
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
@@ -41,10 +42,8 @@ class LocalFacts:
             return ()
         question = (spec.model_dump_json(), base)
         if question not in self._task_keys:
-            self._task_keys[question] = tuple(
-                TaskKey(task.task_id, task.subset, task.subset in spec.holdout, task_key(task, True))
-                for task in self._arc(spec, base).tasks
-            )
+            told = remembered("task_keys", spec, base, lambda: self._read_keys(spec, base))
+            self._task_keys[question] = tuple(TaskKey(*item) for item in told)
         return self._task_keys[question]
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
@@ -56,9 +55,26 @@ class LocalFacts:
             self._llama[question] = llama_facts(spec, base)
         return self._llama[question]
 
+    def _read(self, spec: DataSpec, base: str) -> dict[str, Any]:
+        if isinstance(spec, ArcData):
+            return asdict(_arc_facts(self._arc(spec, base)))
+        if isinstance(spec, MazeData | SudokuData):
+            return asdict(_puzzle_facts(spec, Path(base)))
+        from gridloom.runtime.data.sequence_store import sequences_digest
+
+        return asdict(DataFacts(sequences_digest(spec), "", 0, 0, 0, 0, ("train", "test")))
+
+    def _read_keys(self, spec: ArcData, base: str) -> list[list[Any]]:
+        from gridloom.runtime.data.canonical import task_key
+
+        tasks = self._arc(spec, base).tasks
+        return [[task.task_id, task.subset, task.subset in spec.holdout, task_key(task, True)] for task in tasks]
+
     def _arc(self, spec: ArcData, base: str) -> ArcSource:
         question = (spec.model_dump_json(), base)
         if question not in self._sources:
+            from gridloom.runtime.data.arc import read_arc
+
             self._sources[question] = read_arc(spec, Path(base))
         return self._sources[question]
 
@@ -79,6 +95,8 @@ def _arc_facts(found: ArcSource) -> DataFacts:
 
 
 def _puzzle_facts(spec: MazeData | SudokuData, base: Path) -> DataFacts:
+    from gridloom.runtime.data.puzzles import puzzles_digest, puzzles_size
+
     size, counts = puzzles_size(spec, base)
     return DataFacts(
         digest=puzzles_digest(spec, base),

@@ -16,7 +16,6 @@ from gridloom.errors import GridloomError
 from gridloom.runtime.calibrate import load_calibrations
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.plan import Plan, make_plan, nearest_key_inputs
-from gridloom.specs.schema import json_schema
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.workspace import Workspace
 
@@ -93,6 +92,8 @@ def explain_stage(spec: str, overrides: Sequence[str], stage: str, workspace: Wo
 
 def write_starter(name: str, folder: Path) -> tuple[Path, ...]:
     """Write NAME.yaml and the JSON Schema beside it. Raises GridloomError when the spec exists already."""
+    from gridloom.specs.schema import json_schema
+
     text = init_text(name)
     path, schema = folder / f"{name}.yaml", folder / SCHEMA_FILE
     if path.exists():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -190,10 +194,44 @@ def marked(model: type[BaseModel], mark: type) -> frozenset[str]:
     return frozenset(key for key in keys(model) if _has(field_shape(model, key), mark))
 
 
+@cache
+def docs(model: type[BaseModel]) -> dict[str, str]:
+    """Return the docstring beneath each field, inherited ones too, by key.
+
+    Read from the source when a person or an editor asks: pydantic would do so each time the program starts.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, BaseModel) and base.__module__ != BaseModel.__module__:
+            found |= _own_docs(base)
+    return {key: found[name] for name, key in _key_of(model).items() if name in found}
+
+
+def _own_docs(model: type[BaseModel]) -> dict[str, str]:
+    try:
+        source = inspect.getsource(model)
+    except OSError:
+        return {}  # shipped without its source: the language works, its fields are just not explained
+    (definition,) = ast.parse(textwrap.dedent(source)).body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
+def _key_of(model: type[BaseModel]) -> dict[str, str]:
+    return {name: field.alias or name for name, field in model.model_fields.items()}
+
+
 def doc(model: type[BaseModel], key: str) -> str:
     """Return the first line of a field's documentation."""
-    text = keys(model)[key].description or ""
-    return text.strip().splitlines()[0] if text.strip() else ""
+    return docs(model).get(key, "").partition("\n")[0]
 
 
 def references(value: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Ref, str]]:

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from gridloom.specs.fields import docs
 from gridloom.specs.spec import Spec
 
 _VARIABLE = {"type": "string", "pattern": r"\$\{vars\.[^}]+\}"}
 """Any value may be a variable, so an editor must accept one anywhere."""
+
+
+class _WithDocs(GenerateJsonSchema):
+    """Writes the fields' docs into the schema of each model."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        model: type[BaseModel] = schema["cls"]
+        for key, text in docs(model).items():
+            made["properties"][key].setdefault("description", text)
+        return made
 
 
 def json_schema() -> dict[str, Any]:
@@ -16,7 +32,7 @@ def json_schema() -> dict[str, Any]:
     It is looser than the compiler where a file may be a part: with `extends`, what is missing may come from the base,
     and null removes an entry.
     """
-    raw = Spec.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
+    raw = Spec.model_json_schema(by_alias=True, ref_template="#/definitions/{model}", schema_generator=_WithDocs)
     definitions = {name: _convert(value) for name, value in raw.pop("$defs", {}).items()}
     top = _convert(raw)
     for section in ("data", "models", "stages"):

