@@ -11,7 +11,7 @@ from gridloom.compiler.session import Session, listed, nearest
 from gridloom.compiler.tree import Path, Places
 from gridloom.compiler.validate import SECTIONS, Validated
 from gridloom.specs.base import ArtifactType, Ref
-from gridloom.specs.data import ArcData
+from gridloom.specs.data import ArcData, DataSpec
 from gridloom.specs.fields import references
 from gridloom.specs.models import LlamaModel, ModelSpec
 from gridloom.specs.spec import Spec
@@ -169,7 +169,7 @@ class _Binder:
         if ref.artifact is not None:
             for section in ("data", "stages"):
                 for name, entry in getattr(self.spec, section).items():
-                    if entry.produces == ref.artifact:
+                    if entry.produces in ref.artifacts:
                         found.setdefault(name, section)  # GL201 reports a name that stands twice
         return found
 
@@ -205,8 +205,8 @@ class _Binder:
         if section == "models":
             self.session.error("GL205", f"'{name}' is a {label} model, but {takes}", at, hint)
         else:
-            thing = "dataset" if section == "data" else f"{label} stage, which makes {_a(entry.produces)}"
-            self.session.error("GL206", f"'{name}' is a {thing}, but {takes}", at, hint)
+            thing = _dataset(label) if section == "data" else f"a {label} stage, which makes {_a(entry.produces)}"
+            self.session.error("GL206", f"'{name}' is {thing}, but {takes}", at, hint)
 
 
 def _what(ref: Ref) -> str:
@@ -221,10 +221,14 @@ def wanted(ref: Ref) -> str:
     """Say what a reference takes: 'a trm model or a stage that makes a checkpoint'."""
     parts = [f"a {joined(list(ref.models))} model"] if ref.models else []
     if ref.artifact == "dataset":
-        parts.append("a dataset")
+        parts.append("a dataset" if ref.also else "an ARC dataset")
     elif ref.artifact:
         parts.append(f"a stage that makes {_a(ref.artifact)}")
     return joined(parts)
+
+
+def _dataset(kind: str) -> str:
+    return "an ARC dataset" if kind == "arc" else f"a {kind} dataset"
 
 
 def _a(artifact: str) -> str:
@@ -277,7 +281,14 @@ def _report_cycle(reads: dict[str, list[Edge]], places: Places, session: Session
 
 
 def dataset_of(bound: Bound, stage: str) -> tuple[str, ArcData] | None:
-    """Return the dataset that a stage's `data` field names."""
+    """Return the ARC dataset that a stage's `data` field names."""
     target = bound.input(stage, "data")
     data = bound.spec.data.get(target[1]) if target is not None else None
     return (target[1], data) if target is not None and isinstance(data, ArcData) else None
+
+
+def data_of(bound: Bound, stage: str) -> tuple[str, DataSpec] | None:
+    """Return the entry of `data`, of any kind, that a stage's `data` field names."""
+    target = bound.input(stage, "data")
+    data = bound.spec.data.get(target[1]) if target is not None else None
+    return (target[1], data) if target is not None and data is not None else None

@@ -17,6 +17,7 @@ from gridloom.compiler.check_data import (
     training_keeps_canvas,
     verifier_has_demonstrations,
 )
+from gridloom.compiler.check_fit import checkpoint_fits_data, rows_are_tokens
 from gridloom.compiler.check_leaks import subsets_share_no_task, training_sees_no_held_out_answer
 from gridloom.compiler.check_models import adapter_settings_agree, adapters_fit, heads_divide_width, text_fits_context
 from gridloom.compiler.checked import Checked, read_facts
@@ -33,6 +34,8 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     verifier_has_demonstrations,
     solve_fits_training,
     training_keeps_canvas,
+    rows_are_tokens,
+    checkpoint_fits_data,
     training_sees_no_held_out_answer,
     subsets_share_no_task,
     stages_fit_device,

@@ -28,13 +28,22 @@ class DataFacts:
     max_side: int
     """Largest side of any visible grid."""
     canvas: int
-    """Side of the token canvas after resolving `auto`."""
+    """Side of the token canvas after resolving `auto`; 0 for sequences."""
     subsets: tuple[str, ...]
     """Subsets that the source has."""
     num_check_demos: int = 0
     """Demonstrations held back from training, over all tasks."""
     num_demos: int = 0
     task_ids: tuple[str, ...] = ()
+    vocabulary: int = 12
+    """Tokens there are, PAD included."""
+    length: int | None = None
+    """Tokens of a row where they are no square canvas; 0 for rows that are no tokens."""
+
+    @property
+    def num_cells(self) -> int:
+        """Tokens of a row."""
+        return self.canvas**2 if self.length is None else self.length
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,13 @@ class LocalFacts:
             return asdict(_puzzle_facts(spec, Path(base)))
         from gridloom.runtime.data.sequence_store import sequences_digest
 
-        return asdict(DataFacts(sequences_digest(spec), "", 0, 0, 0, 0, ("train", "test")))
+        from gridloom.runtime.data.sequence_tokens import token_layout
+
+        layout = token_layout(spec)
+        return asdict(DataFacts(
+            sequences_digest(spec), "", 0, 0, 0, 0, ("train", "test"),
+            vocabulary=layout.vocabulary if layout else 0, length=layout.num_cells if layout else 0,
+        ))  # fmt: skip
 
     def _read_keys(self, spec: ArcData, base: str) -> list[list[Any]]:
         from gridloom.runtime.data.canonical import task_key
@@ -95,7 +101,7 @@ def _arc_facts(found: ArcSource) -> DataFacts:
 
 
 def _puzzle_facts(spec: MazeData | SudokuData, base: Path) -> DataFacts:
-    from gridloom.runtime.data.puzzles import puzzles_digest, puzzles_size
+    from gridloom.runtime.data.puzzles import puzzles_digest, puzzles_size, vocab_of
 
     size, counts = puzzles_size(spec, base)
     return DataFacts(
@@ -106,4 +112,5 @@ def _puzzle_facts(spec: MazeData | SudokuData, base: Path) -> DataFacts:
         max_side=size,
         canvas=size,
         subsets=tuple(counts),
+        vocabulary=vocab_of(spec.kind, size),
     )

@@ -38,8 +38,15 @@ class Ref:
     """Model kinds that may be named."""
     artifact: ArtifactType | None = None
     """The artifact type of a stage or dataset that may be named."""
+    also: tuple[ArtifactType, ...] = ()
+    """Further artifact types that may be named."""
     part: str | None = None
     """For checkpoints: the role the bundle must hold, such as 'trm'."""
+
+    @property
+    def artifacts(self) -> tuple[ArtifactType, ...]:
+        """Every artifact type that may be named."""
+        return self.also if self.artifact is None else (self.artifact, *self.also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +60,7 @@ class ByContent:
 
 
 DataRef = Annotated[str, Ref(artifact="dataset")]
-"""Name of an entry of `data`."""
+"""Name of an ARC entry of `data`."""
+
+AnyDataRef = Annotated[str, Ref(artifact="dataset", also=("puzzles", "sequences"))]
+"""Name of an entry of `data` of any kind."""

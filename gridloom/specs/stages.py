@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from gridloom.specs.base import ArtifactType, DataRef, Operational, Ref, SpecModel
+from gridloom.specs.base import AnyDataRef, ArtifactType, DataRef, Operational, Ref, SpecModel
 from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS
 from gridloom.specs.solver import Solver
 
@@ -52,15 +52,15 @@ NetworkOptimizer = Annotated[AdamAtan2 | AdamW | Muon, Field(discriminator="kind
 
 
 class TrainStage(SpecModel):
-    """Train a TRM on the demonstrations of the chosen tasks, with deep supervision and ACT halting."""
+    """Train a network on tasks' demonstrations, on puzzles or on sequences, with deep supervision and ACT halting."""
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "checkpoint"
     kind: Literal["train"] = "train"
     model: Annotated[str, Ref(models=NETWORK_KINDS, artifact="checkpoint", part="trm")]
     """A model to train from scratch, or a stage whose checkpoint to continue from."""
-    data: DataRef
-    """The tasks."""
+    data: AnyDataRef
+    """The tasks, puzzles or sequences."""
     steps: PositiveInt = 2000
     """Optimizer steps; a resumed run continues to this total."""
     batch_size: PositiveInt = 64

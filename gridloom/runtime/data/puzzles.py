@@ -50,6 +50,11 @@ def box_of(size: int) -> tuple[int, int]:
     return {4: (2, 2), 6: (2, 3), 9: (3, 3)}[size]
 
 
+def vocab_of(kind: str, size: int) -> int:
+    """Tokens of a maze, or of a sudoku of this size, PAD included."""
+    return MAZE_VOCAB if kind == "maze" else size + 2
+
+
 def puzzles_digest(spec: MazeData | SudokuData, base: Path) -> str:
     """sha256 over what decides the content: the parameters of the generator, or the bytes of the source. Light."""
     told = spec.model_dump(mode="json", exclude={"source", "dihedral", "shuffle"})
@@ -92,7 +97,7 @@ def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[st
 
         tables = generate_mazes(spec) if isinstance(spec, MazeData) else generate_sudokus(spec)
     size = round(tables["train"][0].shape[1] ** 0.5)
-    vocab = MAZE_VOCAB if isinstance(spec, MazeData) else size + 2
+    vocab = vocab_of(spec.kind, size)
     for split, (inputs, labels) in tables.items():
         write_split(out / split, inputs, labels, vocab)
     (out / "identifiers.json").write_text('["<blank>"]')
@@ -174,7 +179,7 @@ def _read_arrays(spec: MazeData | SudokuData, folder: Path) -> Tables:
         arrays = read_split(folder, split)
         check_tokens(arrays)
         size = round(arrays.meta["seq_len"] ** 0.5)
-        vocab = MAZE_VOCAB if isinstance(spec, MazeData) else size + 2
+        vocab = vocab_of(spec.kind, size)
         known = size * size == arrays.meta["seq_len"] and (isinstance(spec, MazeData) or size in (4, 6, 9))
         if not known or arrays.meta["vocab_size"] != vocab:
             raise DataError(

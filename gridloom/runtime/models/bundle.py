@@ -67,7 +67,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     parts["trm"] = {
         "config": {
             "spec": trm.spec.model_dump(mode="json"), "canvas": trm.canvas, "vocabulary": trm.vocabulary,
-            "num_puzzles": len(bundle.puzzle_ids), "per_task": trm.puzzle_emb.task_weights is not None,
+            "num_cells": trm.num_cells, "num_puzzles": len(bundle.puzzle_ids), "per_task": trm.puzzle_emb.task_weights is not None,
         },
         **_write(folder / "trm.safetensors", trm.state_dict()),
     }
@@ -100,7 +100,7 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
                          "restore the file that came with it; the puzzle embedding is numbered by it")
     config = parts["trm"]["config"]
     trm = build_network(network_spec(config["spec"]), config["canvas"], len(ids), vocabulary=config["vocabulary"],
-                        task_of=ids.task_of if config["per_task"] else None)
+                        num_cells=config.get("num_cells"), task_of=ids.task_of if config["per_task"] else None)
     used = _read(folder, "trm", parts["trm"])
     raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts else None
     load_strictly(trm, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")
@@ -135,10 +135,18 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None = None,
-            puzzle_ids: PuzzleIds | None = None, where: str = "the checkpoint") -> None:
+def data_kind(meta: Mapping[str, Any]) -> str:
+    """Return the kind of data that a bundle's `meta` says it was trained on; ARC where it says nothing."""
+    return str(meta.get("data", {}).get("kind", "arc"))
+
+
+def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None = None, num_cells: int | None = None,
+            vocabulary: int | None = None, kind: str | None = None, puzzle_ids: PuzzleIds | None = None,
+            where: str = "the checkpoint") -> None:
     """Raise ModelError that lists every way in which the bundle is not what is wanted."""
     found: list[str] = []
+    if kind is not None and kind != data_kind(bundle.meta):
+        found.append(f"it was trained on {data_kind(bundle.meta)} data, wanted {kind}")
     if spec is not None:
         have, want = bundle.trm.spec.model_dump(), spec.model_dump()
         # The activation type is a matter of this run, not of the weights.
@@ -146,6 +154,10 @@ def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None 
                   if have.get(key) != want[key] and key != "precision"]
     if canvas is not None and canvas != bundle.trm.canvas:
         found.append(f"canvas is {bundle.trm.canvas}, wanted {canvas}")
+    elif num_cells is not None and num_cells != bundle.trm.num_cells:
+        found.append(f"rows have {bundle.trm.num_cells} tokens, wanted {num_cells}")
+    if vocabulary is not None and vocabulary != bundle.trm.vocabulary:
+        found.append(f"vocabulary is {bundle.trm.vocabulary}, wanted {vocabulary}")
     if puzzle_ids is not None and (difference := bundle.puzzle_ids.difference(puzzle_ids)):
         found.append(f"puzzle ids differ: {difference}")
     if found:

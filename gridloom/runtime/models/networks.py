@@ -22,9 +22,11 @@ NETWORKS: Mapping[str, type[RecursiveNetwork]] = {
 
 
 def build_network(spec: TrmModel, canvas: int, num_puzzles: int, *, task_of: Sequence[int] | Tensor | None = None,
-                  vocabulary: int = VOCABULARY, generator: torch.Generator | None = None) -> RecursiveNetwork:
+                  vocabulary: int = VOCABULARY, num_cells: int | None = None,
+                  generator: torch.Generator | None = None) -> RecursiveNetwork:
     """Build the network of `spec.kind` with fresh weights; arguments as for `RecursiveNetwork`."""
-    return NETWORKS[spec.kind](spec, canvas, num_puzzles, task_of=task_of, vocabulary=vocabulary, generator=generator)
+    return NETWORKS[spec.kind](spec, canvas, num_puzzles, task_of=task_of, vocabulary=vocabulary, num_cells=num_cells,
+                               generator=generator)
 
 
 def network_spec(values: Mapping[str, Any]) -> TrmModel:

@@ -1,6 +1,6 @@
 """What the recursive networks share: embedding, carry, reset, halting, heads and the inference loop.
 
-Shapes: B rows, L = canvas * canvas grid tokens, P prefix positions, S = P + L, D width, V vocabulary.
+Shapes: B rows, L grid tokens (canvas * canvas), P prefix positions, S = P + L, D width, V vocabulary.
 A training step is one ACT step of every row; a row that halted takes the next sample and starts anew. The carry between
 ACT steps is detached. How the states are updated within a step is each network's own `recur`.
 """
@@ -99,13 +99,15 @@ class RecursiveNetwork(nn.Module, ABC):
     """Heads of width floor(D / h) are allowed where h does not divide D."""
 
     def __init__(self, spec: TrmModel, canvas: int, num_puzzles: int, *, task_of: Sequence[int] | Tensor | None = None,
-                 vocabulary: int = VOCABULARY, generator: torch.Generator | None = None) -> None:
+                 vocabulary: int = VOCABULARY, num_cells: int | None = None,
+                 generator: torch.Generator | None = None) -> None:
         """Build with fresh weights.
 
         Args:
-            canvas: side of the square token canvas; 30 for the original.
+            canvas: side of the square token canvas; 30 for the original, 0 for sequences.
             num_puzzles: rows of the puzzle embedding, id 0 being `<blank>`.
             task_of: task index of each id; adds a row per task to the row per id.
+            num_cells: tokens L of a row where they are no square.
             generator: source of the initial weights; torch's global one when absent.
         """
         super().__init__()
@@ -115,7 +117,8 @@ class RecursiveNetwork(nn.Module, ABC):
         if spec.positions == "rope" and head_width % 2:
             raise ModelError(f"rope needs an even head width, not {width} / {spec.num_heads} = {head_width}")
         self.spec, self.canvas, self.vocabulary = spec, canvas, vocabulary
-        self.num_cells, self.prefix_len = canvas * canvas, spec.puzzle_embedding_len
+        self.num_cells = canvas * canvas if num_cells is None else num_cells
+        self.prefix_len = spec.puzzle_embedding_len
         self.num_positions = self.prefix_len + self.num_cells
         self.dtype = DTYPES[spec.precision]
         self.scale = math.sqrt(width)

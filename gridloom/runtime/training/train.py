@@ -1,4 +1,4 @@
-"""The `train` stage: a TRM on the demonstrations of a dataset, resumable, published as a bundle."""
+"""The `train` stage: a network on demonstrations, puzzles or sequences, resumable, published as a bundle."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ import torch
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
-from gridloom.runtime.data.dataset import Dataset, load_dataset
-from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.networks import build_network, network_spec
+from gridloom.runtime.models.networks import network_spec
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.loop import ActTrainer
+from gridloom.runtime.training.material import Material, load_material
 from gridloom.runtime.training.state import load_latest, save_state, saved_steps
 from gridloom.specs.stages import TrainStage
 from gridloom.stores.artifacts import Artifact
@@ -37,47 +36,44 @@ class Train:
         if spec.batch_size % spec.accumulate:
             raise StageError(f"accumulate {spec.accumulate} does not divide batch_size {spec.batch_size}",
                              f"set one of the two so that it does, in stage {node.name!r}")
-        dataset = load_dataset(inputs["data"].path)
-        sampler = Sampler(dataset, node.seed)
-        ids = PuzzleIds(sampler.views.names)
+        material = load_material(inputs["data"], node.seed)
         with memory_advice(spec):
-            model = self._model(node, inputs, dataset, ids, context)
+            model = self._model(node, inputs, material, context)
             trainer = ActTrainer(model, spec, seed=node.seed)
             state = load_latest(context.work, key=node.key, say=context.progress.say)
             if state is not None:
                 trainer.restore(state)
                 context.progress.say(f"{node.name}: resuming at step {state.step:,} of {spec.steps:,}")
-            self._train(node, spec, trainer, sampler, context)
+            self._train(node, spec, trainer, material, context)
         averaged = spec.ema > 0
         raw = {name: t.detach().clone() for name, t in model.state_dict().items()} if averaged else None
         if averaged:
             model.load_state_dict(trainer.ema.state_of(model))
-        save_bundle(context.out, Bundle(trm=model, puzzle_ids=ids, raw=raw, meta={
+        save_bundle(context.out, Bundle(trm=model, puzzle_ids=material.ids, raw=raw, meta={
             "stage": node.name, "key": node.key, "steps": spec.steps, "seed": node.seed, "ema": spec.ema,
-            "data": {"digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
-                     "augment": dataset.augment.model_dump(mode="json")},
+            "data": material.meta,
         }))
 
-    def _model(self, node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids: PuzzleIds,
+    def _model(self, node: StageNode, inputs: Mapping[str, Artifact], material: Material,
                context: StageContext) -> RecursiveNetwork:
         name = str(node.spec["model"])
         if "model" not in inputs:
-            fresh = build_network(network_spec(node.models[name]), dataset.canvas, len(ids), task_of=ids.task_of,
-                                  generator=torch.Generator().manual_seed(node.seed))
-            return fresh.to(context.device)
+            generator = torch.Generator().manual_seed(node.seed)
+            return material.network(network_spec(node.models[name]), generator).to(context.device)
         before = load_bundle(inputs["model"].path, context.device, weights="raw")
-        require(before, canvas=dataset.canvas, where=f"the checkpoint of {name!r}")
-        model = build_network(before.trm.spec, dataset.canvas, len(ids), task_of=ids.task_of).to(context.device)
-        adopt(model, before, ids, context)
+        require(before, kind=material.kind, canvas=material.canvas, num_cells=material.num_cells,
+                vocabulary=material.vocabulary, where=f"the checkpoint of {name!r}")
+        model = material.network(before.trm.spec).to(context.device)
+        adopt(model, before, material.ids, context)
         return model
 
-    def _train(self, node: StageNode, spec: TrainStage, trainer: ActTrainer, sampler: Sampler,
+    def _train(self, node: StageNode, spec: TrainStage, trainer: ActTrainer, material: Material,
                context: StageContext) -> None:
         first, started = trainer.num_steps, time.monotonic()
         host_reads_are_free = torch.device(context.device).type == "cpu"
         with context.progress.task(node.name, total=spec.steps, unit="step", done=first) as bar:
             while trainer.num_steps < spec.steps:
-                trainer.step(sampler.batch(trainer.num_steps, spec.batch_size))
+                trainer.step(material.batch(trainer.num_steps, spec.batch_size))
                 step, last = trainer.num_steps, trainer.num_steps == spec.steps
                 stop = bool(context.stop) and not last
                 save = last or stop or step % spec.checkpoint_every == 0

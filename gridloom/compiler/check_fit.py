@@ -1,0 +1,57 @@
+"""Rules that a checkpoint and the data it is used on are made for each other: kind of rows, their length, vocabulary."""
+
+from __future__ import annotations
+
+from gridloom.compiler.bind import data_of
+from gridloom.compiler.checked import Checked, sound
+from gridloom.compiler.session import Session
+from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
+
+STARTS = ((TrainStage, "model"), (JointTrainStage, "trm"), (SolveStage, "with"))
+"""Stage kinds that take a checkpoint, with the field that names it."""
+
+
+def rows_are_tokens(checked: Checked, session: Session) -> None:
+    """GL344: a network reads and writes tokens; rows of numbers are no material for it."""
+    bound = checked.bound
+    for name, _ in sound(checked, "stages", TrainStage):
+        found = data_of(bound, name)
+        facts = checked.data.get(found[0]) if found else None
+        if found and facts and facts.num_cells == 0:
+            session.error(
+                "GL344",
+                f"'{found[0]}' is a {found[1].kind} dataset, whose rows are numbers; '{name}' trains on tokens",
+                bound.places.value(("stages", name, "data")),
+                "use arc, maze, sudoku, parity, addition, copy or string_addition data",
+            )
+
+
+def checkpoint_fits_data(checked: Checked, session: Session) -> None:
+    """GL343: a checkpoint is used on the kind of data, row length and vocabulary that it was trained on.
+
+    Canvases of ARC data are GL341's.
+    """
+    bound = checked.bound
+    for kind, field in STARTS:
+        for name, _ in sound(checked, "stages", kind):
+            source = bound.input(name, field)
+            here, there = data_of(bound, name), data_of(bound, source[1]) if source else None
+            if source is None or here is None or there is None:
+                continue
+            ours, theirs = checked.data.get(here[0]), checked.data.get(there[0])
+            if ours is None or theirs is None or (here[1].kind == there[1].kind == "arc"):
+                continue
+            mine = (here[1].kind, ours.num_cells, ours.vocabulary)
+            trained = (there[1].kind, theirs.num_cells, theirs.vocabulary)
+            if mine != trained:
+                session.error(
+                    "GL343",
+                    f"stage '{name}' gives '{source[1]}' {_rows(*mine)}, but it was trained on {_rows(*trained)}",
+                    bound.places.value(("stages", name, field)),
+                    f"use '{there[0]}', or a checkpoint trained on '{here[0]}'",
+                    (f"'{there[0]}' comes from {bound.places.value(('stages', source[1], 'data'))}",),
+                )
+
+
+def _rows(kind: str, num_cells: int, vocabulary: int) -> str:
+    return f"{kind} rows ({num_cells} tokens, vocabulary {vocabulary})"

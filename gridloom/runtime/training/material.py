@@ -1,0 +1,91 @@
+"""What a network is trained on: an endless stream of rows, their shape and vocabulary, and the names of their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gridloom.errors import StageError
+from gridloom.runtime.data.dataset import load_dataset
+from gridloom.runtime.data.puzzle_sampler import PuzzleSampler
+from gridloom.runtime.data.puzzles import load_puzzles
+from gridloom.runtime.data.sampler import Sampler
+from gridloom.runtime.data.sequence_store import load_sequences, sequences_digest
+from gridloom.runtime.data.sequence_tokens import token_layout, token_rows
+from gridloom.runtime.data.tokens import VOCAB
+from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.networks import build_network
+from gridloom.runtime.models.recursive import RecursiveNetwork
+from gridloom.runtime.training.loop import Batch
+from gridloom.specs.models import TrmModel
+from gridloom.stores.artifacts import Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Rows to learn, by number: batch n depends on (seed, n) alone, so a resumed run sees the same rows."""
+
+    kind: str
+    """Kind of the data entry: arc, maze, sudoku, parity, ..."""
+    canvas: int
+    """Side of the square; 0 for sequences."""
+    num_cells: int
+    """Tokens L of a row."""
+    vocabulary: int
+    ids: PuzzleIds
+    """Names of the puzzle ids; puzzles and sequences have the blank one alone."""
+    batch: Callable[[int, int], Batch]
+    """(step from 0, batch size) -> rows."""
+    meta: dict[str, Any]
+    """What a bundle tells of its data; JSON values."""
+
+    def network(self, spec: TrmModel, generator: torch.Generator | None = None) -> RecursiveNetwork:
+        """Build a network for such rows; where tasks have several ids, each id shares a row with its task."""
+        task_of = self.ids.task_of if len(self.ids) > 1 else None
+        return build_network(spec, self.canvas, len(self.ids), task_of=task_of, vocabulary=self.vocabulary,
+                             num_cells=self.num_cells, generator=generator)
+
+
+def load_material(artifact: Artifact, seed: int) -> Material:
+    """Open a dataset artifact of any kind for training. Raises DataError, or StageError for what is no tokens."""
+    if artifact.type == "puzzles":
+        return _puzzles(artifact, seed)
+    if artifact.type == "sequences":
+        return _sequences(artifact)
+    dataset = load_dataset(artifact.path)
+    sampler = Sampler(dataset, seed)
+    return Material(
+        kind="arc", canvas=dataset.canvas, num_cells=dataset.canvas**2, vocabulary=VOCAB,
+        ids=PuzzleIds(sampler.views.names), batch=sampler.batch,
+        meta={"kind": "arc", "digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
+              "augment": dataset.augment.model_dump(mode="json")},
+    )
+
+
+def _puzzles(artifact: Artifact, seed: int) -> Material:
+    puzzles = load_puzzles(artifact.path)
+    sampler = PuzzleSampler(puzzles, seed)
+    return Material(
+        kind=puzzles.kind, canvas=puzzles.size, num_cells=puzzles.size**2, vocabulary=puzzles.vocab,
+        ids=PuzzleIds.of(()), batch=sampler.batch,
+        meta={"kind": puzzles.kind, "digest": puzzles.digest, "version": f"{puzzles.kind} {puzzles.digest[:7]}",
+              "puzzles": sampler.epoch_rows, "augment": puzzles.augment},
+    )
+
+
+def _sequences(artifact: Artifact) -> Material:
+    spec = load_sequences(artifact.path)
+    layout = token_layout(spec)
+    if layout is None:
+        raise StageError(f"{spec.kind} rows are numbers, not tokens, so no network here can be trained on them",
+                         "use parity, addition, copy or string_addition")
+    digest = sequences_digest(spec)
+    return Material(
+        kind=spec.kind, canvas=0, num_cells=layout.num_cells, vocabulary=layout.vocabulary, ids=PuzzleIds.of(()),
+        batch=lambda step, batch_size: token_rows(spec, step, batch_size),
+        meta={"kind": spec.kind, "digest": digest, "version": f"{spec.kind} {digest[:7]}",
+              "spec": spec.model_dump(mode="json")},
+    )
