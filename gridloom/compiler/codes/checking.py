@@ -13,6 +13,10 @@ _NEW = "data:\n  more: {kind: arc, source: ./my-tasks, subsets: [hard], holdout:
 _THIRD = "models: {b2: {kind: latent_to_text, trm: trm, llm: llama}}\n"
 _OPEN = "data: {open: {kind: arc, subsets: [training], holdout: [%s], canvas: 11}}\n"
 _PARTS = "data: {arc1: {source: ./my-tasks, subsets: [%s], holdout: [hard]}}\n"
+_PUZZLES = (
+    "data: {%s: {kind: %s}}\nmodels: {small: {kind: trm, hidden_size: 64, num_heads: 4}}\n"
+    "stages: {puzzles: {kind: train, model: %s, data: %s}}\n"
+)
 
 CHECKING = (
     Code(
@@ -136,6 +140,20 @@ CHECKING = (
         "A TRM never sees demonstrations beside a test input: it knows a task by the embedding learnt from them.",
         over(_NEW % 11 + "stages: {solve: {data: more}}\n"),
         over(_NEW % 11 + "stages: {pretrain: {data: more}, joint: {data: more}, solve: {data: more}}\n"),
+    ),
+    Code(
+        "GL343", "checkpoint of other data",
+        "A stage uses a checkpoint on data of another kind, row length or vocabulary than it was trained on.",
+        "Tokens would mean something else, or lie outside the network's table.",
+        over(_PUZZLES % ("sudokus", "sudoku", "pretrain", "sudokus")),
+        over(_PUZZLES % ("sudokus", "sudoku", "small", "sudokus")),
+    ),
+    Code(
+        "GL344", "rows that are no tokens",
+        "A train stage reads a dataset whose rows are vectors of numbers.",
+        "The networks here read and write tokens.",
+        over(_PUZZLES % ("numbers", "sort", "small", "numbers")),
+        over(_PUZZLES % ("words", "copy", "small", "words")),
     ),
     Code(
         "GL350", "does not fit the device",

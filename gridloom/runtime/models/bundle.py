@@ -67,7 +67,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     parts["trm"] = {
         "config": {
             "spec": trm.spec.model_dump(mode="json"), "canvas": trm.canvas, "vocabulary": trm.vocabulary,
-            "num_cells": trm.num_cells, "num_puzzles": len(bundle.puzzle_ids), "per_task": trm.puzzle_emb.task_weights is not None,
+            "num_cells": trm.num_cells, "num_puzzles": len(bundle.puzzle_ids),
+            "per_task": trm.puzzle_emb.task_weights is not None,
         },
         **_write(folder / "trm.safetensors", trm.state_dict()),
     }
