@@ -14,7 +14,8 @@ class Calibration:
     device: str
     memory_bytes: int
     flops_per_s: dict[str, float] = field(default_factory=dict)
-    """By precision, in real TRM training steps."""
+    """By precision, in real TRM training steps; `fp32 ACT` in ACT steps without gradient, `fp32 prompt` and
+    `fp32 token` in a LLaMA that reads prompts and writes tokens."""
     step_overhead_s: float = 0.0
     """Time a step takes beside its operations."""
     measured_at: float = 0.0
@@ -27,10 +28,16 @@ class Calibration:
 
     def seconds(self, cost: Cost) -> float | None:
         """Return the expected time of a stage; None where a precision was not measured."""
-        if any(precision not in self.flops_per_s for precision in cost.flops):
+        if any(self._rate(work) is None for work in (*cost.flops, *cost.flops_once)):
             return None
-        busy = sum(count / self.flops_per_s[precision] for precision, count in cost.flops.items())
-        return cost.num_steps * (busy + self.step_overhead_s)
+        return cost.num_steps * (self._busy(cost.flops) + self.step_overhead_s) + self._busy(cost.flops_once)
+
+    def _busy(self, flops: dict[str, int]) -> float:
+        return sum(count / (self._rate(work) or 1.0) for work, count in flops.items())
+
+    def _rate(self, work: str) -> float | None:
+        """Operations a second of a kind of work; where it was not measured, those of TRM training."""
+        return self.flops_per_s.get(work) or self.flops_per_s.get(work.partition(" ")[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from gridloom.specs.models import HrmModel, LatentToTextModel, TextToLatentModel
 
 VOCABULARY = 12
 BYTES = {"fp32": 4, "bf16": 2}
+HEAD_CACHE_BYTES = 1 << 30
+"""What `HeadCache` keeps of prompt heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,16 @@ class LlamaCost:
         """A forward pass over whole prompts to the last hidden states, without the output head."""
         linear = 2 * rows * tokens * self.facts.num_layers * self._layer
         return Flops(linear, 4 * rows * tokens * tokens * self.facts.hidden_size * self.facts.num_layers)
+
+    def read_tail(self, rows: int, tail: int, head: int) -> Flops:
+        """A forward pass over `tail` tokens behind `head` cached ones."""
+        facts = self.facts
+        linear = 2 * rows * tail * facts.num_layers * self._layer
+        return Flops(linear, 4 * rows * tail * (tail + head) * facts.hidden_size * facts.num_layers)
+
+    def head(self, rows: int) -> int:
+        """The output head, for one token a row."""
+        return 2 * rows * self.facts.vocab_size * self.facts.hidden_size
 
     def write(self, rows: int, prompt: int, new: int, *, reads_last: bool = False) -> Flops:
         """Prompts, then `new` tokens one at a time with cached keys and values; the head runs once a token.

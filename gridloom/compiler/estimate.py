@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gridloom.compiler.bind import Bound, dataset_of
-from gridloom.compiler.cost import BYTES, LlamaCost, TrmCost, latent_to_text, text_to_latent
+from gridloom.compiler.cost import BYTES, HEAD_CACHE_BYTES, LlamaCost, TrmCost, latent_to_text, text_to_latent
 from gridloom.compiler.facts import DataFacts, LlamaFacts
 from gridloom.compiler.graph import Cost
 from gridloom.specs.data import ArcData
@@ -14,6 +14,44 @@ from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
 
 WEIGHT_STATE = 5
 """fp32 copies of a trained weight: itself, gradient, two moments, average."""
+HISTORY_SHARE = 4
+"""`gridloom.runtime.prompts.HISTORY_SHARE`: where attempts repeat, the head of a prompt leaves a quarter free."""
+TOKENS_A_CELL, DEMO_TOKENS, HEAD_TOKENS, TAIL_TOKENS, ATTEMPT_TOKENS = 2, 11, 50, 33, 32
+"""Of a prompt in plain form, counted with SmolLM2's tokenizer: a digit and its space; the words around a
+demonstration; heading and test input's title; question; the words around an earlier attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Mean tokens of a prompt's head and tail."""
+
+    head: int
+    tail: int
+    assumes: str
+
+    @property
+    def tokens(self) -> int:
+        """Of the whole prompt."""
+        return self.head + self.tail
+
+
+def prompt_of(shown: tuple[float, float], facts: DataFacts, most: int, attempts: int, *, earlier: float) -> Prompt:
+    """Return the mean prompt of an attempt.
+
+    Args:
+        shown: mean demonstrations and cells in the prompt; cells of 0 where they were not counted.
+        most: the model's `max_prompt_tokens`.
+        attempts: of the stage; from 2 on the head leaves room for a history.
+        earlier: attempts that the prompt tells of, a mean.
+    """
+    history = most // HISTORY_SHARE if attempts > 1 else 0
+    if not shown[1]:
+        return Prompt(most - history, history, f"prompts of {most} tokens, the most that fit")
+    demos, cells = shown
+    head = round(min(HEAD_TOKENS + DEMO_TOKENS * demos + TOKENS_A_CELL * cells, most - history - TAIL_TOKENS))
+    told = min(earlier * (ATTEMPT_TOKENS + TOKENS_A_CELL * facts.answer_cells), history)
+    tail = round(TAIL_TOKENS + told)
+    return Prompt(max(head, 1), tail, "prompts of the dataset's mean size, two tokens a cell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,36 +120,75 @@ def _joint(
         model = sources.bound.spec.models[name]
         if isinstance(model, TextToLatentModel):
             seen = min(model.sequence_tokens, llm.max_prompt_tokens)
-            count, flops = text_to_latent(model, llama_facts.hidden_size, trm, rows, seen)
+            count, made = text_to_latent(model, llama_facts.hidden_size, trm, rows, seen)
             carries = model.mode != "injection"
         elif isinstance(model, LatentToTextModel):
-            count, flops = latent_to_text(model, llama_facts.hidden_size, trm, rows)
+            count, made = latent_to_text(model, llama_facts.hidden_size, trm, rows)
         else:
             continue
         parameters += count
-        adapters += flops.forward + flops.backward
+        adapters += made.forward + made.backward
     has_back = any(sources.bound.spec.models[name].kind == "latent_to_text" for name in spec.adapters)
     act_steps = spec.act_steps or trm.spec.halt_max_steps
     attempt = trm.train_step(rows, carries) + (act_steps - 1) * trm.train_step(rows) + adapters
-    tokens = llm.max_prompt_tokens
-    reading = llama.write(rows, tokens, spec.max_new_tokens).forward if spec.max_new_tokens else 0
-    reading += llama.read(rows, tokens).forward
-    # towards the prefix only activations are differentiated, no weights: one forward pass more
-    learning = (spec.attempts - 1) * llama.read(rows, tokens).forward if has_back else 0
-    flops_by = {trm.spec.precision: spec.attempts * attempt}
-    flops_by[llm.precision] = flops_by.get(llm.precision, 0) + spec.attempts * reading + learning
+    first = prompt_of(facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=0)
+    pairs = min(spec.steps * rows, facts.num_train_pairs or spec.steps * rows)
+    flops: dict[str, int] = {trm.spec.precision: spec.attempts * attempt}
+    assumes = [first.assumes, f"first prompts are read once a pair, {pairs:,} in all"]
+    # a first prompt is read in one go or as head and tail: as many products
+    once = llama.read(1, first.tokens)
+    if spec.max_new_tokens:
+        written = llama.write(1, first.tokens, spec.max_new_tokens).forward - once.forward
+        once_flops = {_prompt(llm): 2 * pairs * once.forward, _token(llm): pairs * written}
+    else:
+        once_flops = {_prompt(llm): pairs * once.forward}
+    kept_llama = 0
+    if spec.attempts > 1:
+        retries = spec.attempts - 1
+        again = prompt_of(
+            facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=spec.attempts / 2
+        )  # fmt: skip
+        head = again.head if has_back else 0
+        behind = llama.read_tail(rows, again.tokens - head, head).forward
+        # towards the prefix only activations are differentiated, no weights: one forward pass more
+        reading = behind * (2 if has_back else 1)
+        if has_back:
+            reading += round(_missing(llama, head, pairs, llm) * llama.read(rows, head).forward)
+            kept_llama = _llama_activations(llama_facts, rows, again.tail, llm.precision)
+            kept_llama += min(pairs * llama.cache_bytes(1, head, llm.precision), HEAD_CACHE_BYTES)
+            assumes.append("retries read their tail behind kept heads")
+        if spec.max_new_tokens:
+            whole = llama.read(rows, again.tokens).forward
+            flops[_token(llm)] = retries * (llama.write(rows, again.tokens, spec.max_new_tokens).forward - whole)
+            reading += whole
+        flops[_prompt(llm)] = retries * reading
+        assumes.append("no sample is solved before its last attempt")
     kept = trm.activation_bytes(rows, carries)
-    kept_llama = _llama_activations(llama_facts, rows, tokens, llm.precision) if has_back and spec.attempts > 1 else 0
     return Cost(
         parameters=parameters,
         frozen_parameters=llama.parameters,
-        flops=flops_by,
+        flops=flops,
+        flops_once=once_flops,
         num_steps=spec.steps,
         step="optimizer step",
         peak_bytes=4 * parameters * (WEIGHT_STATE - 1) + llama.parameters * BYTES[llm.precision]
         + _table(trm, data, facts) + kept + kept_llama,
-        assumes=(f"prompts of {tokens} tokens, the most that fit", "no sample is solved before its last attempt"),
+        assumes=tuple(assumes),
     )  # fmt: skip
+
+
+def _prompt(llm: LlamaModel) -> str:
+    return f"{llm.precision} prompt"
+
+
+def _token(llm: LlamaModel) -> str:
+    return f"{llm.precision} token"
+
+
+def _missing(llama: LlamaCost, head: int, pairs: int, llm: LlamaModel) -> float:
+    """Share of retries whose head is no longer kept, where pairs are drawn evenly."""
+    states = head * llama.facts.hidden_size * BYTES[llm.precision]
+    return max(0.0, 1 - HEAD_CACHE_BYTES / max(pairs * (llama.cache_bytes(1, head, llm.precision) + states), 1))
 
 
 def _llama_activations(facts: LlamaFacts, rows: int, tokens: int, precision: str) -> int:
@@ -125,7 +202,7 @@ def _solve(stage: str, spec: SolveStage, trm: TrmCost, facts: DataFacts, sources
     act_steps = solver.act_steps or trm.spec.halt_max_steps
     checks = -(-facts.num_check_demos // max(facts.num_tasks, 1))
     rows = solver.views * (1 + checks)
-    flops = {trm.spec.precision: trm.act_step(rows).forward * act_steps}
+    flops = {f"{trm.spec.precision} ACT": trm.act_step(rows).forward * act_steps}
     peak = 4 * trm.parameters + trm.state_bytes(rows)
     assumes = ["one test input a task", "every task uses all its attempts"]
     frozen = 0
@@ -135,11 +212,13 @@ def _solve(stage: str, spec: SolveStage, trm: TrmCost, facts: DataFacts, sources
     if isinstance(llm, LlamaModel) and llm_name in sources.llama:
         llama = LlamaCost(sources.llama[llm_name])
         new = solver.reason.max_new_tokens
-        tokens = llm.max_prompt_tokens
-        flops[llm.precision] = flops.get(llm.precision, 0) + llama.write(1, tokens, new).forward
+        told = (solver.max_attempts - 1) / 2
+        prompt = prompt_of(facts.solve_prompt, facts, llm.max_prompt_tokens, solver.max_attempts, earlier=told)
+        flops[_prompt(llm)] = read = llama.read(1, prompt.tokens).forward
+        flops[_token(llm)] = llama.write(1, prompt.tokens, new).forward - read
         frozen = llama.parameters
-        peak += frozen * BYTES[llm.precision] + llama.cache_bytes(1, tokens + new, llm.precision)
-        assumes.append(f"prompts of {tokens} tokens, the most that fit")
+        peak += frozen * BYTES[llm.precision] + llama.cache_bytes(1, llm.max_prompt_tokens + new, llm.precision)
+        assumes += [prompt.assumes, "every answer has all its tokens"]
     tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
     return Cost(
         parameters=trm.parameters,

@@ -35,6 +35,14 @@ class DataFacts:
     """Demonstrations held back from training, over all tasks."""
     num_demos: int = 0
     task_ids: tuple[str, ...] = ()
+    num_train_pairs: int = 0
+    """Pairs that training may see, over all tasks; 0 where prompts were not measured."""
+    joint_prompt: tuple[float, float] = (0.0, 0.0)
+    """Mean demonstrations and mean cells of all grids in a joint stage's first prompt, over training pairs."""
+    solve_prompt: tuple[float, float] = (0.0, 0.0)
+    """The same of a solve stage's first prompt, over held-out test inputs."""
+    answer_cells: float = 0.0
+    """Mean cells of a training pair's output."""
     vocabulary: int = 12
     """Tokens there are, PAD included."""
     length: int | None = None

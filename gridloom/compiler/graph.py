@@ -22,7 +22,10 @@ class Cost(Frozen):
     frozen_parameters: int = 0
     """Weights of a frozen language model; exact."""
     flops: dict[str, int]
-    """Floating-point operations a step, by the precision they run in."""
+    """Floating-point operations a step, by the precision they run in and, beside TRM training, the work:
+    'fp32', 'fp32 ACT', 'fp32 prompt', 'fp32 token'."""
+    flops_once: dict[str, int] = {}
+    """Operations done once, whatever the number of steps."""
     num_steps: int
     step: str
     """What a step is: 'optimizer step', 'attempt'."""

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.compiler.calibration import Calibration, Calibrations
-from gridloom.compiler.cost import TrmCost
+from gridloom.compiler.cost import LlamaCost, TrmCost
 from gridloom.errors import StoreError
-from gridloom.specs.models import Precision, TrmModel
+from gridloom.specs.models import LlamaModel, Precision, TrmModel
 from gridloom.specs.stages import TrainStage
 from gridloom.stores.workspace import cache_dir
 
 FORMAT_VERSION = 1
 AGAIN = "run gridloom doctor --calibrate"
 SIZES = (128, 512, 2048)
+PROMPT = 256
+"""Tokens of the prompt that is timed."""
 SMALL, CANVAS, ROWS, NUM_STEPS = {"hidden_size": 128, "num_heads": 4, "H_cycles": 2, "L_cycles": 3}, 10, 16, 3
 """The network that is timed: about what fits a CPU; operations a second of a larger one are higher, not lower."""
 
@@ -50,7 +52,10 @@ def _gpu_name() -> str | None:
 def _threads() -> int:
     """Return how many threads torch will use: OMP_NUM_THREADS, else the cores this process may run on."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) else len(os.sched_getaffinity(0))
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    # macOS and Windows cannot bind a process to cores
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_calibrations() -> Calibrations:
@@ -97,8 +102,10 @@ def calibrate(device: str, say: Callable[[str], None]) -> Path:
         flops[precision] = count / step_s
         figures[f"TRM train step {precision}, s"] = step_s
         figures[f"TRM ACT step {precision}, s"] = infer_s
+        flops[f"{precision} ACT"] = _act_flops() / infer_s
         say(f"TRM train step {precision}: {step_s:.3f} s, {flops[precision] / 1e9:.1f} GFLOP/s; "
             f"ACT step in inference {infer_s:.3f} s")
+    flops.update(_llama(device, say, figures))
     figures["copy, GB/s"] = _bandwidth(device)
     say(f"memory copy: {figures['copy, GB/s']:.1f} GB/s")
     if kind == "cuda":
@@ -129,7 +136,7 @@ def save(kind: str, found: Calibration) -> Path:
 
 
 def _timed(work: Callable[[], Any], device: str, times: int) -> float:
-    """Return the median seconds of `work`, after one run that warms up."""
+    """Return the least seconds of `work`, after one run that warms up: what else runs here only adds time."""
     import torch
 
     taken = []
@@ -139,7 +146,7 @@ def _timed(work: Callable[[], Any], device: str, times: int) -> float:
         if torch.device(device).type == "cuda":
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - began)
-    return sorted(taken[1:])[times // 2]
+    return min(taken[1:])
 
 
 def _matmul(device: str, precision: str, size: int) -> float:
@@ -177,6 +184,57 @@ def _trm(device: str, precision: Precision) -> tuple[float, int, float]:
     ids = torch.ones(ROWS, dtype=torch.int64, device=device)
     infer_s = _timed(lambda: model.run(inputs, ids, steps=1), device, NUM_STEPS)
     return step_s, TrmCost(spec, CANVAS).train_step(ROWS), infer_s
+
+
+def _act_flops() -> int:
+    return TrmCost(TrmModel.model_validate(SMALL), CANVAS).act_step(ROWS).forward
+
+
+def _llama(device: str, say: Callable[[str], None], figures: dict[str, float]) -> dict[str, float]:
+    """Operations a second of a managed language model that reads a prompt and that writes tokens, if one is cached."""
+    from gridloom.runtime.models.managed import MANAGED, list_models
+
+    ready = next((status.name for status in list_models() if status.ready), None)
+    if ready is None:
+        say("no language model is cached: times of prompts will use the TRM's operations a second; "
+            "run gridloom models pull NAME, then calibrate again")
+        return {}
+    import torch
+
+    from gridloom.runtime.models.llama import Llama
+
+    cost, rates = LlamaCost(MANAGED[ready].facts), {}
+    precision: Precision
+    for precision in ("fp32", "bf16"):
+        llama = Llama.load(LlamaModel(weights=ready, precision=precision), device)
+        with torch.no_grad():
+            read_s, token_s = _llama_times(llama, device)
+        rates[f"{precision} prompt"] = cost.read(1, PROMPT).forward / read_s
+        rates[f"{precision} token"] = (cost.read_tail(1, 1, PROMPT).forward + cost.head(1)) / token_s
+        figures[f"{ready} prompt token {precision}, s"] = read_s / PROMPT
+        figures[f"{ready} new token {precision}, s"] = token_s
+        say(f"{ready} {precision}: {PROMPT / read_s:.0f} prompt tokens/s, {1 / token_s:.1f} new tokens/s")
+    return rates
+
+
+def _llama_times(llama: Any, device: str) -> tuple[float, float]:
+    """Return seconds of reading a prompt and of writing a token behind it."""
+    import torch
+    from transformers import DynamicCache
+
+    embeds = torch.randn(1, PROMPT, llama.hidden_size, device=device, dtype=llama.dtype)
+    mask = torch.ones(1, PROMPT, dtype=torch.long, device=device)
+    read_s = _timed(lambda: llama.forward(embeds, mask), device, 2)
+    cache = DynamicCache()
+    llama.forward(embeds, mask, cache)
+    seen = [PROMPT]
+
+    def write() -> None:
+        seen[0] += 1
+        states = llama.forward(embeds[:, :1], torch.ones(1, seen[0], dtype=torch.long, device=device), cache)
+        llama.head(states[:, -1])
+
+    return read_s, _timed(write, device, 5)
 
 
 class _Rows:

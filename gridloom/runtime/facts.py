@@ -15,6 +15,9 @@ from gridloom.specs.puzzles import MazeData, SudokuData
 if TYPE_CHECKING:
     from gridloom.runtime.data.arc import ArcSource
 
+TUPLES = ("subsets", "task_ids", "joint_prompt", "solve_prompt")
+"""Fields that JSON gives back as lists."""
+
 # the readers import numpy, so they are imported only when something is read
 
 
@@ -32,7 +35,7 @@ class LocalFacts:
         question = (spec.model_dump_json(), base)
         if question not in self._data:
             told = remembered("data", spec, base, lambda: self._read(spec, base))
-            lists = {name: tuple(told[name]) for name in ("subsets", "task_ids")}
+            lists = {name: tuple(told[name]) for name in TUPLES}
             self._data[question] = DataFacts(**{**told, **lists})
         return self._data[question]
 
@@ -96,7 +99,28 @@ def _arc_facts(found: ArcSource) -> DataFacts:
         num_check_demos=sum(len(task.check) for task in found.tasks),
         num_demos=sum(len(task.demos) for task in found.tasks),
         task_ids=tuple(task.task_id for task in found.tasks),
+        **_prompt_facts(found),
     )
+
+
+def _prompt_facts(found: ArcSource) -> dict[str, Any]:
+    """Mean sizes of what prompts show: a joint prompt the other pairs and an input, a solve prompt all and a test."""
+    pairs, joint, solve = 0, [0, 0], [0, 0]
+    answers, tests = 0, 0
+    for task in found.tasks:
+        inputs = [pair.input.size for pair in task.train_pairs]
+        outputs = [pair.output.size for pair in task.train_pairs]
+        cells, count = sum(inputs) + sum(outputs), len(inputs)
+        pairs, answers, tests = pairs + count, answers + sum(outputs), tests + len(task.tests)
+        joint[0] += count * (count - 1)
+        joint[1] += count * cells - sum(outputs)
+        solve[0] += len(task.tests) * count
+        solve[1] += sum(cells + test.size for test in task.tests)
+    shown, asked = max(pairs, 1), max(tests, 1)
+    return {
+        "num_train_pairs": pairs, "answer_cells": answers / shown,
+        "joint_prompt": (joint[0] / shown, joint[1] / shown), "solve_prompt": (solve[0] / asked, solve[1] / asked),
+    }  # fmt: skip
 
 
 def _puzzle_facts(spec: MazeData | SudokuData, base: Path) -> DataFacts:

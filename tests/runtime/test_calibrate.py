@@ -34,7 +34,8 @@ def test_a_measured_device_gives_times(cache: Path) -> None:
     path = calibrate.calibrate("cpu", said.append)
     found = load_calibrations().of("cpu")
     assert found is not None
-    assert set(found.flops_per_s) == {"fp32", "bf16"}
+    assert set(found.flops_per_s) == {"fp32", "bf16", "fp32 ACT", "bf16 ACT"}
+    assert any("no language model is cached" in line for line in said)
     assert any(line.startswith("TRM train step bf16") for line in said)
     assert path.parent == cache / "calibration"
     cost = Cost(parameters=1, flops={"fp32": 10**6}, num_steps=10, step="attempt", peak_bytes=1)
@@ -60,3 +61,10 @@ def test_a_cache_that_cannot_be_written_is_an_error(cache: Path, monkeypatch: py
     monkeypatch.setenv("GRIDLOOM_CACHE", str(cache / "file"))
     with pytest.raises(StoreError, match="cannot keep the calibration"):
         calibrate.calibrate("cpu", lambda _: None)
+
+
+def test_threads_are_counted_where_processes_cannot_be_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert calibrate._threads() == 6

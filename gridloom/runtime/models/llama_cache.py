@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gridloom.compiler.cost import HEAD_CACHE_BYTES
 from gridloom.runtime.models.llama import Llama, Prefix, Segments, States, last_states
 
 
@@ -33,13 +34,10 @@ class Head:
         return sum(t.numel() * t.element_size() for t in tensors)
 
 
-MAX_BYTES = 1 << 30
-
-
 class HeadCache:
     """Encodes prompts of a language model, running each head once."""
 
-    def __init__(self, llama: Llama, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, llama: Llama, max_bytes: int = HEAD_CACHE_BYTES) -> None:
         self.llama, self.max_bytes = llama, max_bytes
         self.num_bytes = self.num_hits = self.num_misses = 0
         self._kept: OrderedDict[tuple[int, ...], Head] = OrderedDict()
