@@ -19,13 +19,20 @@ from gridloom.compiler.check_data import (
 )
 from gridloom.compiler.check_fit import checkpoint_fits_data, rows_are_tokens
 from gridloom.compiler.check_leaks import subsets_share_no_task, training_sees_no_held_out_answer
-from gridloom.compiler.check_models import adapter_settings_agree, adapters_fit, heads_divide_width, text_fits_context
+from gridloom.compiler.check_models import (
+    adapter_settings_agree,
+    adapters_fit,
+    heads_divide_width,
+    language_model_is_frozen,
+    text_fits_context,
+)
 from gridloom.compiler.checked import Checked, read_facts
 from gridloom.compiler.session import Session
 
 RULES: tuple[Callable[[Checked, Session], None], ...] = (
     heads_divide_width,
     adapter_settings_agree,
+    language_model_is_frozen,
     adapters_fit,
     text_fits_context,
     subsets_exist,

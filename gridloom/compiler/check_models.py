@@ -48,6 +48,20 @@ def adapter_settings_agree(checked: Checked, session: Session) -> None:
             session.error("GL303", f"adapter '{name}': {model.conflict()}", checked.bound.places.key(("models", name)))
 
 
+def language_model_is_frozen(checked: Checked, session: Session) -> None:
+    """GL314: a joint stage trains around its language model, so one that asks to be trained is not left as it is."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", JointTrainStage):
+        llm = bound.spec.models.get(stage.llm)
+        if isinstance(llm, LlamaModel) and not llm.frozen:
+            session.error(
+                "GL314",
+                f"'{stage.llm}' is not frozen, but stage '{name}' trains adapters and TRM only",
+                bound.places.value(("models", stage.llm, "frozen")),
+                "remove it, or write frozen: true",
+            )
+
+
 def adapters_fit(checked: Checked, session: Session) -> None:
     """GL310-GL313: one adapter each way, and each joins the very models that the stage trains."""
     bound = checked.bound

@@ -67,6 +67,12 @@ CHECKING = (
         over("stages: {joint: {adapters: [bridge, back]}}\n"),
     ),
     Code(
+        "GL314", "language model not frozen",
+        "A language model says `frozen: false`, and a joint stage runs it.",
+        "Joint training changes adapters and TRM; its weights would stay as they are, whatever the spec promises.",
+        over("models: {llama: {frozen: false}}\n"), over("models: {llama: {frozen: true}}\n"),
+    ),
+    Code(
         "GL320", "canvas too small",
         "The largest visible grid of the dataset is larger than its canvas.",
         "It could not be written down without losing cells.",
