@@ -38,6 +38,9 @@ def print_results(
         if node.kind == "score":
             report = result.artifacts[node.name].path / "report.json"
             _print_score(console, ledger, json.loads(report.read_text(encoding="utf-8")))
+        if node.kind == "evaluate":
+            report = result.artifacts[node.name].path / "report.json"
+            _print_evaluation(console, node.name, json.loads(report.read_text(encoding="utf-8")))
     counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
     ran = counts if result.executed else "everything was cached"
     console.print(f"run {result.run_id}: {ran}, {result.seconds:.0f} s", highlight=False)
@@ -59,6 +62,18 @@ def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: 
             console.print(attempt_lines(*shown))
         chosen = [asdict(pick) for pick in picks if pick.task_id == task.task_id]
         console.print(picks_view(task.task_id, chosen, any(pick["accepted"] for pick in chosen), len(made)))
+
+
+def _print_evaluation(console: Console, stage: str, report: dict[str, Any]) -> None:
+    made, data = report["evaluated"], report["data"]
+    low, high = (100 * bound for bound in report["exact_interval"])
+    for line in (
+        f"{stage}  {data['kind']} {data['size']}x{data['size']}, {report['num_puzzles']:,} of {data['available']:,} "
+        f"test puzzles, checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})",
+        f"{'':{len(stage)}}  exact {report['exact']:.1%} [{low:.1f}, {high:.1f}]   cell accuracy "
+        f"{report['cell_accuracy']:.1%}   open cells {report['open_cell_accuracy']:.1%}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> None:

@@ -201,6 +201,8 @@ class _Binder:
         field_name = next(str(p) for p in reversed(path) if isinstance(p, str))
         takes = f"'{field_name}' takes {wanted(ref)}"
         hint = f"these fit: {listed(list(fits))}" if fits else ""
+        if ref.artifact == "puzzles" and label == "arc":  # its answers are held out, and score alone reads them
+            hint = f"solve '{name}' with a solve stage and count what is right with a score stage"
         at = self.places.value(path)
         if section == "models":
             self.session.error("GL205", f"'{name}' is a {label} model, but {takes}", at, hint)
@@ -214,7 +216,7 @@ def _what(ref: Ref) -> str:
         return "model or stage"
     if ref.models:
         return "model"
-    return "dataset" if ref.artifact == "dataset" else "stage"
+    return "dataset" if ref.artifact in ("dataset", "puzzles") else "stage"
 
 
 def wanted(ref: Ref) -> str:
@@ -222,6 +224,8 @@ def wanted(ref: Ref) -> str:
     parts = [f"a {joined(list(ref.models))} model"] if ref.models else []
     if ref.artifact == "dataset":
         parts.append("a dataset" if ref.also else "an ARC dataset")
+    elif ref.artifact == "puzzles":
+        parts.append("a maze or sudoku dataset")
     elif ref.artifact:
         parts.append(f"a stage that makes {_a(ref.artifact)}")
     return joined(parts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from gridloom.compiler.bind import data_of
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.session import Session
-from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
+from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
-STARTS = ((TrainStage, "model"), (JointTrainStage, "trm"), (SolveStage, "with"))
+STARTS = ((TrainStage, "model"), (JointTrainStage, "trm"), (SolveStage, "with"), (EvaluateStage, "with"))
 """Stage kinds that take a checkpoint, with the field that names it."""
 
 

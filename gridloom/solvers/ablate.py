@@ -115,4 +115,6 @@ def _read(folder: Path) -> dict[str, Any]:
         report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StageError(f"cannot read the score report in {folder}: {error}", "run the score stage again") from error
+    if "solved_with" not in report:
+        raise StageError(f"the report in {folder} is no score", "name score stages in the ablate stage")
     return report

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.data.answers import load_answers
 from gridloom.runtime.data.tasks import Grid
+from gridloom.runtime.intervals import wilson
 from gridloom.runtime.stage import StageContext
 from gridloom.solvers import outputs
 from gridloom.solvers.types import GridRows
@@ -89,16 +89,6 @@ def compare(grid: GridRows, answer: Grid) -> dict[str, Any]:
         "shape_match": True,
         "cell_accuracy": float((proposed == answer).mean()),
     }
-
-
-def wilson(share: float, number: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95% Wilson interval of a share observed over `number` cases; (0, 1) for none."""
-    if number == 0:
-        return 0.0, 1.0
-    centre = (share + z * z / (2 * number)) / (1 + z * z / number)
-    half = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
-    # the bounds are exactly 0 and 1 at the ends, which rounding would miss
-    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half
 
 
 def make_report(tasks: Mapping[str, list[TestScore]], accepted: Mapping[str, bool]) -> dict[str, Any]:

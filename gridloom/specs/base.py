@@ -62,5 +62,8 @@ class ByContent:
 DataRef = Annotated[str, Ref(artifact="dataset")]
 """Name of an ARC entry of `data`."""
 
+PuzzleDataRef = Annotated[str, Ref(artifact="puzzles")]
+"""Name of a maze or sudoku entry of `data`."""
+
 AnyDataRef = Annotated[str, Ref(artifact="dataset", also=("puzzles", "sequences"))]
 """Name of an entry of `data` of any kind."""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from gridloom.specs.base import AnyDataRef, ArtifactType, DataRef, Operational, Ref, SpecModel
+from gridloom.specs.base import AnyDataRef, ArtifactType, DataRef, Operational, PuzzleDataRef, Ref, SpecModel
 from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS
 from gridloom.specs.solver import Solver
 
@@ -167,6 +167,22 @@ class SolveStage(SpecModel):
     """The loop."""
 
 
+class EvaluateStage(SpecModel):
+    """Answer held-out mazes or sudokus with a checkpoint: how many whole grids, and how many cells, are right."""
+
+    version: ClassVar[int] = 1
+    produces: ClassVar[ArtifactType] = "report"
+    kind: Literal["evaluate"] = "evaluate"
+    with_: Annotated[str, Ref(artifact="checkpoint", part="trm")] = Field(alias="with")
+    """The checkpoint to evaluate."""
+    data: PuzzleDataRef
+    """Mazes or sudokus; their test puzzles are answered. (ARC tasks go through `solve` and `score`.)"""
+    max_puzzles: PositiveInt | None = None
+    """At most this many test puzzles, the first; all when absent."""
+    batch_size: PositiveInt = 256
+    """Puzzles at a time. Sums are rounded differently in other sizes, so the report's key covers it."""
+
+
 class ScoreStage(SpecModel):
     """Join the picks of a solve stage with the held-out answers: pass@1, pass@2, shape and cell accuracy."""
 
@@ -193,5 +209,5 @@ class AblateStage(SpecModel):
 
 
 StageSpec = Annotated[
-    TrainStage | JointTrainStage | SolveStage | ScoreStage | AblateStage, Field(discriminator="kind")
+    TrainStage | JointTrainStage | SolveStage | EvaluateStage | ScoreStage | AblateStage, Field(discriminator="kind")
 ]

@@ -167,6 +167,15 @@ def test_reports_that_cannot_be_compared_are_refused(other: dict[str, Any], mess
         compare("shuffled", report({"a"}), other)
 
 
+def test_report_of_another_kind_of_stage_is_refused(tmp_path: Path, llama: Path) -> None:
+    (tmp_path / "report.json").write_text('{"evaluated": {}, "exact": 0.5}')
+    inputs = {name: Artifact(f"gl1:{name}", "report", tmp_path, {}) for name in ("own", "shuffled")}
+    node = StageNode(name="ablate", kind="ablate", version=1, produces="report", spec={})
+    home = place(tmp_path / "home", llama)
+    with LedgerWriter(home.workspace, "run") as writer, pytest.raises(StageError, match="is no score"):
+        Ablate().run(node, inputs, home.context(writer, tmp_path))
+
+
 def test_stage_writes_and_says_what_came_out(tmp_path: Path, llama: Path) -> None:
     inputs = {}
     for name, made in (("own", report({"a", "b"})), ("shuffled", report({"a"}, latents="shuffled"))):

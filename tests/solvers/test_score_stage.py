@@ -10,8 +10,9 @@ import pytest
 from solve_support import RUN, Place, Reporter, mirror_answers
 
 from gridloom.errors import StageError
+from gridloom.runtime.intervals import wilson
 from gridloom.solvers.outputs import PICKS, check_submission, write_picks, write_submission
-from gridloom.solvers.score import compare, wilson
+from gridloom.solvers.score import compare
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import ScoreRecord
 

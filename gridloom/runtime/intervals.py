@@ -1,0 +1,15 @@
+"""Confidence intervals of shares."""
+
+from __future__ import annotations
+
+import math
+
+
+def wilson(share: float, number: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the 95% Wilson interval of a share observed over `number` cases; (0, 1) for none."""
+    if number == 0:
+        return 0.0, 1.0
+    centre = (share + z * z / (2 * number)) / (1 + z * z / number)
+    half = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
+    # the bounds are exactly 0 and 1 at the ends, which rounding would miss
+    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half

@@ -1,0 +1,55 @@
+"""Fit of checkpoints, puzzles and reports: what the examples of the codes do not show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from compiler_support import FACTS, TASKS
+
+from gridloom.compiler import compile_spec
+from gridloom.diagnostics import Diagnostic
+from gridloom.errors import SpecError
+
+SUDOKUS = replace(TASKS, digest="sudokus", canvas=4, vocabulary=6, subsets=("train", "test"), task_ids=())
+TEXT = """gridloom: 1
+name: puzzles
+data: {sudokus: {kind: sudoku, size: 4}, mazes: {kind: maze, size: 7}, tasks: {kind: arc, source: ./tasks}}
+models: {tiny: {kind: trm, hidden_size: 64, num_heads: 4}}
+stages:
+  learn: {kind: train, model: tiny, data: sudokus}
+  judge: {kind: evaluate, with: learn, data: %s}
+"""
+
+
+def said(folder: Path, data: str) -> tuple[Diagnostic, ...]:
+    (folder / "spec.yaml").write_text(TEXT % data)
+    sets = {"sudoku": SUDOKUS, "maze": replace(SUDOKUS, canvas=7)}
+    facts = replace(FACTS, datasets={**FACTS.datasets, **sets})
+    try:
+        return compile_spec(str(folder / "spec.yaml"), facts=facts).warnings
+    except SpecError as error:
+        return error.diagnostics
+
+
+def test_evaluate_takes_puzzles_of_the_kind_it_was_trained_on(tmp_path: Path) -> None:
+    assert said(tmp_path, "sudokus") == ()
+    (other,) = said(tmp_path, "mazes")
+    assert other.code == "GL343"
+    assert "maze rows (49 tokens" in other.message
+    assert "sudoku rows (16 tokens" in other.message
+
+
+def test_evaluate_sends_arc_tasks_to_solve_and_score(tmp_path: Path) -> None:
+    (wrong,) = said(tmp_path, "tasks")
+    assert (wrong.code, wrong.message) == (
+        "GL206", "'tasks' is an ARC dataset, but 'data' takes a maze or sudoku dataset"
+    )  # fmt: skip
+    assert wrong.hint == "solve 'tasks' with a solve stage and count what is right with a score stage"
+
+
+@pytest.mark.parametrize("name", ["learn", "tiny"])
+def test_evaluate_takes_no_stage_or_model_as_data(tmp_path: Path, name: str) -> None:
+    (wrong,) = said(tmp_path, name)
+    assert "'data' takes a maze or sudoku dataset" in wrong.message

@@ -1,0 +1,113 @@
+"""The evaluate stage: counts whole grids and cells on test puzzles, names its checkpoint, refuses what does not fit."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from puzzle_support import MAZES, SUDOKUS, puzzle_artifact, puzzle_metrics, train_on_puzzles
+from rich.console import Console
+from train_support import StopAfter, dataset_artifact, stage_context
+
+from gridloom.cli.results import print_results
+from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.errors import DataError, ModelError, StageError, StageInterrupted
+from gridloom.runtime.data.puzzles import load_puzzles
+from gridloom.runtime.executor import RunResult
+from gridloom.runtime.intervals import wilson
+from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.training.evaluate import Evaluate, Tally
+from gridloom.specs.stages import AdamAtan2, EvaluateStage
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that gets many cells right, and the puzzles it was trained on."""
+    root = tmp_path_factory.mktemp("trained")
+    train_on_puzzles(root, SUDOKUS, steps=60, batch_size=32, optimizer=AdamAtan2(lr=3e-3))
+    return root
+
+
+def evaluate(root: Path, trained: Path, *, data: Artifact | None = None, stop: Any = None, **fields: Any) -> Any:
+    context = stage_context(root, stop)
+    spec = EvaluateStage.model_validate({"with": "pretrain", "data": "puzzles", **fields})
+    node = StageNode(name="judge", kind="evaluate", version=1, produces="report",
+                     spec=spec.model_dump(mode="json", by_alias=True))
+    inputs = {"with": Artifact("gl1:checkpoint", "checkpoint", trained / "out", {}),
+              "data": puzzle_artifact(trained, SUDOKUS) if data is None else data}
+    Evaluate().run(node, inputs, context)
+    context.ledger.close()
+    return json.loads((root / "out" / "report.json").read_text())
+
+
+def test_counts_equal_those_of_a_plain_run(tmp_path: Path, trained: Path) -> None:
+    report = evaluate(tmp_path, trained, batch_size=7)
+    arrays = load_puzzles(trained / "puzzles").splits["test"]
+    inputs, labels = (np.array(table) for table in (arrays.inputs, arrays.labels))
+    network = load_bundle(trained / "out").trm
+    answers = network.run(torch.from_numpy(inputs), torch.zeros(len(inputs), dtype=torch.int64)).tokens.numpy()
+    assert report["num_puzzles"] == 30
+    assert report["num_exact"] == (answers == labels).all(axis=1).sum()
+    assert report["cell_accuracy"] == pytest.approx((answers == labels).mean())
+    assert report["open_cell_accuracy"] == pytest.approx((answers == labels)[inputs == 1].mean())
+    assert report["cell_accuracy"] > 0.3  # better than chance: the sums compare something
+    assert report["exact_interval"] == pytest.approx(wilson(report["exact"], 30))
+
+
+def test_report_names_the_checkpoint_and_the_ledger_has_the_metrics(tmp_path: Path, trained: Path) -> None:
+    report = evaluate(tmp_path, trained, max_puzzles=12)
+    assert report["evaluated"] == {"checkpoint": "gl1:checkpoint", "stage": "pretrain", "steps": 60, "act_steps": 3}
+    assert (report["num_puzzles"], report["data"]["available"]) == (12, 30)
+    logged = puzzle_metrics(tmp_path, "judge")
+    assert logged[60, "num_puzzles"] == 12
+    assert logged[60, "cell_accuracy"] == report["cell_accuracy"]
+
+
+def test_run_ends_with_a_line_that_says_how_many_were_right(tmp_path: Path, trained: Path) -> None:
+    report = evaluate(tmp_path, trained, max_puzzles=12)
+    node = StageNode(name="judge", kind="evaluate", version=1, produces="report", spec={})
+    made = Artifact("gl1:report", "report", tmp_path / "out", {})
+    result = RunResult("run", ("judge",), (), {"judge": made}, 1.0)
+    graph = RunGraph(name="puzzles", seed=0, device="cpu", nodes=(node,))
+    shown = io.StringIO()
+    console = Console(file=shown, width=120)
+    print_results(console, result, graph, Workspace(tmp_path / "home"), show_tasks=False, quiet=False)
+    assert "judge  sudoku 4x4, 12 of 30 test puzzles, checkpoint gl1:checkpoi (step 60)" in shown.getvalue()
+    assert f"exact {report['exact']:.1%} [" in shown.getvalue()
+
+
+def test_tally_counts_whole_grids_open_cells_and_halting() -> None:
+    tally = Tally()
+    inputs = torch.tensor([[1, 2, 3, 0], [1, 1, 3, 0]], dtype=torch.uint8)
+    labels = torch.tensor([[4, 2, 3, 0], [4, 2, 3, 0]], dtype=torch.uint8)
+    answers = torch.tensor([[4, 2, 3, 9], [4, 5, 3, 0]], dtype=torch.uint8)
+    tally.add(answers, torch.tensor([1.0, 2.0]), inputs, labels)
+    assert tally.shares() == {"exact": 0.5, "cell_accuracy": 5 / 6, "open_cell_accuracy": 2 / 3,
+                              "halting_accuracy": 0.5}
+
+
+def test_stop_signal_leaves_no_report(tmp_path: Path, trained: Path) -> None:
+    with pytest.raises(StageInterrupted, match="judge stopped by SIGTERM at puzzle 10 of 30"):
+        evaluate(tmp_path, trained, batch_size=10, stop=StopAfter(1))
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_arc_tasks_other_sizes_and_empty_splits_are_refused(tmp_path: Path, trained: Path) -> None:
+    with pytest.raises(StageError, match="evaluate answers mazes and sudokus"):
+        evaluate(tmp_path, trained, data=dataset_artifact(tmp_path))
+    mazes = puzzle_artifact(tmp_path / "maze", MAZES)
+    with pytest.raises(ModelError, match="trained on sudoku data, wanted maze; canvas is 4, wanted 7"):
+        evaluate(tmp_path, trained, data=mazes)
+    larger = puzzle_artifact(tmp_path / "6", SUDOKUS.model_copy(update={"size": 6}))
+    with pytest.raises(ModelError, match="canvas is 4, wanted 6; vocabulary is 6, wanted 8"):
+        evaluate(tmp_path, trained, data=larger)
+    empty = puzzle_artifact(tmp_path / "0", SUDOKUS.model_copy(update={"test": 0}))
+    with pytest.raises(DataError, match="no test puzzles"):
+        evaluate(tmp_path, trained, data=empty)
