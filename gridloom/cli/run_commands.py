@@ -72,7 +72,7 @@ def _execute(
     from gridloom.stores.workspace import Workspace
 
     workspace = Workspace.find(home)
-    planned = plan_local(spec, overrides, workspace, walltime)
+    planned = plan_local(spec, overrides, workspace, walltime, device)
     if planned.compiled.warnings and not quiet:
         print(render(planned.compiled.warnings), file=sys.stderr)
     console = Console()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gridloom.compiler.bind import Bound
-from gridloom.compiler.check_cost import stages_fit_device
 from gridloom.compiler.check_data import (
     canvas_holds_grids,
     solve_fits_training,
@@ -45,7 +44,6 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     checkpoint_fits_data,
     training_sees_no_held_out_answer,
     subsets_share_no_task,
-    stages_fit_device,
 )
 
 

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from gridloom.compiler.calibration import Calibrations
-from gridloom.compiler.checked import Checked
-from gridloom.compiler.estimate import Sources, estimate
-from gridloom.compiler.graph import Cost
+from collections.abc import Callable
+
+from gridloom.compiler.bind import Bound
+from gridloom.compiler.graph import Cost, RunGraph, StageNode
 from gridloom.compiler.session import Session
 
+FAR_TOO_LARGE = 2
+"""Estimates of peak memory were not checked against real runs: only one this many times the memory is an error."""
 
-def stages_fit_device(checked: Checked, session: Session) -> None:
-    """GL350, GL351: no stage needs more memory than the device has, and all together end before the walltime."""
-    bound = checked.bound
-    calibration = session.calibration
-    if isinstance(calibration, Calibrations):
-        calibration = calibration.of(bound.spec.device)
+
+def _stages(graph: RunGraph, is_cached: Callable[[str], bool] | None) -> list[tuple[StageNode, Cost]]:
+    """Return the stages that will run a network; all of them where it is not known which are cached."""
+    return [
+        (node, node.cost)
+        for node in graph.nodes
+        if node.cost is not None and not (is_cached is not None and is_cached(node.key))
+    ]
+
+
+def memory_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
+    """GL350: no stage that will run needs more memory than the device has. The graph has its keys."""
+    calibration = session.calibration_of(bound.spec.device)
     if calibration is None:
         return
-    sources = Sources(bound, checked.data, checked.llama)
-    times: dict[str, float] = {}
-    for name in bound.order:
-        if ("stages", name) in bound.shaky or ("stages", name) in bound.unbound:
-            continue
-        cost = estimate(name, sources)
-        if cost is None:
-            continue
-        times[name] = calibration.seconds(cost) or 0.0
+    for node, cost in _stages(graph, session.is_cached):
         if cost.peak_bytes > calibration.memory_bytes:
-            session.error(
+            say = session.error if cost.peak_bytes > FAR_TOO_LARGE * calibration.memory_bytes else session.warn
+            say(
                 "GL350",
-                f"'{name}' needs about {_gigabytes(cost.peak_bytes)}, {calibration.device} has "
+                f"'{node.name}' needs about {_gigabytes(cost.peak_bytes)} by estimate, {calibration.device} has "
                 f"{_gigabytes(calibration.memory_bytes)}",
-                bound.places.value(("stages", name, "batch_size")),
+                bound.places.value(("stages", node.name, "batch_size")),
                 _smaller(cost),
                 (f"assumes {', '.join(cost.assumes)}",),
             )
+
+
+def walltime_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
+    """GL351: all stages that will run, of all variants of a sweep, end before the walltime."""
+    calibration = session.calibration_of(bound.spec.device)
+    if calibration is None or session.walltime_s is None:
+        return
+    times = {node.name: calibration.seconds(cost) or 0.0 for node, cost in _stages(graph, session.is_cached)}
     total = sum(times.values())
-    if session.walltime_s is not None and total > session.walltime_s:
+    if total > session.walltime_s:
         limit = duration(session.walltime_s)
         session.warn(
             "GL351",

@@ -10,6 +10,7 @@ from typing import Any
 from gridloom.compiler.bind import bind
 from gridloom.compiler.calibration import Calibration, Calibrations
 from gridloom.compiler.check import check
+from gridloom.compiler.check_cost import memory_suffices, walltime_suffices
 from gridloom.compiler.checked import Checked
 from gridloom.compiler.compose import Source, compose, open_source
 from gridloom.compiler.facts import Facts
@@ -52,12 +53,16 @@ def compile_spec(
     facts: Facts,
     calibration: Calibration | Calibrations | None = None,
     walltime_s: float | None = None,
+    device: str | None = None,
+    is_cached: Callable[[str], bool] | None = None,
 ) -> Compiled:
     """Compile a spec file or library recipe. Raises SpecError with every problem that was found.
 
-    With a calibration, memory and walltime are checked against the estimates.
+    With a calibration, memory and walltime are checked against the estimates, on `device` where it is given, without
+    the stages whose keys `is_cached` knows.
     """
-    session = Session(facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s)
+    session = Session(facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s,
+                      device=device, is_cached=is_cached)
     try:
         source = open_source(spec, session)
     except Stop:
@@ -74,9 +79,12 @@ def compile_text(
     path: Path | None = None,
     calibration: Calibration | Calibrations | None = None,
     walltime_s: float | None = None,
+    device: str | None = None,
+    is_cached: Callable[[str], bool] | None = None,
 ) -> Compiled:
     """Compile a spec given as text; `path` is where it would stand, for relative paths. Raises SpecError."""
-    session = Session(facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s)
+    session = Session(facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s,
+                      device=device, is_cached=is_cached)
     return _compiled(Source(text, shown, path), session)
 
 
@@ -104,7 +112,12 @@ def _compiled(source: Source, session: Session) -> Compiled:
         raise SpecError(_sorted(session.diagnostics))
     graphs = [fingerprint(lower(one, session)) for one in checked]
     bound = checked[0].bound
+    for one, its_graph in zip(checked, graphs, strict=True):
+        memory_suffices(one.bound, its_graph, session)
     graph = join_variants(sweep, graphs, touched)
+    walltime_suffices(bound, graph, session)
+    if session.failed:
+        raise SpecError(_sorted(session.diagnostics))
     return Compiled(graph, bound.spec, _sorted(session.diagnostics), bound.places.spans())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -25,10 +25,20 @@ class Session:
     """Folder of the spec that is compiled, as the user typed it."""
     calibration: Calibration | Calibrations | None = None
     walltime_s: float | None = None
+    device: str | None = None
+    """Where the run will be, in place of the spec's device."""
+    is_cached: Callable[[str], bool] | None = None
+    """Whether a stage of a key will not run; None where nobody knows."""
     diagnostics: list[Diagnostic] = field(default_factory=list)
     without_variables: dict[int, object] = field(default_factory=dict)
     """Parts of the tree, by identity, that hold no `${...}`."""
     _seen: set[Diagnostic] = field(default_factory=set)
+
+    def calibration_of(self, device: str) -> Calibration | None:
+        """Return the calibration of the device that the stages will run on; `device` is the spec's."""
+        if isinstance(self.calibration, Calibrations):
+            return self.calibration.of(self.device or device)
+        return self.calibration
 
     def error(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
         """Record an error."""

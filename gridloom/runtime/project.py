@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,28 @@ def compile_local(spec: str, overrides: Sequence[str] = (), walltime_s: float | 
     Raises:
         SpecError: with every problem found.
     """
-    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_calibrations(), walltime_s=walltime_s)
+    return _compile(spec, overrides, walltime_s)
+
+
+def _compile(
+    spec: str, overrides: Sequence[str], walltime_s: float | None, device: str | None = None,
+    is_cached: Callable[[str], bool] | None = None,
+) -> Compiled:
+    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_calibrations(), walltime_s=walltime_s,
+                        device=device, is_cached=is_cached)
 
 
 def plan_local(
-    spec: str, overrides: Sequence[str], workspace: Workspace, walltime_s: float | None = None
+    spec: str, overrides: Sequence[str], workspace: Workspace, walltime_s: float | None = None,
+    device: str | None = None,
 ) -> Planned:
-    """Compile a spec and look up which of its stages are already published in the workspace."""
-    compiled = compile_local(spec, overrides, walltime_s)
-    return Planned(compiled, make_plan(compiled.graph, ArtifactStore(workspace)))
+    """Compile a spec and look up which of its stages are already published in the workspace.
+
+    Memory and walltime are checked for the stages that will run, on `device` where it is given.
+    """
+    store = ArtifactStore(workspace)
+    compiled = _compile(spec, overrides, walltime_s, device, lambda key: store.find(key) is not None)
+    return Planned(compiled, make_plan(compiled.graph, store))
 
 
 def spec_base(spec: str) -> Path:

@@ -198,6 +198,28 @@ def test_stage_that_does_not_fit_the_device_is_refused_with_its_numbers(facts: S
     assert found[0].notes[0].startswith("assumes ")
 
 
+def test_stage_that_may_not_fit_is_warned_about(facts: StaticFacts) -> None:
+    peak = joint_cost(facts).peak_bytes
+    tight = Calibration("cpu", memory_bytes=peak * 2 // 3, flops_per_s={"fp32": 1e10, "bf16": 1e10})
+    found = {d.message.split(" needs about")[0]: d for d in compile_text(SPEC, facts=facts, calibration=tight).warnings}
+    assert found["'joint'"].severity == "warning"
+    assert "by estimate" in found["'joint'"].message
+
+
+def test_cached_stages_take_neither_memory_nor_time(facts: StaticFacts) -> None:
+    tiny = Calibration("cpu", memory_bytes=10**6, flops_per_s={"fp32": 1e9, "bf16": 1e9})
+    keys = {node.name: node.key for node in compile_text(SPEC, facts=facts).graph.nodes}
+    every = set(keys.values())
+    compiled = compile_text(SPEC, facts=facts, calibration=tiny, walltime_s=1, is_cached=every.__contains__)
+    assert not compiled.warnings
+    cached = {key for name, key in keys.items() if name != "solve"}
+    with pytest.raises(SpecError) as caught:
+        compile_text(SPEC, facts=facts, calibration=tiny, walltime_s=1, is_cached=cached.__contains__)
+    found = {d.code: d for d in caught.value.diagnostics}
+    assert found["GL350"].message.startswith("'solve'")
+    assert "pretrain" not in found["GL351"].notes[0]
+
+
 def test_run_longer_than_the_walltime_is_warned_about(facts: StaticFacts) -> None:
     slow = Calibration("cpu", memory_bytes=10**12, flops_per_s={"fp32": 1e9, "bf16": 1e9})
     (warning,) = compile_text(SPEC, facts=facts, calibration=slow, walltime_s=3600).warnings

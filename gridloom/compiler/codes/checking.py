@@ -163,8 +163,9 @@ CHECKING = (
     ),
     Code(
         "GL350", "does not fit the device",
-        "The estimate of a stage's peak memory exceeds what the device has.",
-        "It would fail after the time it takes to get there. The estimate says what it assumes.",
+        "The estimate of a stage's peak memory exceeds twice what the device has; a warning where it exceeds the "
+        "memory by less.",
+        "It would fail after the time it takes to get there. It is an estimate, and says what it assumes.",
         Example(HEAD, calibration=_SMALL), Example(HEAD, calibration=_LARGE),
     ),
     Code(
