@@ -22,7 +22,7 @@ from gridloom.stores.workspace import cache_dir
 FORMAT_VERSION = 1
 AGAIN = "run gridloom doctor --calibrate"
 SIZES = (128, 512, 2048)
-PROMPT = 256
+PROMPT = 128
 """Tokens of the prompt that is timed."""
 SMALL, CANVAS, ROWS, NUM_STEPS = {"hidden_size": 128, "num_heads": 4, "H_cycles": 2, "L_cycles": 3}, 10, 16, 3
 """The network that is timed: about what fits a CPU; operations a second of a larger one are higher, not lower."""
@@ -234,7 +234,7 @@ def _llama_times(llama: Any, device: str) -> tuple[float, float]:
         states = llama.forward(embeds[:, :1], torch.ones(1, seen[0], dtype=torch.long, device=device), cache)
         llama.head(states[:, -1])
 
-    return read_s, _timed(write, device, 5)
+    return read_s, _timed(write, device, 3)
 
 
 class _Rows:
