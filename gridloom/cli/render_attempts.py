@@ -11,7 +11,7 @@ from rich.text import Text
 
 from gridloom.cli.grids import SideBySide, differing_cells
 from gridloom.cli.tables import rows_table
-from gridloom.solvers.events import AttemptShown, PicksShown
+from gridloom.solvers.events import AttemptShown, PicksShown, TaskShown
 
 
 class TaskBlocks:
@@ -22,6 +22,8 @@ class TaskBlocks:
 
     def add(self, event: Any) -> Any:
         """Take an event; return what is to be printed now, None for nothing yet. Other things are returned as given."""
+        if isinstance(event, TaskShown):
+            return None  # drawn with its picks
         if isinstance(event, AttemptShown):
             self._attempts.setdefault(event.task.task_id, []).append(event)
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from datetime import datetime
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -13,10 +14,24 @@ from gridloom.cli.grids import SideBySide, differing_cells, grid_text
 from gridloom.cli.progress import PlainReporter, RichReporter
 from gridloom.cli.tables import cell, rows_table
 from gridloom.runtime.data.colours import hex_of
+from gridloom.runtime.data.tasks import Pair, Task
+from gridloom.solvers.events import PicksShown, TaskShown
 
 grids = st.integers(1, 30).flatmap(
     lambda width: st.lists(st.lists(st.integers(0, 9), min_size=width, max_size=width), min_size=1, max_size=30)
 )
+
+
+def test_a_task_is_drawn_once_with_its_picks_and_never_as_an_object() -> None:
+    grid = np.ones((2, 2), dtype=np.uint8)
+    task = Task("aaaa0001", "training", demos=(Pair(grid, grid),), tests=(grid,))
+    stream = io.StringIO()
+    reporter = PlainReporter(Console(file=stream, width=100))
+    reporter.show(TaskShown(task))
+    assert stream.getvalue() == ""
+    reporter.show(PicksShown(task, picks=(), accepted=False, num_attempts=3))
+    assert stream.getvalue().count("aaaa0001") >= 1
+    assert "TaskShown" not in stream.getvalue()
 
 
 @given(grids)

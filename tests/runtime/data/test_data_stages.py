@@ -143,7 +143,7 @@ def test_facts_are_those_of_the_reader_and_asked_once(monkeypatch: pytest.Monkey
     assert found.subsets == ("training", "evaluation")
     assert found.num_check_demos == sum(len(task.check) for task in source.tasks) > 0
     assert found.task_ids == tuple(task.task_id for task in source.tasks)
-    monkeypatch.setattr("gridloom.runtime.facts.read_arc", lambda *_: pytest.fail("read twice"))
+    monkeypatch.setattr("gridloom.runtime.data.arc.read_arc", lambda *_: pytest.fail("read twice"))
     assert facts.data(SPEC, ".") is found
 
 
