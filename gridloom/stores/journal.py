@@ -147,9 +147,11 @@ class JournalWriter:
         from gridloom import __version__
 
         folder = self._make_folder() if self._make_folder else self.folder
-        now = time.time()
+        now_ns = time.time_ns()
+        now = now_ns / 1e9
         host = socket.gethostname()
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now * 1e3) % 1000:03d}"
+        # journals are read in the order of their names: two of one process can begin within a millisecond
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 10**9)) + f".{now_ns % 10**9:09d}"
         safe_host = "".join(c if c.isalnum() else "_" for c in host)
         path = folder / f"{stamp}-{safe_host}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         with storage("start a journal", folder):

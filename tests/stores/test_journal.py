@@ -280,3 +280,12 @@ def test_sync_and_close_may_be_repeated_and_an_append_after_close_goes_to_a_new_
     writer.append(call(number=2))
     writer.close()
     assert writer.journal_path != before
+
+
+def test_journals_begun_within_a_millisecond_are_read_in_their_order(workspace: Workspace) -> None:
+    paths = []
+    for number in range(1, 51):
+        with LedgerWriter(workspace, "run-1") as writer:
+            writer.append(call(number=number))
+            paths.append(writer.journal_path)
+    assert sorted(paths) == paths
