@@ -25,25 +25,25 @@ def plan(
 ) -> None:
     """Say for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.tables import expected_seconds, plan_table, print_table, time_line
-    from gridloom.runtime.calibrate import load_calibrations
     from gridloom.runtime.project import plan_local
     from gridloom.stores.workspace import Workspace
 
-    calibrations = load_calibrations()
-    planned = plan_local(spec, overrides or (), Workspace.find(home)).plan
+    made = plan_local(spec, overrides or (), Workspace.find(home))
+    planned, calibrations = made.plan, made.calibrations
+    calibration = calibrations.of(planned.graph.device)
     if as_json:
         rows: list[dict[str, Any]] = [
             {
                 "stage": s.node.name, "kind": s.node.kind, "key": s.node.key, "state": s.state, "why": s.why,
                 "changes": [str(change) for change in s.changes],
                 "cost": s.node.cost.model_dump(mode="json") if s.node.cost else None,
-                "expected_s": expected_seconds(s, calibrations.of(planned.graph.device)),
+                "expected_s": expected_seconds(s, calibration),
             }
             for s in planned.stages
         ]
         print(json.dumps({"format_version": 1, "name": planned.graph.name, "key": planned.graph.key,
-                          "calibration": calibrations.why_not(planned.graph.device)
-                          if calibrations.of(planned.graph.device) is None else "calibrated", "stages": rows}))
+                          "calibration": "calibrated" if calibration else calibrations.why_not(planned.graph.device),
+                          "stages": rows}))
     else:
         print_table(plan_table(planned, calibrations))
         print(time_line(planned, calibrations))

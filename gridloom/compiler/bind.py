@@ -20,6 +20,13 @@ from gridloom.specs.stages import StageSpec
 Owner = tuple[str, str]
 """(section, name)."""
 
+_DATASETS: dict[tuple[ArtifactType, ...], str] = {
+    ("dataset",): "an ARC dataset",
+    ("puzzles",): "a maze or sudoku dataset",
+    ("dataset", "puzzles", "sequences"): "a dataset",
+}
+"""What a reference to data is called, by what it takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -155,7 +162,8 @@ class _Binder:
         fits = self.fitting(ref)
         if name in fits:
             section = fits[name]
-            return Edge(path, (section, name), ref.artifact if section != "models" else None)
+            flows = None if section == "models" else getattr(self.spec, section)[name].produces
+            return Edge(path, (section, name), flows)
         section = next((s for s in SECTIONS if name in self.names[s]), "")
         if not section:
             self.unknown(path, ref, name, fits)
@@ -166,7 +174,7 @@ class _Binder:
     def fitting(self, ref: Ref) -> dict[str, str]:
         """Return all names that may stand here, with their sections."""
         found = {n: "models" for n, m in self.spec.models.items() if m.kind in ref.models}
-        if ref.artifact is not None:
+        if ref.artifacts:
             for section in ("data", "stages"):
                 for name, entry in getattr(self.spec, section).items():
                     if entry.produces in ref.artifacts:
@@ -201,7 +209,7 @@ class _Binder:
         field_name = next(str(p) for p in reversed(path) if isinstance(p, str))
         takes = f"'{field_name}' takes {wanted(ref)}"
         hint = f"these fit: {listed(list(fits))}" if fits else ""
-        if ref.artifact == "puzzles" and label == "arc":  # its answers are held out, and score alone reads them
+        if ref.artifacts == ("puzzles",) and label == "arc":  # its answers are held out, and score alone reads them
             hint = f"solve '{name}' with a solve stage and count what is right with a score stage"
         at = self.places.value(path)
         if section == "models":
@@ -212,22 +220,20 @@ class _Binder:
 
 
 def _what(ref: Ref) -> str:
-    if ref.models and ref.artifact:
+    if ref.models and ref.artifacts:
         return "model or stage"
     if ref.models:
         return "model"
-    return "dataset" if ref.artifact in ("dataset", "puzzles") else "stage"
+    return "dataset" if ref.artifacts in _DATASETS else "stage"
 
 
 def wanted(ref: Ref) -> str:
     """Say what a reference takes: 'a trm model or a stage that makes a checkpoint'."""
     parts = [f"a {joined(list(ref.models))} model"] if ref.models else []
-    if ref.artifact == "dataset":
-        parts.append("a dataset" if ref.also else "an ARC dataset")
-    elif ref.artifact == "puzzles":
-        parts.append("a maze or sudoku dataset")
-    elif ref.artifact:
-        parts.append(f"a stage that makes {_a(ref.artifact)}")
+    if ref.artifacts in _DATASETS:
+        parts.append(_DATASETS[ref.artifacts])
+    elif ref.artifacts:
+        parts.append(f"a stage that makes {joined([_a(artifact) for artifact in ref.artifacts])}")
     return joined(parts)
 
 

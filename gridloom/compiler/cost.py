@@ -17,6 +17,8 @@ VOCABULARY = 12
 BYTES = {"fp32": 4, "bf16": 2}
 HEAD_CACHE_BYTES = 1 << 30
 """What `HeadCache` keeps of prompt heads."""
+HISTORY_SHARE = 4
+"""Where attempts repeat, one part in this many of a prompt's budget is kept for earlier attempts."""
 
 
 @dataclass(frozen=True, slots=True)

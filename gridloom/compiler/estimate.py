@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gridloom.compiler.bind import Bound, dataset_of
-from gridloom.compiler.cost import BYTES, HEAD_CACHE_BYTES, LlamaCost, TrmCost, latent_to_text, text_to_latent
+from gridloom.compiler.cost import (
+    BYTES,
+    HEAD_CACHE_BYTES,
+    HISTORY_SHARE,
+    LlamaCost,
+    TrmCost,
+    latent_to_text,
+    text_to_latent,
+)
 from gridloom.compiler.facts import DataFacts, LlamaFacts
 from gridloom.compiler.graph import Cost
 from gridloom.specs.data import ArcData
@@ -14,8 +22,6 @@ from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
 
 WEIGHT_STATE = 5
 """fp32 copies of a trained weight: itself, gradient, two moments, average."""
-HISTORY_SHARE = 4
-"""`gridloom.runtime.prompts.HISTORY_SHARE`: where attempts repeat, the head of a prompt leaves a quarter free."""
 TOKENS_A_CELL, DEMO_TOKENS, HEAD_TOKENS, TAIL_TOKENS, ATTEMPT_TOKENS = 2, 11, 50, 33, 32
 """Of a prompt in plain form, counted with SmolLM2's tokenizer: a digit and its space; the words around a
 demonstration; heading and test input's title; question; the words around an earlier attempt."""

@@ -1,89 +1,25 @@
-"""Measures a device in under a minute and keeps what it found, a small JSON file a device in the cache folder."""
+"""Measures what a device does, in under a minute."""
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gridloom.compiler.calibration import Calibration, Calibrations
+from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.cost import LlamaCost, TrmCost
-from gridloom.errors import StoreError
+from gridloom.runtime.calibrations import cpu_name, gpu_name, keep, num_threads
 from gridloom.specs.models import LlamaModel, Precision, TrmModel
 from gridloom.specs.stages import TrainStage
-from gridloom.stores.workspace import cache_dir
 
-FORMAT_VERSION = 1
-AGAIN = "run gridloom doctor --calibrate"
 SIZES = (128, 512, 2048)
 PROMPT = 128
 """Tokens of the prompt that is timed."""
 SMALL, CANVAS, ROWS, NUM_STEPS = {"hidden_size": 128, "num_heads": 4, "H_cycles": 2, "L_cycles": 3}, 10, 16, 3
 """The network that is timed: about what fits a CPU; operations a second of a larger one are higher, not lower."""
-
-
-def folder() -> Path:
-    """Return where calibrations lie."""
-    return cache_dir() / "calibration"
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _gpu_name() -> str | None:
-    """Return the first GPU's name without loading torch."""
-    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("Model"):
-                return line.partition(":")[2].strip()
-    return None
-
-
-def _threads() -> int:
-    """Return how many threads torch will use: OMP_NUM_THREADS, else the cores this process may run on."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted):
-        return int(wanted)
-    # macOS and Windows cannot bind a process to cores
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def load_calibrations() -> Calibrations:
-    """Read what is kept of this machine's devices, without torch. A stale one is named and not used."""
-    gpu = _gpu_name()
-    known: dict[str, Calibration] = {}
-    unused: dict[str, str] = {}
-    for name, device in {"cpu": _cpu_name(), "cuda": gpu}.items():
-        path = folder() / f"{name}.json"
-        if device is None or not path.exists():
-            continue
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            found_version = values.pop("format_version")
-            found = Calibration(**values) if found_version == FORMAT_VERSION else None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            found = None
-        if found is None:
-            unused[name] = f"{path} is not readable by this gridloom: {AGAIN}"
-        elif found.torch != version("torch"):
-            unused[name] = f"calibrated with torch {found.torch}, this is {version('torch')}: {AGAIN}"
-        elif found.device != device:
-            unused[name] = f"calibrated on {found.device}, this is {device}: {AGAIN}"
-        elif name == "cpu" and found.cores != _threads():
-            unused[name] = f"calibrated with {found.cores} threads, this has {_threads()}: {AGAIN}"
-        else:
-            known[name] = found
-    return Calibrations(known, unused, "cpu" if gpu is None else "cuda")
 
 
 def calibrate(device: str, say: Callable[[str], None]) -> Path:
@@ -109,30 +45,15 @@ def calibrate(device: str, say: Callable[[str], None]) -> Path:
     figures["copy, GB/s"] = _bandwidth(device)
     say(f"memory copy: {figures['copy, GB/s']:.1f} GB/s")
     if kind == "cuda":
-        name, memory = _gpu_name() or torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[1]
+        name, memory = gpu_name() or torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[1]
     else:
-        name, memory = _cpu_name(), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        name, memory = cpu_name(), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     say(f"memory: {memory / 1e9:.1f} GB")
     found = Calibration(
         device=name, memory_bytes=memory, flops_per_s=flops, measured_at=time.time(), torch=version("torch"),
-        cores=_threads(), figures=figures,
+        cores=num_threads(), figures=figures,
     )
-    return save(kind, found)
-
-
-def save(kind: str, found: Calibration) -> Path:
-    """Write a calibration whole. Raises StoreError."""
-    path = folder() / f"{kind}.json"
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"format_version": FORMAT_VERSION, **asdict(found)}, indent=1, sort_keys=True)
-        aside.write_text(text + "\n", encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot keep the calibration in {path}: {error}",
-                         "choose another cache folder with GRIDLOOM_CACHE") from error
-    return path
+    return keep(kind, found)
 
 
 def _timed(work: Callable[[], Any], device: str, times: int) -> float:
@@ -170,6 +91,7 @@ def _trm(device: str, precision: Precision) -> tuple[float, int, float]:
     import numpy as np
     import torch
 
+    from gridloom.runtime.data.sequence_tokens import TokenRows
     from gridloom.runtime.models.networks import build_network
     from gridloom.runtime.training.loop import ActTrainer
 
@@ -177,7 +99,8 @@ def _trm(device: str, precision: Precision) -> tuple[float, int, float]:
     model = build_network(spec, CANVAS, 2, generator=torch.Generator().manual_seed(0)).to(device)
     trainer = ActTrainer(model, TrainStage(model="trm", data="arc", batch_size=ROWS), seed=0)
     tokens = np.random.default_rng(0).integers(2, 12, (ROWS, CANVAS**2), dtype=np.uint8)
-    batch = _Rows(tokens, tokens, np.ones(ROWS, dtype=np.int32))
+    ones = np.ones(ROWS, dtype=np.int32)
+    batch = TokenRows(tokens, tokens, ones, ones)
     step_s = _timed(lambda: trainer.step(batch), device, NUM_STEPS)
     model.eval()
     inputs = torch.from_numpy(tokens).to(device)
@@ -235,10 +158,3 @@ def _llama_times(llama: Any, device: str) -> tuple[float, float]:
         llama.head(states[:, -1])
 
     return read_s, _timed(write, device, 3)
-
-
-class _Rows:
-    """Rows to train on."""
-
-    def __init__(self, inputs: Any, labels: Any, puzzle_ids: Any) -> None:
-        self.inputs, self.labels, self.puzzle_ids = inputs, labels, puzzle_ids

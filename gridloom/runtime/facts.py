@@ -15,9 +15,6 @@ from gridloom.specs.puzzles import MazeData, SudokuData
 if TYPE_CHECKING:
     from gridloom.runtime.data.arc import ArcSource
 
-TUPLES = ("subsets", "task_ids", "joint_prompt", "solve_prompt")
-"""Fields that JSON gives back as lists."""
-
 # the readers import numpy, so they are imported only when something is read
 
 
@@ -35,8 +32,11 @@ class LocalFacts:
         question = (spec.model_dump_json(), base)
         if question not in self._data:
             told = remembered("data", spec, base, lambda: self._read(spec, base))
-            lists = {name: tuple(told[name]) for name in TUPLES}
-            self._data[question] = DataFacts(**{**told, **lists})
+            # JSON gives tuples back as lists
+            fields: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
+            }
+            self._data[question] = DataFacts(**fields)
         return self._data[question]
 
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:

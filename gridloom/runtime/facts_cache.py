@@ -18,7 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gridloom.compiler import facts
 from gridloom.specs.data import DataSpec
+from gridloom.stores.disk import write_durably
 from gridloom.stores.workspace import cache_dir
 
 SETTLE_S = 2.0
@@ -94,9 +96,10 @@ def _identity(path: str | Path) -> list[Any]:
 
 
 def _code_identity() -> Identity:
-    """Identity of the modules that read data: another version of them may find other facts."""
+    """Identity of the modules that read data and of the facts they tell: another version may find others."""
     here = Path(__file__).parent
-    return [_identity(path) for path in sorted([*here.glob("facts*.py"), *(here / "data").glob("*.py")])]
+    told = Path(facts.__file__)
+    return [_identity(path) for path in sorted([told, *here.glob("facts*.py"), *(here / "data").glob("*.py")])]
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -116,9 +119,7 @@ def _write(path: Path, entry: dict[str, Any]) -> None:
     # compiling must work where the cache cannot be written
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_text(json.dumps({"entry": entry, "sum": _sum(entry)}), encoding="utf-8")
-        aside.replace(path)
+        write_durably(path, json.dumps({"entry": entry, "sum": _sum(entry)}).encode())
         _prune(path.parent)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gridloom.compiler.calibration import Calibrations
 from gridloom.compiler.compile import Compiled, compile_spec
 from gridloom.compiler.diff import Change, diff_key_inputs
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.starter import SCHEMA_FILE, init_text
 from gridloom.errors import GridloomError
-from gridloom.runtime.calibrate import load_calibrations
+from gridloom.runtime.calibrations import load_calibrations
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.plan import Plan, make_plan, nearest_key_inputs
 from gridloom.stores.artifacts import ArtifactStore
@@ -26,23 +27,16 @@ class Planned:
 
     compiled: Compiled
     plan: Plan
+    calibrations: Calibrations
 
 
-def compile_local(spec: str, overrides: Sequence[str] = (), walltime_s: float | None = None) -> Compiled:
+def compile_local(spec: str, overrides: Sequence[str] = ()) -> Compiled:
     """Compile a spec file or library recipe with facts read from this machine's files and its calibration.
 
     Raises:
         SpecError: with every problem found.
     """
-    return _compile(spec, overrides, walltime_s)
-
-
-def _compile(
-    spec: str, overrides: Sequence[str], walltime_s: float | None, device: str | None = None,
-    is_cached: Callable[[str], bool] | None = None,
-) -> Compiled:
-    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_calibrations(), walltime_s=walltime_s,
-                        device=device, is_cached=is_cached)
+    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_calibrations())
 
 
 def plan_local(
@@ -54,8 +48,12 @@ def plan_local(
     Memory and walltime are checked for the stages that will run, on `device` where it is given.
     """
     store = ArtifactStore(workspace)
-    compiled = _compile(spec, overrides, walltime_s, device, lambda key: store.find(key) is not None)
-    return Planned(compiled, make_plan(compiled.graph, store))
+    calibrations = load_calibrations()
+    compiled = compile_spec(
+        spec, overrides, facts=LocalFacts(), calibration=calibrations, walltime_s=walltime_s, device=device,
+        is_cached=lambda key: store.find(key) is not None,
+    )  # fmt: skip
+    return Planned(compiled, make_plan(compiled.graph, store), calibrations)
 
 
 def spec_base(spec: str) -> Path:

@@ -28,9 +28,6 @@ QUESTION = (
     "digits."
 )
 
-HISTORY_SHARE = 4
-"""Where feedback is on, one part in this many of the budget is kept for earlier attempts."""
-
 CountTokens = Callable[[str], int]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gridloom.runtime.calibrate import load_calibrations
 from gridloom.runtime.executor import RunOptions, RunResult, execute
 from gridloom.runtime.project import Planned, spec_base
 from gridloom.runtime.stage import Progress, StopSignal
@@ -21,7 +20,7 @@ def run_local(
     device: str | None = None,
 ) -> RunResult:
     """Execute a plan made by `plan_local`."""
-    calibration = load_calibrations().of(device or planned.plan.graph.device)
+    calibration = planned.calibrations.of(device or planned.plan.graph.device)
     options = RunOptions(
         base=spec_base(spec), spec=spec, overrides=tuple(overrides), device=device, calibration=calibration
     )

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from gridloom.compiler.cost import HISTORY_SHARE
 from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.models.llama import Llama
-from gridloom.runtime.prompts import HISTORY_SHARE, EarlierAttempt, PromptForm, build_prompt
+from gridloom.runtime.prompts import EarlierAttempt, PromptForm, build_prompt
 from gridloom.solvers.hub import Desk, Hub
 from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
 

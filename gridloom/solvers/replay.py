@@ -16,11 +16,10 @@ from gridloom.compiler.graph import RunGraph
 from gridloom.errors import ReplayError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import Progress
-from gridloom.solvers.hub import Desk
 from gridloom.solvers.loading import load_services
 from gridloom.solvers.nodes import with_text_grid
 from gridloom.solvers.overrides import override_plan
-from gridloom.solvers.proposer import TrmAnswer, TrmProposer
+from gridloom.solvers.proposer import TrmProposer
 from gridloom.solvers.recording import AttemptScope, attempt_records, verdict_digest
 from gridloom.solvers.replay_record import place, recorded_reasoning, recorded_task, recorded_threads, timed
 from gridloom.solvers.replay_report import (
@@ -32,7 +31,7 @@ from gridloom.solvers.replay_report import (
     compare_reasoning,
     compare_verdict,
 )
-from gridloom.solvers.runners import PlacedCall, PlacedRunner, frames, placed_desk
+from gridloom.solvers.runners import PlacedRunner, frames, placed_desk
 from gridloom.solvers.services import Services
 from gridloom.solvers.types import Candidate, Entry, Plan, Prompt, Proposal, Reasoning, Verdict
 from gridloom.solvers.verifiers import Judge
@@ -107,8 +106,8 @@ def _frames(attempts: Sequence[Recorded], live: bool) -> Iterator[list[Recorded]
         )  # fmt: skip
         kinds.setdefault(kind, []).append(attempt)
     for alike in kinds.values():
-        places = [attempt.attempt["geometry"] for attempt in alike]
-        spans = [(place["first_row"], place["first_row"] + place["rows"]) for place in places]
+        geometries = [attempt.attempt["geometry"] for attempt in alike]
+        spans = [(shape["first_row"], shape["first_row"] + shape["rows"]) for shape in geometries]
         yield from ([alike[index] for index in frame] for frame in frames(spans))
 
 
@@ -167,8 +166,12 @@ class Replayer:
         proposer = services.proposer
         assert isinstance(proposer, TrmProposer), "load_services makes no other"
         desk = placed_desk(proposer.bundle.trm, services.hub)
-        again = [_Again(recorded, stage, services, desk, *self._changed(recorded, services, live, overrides))
-                 for recorded in frame]
+
+        def placed(geometry: Mapping[str, Any]) -> TrmProposer:
+            return proposer.through(PlacedRunner(desk, geometry["batch_rows"], geometry["first_row"]))
+
+        again = [_Again(recorded, stage, services, placed(recorded.attempt["geometry"]),
+                        *self._changed(recorded, services, live, overrides)) for recorded in frame]
 
         async def execute() -> list[_Outcome]:
             return await asyncio.gather(*(self._execute(attempt, live) for attempt in again))
@@ -203,11 +206,8 @@ class Replayer:
             adapted = None
             if reasoning is not None:
                 with timed(timings, "adapt"):
-                    adapted = services.proposer.adapt(reasoning.latent)
-            where = row["geometry"]["batch_rows"], row["geometry"]["first_row"]
-            assert isinstance(services.proposer, TrmProposer)
-            proposer = services.proposer.through(PlacedRunner(again.desk, *where))
-            proposal = await proposer.propose(again.task, plan, reasoning.latent if reasoning else None)
+                    adapted = again.proposer.adapt(reasoning.latent)
+            proposal = await again.proposer.propose(again.task, plan, reasoning.latent if reasoning else None)
             timings["propose"] = proposal.seconds
             if reasoning is not None:
                 proposal = with_text_grid(proposal, plan, reasoning.text)
@@ -334,7 +334,8 @@ class _Again:
     recorded: Recorded
     stage: SolveStage
     services: Services
-    desk: Desk[PlacedCall, TrmAnswer]
+    proposer: TrmProposer
+    """At the attempt's recorded place in its batch."""
     task: Task
     plan: Plan
     changes: Mapping[str, tuple[Any, Any]]

@@ -36,17 +36,10 @@ class Ref:
 
     models: tuple[str, ...] = ()
     """Model kinds that may be named."""
-    artifact: ArtifactType | None = None
-    """The artifact type of a stage or dataset that may be named."""
-    also: tuple[ArtifactType, ...] = ()
-    """Further artifact types that may be named."""
+    artifacts: tuple[ArtifactType, ...] = ()
+    """Artifact types of the stages and datasets that may be named."""
     part: str | None = None
     """For checkpoints: the role the bundle must hold, such as 'trm'."""
-
-    @property
-    def artifacts(self) -> tuple[ArtifactType, ...]:
-        """Every artifact type that may be named."""
-        return self.also if self.artifact is None else (self.artifact, *self.also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +52,11 @@ class ByContent:
     """Marks a field that says where content comes from; fingerprints hold the digest of the content instead."""
 
 
-DataRef = Annotated[str, Ref(artifact="dataset")]
+DataRef = Annotated[str, Ref(artifacts=("dataset",))]
 """Name of an ARC entry of `data`."""
 
-PuzzleDataRef = Annotated[str, Ref(artifact="puzzles")]
+PuzzleDataRef = Annotated[str, Ref(artifacts=("puzzles",))]
 """Name of a maze or sudoku entry of `data`."""
 
-AnyDataRef = Annotated[str, Ref(artifact="dataset", also=("puzzles", "sequences"))]
+AnyDataRef = Annotated[str, Ref(artifacts=("dataset", "puzzles", "sequences"))]
 """Name of an entry of `data` of any kind."""

@@ -57,7 +57,7 @@ class TrainStage(SpecModel):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "checkpoint"
     kind: Literal["train"] = "train"
-    model: Annotated[str, Ref(models=NETWORK_KINDS, artifact="checkpoint", part="trm")]
+    model: Annotated[str, Ref(models=NETWORK_KINDS, artifacts=("checkpoint",), part="trm")]
     """A model to train from scratch, or a stage whose checkpoint to continue from."""
     data: AnyDataRef
     """The tasks, puzzles or sequences."""
@@ -106,7 +106,7 @@ class JointTrainStage(SpecModel):
     kind: Literal["joint_train"] = "joint_train"
     llm: Annotated[str, Ref(models=("llama",))]
     """The language model."""
-    trm: Annotated[str, Ref(models=TWO_STATE_KINDS, artifact="checkpoint", part="trm")]
+    trm: Annotated[str, Ref(models=TWO_STATE_KINDS, artifacts=("checkpoint",), part="trm")]
     """A TRM, from scratch or from a stage's checkpoint."""
     adapters: tuple[Annotated[str, Ref(models=("text_to_latent", "latent_to_text"))], ...]
     """One `text_to_latent` and, for feedback through the latent, one `latent_to_text`."""
@@ -155,7 +155,7 @@ class SolveStage(SpecModel):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "attempts"
     kind: Literal["solve"] = "solve"
-    with_: Annotated[str, Ref(artifact="checkpoint", part="trm")] = Field(alias="with")
+    with_: Annotated[str, Ref(artifacts=("checkpoint",), part="trm")] = Field(alias="with")
     """The checkpoint to solve with."""
     data: DataRef
     """The tasks."""
@@ -173,7 +173,7 @@ class EvaluateStage(SpecModel):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "report"
     kind: Literal["evaluate"] = "evaluate"
-    with_: Annotated[str, Ref(artifact="checkpoint", part="trm")] = Field(alias="with")
+    with_: Annotated[str, Ref(artifacts=("checkpoint",), part="trm")] = Field(alias="with")
     """The checkpoint to evaluate."""
     data: PuzzleDataRef
     """Mazes or sudokus; their test puzzles are answered. (ARC tasks go through `solve` and `score`.)"""
@@ -190,7 +190,7 @@ class ScoreStage(SpecModel):
     produces: ClassVar[ArtifactType] = "report"
     reads_answers: ClassVar[bool] = True
     kind: Literal["score"] = "score"
-    attempts: Annotated[str, Ref(artifact="attempts")]
+    attempts: Annotated[str, Ref(artifacts=("attempts",))]
     """The solve stage to score."""
 
 
@@ -200,11 +200,11 @@ class AblateStage(SpecModel):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "report"
     kind: Literal["ablate"] = "ablate"
-    own: Annotated[str, Ref(artifact="report")]
+    own: Annotated[str, Ref(artifacts=("report",))]
     """The score of a solve stage with `latents: own`."""
-    shuffled: Annotated[str, Ref(artifact="report")]
+    shuffled: Annotated[str, Ref(artifacts=("report",))]
     """The score of the same solve with `latents: shuffled`."""
-    zero: Annotated[str | None, Ref(artifact="report")] = None
+    zero: Annotated[str | None, Ref(artifacts=("report",))] = None
     """The score of the same solve with `latents: zero`."""
 
 

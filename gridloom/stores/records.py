@@ -80,7 +80,7 @@ class EstimateRecord(Record):
     parameters: int
     frozen_parameters: int
     flops: dict[str, float]
-    """Operations a step, by precision."""
+    """Operations a step by kind of work: `fp32` trains, `fp32 ACT` infers, `fp32 prompt` reads, `fp32 token` writes."""
     step: str
     num_steps: int
     peak_bytes: int

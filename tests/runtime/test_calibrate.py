@@ -9,8 +9,8 @@ import pytest
 
 from gridloom.compiler.graph import Cost
 from gridloom.errors import StoreError
-from gridloom.runtime import calibrate
-from gridloom.runtime.calibrate import load_calibrations
+from gridloom.runtime import calibrate, calibrations
+from gridloom.runtime.calibrations import load_calibrations
 
 
 @pytest.fixture
@@ -67,4 +67,4 @@ def test_threads_are_counted_where_processes_cannot_be_bound(monkeypatch: pytest
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 6)
-    assert calibrate._threads() == 6
+    assert calibrations.num_threads() == 6

@@ -21,11 +21,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gridloom.compiler.cost import HISTORY_SHARE
 from gridloom.errors import StageError
 from gridloom.runtime.data.dataset import Dataset
 from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.llama_cache import HeadCache
-from gridloom.runtime.prompts import HISTORY_SHARE, BuiltPrompt, EarlierAttempt, build_prompt
+from gridloom.runtime.prompts import BuiltPrompt, EarlierAttempt, build_prompt
 from gridloom.runtime.stage import Progress, StopSignal
 from gridloom.runtime.training.joint_batches import PairKey
 from gridloom.specs.stages import JointTrainStage
