@@ -45,7 +45,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """Print one line."""
         if self._show_events:
-            self.console.print(text, highlight=False, markup=False)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def show(self, thing: Any) -> None:
         """Print a task of the solver when its last event is in, or any rich renderable at once."""

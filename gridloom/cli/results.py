@@ -35,13 +35,15 @@ def print_results(
                 producer = result.artifacts[node.name].manifest["producer"]
                 _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"])
     for node in graph.nodes:
-        if node.kind in ("score", "evaluate"):
+        if node.kind in ("score", "evaluate") and node.name in result.artifacts:
             written = result.artifacts[node.name].path / "report.json"
             report = json.loads(written.read_text(encoding="utf-8"))
             if node.kind == "score":
                 _print_score(console, ledger, report)
             else:
                 _print_evaluation(console, node.name, report)
+    if result.failed:  # the summary of what failed tells the counts
+        return
     counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
     ran = counts if result.executed else "everything was cached"
     console.print(f"run {result.run_id}: {ran}, {result.seconds:.0f} s", highlight=False)

@@ -66,6 +66,7 @@ def _execute(
     from gridloom.cli.results import print_results
     from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
+    from gridloom.runtime.executor import RunFailed
     from gridloom.runtime.project import plan_local
     from gridloom.runtime.run import run_local
     from gridloom.runtime.signals import Stop, stop_on_signals
@@ -83,6 +84,10 @@ def _execute(
         except StageInterrupted as interrupted:
             print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
             raise typer.Exit(interrupted.exit_code) from None
+        except RunFailed as failed:
+            print_results(console, failed.result, planned.plan.graph, workspace, show_tasks=show, quiet=True)
+            print(f"{failed}\n  what is done is kept; once it is mended, go on with: {again}", file=sys.stderr)
+            raise typer.Exit(failed.exit_code) from None
     print_results(console, result, planned.plan.graph, workspace, show_tasks=show, quiet=quiet)
 
 

@@ -88,6 +88,16 @@ class RunGraph(Frozen):
                 return node
         raise KeyError(name)
 
+    def swept(self, name: str) -> dict[str, Any]:
+        """Return by path the swept values that a node alone has; empty without a sweep, and for what it shares."""
+        with_it = [variant for variant in self.variants if name in variant.nodes.values()]
+        return {
+            path: value
+            for path, value in (with_it[0].values if with_it else {}).items()
+            if all(variant.values[path] == value for variant in with_it)
+            and any(variant.values[path] != value for variant in self.variants)
+        }
+
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, one trailing newline."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False) + "\n"

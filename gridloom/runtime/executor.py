@@ -1,44 +1,73 @@
-"""Executes a Plan: walks its stages in order, skips what is published, publishes what runs, records both."""
+"""Executes a Plan: walks its stages in order, skips what is published, publishes what runs, records both.
+
+A stage that fails takes down only what depends on it: everything else goes on, and the run fails at its end. A signal,
+the walltime, a full disk and a damaged store stop the whole run at once.
+"""
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gridloom
 from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.fingerprint import key_inputs
-from gridloom.compiler.graph import StageNode
+from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.compiler.tree import show
 from gridloom.errors import GridloomError, StageError, StageInterrupted, StoreError
 from gridloom.runtime.device import resolve_device
 from gridloom.runtime.plan import Plan, PlannedStage
 from gridloom.runtime.registry import load_stage
+from gridloom.runtime.run_locks import choose_run_id, run_lock, stage_lock
 from gridloom.runtime.stage import Progress, Stage, StageContext, StopSignal
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import ArtifactRecord, EstimateRecord, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
 
-RESUMABLE = ("started", "interrupted", "failed")
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What was done, by stage name; `executed` and `cached` together are the plan's stages."""
+    """What was done, by stage name; `executed`, `cached`, `failed` and `blocked` together are the plan's stages."""
 
     run_id: str
     executed: tuple[str, ...]
     cached: tuple[str, ...]
     artifacts: dict[str, Artifact]
     seconds: float
+    failed: dict[str, str] = field(default_factory=dict)
+    """What was wrong with each stage that failed; a traceback where it was a bug."""
+    blocked: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Stages that were not started, with the failed ones that they depend on."""
+
+    @property
+    def counts(self) -> str:
+        """One line: '3 done, 2 cached, 1 failed, 2 blocked'."""
+        groups = {"done": self.executed, "cached": self.cached, "failed": self.failed, "blocked": self.blocked}
+        return ", ".join(f"{len(names)} {word}" for word, names in groups.items())
+
+
+class RunFailed(StageError):
+    """Stages failed; everything that does not depend on them was done. `result` holds both."""
+
+    def __init__(self, result: RunResult, graph: RunGraph) -> None:
+        self.result = result
+        lines = [f"run {result.run_id}: {result.counts}"]
+        for name, problem in result.failed.items():
+            first, *rest = problem.rstrip().splitlines()
+            swept = ", ".join(f"{path} {show(value)}" for path, value in graph.swept(name).items())
+            lines += [f"  {name}{f' ({swept})' if swept else ''} failed: {first}", *(f"    {line}" for line in rest)]
+        lines += [f"  {name} is blocked by {', '.join(roots)}" for name, roots in result.blocked.items()]
+        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +99,14 @@ def execute(
 
     Raises:
         StageInterrupted: `stop` was set; the stage saved its state and the run is marked interrupted.
-        GridloomError: a stage failed; the run is marked failed and earlier artifacts stay published.
+        RunFailed: stages failed; what does not depend on them was executed, and the run is marked failed.
+        StoreError: the disk is full, or the ledger or the artifact store cannot be used; nothing more was started.
     """
     started = time.monotonic()
-    store = ArtifactStore(workspace)
     to_run = [planned.node for planned in plan.stages if planned.state == "run"]
     device = resolve_device(options.device or plan.graph.device) if to_run else (options.device or plan.graph.device)
-    run_id = _choose_run_id(plan, workspace)
-    artifacts: dict[str, Artifact] = {}
-    executed: list[str] = []
-    cached: list[str] = []
-    with LedgerWriter(workspace, run_id) as ledger, _run_lock(workspace, run_id):
+    run_id = choose_run_id(plan, workspace)
+    with LedgerWriter(workspace, run_id) as ledger, run_lock(workspace, run_id):
         ledger.append(
             RunRecord(
                 run_id=run_id, name=plan.graph.name, graph_key=plan.graph.key, status="started", spec=options.spec,
@@ -90,22 +116,16 @@ def execute(
             )
         )
         ledger.append(*_estimates(run_id, to_run, options.calibration))
-        status, error = "failed", None
+        walk = _Walk(plan, run_id, device, options, ArtifactStore(workspace), ledger, progress, stop, stage_factory)
+        status: str = "failed"
+        error: str | None = None
         try:
-            for planned in plan.stages:
-                node = planned.node
-                if planned.state == "cached":
-                    artifacts[node.name] = _published(store, node)
-                    cached.append(node.name)
-                    ledger.append(_stage_record(run_id, node, "cached"))
-                    continue
-                inputs = {field: artifacts[name] for field, name in node.inputs.items()}
-                with _stage_lock(store, node):
-                    artifacts[node.name] = _run_stage(
-                        planned, inputs, run_id, device, options, store, ledger, progress, stop, plan, stage_factory
-                    )
-                executed.append(node.name)
-            status = "done"
+            walk.walk()
+            result = walk.result(time.monotonic() - started)
+            if not result.failed:
+                status = "done"
+            else:
+                error = f"{result.counts}: {', '.join(result.failed)} failed"
         except StageInterrupted as interrupted:
             status, error = "interrupted", interrupted.message
             raise
@@ -119,72 +139,174 @@ def execute(
             ledger.append(RunRecord(run_id=run_id, status=status, error=error, ended_at=time.time()))
             ledger.sync()
     Ledger(workspace).ingest()
-    return RunResult(run_id, tuple(executed), tuple(cached), artifacts, time.monotonic() - started)
+    if result.failed:
+        raise RunFailed(result, plan.graph)
+    return result
 
 
-def _run_stage(
-    planned: PlannedStage,
-    inputs: dict[str, Artifact],
-    run_id: str,
-    device: str,
-    options: RunOptions,
-    store: ArtifactStore,
-    ledger: LedgerWriter,
-    progress: Progress,
-    stop: StopSignal,
-    plan: Plan,
-    stage_factory: Callable[[str], Stage],
-) -> Artifact:
-    node = planned.node
-    for artifact in inputs.values():
-        store.verify(artifact)
-    ledger.append(_stage_record(run_id, node, "running", started_at=time.time()))
-    notes: dict[str, Any] = {}
-    try:
-        with store.writing(node.key) as out:
+@dataclass(slots=True)
+class _Walk:
+    """One pass over the stages of a plan."""
+
+    plan: Plan
+    run_id: str
+    device: str
+    options: RunOptions
+    store: ArtifactStore
+    ledger: LedgerWriter
+    progress: Progress
+    stop: StopSignal
+    stage_factory: Callable[[str], Stage]
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    executed: list[str] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def walk(self) -> None:
+        """Take the stages in order. Raises what stops the whole run."""
+        for planned in self.plan.stages:
+            node = planned.node
+            roots = self._roots(node)
+            if planned.state == "run" and roots:
+                self.blocked[node.name] = roots
+                self._record(node, "blocked", error=f"blocked by {', '.join(roots)}")
+                continue
+            if planned.state == "run" and self.stop:
+                raise StageInterrupted(
+                    f"stopped by {self.stop.reason} before {node.name}", "run again: finished stages are kept"
+                )
+            try:
+                if planned.state == "cached":
+                    self.artifacts[node.name] = _published(self.store, node)
+                    self._record(node, "cached")
+                    self.cached.append(node.name)
+                else:
+                    self.artifacts[node.name] = self._run(planned)
+                    self.executed.append(node.name)
+            except Exception as failure:
+                if _stops_everything(failure):
+                    raise
+                self._fail(node, failure)
+
+    def result(self, seconds: float) -> RunResult:
+        """Return what was done so far."""
+        return RunResult(
+            self.run_id, tuple(self.executed), tuple(self.cached), self.artifacts, seconds, self.failed, self.blocked
+        )
+
+    def _roots(self, node: StageNode) -> tuple[str, ...]:
+        """Return the failed stages that a node depends on, over whatever lies between."""
+        roots: set[str] = set()
+        for name in node.inputs.values():
+            roots.update([name] if name in self.failed else self.blocked.get(name, ()))
+        return tuple(sorted(roots))
+
+    def _fail(self, node: StageNode, failure: Exception) -> None:
+        problem = _told(failure)
+        self.failed[node.name] = problem
+        dependents = sorted(_dependents(self.plan, node.name))
+        blocks = f"; blocks {', '.join(dependents[:4])}{' ...' if len(dependents) > 4 else ''}" if dependents else ""
+        self.progress.say(f"{node.name} failed: {_first_line(problem)}{blocks}")
+
+    def _run(self, planned: PlannedStage) -> Artifact:
+        node = planned.node
+        inputs = {name: self.artifacts[target] for name, target in node.inputs.items()}
+        self._record(node, "running", started_at=time.time())
+        notes: dict[str, Any] = {}
+        try:
+            with stage_lock(self.store.workspace, node):
+                artifact = self._publish(node, self._verified(inputs), notes)
+        except BaseException as failure:
+            status = "interrupted" if isinstance(failure, StageInterrupted | KeyboardInterrupt) else "failed"
+            self._record(node, status, ended_at=time.time(), error=_told(failure), notes=notes)
+            raise
+        now = time.time()
+        self.ledger.append(
+            _stage_record(self.run_id, node, "done", ended_at=now, notes=notes),
+            ArtifactRecord(
+                key=artifact.key, type=artifact.type, kind=node.kind, run_id=self.run_id, stage=node.name,
+                bytes=artifact.num_bytes, created_at=now,
+            ),
+        )
+        self.store.remove_work(node.key)
+        return artifact
+
+    def _verified(self, inputs: dict[str, Artifact]) -> dict[str, Artifact]:
+        for artifact in inputs.values():
+            try:
+                self.store.verify(artifact)
+            except StoreError as damaged:
+                if _is_out_of_space(damaged):
+                    raise
+                # one damaged input is the trouble of its readers alone
+                raise StageError(damaged.message, damaged.remedy) from damaged
+        return inputs
+
+    def _publish(self, node: StageNode, inputs: dict[str, Artifact], notes: dict[str, Any]) -> Artifact:
+        with self.store.writing(node.key) as out:
             context = StageContext(
-                run_id=run_id, device=device, work=store.work_dir(node.key), out=out, base=options.base, ledger=ledger,
-                progress=progress, stop=stop, notes=notes,
+                run_id=self.run_id, device=self.device, work=self.store.work_dir(node.key), out=out,
+                base=self.options.base, ledger=self.ledger, progress=self.progress, stop=self.stop, notes=notes,
             )
-            _out_of_space_named(lambda: stage_factory(node.kind).run(node, inputs, context), out)
+            try:
+                self.stage_factory(node.kind).run(node, inputs, context)
+            except Exception as failure:
+                if _is_out_of_space(failure) and not isinstance(failure, StoreError):
+                    raise StoreError(
+                        f"cannot write in {out}: {failure}",
+                        "free some space or point GRIDLOOM_HOME at another disk, then run again: finished stages are "
+                        "kept",
+                    ) from failure
+                raise
             producer = {
-                "stage": node.name, "kind": node.kind, "version": node.version, "run_id": run_id,
-                "key_inputs": key_inputs(plan.graph, node), "gridloom": gridloom.__version__,
+                "stage": node.name, "kind": node.kind, "version": node.version, "run_id": self.run_id,
+                "key_inputs": key_inputs(self.plan.graph, node), "gridloom": gridloom.__version__,
             }
-            artifact = store.publish(
+            return self.store.publish(
                 out, key=node.key, type=node.produces, kind=node.kind, producer=producer,
-                inputs={field: a.key for field, a in inputs.items()},
+                inputs={name: artifact.key for name, artifact in inputs.items()},
             )
-    except BaseException as failure:
-        status = "interrupted" if isinstance(failure, StageInterrupted | KeyboardInterrupt) else "failed"
-        detail = str(failure) if isinstance(failure, GridloomError) else traceback.format_exc()
-        ledger.append(_stage_record(run_id, node, status, ended_at=time.time(), error=detail, notes=notes))
-        raise
-    now = time.time()
-    ledger.append(
-        _stage_record(run_id, node, "done", ended_at=now, notes=notes),
-        ArtifactRecord(
-            key=artifact.key, type=artifact.type, kind=node.kind, run_id=run_id, stage=node.name,
-            bytes=artifact.num_bytes, created_at=now,
-        ),
-    )
-    store.remove_work(node.key)
-    return artifact
+
+    def _record(self, node: StageNode, status: str, **fields: Any) -> None:
+        self.ledger.append(_stage_record(self.run_id, node, status, **fields))
 
 
-def _out_of_space_named(work: Callable[[], None], folder: Path) -> None:
-    """Run `work`; an OSError for a full or read-only disk becomes a StoreError that names the folder."""
-    import errno
+def _stops_everything(failure: Exception) -> bool:
+    """Whether a failure is no stage's own: it was told to stop, or nothing could be written or recorded any more."""
+    return isinstance(failure, StageInterrupted | StoreError)
 
-    try:
-        work()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
-            raise StoreError(
-                f"cannot write in {folder}: {os.strerror(error.errno)}",
-                "free some space or point GRIDLOOM_HOME at another disk, then run again: finished stages are kept",
-            ) from error
-        raise
+
+def _is_out_of_space(failure: BaseException) -> bool:
+    """Whether a full or read-only disk is behind a failure, also where a library gave it a type of its own."""
+    seen: BaseException | None = failure
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _OUT_OF_SPACE:
+            return True
+        if "No space left on device" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _told(failure: BaseException) -> str:
+    """Return what the ledger and the summary say: the user's mistakes as one message, bugs with their traceback."""
+    if isinstance(failure, GridloomError | KeyboardInterrupt):
+        return str(failure)
+    return "".join(traceback.format_exception(failure))
+
+
+def _first_line(problem: str) -> str:
+    lines = problem.rstrip().splitlines()
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
+def _dependents(plan: Plan, name: str) -> set[str]:
+    found = {name}
+    for planned in plan.stages:
+        if planned.state == "run" and found & set(planned.node.inputs.values()):
+            found.add(planned.node.name)
+    return found - {name}
 
 
 def _estimates(run_id: str, nodes: list[StageNode], calibration: Calibration | None) -> list[EstimateRecord]:
@@ -212,66 +334,3 @@ def _published(store: ArtifactStore, node: StageNode) -> Artifact:
             "run again: a new plan will make it",
         )
     return artifact
-
-
-def _choose_run_id(plan: Plan, workspace: Workspace) -> str:
-    """Return the id of the newest unfinished run of this very graph, or a new one named by the clock."""
-    if plan.num_to_run and (workspace.ledger_path.exists() or workspace.journal_dir.exists()):
-        newest = "select run_id, status from runs where graph_key = ? order by started_at desc limit 1"
-        for run in Ledger(workspace).rows(newest, [plan.graph.key]):
-            if run["status"] in RESUMABLE and not _is_locked(workspace, str(run["run_id"])):
-                return str(run["run_id"])
-    stem = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
-    taken = {path.stem for path in _locks(workspace).glob("run-*.lock")}
-    run_id, suffix = stem, 1
-    while f"run-{run_id}" in taken:
-        suffix += 1
-        run_id = f"{stem}-{suffix}"
-    return run_id
-
-
-def _locks(workspace: Workspace) -> Path:
-    return workspace.root / "locks"
-
-
-def _is_locked(workspace: Workspace, run_id: str) -> bool:
-    path = _locks(workspace) / f"run-{run_id}.lock"
-    if not path.exists():
-        return False
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-@contextmanager
-def _run_lock(workspace: Workspace, run_id: str) -> Iterator[None]:
-    with _flock(_locks(workspace) / f"run-{run_id}.lock", f"run {run_id} is going on in another process"):
-        yield
-
-
-@contextmanager
-def _stage_lock(store: ArtifactStore, node: StageNode) -> Iterator[None]:
-    path = _locks(store.workspace) / f"stage-{node.key.replace(':', '-')}.lock"
-    with _flock(path, f"stage {node.name!r} ({node.key}) is being run by another process"):
-        yield
-
-
-@contextmanager
-def _flock(path: Path, problem: str) -> Iterator[None]:
-    # flock is released by the kernel when the process dies, so a killed run never leaves a stale lock.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            raise StageError(f"{problem} (pid {holder})", "wait for it, or stop it") from None
-        handle.seek(0)
-        handle.truncate()
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield

@@ -61,7 +61,8 @@ class StageRecord(Record):
     kind: str | None = None
     key: str | None = None
     status: str | None = None
-    """cached, running, done, failed, interrupted. A stage that a resumed run finds cached stays done in that run."""
+    """cached, running, done, failed, interrupted, or blocked by a stage that failed: `error` names it. A stage that a
+    resumed run finds cached stays done in that run."""
     started_at: float | None = None
     ended_at: float | None = None
     error: str | None = None

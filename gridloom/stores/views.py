@@ -11,10 +11,12 @@ SELECT
   r.started_at, r.ended_at,
   date_diff('millisecond', r.started_at, r.ended_at) / 1000 AS seconds,
   coalesce(s.stages, 0) AS stages, coalesce(s.cached, 0) AS cached,
+  coalesce(s.failed, 0) AS failed, coalesce(s.blocked, 0) AS blocked,
   coalesce(a.tasks, 0) AS tasks, coalesce(a.attempts, 0) AS attempts,
   r.spec, r.overrides, r.device, r.host, r.pid, r.graph_key, r.gridloom_version, r.error
 FROM runs r
-LEFT JOIN (SELECT run_id, count(*) AS stages, count(*) FILTER (status = 'cached') AS cached
+LEFT JOIN (SELECT run_id, count(*) AS stages, count(*) FILTER (status = 'cached') AS cached,
+             count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status = 'blocked') AS blocked
            FROM stages GROUP BY run_id) s
   USING (run_id)
 LEFT JOIN (SELECT run_id, count(DISTINCT (stage, task_id)) AS tasks, count(*) FILTER (fork = 0) AS attempts

@@ -81,3 +81,11 @@ def test_a_sweep_of_five_hundred_values_gives_each_its_own_stages(facts: StaticF
     graph = swept(facts, f"vars.steps: [{values}]")
     assert len(graph.nodes) == 2002
     assert len({node.key for node in graph.nodes}) == 2002
+
+
+def test_a_node_knows_the_swept_values_that_reach_it(facts: StaticFacts) -> None:
+    graph = swept(facts, "vars.steps: [10, 20], stages.solve.solver.views: [2, 4], seed: [3]")
+    assert graph.swept("solve@2.1.1") == {"vars.steps": 20, "stages.solve.solver.views": 2}
+    assert graph.swept("pretrain@1.1") == {"vars.steps": 10}
+    assert graph.swept("arc1") == graph.swept("unknown") == {}
+    assert compile_text(SPEC, facts=facts).graph.swept("solve") == {}

@@ -1,0 +1,102 @@
+"""A sweep as a user runs it: partial failure, going on, extending it. Trains a tiny network on 4x4 sudokus."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gridloom.cli.main import main
+from gridloom.stores.artifacts import ArtifactStore
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.workspace import Workspace
+
+SPEC = """\
+gridloom: 1
+name: rates
+device: cpu
+data:
+  sudokus: {kind: sudoku, size: 4, train: 12, test: 6}
+models:
+  trm: {kind: trm, hidden_size: 8, num_heads: 1, layers: 1, H_cycles: 1, L_cycles: 1, halt_max_steps: 1, mixing: mlp,
+        positions: none, puzzle_embedding_len: 1, precision: fp32}
+stages:
+  learn: {kind: train, model: trm, data: sudokus, steps: 2, batch_size: 2, log_every: 1, warmup_steps: 0,
+          optimizer: {kind: adam_atan2, lr: 1.0e-3}}
+  judge: {kind: evaluate, with: learn, data: sudokus}
+sweep:
+  stages.learn.optimizer.lr: [1.0e-3, 1.0e+30]
+"""
+"""At a learning rate of 1e30 the loss is NaN after a step."""
+RATES = "stages.learn.optimizer.lr: [1.0e-3, 1.0e+30"
+
+Type = Callable[..., str]
+
+
+def typist(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Type:
+    """Return a function that types a command in a folder and gives what was printed."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("GRIDLOOM_HOME", raising=False)
+
+    def type_(*words: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["gridloom", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        assert (stop.value.code or 0) == code, captured.out + captured.err
+        return captured.out + captured.err
+
+    return type_
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the sweep was run once, and what that printed."""
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "rates.yaml").write_text(SPEC)
+    (folder / "wider.yaml").write_text(SPEC.replace(RATES, f"{RATES}, 2.0e-3"))
+    done = subprocess.run(
+        [sys.executable, "-c", "from gridloom.cli.main import main; main()", "run", "rates.yaml"],
+        cwd=folder, capture_output=True, text=True, env={**os.environ, "GRIDLOOM_HOME": "", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 1, done.stderr
+    return folder, done.stderr
+
+
+@pytest.fixture
+def run(swept: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Type:
+    return typist(swept[0], monkeypatch, capsys)
+
+
+def test_a_failed_value_blocks_its_own_nodes_and_the_rest_is_done(swept: tuple[Path, str]) -> None:
+    folder, said = swept
+    for wanted in (
+        "3 done, 0 cached, 1 failed, 1 blocked",
+        "learn@2 (stages.learn.optimizer.lr 1e+30) failed: stopped at step",
+        "judge@2 is blocked by learn@2",
+        "go on with: gridloom run rates.yaml",
+    ):
+        assert wanted in said
+    stages = {row["stage"]: row["status"] for row in Ledger(Workspace(folder / ".gridloom")).rows("from stages")}
+    assert stages == {
+        "sudokus": "done", "learn@1": "done", "judge@1": "done", "learn@2": "failed", "judge@2": "blocked",
+    }  # fmt: skip
+
+
+def test_a_sweep_is_extended_and_what_ran_keeps_its_id_and_key(run: Type, swept: tuple[Path, str]) -> None:
+    store = ArtifactStore(Workspace(swept[0] / ".gridloom"))
+    before = {str(a.manifest["producer"]["stage"]): a.key for a in store.all()}
+    planned = {row["stage"]: row for row in json.loads(run("plan", "wider.yaml", "--json"))["stages"]}
+    assert {name: planned[name]["key"] for name in before} == before
+    to_run = [name for name, row in planned.items() if row["state"] == "run"]
+    assert to_run == ["learn@2", "judge@2", "learn@3", "judge@3"]
+    said = run("run", "wider.yaml", code=1)
+    assert "2 done, 3 cached, 1 failed, 1 blocked" in said
+    made = {str(a.manifest["producer"]["stage"]) for a in store.all()} - set(before)
+    assert made == {"learn@3", "judge@3"}
