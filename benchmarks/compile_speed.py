@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gridloom.compiler.library import list_recipes
-from gridloom.runtime.project import compile_local, plan_local
+from gridloom.runtime.local import compile_local
+from gridloom.runtime.project import plan_local
 from gridloom.stores.workspace import Workspace
 
 SWEEP = "gridloom: 1\nextends: quickstart\nname: swept\nsweep:\n  stages.pretrain.steps: [{values}]\n"

@@ -16,7 +16,7 @@ from gridloom.errors import GridloomError, SpecError
 def compile_command(spec: SpecArg, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Compile a spec into its run graph and report every problem at once."""
     from gridloom.compiler.render import render, to_json
-    from gridloom.runtime.project import compile_local
+    from gridloom.runtime.local import compile_local
 
     try:
         compiled = compile_local(spec, overrides or ())
@@ -39,7 +39,7 @@ def compile_command(spec: SpecArg, overrides: SetOption = None, as_json: JsonOpt
 def validate(spec: SpecArg, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Check a spec and say nothing if it is right; for save hooks."""
     from gridloom.compiler.render import to_json
-    from gridloom.runtime.project import compile_local
+    from gridloom.runtime.local import compile_local
 
     try:
         compile_local(spec, overrides or ())
@@ -89,7 +89,7 @@ def diff(
 ) -> None:
     """Compare two specs: the fields that differ with every default written out, and the stages that would run anew."""
     from gridloom.compiler.diff import diff_graphs, diff_specs
-    from gridloom.runtime.project import compile_local
+    from gridloom.runtime.local import compile_local
 
     old, new = compile_local(before), compile_local(after)
     for change in diff_specs(old.spec, new.spec, dict(new.spans)):

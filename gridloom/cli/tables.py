@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from gridloom.compiler.calibration import Calibration, Calibrations
 from gridloom.compiler.check_cost import duration
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.runtime.plan import Plan, PlannedStage
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def cell(value: Any) -> str:
@@ -33,24 +37,62 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> Table:
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """Cells as they are shown, under the names of their columns."""
+
+    names: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    """Which columns stand to the right."""
+    cells: tuple[tuple[str, ...], ...]
+
+    def lines(self) -> list[str]:
+        """Return the header and the rows with columns aligned, none of them cut or folded."""
+        rows = [self.names, *self.cells]
+        widths = [max(_width(row[index]) for row in rows) for index in range(len(self.names))]
+        return ["  ".join(self._padded(row, widths)).rstrip() for row in rows]
+
+    def _padded(self, row: tuple[str, ...], widths: list[int]) -> list[str]:
+        spaces = [" " * (width - _width(text)) for text, width in zip(row, widths, strict=True)]
+        return [f"{s}{t}" if right else f"{t}{s}" for t, s, right in zip(row, spaces, self.numeric, strict=True)]
+
+    def __rich__(self) -> Table:
+        """Return the table for rich, which folds what is too wide."""
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for name, right in zip(self.names, self.numeric, strict=True):
+            table.add_column(name, justify="right" if right else "left", overflow="fold")
+        for row in self.cells:
+            table.add_row(*row)
+        return table
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> TextTable:
     """Make a table of rows that share columns."""
     names = list(columns) if columns is not None else list(rows[0]) if rows else []
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in names:
-        numeric = bool(rows) and all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(row.get(name)) for name in names))
-    return table
+    numeric = (
+        bool(rows) and all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows)
+        for name in names
+    )
+    return TextTable(tuple(names), tuple(numeric), tuple(tuple(cell(row.get(name)) for name in names) for row in rows))
 
 
-def graph_table(graph: RunGraph) -> Table:
-    """Show a graph's stages with inputs and keys."""
+def graph_table(graph: RunGraph) -> TextTable:
+    """Show a graph's stages with inputs and the first digits of keys."""
     rows = [
         {
             "stage": node.name, "kind": node.kind, "makes": node.produces,
-            "from": ", ".join(dict.fromkeys(node.inputs.values())) or "-", **_costs(node), "key": node.key,
+            "from": ", ".join(dict.fromkeys(node.inputs.values())) or "-", "key": node.key[:12],
         }
         for node in graph.nodes
     ]
@@ -95,7 +137,7 @@ def _costs(node: StageNode) -> dict[str, str]:
     }
 
 
-def plan_table(plan: Plan, calibrations: Calibrations) -> Table:
+def plan_table(plan: Plan, calibrations: Calibrations) -> TextTable:
     """Show what a plan will do, stage by stage, and what that is expected to cost."""
     calibration = calibrations.of(plan.graph.device)
     times = [expected_seconds(stage, calibration) for stage in plan.stages]
@@ -110,10 +152,15 @@ def plan_table(plan: Plan, calibrations: Calibrations) -> Table:
     return rows_table(rows)
 
 
-def print_table(table: Table) -> None:
-    """Print a table; a pipe or file gets lines as long as they need to be."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 4000), no_color=True)
-        table.expand = False
-    console.print(table, highlight=False, soft_wrap=not console.is_terminal)
+def print_table(table: TextTable) -> None:
+    """Print a table: lines as long as they need to be, but cells folded where a terminal is too narrow for them."""
+    lines = table.lines()
+    is_terminal = sys.stdout.isatty()
+    if is_terminal and max(_width(line) for line in lines) > shutil.get_terminal_size().columns:
+        from rich.console import Console
+
+        Console().print(table, highlight=False)
+        return
+    if is_terminal and "NO_COLOR" not in os.environ:
+        lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
+    print("\n".join(lines))

@@ -1,4 +1,4 @@
-"""Compile and plan a spec with the facts of this machine; light enough for a save hook."""
+"""Plan a spec with the facts of this machine and of a workspace, explain its keys, start a new one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gridloom.compiler.starter import SCHEMA_FILE, init_text
 from gridloom.errors import GridloomError
 from gridloom.runtime.calibrations import load_calibrations
 from gridloom.runtime.facts import LocalFacts
+from gridloom.runtime.local import compile_local
 from gridloom.runtime.plan import Plan, make_plan, nearest_key_inputs
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.workspace import Workspace
@@ -28,15 +29,6 @@ class Planned:
     compiled: Compiled
     plan: Plan
     calibrations: Calibrations
-
-
-def compile_local(spec: str, overrides: Sequence[str] = ()) -> Compiled:
-    """Compile a spec file or library recipe with facts read from this machine's files and its calibration.
-
-    Raises:
-        SpecError: with every problem found.
-    """
-    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_calibrations())
 
 
 def plan_local(

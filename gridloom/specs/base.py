@@ -1,6 +1,5 @@
 """Building blocks of the spec models: strictness, and fields that name other parts of the spec."""
 
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal

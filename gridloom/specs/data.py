@@ -1,6 +1,5 @@
 """The `data` section: where tasks come from, which of their answers are held out, and how they are augmented."""
 
-from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 

@@ -1,6 +1,5 @@
 """The `models` section: networks and adapters, as configurations without weights."""
 
-from __future__ import annotations
 
 from typing import Annotated, Literal
 

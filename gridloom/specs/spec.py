@@ -1,6 +1,5 @@
 """The whole spec, as composed: `extends`, `vars` and `sweep` have been resolved before these models see it."""
 
-from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 

@@ -1,6 +1,5 @@
 """The `stages` section: what is executed, in the order that the names imply."""
 
-from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 

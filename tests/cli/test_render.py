@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import datetime
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from gridloom.cli.grids import SideBySide, differing_cells, grid_text
 from gridloom.cli.progress import PlainReporter, RichReporter
-from gridloom.cli.tables import cell, rows_table
+from gridloom.cli.tables import cell, print_table, rows_table
 from gridloom.runtime.data.colours import hex_of
 from gridloom.runtime.data.tasks import Pair, Task
 from gridloom.solvers.events import PicksShown, TaskShown
@@ -96,4 +98,28 @@ def test_cells_of_a_table_are_written_for_people() -> None:
     assert [cell(v) for v in (None, True, 0.123456, 3, b"abc", [[1]], datetime(2026, 1, 2, 3, 4, 5))] == [
         "-", "yes", "0.1235", "3", "<3 bytes>", "[[1]]", "2026-01-02 03:04:05",
     ]
-    assert rows_table([], ["a"]).columns[0].header == "a"
+    assert rows_table([], ["a"]).lines() == ["a"]
+
+
+def test_columns_of_a_table_are_as_wide_as_what_they_show() -> None:
+    rows = [{"name": "a", "count": 5}, {"name": "\u8ff7\u8def", "count": 1200}, {"name": None, "count": None}]
+    table = rows_table(rows)
+    assert table.lines() == ["name  count", "a         5", "\u8ff7\u8def   1200", "-         -"]
+
+
+def test_a_table_too_wide_for_the_terminal_is_folded_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = rows_table([{"id": "x" * 30, "text": "y" * 30}])
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    print_table(table)
+    folded = re.sub("\x1b\\[[0-9]*m", "", out.getvalue())
+    assert max(map(len, folded.splitlines())) <= 40
+    assert folded.count("x") == folded.count("y") == 30
+    monkeypatch.setenv("COLUMNS", "80")
+    out.seek(0)
+    out.truncate()
+    print_table(table)
+    assert out.getvalue().splitlines() == table.lines()
