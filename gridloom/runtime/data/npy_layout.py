@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,11 +108,51 @@ def _check(arrays: SplitArrays) -> None:
     if len(arrays.puzzle_indices) != len(arrays.puzzle_identifiers) + 1:
         counts = f"{len(arrays.puzzle_indices) - 1:,} puzzles but {len(arrays.puzzle_identifiers):,} identifiers"
         raise DataError(f"{place}: {counts}", "files of two builds are mixed")
+    _check_meta(arrays)
     ids = arrays.meta.get("num_puzzle_identifiers")
     if isinstance(ids, int) and len(arrays.puzzle_identifiers):
         low, high = int(arrays.puzzle_identifiers.min()), int(arrays.puzzle_identifiers.max())
         if low < 0 or high >= ids:
             raise DataError(f"{place}: puzzle id {high if low >= 0 else low} of {ids:,} ids", "rebuild the folder")
+
+
+def _check_meta(arrays: SplitArrays) -> None:
+    """Raise DataError where dataset.json counts other than the arrays; a key that it lacks is passed over."""
+    file, puzzles = arrays.folder / "dataset.json", max(1, len(arrays.puzzle_identifiers))
+    counted = {
+        "total_groups": float(len(arrays.group_indices) - 1),
+        # total_puzzles is not compared: the maze and sudoku builders write the groups there
+        "mean_puzzle_examples": len(arrays.inputs) / puzzles,
+    }
+    for key, found in counted.items():
+        told = arrays.meta.get(key)
+        if isinstance(told, int | float) and not math.isclose(told, found, rel_tol=1e-6):
+            raise DataError(f"{file}: {key} {told}, but the arrays have {found:g}", "files of two builds are mixed")
+    if arrays.meta.get("sets", [SET]) != [SET]:
+        raise DataError(f"{file}: sets are {arrays.meta['sets']}, not ['{SET}']", "name a folder of one set")
+    for key in ("pad_id", "ignore_label_id", "blank_identifier_id"):
+        if arrays.meta.get(key, 0) not in (0, None):
+            raise DataError(f"{file}: {key} {arrays.meta[key]}, not 0", "such folders are not read")
+
+
+def check_identifiers(folder: Path, arrays: SplitArrays, names: list[str]) -> None:
+    """Raise DataError unless identifiers.json has as many names as dataset.json says, and a name for every id."""
+    told = arrays.meta.get("num_puzzle_identifiers", len(names))
+    highest = int(arrays.puzzle_identifiers.max(initial=0))
+    if told != len(names) or highest >= len(names):
+        raise DataError(
+            f"{folder / 'identifiers.json'}: {len(names):,} names, but {arrays.folder.name}/dataset.json counts "
+            f"{told:,} and the highest id is {highest:,}",
+            "identifiers do not match the arrays; rebuild the folder",
+        )
+
+
+def read_test_puzzles(folder: Path) -> dict[str, Any]:
+    """The evaluation tasks of an ARC folder as JSON by id, unchecked. Raises DataError."""
+    found = load_json(folder / "test_puzzles.json")
+    if not isinstance(found, dict):
+        raise DataError(f"{folder / 'test_puzzles.json'}: not an object keyed by task id", "rebuild the folder")
+    return found
 
 
 def check_tokens(arrays: SplitArrays) -> None:
@@ -140,9 +181,8 @@ def read_trm_tasks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     train = read_split(folder, "train")
     if train.meta["seq_len"] != CANVAS * CANVAS or train.meta["vocab_size"] != 12:
         raise DataError(f"{folder}: not ARC tokens (seq_len {train.meta['seq_len']})", "read it as maze or sudoku data")
-    tests = load_json(folder / "test_puzzles.json")
-    if not isinstance(tests, dict):
-        raise DataError(f"{folder / 'test_puzzles.json'}: not an object keyed by task id", "rebuild the folder")
+    check_identifiers(folder, train, names)
+    tests = read_test_puzzles(folder)
     training: dict[str, Any] = {}
     evaluation: dict[str, Any] = {}
     for group in range(len(train.group_indices) - 1):
@@ -164,7 +204,26 @@ def read_trm_tasks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     missing = sorted(set(tests) - set(evaluation))
     if missing:
         raise DataError(f"{folder}: task {missing[0]!r} of test_puzzles.json has no rows", "rebuild the folder")
+    _compare_answers(folder, names, evaluation)
     return training, evaluation
+
+
+def _compare_answers(folder: Path, names: list[str], evaluation: dict[str, Any]) -> None:
+    """Raise DataError unless the test rows are those of the evaluation tasks: else one would pass for training."""
+    shown: dict[str, Any] = {}
+    if (folder / "test").is_dir():
+        test = read_split(folder, "test")
+        check_identifiers(folder, test, names)
+        for puzzle in test.group_indices[:-1].tolist():
+            name = names[test.puzzle_identifiers[puzzle]]
+            shown[name] = _decode_pairs(test, puzzle, name)
+    for name in sorted(set(shown) | set(evaluation)):
+        told = [{"output": [[0]], **pair} for pair in evaluation.get(name, {}).get("test", ())]
+        if shown.get(name, []) != told:
+            raise DataError(
+                f"{folder}: the test pairs of task {name!r} differ between test_puzzles.json and the rows in test",
+                "rebuild the folder",
+            )
 
 
 def _decode_pairs(arrays: SplitArrays, puzzle: int, name: str) -> list[dict[str, list[list[int]]]]:
@@ -174,7 +233,7 @@ def _decode_pairs(arrays: SplitArrays, puzzle: int, name: str) -> list[dict[str,
         for side, table in (("input", arrays.inputs), ("output", arrays.labels)):
             grid = box(np.asarray(table[row]).reshape(CANVAS, CANVAS))
             if grid is None:
-                place = Place(str(arrays.folder), name, "train", index, side)
+                place = Place(str(arrays.folder), name, arrays.folder.name, index, side)
                 raise DataError(f"{place}: row {row} holds no rectangle of colours", "rebuild the folder")
             sides[side] = grid.tolist()
         pairs.append(sides)

@@ -79,7 +79,7 @@ def puzzles_size(spec: MazeData | SudokuData, base: Path) -> tuple[int, dict[str
     """Side of the square and puzzles by split, without generating anything. Raises DataError."""
     if spec.source is None:
         return spec.size, {"train": spec.train, "test": spec.test}
-    tables = _read_source(spec, base / Path(spec.source).expanduser(), judge=False)
+    tables = read_source(spec, base / Path(spec.source).expanduser(), judge=False)
     return round(tables["train"][0].shape[1] ** 0.5), {split: len(pair[0]) for split, pair in tables.items()}
 
 
@@ -91,7 +91,7 @@ def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[st
     """
     digest = puzzles_digest(spec, base)
     if spec.source is not None:
-        tables = _read_source(spec, base / Path(spec.source).expanduser())
+        tables = read_source(spec, base / Path(spec.source).expanduser())
     else:
         from gridloom.runtime.data.puzzle_generators import generate_mazes, generate_sudokus
 
@@ -162,7 +162,8 @@ Tables = dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 """(inputs, labels) uint8 [N, L] by split."""
 
 
-def _read_source(spec: MazeData | SudokuData, folder: Path, judge: bool = True) -> Tables:
+def read_source(spec: MazeData | SudokuData, folder: Path, judge: bool = True) -> Tables:
+    """Read arrays or CSV files as far as `spec` wants; with `judge`, check each answer. Raises DataError."""
     tables = _read_arrays(spec, folder) if is_array_folder(folder) else _read_csv(spec, folder)
     limit = {"train": spec.train, "test": spec.test}
     tables = {split: (inputs[: limit[split]], labels[: limit[split]]) for split, (inputs, labels) in tables.items()}

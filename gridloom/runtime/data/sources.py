@@ -28,6 +28,8 @@ class Subset:
     """File of each task id, for messages."""
     load: Callable[[str], Any]
     """Task id -> {'train': [...], 'test': [...]}, unchecked."""
+    answers_file: str | None = None
+    """File of the test outputs where it is another one, for messages."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ def _kaggle_reader(subset: str, path: Path) -> Callable[[], Subset]:
             ]
             return {**task, "test": tests}
 
-        return Subset(subset, dict.fromkeys(tasks, str(path)), load)
+        return Subset(subset, dict.fromkeys(tasks, str(path)), load, str(solutions_path) if solutions else None)
 
     return read
 

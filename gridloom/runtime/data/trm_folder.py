@@ -1,4 +1,4 @@
-"""TinyRecursiveModels' ARC folders: plan what its builder would draw, write the folder, check one that exists.
+"""TinyRecursiveModels' ARC folders: plan what its builder would draw, and write the folder.
 
 A plan is the augmentation list: which variants of which task, where on the canvas, under which puzzle id. The same plan
 gives the same bytes. `reference_plan` follows the random stream of the builder itself, so that puzzle ids are those of
@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from gridloom.errors import DataError
 from gridloom.runtime.data import kernels, reference_rng
 from gridloom.runtime.data.arc import RawTask
-from gridloom.runtime.data.grids import Place, read_grid
-from gridloom.runtime.data.jsonfiles import load_json
-from gridloom.runtime.data.npy_layout import CANVAS, SEPARATOR, SET, SplitArrays, box, read_identifiers, read_split
+from gridloom.runtime.data.grids import read_grid
+from gridloom.runtime.data.npy_layout import CANVAS, SEPARATOR, SET
 from gridloom.runtime.data.packed import PackedGrids
 from gridloom.runtime.data.sources import open_source
-from gridloom.runtime.data.tasks import Grid, Pair
-from gridloom.runtime.data.views import parse_name
+from gridloom.runtime.data.tasks import Pair
 
 BLANK = "<blank>"
 
@@ -69,6 +68,10 @@ class TrmPlan:
         names = (name for groups in self.splits.values() for group in groups for name in group.names())
         return [BLANK, *dict.fromkeys(names)]
 
+    def num_rows(self) -> int:
+        """Rows of both splits."""
+        return sum(len(group.offsets) for groups in self.splits.values() for group in groups)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrmTask:
@@ -77,28 +80,31 @@ class TrmTask:
     task_id: str
     sections: tuple[tuple[str, tuple[Pair, ...]], ...]
     json: Any
+    unanswered: tuple[bool, ...] = ()
+    """Of each test input: whether [[0]] stands for its answer."""
 
 
 def read_trm_tasks_of(source: str, subset: str, base: Path) -> list[TrmTask]:
     """The tasks of one subset in file order, answers included; a missing answer becomes [[0]]. Raises DataError."""
     found = open_source(source, base).subset(subset)
     tasks = []
-    for task_id, file in found.files.items():
-        raw = RawTask(file, task_id, found.load(task_id))
+    for task_id in found.files:
+        raw = RawTask.of(found, task_id)
         order = [section for section in raw.data if section in ("train", "test")] if isinstance(raw.data, dict) else []
         sections, content = [], {}
         for section in order or ["train", "test"]:
             pairs, told = [], []
             for index, pair in enumerate(raw.pairs(section)):
                 sides = {
-                    side: read_grid(pair.get(side, [[0]]), Place(file, task_id, section, index, side))
+                    side: read_grid(pair.get(side, [[0]]), raw.place(section, index, side))
                     for side in dict.fromkeys((*pair, "output"))
                 }
                 pairs.append(Pair(sides["input"], sides["output"]))
                 told.append({side: grid.tolist() for side, grid in sides.items()})
             sections.append((section, tuple(pairs)))
             content[section] = told
-        tasks.append(TrmTask(task_id, tuple(sections), content))
+        unanswered = tuple("output" not in pair for pair in raw.pairs("test"))
+        tasks.append(TrmTask(task_id, tuple(sections), content, unanswered))
     return tasks
 
 
@@ -158,14 +164,13 @@ def _sides(pairs: Sequence[Pair]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 def export_trm(folder: Path, plan: TrmPlan, advance: Callable[[int], None] | None = None) -> None:
     """Write the folder that TinyRecursiveModels trains on; `advance` is told the rows written. Raises DataError.
 
-    The folder must not exist: it appears whole, by renaming, or not at all.
+    The folder must not exist, or be empty: it appears whole, by renaming, or not at all.
     """
-    if folder.exists():
-        raise DataError(f"{folder} exists already", "remove it or name another folder")
-    aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
+    check_vacant(folder)
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         aside.mkdir(parents=True)
+        _check_room(aside, plan)
         identifiers = plan.identifiers()
         ids = {name: i for i, name in enumerate(identifiers)}
         for split, groups in plan.splits.items():
@@ -173,6 +178,7 @@ def export_trm(folder: Path, plan: TrmPlan, advance: Callable[[int], None] | Non
             _write_split(aside / split, groups, ids, advance)
         (aside / "identifiers.json").write_text(json.dumps(identifiers))
         (aside / "test_puzzles.json").write_text(json.dumps(plan.test_puzzles))
+        check_vacant(folder)
         aside.rename(folder)
     except OSError as problem:
         raise DataError(f"{folder}: cannot be written: {problem.strerror}", "free space or check the rights") from None
@@ -180,25 +186,42 @@ def export_trm(folder: Path, plan: TrmPlan, advance: Callable[[int], None] | Non
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def check_vacant(folder: Path) -> None:
+    """Raise DataError unless `folder` does not exist or is an empty directory."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
+        raise DataError(f"{folder} exists already", "remove it or name another folder; nothing is overwritten")
+
+
+def _check_room(folder: Path, plan: TrmPlan) -> None:
+    """Raise DataError when the rows alone do not fit on the disk: minutes before it would be full."""
+    need = 2 * CANVAS * CANVAS * plan.num_rows()
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise DataError(
+            f"{folder.parent}: {need / 1e9:.1f} GB to write and {free / 1e9:.1f} GB free",
+            "free space or ask for fewer copies",
+        )
+
+
 def _write_split(
     folder: Path, groups: Sequence[TrmGroup], ids: Mapping[str, int], advance: Callable[[int], None] | None
 ) -> None:
     num_puzzles = [len(group.dihedral) for group in groups]
     num_rows = sum(len(group.offsets) for group in groups)
-    shape = (num_rows, CANVAS * CANVAS)
-    files = {
-        field: open_memmap(folder / f"{SET}__{field}.npy", mode="w+", dtype=np.uint8, shape=shape)
-        for field in ("inputs", "labels")
-    }
-    first = 0
-    for group in groups:
-        rows = slice(first, first + len(group.offsets))
-        files["inputs"][rows], files["labels"][rows] = render_group(group)
-        first = rows.stop
-        if advance:
-            advance(len(group.offsets))
-    for file in files.values():
-        file.flush()
+    # written, not mapped: a full disk is then an error, not a signal that ends the process
+    with (
+        (folder / f"{SET}__inputs.npy").open("wb") as inputs,
+        (folder / f"{SET}__labels.npy").open("wb") as labels,
+    ):
+        header = {"descr": "|u1", "fortran_order": False, "shape": (num_rows, CANVAS * CANVAS)}
+        for file in (inputs, labels):
+            write_array_header_1_0(file, header)
+        for group in groups:
+            asked, told = render_group(group)
+            inputs.write(asked.data)
+            labels.write(told.data)
+            if advance:
+                advance(len(group.offsets))
     ends = np.repeat([len(group.pairs) for group in groups], num_puzzles)
     index = {
         "puzzle_identifiers": [ids[name] for group in groups for name in group.names()],
@@ -236,78 +259,3 @@ def render_group(group: TrmGroup) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]
         )  # fmt: skip
         sides.append(out)
     return sides[0], sides[1]
-
-
-# --- reading ------------------------------------------------------------------------------------------------------
-
-
-def import_trm(folder: Path) -> TrmPlan:
-    """Read a folder back as a plan, every row compared with what the plan renders. Raises DataError naming the row.
-
-    Exporting the plan again gives the same bytes.
-    """
-    names = read_identifiers(folder)
-    test_puzzles = load_json(folder / "test_puzzles.json") if (folder / "test").is_dir() else {}
-    splits = {}
-    for split in ("train", "test"):
-        if (folder / split).is_dir():
-            arrays = read_split(folder, split)
-            splits[split] = tuple(_read_group(arrays, group, names) for group in range(len(arrays.group_indices) - 1))
-    plan = TrmPlan(splits, test_puzzles)
-    if plan.identifiers() != names:
-        seen = plan.identifiers()
-        differ = (i for i, (a, b) in enumerate(zip(seen, names, strict=False)) if a != b)
-        wrong = next(differ, min(len(seen), len(names)))
-        raise DataError(
-            f"{folder}/identifiers.json: id {wrong} is not what the rows say ({len(seen)} names in them)",
-            "identifiers do not match the arrays; rebuild the folder",
-        )
-    return plan
-
-
-def _read_group(arrays: SplitArrays, group: int, names: Sequence[str]) -> TrmGroup:
-    first, last = int(arrays.group_indices[group]), int(arrays.group_indices[group + 1])
-    labels = [names[identifier] for identifier in arrays.puzzle_identifiers[first:last]]
-    views = [parse_name(label) for label in labels]
-    task_id = views[0][0]
-    rows = slice(int(arrays.puzzle_indices[first]), int(arrays.puzzle_indices[last]))
-    num = arrays.rows(first).stop - rows.start
-    if any(name != task_id for name, _ in views) or SEPARATOR in labels[0]:
-        raise DataError(f"{arrays.folder}: group {group} mixes {labels[0]!r} with others", "identifiers do not match")
-    if rows.stop - rows.start != num * len(views):
-        raise DataError(
-            f"{arrays.folder}: variants of {task_id!r} have different numbers of pairs", "rebuild the folder"
-        )
-    inputs, outputs = np.asarray(arrays.inputs[rows]), np.asarray(arrays.labels[rows])
-    offsets = kernels.corners(inputs, CANVAS)
-    pairs = tuple(
-        Pair(_cut(table_in, corner, arrays, row), _cut(table_out, corner, arrays, row))
-        for row, (table_in, table_out, corner) in enumerate(
-            zip(inputs[:num], outputs[:num], offsets[:num].tolist(), strict=True), start=rows.start
-        )
-    )
-    read = TrmGroup(
-        task_id,
-        pairs,
-        np.array([view.dihedral for _, view in views], dtype=np.uint8),
-        np.array([view.colours for _, view in views], dtype=np.uint8),
-        offsets,
-    )
-    for field, told, expected in zip(("inputs", "labels"), (inputs, outputs), render_group(read), strict=True):
-        if not np.array_equal(told, expected):
-            row, position = (int(i) for i in np.argwhere(told != expected)[0])
-            raise DataError(
-                f"{arrays.folder}: {field} row {rows.start + row}, position {position}: token {told[row, position]}, "
-                f"but {labels[row // num]!r} has {expected[row, position]} there",
-                "identifiers do not match the arrays; rebuild the folder",
-            )
-    return read
-
-
-def _cut(tokens: NDArray[np.uint8], corner: list[int], arrays: SplitArrays, row: int) -> Grid:
-    """The grid of a row whose pair lies at `corner`."""
-    table = tokens.reshape(CANVAS, CANVAS)
-    grid = box(table)
-    if grid is None or table[corner[0], corner[1]] < 2:
-        raise DataError(f"{arrays.folder}: row {row} holds no rectangle of colours", "rebuild the folder")
-    return grid

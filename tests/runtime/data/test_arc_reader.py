@@ -97,6 +97,14 @@ def test_kaggle_prefix_folder_and_file_read_alike(write: Write, tmp_path: Path, 
     assert ids(read_arc(file, tmp_path)) == ["evaluation-1"]
 
 
+def test_a_bad_solution_is_named_by_the_file_it_stands_in(write: Write, tmp_path: Path) -> None:
+    write("k/arc-agi_training_challenges.json", {"x": task_json(answers=False)})
+    path = write("k/arc-agi_training_solutions.json", {"x": [[[1, 12]]]})
+    with pytest.raises(DataError, match="test pair 1, output, row 1, column 2: 12 is not a colour") as caught:
+        read_arc(ArcData(source="k", subsets=("training",), holdout=()), tmp_path)
+    assert caught.value.message.startswith(f"{path}: ")
+
+
 def test_kaggle_without_solutions_keeps_the_test_inputs(write: Write, tmp_path: Path) -> None:
     write("arc-agi_test_challenges.json", {"x": task_json(answers=False)})
     found = read_arc(ArcData(source="arc-agi", subsets=("test",), holdout=()), tmp_path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -25,10 +26,10 @@ from gridloom.runtime.data.canonical import find_leaks
 from gridloom.runtime.data.trm_folder import (
     TrmPlan,
     export_trm,
-    import_trm,
     read_trm_tasks_of,
     reference_plan,
 )
+from gridloom.runtime.data.trm_import import import_trm
 from gridloom.specs.data import ArcData
 
 PEER = os.environ.get("GRIDLOOM_TRM_PEER", "")
@@ -131,9 +132,47 @@ def drop_row(table: Any) -> Any:
     return table[:-1]
 
 
+def edit_json(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        value = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(change(value)))
+
+    return edit
+
+
+def without_first(value: dict[str, Any]) -> dict[str, Any]:
+    return dict(list(value.items())[1:])
+
+
+def other_answer(value: dict[str, Any]) -> dict[str, Any]:
+    grid = next(iter(value.values()))["test"][0]["output"]
+    grid[0][0] = (grid[0][0] + 1) % 10
+    return value
+
+
+def wrong_answer(value: dict[str, Any]) -> dict[str, Any]:
+    next(iter(value.values()))["test"][0]["output"][0][0] = 12
+    return value
+
+
+META = "train/dataset.json"
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (edit_json("identifiers.json", lambda names: names[:-3]), r"22 names, but train/dataset.json counts 25"),
+        (edit_json(META, lambda meta: {**meta, "num_puzzle_identifiers": 99}), "25 names, but train/dataset.json"),
+        (edit_json(META, lambda meta: {**meta, "total_groups": 99}), "dataset.json: total_groups 99, but the arrays"),
+        (edit_json(META, lambda meta: {**meta, "mean_puzzle_examples": 9.0}), "mean_puzzle_examples 9.0, but the"),
+        (edit_json(META, lambda meta: {**meta, "sets": ["some"]}), r"dataset.json: sets are \['some'\], not \['all'\]"),
+        (edit_json(META, lambda meta: {**meta, "pad_id": 5}), "dataset.json: pad_id 5, not 0"),
+        (edit_json("test_puzzles.json", without_first), "no task 'bbbb0001', which has rows in test"),
+        (edit_json("test_puzzles.json", lambda v: {**v, "zz": v["bbbb0001"]}), "'zz' has no rows in test"),
+        (edit_json("test_puzzles.json", other_answer), "task 'bbbb0001' has other test pairs than its rows"),
+        (edit_json("test_puzzles.json", wrong_answer), "test pair 1, output, row 1, column 1: 12 is not a colour"),
+        (lambda folder: shutil.rmtree(folder / "test"), "'bbbb0001' has no rows in test"),
+        (edit_json("identifiers.json", lambda n: [*n[:2], "x|||", *n[3:]]), "identifiers.json: not a puzzle name: 'x"),
         (cut, "all__inputs.npy: cannot be read"),
         (lambda folder: (folder / "train/all__labels.npy").unlink(), "all__labels.npy: cannot be read"),
         (edit_array("train/all__labels.npy", drop_row), r"labels are \(\d+, 900\), not \(\d+, 900\)"),
@@ -164,3 +203,16 @@ def test_arc1_is_built_byte_for_byte_like_the_reference(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
     export_trm(tmp_path / "ours", plan_of(kaggle, 2))
     assert same_bytes(tmp_path / "ours", tmp_path / "theirs")
+
+
+def test_short_identifiers_are_named_also_where_tasks_are_read(golden: Path) -> None:
+    edit_json("identifiers.json", lambda names: names[:3])(golden / "built")
+    with pytest.raises(DataError, match=r"3 names, but train/dataset\.json counts 25"):
+        read_arc(ArcData(source="built"), golden)
+
+
+@pytest.mark.parametrize("change", [without_first, other_answer])
+def test_a_test_task_never_passes_for_a_training_task(golden: Path, change: Callable[[Any], Any]) -> None:
+    edit_json("test_puzzles.json", change)(golden / "built")
+    with pytest.raises(DataError, match="test pairs of task 'bbbb0001' differ"):
+        read_arc(ArcData(source="built"), golden)

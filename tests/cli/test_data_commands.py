@@ -1,0 +1,141 @@
+"""The data commands as a user types them: folders written whole or not at all, and every row of them checked."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gridloom.cli.main import main
+
+GOLDEN = Path(__file__).parents[1] / "runtime" / "data" / "trm_folder.zip"
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Type a data command in a folder with src/ (Kaggle files) and built/ (what the reference builder made of them)."""
+    with zipfile.ZipFile(GOLDEN) as archive:
+        archive.extractall(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def type_(*words: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["gridloom", "data", *words])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        assert (stop.value.code or 0) == code, captured.out + captured.err
+        return captured.out + captured.err
+
+    return type_
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_export_writes_the_bytes_of_the_reference_builder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    said = run("export", "src", "out", "--copies", "5", "--subset", "training", "--subset", "evaluation")
+    assert files(tmp_path / "out") == files(tmp_path / "built")
+    assert "wrote out: 25 puzzle ids" in said
+    assert entries(tmp_path) == ["built", "out", "src"]
+
+
+def test_check_reads_a_whole_folder_and_export_makes_it_again_from_there(run: Run) -> None:
+    assert "built is whole: arc 30x30, 25 puzzle ids" in run("check", "built")
+    told = json.loads(run("check", "built", "--json"))
+    assert [split["split"] for split in told["splits"]] == ["train", "test"]
+    run("export", "built", "again", "--copies", "2")
+    assert "again is whole" in run("check", "again")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("src", "built"), "built exists already"),
+        (("src", "src/arc-agi_training_challenges.json"), "exists already"),
+        (("src", "new", "--subset", "training", "--subset", "training"), "a subset is named twice"),
+        (("src", "new", "--subset", "training", "--test", "evaluation"), "the test subset 'evaluation' is not read"),
+        (("src", "new", "--test", "evalution"), "did you mean 'evaluation'"),
+        (("nowhere", "new"), "no such data source: nowhere"),
+    ],
+)
+def test_refused_exports_leave_everything_as_it_was(
+    run: Run, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    before = files(tmp_path)
+    assert said in run("export", *words, code=1)
+    assert files(tmp_path) == before
+    assert entries(tmp_path) == ["built", "src"]
+
+
+def test_export_refuses_one_id_in_two_subsets_and_answers_that_are_not_there(run: Run, tmp_path: Path) -> None:
+    for subset in ("training", "evaluation"):
+        (tmp_path / "twice" / subset).mkdir(parents=True)
+        (tmp_path / "twice" / subset / "x.json").write_text(json.dumps(TASK))
+    assert "'x' is in two subsets: training/x and evaluation/x" in run("export", "twice", "new", code=1)
+    (tmp_path / "arc-agi_test_challenges.json").write_text(json.dumps({"x": {**TASK, "test": [{"input": [[1]]}]}}))
+    said = run("export", "arc-agi_test_challenges.json", "new", "--copies", "2", code=1)
+    assert "task 'x' of 'test', test input 1, has no answer to train on" in said
+    run("export", "arc-agi_test_challenges.json", "new", "--copies", "2", "--test", "test")
+    assert json.loads((tmp_path / "new" / "test_puzzles.json").read_text())["x"]["test"] == [
+        {"input": [[1]], "output": [[0]]}
+    ]
+
+
+TASK = {
+    "train": [{"input": [[1, 2]], "output": [[3]]}, {"input": [[4]], "output": [[5]]}],
+    "test": [{"input": [[6]], "output": [[7]]}],
+}
+
+
+def test_a_full_disk_is_seen_before_anything_is_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "GB to write and 0.0 GB free" in run("export", "src", "new", code=1)
+    assert entries(tmp_path) == ["built", "src"]
+
+
+def test_check_names_what_is_wrong(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "built" / "train" / "all__labels.npy"
+    labels = np.load(path)
+    labels[3, 0] = 11 if labels[3, 0] != 11 else 10
+    np.save(path, labels)
+    assert "labels row 3, position 0: token" in run("check", "built", code=1)
+    assert "no such folder: nowhere" in run("check", "nowhere", code=1)
+    assert "no arrays and no CSV files" in run("check", "src", code=1)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "kind", "wrong"),
+    [
+        ("1..." "...2" ".1.." "..3.", "1234" "3412" "4123" "2341", "sudoku 4x4", "does not extend the puzzle"),
+        ("S #" "# #" " G#", "So#" "#o#" " G#", "maze 3x3", "no shortest path"),
+    ],
+)
+def test_check_judges_puzzles_from_csv(
+    run: Run, tmp_path: Path, question: str, answer: str, kind: str, wrong: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    file = tmp_path / "mine" / "train.csv"
+    fit = "".join(a if q.isdigit() else q for q, a in zip(question, answer, strict=True))
+    file.write_text(f"source,question,answer,rating\nx,{fit},{answer},0\n")
+    assert f"mine is whole: {kind}" in run("check", "mine")
+    bad = question if "S" in question else answer
+    file.write_text(f"source,question,answer,rating\nx,{question},{bad},0\n")
+    assert "mine/train: puzzle 1 of 1: " in (said := run("check", "mine", code=1))
+    assert wrong in said
