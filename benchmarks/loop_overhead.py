@@ -1,0 +1,92 @@
+"""What the loop, its checkpoints and the ledger add to an attempt, with models that take no time.
+
+    python benchmarks/loop_overhead.py [--tasks 12] [--attempts 16]
+
+Runs real ARC tasks through the graph with scripted models, and beside it the same graph with LangGraph's own
+checkpointer in memory and no ledger. Prints medians over tasks, in milliseconds an attempt: of the wall clock, and of
+the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+
+from gridloom.runtime.data.arc import read_arc
+from gridloom.runtime.data.tasks import Task
+from gridloom.solvers.graph import build_graph, run_graph, thread_id
+from gridloom.solvers.nodes import Nodes
+from gridloom.solvers.policies import make_policy
+from gridloom.solvers.recording import AttemptScope
+from gridloom.solvers.scripted import ScriptedProposer, ScriptedReasoner
+from gridloom.solvers.services import Services
+from gridloom.specs.data import ArcData, ArcSelect
+from gridloom.specs.solver import Solver
+from gridloom.stores.checkpointer import DuckDBSaver
+from gridloom.stores.ledger import LedgerWriter
+from gridloom.stores.workspace import Workspace
+
+LATENT_WIDTH = 576
+"""That of SmolLM2-135M."""
+
+
+def run_task(
+    task: Task, attempts: int, saver: BaseCheckpointSaver[Any], append: Callable[..., None]
+) -> tuple[float, float]:
+    """Run a task to the end of its attempts; milliseconds an attempt of the clock and of the process."""
+    # of a side that no grid of the tasks has: the verifiers never accept it
+    wrong = [[[0] * 2] for _ in task.tests]
+    settings = Solver(max_attempts=attempts, early_stop=False)
+    nodes = Nodes(
+        task, settings=settings, seed=0, policy=make_policy("fixed"), append=append,
+        services=Services(ScriptedProposer({task.task_id: [wrong]}, checks_right=False),
+                          ScriptedReasoner(("no grid",), hidden_size=LATENT_WIDTH)),
+        scope=AttemptScope("run-1", "solve", task.task_id, "gl1:a", "gl1:b"),
+    )  # fmt: skip
+    began, used = time.perf_counter(), time.process_time()
+    state = asyncio.run(run_graph(
+        build_graph(nodes, saver), task.task_id, thread_id("run-1", "solve", task.task_id), attempts,
+    ))  # fmt: skip
+    spent = time.perf_counter() - began, time.process_time() - used
+    if state is None or len(state["history"]) != attempts:
+        raise SystemExit(f"{task.task_id} did not make {attempts} attempts")
+    return 1000 * spent[0] / attempts, 1000 * spent[1] / attempts
+
+
+def main() -> None:
+    """Measure both, task by task in turn, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=12)
+    parser.add_argument("--attempts", type=int, default=16)
+    options = parser.parse_args()
+    spec = ArcData(holdout=("evaluation",), check_demos=1, select=ArcSelect(max_side=10, limit=options.tasks + 1))
+    tasks = read_arc(spec, Path()).tasks
+    times: dict[str, list[tuple[float, float]]] = {"in memory, no ledger": [], "gridloom": []}
+    home = tempfile.TemporaryDirectory()
+    with home as folder, LedgerWriter(Workspace(Path(folder) / "gridloom"), "run-1") as writer:
+        savers: dict[str, tuple[BaseCheckpointSaver[Any], Callable[..., None]]] = {
+            "in memory, no ledger": (InMemorySaver(), lambda *_: None),
+            "gridloom": (DuckDBSaver(writer), writer.append),
+        }
+        for number, task in enumerate(tasks):
+            for name, (saver, append) in savers.items():
+                spent = run_task(task, options.attempts, saver, append)
+                if number:  # the first pays for imports
+                    times[name].append(spent)
+    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
+    for name, (wall, process) in medians.items():
+        print(f"{name:<22} {wall:6.2f} ms an attempt, {process:6.2f} ms of the process")
+    print(f"{'ratio':<22} {medians['gridloom'][1] / medians['in memory, no ledger'][1]:6.2f}")
+
+
+if __name__ == "__main__":
+    main()
