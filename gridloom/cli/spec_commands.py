@@ -13,7 +13,14 @@ from gridloom.cli.options import HomeOption, JsonOption, SetOption, SpecArg
 from gridloom.errors import GridloomError, SpecError
 
 
-def compile_command(spec: SpecArg, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+def compile_command(
+    spec: SpecArg,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the run graph to a file, as JSON.")
+    ] = None,
+) -> None:
     """Compile a spec into its run graph and report every problem at once."""
     from gridloom.compiler.render import render, to_json
     from gridloom.runtime.local import compile_local
@@ -25,6 +32,10 @@ def compile_command(spec: SpecArg, overrides: SetOption = None, as_json: JsonOpt
             raise
         print(to_json(error.diagnostics))
         raise typer.Exit(1) from None
+    if output is not None:
+        from gridloom.runtime.graph_files import write_graph
+
+        write_graph(compiled.graph, output)
     if as_json:
         sys.stdout.write(compiled.graph.to_json())
         return
@@ -84,20 +95,33 @@ def explain(
 
 
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A spec.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="Another spec.")],
+    before: Annotated[str, typer.Argument(metavar="A", help="A spec, a graph file, or a run.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override one value of B, a spec.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when a stage of B would run anew.")] = False,
 ) -> None:
-    """Compare two specs: the fields that differ with every default written out, and the stages that would run anew."""
-    from gridloom.compiler.diff import diff_graphs, diff_specs
-    from gridloom.runtime.local import compile_local
+    """Compare two specs, compiled graphs or runs: every field that differs, and the stages that would run anew.
 
-    old, new = compile_local(before), compile_local(after)
-    for change in diff_specs(old.spec, new.spec, dict(new.spans)):
-        at = f"  ({change.span})" if change.span else ""
-        print(f"{change}{at}")
-    for stage in diff_graphs(old.graph, new.graph):
-        because = f", {', '.join(stage.because)} differ" if stage.because else ""
-        print(f"stage {stage.stage}: {stage.change}{because}")
+    A and B are spec files, recipes, graph files (`gridloom compile SPEC -o FILE`) or run ids. All defaults are written
+    out before comparing. Exit code 0, with or without differences; see --exit-code.
+    """
+    from gridloom.cli.differences import diff_data, diff_lines
+    from gridloom.runtime.sides import load_side
+    from gridloom.stores.workspace import Workspace
+
+    workspace = Workspace.find(home)
+    old, new = load_side(before, (), workspace), load_side(after, overrides or (), workspace)
+    data = diff_data(old, new)
+    if as_json:
+        print(json.dumps(data, indent=1))
+    else:
+        print("\n".join(diff_lines(old, new)))
+    if exit_code and any(stage["runs_anew"] for stage in data["stages"]):
+        raise typer.Exit(3)
 
 
 def init(

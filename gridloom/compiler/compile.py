@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path as FilePath
 from typing import Any
 
 from gridloom.compiler.bind import bind
@@ -20,6 +21,7 @@ from gridloom.compiler.interpolate import interpolate
 from gridloom.compiler.lower import lower
 from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.sweep import Owner, Sweep, expand_sweep, join_variants, reached
+from gridloom.compiler.tree import Path, Places
 from gridloom.compiler.validate import validate
 from gridloom.diagnostics import Diagnostic, Span
 from gridloom.errors import SpecError
@@ -35,6 +37,23 @@ PASSES = (*FRONT, *ANALYSIS, lower, fingerprint, join_variants)
 """Every pass, in order."""
 
 
+class Written:
+    """Where values were written, by the node of the graph that has them: variants of a sweep differ."""
+
+    def __init__(self, graph: RunGraph, places: Sequence[Places]) -> None:
+        self._places = places
+        self._graph = graph
+
+    @cached_property
+    def _variant(self) -> dict[str, int]:
+        return {name: i for i, v in reversed(list(enumerate(self._graph.variants))) for name in v.nodes.values()}
+
+    def at(self, node: str, path: Path) -> Span | None:
+        """Return where the value at `path` stands in the first variant that has the node; None for a default."""
+        found = self._places[self._variant.get(node, 0)].node(path)
+        return None if found is None else found.span
+
+
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """A spec that compiles."""
@@ -44,10 +63,16 @@ class Compiled:
     warnings: tuple[Diagnostic, ...]
     spans: Mapping[tuple[str | int, ...], Span]
     """Where the value of every written path stands."""
+    written: Written
+    """The same for every variant of a sweep."""
+
+    def place(self, node: str, path: Path) -> Span | None:
+        """Return where a value that a node of the graph has was written; None for a default."""
+        return self.written.at(node, path)
 
 
 def compile_spec(
-    spec: str | Path,
+    spec: str | FilePath,
     overrides: Sequence[str] = (),
     *,
     facts: Facts,
@@ -76,7 +101,7 @@ def compile_text(
     overrides: Sequence[str] = (),
     *,
     facts: Facts,
-    path: Path | None = None,
+    path: FilePath | None = None,
     calibration: Calibration | Calibrations | None = None,
     walltime_s: float | None = None,
     device: str | None = None,
@@ -118,7 +143,8 @@ def _compiled(source: Source, session: Session) -> Compiled:
     walltime_suffices(bound, graph, session)
     if session.failed:
         raise SpecError(_sorted(session.diagnostics))
-    return Compiled(graph, bound.spec, _sorted(session.diagnostics), bound.places.spans())
+    written = Written(graph, [one.bound.places for one in checked])
+    return Compiled(graph, bound.spec, _sorted(session.diagnostics), bound.places.spans(), written)
 
 
 def _sorted(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:

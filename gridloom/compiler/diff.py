@@ -59,10 +59,16 @@ class StageChange:
 
     stage: str
     change: str
-    """'added', 'removed', 'changed' (its own fields), 'follows' (only its inputs differ), 'operational' (same key)."""
+    """'added', 'removed', 'changed' (its own fields), 'follows' (only its inputs differ), 'operational' (same key),
+    'renamed' (same key under another name)."""
     fields: tuple[Change, ...] = ()
     because: tuple[str, ...] = ()
-    """Inputs whose keys differ."""
+    """Inputs whose keys differ; the old name of one that was renamed."""
+
+    @property
+    def runs_anew(self) -> bool:
+        """Whether the second graph has a key for it that the first has not."""
+        return self.change in ("added", "changed", "follows")
 
 
 def diff_values(before: Any, after: Any, path: Path = ()) -> Iterator[Change]:
@@ -111,8 +117,15 @@ def diff_graphs(before: RunGraph, after: RunGraph) -> tuple[StageChange, ...]:
     """Compare two graphs stage by stage, in the second's order, then what only the first has."""
     old = {node.name: node for node in before.nodes}
     new = {node.name: node for node in after.nodes}
-    found = [_stage_change(before, old.get(node.name), after, node) for node in after.nodes]
-    gone = [StageChange(name, "removed") for name in old if name not in new]
+    by_key = {node.key: node.name for node in before.nodes if node.name not in new}
+    renamed = {node.name: by_key[node.key] for node in after.nodes if node.name not in old and node.key in by_key}
+    found = [
+        StageChange(node.name, "renamed", (), (renamed[node.name],))
+        if node.name in renamed
+        else _stage_change(before, old.get(node.name), after, node)
+        for node in after.nodes
+    ]
+    gone = [StageChange(name, "removed") for name in old if name not in new and name not in renamed.values()]
     return tuple([change for change in found if change] + gone)
 
 

@@ -36,15 +36,31 @@ def key_inputs(graph: RunGraph, node: StageNode) -> dict[str, Any]:
     return _key_inputs(node, {other.name: other.key for other in graph.nodes})
 
 
+def parameters(node: StageNode) -> dict[str, Any]:
+    """Return what the key of a node covers of its own section: names replaced by what they name."""
+    if node.kind.endswith(ANSWERS_SUFFIX):
+        return {}
+    resolved: dict[str, Any] = _resolved(node.spec, _section(is_data(node)), node)
+    resolved.pop("kind", None)
+    return resolved
+
+
+def definition(node: StageNode, model: str) -> Any:
+    """Return what the key of a node covers of a model that it names."""
+    return _named(model, node)
+
+
+def by_content(node: StageNode) -> frozenset[str]:
+    """Return the fields of a dataset's section that its key covers by the digest of what they lead to."""
+    model = _section(True).model(node.spec.get("kind")) if is_data(node) else None
+    return frozenset() if model is None else marked(model, ByContent)
+
+
 def _key_inputs(node: StageNode, input_keys: Mapping[str, str]) -> dict[str, Any]:
-    parameters: Any = {}
-    if not node.kind.endswith(ANSWERS_SUFFIX):
-        parameters = _resolved(node.spec, _section(is_data(node)), node)
-        parameters.pop("kind", None)
     return {
         "kind": node.kind,
         "version": node.version,
-        "parameters": parameters,
+        "parameters": parameters(node),
         "inputs": {name: input_keys[target] for name, target in node.inputs.items()},
         # a language model's facts are labelled by its name; its digest stands in its definition
         "facts": {name: value for name, value in node.facts.items() if name != "llama"},

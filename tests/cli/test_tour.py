@@ -177,9 +177,42 @@ def test_explain_tells_a_code_and_a_stages_key(run: Run) -> None:
 def test_diff_names_fields_and_the_stages_that_would_run(run: Run, project: Path) -> None:
     (project / "longer.yaml").write_text(SPEC.replace("steps: 3", "steps: 7"))
     out = run("diff", "tiny.yaml", "longer.yaml")
-    assert "stages.pretrain.steps: 3 -> 7  (longer.yaml:4:15)" in out
+    assert "stages.pretrain.steps: 3 -> 7  (longer.yaml:4:15)  alters pretrain" in out
     assert "stage pretrain: changed" in out
     assert "stage solve: follows, pretrain differ" in out
+
+
+def test_diff_takes_graph_files_and_runs_and_prints_data(run: Run, project: Path) -> None:
+    run("compile", "tiny.yaml", "-o", "graph.json")
+    (run_id,) = {row["run_id"] for row in json.loads(run("runs", "--json"))[-1:]}
+    assert "no difference: 5 stages" in run("diff", "graph.json", run_id)
+    told = json.loads(run("diff", run_id, "tiny.yaml", "--set", "vars.steps=4", "--json"))
+    assert (told["format_version"], told["a"]["kind"], told["b"]["kind"]) == (1, "run", "spec")
+    (field,) = told["fields"]
+    assert (field["path"], field["before"], field["after"], field["alters"]) == (
+        "stages.pretrain.steps", 3, 4, ["pretrain"],
+    )  # fmt: skip
+    assert field["after_at"]["source"] == "--set vars.steps=4"
+    assert [stage["stage"] for stage in told["stages"] if stage["runs_anew"]] == ["pretrain", "solve", "score"]
+
+
+def test_diff_answers_three_only_when_asked_and_something_would_run(run: Run) -> None:
+    run("diff", "tiny.yaml", "tiny.yaml", "--exit-code")
+    run("diff", "tiny.yaml", "tiny.yaml", "--set", "stages.pretrain.log_every=2", "--exit-code")
+    run("diff", "tiny.yaml", "tiny.yaml", "--set", "vars.steps=4")
+    run("diff", "tiny.yaml", "tiny.yaml", "--set", "vars.steps=4", "--exit-code", code=3)
+
+
+def test_diff_names_what_it_cannot_compare(run: Run, project: Path) -> None:
+    assert "did you mean 'quickstart'" in run("diff", "tiny.yaml", "quickstar", code=1)
+    (project / "torn.json").write_text("{")
+    (project / "other.json").write_text('{"format_version": 1}')
+    assert "torn.json holds no run graph" in run("diff", "torn.json", "tiny.yaml", code=1)
+    assert "gridloom compile SPEC -o other.json" in run("diff", "other.json", "tiny.yaml", code=1)
+    (project / "spec.json").write_text('{"gridloom": 1, "name": "x"}')
+    run("compile", "tiny.yaml", "-o", "graph.json")
+    assert "needs a spec" in run("diff", "tiny.yaml", "graph.json", "--set", "vars.steps=4", code=1)
+    assert "cannot write" in run("compile", "tiny.yaml", "-o", "none/graph.json", code=1)
 
 
 def test_init_writes_a_spec_that_compiles_and_never_overwrites(run: Run) -> None:
