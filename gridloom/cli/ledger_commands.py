@@ -1,4 +1,4 @@
-"""Commands that ask the ledger: sql, runs, attempts, attempt, replay."""
+"""Commands that ask the ledger: sql, attempts, attempt, replay."""
 
 from __future__ import annotations
 
@@ -43,20 +43,6 @@ def sql(
 
 def _exact(value: Any, cell: Callable[[Any], str]) -> str:
     return "" if value is None else repr(value) if isinstance(value, float) else cell(value)
-
-
-def runs(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List the runs in the ledger, newest first."""
-    from gridloom.cli.tables import print_table, rows_table
-    from gridloom.stores.ledger import Ledger
-    from gridloom.stores.workspace import Workspace
-
-    columns = ("run_id", "name", "status", "device", "started_at", "graph_key")
-    rows = [{name: row[name] for name in columns} for row in Ledger(Workspace.find(home)).runs()]
-    if as_json:
-        print(json.dumps(rows, default=str, indent=1))
-    else:
-        print_table(rows_table(rows, columns))
 
 
 def attempts(
@@ -155,5 +141,5 @@ def replay(
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
-    for command in (sql, runs, attempts, attempt, replay):
+    for command in (sql, attempts, attempt, replay):
         app.command()(command)

@@ -1,7 +1,7 @@
 """The `gridloom` command: assembles the command groups and turns errors into messages and exit codes.
 
-Exit codes: 0 done, 1 a problem the user can mend, 2 wrong usage, 3 `plan --exit-code` with work to do, 75 interrupted
-and resumable, 130 stopped at once.
+Exit codes: 0 done, 1 a problem the user can mend, 2 wrong usage, 3 `plan` or `diff --exit-code` with work to do,
+75 interrupted and resumable, 130 stopped at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from gridloom.cli import data_commands, ledger_commands, model_commands, run_commands, spec_commands
+from gridloom.cli import data_commands, ledger_commands, model_commands, run_commands, runs_commands, spec_commands
 from gridloom.errors import GridloomError, SpecError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (spec_commands, run_commands, ledger_commands, model_commands, data_commands):
+for group in (spec_commands, run_commands, runs_commands, ledger_commands, model_commands, data_commands):
     group.register(app)
 
 

@@ -118,7 +118,8 @@ def time_line(plan: Plan, calibrations: Calibrations) -> str:
     return total + (f"\nassumes: {'; '.join(assumes)}" if assumes else "")
 
 
-def _short(count: float, unit: str = "") -> str:
+def short(count: float, unit: str = "") -> str:
+    """Write a large number with three digits and a prefix: '331 k', '18.3 G'."""
     for size, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g} {prefix}{unit}"
@@ -129,11 +130,11 @@ def _costs(node: StageNode) -> dict[str, str]:
     cost = node.cost
     if cost is None:
         return {"parameters": "-", "FLOPs a step": "-", "steps": "-", "peak memory": "-"}
-    frozen = f" + {_short(cost.frozen_parameters)}" if cost.frozen_parameters else ""
+    frozen = f" + {short(cost.frozen_parameters)}" if cost.frozen_parameters else ""
     return {
-        "parameters": f"{_short(cost.parameters)}{frozen}".strip(),
-        "FLOPs a step": _short(sum(cost.flops.values())).strip(),
-        "steps": f"{cost.num_steps:,}", "peak memory": _short(cost.peak_bytes, "B"),
+        "parameters": f"{short(cost.parameters)}{frozen}".strip(),
+        "FLOPs a step": short(sum(cost.flops.values())).strip(),
+        "steps": f"{cost.num_steps:,}", "peak memory": short(cost.peak_bytes, "B"),
     }
 
 

@@ -64,7 +64,8 @@ class Score:
         report["solved_with"] = _meta(attempts.path)
         text = json.dumps(report, sort_keys=True, indent=1) + "\n"
         (context.out / REPORT).write_text(text, encoding="utf-8")
-        context.notes.update({name: report[name] for name in ("pass1", "pass2", "num_tasks")})
+        told = ("pass2", "pass1", "shape_match", "cell_accuracy", "num_tasks")
+        context.notes.update({name: report[name] for name in told})
 
 
 class TestScore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -100,3 +101,32 @@ def test_a_sweep_is_extended_and_what_ran_keeps_its_id_and_key(run: Type, swept:
     assert "2 done, 3 cached, 1 failed, 1 blocked" in said
     made = {str(a.manifest["producer"]["stage"]) for a in store.all()} - set(before)
     assert made == {"learn@3", "judge@3"}
+
+
+def first_run(run: Type) -> str:
+    return str(json.loads(run("runs", "--json"))[-1]["run_id"])
+
+
+def test_the_nodes_of_a_sweep_are_tabled_with_their_values_intervals_and_states(run: Type) -> None:
+    run_id = first_run(run)
+    head, *rows = run("runs", "compare", run_id).splitlines()
+    assert head.split()[:4] == ["stage", "status", "lr", "exact"]
+    assert rows[0].split()[:6] == ["judge@1", "done", "0.001", "0.0%", "[0.0,", "39.0]"]
+    assert rows[1].split()[:4] == ["judge@2", "blocked", "1e+30", "-"]
+    assert "Wilson" in rows[-1]
+
+
+def test_a_comparison_is_printed_as_json_and_as_csv(run: Type, swept: tuple[Path, str]) -> None:
+    run_id = first_run(run)
+    told = json.loads(run("runs", "compare", run_id, "--json"))
+    done, blocked = told["results"]
+    assert told["format_version"] == 1
+    assert (done["stage"], done["differs"]) == ("judge@1", {"stages.learn.optimizer.lr": 0.001})
+    assert done["metrics"]["exact"]["num_cases"] == 6
+    assert done["seconds"] > 0
+    assert (blocked["status"], blocked["metrics"], blocked["seconds"]) == ("blocked", {}, None)
+    rows = list(csv.DictReader(run("runs", "compare", run_id, "--csv").splitlines()))
+    assert [row["stages.learn.optimizer.lr"] for row in rows] == ["0.001", "1e+30"]
+    assert float(rows[0]["exact_high"]) == done["metrics"]["exact"]["high"]
+    home = str(swept[0] / ".gridloom")
+    assert json.loads(run("runs", "--home", home, "--json", "compare", run_id)) == told
