@@ -17,7 +17,11 @@ from gridloom.compiler.check_data import (
     verifier_has_demonstrations,
 )
 from gridloom.compiler.check_fit import checkpoint_fits_data, rows_are_tokens
-from gridloom.compiler.check_leaks import subsets_share_no_task, training_sees_no_held_out_answer
+from gridloom.compiler.check_leaks import (
+    subsets_share_no_task,
+    training_draws_no_test_puzzle,
+    training_sees_no_held_out_answer,
+)
 from gridloom.compiler.check_models import (
     adapter_settings_agree,
     adapters_fit,
@@ -44,11 +48,12 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     checkpoint_fits_data,
     training_sees_no_held_out_answer,
     subsets_share_no_task,
+    training_draws_no_test_puzzle,
 )
 
 
 def check(bound: Bound, session: Session) -> Checked:
-    """Read facts and apply every rule. Records GL301-GL402."""
+    """Read facts and apply every rule. Records GL301-GL404."""
     checked = read_facts(bound, session)
     for rule in RULES:
         rule(checked, session)

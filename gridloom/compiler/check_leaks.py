@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gridloom.compiler.base_folder import base_of
-from gridloom.compiler.bind import dataset_of
+from gridloom.compiler.bind import data_of, dataset_of
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.facts import TaskKey
 from gridloom.compiler.session import Session, listed
 from gridloom.errors import GridloomError
-from gridloom.specs.stages import SolveStage
+from gridloom.specs.puzzles import MazeData, SudokuData
+from gridloom.specs.stages import EvaluateStage, SolveStage
 
 
 def training_sees_no_held_out_answer(checked: Checked, session: Session) -> None:
@@ -82,6 +83,47 @@ def subsets_share_no_task(checked: Checked, session: Session) -> None:
                 "leave one of each pair out with select.ids, or read the score with this in mind",
                 (f"equal up to rotation, reflection and colours: {listed(shown, 4)}",),
             )
+
+
+def training_draws_no_test_puzzle(checked: Checked, session: Session) -> None:
+    """GL404: generated test puzzles that training can meet: shuffled ones, or those of a set from the same stream."""
+    for name, _ in sound(checked, "stages", EvaluateStage):
+        judged, data = data_of(checked.bound, name) or ("", None)
+        if not isinstance(data, MazeData | SudokuData) or data.source is not None:
+            continue
+        for trained in dict.fromkeys(trained for _, trained in _training_before(checked, name)):
+            theirs = checked.bound.spec.data.get(trained)
+            if trained == judged:
+                _report_shuffled(checked, session, judged, data)
+            elif isinstance(theirs, MazeData | SudokuData) and _stream(theirs) == _stream(data):
+                session.warn(
+                    "GL404",
+                    f"'{name}' counts test puzzles of '{judged}', and training on '{trained}' can have met them",
+                    checked.bound.places.value(("stages", name, "data")),
+                    f"evaluate on '{trained}', whose test puzzles are kept apart",
+                    (_WHY_SHARED,),
+                )
+
+
+_WHY_SHARED = "sets of one kind, size and seed are taken from one stream; all 4x4 sudokus are 36 under exchanges"
+
+
+def _report_shuffled(checked: Checked, session: Session, name: str, data: MazeData | SudokuData) -> None:
+    """9x9 sudokus are passed over: there two of one class have never been seen to come up by chance."""
+    if isinstance(data, SudokuData) and data.apart == "cells" and data.shuffle and data.size < 9 and data.test:
+        session.warn(
+            "GL404",
+            f"training on '{name}' can meet its own test puzzles: `shuffle` exchanges digits, rows and columns, and "
+            "with `apart: cells` a test puzzle can be a training puzzle so exchanged",
+            checked.bound.places.value(("data", name, "apart")),
+            f"remove apart from data.{name} (symmetry is the default), or set its shuffle to false",
+        )
+
+
+def _stream(data: MazeData | SudokuData) -> tuple[str, int, int] | None:
+    """What decides the puzzles that a set can have; None for puzzles that are read."""
+    few = data.kind == "sudoku" and data.size == 4
+    return None if data.source is not None else (data.kind, data.size, 0 if few else data.seed)
 
 
 def _tasks(checked: Checked, session: Session, name: str) -> tuple[TaskKey, ...]:

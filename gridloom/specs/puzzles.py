@@ -50,7 +50,10 @@ class SudokuData(SpecModel):
     train: Annotated[Count, ByContent()] = 1000
     """Training sudokus to generate; for a source at most this many."""
     test: Annotated[Count, ByContent()] = 1000
-    """Test sudokus, other than the training sudokus."""
+    """Test sudokus, kept apart from the training sudokus as `apart` says."""
+    apart: Annotated[Literal["symmetry", "cells"], ByContent()] = "symmetry"
+    """What no generated test sudoku shares with a training sudoku: `symmetry`, its class under exchanges of digits,
+    rows, columns, bands, stacks and sides, which `shuffle` draws; `cells`, only its cells."""
     max_clues: Annotated[PositiveInt | None, ByContent()] = None
     """Clues at most; minimal 9x9 sudokus have 24 on average, rarely under 21."""
     min_guesses: Annotated[int, Field(ge=0), ByContent()] = 0

@@ -52,3 +52,37 @@ def test_evaluate_sends_arc_tasks_to_solve_and_score(tmp_path: Path) -> None:
 def test_evaluate_takes_no_stage_or_model_as_data(tmp_path: Path, name: str) -> None:
     (wrong,) = said(tmp_path, name)
     assert "'data' takes a maze or sudoku dataset" in wrong.message
+
+
+MET = """gridloom: 1
+name: puzzles
+data: {one: {kind: sudoku, size: %d, apart: %s}, two: {kind: sudoku, size: %d, seed: %d, max_clues: 5}}
+models: {tiny: {kind: trm, hidden_size: 64, num_heads: 4}}
+stages:
+  learn: {kind: train, model: tiny, data: one}
+  longer: {kind: train, model: learn, data: one}
+  judge: {kind: evaluate, with: longer, data: %s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "apart", "seed", "data", "message"),
+    [
+        (4, "symmetry", 0, "one", None),
+        (4, "cells", 0, "one", "training on 'one' can meet its own test puzzles"),
+        (6, "cells", 0, "one", "training on 'one' can meet its own test puzzles"),
+        (9, "cells", 0, "one", None),
+        (9, "symmetry", 0, "two", "'judge' counts test puzzles of 'two', and training on 'one' can have met them"),
+        (9, "symmetry", 1, "two", None),
+        (4, "symmetry", 1, "two", "'judge' counts test puzzles of 'two'"),
+    ],
+)
+def test_generated_test_puzzles_that_training_can_meet_are_warned_of(
+    tmp_path: Path, size: int, apart: str, seed: int, data: str, message: str | None
+) -> None:
+    (tmp_path / "spec.yaml").write_text(MET % (size, apart, size, seed, data))
+    warnings = compile_spec(str(tmp_path / "spec.yaml"), facts=FACTS).warnings
+    assert {w.code for w in warnings} == ({"GL404"} if message else set())
+    assert message is None or message in warnings[0].message
+    # one warning for each set, however many stages train on it
+    assert len(warnings) == (0 if message is None else 1)

@@ -1,4 +1,4 @@
-"""GL301-GL403: what would only fail, or fool its reader, once it runs."""
+"""GL301-GL404: what would only fail, or fool its reader, once it runs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ _PARTS = "data: {arc1: {source: ./my-tasks, subsets: [%s], holdout: [hard]}}\n"
 _PUZZLES = (
     "data: {%s: {kind: %s}}\nmodels: {small: {kind: trm, hidden_size: 64, num_heads: 4}}\n"
     "stages: {puzzles: {kind: train, model: %s, data: %s}}\n"
+)
+_JUDGED = (
+    "data: {sudokus: {kind: sudoku, size: 4, apart: cells, %s}}\n"
+    "models: {small: {kind: trm, hidden_size: 64, num_heads: 4}}\n"
+    "stages: {learn: {kind: train, model: small, data: sudokus}, "
+    "judge: {kind: evaluate, with: learn, data: sudokus}}\n"
 )
 
 CHECKING = (
@@ -196,5 +202,12 @@ CHECKING = (
         "What it accepts says nothing about unseen tasks. In joint_train `feedback: oracle` is allowed: it trains.",
         over("stages: {solve: {solver: {verifier: {oracle: 1}}}}\n"),
         over("stages: {solve: {solver: {verifier: {leave_one_out: 1}}}}\n"),
+    ),
+    Code(
+        "GL404", "test puzzles met in training",
+        "A checkpoint is evaluated on generated test puzzles that its training can meet: sudokus that are kept apart "
+        "by their cells and shuffled, or another set of the same seed.",
+        "Part of the score would be memory. Of 1,000 test sudokus of size 4 training met 545 within 360 steps.",
+        over(_JUDGED % "shuffle: true"), over(_JUDGED % "shuffle: false"), severity="warning",
     ),
 )  # fmt: skip

@@ -19,8 +19,9 @@ from gridloom.errors import DataError
 from gridloom.runtime.data import maze_kernels, sudoku_kernels
 from gridloom.runtime.data.puzzle_generators import generate_mazes, generate_sudokus
 from gridloom.runtime.data.puzzle_sampler import PuzzleSampler
-from gridloom.runtime.data.puzzles import box_of, build_puzzles, load_puzzles
+from gridloom.runtime.data.puzzles import box_of, build_puzzles, load_puzzles, puzzles_digest
 from gridloom.runtime.data.stage import BuildPuzzles
+from gridloom.runtime.data.sudoku_keys import sudoku_keys
 from gridloom.runtime.data.turning import turn
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.stage import StageContext
@@ -115,6 +116,80 @@ def valid(answer: Tokens, boxes: tuple[int, int]) -> None:
         top, left = i // boxes[0] * boxes[0], i % boxes[0] * boxes[1]
         assert sorted(answer[i].tolist()) == sorted(answer[:, i].tolist()) == digits
         assert sorted(answer[top : top + boxes[0], left : left + boxes[1]].reshape(-1).tolist()) == digits
+
+
+def exchanged(board: Tokens, key: int, size: int) -> Tokens:
+    """A board (0 for blank) with digits, rows, columns, bands, stacks and sides exchanged as a key says."""
+    out = np.zeros_like(board)
+    sudoku_kernels.shuffle_board(board + np.uint8(1), out, np.uint64(key), size, *box_of(size))
+    return out - np.uint8(1)
+
+
+def keys_of(inputs: Tokens, labels: Tokens, size: int) -> list[int]:
+    return cast(list[int], sudoku_keys(inputs - 1, labels - 1, size, *box_of(size)).tolist())
+
+
+@settings(max_examples=40)
+@given(st.sampled_from([4, 6, 9]), st.integers(0, 2**20), st.integers(1, 2**62))
+def test_sudoku_keys_survive_every_exchange_and_see_every_clue(size: int, seed: int, key: int) -> None:
+    (inputs, labels), _ = generate_sudokus(SudokuData(size=size, train=1, test=0, seed=seed)).values()
+    puzzle, answer = inputs[0] - 1, labels[0] - 1
+    here, there = (keys_of(a[None] + 1, b[None] + 1, size) for a, b in (
+        (puzzle, answer), (exchanged(puzzle, key, size), exchanged(answer, key, size))
+    ))  # fmt: skip
+    assert here == there
+    without = puzzle.copy()
+    without[np.flatnonzero(puzzle)[0]] = 0
+    assert keys_of(without[None] + 1, labels, size) != here
+
+
+def smallest_form(puzzle: Tokens) -> bytes:
+    """The canonical form of a 4x4 sudoku by trying all 128 exchanges of cells, digits numbered by first sight."""
+    forms = []
+    pairs = [(a, b) for a in ((0, 1), (1, 0)) for b in ((2, 3), (3, 2))]
+    orders = [order for a, b in pairs for order in ((*a, *b), (*b, *a))]
+    board = puzzle.reshape(4, 4)
+    for grid in (board, board.T):
+        for rows in orders:
+            for columns in orders:
+                cells = grid[np.ix_(rows, columns)].reshape(-1).tolist()
+                seen: dict[int, int] = {0: 0}
+                forms.append(bytes(seen.setdefault(digit, len(seen)) for digit in cells))
+    return min(forms)
+
+
+def test_sudoku_keys_of_4x4_tell_exactly_the_36_classes_apart() -> None:
+    (inputs, labels), _ = generate_sudokus(SudokuData(size=4, train=1500, test=0)).values()
+    pairs = set(zip(keys_of(inputs, labels, 4), map(smallest_form, inputs - 1), strict=True))
+    assert len(pairs) == len({key for key, _ in pairs}) == len({form for _, form in pairs}) == 36
+
+
+@pytest.mark.parametrize("size", [4, 6])
+def test_no_test_sudoku_is_a_training_sudoku_exchanged(size: int) -> None:
+    tables = generate_sudokus(SudokuData(size=size, train=600, test=200))
+    train, test = (set(keys_of(*tables[split], size)) for split in ("train", "test"))
+    assert not train & test
+    if size == 4:
+        forms = [{smallest_form(row - 1) for row in tables[split][0]} for split in ("train", "test")]
+        assert not forms[0] & forms[1]
+        assert len(test) >= 7
+    assert len({row.tobytes() for split in ("train", "test") for row in tables[split][0]}) == 800
+
+
+@pytest.mark.parametrize(("apart", "meets"), [("symmetry", False), ("cells", True)])
+def test_shuffled_training_rows_are_never_test_sudokus(tmp_path: Path, apart: Any, meets: bool) -> None:
+    build_puzzles(SudokuData(size=4, train=200, test=200, apart=apart), Path(), tmp_path)
+    puzzles = load_puzzles(tmp_path)
+    drawn = {row.tobytes() for row in PuzzleSampler(puzzles, seed=0).batch(0, 5000).inputs}
+    met = drawn & {row.tobytes() for row in np.asarray(puzzles.splits["test"].inputs)}
+    assert bool(met) == meets
+
+
+def test_sets_kept_apart_by_cells_are_those_of_before() -> None:
+    """Their digest is older than the field `apart`; recipes and artifacts go on as they were."""
+    digest = puzzles_digest(SudokuData(size=4, train=20000, test=1000, apart="cells"), Path())
+    assert digest == "21e8caf6effb9c8908ed32fb7f5c3d21c9468fb76c7a3beefe18d2b60fa4aeaf"
+    assert digest != puzzles_digest(SudokuData(size=4, train=20000, test=1000), Path())
 
 
 def test_sudokus_meet_clues_and_guesses() -> None:
