@@ -24,6 +24,7 @@ def plan(
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when something would run.")] = False,
 ) -> None:
     """Say for each stage whether it is cached or will run, and why. Runs nothing."""
+    from gridloom.cli.explained import change_data
     from gridloom.cli.tables import expected_seconds, plan_table, print_table, time_line
     from gridloom.runtime.project import plan_local
     from gridloom.stores.workspace import Workspace
@@ -36,6 +37,7 @@ def plan(
             {
                 "stage": s.node.name, "kind": s.node.kind, "key": s.node.key, "state": s.state, "why": s.why,
                 "changes": [str(change) for change in s.changes],
+                "reasons": [change_data(change) for change in s.changes], "because": list(s.because),
                 "cost": s.node.cost.model_dump(mode="json") if s.node.cost else None,
                 "expected_s": expected_seconds(s, calibration),
             }

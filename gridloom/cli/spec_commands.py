@@ -66,9 +66,10 @@ def explain(
     spec: Annotated[str | None, typer.Option("--spec", help="The spec that has the stage.")] = None,
     overrides: SetOption = None,
     home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Explain a diagnostic's code, or what the key of a stage is made from and how it differs from the last one."""
-    from gridloom.compiler.codes import CODES, explain_code, find_code
+    """Explain a diagnostic's code, or what the key of a stage is made from and how it differs from the nearest one."""
+    from gridloom.compiler.codes import CODES, code_data, explain_code, find_code
 
     if spec is None:
         try:
@@ -78,20 +79,17 @@ def explain(
             raise GridloomError(
                 f"{what!r} is no code", f"{near}for a stage name its spec: gridloom explain {what} --spec SPEC"
             ) from None
-        sys.stdout.write(explain_code(code))
+        sys.stdout.write(json.dumps(code_data(code), indent=1) + "\n" if as_json else explain_code(code))
         return
-    from gridloom.runtime.project import explain_stage
+    from gridloom.cli.explained import explained_data, explained_lines
+    from gridloom.runtime.explain import explain_stage
     from gridloom.stores.workspace import Workspace
 
     told = explain_stage(spec, overrides or (), what, Workspace.find(home))
-    print(f"{what}  {told.key}")
-    print(json.dumps(told.inputs, indent=1, sort_keys=True))
-    if told.changes is None:
-        print("no earlier artifact of this stage")
+    if as_json:
+        print(json.dumps(explained_data(what, told), indent=1))
     else:
-        print("against the newest artifact of this stage: " + ("no difference" if not told.changes else ""))
-        for change in told.changes:
-            print(f"  {change}")
+        print("\n".join(explained_lines(what, told)))
 
 
 def diff(

@@ -33,7 +33,7 @@ def digest(value: Any) -> str:
 
 def key_inputs(graph: RunGraph, node: StageNode) -> dict[str, Any]:
     """Return exactly what the key of a node of a fingerprinted graph covers: the key is the digest of this."""
-    return _key_inputs(node, {other.name: other.key for other in graph.nodes})
+    return node_inputs(node, {other.name: other.key for other in graph.nodes})
 
 
 def parameters(node: StageNode) -> dict[str, Any]:
@@ -56,7 +56,8 @@ def by_content(node: StageNode) -> frozenset[str]:
     return frozenset() if model is None else marked(model, ByContent)
 
 
-def _key_inputs(node: StageNode, input_keys: Mapping[str, str]) -> dict[str, Any]:
+def node_inputs(node: StageNode, input_keys: Mapping[str, str]) -> dict[str, Any]:
+    """Return what `key_inputs` does, with the keys of its inputs by the names of their nodes."""
     return {
         "kind": node.kind,
         "version": node.version,
@@ -125,6 +126,6 @@ def fingerprint(graph: RunGraph) -> RunGraph:
     done: dict[str, str] = {}
     nodes: list[StageNode] = []
     for node in graph.nodes:
-        done[node.name] = digest(_key_inputs(node, done))
+        done[node.name] = digest(node_inputs(node, done))
         nodes.append(node.model_copy(update={"key": done[node.name]}))
     return graph.model_copy(update={"nodes": tuple(nodes), "key": graph_key(done.values())})

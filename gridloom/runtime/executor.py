@@ -261,7 +261,7 @@ class _Walk:
                 raise
             producer = {
                 "stage": node.name, "kind": node.kind, "version": node.version, "run_id": self.run_id,
-                "key_inputs": key_inputs(self.plan.graph, node), "gridloom": gridloom.__version__,
+                "key_inputs": key_inputs(self.plan.graph, node), "spec": node.spec, "gridloom": gridloom.__version__,
             }
             return self.store.publish(
                 out, key=node.key, type=node.produces, kind=node.kind, producer=producer,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from gridloom.compiler.diff import Change, diff_key_inputs
-from gridloom.compiler.fingerprint import key_inputs
+from gridloom.compiler.diff import Change
+from gridloom.compiler.diff_fields import Place
+from gridloom.compiler.fingerprint import node_inputs
 from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.runtime.earlier import EarlierArtifacts, changes_since
 from gridloom.stores.artifacts import ArtifactStore
 
 State = Literal["cached", "run"]
+
+
+def placed(change: Change) -> str:
+    """Write a change with the place of its new value in the spec."""
+    return f"{change} ({change.span})" if change.span else str(change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,8 @@ class PlannedStage:
     """No artifact of this stage's name and kind was ever published."""
     resumes: bool = False
     """State of an interrupted run is waiting in the work folder."""
+    other_inputs: tuple[str, ...] = ()
+    """Fields whose artifacts are not those of the nearest earlier artifact."""
 
     @property
     def why(self) -> str:
@@ -38,11 +47,13 @@ class PlannedStage:
         if self.is_new:
             return "never run"
         if self.changes:
-            shown = ", ".join(str(change) for change in self.changes[:2])
+            shown = ", ".join(placed(change) for change in self.changes[:2])
             more = len(self.changes) - 2
             return shown + (f" and {more} more" if more > 0 else "")
         if self.because:
             return ", ".join(f"{name} changes" for name in self.because)
+        if self.other_inputs:
+            return f"reads another artifact as {', '.join(self.other_inputs)}"
         return "its artifact is gone"
 
 
@@ -59,43 +70,27 @@ class Plan:
         return sum(stage.state == "run" for stage in self.stages)
 
 
-def make_plan(graph: RunGraph, store: ArtifactStore) -> Plan:
-    """Look up every node's key in the artifact store and say what will run, and why."""
+def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node, path: None) -> Plan:
+    """Look up every node's key in the artifact store and say what will run, and why.
+
+    `place` says where the spec has a value: see `Compiled.place`.
+    """
     planned: list[PlannedStage] = []
     running: set[str] = set()
-    earlier = _earlier_key_inputs(store)
+    earlier = EarlierArtifacts(store)
+    keys = {node.name: node.key for node in graph.nodes}
     for node in graph.nodes:
         if store.find(node.key) is not None:
             planned.append(PlannedStage(node, "cached", (), ()))
             continue
         running.add(node.name)
         because = tuple(sorted({name for name in node.inputs.values() if name in running}))
-        before = earlier.get((node.name, node.kind))
-        changes = () if before is None else _own_changes(before, key_inputs(graph, node))
+        inputs = node_inputs(node, keys)
+        nearest = earlier.nearest(node, inputs, same_name=True)
+        changes = () if nearest is None else changes_since(nearest, node, inputs, place)
+        # a changed input that runs is told by `because`; its key says nothing to a person
+        own = tuple(change for change in changes if not change.field.startswith("inputs."))
+        other = tuple(change.field.removeprefix("inputs.") for change in changes if change not in own)
         resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))
-        planned.append(PlannedStage(node, "run", because, changes, before is None, resumes))
+        planned.append(PlannedStage(node, "run", because, own, nearest is None, resumes, other))
     return Plan(graph, tuple(planned))
-
-
-def _earlier_key_inputs(store: ArtifactStore) -> dict[tuple[str, str], dict[str, Any]]:
-    newest: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
-    for artifact in store.all():
-        producer = artifact.manifest.get("producer", {})
-        inputs = producer.get("key_inputs")
-        if inputs is None:
-            continue
-        name = (str(producer.get("stage")), str(producer.get("kind")))
-        made = float(artifact.manifest.get("created_at", 0.0))
-        if name not in newest or made > newest[name][0]:
-            newest[name] = (made, inputs)
-    return {name: inputs for name, (_, inputs) in newest.items()}
-
-
-def _own_changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[Change, ...]:
-    # a changed input is told by `because`; its key says nothing to a person
-    return tuple(change for change in diff_key_inputs(before, after) if not change.field.startswith("inputs."))
-
-
-def nearest_key_inputs(store: ArtifactStore, node: StageNode) -> dict[str, Any] | None:
-    """Return what the key of the newest artifact of this stage's name and kind covers; None when there is none."""
-    return _earlier_key_inputs(store).get((node.name, node.kind))

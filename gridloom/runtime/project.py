@@ -1,4 +1,4 @@
-"""Plan a spec with the facts of this machine and of a workspace, explain its keys, start a new one."""
+"""Plan a spec with the facts of this machine and of a workspace, start a new one."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gridloom.compiler.calibration import Calibrations
 from gridloom.compiler.compile import Compiled, compile_spec
-from gridloom.compiler.diff import Change, diff_key_inputs
-from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.starter import SCHEMA_FILE, init_text
 from gridloom.errors import GridloomError
 from gridloom.runtime.calibrations import load_calibrations
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.local import compile_local
-from gridloom.runtime.plan import Plan, make_plan, nearest_key_inputs
+from gridloom.runtime.plan import Plan, make_plan
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.workspace import Workspace
 
@@ -45,7 +42,7 @@ def plan_local(
         spec, overrides, facts=LocalFacts(), calibration=calibrations, walltime_s=walltime_s, device=device,
         is_cached=lambda key: store.find(key) is not None,
     )  # fmt: skip
-    return Planned(compiled, make_plan(compiled.graph, store), calibrations)
+    return Planned(compiled, make_plan(compiled.graph, store, compiled.place), calibrations)
 
 
 def spec_base(spec: str) -> Path:
@@ -68,29 +65,6 @@ def solve_overrides(spec: str, overrides: Sequence[str], split: str | None, limi
         )
     wanted = {"split": split, "limit": limit}
     return [f"stages.{name}.{field}={value}" for name in solves for field, value in wanted.items() if value is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class StageExplained:
-    """What the key of a stage covers, and how that differs from the newest artifact of the stage."""
-
-    key: str
-    inputs: dict[str, Any]
-    changes: tuple[Change, ...] | None
-    """None when no artifact of the stage was ever published."""
-
-
-def explain_stage(spec: str, overrides: Sequence[str], stage: str, workspace: Workspace) -> StageExplained:
-    """Explain the key of one stage of a spec. Raises GridloomError for an unknown stage."""
-    graph = compile_local(spec, overrides).graph
-    try:
-        node = graph.node(stage)
-    except KeyError:
-        known = ", ".join(node.name for node in graph.nodes)
-        raise GridloomError(f"{spec} has no stage {stage!r}", f"its stages: {known}") from None
-    inputs = key_inputs(graph, node)
-    before = nearest_key_inputs(ArtifactStore(workspace), node)
-    return StageExplained(node.key, inputs, None if before is None else diff_key_inputs(before, inputs))
 
 
 def write_starter(name: str, folder: Path) -> tuple[Path, ...]:

@@ -82,7 +82,7 @@ def test_a_second_solve_is_cached_and_shows_the_same_attempts(run: Run, project:
 def test_plan_tells_cached_from_changed_and_answers_three(run: Run) -> None:
     assert "nothing to run" in run("plan", "tiny.yaml", "--exit-code")
     out = run("plan", "tiny.yaml", "--set", "vars.steps=4", "--exit-code", code=3)
-    assert "steps: 3 -> 4" in out
+    assert "steps: 3 -> 4 (--set vars.steps=4)" in out
     assert "3 of 5 stages will run" in out
     rows = json.loads(run("plan", "tiny.yaml", "--json"))["stages"]
     assert {row["state"] for row in rows} == {"cached"}
@@ -168,9 +168,16 @@ def test_walltime_stops_resumably_with_code_75_and_running_again_finishes(run: R
 
 def test_explain_tells_a_code_and_a_stages_key(run: Run) -> None:
     assert "Mended:" in run("explain", "gl204")
+    assert json.loads(run("explain", "gl204", "--json"))["code"] == "GL204"
     assert "GL204" in run("explain", "GL2044", code=1)
     out = run("explain", "pretrain", "--spec", "tiny.yaml", "--set", "vars.steps=9")
-    assert "steps: 3 -> 9" in out
+    assert "nearest earlier artifact: pretrain of run" in out
+    assert "1 field differs" in out
+    assert "steps: 3 -> 9 (--set vars.steps=9)" in out
+    told = json.loads(run("explain", "pretrain", "--spec", "tiny.yaml", "--set", "vars.steps=9", "--json"))
+    assert told["inputs"]["parameters"]["steps"] == 9
+    assert [(c["field"], c["before"], c["after"]) for c in told["changes"]] == [("steps", 3, 9)]
+    assert "cached: pretrain of run" in run("explain", "pretrain", "--spec", "tiny.yaml")
     assert "pretrain" in run("explain", "pretran", "--spec", "tiny.yaml", code=1)
 
 
