@@ -1,18 +1,22 @@
-"""ARC data side by side with the builder of TinyRecursiveModels, on one core.
+"""ARC data side by side with TinyRecursiveModels, on one core: a table of medians, spreads and ratios.
 
-    python benchmarks/data_peer.py CHECKOUT [--copies 100] [--repeats 5] [--skip-build]
+    python benchmarks/data_peer.py CHECKOUT [--copies 100] [--repeats 5] [--large 1000] [--skip-build]
 
-CHECKOUT is a TinyRecursiveModels checkout; its builder runs in a process of its own, with a stand-in for its option
-parser where argdantic is not installed. Prints medians of: building a folder, augmented examples per second, spec to
-first batch, disk used, and crops per second. Seconds are of the process, so that other work on the machine does not
-count. `--build CHECKOUT OUT COPIES` only runs the builder on training and evaluation of ARC-1.
+CHECKOUT is a TinyRecursiveModels checkout. Its builder and its loader run in processes of their own, with a stand-in
+for the option parser where argdantic is not installed. Both sides read training and evaluation of ARC-1 from the
+checkout. Seconds are of the process, so that other work on the machine does not count. After timing, the two folders of
+COPIES copies are compared file by file, and the checkout's own loader draws a batch from ours.
+
+--large N also builds the folder of N copies with the checkout's builder, once: for 1000 five minutes and six gigabytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -20,13 +24,18 @@ import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 SUBSETS = ("training", "evaluation")
+BATCH = 768
+
+
+# --- one measurement a process ------------------------------------------------------------------------------------
 
 
 def import_peer(checkout: Path, name: str) -> Any:
@@ -41,7 +50,7 @@ def import_peer(checkout: Path, name: str) -> Any:
     return importlib.import_module(name)
 
 
-def build_peer(checkout: Path, out: Path, copies: int) -> float:
+def build_peer(checkout: Path, out: Path, copies: int) -> dict[str, float]:
     """Run the builder; seconds without its imports."""
     builder = import_peer(checkout, "dataset.build_arc_dataset")
     config = builder.DataProcessConfig(
@@ -53,11 +62,33 @@ def build_peer(checkout: Path, out: Path, copies: int) -> float:
     )
     began = time.process_time()
     builder.convert_dataset(config)
-    return time.process_time() - began
+    return {"s": time.process_time() - began, "disk": size_of(out), "rows": rows_of(out)}
+
+
+def load_peer(checkout: Path, folder: Path) -> dict[str, Any]:
+    """Draw a batch from a folder with the checkout's own loader; seconds without imports."""
+    loader = import_peer(checkout, "puzzle_dataset")
+    config = loader.PuzzleDatasetConfig(
+        seed=0, dataset_paths=[str(folder)], global_batch_size=BATCH, test_set_mode=False, epochs_per_iter=1, rank=0,
+        num_replicas=1,
+    )  # fmt: skip
+    began = time.process_time()
+    _, batch, rows = next(iter(loader.PuzzleDataset(config, split="train")))
+    took = time.process_time() - began
+    return {"s": took, "rows": rows, "shapes": {name: list(value.shape) for name, value in batch.items()}}
+
+
+def export_ours(checkout: Path, out: Path, copies: int) -> dict[str, float]:
+    """Write the same folder as the builder; seconds without imports, kernels loaded from their cache included."""
+    from gridloom.runtime.data.trm_export import export_source
+
+    began = time.process_time()
+    export_source(str(checkout / "kaggle/combined"), Path(), out, copies, SUBSETS, "evaluation")
+    return {"s": time.process_time() - began, "disk": size_of(out), "rows": rows_of(out)}
 
 
 def first_batch(copies: int) -> dict[str, float]:
-    """Spec to first batch in this fresh process, published artifact included."""
+    """Spec to first batch in this fresh process, imports and the published artifact included; then rows a second."""
     began = time.process_time()
     from gridloom.runtime.data.arc import read_arc
     from gridloom.runtime.data.dataset import Dataset, load_dataset, save_dataset
@@ -69,24 +100,13 @@ def first_batch(copies: int) -> dict[str, float]:
         source = read_arc(spec, Path())
         save_dataset(Path(folder), Dataset(source.tasks, 30, source.digest, spec.augment, source.version))
         sampler = Sampler(load_dataset(Path(folder)), seed=0)
-        sampler.batch(0, 768)
+        sampler.batch(0, BATCH)
         first_s = time.process_time() - began
-        disk = sum(path.stat().st_size for path in Path(folder).iterdir())
+        disk = size_of(Path(folder))
     began = time.process_time()
     for step in range(1, 41):
-        sampler.batch(step, 768)
-    return {"first_s": first_s, "disk": disk, "rows_per_s": 40 * 768 / (time.process_time() - began)}
-
-
-def export_ours(checkout: Path, out: Path, copies: int) -> float:
-    """Write the same folder as the builder, byte for byte; seconds without imports and compilation."""
-    from gridloom.runtime.data.trm_folder import export_trm, read_trm_tasks_of, reference_plan
-
-    kaggle = str(checkout / "kaggle/combined")
-    began = time.process_time()
-    tasks = [(subset, read_trm_tasks_of(kaggle, subset, Path())) for subset in SUBSETS]
-    export_trm(out, reference_plan(tasks, "evaluation", copies))
-    return time.process_time() - began
+        sampler.batch(step, BATCH)
+    return {"s": first_s, "disk": disk, "rows_per_s": 40 * BATCH / (time.process_time() - began)}
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -95,7 +115,7 @@ def seconds(function: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def crops(checkout: Path, repeats: int) -> tuple[float, float]:
+def crops(checkout: Path, repeats: int) -> tuple[list[float], list[float]]:
     """Crops per second of 4,096 noisy rows: the evaluator's kernel row by row, and ours in one call."""
     from numba import njit
 
@@ -118,13 +138,50 @@ def crops(checkout: Path, repeats: int) -> tuple[float, float]:
         for side, function in zip(
             found, (lambda: [theirs(row) for row in rows], lambda: crop_batch(rows, 30)), strict=True
         ):
-            side.append(seconds(function))
-    return 4096 / statistics.median(found[0]), 4096 / statistics.median(found[1])
+            side.append(4096 / seconds(function))
+    return found
 
 
-def in_process(*arguments: str) -> Any:
-    """Run this script with arguments in a fresh process and return the JSON of its last line."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
+# --- the table ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One measure on both sides; figures in the order they were taken."""
+
+    what: str
+    peer: Sequence[float]
+    ours: Sequence[float]
+    unit: str
+    more_is_better: bool = False
+
+    def __str__(self) -> str:
+        ratio = ""
+        if self.peer and self.ours:
+            theirs, mine = statistics.median(self.peer), statistics.median(self.ours)
+            ratio = f"{mine / theirs if self.more_is_better else theirs / mine:.3g}x"
+        return f"| {self.what} | {self._told(self.peer)} | {self._told(self.ours)} | {ratio} |"
+
+    def _told(self, figures: Sequence[float]) -> str:
+        if not figures:
+            return ""
+        middle = _figure(statistics.median(figures))
+        if len(figures) == 1 or min(figures) == max(figures):
+            return f"{middle} {self.unit}".rstrip()
+        return f"{middle} {self.unit}".rstrip() + f" ({_figure(min(figures))} to {_figure(max(figures))})"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def in_process(way: str, *arguments: object) -> Any:
+    """Run one measurement in a fresh process and return the JSON of its last line."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", way, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -132,54 +189,110 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def rows_of(folder: Path) -> int:
+    return sum(len(np.load(path, mmap_mode="r")) for path in folder.glob("*/all__inputs.npy"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file."""
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as file:
+            found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def compare_builds(checkout: Path, copies: int, repeats: int, work: Path) -> tuple[list[Line], float]:
+    """Build the folder on both sides in turns; then compare the last two. Returns lines and the peer's rows a second.
+
+    Raises AssertionError where a file differs.
+    """
+    took: dict[str, list[dict[str, float]]] = {"build_peer": [], "export_ours": []}
+    for repeat in range(repeats):
+        for way, found in took.items():
+            found.append(in_process(way, checkout, work / way, copies))
+            if repeat < repeats - 1:
+                shutil.rmtree(work / way)
+    theirs, ours = (digests(work / way) for way in took)
+    assert theirs == ours, f"these differ: {sorted(dict(theirs.items() ^ ours.items()))}"
+    print(f"{copies} copies: {len(ours)} files, every sha256 equal on both sides")
+    loaded = in_process("load_peer", checkout, work / "export_ours")
+    print(f"the checkout's loader drew {loaded['rows']} rows from our folder: {loaded['shapes']}")
+    for way in took:
+        shutil.rmtree(work / way)
+    peer, mine = ([found["s"] for found in took[way]] for way in took)
+    disk = took["build_peer"][0]["disk"] / 1e6
+    rate = took["build_peer"][0]["rows"] / statistics.median(peer)
+    return [Line(f"the same folder, {copies} copies, {disk:,.0f} MB", peer, mine, "s")], rate
+
+
+def compare(checkout: Path, copies: int, repeats: int, large: int, skip_build: bool) -> None:
+    """Run everything and print the table."""
+    in_process("first_batch", 1)
+    many = large or 1000
+    first = [in_process("first_batch", many) for _ in range(repeats)]
+    lines: list[Line] = []
+    waited: list[float] = []
+    used: list[float] = []
+    rates: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if not skip_build:
+            lines, rate = compare_builds(checkout, copies, repeats, work)
+            rates = [rate]
+        if large:
+            built = in_process("build_peer", checkout, work / "large", large)
+            loaded = in_process("load_peer", checkout, work / "large")
+            waited, used = [built["s"] + loaded["s"]], [built["disk"] / 1e6]
+            rates.append(built["rows"] / built["s"])
+            shutil.rmtree(work / "large")
+            ours = in_process("export_ours", checkout, work / "large", large)
+            what = f"the same folder, {large} copies, {built['disk'] / 1e6:,.0f} MB, once"
+            lines.append(Line(what, [built["s"]], [ours["s"]], "s"))
+    peer_crops, our_crops = crops(checkout, repeats)
+    lines = [
+        Line(f"spec to first batch of {BATCH}, ARC-1 at {many} copies", waited, [f["s"] for f in first], "s"),
+        Line("disk that this takes", used, [f["disk"] / 1e6 for f in first], "MB"),
+        Line("augmented examples a second", rates[:1], [f["rows_per_s"] for f in first], "", more_is_better=True),
+        *lines,
+        Line("crops a second", peer_crops, our_crops, "", more_is_better=True),
+    ]
+    print(f"{machine()}; seconds of the process, median of {repeats} (smallest to largest), of {8 * repeats} for crops")
+    print("| | TinyRecursiveModels | gridloom | ratio |\n|---|---|---|---|")
+    for line in lines:
+        print(line)
+
+
+def machine() -> str:
+    """Name the processor."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return f"{os.cpu_count()} cores of {names[0].partition(':')[2].strip() if names else 'an unknown processor'}"
+
+
+WAYS: dict[str, Callable[..., Any]] = {
+    "build_peer": lambda checkout, out, copies: build_peer(Path(checkout), Path(out), int(copies)),
+    "load_peer": lambda checkout, folder: load_peer(Path(checkout), Path(folder)),
+    "export_ours": lambda checkout, out, copies: export_ours(Path(checkout), Path(out), int(copies)),
+    "first_batch": lambda copies: first_batch(int(copies)),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path, nargs="?")
     parser.add_argument("--copies", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--large", type=int, default=0, metavar="COPIES")
     parser.add_argument("--skip-build", action="store_true")
-    parser.add_argument("--build", nargs=3, metavar=("CHECKOUT", "OUT", "COPIES"))
-    parser.add_argument("--export", nargs=3, metavar=("CHECKOUT", "OUT", "COPIES"))
-    parser.add_argument("--first", type=int, metavar="COPIES")
+    parser.add_argument("--one", nargs="+", metavar="WAY", help="run one measurement and print it as JSON")
     options = parser.parse_args()
-    if options.build:
-        print(json.dumps(build_peer(Path(options.build[0]), Path(options.build[1]), int(options.build[2]))))
-    elif options.export:
-        print(json.dumps(export_ours(Path(options.export[0]), Path(options.export[1]), int(options.export[2]))))
-    elif options.first is not None:
-        print(json.dumps(first_batch(options.first)))
+    if options.one:
+        print(json.dumps(WAYS[options.one[0]](*options.one[1:])))
     elif options.checkout is None:
         parser.error("name a checkout of TinyRecursiveModels")
     else:
-        compare(options.checkout.resolve(), options.copies, options.repeats, options.skip_build)
-
-
-def compare(checkout: Path, copies: int, repeats: int, skip_build: bool) -> None:
-    """Run everything and print the table."""
-    in_process("--first", "1")
-    first = [in_process("--first", "1000") for _ in range(repeats)]
-    middle = {name: statistics.median(found[name] for found in first) for name in first[0]}
-    print(
-        f"spec to first batch, 1000 copies   gridloom {middle['first_s']:.2f} s, {middle['disk'] / 1e6:.1f} MB on disk"
-    )
-    if not skip_build:
-        took: dict[str, list[float]] = {"--build": [], "--export": []}
-        rows = disk = 0
-        for _ in range(repeats):
-            for way, found in took.items():
-                with tempfile.TemporaryDirectory() as folder:
-                    out = Path(folder) / "out"
-                    found.append(in_process(way, str(checkout), str(out), str(copies)))
-                    rows = sum(len(np.load(path, mmap_mode="r")) for path in out.glob("*/all__inputs.npy"))
-                    disk = size_of(out)
-                    shutil.rmtree(out)
-        theirs, ours = (statistics.median(took[way]) for way in ("--build", "--export"))
-        sizes = f"{copies} copies ({disk / 1e6:.0f} MB)"
-        print(f"the same folder, {sizes}   peer {theirs:.1f} s, gridloom {ours:.1f} s, {theirs / ours:.1f}x")
-        ratio = middle["rows_per_s"] / (rows / theirs)
-        print(f"augmented examples/s   peer {rows / theirs:,.0f}, gridloom {middle['rows_per_s']:,.0f}, {ratio:.1f}x")
-    theirs, ours = crops(checkout, repeats)
-    print(f"crops/s   peer {theirs:,.0f}, gridloom {ours:,.0f}, {ours / theirs:.1f}x")
+        compare(options.checkout.resolve(), options.copies, options.repeats, options.large, options.skip_build)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ PAD = 0
 EOS = 1
 COLOUR0 = 2
 VOCAB = 12
+_CELL = np.dtype(np.uint8)
 
 
 def encode(grid: Grid, canvas: int, offset: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
@@ -93,9 +94,10 @@ def _room(tokens: NDArray[np.uint8], canvas: int) -> tuple[NDArray[np.int32], ND
 
 def _parts(cells: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int32]) -> list[Grid | None]:
     """The grids in a flat array; None for an empty one."""
+    rows, columns = sizes[:, 0].tolist(), sizes[:, 1].tolist()
     return [
-        np.ndarray(shape, np.uint8, cells, start) if shape[0] else None
-        for start, shape in zip(starts.tolist(), sizes.tolist(), strict=True)
+        np.ndarray((h, w), _CELL, cells, start) if h else None
+        for start, h, w in zip(starts.tolist(), rows, columns, strict=True)
     ]
 
 

@@ -199,7 +199,7 @@ def test_damaged_folders_are_named(golden: Path, damage: Callable[[Path], None],
 def test_arc1_is_built_byte_for_byte_like_the_reference(tmp_path: Path) -> None:
     script = Path(__file__).parents[3] / "benchmarks" / "data_peer.py"
     kaggle = Path(PEER) / "kaggle" / "combined"
-    command = [sys.executable, str(script), "--build", PEER, str(tmp_path / "theirs"), "2"]
+    command = [sys.executable, str(script), "--one", "build_peer", PEER, str(tmp_path / "theirs"), "2"]
     subprocess.run(command, check=True, capture_output=True)
     export_trm(tmp_path / "ours", plan_of(kaggle, 2))
     assert same_bytes(tmp_path / "ours", tmp_path / "theirs")
