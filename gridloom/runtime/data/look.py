@@ -23,6 +23,8 @@ class Panel:
 
     label: str
     grid: Grid | None
+    glyphs: str = "0123456789"
+    """What stands on a terminal for each colour."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

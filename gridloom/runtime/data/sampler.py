@@ -71,6 +71,11 @@ class Sampler:
         """Size of the puzzle id space, the blank id 0 included."""
         return self.views.num_puzzles
 
+    def epoch_at(self, number: int) -> tuple[int, int]:
+        """The epoch of a row number, and how many tasks take part in it."""
+        epoch = int(self._locate(np.array([number], dtype=np.int64))[0][0])
+        return epoch, self._active(epoch)
+
     def batch(self, step: int, batch_size: int) -> TrainBatch:
         """Rows step * batch_size ... of the stream; steps count from 0."""
         return self.rows(np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64))

@@ -11,11 +11,11 @@ from gridloom.runtime.data.sources import open_source
 from gridloom.runtime.data.trm_folder import (
     TrmPlan,
     TrmTask,
-    check_vacant,
     export_trm,
     read_trm_tasks_of,
     reference_plan,
 )
+from gridloom.runtime.data.vacant import check_vacant
 from gridloom.runtime.stage import Progress
 
 TEST_SUBSET = "evaluation"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from gridloom.runtime.data.npy_layout import CANVAS, SEPARATOR, SET
 from gridloom.runtime.data.packed import PackedGrids
 from gridloom.runtime.data.sources import open_source
 from gridloom.runtime.data.tasks import Pair
+from gridloom.runtime.data.vacant import filling
 
 BLANK = "<blank>"
 
@@ -166,10 +166,7 @@ def export_trm(folder: Path, plan: TrmPlan, advance: Callable[[int], None] | Non
 
     The folder must not exist, or be empty: it appears whole, by renaming, or not at all.
     """
-    check_vacant(folder)
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        aside.mkdir(parents=True)
+    with filling(folder) as aside:
         _check_room(aside, plan)
         identifiers = plan.identifiers()
         ids = {name: i for i, name in enumerate(identifiers)}
@@ -178,18 +175,6 @@ def export_trm(folder: Path, plan: TrmPlan, advance: Callable[[int], None] | Non
             _write_split(aside / split, groups, ids, advance)
         (aside / "identifiers.json").write_text(json.dumps(identifiers))
         (aside / "test_puzzles.json").write_text(json.dumps(plan.test_puzzles))
-        check_vacant(folder)
-        aside.rename(folder)
-    except OSError as problem:
-        raise DataError(f"{folder}: cannot be written: {problem.strerror}", "free space or check the rights") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def check_vacant(folder: Path) -> None:
-    """Raise DataError unless `folder` does not exist or is an empty directory."""
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
-        raise DataError(f"{folder} exists already", "remove it or name another folder; nothing is overwritten")
 
 
 def _check_room(folder: Path, plan: TrmPlan) -> None:
