@@ -7,28 +7,25 @@ paths, the device and operational fields are not in it. `key_inputs` returns exa
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.compiler.key_algorithms import current
 from gridloom.specs.base import ByContent, Operational, SpecModel
 from gridloom.specs.data import DataSpec
 from gridloom.specs.fields import Shape, field_shape, keys, marked, shape
 from gridloom.specs.models import ModelSpec
 from gridloom.specs.stages import StageSpec
 
-PREFIX = "gl1:"
 ANSWERS_SUFFIX = "_answers"
 """Ends the kind of a node that holds a dataset's held-out answers."""
 
 
 def digest(value: Any) -> str:
-    """Return `gl1:` and 32 hex digits of the sha256 of canonical JSON; floats by repr, so 1e-4 equals 0.0001."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return PREFIX + hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
+    """Return the key of a JSON value under the current algorithm: `gl1:` and 32 hex digits."""
+    return current().digest(value)
 
 
 def key_inputs(graph: RunGraph, node: StageNode) -> dict[str, Any]:

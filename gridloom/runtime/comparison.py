@@ -14,6 +14,7 @@ from gridloom.compiler.session import listed, nearest
 from gridloom.errors import GridloomError
 from gridloom.runtime.graph_files import read_graph
 from gridloom.runtime.intervals import wilson
+from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
@@ -75,7 +76,8 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
     graphs = {run_id: _graph(run_id, ledger) for run_id in dict.fromkeys(run_ids)}
     rows = [(run_id, node) for run_id, graph in graphs.items() for node in graph.nodes if node.produces == "report"]
     _refuse_without_scores(graphs, rows)
-    made = _made(ledger, sorted({node.key for graph in graphs.values() for node in graph.nodes}))
+    keys = sorted({node.key for graph in graphs.values() for node in graph.nodes})
+    made = _made(ledger, keys, ArtifactStore(workspace))
     recorded = ledger.rows("select run_id, stage, status from stages where run_id in (select unnest(?))", [[*graphs]])
     statuses = {(str(row["run_id"]), str(row["stage"])): str(row["status"]) for row in recorded}
     nodes = {run_id: {node.name: node for node in graph.nodes} for run_id, graph in graphs.items()}
@@ -142,17 +144,19 @@ def _refuse_without_scores(graphs: dict[str, RunGraph], rows: list[tuple[str, St
             )
 
 
-def _made(ledger: Ledger, keys: list[str]) -> dict[str, _Made]:
+def _made(ledger: Ledger, keys: list[str], store: ArtifactStore) -> dict[str, _Made]:
     """Return who made the artifact of each key; the newest where several did."""
+    made_as = {key: store.made_as(key) for key in keys}
     rows = ledger.rows(
         "select key, run_id, stage, date_diff('millisecond', started_at, ended_at) / 1000 as seconds, notes "
         "from stages where status = 'done' and key in (select unnest(?)) order by ended_at",
-        [keys],
+        [sorted({*keys, *made_as.values()})],
     )
-    return {
+    found = {
         str(row["key"]): _Made(row["run_id"], row["stage"], row["seconds"], json.loads(row["notes"] or "{}"))
         for row in rows
     }
+    return {key: one for key in keys if (one := found.get(key) or found.get(made_as[key])) is not None}
 
 
 def _losses(ledger: Ledger) -> dict[tuple[str, str], float]:

@@ -15,7 +15,8 @@ from gridloom.compiler.fingerprint import by_content, is_data
 from gridloom.compiler.graph import StageNode
 from gridloom.compiler.lower import ANSWERS
 from gridloom.compiler.tree import Path
-from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.runtime.rekey import Rekeyer
+from gridloom.stores.artifacts import ArtifactStore
 
 Leaf = tuple[str, str]
 """(path, value as text)."""
@@ -75,7 +76,7 @@ class EarlierArtifacts:
 
     @cached_property
     def _all(self) -> tuple[Earlier, ...]:
-        return tuple(_earlier(self._store.all()))
+        return tuple(_earlier(self._store))
 
     def nearest(self, node: StageNode, inputs: dict[str, Any], *, same_name: bool = False) -> Earlier | None:
         """Return the artifact of the node's kind whose key covers the most alike; None when there is none.
@@ -137,13 +138,15 @@ def _placed(change: Change, node: StageNode, place: Place) -> Change:
     return replace(change, span=place(node.name, path))
 
 
-def _earlier(artifacts: list[Artifact]) -> Iterator[Earlier]:
-    for artifact in artifacts:
+def _earlier(store: ArtifactStore) -> Iterator[Earlier]:
+    rekeyer = Rekeyer(store)
+    for artifact in store.all():
         producer = artifact.manifest.get("producer", {})
-        if producer.get("key_inputs") is not None:
+        inputs = rekeyer.inputs(artifact)
+        if inputs is not None:
             yield Earlier(
                 artifact.key, str(producer.get("stage")), str(producer.get("kind")), str(producer.get("run_id")),
-                float(artifact.manifest.get("created_at", 0.0)), producer["key_inputs"], producer.get("spec"),
+                float(artifact.manifest.get("created_at", 0.0)), inputs, producer.get("spec"),
             )
 
 

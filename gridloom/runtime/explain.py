@@ -12,7 +12,7 @@ from gridloom.compiler.session import did_you_mean, listed
 from gridloom.errors import GridloomError
 from gridloom.runtime.earlier import Earlier, EarlierArtifacts, changes_since
 from gridloom.runtime.local import compile_local
-from gridloom.stores.artifacts import ArtifactStore
+from gridloom.runtime.rekey import open_store
 from gridloom.stores.workspace import Workspace
 
 
@@ -41,6 +41,6 @@ def explain_stage(spec: str, overrides: Sequence[str], stage: str, workspace: Wo
             f"{spec} has no stage {stage!r}", did_you_mean(stage, names, f"its stages: {listed(names)}")
         ) from None
     inputs = key_inputs(graph, node)
-    nearest = EarlierArtifacts(ArtifactStore(workspace)).nearest(node, inputs)
+    nearest = EarlierArtifacts(open_store(workspace)).nearest(node, inputs)
     changes = () if nearest is None else changes_since(nearest, node, inputs, compiled.place)
     return StageExplained(node.key, inputs, nearest, changes)

@@ -15,7 +15,7 @@ from gridloom.runtime.calibrations import load_calibrations
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.local import compile_local
 from gridloom.runtime.plan import Plan, make_plan
-from gridloom.stores.artifacts import ArtifactStore
+from gridloom.runtime.rekey import open_store
 from gridloom.stores.workspace import Workspace
 
 
@@ -36,7 +36,7 @@ def plan_local(
 
     Memory and walltime are checked for the stages that will run, on `device` where it is given.
     """
-    store = ArtifactStore(workspace)
+    store = open_store(workspace)
     calibrations = load_calibrations()
     compiled = compile_spec(
         spec, overrides, facts=LocalFacts(), calibration=calibrations, walltime_s=walltime_s, device=device,

@@ -44,17 +44,75 @@ class Artifact:
         return sum(int(entry["bytes"]) for entry in self.manifest["files"].values())
 
 
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Keys that artifacts of older key algorithms have under a newer one."""
+
+    keys: Mapping[str, str]
+    """By the newer key, the key it was published with."""
+    looked_at: frozenset[str]
+    """Published keys for which a label was looked for, whether one was found or not."""
+
+
 class ArtifactStore:
     """Finds, verifies and publishes artifacts of a workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+        self._labels: dict[int, Labels] = {}
 
     def find(self, key: str) -> Artifact | None:
         """Return the artifact of `key`, None when there is none. Its files are not hashed here: see `verify`.
 
+        An artifact that only a label leads to comes under the key it was published with.
         Raises StoreError when its manifest is damaged, newer, or names another key.
         """
+        found = self._read(key)
+        if found is None and (made_as := self.made_as(key)) != key:
+            found = self._read(made_as)
+        return found
+
+    def made_as(self, key: str) -> str:
+        """Return the key that an artifact was published with, for one of its labels; any other key as it is."""
+        version = key.partition(":")[0].removeprefix("gl")
+        return self.labels(int(version)).keys.get(key, key) if version.isdigit() else key
+
+    def published(self) -> list[str]:
+        """Return the keys of all published artifacts, sorted; no manifest is read."""
+        if not self.workspace.artifact_dir.is_dir():
+            return []
+        names = sorted(path.name for path in self.workspace.artifact_dir.iterdir() if not path.name.startswith("."))
+        return [name.replace("-", ":", 1) for name in names]
+
+    def labels(self, version: int) -> Labels:
+        """Return the keys that artifacts of older key algorithms have under that of `version`.
+
+        Labels can be worked out again: a damaged index counts as none.
+        """
+        if version not in self._labels:
+            path = self._label_path(version)
+            with storage("read an artifact", path.parent):
+                text = path.read_text(encoding="utf-8") if path.exists() else "{}"
+            try:
+                index = json.loads(text)
+                self._labels[version] = Labels(dict(index.get("keys", {})), frozenset(index.get("looked_at", ())))
+            except (ValueError, TypeError, AttributeError):
+                self._labels[version] = Labels({}, frozenset())
+        return self._labels[version]
+
+    def write_labels(self, version: int, keys: Mapping[str, str], looked_at: frozenset[str]) -> None:
+        """Replace the labels of `version`, in one step. Raises StoreError."""
+        path = self._label_path(version)
+        self.workspace.ensure(path.parent)
+        text = json.dumps({"keys": dict(keys), "looked_at": sorted(looked_at)}, indent=1, sort_keys=True) + "\n"
+        with storage("label artifacts", path.parent):
+            write_durably(path, text.encode("utf-8"))
+        self._labels[version] = Labels(dict(keys), looked_at)
+
+    def _label_path(self, version: int) -> Path:
+        return self.workspace.artifact_dir / ".labels" / f"gl{version}.json"
+
+    def _read(self, key: str) -> Artifact | None:
         path = self._place(key)
         manifest_path = path / MANIFEST
         try:
@@ -96,16 +154,7 @@ class ArtifactStore:
 
     def all(self) -> list[Artifact]:
         """Return all published artifacts, by key. Raises StoreError at the first damaged manifest."""
-        if not self.workspace.artifact_dir.is_dir():
-            return []
-        found = []
-        for path in sorted(self.workspace.artifact_dir.iterdir()):
-            if path.name.startswith(".") or not (path / MANIFEST).is_file():
-                continue
-            artifact = self.find(path.name.replace("-", ":", 1))
-            if artifact is not None:
-                found.append(artifact)
-        return found
+        return [artifact for key in self.published() if (artifact := self._read(key)) is not None]
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
@@ -167,7 +216,7 @@ class ArtifactStore:
             # manifest last: its presence means the artifact is whole
             write_durably(tmp / MANIFEST, text.encode("utf-8"))
             self._rename_into_place(tmp, final)
-        artifact = self.find(key)
+        artifact = self._read(key)
         if artifact is None:
             raise StoreError(f"artifact {final} vanished while it was published", "do not remove it while a run is on")
         return artifact
