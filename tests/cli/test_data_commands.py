@@ -221,10 +221,30 @@ def test_rows_that_cannot_be_drawn_are_explained(run: Run, words: tuple[str, ...
 @pytest.mark.usefixtures("entries_spec")
 def test_made_puzzles_are_read_back_as_a_source(run: Run, tmp_path: Path) -> None:
     assert "wrote made" in run("make", "sudokus", "made", "--spec", "entries.yaml")
-    assert "made is whole: sudoku 4x4" in run("check", "made")
+    said = run("check", "made")
+    assert "0 of 10 test puzzles are training puzzles under a symmetry\nmade is whole: sudoku 4x4" in said
     rows = run("rows", "sudokus", "--spec", "entries.yaml").splitlines()[1:]
     assert run("rows", "read", "--spec", "entries.yaml").splitlines()[1:] == rows
     assert "exists already" in run("make", "sudokus", "made", "--spec", "entries.yaml", code=1)
     assert "mazes and sudokus are made" in run("make", "arc", "other", "--spec", "entries.yaml", code=1)
     assert "found in" in run("make", "{kind: sudoku, size: 4, max_clues: 3}", "other", code=1)
     assert entries(tmp_path) == ["built", "entries.yaml", "made", "src"]
+
+
+def test_check_judges_every_variant_and_counts_test_puzzles_met_in_training(run: Run, tmp_path: Path) -> None:
+    run("make", "{kind: maze, size: 9, train: 6, test: 4}", "made")
+    for field in ("inputs", "labels"):
+        train, test = (tmp_path / "made" / split / f"all__{field}.npy" for split in ("train", "test"))
+        turned = np.load(train)[:1].reshape(1, 9, 9).transpose(0, 2, 1).reshape(1, 81)
+        np.save(test, np.concatenate([turned, np.load(test)[1:]]))
+    assert "1 of 4 test puzzles are training puzzles under a symmetry" in run("check", "made")
+    # three groups of two variants each; the second variant of the last is wrong
+    group_file = tmp_path / "made" / "train" / "all__group_indices.npy"
+    np.save(group_file, np.array([0, 2, 4, 6], dtype=np.int32))
+    meta = tmp_path / "made" / "train" / "dataset.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "total_groups": 3}))
+    assert "train  3      6" in run("check", "made")
+    labels = np.load(tmp_path / "made" / "train" / "all__labels.npy")
+    labels[5] = np.where(labels[5] == 5, 2, labels[5])
+    np.save(tmp_path / "made" / "train" / "all__labels.npy", labels)
+    assert "train: puzzle 6 of 6: no shortest path" in run("check", "made", code=1)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from gridloom.errors import DataError
 from gridloom.runtime.data.jsonfiles import load_json, read_bytes
 from gridloom.runtime.data.npy_layout import CANVAS, is_array_folder
-from gridloom.runtime.data.puzzles import MAZE_VOCAB, SPLITS, read_source, vocab_of
+from gridloom.runtime.data.puzzles import MAZE_VOCAB, SPLITS, num_met, read_source, vocab_of
 from gridloom.runtime.data.trm_export import SplitCounts, count_splits
 from gridloom.runtime.data.trm_import import import_trm
 from gridloom.specs.puzzles import MazeData, SudokuData
@@ -29,6 +31,8 @@ class FolderReport:
     splits: tuple[SplitCounts, ...]
     num_identifiers: int
     """Puzzle ids, the blank one included."""
+    num_met: int | None = None
+    """Test puzzles that are training puzzles under a symmetry; None for ARC tasks, see `gridloom data leaks`."""
 
 
 def check_folder(folder: Path) -> FolderReport:
@@ -40,10 +44,18 @@ def check_folder(folder: Path) -> FolderReport:
         plan = import_trm(folder)
         return FolderReport(kind, CANVAS, count_splits(plan), len(plan.identifiers()))
     spec = MazeData(train=EVERY, test=EVERY) if kind == "maze" else SudokuData(train=EVERY, test=EVERY)
-    tables = read_source(spec, folder)
+    tables = read_source(spec, folder, variants=True)
     side = round(next(iter(tables.values()))[0].shape[1] ** 0.5)
-    splits = tuple(SplitCounts(split, len(rows), len(rows), len(rows)) for split, (rows, _) in tables.items())
-    return FolderReport(kind, side, splits, 1)
+    arrays = is_array_folder(folder)
+    splits = tuple(
+        SplitCounts(split, _num_groups(folder / split) if arrays else len(rows), len(rows), len(rows))
+        for split, (rows, _) in tables.items()
+    )
+    return FolderReport(kind, side, splits, 1, num_met(kind, tables))
+
+
+def _num_groups(split: Path) -> int:
+    return len(np.load(split / "all__group_indices.npy")) - 1
 
 
 def folder_kind(folder: Path) -> Kind:

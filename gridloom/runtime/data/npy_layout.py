@@ -180,7 +180,10 @@ def read_trm_tasks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     names = read_identifiers(folder)
     train = read_split(folder, "train")
     if train.meta["seq_len"] != CANVAS * CANVAS or train.meta["vocab_size"] != 12:
-        raise DataError(f"{folder}: not ARC tokens (seq_len {train.meta['seq_len']})", "read it as maze or sudoku data")
+        raise DataError(
+            f"{folder}: not ARC tokens (seq_len {train.meta['seq_len']}, vocab_size {train.meta['vocab_size']})",
+            "mazes and sudokus: `gridloom data check FOLDER`, and in a spec kind: maze or kind: sudoku",
+        )
     check_identifiers(folder, train, names)
     tests = read_test_puzzles(folder)
     training: dict[str, Any] = {}

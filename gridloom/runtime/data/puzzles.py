@@ -114,7 +114,29 @@ def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[st
         "num_puzzles": {split: len(inputs) for split, (inputs, _) in tables.items()},
     }
     write_json(out / _META, meta)
-    return meta
+    return meta if spec.source is None else {**meta, "test_met": num_met(spec.kind, tables)}
+
+
+def num_met(kind: str, tables: Tables) -> int:
+    """Test puzzles that are training puzzles turned (mazes) or with digits, rows and columns exchanged (sudokus)."""
+    if "test" not in tables or "train" not in tables:
+        return 0
+    train, test = (_class_keys(kind, *tables[split]) for split in ("train", "test"))
+    return int(np.isin(test, train).sum())
+
+
+def _class_keys(kind: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """A number for each puzzle that its symmetries share: uint64 [N]."""
+    size = round(inputs.shape[1] ** 0.5)
+    if kind == "maze":
+        from gridloom.runtime.data.maze_kernels import dihedral_keys
+
+        keys: NDArray[np.uint64] = dihedral_keys(inputs, size)
+    else:
+        from gridloom.runtime.data.sudoku_keys import sudoku_keys
+
+        keys = sudoku_keys(inputs - 1, labels - 1, size, *box_of(size))
+    return keys
 
 
 def load_puzzles(path: Path) -> PuzzleSet:
@@ -165,9 +187,14 @@ Tables = dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 """(inputs, labels) uint8 [N, L] by split."""
 
 
-def read_source(spec: MazeData | SudokuData, folder: Path, judge: bool = True) -> Tables:
-    """Read arrays or CSV files as far as `spec` wants; with `judge`, check each answer. Raises DataError."""
-    tables = _read_arrays(spec, folder) if is_array_folder(folder) else _read_csv(spec, folder)
+def read_source(
+    spec: MazeData | SudokuData, folder: Path, judge: bool = True, variants: bool = False
+) -> Tables:
+    """Read arrays or CSV files as far as `spec` wants; with `judge`, check each answer. Raises DataError.
+
+    Of the rows of a group the first is the puzzle itself; `variants` reads the others too.
+    """
+    tables = _read_arrays(spec, folder, variants) if is_array_folder(folder) else _read_csv(spec, folder)
     limit = {"train": spec.train, "test": spec.test}
     tables = {split: (inputs[: limit[split]], labels[: limit[split]]) for split, (inputs, labels) in tables.items()}
     for split, (inputs, labels) in tables.items() if judge else ():
@@ -175,7 +202,7 @@ def read_source(spec: MazeData | SudokuData, folder: Path, judge: bool = True) -
     return tables
 
 
-def _read_arrays(spec: MazeData | SudokuData, folder: Path) -> Tables:
+def _read_arrays(spec: MazeData | SudokuData, folder: Path, variants: bool) -> Tables:
     tables: Tables = {}
     for split in SPLITS:
         if not (folder / split).is_dir():
@@ -191,8 +218,8 @@ def _read_arrays(spec: MazeData | SudokuData, folder: Path) -> Tables:
                 f"no {spec.kind}",
                 "name another kind or another folder",
             )
-        # the first variant of each group is the puzzle itself; variants are drawn again as they are needed
-        rows = arrays.puzzle_indices[arrays.group_indices[:-1]]
+        # variants are drawn again as they are needed
+        rows = slice(None) if variants else arrays.puzzle_indices[arrays.group_indices[:-1]]
         tables[split] = (arrays.inputs[rows].astype(np.uint8), arrays.labels[rows].astype(np.uint8))
     return tables
 

@@ -58,7 +58,9 @@ def export_source(
     tasks = [(name, read_trm_tasks_of(source, name, base)) for name in chosen]
     _refuse_repeats(source, tasks)
     for name, found in tasks:
-        if name != test:
+        if name == test:
+            _refuse_no_tests(source, name, found)
+        else:
             _refuse_open_questions(source, name, found)
     plan = reference_plan(tasks, test or "", copies, seed)
     if progress is None:
@@ -82,6 +84,16 @@ def _refuse_repeats(source: str, tasks: Sequence[tuple[str, Sequence[TrmTask]]])
                     "name the subsets to write with --subset",
                 )
             where[task.task_id] = subset
+
+
+def _refuse_no_tests(source: str, subset: str, tasks: Sequence[TrmTask]) -> None:
+    """Raise DataError for a task of the test subset without a test input: it could not be evaluated."""
+    for task in tasks:
+        if not task.unanswered:
+            raise DataError(
+                f"{source}: task {task.task_id!r} of the test subset {subset!r} has no test input",
+                "name another subset with --test, or remove the task",
+            )
 
 
 def _refuse_open_questions(source: str, subset: str, tasks: Sequence[TrmTask]) -> None:

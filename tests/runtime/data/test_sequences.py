@@ -47,6 +47,15 @@ def test_rows_do_not_depend_on_the_batch_and_splits_differ(spec: SequenceSpec) -
     assert not np.array_equal(whole.inputs, other.batch(0, 60).inputs)
 
 
+@given(st.sampled_from(SPECS), st.lists(st.integers(0, 2**40), min_size=1, max_size=8), st.sampled_from(["train", "x"]))
+def test_a_row_depends_on_its_number_and_split_alone(spec: SequenceSpec, numbers: list[int], split: str) -> None:
+    together = SequenceStream(spec).rows(np.array(numbers), split)
+    for place, number in enumerate(numbers):
+        alone = SequenceStream(spec).rows(np.array([number]), split)
+        for name in ("inputs", "labels", "lengths"):
+            assert np.array_equal(getattr(together, name)[place], getattr(alone, name)[0])
+
+
 def many(spec: SequenceSpec) -> SequenceBatch:
     return SequenceStream(spec).batch(3, 400)
 

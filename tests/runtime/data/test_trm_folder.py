@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_cases import tasks
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gridloom.errors import DataError
 from gridloom.runtime.data import reference_rng
 from gridloom.runtime.data.arc import read_arc
 from gridloom.runtime.data.canonical import find_leaks
+from gridloom.runtime.data.npy_layout import read_trm_tasks
+from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.data.trm_export import export_source
 from gridloom.runtime.data.trm_folder import (
     TrmPlan,
     export_trm,
@@ -61,6 +68,37 @@ def test_export_is_what_the_reference_builder_writes(golden: Path) -> None:
 def test_import_and_export_give_the_same_bytes(golden: Path) -> None:
     export_trm(golden / "again", import_trm(golden / "built"))
     assert same_bytes(golden / "again", golden / "built")
+
+
+@settings(max_examples=12)
+@given(
+    st.lists(tasks(max_side=7), min_size=1, max_size=2),
+    st.integers(0, 4),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
+def test_any_tasks_come_back_from_a_folder(drawn: list[Task], copies: int, seed: int, held_out: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(name)
+        for number, task in enumerate(drawn):
+            content = {
+                "train": [{"input": p.input.tolist(), "output": p.output.tolist()} for p in task.demos],
+                "test": [{"input": grid.tolist(), "output": grid.tolist()} for grid in task.tests],
+            }
+            (here / "mine").mkdir(exist_ok=True)
+            (here / "mine" / f"t{number}.json").write_text(json.dumps(content))
+        if held_out and not all(task.tests for task in drawn):
+            with pytest.raises(DataError, match="has no test input"):
+                export_source("mine", here, here / "a", copies, test="tasks")
+            return
+        export_source("mine", here, here / "a", copies, test="tasks" if held_out else None, seed=seed)
+        export_trm(here / "b", import_trm(here / "a"))
+        assert same_bytes(here / "a", here / "b")
+        found = read_trm_tasks(here / "a")[held_out]
+        for number, task in enumerate(drawn):
+            pairs = [pair["input"] for pair in found[f"t{number}"]["train"]]
+            expected = [p.input.tolist() for p in task.demos]
+            assert pairs == (expected if held_out else expected + [g.tolist() for g in task.tests])
 
 
 @pytest.mark.parametrize("seed", [0, 42, 2**32 - 1])
