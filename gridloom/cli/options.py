@@ -7,6 +7,24 @@ from typing import Annotated
 
 import typer
 
+from gridloom.specs.walltime import walltime_seconds
+
+
+def _walltime(text: str | float) -> float:
+    try:
+        return walltime_seconds(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N; overrides the spec.")]
+WalltimeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--walltime", metavar="TIME", parser=_walltime,
+        help="Save, stop and exit 75 after this long: 90m, 2h, 1h30m, or seconds. Overrides the spec.",
+    ),
+]  # fmt: skip
 SpecArg = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a library recipe.")]
 SetOption = Annotated[
     list[str] | None,

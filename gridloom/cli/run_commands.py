@@ -8,12 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gridloom.cli.options import HomeOption, JsonOption, QuietOption, SetOption, SpecArg
-
-DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N; overrides the spec.")]
-WalltimeOption = Annotated[
-    float | None, typer.Option("--walltime", metavar="SECONDS", help="Save, stop and exit 75 after this long.")
-]
+from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, SetOption, SpecArg, WalltimeOption
 
 
 def plan(
@@ -22,16 +17,20 @@ def plan(
     home: HomeOption = None,
     as_json: JsonOption = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when something would run.")] = False,
+    device: DeviceOption = None,
+    walltime: WalltimeOption = None,
 ) -> None:
     """Say for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.explained import change_data
     from gridloom.cli.tables import expected_seconds, plan_table, print_table, time_line
+    from gridloom.compiler.render import render, to_data
     from gridloom.runtime.project import plan_local
     from gridloom.stores.workspace import Workspace
 
-    made = plan_local(spec, overrides or (), Workspace.find(home))
+    made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device)
     planned, calibrations = made.plan, made.calibrations
-    calibration = calibrations.of(planned.graph.device)
+    where = device or planned.graph.device
+    calibration = calibrations.of(where)
     if as_json:
         rows: list[dict[str, Any]] = [
             {
@@ -44,12 +43,16 @@ def plan(
             for s in planned.stages
         ]
         print(json.dumps({"format_version": 1, "name": planned.graph.name, "key": planned.graph.key,
-                          "calibration": "calibrated" if calibration else calibrations.why_not(planned.graph.device),
-                          "stages": rows}))
+                          "calibration": "calibrated" if calibration else calibrations.why_not(where),
+                          "walltime_s": made.compiled.spec.walltime_s if walltime is None else walltime,
+                          "warnings": to_data(made.compiled.warnings)["diagnostics"], "stages": rows}))
     else:
-        print_table(plan_table(planned, calibrations))
-        print(time_line(planned, calibrations))
+        if made.compiled.warnings:
+            print(render(made.compiled.warnings), file=sys.stderr)
+        print_table(plan_table(planned, calibrations, where))
+        print(time_line(planned, calibrations, where))
         again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])
+        again += f" --device {device}" if device else ""
         total = len(planned.stages)
         if planned.num_to_run:
             print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
@@ -80,7 +83,8 @@ def _execute(
         print(render(planned.compiled.warnings), file=sys.stderr)
     console = Console()
     again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
-    with stop_on_signals(Stop(walltime)) as stop:
+    limit_s = planned.compiled.spec.walltime_s if walltime is None else walltime
+    with stop_on_signals(Stop(limit_s)) as stop:
         try:
             result = run_local(planned, spec, overrides, workspace, reporter(console, quiet), stop, device)
         except StageInterrupted as interrupted:

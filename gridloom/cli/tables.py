@@ -106,11 +106,11 @@ def expected_seconds(stage: PlannedStage, calibration: Calibration | None) -> fl
     return calibration.seconds(stage.node.cost)
 
 
-def time_line(plan: Plan, calibrations: Calibrations) -> str:
+def time_line(plan: Plan, calibrations: Calibrations, device: str | None = None) -> str:
     """Say how long all stages that will run are expected to take, and what the estimates assume."""
-    calibration = calibrations.of(plan.graph.device)
+    calibration = calibrations.of(device or plan.graph.device)
     if calibration is None:
-        total = calibrations.why_not(plan.graph.device)
+        total = calibrations.why_not(device or plan.graph.device)
     else:
         known = [expected_seconds(stage, calibration) or 0.0 for stage in plan.stages]
         total = f"expected in all: {duration(sum(known))} on {calibration.device}"
@@ -138,9 +138,9 @@ def _costs(node: StageNode) -> dict[str, str]:
     }
 
 
-def plan_table(plan: Plan, calibrations: Calibrations) -> TextTable:
-    """Show what a plan will do, stage by stage, and what that is expected to cost."""
-    calibration = calibrations.of(plan.graph.device)
+def plan_table(plan: Plan, calibrations: Calibrations, device: str | None = None) -> TextTable:
+    """Show what a plan will do, stage by stage, and what that is expected to cost on the spec's device or another."""
+    calibration = calibrations.of(device or plan.graph.device)
     times = [expected_seconds(stage, calibration) for stage in plan.stages]
     rows = [
         {

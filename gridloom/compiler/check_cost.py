@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 
 from gridloom.compiler.bind import Bound
 from gridloom.compiler.graph import Cost, RunGraph, StageNode
@@ -35,26 +36,36 @@ def memory_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
                 f"{_gigabytes(calibration.memory_bytes)}",
                 bound.places.value(("stages", node.name, "batch_size")),
                 _smaller(cost),
-                (f"assumes {', '.join(cost.assumes)}",),
+                (f"assumes {', '.join(cost.assumes)}", *bound.places.used_at(("stages", node.name, "batch_size"))),
             )
 
 
 def walltime_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
     """GL351: all stages that will run, of all variants of a sweep, end before the walltime."""
     calibration = session.calibration_of(bound.spec.device)
-    if calibration is None or session.walltime_s is None:
+    limit_s = session.walltime_s if session.walltime_s is not None else bound.spec.walltime_s
+    if calibration is None or limit_s is None:
         return
     times = {node.name: calibration.seconds(cost) or 0.0 for node, cost in _stages(graph, session.is_cached)}
     total = sum(times.values())
-    if total > session.walltime_s:
-        limit = duration(session.walltime_s)
-        session.warn(
-            "GL351",
-            f"the stages need about {duration(total)} on {calibration.device}, more than the walltime of {limit}",
-            bound.places.key(("stages",)),
-            "a run that is stopped saves its state; run it again to continue, or lower steps, batch_size, max_attempts",
-            (", ".join(f"'{name}' about {duration(needed)}" for name, needed in times.items()),),
-        )
+    if total <= limit_s:
+        return
+    ends = accumulate(times.values())
+    last, elapsed = next((name, end - times[name]) for name, end in zip(times, ends, strict=True) if end > limit_s)
+    written = bound.places.value(("walltime",)) if session.walltime_s is None else None
+    session.warn(
+        "GL351",
+        f"the stages need about {duration(total)} on {calibration.device}, more than the walltime of "
+        f"{duration(limit_s)}{'' if written else ' (--walltime)'}: it runs out in '{last}'",
+        written or bound.places.key(("stages", last.partition("@")[0])),
+        "a run that is stopped saves its state; run it again to continue, or lower steps, batch_size, max_attempts",
+        (
+            f"'{last}' would begin after about {duration(elapsed)} and needs {duration(times[last])}"
+            if elapsed
+            else f"'{last}' comes first and needs {duration(times[last])}",
+            ", ".join(f"'{name}' about {duration(needed)}" for name, needed in times.items()),
+        ),
+    )
 
 
 def _smaller(cost: Cost) -> str:

@@ -53,6 +53,10 @@ class Written:
         found = self._places[self._variant.get(node, 0)].node(path)
         return None if found is None else found.span
 
+    def key(self, node: str, path: Path) -> Span | None:
+        """Return where the key at `path` stands, or the nearest parent's."""
+        return self._places[self._variant.get(node, 0)].key(path)
+
 
 @dataclass(frozen=True, slots=True)
 class Compiled:

@@ -25,6 +25,7 @@ class Session:
     """Folder of the spec that is compiled, as the user typed it."""
     calibration: Calibration | Calibrations | None = None
     walltime_s: float | None = None
+    """From the command line; it goes before the spec's."""
     device: str | None = None
     """Where the run will be, in place of the spec's device."""
     is_cached: Callable[[str], bool] | None = None

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from gridloom.compiler.session import Session, Stop, did_you_mean, listed, nearest
 from gridloom.compiler.tree import Mapping, Path, Places, Scalar, show, to_plain
-from gridloom.specs.fields import Shape, doc, expected, field_shape, keys, shape
+from gridloom.specs.fields import Shape, doc, expected, field_shape, keys, shape, takes
 from gridloom.specs.spec import Spec
 
 LANGUAGE_VERSION = 1
@@ -322,6 +322,8 @@ _SUFFIX = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 def _remedy(fault: _Fault, value: Any) -> str:
     """Guess what was meant by a value of the wrong type."""
+    if fault.place and (told := takes(fault.place)):
+        return f"remove the quotes: {value}" if isinstance(value, str) and value.isdigit() else told.remedy
     types = {m.type for m in fault.place.members} if fault.place else set()
     if isinstance(value, str) and types & {int, float}:
         try:

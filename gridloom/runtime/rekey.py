@@ -1,4 +1,4 @@
-"""Artifacts made under an older key algorithm are found under the current one: keys are worked out anew, not results."""
+"""Artifacts made under an older key algorithm are found under the current one: only their keys are worked out anew."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from gridloom.compiler.check_cost import duration
+
 
 class Stop:
     """A StopSignal that handlers and the clock can set.
@@ -19,11 +21,11 @@ class Stop:
     def __init__(self, walltime_s: float | None = None) -> None:
         self._reason = ""
         self._deadline = None if walltime_s is None else time.monotonic() + walltime_s
-        self._walltime_s = walltime_s
+        self._walltime_s = walltime_s or 0.0
 
     def __bool__(self) -> bool:
         if not self._reason and self._deadline is not None and time.monotonic() >= self._deadline:
-            self._reason = f"walltime of {self._walltime_s:g} s"
+            self._reason = f"the walltime of {_shown(self._walltime_s)}"
         return bool(self._reason)
 
     @property
@@ -34,6 +36,10 @@ class Stop:
     def set(self, reason: str) -> None:
         """Ask for a stop; the first reason is kept."""
         self._reason = self._reason or reason
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds < 60 else duration(seconds)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gridloom.specs.base import Ref, SpecModel
+from gridloom.specs.walltime import Takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,16 @@ def shape(annotation: Any, meta: tuple[Any, ...] = ()) -> Shape:
 
 def expected(place: Shape) -> str:
     """Say what a place takes: 'an integer from 1 to 30 or 'auto''."""
-    parts = list(dict.fromkeys(_member_text(member) for member in place.members))
+    told = takes(place)
+    parts = [told.takes] if told else list(dict.fromkeys(_member_text(member) for member in place.members))
     if place.optional:
         parts.append("null")
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " or " + parts[-1]
+
+
+def takes(place: Shape) -> Takes | None:
+    """Return the description of a place that its type does not tell of."""
+    return next((item for member in place.members for item in member.meta if isinstance(item, Takes)), None)
 
 
 _NOUNS: dict[Any, tuple[str, str]] = {

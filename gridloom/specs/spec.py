@@ -9,6 +9,7 @@ from gridloom.specs.base import SpecModel
 from gridloom.specs.data import DataSpec
 from gridloom.specs.models import ModelSpec
 from gridloom.specs.stages import StageSpec
+from gridloom.specs.walltime import Walltime, walltime_seconds
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 
@@ -32,9 +33,16 @@ class Spec(SpecModel):
     """Seed of everything random in the run."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto | cpu | cuda | cuda:N. Not part of any fingerprint."""
+    walltime: Walltime | None = None
+    """Save, stop and exit 75 after this long: seconds, or `90m`, `2h`, `1h30m`. Not part of any fingerprint."""
     data: dict[Name, DataSpec] = Field(default_factory=dict)
     """Datasets."""
     models: dict[Name, ModelSpec] = Field(default_factory=dict)
     """Networks and adapters."""
     stages: dict[Name, StageSpec]
     """What is executed."""
+
+    @property
+    def walltime_s(self) -> float | None:
+        """The walltime in seconds."""
+        return None if self.walltime is None else walltime_seconds(self.walltime)

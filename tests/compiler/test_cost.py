@@ -228,6 +228,44 @@ def test_run_longer_than_the_walltime_is_warned_about(facts: StaticFacts) -> Non
     assert not compile_text(SPEC, facts=facts, calibration=slow, walltime_s=1e9).warnings
 
 
+def test_the_stage_at_which_the_walltime_runs_out_is_named_with_the_origin_of_the_limit(facts: StaticFacts) -> None:
+    slow = Calibration("cpu", memory_bytes=10**12, flops_per_s={"fp32": 1e9, "bf16": 1e9})
+    times = {node.name: slow.seconds(node.cost) for node in compile_text(SPEC, facts=facts).graph.nodes if node.cost}
+    joint, before = times["joint"], times["pretrain"]
+    assert joint
+    assert before
+    limit = before + joint / 2
+    (typed,) = compile_text(SPEC, facts=facts, calibration=slow, walltime_s=limit).warnings
+    assert typed.message.endswith("(--walltime): it runs out in 'joint'")
+    assert str(typed.span) == str(compile_text(SPEC, facts=facts).written.key("joint", ("stages", "joint")))
+    assert typed.notes[0].startswith("'joint' would begin after about ")
+    (written,) = compile_text(f"{SPEC}walltime: {limit}\n", facts=facts, calibration=slow).warnings
+    assert "--walltime" not in written.message
+    assert written.message.endswith("it runs out in 'joint'")
+    assert str(written.span) == "spec.yaml:17:11"
+    (set_,) = compile_text(SPEC, overrides=["walltime=1s"], facts=facts, calibration=slow).warnings
+    assert str(set_.span) == "--set walltime=1s"
+    assert set_.notes[0].startswith("'pretrain' comes first")
+    both = compile_text(f"{SPEC}walltime: 1s\n", facts=facts, calibration=slow, walltime_s=1e9)
+    assert not both.warnings
+
+
+def test_a_swept_batch_that_does_not_fit_is_told_with_its_value(facts: StaticFacts) -> None:
+    peak = joint_cost(facts).peak_bytes
+    text = f"{SPEC}sweep: {{stages.joint.batch_size: [4, 400]}}\n"
+    enough = Calibration("cpu", memory_bytes=peak * 2, flops_per_s={"fp32": 1e10, "bf16": 1e10})
+    with pytest.raises(SpecError) as caught:
+        compile_text(text, facts=facts, calibration=enough)
+    (found,) = (d for d in caught.value.diagnostics if d.code == "GL350")
+    assert found.message.startswith("'joint' needs about")
+    assert "in sweep stages.joint.batch_size[1]" in found.notes
+
+
+def test_a_walltime_changes_no_key(facts: StaticFacts) -> None:
+    plain, limited = (compile_text(SPEC + more, facts=facts).graph for more in ("", "walltime: 1h30m\n"))
+    assert plain == limited
+
+
 COUNTED = replace(
     TASKS, num_train_pairs=9, joint_prompt=(2.0, 100.0), solve_prompt=(3.0, 140.0), answer_cells=20.0
 )  # fmt: skip
