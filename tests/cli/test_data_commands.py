@@ -248,3 +248,17 @@ def test_check_judges_every_variant_and_counts_test_puzzles_met_in_training(run:
     labels[5] = np.where(labels[5] == 5, 2, labels[5])
     np.save(tmp_path / "made" / "train" / "all__labels.npy", labels)
     assert "train: puzzle 6 of 6: no shortest path" in run("check", "made", code=1)
+
+
+@pytest.mark.parametrize("option", ["--svg", "--png"])
+def test_a_picture_that_cannot_be_written_is_named(run: Run, option: str) -> None:
+    assert "nowhere/x: cannot be written: No such file" in run("show", "007bbfb7", option, "nowhere/x", code=1)
+
+
+def test_stats_show_sizes_colours_pairs_and_tokens(run: Run) -> None:
+    header, training, *_ = run("stats", "src").splitlines()
+    assert header.split("  ")[0] == "subset"
+    for column in ("tasks", "demos", "tests", "demos a task", "side", "colours", "same size", "tokens of 900"):
+        assert column in header
+    assert json.loads(run("stats", "src", "--json"))[0]["tokens"]["largest"] <= 900
+    assert training

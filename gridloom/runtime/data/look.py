@@ -11,7 +11,7 @@ import numpy as np
 from gridloom.errors import DataError
 from gridloom.runtime.data.arc import RawTask
 from gridloom.runtime.data.canonical import Leak, find_leaks
-from gridloom.runtime.data.grids import did_you_mean
+from gridloom.runtime.data.grids import MAX_SIDE, did_you_mean
 from gridloom.runtime.data.sources import Subset, open_source
 from gridloom.runtime.data.tasks import Grid, Task
 from gridloom.specs.data import Augment
@@ -67,6 +67,8 @@ class SubsetStats:
     """Tasks whose outputs all have the size of their inputs."""
     occupied: float
     """Mean share of a 30x30 canvas that a visible grid takes."""
+    tokens: Spread
+    """Tokens of a visible grid on a 30x30 canvas, its border of EOS included; the rest of the 900 is PAD."""
 
 
 def read_subsets(source: str, base: Path, subsets: Sequence[str] = ()) -> dict[str, tuple[Task, ...]]:
@@ -94,7 +96,7 @@ def find_task(source: str, task_id: str, base: Path) -> Task:
         known += subset.files
         if name in subset.files:
             return RawTask.of(subset, name).read(candidate, held_out=False, check_demos=0)[0]
-    raise DataError(f"{source}: no task {task_id!r}", did_you_mean(name, sorted(known)))
+    raise DataError(f"{source}: no task {task_id!r}", did_you_mean(name, sorted(set(known))))
 
 
 def describe_task(task: Task, answers: bool = False) -> Sheet:
@@ -138,8 +140,14 @@ def _subset_stats(name: str, tasks: Sequence[Task]) -> SubsetStats:
         side=Spread.of([max(grid.shape) for found in grids for grid in found]),
         colours=Spread.of([len({int(c) for grid in found for c in np.unique(grid)}) for found in grids]),
         same_size=sum(all(p.input.shape == p.output.shape for p in task.demos) for task in tasks),
-        occupied=float(np.mean(areas)) / 900 if areas else 0.0,
+        occupied=float(np.mean(areas)) / MAX_SIDE**2 if areas else 0.0,
+        tokens=Spread.of([_num_tokens(grid) for found in grids for grid in found]),
     )
+
+
+def _num_tokens(grid: Grid) -> int:
+    rows, columns = (int(side) for side in grid.shape)
+    return rows * columns + columns * (rows < MAX_SIDE) + rows * (columns < MAX_SIDE)
 
 
 def _visible(task: Task) -> list[Grid]:

@@ -124,6 +124,9 @@ def test_stats_count_tasks_pairs_and_sides(write: Write, tmp_path: Path) -> None
     assert (stats.subset, stats.num_tasks, stats.num_demos, stats.num_tests, stats.same_size) == ("tasks", 2, 6, 3, 2)
     assert (stats.demos.smallest, stats.demos.median, stats.demos.largest) == (2, 3.0, 4)
     assert (stats.side.smallest, stats.side.largest) == (3, 6)
+    assert (stats.tokens.smallest, stats.tokens.largest) == (3 * 3 + 6, 6 * 6 + 12)
+    write("g/whole.json", task_json(side=30))
+    assert dataset_stats(read_subsets("g", tmp_path))[0].tokens.largest == 900
     assert stats.occupied == pytest.approx((5 * 9 + 10 * 36) / 15 / 900)
 
 
