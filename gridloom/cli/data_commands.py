@@ -54,7 +54,8 @@ def _write(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as problem:
-        raise DataError(f"{path}: cannot be written: {problem.strerror}", "name a file in a folder that exists") from None
+        remedy = "name a file in a folder that exists"
+        raise DataError(f"{path}: cannot be written: {problem.strerror}", remedy) from None
     print(f"wrote {path}")
 
 

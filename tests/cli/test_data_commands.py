@@ -262,3 +262,14 @@ def test_stats_show_sizes_colours_pairs_and_tokens(run: Run) -> None:
         assert column in header
     assert json.loads(run("stats", "src", "--json"))[0]["tokens"]["largest"] <= 900
     assert training
+
+
+@pytest.mark.parametrize(("train", "test"), [(4, 0), (0, 4)])
+def test_a_split_without_puzzles_is_made_and_checked(run: Run, train: int, test: int) -> None:
+    entry = f"{{kind: sudoku, size: 4, train: {train}, test: {test}}}"
+    run("make", entry, "made")
+    assert f"0 of {test} test puzzles" in run("check", "made")
+    split, other = ("train", "test") if train else ("test", "train")
+    assert f"{split} row 3 4x4" in run("rows", entry, "--split", split)
+    assert "no training puzzles" in (said := run("rows", entry, "--split", other, code=1)) or "no test puzzles" in said
+    assert f"{split} row 3 4x4" in run("rows", "{kind: sudoku, source: made}", "--split", split)

@@ -118,12 +118,11 @@ def _check(arrays: SplitArrays) -> None:
 
 def _check_meta(arrays: SplitArrays) -> None:
     """Raise DataError where dataset.json counts other than the arrays; a key that it lacks is passed over."""
-    file, puzzles = arrays.folder / "dataset.json", max(1, len(arrays.puzzle_identifiers))
-    counted = {
-        "total_groups": float(len(arrays.group_indices) - 1),
-        # total_puzzles is not compared: the maze and sudoku builders write the groups there
-        "mean_puzzle_examples": len(arrays.inputs) / puzzles,
-    }
+    file = arrays.folder / "dataset.json"
+    # total_puzzles is not compared: the maze and sudoku builders write the groups there
+    counted = {"total_groups": float(len(arrays.group_indices) - 1)}
+    if len(arrays.puzzle_identifiers):
+        counted["mean_puzzle_examples"] = len(arrays.inputs) / len(arrays.puzzle_identifiers)
     for key, found in counted.items():
         told = arrays.meta.get(key)
         if isinstance(told, int | float) and not math.isclose(told, found, rel_tol=1e-6):
