@@ -35,13 +35,15 @@ def print_results(
                 producer = result.artifacts[node.name].manifest["producer"]
                 _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"])
     for node in graph.nodes:
-        if node.kind in ("score", "evaluate") and node.name in result.artifacts:
+        if node.kind in ("score", "evaluate", "count_votes") and node.name in result.artifacts:
             written = result.artifacts[node.name].path / "report.json"
             report = json.loads(written.read_text(encoding="utf-8"))
             if node.kind == "score":
                 _print_score(console, ledger, report)
+            elif node.kind == "evaluate":
+                _print_puzzles(console, node.name, report)
             else:
-                _print_evaluation(console, node.name, report)
+                _print_votes(console, node.name, report)
     if result.failed:  # the summary of what failed tells the counts
         return
     counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
@@ -67,7 +69,7 @@ def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: 
         console.print(picks_view(task.task_id, chosen, any(pick["accepted"] for pick in chosen), len(made)))
 
 
-def _print_evaluation(console: Console, stage: str, report: dict[str, Any]) -> None:
+def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None:
     made, data = report["evaluated"], report["data"]
     low, high = (100 * bound for bound in report["exact_interval"])
     for line in (
@@ -75,6 +77,24 @@ def _print_evaluation(console: Console, stage: str, report: dict[str, Any]) -> N
         f"test puzzles, checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})",
         f"{'':{len(stage)}}  exact {report['exact']:.1%} [{low:.1f}, {high:.1f}]   cell accuracy "
         f"{report['cell_accuracy']:.1%}   open cells {report['open_cell_accuracy']:.1%}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _print_votes(console: Console, stage: str, report: dict[str, Any]) -> None:
+    made, data, margin = report["evaluated"], report["data"], f"{'':{len(stage)}}"
+    split = f" {data['split']}" if data["split"] else ""
+    shares = "   ".join(
+        f"pass@{k} {share:.1%} [{100 * report['pass_at_intervals'][k][0]:.1f}, "
+        f"{100 * report['pass_at_intervals'][k][1]:.1f}]"
+        for k, share in sorted(report["pass_at"].items(), key=lambda item: int(item[0]))
+    )
+    for line in (
+        f"{stage}  {data['version']}{split}, {report['num_tasks']:,} tasks, {report['num_test_inputs']:,} test inputs, "
+        f"checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})",
+        f"{margin}  {shares}   cell accuracy {report['cell_accuracy']:.1%}",
+        f"{margin}  {report['num_views_cast']:,} of {report['num_views']:,} views ran"
+        + (", the others could change neither pick" if report["num_views_cast"] < report["num_views"] else ""),
     ):
         console.print(line, highlight=False, soft_wrap=True)
 

@@ -22,7 +22,7 @@ Owner = tuple[str, str]
 
 _DATASETS: dict[tuple[ArtifactType, ...], str] = {
     ("dataset",): "an ARC dataset",
-    ("puzzles",): "a maze or sudoku dataset",
+    ("dataset", "puzzles"): "an ARC, maze or sudoku dataset",
     ("dataset", "puzzles", "sequences"): "a dataset",
 }
 """What a reference to data is called, by what it takes."""
@@ -209,8 +209,6 @@ class _Binder:
         field_name = next(str(p) for p in reversed(path) if isinstance(p, str))
         takes = f"'{field_name}' takes {wanted(ref)}"
         hint = f"these fit: {listed(list(fits))}" if fits else ""
-        if ref.artifacts == ("puzzles",) and label == "arc":  # its answers are held out, and score alone reads them
-            hint = f"solve '{name}' with a solve stage and count what is right with a score stage"
         at = self.places.value(path)
         if section == "models":
             self.session.error("GL205", f"'{name}' is a {label} model, but {takes}", at, hint)

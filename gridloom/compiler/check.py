@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 from gridloom.compiler.bind import Bound
 from gridloom.compiler.check_data import (
+    answers_are_held_out,
     canvas_holds_grids,
-    solve_fits_training,
-    solve_has_answers_held_out,
+    evaluate_options_fit,
     subsets_exist,
+    tasks_fit_training,
     training_keeps_canvas,
     verifier_has_demonstrations,
 )
@@ -40,9 +41,10 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     text_fits_context,
     subsets_exist,
     canvas_holds_grids,
-    solve_has_answers_held_out,
+    answers_are_held_out,
+    evaluate_options_fit,
     verifier_has_demonstrations,
-    solve_fits_training,
+    tasks_fit_training,
     training_keeps_canvas,
     rows_are_tokens,
     checkpoint_fits_data,

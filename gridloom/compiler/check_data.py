@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from gridloom.compiler.bind import dataset_of
+from gridloom.compiler.bind import data_of, dataset_of
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.session import Session, did_you_mean, listed
 from gridloom.compiler.tree import Path
 from gridloom.specs.data import ArcData
-from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
+from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
+
+ANSWERING = (SolveStage, EvaluateStage)
+"""Stages that answer held-out test inputs."""
 
 
 def canvas_holds_grids(checked: Checked, session: Session) -> None:
@@ -43,10 +46,10 @@ def subsets_exist(checked: Checked, session: Session) -> None:
                     )
 
 
-def solve_has_answers_held_out(checked: Checked, session: Session) -> None:
-    """GL330-GL332: a solve stage needs test inputs whose answers are held out."""
+def answers_are_held_out(checked: Checked, session: Session) -> None:
+    """GL330-GL332: a solve or evaluate stage needs test inputs whose answers are held out."""
     bound = checked.bound
-    for name, stage in sound(checked, "stages", SolveStage):
+    for name, stage in sound(checked, "stages", ANSWERING):
         found = dataset_of(bound, name)
         if found is None or found[0] not in checked.data:
             continue
@@ -55,7 +58,7 @@ def solve_has_answers_held_out(checked: Checked, session: Session) -> None:
         if not data.holdout or facts.num_held_out == 0:
             session.error(
                 "GL330",
-                f"'{data_name}' holds no answer out, so stage '{name}' has nothing to solve",
+                f"'{data_name}' holds no answer out, so stage '{name}' has nothing to {stage.kind}",
                 bound.places.value(("stages", name, "data")),
                 f"name subsets in data.{data_name}.holdout; it reads: {listed(data.subsets)}",
                 (f"holdout comes from {bound.places.value(('data', data_name, 'holdout'))}",),
@@ -79,6 +82,23 @@ def solve_has_answers_held_out(checked: Checked, session: Session) -> None:
             )
 
 
+def evaluate_options_fit(checked: Checked, session: Session) -> None:
+    """GL346: options of an evaluation by votes mean nothing for mazes and sudokus, which are answered once."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", EvaluateStage):
+        found = data_of(bound, name)
+        if found is None or found[1].kind == "arc":
+            continue
+        for option in ("split", "views", "early_stop"):
+            if getattr(stage, option) is not None:
+                session.error(
+                    "GL346",
+                    f"'{option}' is for ARC tasks, and '{found[0]}' is a {found[1].kind} dataset",
+                    bound.places.key(("stages", name, option)),
+                    "remove it",
+                )
+
+
 def verifier_has_demonstrations(checked: Checked, session: Session) -> None:
     """GL340: leave_one_out needs demonstrations that training has not seen."""
     bound = checked.bound
@@ -95,10 +115,10 @@ def verifier_has_demonstrations(checked: Checked, session: Session) -> None:
             )
 
 
-def solve_fits_training(checked: Checked, session: Session) -> None:
-    """GL341, GL342: the tasks to solve lie on the canvas the TRM was trained on, and it has an embedding for each."""
+def tasks_fit_training(checked: Checked, session: Session) -> None:
+    """GL341, GL342: the tasks to answer lie on the canvas the TRM was trained on, and it has an embedding for each."""
     bound = checked.bound
-    for name, stage in sound(checked, "stages", SolveStage):
+    for name, stage in sound(checked, "stages", ANSWERING):
         found = dataset_of(bound, name)
         source = bound.input(name, "with")
         trained = dataset_of(bound, source[1]) if source else None

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 
 from gridloom.compiler.base_folder import base_of
 from gridloom.compiler.bind import data_of, dataset_of
+from gridloom.compiler.check_data import ANSWERING
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.facts import TaskKey
 from gridloom.compiler.session import Session, listed
 from gridloom.errors import GridloomError
 from gridloom.specs.puzzles import MazeData, SudokuData
-from gridloom.specs.stages import EvaluateStage, SolveStage
+from gridloom.specs.stages import EvaluateStage
 
 
 def training_sees_no_held_out_answer(checked: Checked, session: Session) -> None:
-    """GL401: a stage that a solve builds on trains on answers that the solve's dataset holds out."""
-    for name, _ in sound(checked, "stages", SolveStage):
+    """GL401: a stage that a solve or an evaluation builds on trains on answers that its dataset holds out."""
+    for name, _ in sound(checked, "stages", ANSWERING):
         solved = dataset_of(checked.bound, name)
         if solved is None or solved[0] not in checked.data:
             continue
@@ -63,7 +64,7 @@ def _training_before(checked: Checked, solve: str) -> Iterator[tuple[str, str]]:
 def subsets_share_no_task(checked: Checked, session: Session) -> None:
     """GL402: within one dataset, a task that is held out is also, under another name, in a subset that is not."""
     solved = {
-        found[0] for name, _ in sound(checked, "stages", SolveStage) if (found := dataset_of(checked.bound, name))
+        found[0] for name, _ in sound(checked, "stages", ANSWERING) if (found := dataset_of(checked.bound, name))
     }
     for name in checked.bound.spec.data:
         data = checked.bound.spec.data[name]

@@ -65,8 +65,8 @@ def _llama_facts(bound: Bound, session: Session) -> dict[str, LlamaFacts]:
     return found
 
 
-def sound(checked: Checked, section: str, kind: type[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield entries of one kind whose own values were all accepted."""
+def sound(checked: Checked, section: str, kind: type[Any] | tuple[type[Any], ...]) -> Iterator[tuple[str, Any]]:
+    """Yield entries of a kind, or of several, whose own values were all accepted."""
     for name, entry in getattr(checked.bound.spec, section).items():
         if isinstance(entry, kind) and (section, name) not in checked.bound.shaky:
             yield name, entry

@@ -54,15 +54,23 @@ def inner_width(expansion: float, width: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TrmCost:
-    """A recursive network of any kind on a square canvas."""
+    """A recursive network of any kind, on a square canvas or on rows of another length."""
 
     spec: TrmModel
     canvas: int
+    num_cells: int | None = None
+    """Tokens of a row where they are no square canvas."""
+    vocabulary: int = VOCABULARY
+
+    @property
+    def cells(self) -> int:
+        """L, tokens of a row."""
+        return self.canvas**2 if self.num_cells is None else self.num_cells
 
     @property
     def positions(self) -> int:
         """S, prefix and cells."""
-        return self.spec.puzzle_embedding_len + self.canvas**2
+        return self.spec.puzzle_embedding_len + self.cells
 
     @property
     def parameters(self) -> int:
@@ -70,7 +78,8 @@ class TrmCost:
         width = self.spec.hidden_size
         learned = self.positions * width if self.spec.positions == "learned" else 0
         stacks = 2 if isinstance(self.spec, HrmModel) else 1
-        return stacks * self.spec.layers * self._layer_parameters + 2 * VOCABULARY * width + learned + 2 * width + 2
+        tables = 2 * self.vocabulary * width + learned
+        return stacks * self.spec.layers * self._layer_parameters + tables + 2 * width + 2
 
     @property
     def _heads_width(self) -> int:
@@ -110,7 +119,7 @@ class TrmCost:
     def heads(self, rows: int) -> Flops:
         """Output and halting heads."""
         width = self.spec.hidden_size
-        return Flops(2 * rows * self.canvas**2 * width * VOCABULARY + 4 * rows * width)
+        return Flops(2 * rows * self.cells * width * self.vocabulary + 4 * rows * width)
 
     def act_step(self, rows: int) -> Flops:
         """A whole ACT step without gradient."""

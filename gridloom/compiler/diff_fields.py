@@ -9,7 +9,7 @@ from typing import Any
 from gridloom.compiler.diff import Added, Change, Changed, Removed, diff_specs, diff_values
 from gridloom.compiler.fingerprint import by_content, definition, is_data, parameters
 from gridloom.compiler.graph import RunGraph, StageNode
-from gridloom.compiler.lower import ANSWERS
+from gridloom.compiler.lower import section_name
 from gridloom.compiler.tree import Path, show
 from gridloom.diagnostics import Span
 from gridloom.specs.spec import Spec
@@ -79,7 +79,7 @@ def _merge(found: dict[tuple[str, str], FieldChange], change: FieldChange) -> No
 
 def _node_changes(before: Side, old: StageNode, after: Side, new: StageNode) -> Iterator[FieldChange]:
     """Compare one stage: its section, the models it names, its seed, its version and the content behind it."""
-    name = new.name.partition("@")[0].removesuffix(ANSWERS)
+    name = section_name(new.name.partition("@")[0])
     section: Path = ("data" if is_data(new) else "stages", name)
     same = old.key == new.key
     covered = [] if same else list(diff_values(parameters(old), parameters(new)))

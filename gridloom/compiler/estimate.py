@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gridloom.compiler.bind import Bound, dataset_of
+from gridloom.compiler.bind import Bound, data_of
 from gridloom.compiler.cost import (
     BYTES,
     HEAD_CACHE_BYTES,
@@ -16,9 +16,9 @@ from gridloom.compiler.cost import (
 )
 from gridloom.compiler.facts import DataFacts, LlamaFacts
 from gridloom.compiler.graph import Cost
-from gridloom.specs.data import ArcData
+from gridloom.specs.data import ArcData, DataSpec
 from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
-from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
+from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 WEIGHT_STATE = 5
 """fp32 copies of a trained weight: itself, gradient, two moments, average."""
@@ -72,7 +72,7 @@ class Sources:
         """Return the cost model of the TRM behind a stage."""
         name = self.bound.trm_of(stage)
         model = self.bound.spec.models.get(name) if name else None
-        return TrmCost(model, facts.canvas) if isinstance(model, TrmModel) else None
+        return TrmCost(model, facts.canvas, facts.num_cells, facts.vocabulary) if isinstance(model, TrmModel) else None
 
     def joint_of(self, stage: str) -> str | None:
         """Return the joint stage whose adapters a solve stage uses."""
@@ -84,19 +84,38 @@ class Sources:
 def estimate(stage: str, sources: Sources) -> Cost | None:
     """Return a stage's cost; None for a stage that runs no network, or one whose parts are not all known."""
     spec = sources.bound.spec.stages[stage]
-    found = dataset_of(sources.bound, stage)
+    found = data_of(sources.bound, stage)
     facts = sources.data.get(found[0]) if found else None
     trm = sources.trm(stage, facts) if facts else None
     if found is None or facts is None or trm is None:
         return None
     if isinstance(spec, TrainStage):
         return _train(spec, trm, found[1], facts)
+    if isinstance(spec, EvaluateStage):
+        return _evaluate(spec, trm, found[1], facts)
     if isinstance(spec, JointTrainStage):
         return _joint(stage, spec, trm, found[1], facts, sources)
     return _solve(stage, spec, trm, facts, sources) if isinstance(spec, SolveStage) else None
 
 
-def _train(spec: TrainStage, trm: TrmCost, data: ArcData, facts: DataFacts) -> Cost:
+def _evaluate(spec: EvaluateStage, trm: TrmCost, data: DataSpec, facts: DataFacts) -> Cost:
+    rows = min(facts.num_held_out, spec.limit or facts.num_held_out)
+    assumes: tuple[str, ...] = ()
+    if isinstance(data, ArcData):
+        rows *= min(1 + data.augment.copies, spec.views or 1 + data.augment.copies)
+        assumes = ("one test input a task", "no view is left out")
+    batch = min(spec.batch_size, max(rows, 1))
+    return Cost(
+        parameters=trm.parameters,
+        flops={f"{trm.spec.precision} ACT": trm.act_step(batch).forward * (spec.act_steps or trm.spec.halt_max_steps)},
+        num_steps=-(-rows // batch),
+        step="batch",
+        peak_bytes=4 * trm.parameters + trm.state_bytes(batch) + _table(trm, data, facts),
+        assumes=assumes,
+    )
+
+
+def _train(spec: TrainStage, trm: TrmCost, data: DataSpec, facts: DataFacts) -> Cost:
     state = 4 * trm.parameters * (WEIGHT_STATE if spec.ema else WEIGHT_STATE - 1)
     table = _table(trm, data, facts)
     return Cost(
@@ -109,12 +128,14 @@ def _train(spec: TrainStage, trm: TrmCost, data: ArcData, facts: DataFacts) -> C
     )
 
 
-def _table(trm: TrmCost, data: ArcData, facts: DataFacts) -> int:
+def _table(trm: TrmCost, data: DataSpec, facts: DataFacts) -> int:
+    if not isinstance(data, ArcData):
+        return trm.table_bytes(1, 0)  # the blank id alone
     return trm.table_bytes(1 + facts.num_tasks * (1 + data.augment.copies), facts.num_tasks)
 
 
 def _joint(
-    stage: str, spec: JointTrainStage, trm: TrmCost, data: ArcData, facts: DataFacts, sources: Sources
+    stage: str, spec: JointTrainStage, trm: TrmCost, data: DataSpec, facts: DataFacts, sources: Sources
 ) -> Cost | None:
     llm = sources.bound.spec.models.get(spec.llm)
     llama_facts = sources.llama.get(spec.llm)

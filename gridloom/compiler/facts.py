@@ -24,7 +24,7 @@ class DataFacts:
     """sha256 over the held-out answers."""
     num_tasks: int
     num_held_out: int
-    """Tasks with a held-out test output."""
+    """Tasks with a held-out test output; test puzzles of mazes and sudokus."""
     max_side: int
     """Largest side of any visible grid."""
     canvas: int

@@ -17,8 +17,11 @@ def interpolate(root: Mapping, session: Session) -> Mapping:
     filler = _Filler(root, session)
     entries: dict[str, Entry] = {}
     for key, entry in root.entries.items():
-        if key == "vars" and isinstance(entry.value, Mapping):
-            value: Node = replace(
+        value: Node
+        if key == "vars" and filler.broken:
+            value = entry.value  # as it was written, for validation to refuse
+        elif key == "vars" and isinstance(entry.value, Mapping):
+            value = replace(
                 entry.value,
                 entries={name: Entry(e.key_span, filler.variable(name)) for name, e in entry.value.entries.items()},
             )

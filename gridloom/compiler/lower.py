@@ -18,6 +18,13 @@ from gridloom.specs.stages import StageSpec
 
 ANSWERS = ".answers"
 """Suffix of the node that holds a dataset's held-out answers; names cannot contain a dot."""
+VOTES = ".votes"
+"""Suffix of the node that answers ARC tasks for an evaluate stage, which itself alone sees the right grids."""
+
+
+def section_name(node: str) -> str:
+    """Return the name of the section that a node comes from."""
+    return node.removesuffix(ANSWERS).removesuffix(VOTES)
 
 
 def lower(checked: Checked, session: Session) -> RunGraph:
@@ -25,11 +32,11 @@ def lower(checked: Checked, session: Session) -> RunGraph:
     spec = checked.bound.spec
     nodes: dict[str, StageNode] = {}
     for name in checked.bound.order:
-        stage = _stage_node(name, checked)
-        for target in stage.inputs.values():
-            if target not in nodes:
-                nodes[target] = _data_node(target, checked)
-        nodes[name] = stage
+        for stage in _split(_stage_node(name, checked), checked):
+            for target in stage.inputs.values():
+                if target not in nodes:
+                    nodes[target] = _data_node(target, checked)
+            nodes[stage.name] = stage
     return RunGraph(name=spec.name, seed=spec.seed, device=spec.device, nodes=tuple(_datasets_first(nodes, checked)))
 
 
@@ -84,6 +91,15 @@ def _stage_node(name: str, checked: Checked) -> StageNode:
         cost=estimate(name, Sources(bound, checked.data, checked.llama)),
         seed=bound.spec.seed,
     )
+
+
+def _split(stage: StageNode, checked: Checked) -> tuple[StageNode, ...]:
+    """Part an evaluation of ARC tasks in two nodes: one runs the model, the other reads the answers."""
+    if stage.kind != "evaluate" or not isinstance(checked.bound.spec.data[stage.inputs["data"]], ArcData):
+        return (stage,)
+    votes = stage.model_copy(update={"name": stage.name + VOTES, "kind": "vote", "produces": "votes"})
+    read = {"votes": votes.name, "answers": stage.inputs["data"] + ANSWERS}
+    return votes, stage.model_copy(update={"kind": "count_votes", "inputs": read, "models": {}, "cost": None})
 
 
 def _models(stage: str, checked: Checked) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from itertools import product
 
 from gridloom.compiler.fingerprint import graph_key, is_data
 from gridloom.compiler.graph import RunGraph, StageNode, Variant
-from gridloom.compiler.lower import ANSWERS
+from gridloom.compiler.lower import section_name
 from gridloom.compiler.overrides import UnknownPathError, explain_path, set_value
 from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.tree import Mapping, Node, Path, Scalar, Sequence, dotted, show, to_plain, walk
@@ -176,7 +176,7 @@ def _deep_axes(graph: RunGraph, touched: dict[Owner, frozenset[int]]) -> dict[st
     """Return the axes that reach each node: through its own section, the models it names, or its inputs."""
     deep: dict[str, frozenset[int]] = {}
     for node in graph.nodes:
-        name = node.name.removesuffix(ANSWERS)
+        name = section_name(node.name)
         own = touched.get(("data" if is_data(node) else "stages", name), frozenset())
         if not is_data(node):
             own |= touched.get(("", ""), frozenset())

@@ -9,7 +9,7 @@ from typing import Any
 
 from gridloom.compiler.fingerprint import by_content, is_data, parameters
 from gridloom.compiler.graph import RunGraph, StageNode
-from gridloom.compiler.lower import ANSWERS
+from gridloom.compiler.lower import section_name
 from gridloom.compiler.session import listed, nearest
 from gridloom.errors import GridloomError
 from gridloom.runtime.graph_files import read_graph
@@ -18,8 +18,12 @@ from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
-CASES = {"pass1": "num_tasks", "pass2": "num_tasks", "exact": "num_puzzles", "halting_accuracy": "num_puzzles"}
+CASES = {f"pass{k}": "num_tasks" for k in (1, 2, 5, 10, 100, 1000)} | {
+    "exact": "num_puzzles", "halting_accuracy": "num_puzzles",
+}
 """Shares of independent cases, with the figure that counts the cases: these get an interval."""
+SCORES = ("report", "evaluation")
+"""Artifacts that say how good something is."""
 NO_METRICS = frozenset({"peak_memory_bytes", "steps_per_s", "puzzles_per_s", "seconds", *CASES.values()})
 
 
@@ -74,7 +78,7 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
     """
     ledger = Ledger(workspace)
     graphs = {run_id: _graph(run_id, ledger) for run_id in dict.fromkeys(run_ids)}
-    rows = [(run_id, node) for run_id, graph in graphs.items() for node in graph.nodes if node.produces == "report"]
+    rows = [(run_id, node) for run_id, graph in graphs.items() for node in graph.nodes if node.produces in SCORES]
     _refuse_without_scores(graphs, rows)
     keys = sorted({node.key for graph in graphs.values() for node in graph.nodes})
     made = _made(ledger, keys, ArtifactStore(workspace))
@@ -205,7 +209,7 @@ def _fields(closure: Sequence[StageNode]) -> dict[str, Any]:
     """Return by path every field of the spec behind a result that can change it; names of stages are plain."""
     found: dict[str, Any] = {}
     for node in closure:
-        base = node.name.partition("@")[0].removesuffix(ANSWERS)
+        base = section_name(node.name.partition("@")[0])
         covered = {path for path, _ in _flat(parameters(node), "")}
         content = by_content(node)
         for path, value in _flat(node.spec, ""):

@@ -131,7 +131,7 @@ def _puzzle_facts(spec: MazeData | SudokuData, base: Path) -> DataFacts:
         digest=puzzles_digest(spec, base),
         answers_digest="",
         num_tasks=counts["train"],
-        num_held_out=0,
+        num_held_out=counts.get("test", 0),
         max_side=size,
         canvas=size,
         subsets=tuple(counts),

@@ -14,15 +14,12 @@ from torch import Tensor
 
 from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Task
-from gridloom.runtime.data.views import IDENTITY, SEPARATOR, task_views
+from gridloom.runtime.data.views import SEPARATOR
 from gridloom.runtime.models.bundle import Bundle
 from gridloom.runtime.models.trm import Injection
 from gridloom.solvers.batch import AttemptRows, RowResults, make_rows, vote
+from gridloom.solvers.known_views import known_views
 from gridloom.solvers.types import Plan, Proposal
-from gridloom.specs.data import Augment
-
-UNSEEN_VIEWS = 31
-"""Views drawn for a task that the model has no puzzle ids for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,17 +77,7 @@ class TrmProposer:
 
     def views(self, task: Task) -> tuple[str, ...]:
         """Return the views that training drew, in its order; views of its own for a task it never saw."""
-        first = self._ids.get(IDENTITY.name(task.task_id))
-        if first is None:
-            augment = Augment(copies=UNSEEN_VIEWS)
-            drawn = task_views(task, 0, UNSEEN_VIEWS, augment)[1:]
-            return tuple(_tail(view.name(task.task_id)) for view in drawn)
-        names, tails = self.bundle.puzzle_ids.names, []
-        for name in names[first + 1 :]:
-            if not name.startswith(task.task_id + SEPARATOR):
-                break  # the views of a task are numbered in a row, identity first
-            tails.append(_tail(name))
-        return tuple(tails)
+        return tuple(_tail(view.name(task.task_id)) for view in known_views(self.bundle.puzzle_ids, task))
 
     def adapt(self, latent: bytes) -> dict[str, Any]:
         """Map the latent and return sha256 and RMS of what is injected."""

@@ -12,8 +12,8 @@ from typing import Any
 from langgraph.runtime import RunControl
 
 from gridloom.compiler.graph import StageNode
-from gridloom.errors import StageError, StageInterrupted
-from gridloom.runtime.data.dataset import Dataset, load_dataset
+from gridloom.errors import StageInterrupted
+from gridloom.runtime.data.dataset import Dataset, held_out_tasks, load_dataset
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import Progress, ProgressTask, StageContext
 from gridloom.solvers import outputs
@@ -50,7 +50,7 @@ class Solve:
         """
         stage = SolveStage.model_validate_json(json.dumps(node.spec))
         dataset = load_dataset(inputs["data"].path)
-        tasks = select_tasks(dataset, stage)
+        tasks = held_out_tasks(dataset, stage.data, stage.split, stage.limit)
         checkpoint = inputs["with"]
         ledger = Ledger(context.ledger.workspace)
         context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
@@ -166,22 +166,6 @@ class _Loop:
             # every checkpoint of a failed task is kept for a look back, of an accepted one the last
             self.saver.retain(thread, "last" if state["history"][-1]["accepted"] else "all")
         return state
-
-
-def select_tasks(dataset: Dataset, stage: SolveStage) -> list[Task]:
-    """Return the tasks with held-out tests of the split, by id. Raises StageError when there are none."""
-    held_out = sorted((task for task in dataset.tasks if task.tests), key=lambda task: task.task_id)
-    subsets = sorted({task.subset for task in held_out})
-    if stage.split is not None and stage.split not in subsets:
-        raise StageError(
-            f"no task of split '{stage.split}' has a held-out test in {stage.data}",
-            f"held out here: {', '.join(subsets) or 'nothing'}; add the subset to `data.{stage.data}.holdout`",
-        )
-    chosen = [task for task in held_out if stage.split in (None, task.subset)][: stage.limit]
-    if not chosen:
-        raise StageError(f"{stage.data} holds out no test input, so there is nothing to solve",
-                         f"name a subset in `data.{stage.data}.holdout`")
-    return chosen
 
 
 def _experience(stage: SolveStage, context: StageContext, ledger: Ledger) -> Experience:

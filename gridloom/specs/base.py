@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict
 
 ArtifactType = Literal[
-    "dataset", "answers", "puzzles", "sequences", "checkpoint", "attempts", "report", "submission", "metrics"
+    "dataset", "answers", "puzzles", "sequences", "checkpoint", "attempts", "votes", "report", "evaluation",
+    "submission", "metrics",
 ]
 """What a stage publishes; an edge of the run graph carries one of these."""
 
@@ -54,8 +55,8 @@ class ByContent:
 DataRef = Annotated[str, Ref(artifacts=("dataset",))]
 """Name of an ARC entry of `data`."""
 
-PuzzleDataRef = Annotated[str, Ref(artifacts=("puzzles",))]
-"""Name of a maze or sudoku entry of `data`."""
+HeldOutDataRef = Annotated[str, Ref(artifacts=("dataset", "puzzles"))]
+"""Name of an ARC, maze or sudoku entry of `data`."""
 
 AnyDataRef = Annotated[str, Ref(artifacts=("dataset", "puzzles", "sequences"))]
 """Name of an entry of `data` of any kind."""

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from gridloom.specs.base import AnyDataRef, ArtifactType, DataRef, Operational, PuzzleDataRef, Ref, SpecModel
+from gridloom.specs.base import AnyDataRef, ArtifactType, DataRef, HeldOutDataRef, Operational, Ref, SpecModel
 from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS
 from gridloom.specs.solver import Solver
 
@@ -167,19 +167,32 @@ class SolveStage(SpecModel):
 
 
 class EvaluateStage(SpecModel):
-    """Answer held-out mazes or sudokus with a checkpoint: how many whole grids, and how many cells, are right."""
+    """Answer what a dataset holds out with a checkpoint alone, and count how much is right.
+
+    ARC tasks are answered under many views that vote: pass@1, pass@2 and so on. Of mazes and sudokus, the test puzzles
+    are answered once: whole grids, cells.
+    """
 
     version: ClassVar[int] = 1
-    produces: ClassVar[ArtifactType] = "report"
+    produces: ClassVar[ArtifactType] = "evaluation"
     kind: Literal["evaluate"] = "evaluate"
     with_: Annotated[str, Ref(artifacts=("checkpoint",), part="trm")] = Field(alias="with")
     """The checkpoint to evaluate."""
-    data: PuzzleDataRef
-    """Mazes or sudokus; their test puzzles are answered. (ARC tasks go through `solve` and `score`.)"""
-    max_puzzles: PositiveInt | None = None
-    """At most this many test puzzles, the first; all when absent."""
+    data: HeldOutDataRef
+    """ARC tasks with held-out tests, mazes, or sudokus."""
+    split: str | None = None
+    """ARC only: tasks of this subset; of all held-out subsets when absent."""
+    limit: PositiveInt | None = None
+    """At most this many tasks, by id, or test puzzles, the first; all when absent."""
+    views: PositiveInt | None = None
+    """ARC only: views that vote on a test input, the identity among them; all that training drew when absent."""
+    early_stop: bool | None = None
+    """ARC only: leave out views of a test input that could not change its two first grids or their order. On when
+    absent; pass@1 and pass@2 are the same either way, and pass@5 and above are told only without."""
+    act_steps: PositiveInt | None = None
+    """ACT steps of every row; the network's own number when absent."""
     batch_size: PositiveInt = 256
-    """Puzzles at a time. Sums are rounded differently in other sizes, so the report's key covers it."""
+    """Rows at a time. Sums are rounded differently in other sizes, so the key covers it."""
 
 
 class ScoreStage(SpecModel):

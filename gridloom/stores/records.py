@@ -298,6 +298,53 @@ class ScoreRecord(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionRecord(Record):
+    """What a checkpoint answered under one view, in an evaluation; the predictions of a test input vote."""
+
+    TABLE: ClassVar[str] = "predictions"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "test_index", "view_index")
+    run_id: str
+    stage: str
+    """`STAGE.votes`."""
+    task_id: str
+    test_index: int
+    view_index: int
+    """0 is the identity."""
+    view: str
+    """`|||t3|||0213456789`, the end of a puzzle id's name."""
+    grid: list[list[int]] | None
+    """With the view undone; NULL where the tokens hold no grid."""
+    q_halt: float
+    """Halting logit after the last ACT step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRecord(Record):
+    """Written by an evaluation's own stage alone: where the right grid of a test input stands among the votes."""
+
+    TABLE: ClassVar[str] = "evaluations"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "test_index")
+    run_id: str
+    stage: str
+    vote_run_id: str | None = None
+    """Run that made the predictions; None when it is this run."""
+    vote_stage: str
+    task_id: str
+    test_index: int
+    rank: int | None
+    """0 is the grid with most votes; NULL where no view gave the right grid."""
+    votes: int
+    """For the right grid."""
+    num_candidates: int
+    num_views: int
+    num_cast: int
+    """Views that ran; early stopping leaves out those that could change nothing."""
+    shape_match: bool
+    cell_accuracy: float
+    """Of the grid with most votes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRecord(Record):
     """One replay: which nodes were bit-equal to the record."""
 
@@ -316,5 +363,6 @@ class ReplayRecord(Record):
 
 TABLES: tuple[type[Record], ...] = (
     RunRecord, StageRecord, EstimateRecord, ArtifactRecord, MetricRecord, TaskRecord, AttemptRecord,
-    CandidateRecord, VerdictRecord, LlmCallRecord, TrmStepRecord, PickRecord, ScoreRecord, ReplayRecord,
+    CandidateRecord, VerdictRecord, LlmCallRecord, TrmStepRecord, PickRecord, ScoreRecord, PredictionRecord,
+    EvaluationRecord, ReplayRecord,
 )

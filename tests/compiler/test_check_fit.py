@@ -40,18 +40,15 @@ def test_evaluate_takes_puzzles_of_the_kind_it_was_trained_on(tmp_path: Path) ->
     assert "sudoku rows (16 tokens" in other.message
 
 
-def test_evaluate_sends_arc_tasks_to_solve_and_score(tmp_path: Path) -> None:
-    (wrong,) = said(tmp_path, "tasks")
-    assert (wrong.code, wrong.message) == (
-        "GL206", "'tasks' is an ARC dataset, but 'data' takes a maze or sudoku dataset"
-    )  # fmt: skip
-    assert wrong.hint == "solve 'tasks' with a solve stage and count what is right with a score stage"
+def test_evaluate_refuses_arc_tasks_for_a_network_of_sudokus(tmp_path: Path) -> None:
+    codes = {one.code for one in said(tmp_path, "tasks")}
+    assert "GL343" in codes
 
 
 @pytest.mark.parametrize("name", ["learn", "tiny"])
 def test_evaluate_takes_no_stage_or_model_as_data(tmp_path: Path, name: str) -> None:
     (wrong,) = said(tmp_path, name)
-    assert "'data' takes a maze or sudoku dataset" in wrong.message
+    assert "'data' takes an ARC, maze or sudoku dataset" in wrong.message
 
 
 MET = """gridloom: 1

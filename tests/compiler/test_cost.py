@@ -305,3 +305,16 @@ def test_kinds_of_work_have_rates_of_their_own() -> None:
     )  # fmt: skip
     assert Calibration("cpu", 1, {"fp32": 10.0, "fp32 token": 1.0}).seconds(cost) == 2 * (10 + 10) + 5
     assert Calibration("cpu", 1, {"bf16": 10.0}).seconds(cost) is None
+
+
+@pytest.mark.parametrize(("num_cells", "vocabulary"), [(16, 6), (11, 14)])
+def test_rows_of_puzzles_and_sequences_are_counted_exactly(num_cells: int, vocabulary: int) -> None:
+    spec = TrmModel(hidden_size=32, num_heads=2, H_cycles=1, L_cycles=1, mixing="mlp", positions="none",
+                    puzzle_embedding_len=1, precision="fp32")
+    network = build_network(spec, 0, 1, vocabulary=vocabulary, num_cells=num_cells)
+    cost = TrmCost(spec, 0, num_cells, vocabulary)
+    assert cost.parameters == sum(weight.numel() for weight in network.parameters())
+    rows = torch.zeros(ROWS, num_cells, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counted:
+        network.run(rows, torch.zeros(ROWS, dtype=torch.int64), steps=1)
+    assert cost.act_step(ROWS).forward == counted.get_total_flops()

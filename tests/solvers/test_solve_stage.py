@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 from solve_support import RUN, Place, Reporter, Stop, dataset, place, recorded_ids
 
-from gridloom.errors import ModelError, StageError, StageInterrupted
+from gridloom.errors import DataError, ModelError, StageInterrupted
+from gridloom.runtime.data.dataset import held_out_tasks
 from gridloom.solvers import outputs
-from gridloom.solvers.solve import select_tasks
-from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import (
     AttemptRecord,
@@ -208,9 +207,8 @@ def test_latent_changes_what_the_trm_proposes(solved: tuple[Place, Artifact, Rep
 
 
 def test_split_without_held_out_tests_is_named_with_those_that_have(tmp_path: Path) -> None:
-    stage = SolveStage(with_="joint", data="arc1", split="training")
-    with pytest.raises(StageError, match=r"split 'training'[\s\S]*held out here: evaluation"):
-        select_tasks(dataset(), stage)
+    with pytest.raises(DataError, match=r"split 'training'[\s\S]*held out here: evaluation"):
+        held_out_tasks(dataset(), "arc1", "training", None)
 
 
 def test_truncated_checkpoint_is_one_clear_error(tmp_path: Path) -> None:

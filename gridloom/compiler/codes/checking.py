@@ -168,6 +168,15 @@ CHECKING = (
         over(_PUZZLES % ("words", "copy", "small", "words")),
     ),
     Code(
+        "GL346", "options of another evaluation",
+        "An evaluate stage on mazes or sudokus has `split`, `views` or `early_stop`.",
+        "They steer votes over views of ARC tasks; a maze or sudoku is answered once.",
+        over((_PUZZLES % ("sudokus", "sudoku", "small", "sudokus"))
+             .replace("stages: {", "stages: {judge: {kind: evaluate, with: puzzles, data: sudokus, views: 8}, ")),
+        over((_PUZZLES % ("sudokus", "sudoku", "small", "sudokus"))
+             .replace("stages: {", "stages: {judge: {kind: evaluate, with: puzzles, data: sudokus, limit: 8}, ")),
+    ),
+    Code(
         "GL350", "does not fit the device",
         "The estimate of a stage's peak memory exceeds twice what the device has; a warning where it exceeds the "
         "memory by less.",

@@ -92,6 +92,27 @@ def load_dataset(path: Path) -> Dataset:
     return dataset
 
 
+def held_out_tasks(dataset: Dataset, name: str, split: str | None, limit: int | None) -> list[Task]:
+    """Return the tasks with held-out tests of the split, by id. Raises DataError when there are none.
+
+    Args:
+        name: what messages call the dataset.
+        split: a subset; every held-out one when None.
+    """
+    held_out = sorted((task for task in dataset.tasks if task.tests), key=lambda task: task.task_id)
+    subsets = sorted({task.subset for task in held_out})
+    if split is not None and split not in subsets:
+        raise DataError(
+            f"no task of split '{split}' has a held-out test in {name}",
+            f"held out here: {', '.join(subsets) or 'nothing'}; add the subset to `data.{name}.holdout`",
+        )
+    chosen = [task for task in held_out if split in (None, task.subset)][:limit]
+    if not chosen:
+        raise DataError(f"{name} holds out no test input, so there is nothing to answer",
+                         f"name a subset in `data.{name}.holdout`")
+    return chosen
+
+
 def check_format(path: Path, meta: Any) -> None:
     """Raise DataError unless `meta` is of a format that this program reads."""
     found = meta.get("format_version") if isinstance(meta, dict) else None

@@ -1,6 +1,6 @@
-"""The `evaluate` stage: a checkpoint answers held-out mazes or sudokus; report.json and the ledger say how many right.
+"""The `evaluate` stage on puzzles: a checkpoint answers held-out mazes or sudokus; report.json says how many right.
 
-Every puzzle gets all ACT steps; nothing of the labels reaches the network.
+Every puzzle gets the same number of ACT steps; nothing of the labels reaches the network.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gridloom.compiler.graph import StageNode
-from gridloom.errors import DataError, StageError, StageInterrupted
+from gridloom.errors import DataError, StageInterrupted
 from gridloom.runtime.data.npy_layout import SplitArrays
 from gridloom.runtime.data.puzzles import load_puzzles
 from gridloom.runtime.intervals import wilson
@@ -75,8 +75,6 @@ class Evaluate:
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Answer the test puzzles; write report.json and a row a metric. A stop signal raises StageInterrupted."""
         spec = EvaluateStage.model_validate_json(json.dumps(node.spec))
-        if inputs["data"].type != "puzzles":
-            raise StageError("evaluate answers mazes and sudokus", "for ARC tasks use a solve and a score stage")
         puzzles = load_puzzles(inputs["data"].path)
         if SPLIT not in puzzles.splits:
             raise DataError(f"this {puzzles.kind} set has no test puzzles", "raise test, or give its source some")
@@ -97,7 +95,7 @@ class Evaluate:
         report: dict[str, Any] = {
             "format_version": 1,
             "evaluated": {"checkpoint": inputs["with"].key, "stage": bundle.meta.get("stage"), "steps": steps,
-                          "act_steps": bundle.trm.spec.halt_max_steps},
+                          "act_steps": spec.act_steps or bundle.trm.spec.halt_max_steps},
             "data": {"kind": puzzles.kind, "size": puzzles.size, "split": SPLIT, "digest": puzzles.digest,
                      "available": len(puzzles.splits[SPLIT].inputs)},
             "num_puzzles": tally.num_puzzles, "num_exact": tally.num_exact, **shares, "exact_interval": [low, high],
@@ -114,7 +112,7 @@ class Evaluate:
     def _answer(self, node: StageNode, spec: EvaluateStage, network: RecursiveNetwork, arrays: SplitArrays,
                 context: StageContext) -> Tally:
         """Answer the puzzles batch by batch."""
-        total = min(len(arrays.inputs), spec.max_puzzles or len(arrays.inputs))
+        total = min(len(arrays.inputs), spec.limit or len(arrays.inputs))
         tally = Tally()
         with torch.inference_mode(), context.progress.task(node.name, total=total, unit="puzzle") as bar:
             for start in range(0, total, spec.batch_size):
@@ -126,7 +124,9 @@ class Evaluate:
                     torch.from_numpy(np.array(table[rows], dtype=np.uint8)).to(context.device)
                     for table in (arrays.inputs, arrays.labels)
                 )
-                trace = network.run(inputs, torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device))
+                trace = network.run(
+                    inputs, torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device), steps=spec.act_steps
+                )
                 tally.add(trace.tokens, trace.q_halt[-1], inputs, labels)
                 bar.advance(len(inputs), exact=f"{tally.num_exact / tally.num_puzzles:.1%}")
         return tally

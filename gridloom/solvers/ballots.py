@@ -1,0 +1,61 @@
+"""Votes of many views on one test input: most votes first, then the mean halting probability, then the earlier view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gridloom.runtime.data.tasks import Grid
+
+
+@dataclass(slots=True)
+class Standing:
+    """A grid and who voted for it."""
+
+    grid: Grid
+    votes: int = 0
+    halting: float = 0.0
+    """Sum of the halting probabilities of its votes."""
+
+    @property
+    def confidence(self) -> float:
+        """Mean halting probability of the views that voted for it."""
+        return self.halting / self.votes
+
+
+@dataclass(slots=True)
+class Ballots:
+    """The votes on one test input so far."""
+
+    num_views: int
+    """Views that may vote in all."""
+    num_cast: int = 0
+    """Views that have run, those whose answer is no grid among them."""
+    _standings: dict[bytes, Standing] = field(default_factory=dict)
+
+    def add(self, grid: Grid | None, halting: float) -> None:
+        """Count the answer of one more view: a grid, or None where its tokens hold none. `halting` is in [0, 1]."""
+        self.num_cast += 1
+        if grid is None:
+            return
+        standing = self._standings.setdefault(bytes(grid.shape) + grid.tobytes(), Standing(grid))
+        standing.votes += 1
+        standing.halting += halting
+
+    def ranked(self) -> list[Standing]:
+        """Return the grids, best first."""
+        return sorted(self._standings.values(), key=lambda standing: (-standing.votes, -standing.confidence))
+
+    @property
+    def num_left(self) -> int:
+        """Views that have not run."""
+        return self.num_views - self.num_cast
+
+    def is_settled(self) -> bool:
+        """Whether the views that are left could change neither the two first grids nor their order.
+
+        All of them could vote for one grid, seen or not, so each place must lead the next by more than they are.
+        """
+        if self.num_left == 0:
+            return True
+        first, second, third = ([standing.votes for standing in self.ranked()[:3]] + [0, 0, 0])[:3]
+        return first - second > self.num_left and second - third > self.num_left

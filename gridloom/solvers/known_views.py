@@ -1,0 +1,24 @@
+"""The views of a task that a network has learnt, or views of its own for a task it never saw."""
+
+from __future__ import annotations
+
+from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.data.views import IDENTITY, SEPARATOR, View, parse_name, task_views
+from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.specs.data import Augment
+
+UNSEEN_VIEWS = 31
+"""Views drawn for a task that the network has no puzzle ids for."""
+
+
+def known_views(puzzle_ids: PuzzleIds, task: Task) -> tuple[View, ...]:
+    """Return the views that training drew for a task, in its order, without the identity."""
+    first = puzzle_ids.index.get(IDENTITY.name(task.task_id))
+    if first is None:
+        return task_views(task, 0, UNSEEN_VIEWS, Augment(copies=UNSEEN_VIEWS))[1:]
+    views = []
+    for name in puzzle_ids.names[first + 1 :]:
+        if not name.startswith(task.task_id + SEPARATOR):
+            break  # the views of a task are numbered in a row, identity first
+        views.append(parse_name(name)[1])
+    return tuple(views)
