@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gridloom.compiler.bind import Bound
+from gridloom.compiler.check_checkpoints import given_checkpoint_fits
 from gridloom.compiler.check_data import (
     answers_are_held_out,
     canvas_holds_grids,
@@ -48,6 +49,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     training_keeps_canvas,
     rows_are_tokens,
     checkpoint_fits_data,
+    given_checkpoint_fits,
     training_sees_no_held_out_answer,
     subsets_share_no_task,
     training_draws_no_test_puzzle,

@@ -46,12 +46,14 @@ def checkpoint_fits_data(checked: Checked, session: Session) -> None:
             if mine != trained:
                 session.error(
                     "GL343",
-                    f"stage '{name}' gives '{source[1]}' {_rows(*mine)}, but it was trained on {_rows(*trained)}",
+                    f"stage '{name}' gives '{source[1]}' {rows_text(*mine)}, but it was trained on "
+                    f"{rows_text(*trained)}",
                     bound.places.value(("stages", name, field)),
                     f"use '{there[0]}', or a checkpoint trained on '{here[0]}'",
                     (f"'{there[0]}' comes from {bound.places.value(('stages', source[1], 'data'))}",),
                 )
 
 
-def _rows(kind: str, num_cells: int, vocabulary: int) -> str:
+def rows_text(kind: str, num_cells: int, vocabulary: int) -> str:
+    """Name rows of tokens for a person."""
     return f"{kind} rows ({num_cells} tokens, vocabulary {vocabulary})"

@@ -8,10 +8,11 @@ from typing import Any
 
 from gridloom.compiler.base_folder import base_of
 from gridloom.compiler.bind import Bound
-from gridloom.compiler.facts import DataFacts, LlamaFacts
+from gridloom.compiler.facts import CheckpointFacts, DataFacts, LlamaFacts
 from gridloom.compiler.session import Session
 from gridloom.errors import GridloomError
 from gridloom.specs.models import LlamaModel
+from gridloom.specs.stages import CheckpointStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,14 @@ class Checked:
     """The spec's own folder, which the runtime resolves relative paths from."""
     data: dict[str, DataFacts] = field(default_factory=dict)
     llama: dict[str, LlamaFacts] = field(default_factory=dict)
+    checkpoints: dict[str, CheckpointFacts] = field(default_factory=dict)
+    """Checkpoints that are given by their folders, by stage."""
 
 
 def read_facts(bound: Bound, session: Session) -> Checked:
-    """Ask for the facts of everything that stages use. Records GL321, GL322."""
-    return Checked(bound, session.base, _data_facts(bound, session), _llama_facts(bound, session))
+    """Ask for the facts of everything that stages use. Records GL321, GL322, GL324."""
+    data, llama = _data_facts(bound, session), _llama_facts(bound, session)
+    return Checked(bound, session.base, data, llama, _checkpoint_facts(bound, session))
 
 
 def used_data(bound: Bound) -> tuple[str, ...]:
@@ -62,6 +66,19 @@ def _llama_facts(bound: Bound, session: Session) -> dict[str, LlamaFacts]:
                 session.error(
                     "GL322", error.message, bound.places.value(path), error.remedy, bound.places.used_at(path)
                 )
+    return found
+
+
+def _checkpoint_facts(bound: Bound, session: Session) -> dict[str, CheckpointFacts]:
+    found: dict[str, CheckpointFacts] = {}
+    for name, stage in bound.spec.stages.items():
+        if not isinstance(stage, CheckpointStage) or ("stages", name) in bound.shaky:
+            continue
+        path = ("stages", name, "path")
+        try:
+            found[name] = session.facts.checkpoint(stage.path, base_of(bound.places.value(path)))
+        except GridloomError as error:
+            session.error("GL324", error.message, bound.places.value(path), error.remedy, bound.places.used_at(path))
     return found
 
 

@@ -71,6 +71,25 @@ class LlamaFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointFacts:
+    """Facts of a checkpoint that is given by its folder, read without its weights."""
+
+    digest: str
+    """sha256 of its description, which holds the hash of every file."""
+    network: str
+    """Kind of the network."""
+    hidden_size: int
+    data_kind: str
+    """Kind of the data it was trained on."""
+    canvas: int
+    """Side of the token canvas; 0 for sequences."""
+    num_cells: int
+    vocabulary: int
+    has_adapters: bool = False
+    """Whether it holds a text_to_latent adapter."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskKey:
     """A task as leak checks see it."""
 
@@ -90,6 +109,9 @@ class Facts(Protocol):
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
         """Facts of a language model."""
 
+    def checkpoint(self, path: str, base: str) -> CheckpointFacts:
+        """Facts of the checkpoint in a folder."""
+
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
         """Every task of a dataset by content; asked for only where two subsets or datasets could share tasks."""
 
@@ -106,6 +128,8 @@ class StaticFacts:
     llamas: Mapping[str, LlamaFacts | ModelError] = field(default_factory=dict)
     tasks: Mapping[str, tuple[TaskKey, ...]] = field(default_factory=dict)
     """Tasks of a source; `held_out` is set from the spec that asks."""
+    checkpoints: Mapping[str, CheckpointFacts | ModelError] = field(default_factory=dict)
+    """By path."""
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
         """Return the facts of `spec.source`. Raises DataError for a source it was not given."""
@@ -129,6 +153,15 @@ class StaticFacts:
         found = self.llamas.get(spec.weights)
         if found is None:
             raise ModelError(f"there is no model '{spec.weights}'")
+        if isinstance(found, ModelError):
+            raise found
+        return found
+
+    def checkpoint(self, path: str, base: str) -> CheckpointFacts:
+        """Return the facts of a path. Raises ModelError for one it was not given."""
+        found = self.checkpoints.get(path)
+        if found is None:
+            raise ModelError(f"there is no checkpoint at '{path}'")
         if isinstance(found, ModelError):
             raise found
         return found

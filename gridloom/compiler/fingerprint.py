@@ -48,8 +48,8 @@ def definition(node: StageNode, model: str) -> Any:
 
 
 def by_content(node: StageNode) -> frozenset[str]:
-    """Return the fields of a dataset's section that its key covers by the digest of what they lead to."""
-    model = _section(True).model(node.spec.get("kind")) if is_data(node) else None
+    """Return the fields of a node's section that its key covers by the digest of what they lead to."""
+    model = _section(is_data(node)).model(node.spec.get("kind"))
     return frozenset() if model is None else marked(model, ByContent)
 
 

@@ -14,7 +14,7 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.session import Session
 from gridloom.specs.data import ArcData
 from gridloom.specs.models import LlamaModel
-from gridloom.specs.stages import StageSpec
+from gridloom.specs.stages import CheckpointStage, StageSpec
 
 ANSWERS = ".answers"
 """Suffix of the node that holds a dataset's held-out answers; names cannot contain a dot."""
@@ -84,12 +84,12 @@ def _stage_node(name: str, checked: Checked) -> StageNode:
         kind=stage.kind,
         version=stage.version,
         produces=stage.produces,
-        spec=stage.model_dump(mode="json", by_alias=True),
+        spec=_stage_spec(name, stage, checked),
         models=_models(name, checked),
         inputs=_inputs(name, stage, bound),
         facts=_facts(name, checked),
         cost=estimate(name, Sources(bound, checked.data, checked.llama)),
-        seed=bound.spec.seed,
+        seed=0 if isinstance(stage, CheckpointStage) else bound.spec.seed,
     )
 
 
@@ -100,6 +100,14 @@ def _split(stage: StageNode, checked: Checked) -> tuple[StageNode, ...]:
     votes = stage.model_copy(update={"name": stage.name + VOTES, "kind": "vote", "produces": "votes"})
     read = {"votes": votes.name, "answers": stage.inputs["data"] + ANSWERS}
     return votes, stage.model_copy(update={"kind": "count_votes", "inputs": read, "models": {}, "cost": None})
+
+
+def _stage_spec(name: str, stage: StageSpec, checked: Checked) -> dict[str, Any]:
+    spec: dict[str, Any] = stage.model_dump(mode="json", by_alias=True)
+    if isinstance(stage, CheckpointStage):
+        written_in = base_of(checked.bound.places.value(("stages", name, "path")))
+        spec["path"] = rebased(stage.path, written_in, checked.base)
+    return spec
 
 
 def _models(stage: str, checked: Checked) -> dict[str, dict[str, Any]]:
@@ -128,4 +136,5 @@ def _facts(stage: str, checked: Checked) -> dict[str, Any]:
         for name, model in checked.bound.models_of(("stages", stage))
         if isinstance(model, LlamaModel)
     }
-    return {"llama": llama} if llama else {}
+    given = checked.checkpoints.get(stage)
+    return {**({"llama": llama} if llama else {}), **({"digest": given.digest} if given else {})}

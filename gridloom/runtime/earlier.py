@@ -13,7 +13,7 @@ from gridloom.compiler.diff import Added, Change, Changed, diff_key_inputs, diff
 from gridloom.compiler.diff_fields import Place
 from gridloom.compiler.fingerprint import by_content, is_data
 from gridloom.compiler.graph import StageNode
-from gridloom.compiler.lower import ANSWERS
+from gridloom.compiler.lower import section_name
 from gridloom.compiler.tree import Path
 from gridloom.runtime.rekey import Rekeyer
 from gridloom.stores.artifacts import ArtifactStore
@@ -151,8 +151,8 @@ def _earlier(store: ArtifactStore) -> Iterator[Earlier]:
 
 
 def _base(stage: str) -> str:
-    """Return the name in the spec: without the numbers of a sweep, and of a dataset for its answers."""
-    return stage.partition("@")[0].removesuffix(ANSWERS)
+    """Return the name in the spec: without the numbers of a sweep."""
+    return section_name(stage.partition("@")[0])
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[Leaf]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gridloom.compiler.facts import DataFacts, LlamaFacts, TaskKey
+from gridloom.compiler.facts import CheckpointFacts, DataFacts, LlamaFacts, TaskKey
 from gridloom.runtime.facts_cache import remembered
 from gridloom.specs.data import ArcData, DataSpec
 from gridloom.specs.models import LlamaModel
@@ -26,6 +26,7 @@ class LocalFacts:
         self._sources: dict[tuple[str, str], ArcSource] = {}
         self._task_keys: dict[tuple[str, str], tuple[TaskKey, ...]] = {}
         self._llama: dict[tuple[str, str], LlamaFacts] = {}
+        self._checkpoints: dict[tuple[str, str], CheckpointFacts] = {}
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
         """Facts of a dataset whose relative paths start from `base`. Raises DataError."""
@@ -57,6 +58,14 @@ class LocalFacts:
         if question not in self._llama:
             self._llama[question] = llama_facts(spec, base)
         return self._llama[question]
+
+    def checkpoint(self, path: str, base: str) -> CheckpointFacts:
+        """Facts of a checkpoint's folder, from its description and the heads of its weight files. Raises ModelError."""
+        from gridloom.runtime.models.bundle_description import checkpoint_facts
+
+        if (path, base) not in self._checkpoints:
+            self._checkpoints[path, base] = checkpoint_facts(path, base)
+        return self._checkpoints[path, base]
 
     def _read(self, spec: DataSpec, base: str) -> dict[str, Any]:
         if isinstance(spec, ArcData):

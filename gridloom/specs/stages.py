@@ -5,7 +5,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from gridloom.specs.base import AnyDataRef, ArtifactType, DataRef, HeldOutDataRef, Operational, Ref, SpecModel
+from gridloom.specs.base import (
+    AnyDataRef,
+    ArtifactType,
+    ByContent,
+    DataRef,
+    HeldOutDataRef,
+    Operational,
+    Ref,
+    SpecModel,
+)
 from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS
 from gridloom.specs.solver import Solver
 
@@ -48,6 +57,16 @@ class Muon(SpecModel):
 
 Optimizer = Annotated[AdamAtan2 | AdamW, Field(discriminator="kind")]
 NetworkOptimizer = Annotated[AdamAtan2 | AdamW | Muon, Field(discriminator="kind")]
+
+
+class CheckpointStage(SpecModel):
+    """A checkpoint that exists: the folder of a train or joint_train artifact, of this or another workspace."""
+
+    version: ClassVar[int] = 1
+    produces: ClassVar[ArtifactType] = "checkpoint"
+    kind: Literal["checkpoint"] = "checkpoint"
+    path: Annotated[str, ByContent()]
+    """The folder with bundle.json; relative to the spec's folder. Keys cover its content, not where it lies."""
 
 
 class TrainStage(SpecModel):
@@ -221,5 +240,6 @@ class AblateStage(SpecModel):
 
 
 StageSpec = Annotated[
-    TrainStage | JointTrainStage | SolveStage | EvaluateStage | ScoreStage | AblateStage, Field(discriminator="kind")
+    CheckpointStage | TrainStage | JointTrainStage | SolveStage | EvaluateStage | ScoreStage | AblateStage,
+    Field(discriminator="kind"),
 ]

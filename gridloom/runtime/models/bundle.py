@@ -26,13 +26,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gridloom.errors import ModelError
+from gridloom.runtime.models.bundle_description import DESCRIPTION, FORMAT, data_kind, read_description
 from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.networks import build_network, network_spec
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.specs.models import LlamaModel, TrmModel
 
-FORMAT = 1
-DESCRIPTION = "bundle.json"
 IDS = "puzzle_ids.json"
 ADAPTERS = {
     "text_to_latent": ("gridloom.runtime.models.adapters", "TextToLatent"),
@@ -114,31 +113,6 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
             load_strictly(adapter, _read(folder, name, parts[name]), folder / f"{name}.safetensors")
             setattr(bundle, name, adapter.to(device).eval())
     return bundle
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Read bundle.json. Raises ModelError when it is absent, damaged or of another format."""
-    path = folder / DESCRIPTION
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{folder} holds no {DESCRIPTION}, so it is no gridloom checkpoint",
-                         "name the folder of a train or joint_train artifact") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else None
-        raise ModelError(f"{path} has format {found!r}, this gridloom reads {FORMAT}",
-                         "use the gridloom version that wrote it, or train again")
-    missing = {"parts", "meta", "puzzle_ids", "llm"} - description.keys()
-    if missing or "trm" not in description["parts"]:
-        raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'the part trm'}")
-    return description
-
-
-def data_kind(meta: Mapping[str, Any]) -> str:
-    """Return the kind of data that a bundle's `meta` says it was trained on; ARC where it says nothing."""
-    return str(meta.get("data", {}).get("kind", "arc"))
 
 
 def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None = None, num_cells: int | None = None,
