@@ -7,6 +7,7 @@ from itertools import accumulate
 
 from gridloom.compiler.bind import Bound
 from gridloom.compiler.graph import Cost, RunGraph, StageNode
+from gridloom.compiler.lower import section_name
 from gridloom.compiler.session import Session
 
 FAR_TOO_LARGE = 2
@@ -34,9 +35,9 @@ def memory_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
                 "GL350",
                 f"'{node.name}' needs about {_gigabytes(cost.peak_bytes)} by estimate, {calibration.device} has "
                 f"{_gigabytes(calibration.memory_bytes)}",
-                bound.places.value(("stages", node.name, "batch_size")),
+                bound.places.value(("stages", section_name(node.name), "batch_size")),
                 _smaller(cost),
-                (f"assumes {', '.join(cost.assumes)}", *bound.places.used_at(("stages", node.name, "batch_size"))),
+                (f"assumes {', '.join(cost.assumes)}", *bound.places.used_at(("stages", section_name(node.name), "batch_size"))),
             )
 
 
@@ -57,7 +58,7 @@ def walltime_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
         "GL351",
         f"the stages need about {duration(total)} on {calibration.device}, more than the walltime of "
         f"{duration(limit_s)}{'' if written else ' (--walltime)'}: it runs out in '{last}'",
-        written or bound.places.key(("stages", last.partition("@")[0])),
+        written or bound.places.key(("stages", section_name(last.partition("@")[0]))),
         "a run that is stopped saves its state; run it again to continue, or lower steps, batch_size, max_attempts",
         (
             f"'{last}' would begin after about {duration(elapsed)} and needs {duration(times[last])}"

@@ -152,7 +152,8 @@ def _rest(before: Side, after: Side) -> Iterator[FieldChange]:
     ran = {node.key for node in before.graph.nodes}
     for change in diff_specs(before.spec, after.spec):
         section, _, name = change.field.partition(".")
-        new = [n.name for n in after.graph.nodes if n.name.partition("@")[0] == name and n.key not in ran]
+        named = [n for n in after.graph.nodes if section_name(n.name.partition("@")[0]) == name]
+        new = [n.name for n in named if n.key not in ran]
         alters = tuple(new) if isinstance(change, Added) and section in ("stages", "data") else ()
         path: Path = tuple(int(part) if part.isdigit() else part for part in change.field.split("."))
         yield FieldChange(
