@@ -2,8 +2,8 @@
 
     python benchmarks/data_puzzles.py [--repeats 5]
 
-Prints medians for 1,000 sudokus of 24 clues or fewer, 1,000 hard 30x30 mazes, and rows per second of each sequence
-task. Kernels are compiled before the clock starts; seconds are of the process.
+Prints a table of medians and spreads for 1,000 sudokus of 24 clues or fewer, 1,000 hard 30x30 mazes, and rows per
+second of each sequence task. Kernels are compiled before the clock starts; seconds are of the process.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ SEQUENCES: tuple[SequenceSpec, ...] = (
 )  # fmt: skip
 
 
-def median_s(function: Callable[[int], object], repeats: int) -> float:
-    """Median seconds; each repeat is told its number, so that seeds differ."""
+def told(function: Callable[[int], object], repeats: int) -> tuple[float, str]:
+    """Median seconds, and these with their spread; each repeat is told its number, so that seeds differ."""
     took = []
     for number in range(repeats):
         began = time.process_time()
         function(number)
         took.append(time.process_time() - began)
-    return statistics.median(took)
+    middle = statistics.median(took)
+    return middle, f"{middle:.3g} s ({min(took):.3g} to {max(took):.3g})"
 
 
 def main() -> None:
@@ -48,16 +49,22 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     generate_sudokus(SudokuData(train=1, test=0))
     generate_mazes(MazeData(train=1, test=0))
-    sudokus = median_s(lambda i: generate_sudokus(SudokuData(train=1000, test=0, max_clues=24, seed=i)), repeats)
-    print(f"1,000 sudokus 9x9, one solution, minimal, 24 clues or fewer   {sudokus:.2f} s")
+    print(f"seconds of the process, median of {repeats} (smallest to largest)\n| | gridloom |\n|---|---|")
+    for count in (1000, 2000):
+        train, test = (1000, count - 1000)
+        _, sudokus = told(
+            lambda i, t=train, e=test: generate_sudokus(SudokuData(train=t, test=e, max_clues=24, seed=i)), repeats
+        )
+        also = " (1,000 to train, 1,000 to test, kept apart by symmetry)" if test else ""
+        print(f"| {count:,} sudokus 9x9 of 24 clues or fewer{also} | {sudokus} |")
     hard = {"size": 30, "train": 1000, "test": 0, "min_length": 110, "min_branches": 10, "loops": 0.5}
-    mazes = median_s(lambda i: generate_mazes(MazeData(**hard, seed=i)), repeats)
-    print(f"1,000 mazes 30x30, 110 steps and 10 branches or more          {mazes:.2f} s")
+    _, mazes = told(lambda i: generate_mazes(MazeData(**hard, seed=i)), repeats)
+    print(f"| 1,000 mazes 30x30 of 110 steps and 10 branches or more | {mazes} |")
     for spec in SEQUENCES:
         stream = SequenceStream(spec)
         stream.batch(0, 2)
-        took = median_s(lambda i, stream=stream: stream.batch(i, 4096), repeats)
-        print(f"{spec.kind:<16} {4096 / took:>12,.0f} rows/s")
+        took, _ = told(lambda i, stream=stream: stream.batch(i, 4096), repeats)
+        print(f"| rows of {spec.kind} a second | {4096 / took:,.0f} |")
 
 
 if __name__ == "__main__":

@@ -74,14 +74,27 @@ def crop_batch(tokens: NDArray[np.uint8], canvas: int) -> list[Grid | None]:
 
 
 def crop_back(tokens: NDArray[np.uint8], canvas: int, views: Sequence[View]) -> list[Grid | None]:
-    """Crop each row of uint8 [B, canvas * canvas] and undo its view, as votes over views are counted."""
-    tokens = np.ascontiguousarray(tokens, dtype=np.uint8)
+    """Crop each row of uint8 [B, canvas * canvas] at its view's offset and undo the view, as votes over views do."""
+    tokens = _at_corner(np.ascontiguousarray(tokens, dtype=np.uint8), canvas, views)
     turns = np.array([DIHEDRAL_INVERSE[view.dihedral] for view in views], dtype=np.uint8)
     colours = np.array([view.colours for view in views], dtype=np.int64).reshape(len(views), 10)
     sizes, starts, cells = _room(tokens, canvas)
     kernels.restore(tokens, sizes, turns, np.argsort(colours, axis=1).astype(np.uint8), starts, canvas, cells)
     across = np.isin(turns, (1, 3, 6, 7))
     return _parts(cells, starts, np.where(across[:, None], sizes[:, ::-1], sizes))
+
+
+def _at_corner(tokens: NDArray[np.uint8], canvas: int, views: Sequence[View]) -> NDArray[np.uint8]:
+    """The rows with what stands at each view's offset moved to the corner; the rows themselves where none is moved."""
+    moved = [(row, view.offset) for row, view in enumerate(views) if view.offset != (0, 0)]
+    if not moved:
+        return tokens
+    placed = tokens.copy().reshape(-1, canvas, canvas)
+    for row, (down, right) in moved:
+        part = placed[row, down:, right:].copy()
+        placed[row] = PAD
+        placed[row, : canvas - down, : canvas - right] = part
+    return placed.reshape(tokens.shape)
 
 
 def _room(tokens: NDArray[np.uint8], canvas: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:

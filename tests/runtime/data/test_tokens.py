@@ -75,6 +75,22 @@ def test_crop_back_undoes_views_of_a_batch(batch: list[Grid], data: st.DataObjec
             assert np.array_equal(found, grid)
 
 
+@given(st.lists(grids(max_side=5), min_size=1, max_size=4), st.data())
+def test_crop_back_undoes_translations_too(batch: list[Grid], data: st.DataObject) -> None:
+    views = []
+    for grid in batch:
+        turned, colours = data.draw(st.integers(0, 7)), tuple(data.draw(st.permutations(range(10))))
+        rows, columns = View(turned).apply(grid).shape
+        offset = (data.draw(st.integers(0, 9 - rows)), data.draw(st.integers(0, 9 - columns)))
+        views.append(View(turned, colours, offset))
+    tokens = encode_batch(batch, 9, views)
+    before = tokens.copy()
+    for found, grid in zip(crop_back(tokens, 9, views), batch, strict=True):
+        assert found is not None
+        assert np.array_equal(found, grid)
+    assert np.array_equal(tokens, before)
+
+
 @pytest.mark.parametrize("offset", [(0, 28), (28, 0), (-1, 0)])
 def test_a_grid_that_does_not_fit_is_refused(offset: tuple[int, int]) -> None:
     with pytest.raises(DataError, match="does not fit on a 30x30 canvas"):
