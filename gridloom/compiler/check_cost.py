@@ -9,6 +9,7 @@ from gridloom.compiler.bind import Bound
 from gridloom.compiler.graph import Cost, RunGraph, StageNode
 from gridloom.compiler.lower import section_name
 from gridloom.compiler.session import Session
+from gridloom.compiler.tree import Path
 
 FAR_TOO_LARGE = 2
 """Estimates of peak memory were not checked against real runs: only one this many times the memory is an error."""
@@ -30,14 +31,15 @@ def memory_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
         return
     for node, cost in _stages(graph, session.is_cached):
         if cost.peak_bytes > calibration.memory_bytes:
+            batch: Path = ("stages", section_name(node.name), "batch_size")
             say = session.error if cost.peak_bytes > FAR_TOO_LARGE * calibration.memory_bytes else session.warn
             say(
                 "GL350",
                 f"'{node.name}' needs about {_gigabytes(cost.peak_bytes)} by estimate, {calibration.device} has "
                 f"{_gigabytes(calibration.memory_bytes)}",
-                bound.places.value(("stages", section_name(node.name), "batch_size")),
+                bound.places.value(batch),
                 _smaller(cost),
-                (f"assumes {', '.join(cost.assumes)}", *bound.places.used_at(("stages", section_name(node.name), "batch_size"))),
+                (f"assumes {', '.join(cost.assumes)}", *bound.places.used_at(batch)),
             )
 
 

@@ -32,7 +32,8 @@ from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import ArtifactRecord, EstimateRecord, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
 
-_OUT_OF_SPACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+STOPPED_AT_ONCE = "stopped at once by a second Ctrl-C"
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def execute(
             status, error = "interrupted", interrupted.message
             raise
         except KeyboardInterrupt:
-            status, error = "interrupted", "stopped at once by a second Ctrl-C"
+            status, error = "interrupted", STOPPED_AT_ONCE
             raise
         except BaseException as failure:
             error = str(failure)
@@ -278,7 +279,7 @@ def _stops_everything(failure: Exception) -> bool:
 
 
 def _is_out_of_space(failure: BaseException) -> bool:
-    """Whether a full or read-only disk is behind a failure, also where a library gave it a type of its own."""
+    """Whether a disk that takes nothing more is behind a failure, also where a library gave it a type of its own."""
     seen: BaseException | None = failure
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _OUT_OF_SPACE:
@@ -291,8 +292,10 @@ def _is_out_of_space(failure: BaseException) -> bool:
 
 def _told(failure: BaseException) -> str:
     """Return what the ledger and the summary say: the user's mistakes as one message, bugs with their traceback."""
-    if isinstance(failure, GridloomError | KeyboardInterrupt):
+    if isinstance(failure, GridloomError):
         return str(failure)
+    if isinstance(failure, KeyboardInterrupt):
+        return STOPPED_AT_ONCE
     return "".join(traceback.format_exception(failure))
 
 

@@ -19,7 +19,7 @@ def run_local(
     stop: StopSignal,
     device: str | None = None,
 ) -> RunResult:
-    """Execute a plan made by `plan_local`."""
+    """Execute a plan made by `plan_local`. Raises what `execute` does: RunFailed where stages failed."""
     calibration = planned.calibrations.of(device or planned.plan.graph.device)
     options = RunOptions(
         base=spec_base(spec), spec=spec, overrides=tuple(overrides), device=device, calibration=calibration

@@ -8,12 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gridloom.cli.main import main
+from gridloom.runtime.project import plan_local
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -102,6 +104,34 @@ def test_a_sweep_is_extended_and_what_ran_keeps_its_id_and_key(run: Type, swept:
     assert "2 done, 3 cached, 1 failed, 1 blocked" in said
     made = {str(a.manifest["producer"]["stage"]) for a in store.all()} - set(before)
     assert made == {"learn@3", "judge@3"}
+
+
+def test_sigterm_stops_the_whole_sweep_at_once_and_the_same_command_resumes_it(tmp_path: Path) -> None:
+    long = SPEC.replace("steps: 2", "steps: 100000, checkpoint_every: 1000").replace("1.0e+30", "2.0e-3")
+    (tmp_path / "rates.yaml").write_text(long)
+    words = [sys.executable, "-c", "from gridloom.cli.main import main; main()", "run", "rates.yaml", "--quiet"]
+    environment = {**os.environ, "GRIDLOOM_HOME": "", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    journal = tmp_path / ".gridloom" / "journal"
+    deadline = time.monotonic() + 100
+    while not any('"loss"' in path.read_text() for path in journal.glob("*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 75, said
+    assert "learn@1 stopped by SIGTERM" in said
+    assert "Continue with: gridloom run rates.yaml" in said
+    rows = Ledger(Workspace(tmp_path / ".gridloom")).rows("select stage, status from stages")
+    assert {row["stage"]: row["status"] for row in rows} == {"sudokus": "done", "learn@1": "interrupted"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        planned = make_plan_of("rates.yaml", Workspace(tmp_path / ".gridloom"))
+    assert planned["learn@1"] == "resumes where it was interrupted"
+
+
+def make_plan_of(spec: str, workspace: Workspace) -> dict[str, str]:
+    """Return why each stage runs."""
+    return {stage.node.name: stage.why for stage in plan_local(spec, (), workspace).plan.stages}
 
 
 def first_run(run: Type) -> str:

@@ -165,10 +165,10 @@ def test_a_bug_in_a_stage_is_told_with_its_traceback_and_blocks_only_its_depende
         lambda name: KeyboardInterrupt(),
         lambda name: StageInterrupted(f"{name} stopped by SIGTERM"),
         lambda name: StoreError("cannot append to the journal", "free some space"),
-        lambda name: OSError(errno.ENOSPC, "No space left on device"),
+        lambda name: OSError(errno.EFBIG, "File too large"),
         lambda name: RuntimeError("I/O error: No space left on device (os error 28)"),
     ],
-    ids=["second ctrl-c", "stop", "store", "disk full", "disk full in a library"],
+    ids=["second ctrl-c", "stop", "store", "file size limit", "disk full in a library"],
 )
 def test_what_is_no_failure_of_a_stage_stops_everything_at_once(
     workspace: Workspace, error: Callable[[str], BaseException]
@@ -178,6 +178,20 @@ def test_what_is_no_failure_of_a_stage_stops_everything_at_once(
         run(TREE, workspace, stages)
     assert stages.ran == ["data", "left"]
     assert ArtifactStore(workspace).find("gl1:d") is not None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_stops_everything_and_names_the_folder(workspace: Workspace) -> None:
+    def write(node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        if node.name == "left":
+            Path("/dev/full").write_text("anything")
+
+    stages = Recorder(write)
+    with pytest.raises(StoreError, match=r"cannot write in .*No space left on device"):
+        run(TREE, workspace, stages)
+    assert stages.ran == ["data", "left"]
+    statuses = {row["stage"]: row["status"] for row in Ledger(workspace).rows("from stages")}
+    assert statuses == {"data": "done", "left": "failed"}
 
 
 def test_a_stop_is_seen_between_stages_that_never_look(workspace: Workspace) -> None:
