@@ -7,6 +7,7 @@ from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.session import Session, did_you_mean, listed
 from gridloom.compiler.tree import Path
 from gridloom.specs.data import ArcData
+from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 ANSWERING = (SolveStage, EvaluateStage)
@@ -43,6 +44,29 @@ def subsets_exist(checked: Checked, session: Session) -> None:
                         f"'{subset}' is no {what}",
                         places.value(("data", name, key, i)),
                         did_you_mean(subset, known, f"there are: {listed(known)}"),
+                    )
+
+
+GENERATED = {
+    MazeData: ("size", "min_length", "min_branches", "loops", "seed"),
+    SudokuData: ("size", "apart", "max_clues", "min_guesses", "seed"),
+}
+"""Fields that only a generated set has a use for."""
+
+
+def sources_are_not_generated(checked: Checked, session: Session) -> None:
+    """GL335: puzzles that are read are not chosen by the generator's conditions."""
+    places = checked.bound.places
+    for kind, fields in GENERATED.items():
+        for name, data in sound(checked, "data", kind):
+            for field in fields if data.source is not None else ():
+                path: Path = ("data", name, field)
+                if places.node(path) is not None:
+                    session.warn(
+                        "GL335",
+                        f"{field} has no effect: '{name}' is read from {data.source}, not generated",
+                        places.value(path),
+                        f"remove {field}, or the source",
                     )
 
 

@@ -141,6 +141,13 @@ CHECKING = (
         over("data: {arc1: {holdout: [training, evaluation]}}\n"), over("data: {arc1: {holdout: [training]}}\n"),
     ),
     Code(
+        "GL335", "setting of a generator beside a source",
+        "Mazes or sudokus are read from a source, and a setting says how to generate them.",
+        "Every puzzle of the source is taken; the setting would seem to choose among them.",
+        over("data: {sudokus: {kind: sudoku, source: ./my-sudokus, max_clues: 24}}\n"),
+        over("data: {sudokus: {kind: sudoku, source: ./my-sudokus}}\n"), severity="warning",
+    ),
+    Code(
         "GL340", "verifier without demonstrations",
         "leave_one_out has a weight, but no demonstration is kept from training.",
         "It judges by demonstrations that the TRM has never seen; without any it takes no part.",

@@ -235,6 +235,10 @@ def _read_csv(spec: MazeData | SudokuData, folder: Path) -> Tables:
         text = read_bytes(path).decode("ascii", errors="replace")
         for number, row in enumerate(csv.reader(text.splitlines()), start=1):
             if number == 1:
+                if len(row) == 4 and len(row[1]) == len(row[2]) and round(len(row[1]) ** 0.5) ** 2 == len(row[1]) > 8:
+                    raise DataError(
+                        f"{path}:1: a puzzle where the header source,question,answer,rating should be", "add the header"
+                    )
                 continue
             if len(row) != 4 or len(row[1]) != len(row[2]) or round(len(row[1]) ** 0.5) ** 2 != len(row[1]):
                 raise DataError(

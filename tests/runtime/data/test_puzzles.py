@@ -360,10 +360,13 @@ def test_bad_sources_are_named(
         ("x,123,123,0\n", "train.csv:2: not source"),
         ("x,12x4,1234,0\n", "train.csv:2: character 3 is 'x'"),
         ("", "no puzzles"),
+        ("NO HEADER", "train.csv:1: a puzzle where the header source,question,answer,rating should be"),
         ("x,....,1234,0\nx," + "." * 16 + "," + "1" * 16 + ",0\n", "train.csv:3: 16 cells, others have 4"),
     ],
 )
 def test_bad_csv_lines_are_named(tmp_path: Path, line: str, said: str) -> None:
-    (tmp_path / "train.csv").write_text(CSV + line)
+    solved = "1234" "3412" "2143" "4321"
+    content = CSV + line if line != "NO HEADER" else f"x,{solved},{solved},0\nx,{solved},{solved},0\n"
+    (tmp_path / "train.csv").write_text(content)
     with pytest.raises(DataError, match=said):
         build_puzzles(SudokuData(source="."), tmp_path, tmp_path / "out")
