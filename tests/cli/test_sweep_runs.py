@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import shutil
-import subprocess
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from gridloom.cli.main import main
-from gridloom.runtime.project import plan_local
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -65,12 +67,15 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("swept")
     (folder / "rates.yaml").write_text(SPEC)
     (folder / "wider.yaml").write_text(SPEC.replace(RATES, f"{RATES}, 2.0e-3"))
-    done = subprocess.run(
-        [sys.executable, "-c", "from gridloom.cli.main import main; main()", "run", "rates.yaml"],
-        cwd=folder, capture_output=True, text=True, env={**os.environ, "GRIDLOOM_HOME": "", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 1, done.stderr
-    return folder, done.stderr
+    errors = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(errors):
+        patch.chdir(folder)
+        patch.delenv("GRIDLOOM_HOME", raising=False)
+        patch.setattr(sys, "argv", ["gridloom", "run", "rates.yaml"])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert stop.value.code == 1, errors.getvalue()
+    return folder, errors.getvalue()
 
 
 @pytest.fixture
@@ -106,32 +111,29 @@ def test_a_sweep_is_extended_and_what_ran_keeps_its_id_and_key(run: Type, swept:
     assert made == {"learn@3", "judge@3"}
 
 
-def test_sigterm_stops_the_whole_sweep_at_once_and_the_same_command_resumes_it(tmp_path: Path) -> None:
+def test_sigterm_stops_the_whole_sweep_at_once_and_the_same_command_resumes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     long = SPEC.replace("steps: 2", "steps: 100000, checkpoint_every: 1000").replace("1.0e+30", "2.0e-3")
     (tmp_path / "rates.yaml").write_text(long)
-    words = [sys.executable, "-c", "from gridloom.cli.main import main; main()", "run", "rates.yaml", "--quiet"]
-    environment = {**os.environ, "GRIDLOOM_HOME": "", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
-    journal = tmp_path / ".gridloom" / "journal"
-    deadline = time.monotonic() + 100
-    while not any('"loss"' in path.read_text() for path in journal.glob("*.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.terminate()
-    _, said = process.communicate(timeout=100)
-    assert process.returncode == 75, said
+    workspace = Workspace(tmp_path / ".gridloom")
+
+    def kill_once_it_trains() -> None:
+        while not any('"loss"' in path.read_text() for path in workspace.journal_dir.glob("*.jsonl")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    killer = threading.Thread(target=kill_once_it_trains, daemon=True)
+    killer.start()
+    type_ = typist(tmp_path, monkeypatch, capsys)
+    said = type_("run", "rates.yaml", "--quiet", code=75)
+    killer.join()
     assert "learn@1 stopped by SIGTERM" in said
     assert "Continue with: gridloom run rates.yaml" in said
-    rows = Ledger(Workspace(tmp_path / ".gridloom")).rows("select stage, status from stages")
+    rows = Ledger(workspace).rows("select stage, status from stages")
     assert {row["stage"]: row["status"] for row in rows} == {"sudokus": "done", "learn@1": "interrupted"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path)
-        planned = make_plan_of("rates.yaml", Workspace(tmp_path / ".gridloom"))
+    planned = {row["stage"]: row["why"] for row in json.loads(type_("plan", "rates.yaml", "--json"))["stages"]}
     assert planned["learn@1"] == "resumes where it was interrupted"
-
-
-def make_plan_of(spec: str, workspace: Workspace) -> dict[str, str]:
-    """Return why each stage runs."""
-    return {stage.node.name: stage.why for stage in plan_local(spec, (), workspace).plan.stages}
 
 
 def first_run(run: Type) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from gridloom.runtime.plan import make_plan
 from gridloom.runtime.rekey import open_store
 from gridloom.runtime.signals import Stop
 from gridloom.runtime.stage import StageContext
-from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.stores.artifacts import Artifact
 from gridloom.stores.workspace import Workspace
 
 SPEC = """\
@@ -66,6 +67,21 @@ def run(workspace: Workspace, *overrides: str) -> RunResult:
     return execute(plan, workspace, options, Reporter(Console(quiet=True), False), Stop(), lambda kind: WritesItsName())
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which everything was made under algorithm 1."""
+    workspace = Workspace(tmp_path_factory.mktemp("first") / "gridloom")
+    assert list(run(workspace).executed) == NAMES
+    return workspace.root
+
+
+@pytest.fixture
+def made(first: Path, workspace: Workspace) -> Workspace:
+    """A copy of it."""
+    shutil.copytree(first, workspace.root)
+    return workspace
+
+
 def use(monkeypatch: pytest.MonkeyPatch, *algorithms: KeyAlgorithm) -> None:
     for algorithm in algorithms:
         monkeypatch.setitem(ALGORITHMS, algorithm.version, algorithm)
@@ -85,66 +101,66 @@ def test_keys_carry_the_version_of_the_highest_algorithm(monkeypatch: pytest.Mon
 
 
 def test_artifacts_of_the_old_algorithm_are_found_under_the_new_one_chains_included(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    made: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert list(run(workspace).executed) == NAMES
-    before = files(workspace)
+    before = files(made)
     use(monkeypatch, KeyAlgorithm(2, blake))
-    again = run(workspace)
+    again = run(made)
     assert (again.executed, list(again.cached)) == ((), NAMES)
-    assert files(workspace) == before
+    assert files(made) == before
     assert {version_of(artifact.key) for artifact in again.artifacts.values()} == {1}
 
 
 def test_what_is_new_is_made_on_top_of_relabelled_artifacts_and_a_third_algorithm_finds_both(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    made: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(workspace)
     use(monkeypatch, KeyAlgorithm(2, blake))
-    assert run(workspace, "stages.further.steps=9").executed == ("further", "judge")
+    assert run(made, "stages.further.steps=9").executed == ("further", "judge")
     use(monkeypatch, KeyAlgorithm(3, sha256_of_json))
     for overrides in ((), ("stages.further.steps=9",)):
-        assert list(run(workspace, *overrides).cached) == NAMES
+        assert list(run(made, *overrides).cached) == NAMES
 
 
 def test_an_algorithm_that_covers_something_else_upgrades_the_stored_inputs(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    made: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(workspace)
-
     def upgrade(inputs: dict[str, Any]) -> dict[str, Any]:
         return {**{name: value for name, value in inputs.items() if name != "facts"}, "content": inputs["facts"]}
 
     plain = fingerprint.node_inputs
     monkeypatch.setattr(fingerprint, "node_inputs", lambda node, keys: upgrade(plain(node, keys)))
     use(monkeypatch, KeyAlgorithm(2, sha256_of_json, upgrade))
-    assert list(run(workspace).cached) == NAMES
+    assert list(run(made).cached) == NAMES
 
 
 def test_a_change_of_the_spec_still_runs_what_it_alters_and_is_told_as_one_field(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    made: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(workspace)
     use(monkeypatch, KeyAlgorithm(2, blake))
-    plan = make_plan(compiled("stages.further.steps=9"), open_store(workspace))
+    plan = make_plan(compiled("stages.further.steps=9"), open_store(made))
     assert {stage.node.name: stage.why for stage in plan.stages if stage.state == "run"} == {
         "further": "steps: 3 -> 9", "judge": "further changes",
     }  # fmt: skip
 
 
-def test_what_cannot_be_worked_out_is_made_anew_and_damages_nothing(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The inputs in one manifest were edited, and the input of another artifact is gone."""
-    run(workspace)
-    keys = {node.name: node.key for node in compiled().nodes}
-    manifest = workspace.artifact_dir / keys["learn"].replace(":", "-") / "manifest.json"
+def edit(artifact: Path) -> None:
+    manifest = artifact / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"steps": 2', '"steps": 4'))
+
+
+@pytest.mark.parametrize("damage", [edit, shutil.rmtree])
+def test_what_cannot_be_worked_out_is_made_anew_and_nothing_else_is_touched(
+    damage: Callable[[Path], object], made: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inputs in its manifest were edited, or the artifact that others were made from is gone."""
+    (key,) = (node.key for node in compiled().nodes if node.name == "learn")
+    damage(made.artifact_dir / key.replace(":", "-"))
+    before = files(made)
     use(monkeypatch, KeyAlgorithm(2, blake))
     for overrides in ((), ("stages.learn.steps=4",)):
-        plan = make_plan(compiled(*overrides), open_store(workspace))
+        plan = make_plan(compiled(*overrides), open_store(made))
         assert [stage.state for stage in plan.stages] == ["cached", "run", "run", "run"]
-    assert {key.partition(":")[0] for key in ArtifactStore(workspace).published()} == {"gl1"}
+    assert files(made) == before
 
 
 def labels(workspace: Workspace) -> Sequence[Path]:
@@ -152,24 +168,22 @@ def labels(workspace: Workspace) -> Sequence[Path]:
 
 
 def test_labels_are_written_once_and_a_lost_or_damaged_index_is_made_again(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    made: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(workspace)
     use(monkeypatch, KeyAlgorithm(2, blake))
-    open_store(workspace)
-    (index,) = labels(workspace)
+    open_store(made)
+    (index,) = labels(made)
     written, stamp = index.read_bytes(), index.stat().st_mtime_ns
-    open_store(workspace)
+    open_store(made)
     assert index.stat().st_mtime_ns == stamp
     for damage in (b"{torn", b"[]", b'{"keys": 3}'):
         index.write_bytes(damage)
-        open_store(workspace)
+        open_store(made)
         assert index.read_bytes() == written
     index.unlink()
-    assert list(run(workspace).cached) == NAMES
+    assert list(run(made).cached) == NAMES
 
 
-def test_a_workspace_without_older_artifacts_gets_no_index(workspace: Workspace) -> None:
-    run(workspace)
-    open_store(workspace)
-    assert not (workspace.artifact_dir / ".labels").exists()
+def test_a_workspace_without_older_artifacts_gets_no_index(made: Workspace) -> None:
+    open_store(made)
+    assert not (made.artifact_dir / ".labels").exists()
