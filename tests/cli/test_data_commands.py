@@ -176,6 +176,7 @@ def test_sequences_are_shown_as_lines_and_steps_cut_one_stream(run: Run, entry: 
     assert all(re.fullmatch(pattern, line) for line in lines), lines
     assert run("rows", entry, "--rows", "3", "--step", "1").splitlines()[1:] == lines[3:]
     assert run("rows", entry, "--rows", "6", "--split", "test").splitlines()[1:] != lines
+    assert run("rows", entry, "--rows", "6", "--seed", "1").splitlines()[1:] != lines
     assert "lines of text" in run("rows", entry, "--png", "x.png", code=1)
 
 

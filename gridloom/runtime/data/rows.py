@@ -40,14 +40,15 @@ class Drawn:
 
 def draw_rows(entry: Entry, step: int, num: int, split: str = "train", seed: int | None = None) -> Drawn:
     """Rows step * num ... of the stream that a training stage draws, or of the test split. Raises DataError."""
-    seed = entry.seed if seed is None else seed
     if split not in SPLITS:
         raise DataError(f"no split {split!r}", f"write one of: {', '.join(SPLITS)}")
     if isinstance(entry.spec, ArcData):
-        return _arc(entry, entry.spec, step, num, split, seed)
+        return _arc(entry, entry.spec, step, num, split, entry.seed if seed is None else seed)
     if isinstance(entry.spec, MazeData | SudokuData):
-        return _puzzles(entry, entry.spec, step, num, split, seed)
-    return _sequences(entry, entry.spec, step, num, split)
+        return _puzzles(entry, entry.spec, step, num, split, entry.seed if seed is None else seed)
+    # a stream is drawn with the seed of its entry, whatever trains on it
+    spec = entry.spec if seed is None else entry.spec.model_copy(update={"seed": seed})
+    return _sequences(entry, spec, step, num, split)
 
 
 def _arc(entry: Entry, spec: ArcData, step: int, num: int, split: str, seed: int) -> Drawn:
