@@ -40,7 +40,9 @@ def record(workspace: Workspace, run_id: str, graph: RunGraph, **stages: str) ->
         )
         for name, status in stages.items():
             node = graph.node(name)
-            notes: dict[str, Any] = {"exact": 0.5, "num_puzzles": 10, "cell_accuracy": 0.75} if name == "judge" else {}
+            notes: dict[str, Any] = {}
+            if name == "judge":
+                notes = {"exact": 0.5, "num_puzzles": 10, "cell_accuracy": 0.75, "pass100": 0.25, "num_tasks": 4}
             ended = 102.0 if name == "learn" else 101.0
             made = {"started_at": 100.0, "ended_at": ended, "notes": notes} if status == "done" else {}
             ledger.append(
@@ -62,6 +64,7 @@ def test_a_result_has_metrics_with_intervals_loss_cost_and_the_time_of_all_behin
     (only,) = compare(workspace, "a")
     exact = only.metrics["exact"]
     assert ((exact.low, exact.high), exact.num_cases) == (wilson(0.5, 10), 10)
+    assert only.metrics["pass100"].num_cases == 4
     assert only.metrics["cell_accuracy"].low is None
     assert only.metrics["loss"].value == 0.5
     assert (only.parameters, only.flops, only.seconds) == (1000, 50, 3.0)
