@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -179,7 +178,7 @@ def _metrics(notes: dict[str, Any]) -> dict[str, Metric]:
     for name, value in notes.items():
         if name in NO_METRICS or isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        cases = next((notes.get(counted) for names, counted in CASES if re.fullmatch(names, name)), None)
+        cases = notes.get(CASES.get(name, ""))
         low, high = wilson(value, int(cases)) if cases else (None, None)
         found[name] = Metric(float(value), low, high, int(cases) if cases else None)
     return found
