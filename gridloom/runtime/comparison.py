@@ -24,7 +24,9 @@ CASES = {f"pass{k}": "num_tasks" for k in (1, 2, 5, 10, 100, 1000)} | {
 """Shares of independent cases, with the figure that counts the cases: these get an interval."""
 SCORES = ("report", "evaluation")
 """Artifacts that say how good something is."""
-NO_METRICS = frozenset({"peak_memory_bytes", "steps_per_s", "puzzles_per_s", "seconds", *CASES.values()})
+NO_METRICS = frozenset({
+    "peak_memory_bytes", "stage_memory_bytes", "steps_per_s", "puzzles_per_s", "seconds", *CASES.values(),
+})
 
 
 @dataclass(frozen=True, slots=True)

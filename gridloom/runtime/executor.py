@@ -23,6 +23,7 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.tree import show
 from gridloom.errors import GridloomError, StageError, StageInterrupted, StoreError
 from gridloom.runtime.device import resolve_device
+from gridloom.runtime.memory import MemoryMeter
 from gridloom.runtime.plan import Plan, PlannedStage
 from gridloom.runtime.registry import load_stage
 from gridloom.runtime.run_locks import choose_run_id, run_lock, stage_lock
@@ -250,8 +251,10 @@ class _Walk:
                 run_id=self.run_id, device=self.device, work=self.store.work_dir(node.key), out=out,
                 base=self.options.base, ledger=self.ledger, progress=self.progress, stop=self.stop, notes=notes,
             )
+            stage = self.stage_factory(node.kind)
+            meter = MemoryMeter(self.device) if node.cost is not None else None
             try:
-                self.stage_factory(node.kind).run(node, inputs, context)
+                stage.run(node, inputs, context)
             except Exception as failure:
                 if _is_out_of_space(failure) and not isinstance(failure, StoreError):
                     raise StoreError(
@@ -260,6 +263,8 @@ class _Walk:
                         "kept",
                     ) from failure
                 raise
+            if meter is not None:
+                notes.update(peak_memory_bytes=meter.peak(), stage_memory_bytes=meter.grown())
             producer = {
                 "stage": node.name, "kind": node.kind, "version": node.version, "run_id": self.run_id,
                 "key_inputs": key_inputs(self.plan.graph, node), "spec": node.spec, "gridloom": gridloom.__version__,

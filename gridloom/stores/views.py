@@ -122,7 +122,7 @@ SELECT
 FROM (
   SELECT e.*, s.status, e.seconds AS expected_s, e.peak_bytes AS expected_peak_bytes,
     CASE WHEN s.status = 'done' THEN date_diff('millisecond', s.started_at, s.ended_at) / 1000 END AS measured_s,
-    (s.notes->>'peak_memory_bytes')::BIGINT AS measured_peak_bytes,
+    (s.notes->>'stage_memory_bytes')::BIGINT AS measured_peak_bytes,
     (s.notes->>'steps_per_s')::DOUBLE AS measured_steps_per_s
   FROM estimates e LEFT JOIN stages s USING (run_id, stage)
 )""",

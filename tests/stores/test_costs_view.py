@@ -22,7 +22,7 @@ def row(tmp_path: Path, status: str) -> dict[str, Any]:
             ),
             StageRecord(
                 run_id="r", stage="pretrain", status=status, started_at=100.0, ended_at=120.0,
-                notes={"steps_per_s": 5.5, "peak_memory_bytes": 400},
+                notes={"steps_per_s": 5.5, "peak_memory_bytes": 900, "stage_memory_bytes": 400},
             ),
         )
     return Ledger(workspace).rows("from v_costs")[0]

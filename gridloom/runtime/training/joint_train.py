@@ -22,7 +22,7 @@ from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.joint_loop import JointTrainer
 from gridloom.runtime.training.joint_reader import JointReader
 from gridloom.runtime.training.state import load_latest, save_state, saved_steps
-from gridloom.runtime.training.train import adopt, peak_memory
+from gridloom.runtime.training.train import adopt
 from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel
 from gridloom.specs.stages import JointTrainStage
 from gridloom.stores.artifacts import Artifact
@@ -124,7 +124,6 @@ def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> Non
     context.notes.update(
         steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
         trainable_parameters=sum(p.numel() for p in trainer.networks.parameters()),
-        peak_memory_bytes=peak_memory(context.device),
         head_cache_hits=trainer.reader.cache.num_hits, head_cache_misses=trainer.reader.cache.num_misses,
     )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -100,7 +98,6 @@ class Train:
             steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
             rows_per_s=(spec.steps - first) * spec.batch_size / seconds if seconds else 0.0,
             parameters=sum(p.numel() for p in trainer.model.parameters()),
-            peak_memory_bytes=peak_memory(context.device),
         )
 
 
@@ -148,11 +145,3 @@ def memory_advice(spec: TrainStage) -> Iterator[None]:
 def _too_big(spec: TrainStage) -> StageError:
     return StageError(f"out of memory with batch_size {spec.batch_size}, accumulate {spec.accumulate}",
                       f"set accumulate: {2 * spec.accumulate}, or lower batch_size, the canvas, or hidden_size")
-
-
-def peak_memory(device: str) -> int:
-    """Bytes at most in use: of the device, or of this process on the CPU."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    # ru_maxrss is in KiB on Linux, in bytes on macOS.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -68,7 +68,6 @@ def test_training_fits_two_tasks_and_publishes_what_inference_needs(tmp_path: Pa
     assert torch.equal(bundle.trm.run(inputs, ids).tokens[scored], answers[scored])
     assert bundle.meta["data"]["version"] == "toy 1"
     assert context.notes["steps_per_s"] > 0
-    assert context.notes["peak_memory_bytes"] > 1e6
 
 
 def test_bundle_holds_the_average_and_the_raw_weights(tmp_path: Path) -> None:
