@@ -157,6 +157,16 @@ def show_spec(name: Annotated[str, typer.Argument(metavar="NAME", help="A librar
     sys.stdout.write(recipe_text(name))
 
 
+@specs.command("import")
+def import_spec(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A config_joint.yaml of the earlier pipeline.")],
+) -> None:
+    """Convert the configuration of the earlier joint pipeline to a spec, and say what was left out; to a file by >."""
+    from gridloom.compiler.import_joint import read_joint_config
+
+    sys.stdout.write(read_joint_config(config).text())
+
+
 @specs.command("schema")
 def schema() -> None:
     """Print the JSON Schema of the spec language, for editors."""

@@ -30,6 +30,7 @@ from gridloom.compiler.check_models import (
     adapters_fit,
     heads_divide_width,
     language_model_is_frozen,
+    language_model_is_here,
     text_fits_context,
 )
 from gridloom.compiler.checked import Checked, read_facts
@@ -39,6 +40,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     heads_divide_width,
     adapter_settings_agree,
     language_model_is_frozen,
+    language_model_is_here,
     adapters_fit,
     text_fits_context,
     subsets_exist,

@@ -62,6 +62,19 @@ def language_model_is_frozen(checked: Checked, session: Session) -> None:
             )
 
 
+def language_model_is_here(checked: Checked, session: Session) -> None:
+    """GL325: the weights of a language model are on this machine, not its published widths alone."""
+    places = checked.bound.places
+    for name, facts in checked.llama.items():
+        if facts.missing:
+            session.warn(
+                "GL325",
+                f"the weights of '{name}' are not on this machine; widths are those that are published",
+                places.value(("models", name, "weights")),
+                f"{facts.missing}   fetches them; running fails without",
+            )
+
+
 def adapters_fit(checked: Checked, session: Session) -> None:
     """GL310-GL313: one adapter each way, and each joins the very models that the stage trains."""
     bound = checked.bound

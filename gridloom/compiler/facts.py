@@ -68,6 +68,8 @@ class LlamaFacts:
     max_positions: int
     num_kv_heads: int = 0
     tied_embeddings: bool = True
+    missing: str = ""
+    """What to type to get the weights, where only their published configuration is known here."""
 
 
 @dataclass(frozen=True, slots=True)

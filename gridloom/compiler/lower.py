@@ -132,7 +132,7 @@ def _inputs(name: str, stage: StageSpec, bound: Bound) -> dict[str, str]:
 
 def _facts(stage: str, checked: Checked) -> dict[str, Any]:
     llama = {
-        name: asdict(checked.llama[name])
+        name: {field: value for field, value in asdict(checked.llama[name]).items() if field != "missing"}
         for name, model in checked.bound.models_of(("stages", stage))
         if isinstance(model, LlamaModel)
     }

@@ -237,10 +237,15 @@ def test_init_writes_a_spec_that_compiles_and_never_overwrites(run: Run) -> None
     assert "exists" in run("init", "fresh", code=1)
 
 
-def test_library_recipes_are_listed_shown_and_schema_printed(run: Run) -> None:
+def test_library_recipes_are_listed_shown_and_earlier_configurations_imported(run: Run, project: Path) -> None:
     names = [row["name"] for row in json.loads(run("specs", "list", "--json"))]
     assert "quickstart" in names
     assert run("specs", "show", "quickstart").startswith("# quickstart")
+    earlier = project / "config_joint.yaml"
+    earlier.write_text("llama_model: smollm2-135m\ntrm_hidden_size: 64\n")
+    converted = project / "joint.yaml"
+    converted.write_text(run("specs", "import", str(earlier)))
+    assert "compiles: 6 stages" in run("compile", str(converted))
     assert "stages" in json.loads(run("specs", "schema"))["properties"]
 
 

@@ -45,5 +45,7 @@ FACTS = StaticFacts(
         "maze": replace(SUDOKUS, digest="mazes", canvas=30),
         "broken": DataError("task 00d62c1b: row 2 has 3 cells, not 4", "mend it"),
     },
-    {"smollm2-135m": LLAMA, "./llama": LLAMA, "gone": ModelError("no weights in 'gone'", "run: gridloom models list")},
+    {"smollm2-135m": LLAMA, "./llama": LLAMA, "org/published": replace(LLAMA, missing="gridloom models pull X"),
+     "meta-llama/Llama-3.1-8B-Instruct": replace(LLAMA, hidden_size=4096, num_heads=32, max_positions=131072),
+     "gone": ModelError("no weights in 'gone'", "run: gridloom models list")},
 )

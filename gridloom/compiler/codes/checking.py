@@ -110,6 +110,12 @@ CHECKING = (
         over("stages: {given: {kind: checkpoint, path: ./no-such-folder}}\n"), Example(HEAD),
     ),
     Code(
+        "GL325", "weights not on this machine",
+        "A spec names a well-known language model that was not downloaded. Its widths are published, so it compiles.",
+        "Shapes, costs and lengths are checked without it, but running needs it. Once there, keys name its commit.",
+        over("models: {llama: {weights: org/published}}\n"), Example(HEAD), severity="warning",
+    ),
+    Code(
         "GL330", "nothing to solve",
         "A solve stage reads a dataset that holds no answers out.",
         "Solving is judged on held-out test inputs; there would be none.",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gridloom.compiler.facts import LlamaFacts
 from gridloom.errors import ModelError
 from gridloom.runtime.models.managed_folders import file_sha256, folder_facts, hub_snapshot, read_facts
+from gridloom.runtime.models.published import PUBLISHED
 from gridloom.specs.models import LlamaModel
 from gridloom.stores.workspace import cache_dir
 
@@ -129,7 +130,10 @@ def locate(spec: LlamaModel, base: str | Path = "") -> Located:
 
 
 def llama_facts(spec: LlamaModel, base: str | Path = "") -> LlamaFacts:
-    """Read a language model's facts without torch; of a managed model even before it is pulled."""
+    """Read a language model's facts without torch; of a managed or well-known hub model even before it is pulled."""
+    known = PUBLISHED.get(spec.weights)
+    if known is not None and hub_snapshot(spec.weights) is None:
+        return replace(known, digest=f"hub:{spec.weights}", missing=f"gridloom models pull {spec.weights}")
     found = locate(spec, base)
     if found.managed is not None:
         return found.managed.facts
