@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -24,22 +25,25 @@ def read_text(path: Path) -> str:
 
 def read_graph(text: str, shown: str) -> RunGraph:
     """Read a graph that `RunGraph.to_json` wrote. Raises GridloomError for anything else."""
+    remedy = "write one anew with: gridloom compile SPEC -o FILE"
     try:
-        graph = RunGraph.model_validate_json(text)
+        values = json.loads(text)
+    except ValueError as error:
+        raise GridloomError(f"{shown} holds no run graph: {error}", remedy) from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > GRAPH_FORMAT:
+        raise GridloomError(
+            f"{shown} was written by a newer gridloom (format {version}, this one reads up to {GRAPH_FORMAT})",
+            "upgrade gridloom: pip install --upgrade gridloom",
+        )
+    try:
+        return RunGraph.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise GridloomError(
-            f"{shown} holds no run graph: {f'{where}: ' if where else ''}{problem['msg']}",
-            f"write one with: gridloom compile SPEC -o {shown}",
+            f"{shown} holds no run graph: {f'{where}: ' if where else ''}{problem['msg']}", remedy
         ) from None
-    if graph.format_version > GRAPH_FORMAT:
-        raise GridloomError(
-            f"{shown} was written by a newer gridloom (format {graph.format_version}, this one reads up to "
-            f"{GRAPH_FORMAT})",
-            "upgrade gridloom: pip install --upgrade gridloom",
-        )
-    return graph
 
 
 def write_graph(graph: RunGraph, path: Path) -> None:
