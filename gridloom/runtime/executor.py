@@ -33,6 +33,8 @@ from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import ArtifactRecord, EstimateRecord, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
 
+MAX_TOLD = 8
+"""Failed and blocked stages that the summary of a run names; the ledger has all."""
 STOPPED_AT_ONCE = "stopped at once by a second Ctrl-C"
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -64,11 +66,18 @@ class RunFailed(StageError):
     def __init__(self, result: RunResult, graph: RunGraph) -> None:
         self.result = result
         lines = [f"run {result.run_id}: {result.counts}"]
-        for name, problem in result.failed.items():
+        for name, problem in list(result.failed.items())[:MAX_TOLD]:
             first, *rest = problem.rstrip().splitlines()
             swept = ", ".join(f"{path} {show(value)}" for path, value in graph.swept(name).items())
             lines += [f"  {name}{f' ({swept})' if swept else ''} failed: {first}", *(f"    {line}" for line in rest)]
-        lines += [f"  {name} is blocked by {', '.join(roots)}" for name, roots in result.blocked.items()]
+        lines += [
+            f"  {name} is blocked by {', '.join(roots)}" for name, roots in list(result.blocked.items())[:MAX_TOLD]
+        ]
+        if max(len(result.failed), len(result.blocked)) > MAX_TOLD:
+            lines.append(
+                "  all of them: gridloom sql \"select stage, status, error from stages where run_id = "
+                f"'{result.run_id}' and status in ('failed', 'blocked')\""
+            )
         super().__init__("\n".join(lines))
 
 

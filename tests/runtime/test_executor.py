@@ -17,7 +17,7 @@ from rich.console import Console
 from gridloom.cli.progress import Reporter
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import DataError, StageError, StageInterrupted, StoreError
-from gridloom.runtime.executor import RunFailed, RunOptions, RunResult, execute
+from gridloom.runtime.executor import MAX_TOLD, RunFailed, RunOptions, RunResult, execute
 from gridloom.runtime.plan import make_plan
 from gridloom.runtime.signals import Stop, stop_on_signals
 from gridloom.runtime.stage import StageContext
@@ -129,6 +129,18 @@ def test_what_does_not_depend_on_a_failed_stage_goes_on(workspace: Workspace) ->
     assert rows["right_end"] == ("done", None)
     (listed,) = Ledger(workspace).runs()
     assert (listed["status"], listed["failed"], listed["blocked"]) == ("failed", 1, 2)
+
+
+def test_the_summary_of_many_failures_names_some_and_how_to_see_all(workspace: Workspace) -> None:
+    many = graph(*(node(f"n{i}", f"k{i}") for i in range(20)))
+    with pytest.raises(RunFailed) as stop:
+        run(many, workspace, Recorder(fails(*(one.name for one in many.nodes))))
+    assert len(stop.value.result.failed) == 20
+    said = str(stop.value)
+    assert "0 done, 0 cached, 20 failed, 0 blocked" in said
+    assert said.count(" is broken") == MAX_TOLD
+    query = said.splitlines()[-1].split('"')[1]
+    assert len(Ledger(workspace).rows(query)) == 20
 
 
 def test_planned_stages_are_executed_failed_or_blocked_and_no_others(workspace: Workspace) -> None:
