@@ -12,7 +12,7 @@ from rich.text import Text
 from gridloom.cli.render_attempts import attempt_lines, picks_view, task_view
 from gridloom.cli.tables import rows_table
 from gridloom.compiler.graph import RunGraph
-from gridloom.runtime.executor import RunResult
+from gridloom.runtime.run_outcome import RunResult
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import PickRecord, TaskRecord
 from gridloom.stores.workspace import Workspace

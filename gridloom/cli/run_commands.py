@@ -71,9 +71,9 @@ def _execute(
     from gridloom.cli.results import print_results
     from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
-    from gridloom.runtime.executor import RunFailed
     from gridloom.runtime.project import plan_local
     from gridloom.runtime.run import run_local
+    from gridloom.runtime.run_outcome import RunFailed
     from gridloom.runtime.signals import Stop, stop_on_signals
     from gridloom.stores.workspace import Workspace
 

@@ -6,11 +6,9 @@ the walltime, a full disk and a damaged store stop the whole run at once.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,66 +17,27 @@ from typing import Any
 import gridloom
 from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.fingerprint import key_inputs
-from gridloom.compiler.graph import RunGraph, StageNode
-from gridloom.compiler.tree import show
-from gridloom.errors import GridloomError, StageError, StageInterrupted, StoreError
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageError, StageInterrupted, StoreError
 from gridloom.runtime.device import resolve_device
 from gridloom.runtime.memory import MemoryMeter
 from gridloom.runtime.plan import Plan, PlannedStage
 from gridloom.runtime.registry import load_stage
 from gridloom.runtime.run_locks import choose_run_id, run_lock, stage_lock
+from gridloom.runtime.run_outcome import (
+    STOPPED_AT_ONCE,
+    RunFailed,
+    RunResult,
+    first_line,
+    is_out_of_space,
+    stops_everything,
+    told,
+)
 from gridloom.runtime.stage import Progress, Stage, StageContext, StopSignal
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import ArtifactRecord, EstimateRecord, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
-
-MAX_TOLD = 8
-"""Failed and blocked stages that the summary of a run names; the ledger has all."""
-STOPPED_AT_ONCE = "stopped at once by a second Ctrl-C"
-_OUT_OF_SPACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What was done, by stage name; `executed`, `cached`, `failed` and `blocked` together are the plan's stages."""
-
-    run_id: str
-    executed: tuple[str, ...]
-    cached: tuple[str, ...]
-    artifacts: dict[str, Artifact]
-    seconds: float
-    failed: dict[str, str] = field(default_factory=dict)
-    """What was wrong with each stage that failed; a traceback where it was a bug."""
-    blocked: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Stages that were not started, with the failed ones that they depend on."""
-
-    @property
-    def counts(self) -> str:
-        """One line: '3 done, 2 cached, 1 failed, 2 blocked'."""
-        groups = {"done": self.executed, "cached": self.cached, "failed": self.failed, "blocked": self.blocked}
-        return ", ".join(f"{len(names)} {word}" for word, names in groups.items())
-
-
-class RunFailed(StageError):
-    """Stages failed; everything that does not depend on them was done. `result` holds both."""
-
-    def __init__(self, result: RunResult, graph: RunGraph) -> None:
-        self.result = result
-        lines = [f"run {result.run_id}: {result.counts}"]
-        for name, problem in list(result.failed.items())[:MAX_TOLD]:
-            first, *rest = problem.rstrip().splitlines()
-            swept = ", ".join(f"{path} {show(value)}" for path, value in graph.swept(name).items())
-            lines += [f"  {name}{f' ({swept})' if swept else ''} failed: {first}", *(f"    {line}" for line in rest)]
-        lines += [
-            f"  {name} is blocked by {', '.join(roots)}" for name, roots in list(result.blocked.items())[:MAX_TOLD]
-        ]
-        if max(len(result.failed), len(result.blocked)) > MAX_TOLD:
-            lines.append(
-                "  all of them: gridloom sql \"select stage, status, error from stages where run_id = "
-                f"'{result.run_id}' and status in ('failed', 'blocked')\""
-            )
-        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +155,7 @@ class _Walk:
                     self.artifacts[node.name] = self._run(planned)
                     self.executed.append(node.name)
             except Exception as failure:
-                if _stops_everything(failure):
+                if stops_everything(failure):
                     raise
                 self._fail(node, failure)
 
@@ -214,11 +173,11 @@ class _Walk:
         return tuple(sorted(roots))
 
     def _fail(self, node: StageNode, failure: Exception) -> None:
-        problem = _told(failure)
+        problem = told(failure)
         self.failed[node.name] = problem
         dependents = sorted(_dependents(self.plan, node.name))
         blocks = f"; blocks {', '.join(dependents[:4])}{' ...' if len(dependents) > 4 else ''}" if dependents else ""
-        self.progress.say(f"{node.name} failed: {_first_line(problem)}{blocks}")
+        self.progress.say(f"{node.name} failed: {first_line(problem)}{blocks}")
 
     def _run(self, planned: PlannedStage) -> Artifact:
         node = planned.node
@@ -230,7 +189,7 @@ class _Walk:
                 artifact = self._publish(node, self._verified(inputs), notes)
         except BaseException as failure:
             status = "interrupted" if isinstance(failure, StageInterrupted | KeyboardInterrupt) else "failed"
-            self._record(node, status, ended_at=time.time(), error=_told(failure), notes=notes)
+            self._record(node, status, ended_at=time.time(), error=told(failure), notes=notes)
             raise
         now = time.time()
         self.ledger.append(
@@ -248,7 +207,7 @@ class _Walk:
             try:
                 self.store.verify(artifact)
             except StoreError as damaged:
-                if _is_out_of_space(damaged):
+                if is_out_of_space(damaged):
                     raise
                 # one damaged input is the trouble of its readers alone
                 raise StageError(damaged.message, damaged.remedy) from damaged
@@ -265,7 +224,7 @@ class _Walk:
             try:
                 stage.run(node, inputs, context)
             except Exception as failure:
-                if _is_out_of_space(failure) and not isinstance(failure, StoreError):
+                if is_out_of_space(failure) and not isinstance(failure, StoreError):
                     raise StoreError(
                         f"cannot write in {out}: {failure}",
                         "free some space or point GRIDLOOM_HOME at another disk, then run again: finished stages are "
@@ -285,37 +244,6 @@ class _Walk:
 
     def _record(self, node: StageNode, status: str, **fields: Any) -> None:
         self.ledger.append(_stage_record(self.run_id, node, status, **fields))
-
-
-def _stops_everything(failure: Exception) -> bool:
-    """Whether a failure is no stage's own: it was told to stop, or nothing could be written or recorded any more."""
-    return isinstance(failure, StageInterrupted | StoreError)
-
-
-def _is_out_of_space(failure: BaseException) -> bool:
-    """Whether a disk that takes nothing more is behind a failure, also where a library gave it a type of its own."""
-    seen: BaseException | None = failure
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _OUT_OF_SPACE:
-            return True
-        if "No space left on device" in str(seen):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
-
-
-def _told(failure: BaseException) -> str:
-    """Return what the ledger and the summary say: the user's mistakes as one message, bugs with their traceback."""
-    if isinstance(failure, GridloomError):
-        return str(failure)
-    if isinstance(failure, KeyboardInterrupt):
-        return STOPPED_AT_ONCE
-    return "".join(traceback.format_exception(failure))
-
-
-def _first_line(problem: str) -> str:
-    lines = problem.rstrip().splitlines()
-    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
 def _dependents(plan: Plan, name: str) -> set[str]:

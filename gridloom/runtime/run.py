@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gridloom.runtime.executor import RunOptions, RunResult, execute
+from gridloom.runtime.executor import RunOptions, execute
 from gridloom.runtime.project import Planned, spec_base
+from gridloom.runtime.run_outcome import RunResult
 from gridloom.runtime.stage import Progress, StopSignal
 from gridloom.stores.workspace import Workspace
 

@@ -17,8 +17,9 @@ from rich.console import Console
 from gridloom.cli.progress import Reporter
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import DataError, StageError, StageInterrupted, StoreError
-from gridloom.runtime.executor import MAX_TOLD, RunFailed, RunOptions, RunResult, execute
+from gridloom.runtime.executor import RunOptions, execute
 from gridloom.runtime.plan import make_plan
+from gridloom.runtime.run_outcome import MAX_TOLD, RunFailed, RunResult
 from gridloom.runtime.signals import Stop, stop_on_signals
 from gridloom.runtime.stage import StageContext
 from gridloom.stores.artifacts import Artifact, ArtifactStore

@@ -18,9 +18,10 @@ from gridloom.compiler.compile import compile_text
 from gridloom.compiler.facts import DataFacts, StaticFacts
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.key_algorithms import ALGORITHMS, KeyAlgorithm, current, sha256_of_json, version_of
-from gridloom.runtime.executor import RunOptions, RunResult, execute
+from gridloom.runtime.executor import RunOptions, execute
 from gridloom.runtime.plan import make_plan
 from gridloom.runtime.rekey import open_store
+from gridloom.runtime.run_outcome import RunResult
 from gridloom.runtime.signals import Stop
 from gridloom.runtime.stage import StageContext
 from gridloom.stores.artifacts import Artifact

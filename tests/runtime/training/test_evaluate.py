@@ -18,9 +18,9 @@ from gridloom.cli.results import print_results
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import DataError, ModelError, StageInterrupted
 from gridloom.runtime.data.puzzles import load_puzzles
-from gridloom.runtime.executor import RunResult
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.run_outcome import RunResult
 from gridloom.runtime.training.evaluate import Evaluate, Tally
 from gridloom.specs.stages import AdamAtan2, EvaluateStage
 from gridloom.stores.artifacts import Artifact
