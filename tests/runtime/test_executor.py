@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from gridloom.cli.progress import Reporter
@@ -152,6 +155,34 @@ def test_planned_stages_are_executed_failed_or_blocked_and_no_others(workspace: 
     planned = {stage.node.name for stage in plan.stages if stage.state == "run"}
     assert {*result.executed, *result.failed, *result.blocked} == planned
     assert result.blocked["both"] == ("left", "right_end")
+
+
+@st.composite
+def graphs_with_failures(draw: st.DrawFn) -> tuple[RunGraph, set[str]]:
+    """Draw up to seven stages that read any before them, and which of them are broken."""
+    names = [f"n{i}" for i in range(draw(st.integers(2, 7)))]
+    reads = [draw(st.sets(st.sampled_from(names[:i]), max_size=2)) if i else set() for i in range(len(names))]
+    nodes = [node(name, name, {f"in_{r}": r for r in sorted(read)}) for name, read in zip(names, reads, strict=True)]
+    return graph(*nodes), draw(st.sets(st.sampled_from(names), min_size=1))
+
+
+@settings(max_examples=8, deadline=None)
+@given(graphs_with_failures())
+def test_a_stage_is_blocked_exactly_by_the_broken_ones_it_depends_on(drawn: tuple[RunGraph, set[str]]) -> None:
+    made, broken = drawn
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(RunFailed) as stop:
+        run(made, Workspace(Path(folder)), Recorder(fails(*broken)))
+    result = stop.value.result
+    behind: dict[str, set[str]] = {}
+    for one in made.nodes:
+        behind[one.name] = set().union(*({name} | behind[name] for name in one.inputs.values()))
+    free = [one.name for one in made.nodes if not behind[one.name] & broken]
+    assert list(result.executed) == [name for name in free if name not in broken]
+    assert list(result.failed) == [name for name in free if name in broken]
+    assert result.blocked == {
+        name: tuple(sorted(root for root in above if root in result.failed))
+        for name, above in behind.items() if above & broken
+    }  # fmt: skip
 
 
 def test_running_again_takes_only_what_failed_and_what_it_blocked(workspace: Workspace) -> None:
