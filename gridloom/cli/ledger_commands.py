@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gridloom.cli.options import HomeOption, JsonOption, QuietOption, RunOption
-from gridloom.errors import ReplayError
+from gridloom.errors import ReplayError, StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def sql(
@@ -19,6 +24,7 @@ def sql(
     home: HomeOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print as CSV.")] = False,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")] = None,
 ) -> None:
     """Query the ledger, read-only; works while a run is writing."""
     from gridloom.cli.tables import cell, print_table, rows_table
@@ -29,6 +35,10 @@ def sql(
     table = ledger.query(query)
     for warning in ledger.warnings:
         print(warning, file=sys.stderr)
+    if parquet is not None:
+        _write_parquet(table, parquet)
+        print(f"wrote {table.num_rows:,} rows to {parquet}")
+        return
     rows = table.to_pylist()
     if as_json:
         print(json.dumps(rows, default=str, indent=1))
@@ -39,6 +49,21 @@ def sql(
     else:
         print_table(rows_table(rows, table.column_names))
         print(f"({len(rows)} row{'' if len(rows) == 1 else 's'})")
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table whole or not at all. Raises StoreError when the file cannot be written."""
+    import pyarrow.parquet
+
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pyarrow.parquet.write_table(table, aside)
+        aside.replace(path)
+    except OSError as error:
+        said = f"cannot write {path}: {error.strerror or error}"
+        raise StoreError(said, "name a file in a folder that can be written") from error
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _exact(value: Any, cell: Callable[[Any], str]) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from gridloom.cli.main import main
@@ -96,6 +97,12 @@ def test_sql_answers_as_table_json_and_csv(run: Run) -> None:
     lines = run("sql", query, "--csv").splitlines()
     assert lines[0] == "task_id,attempt,verdict,score"
     assert len(lines) == len(rows) + 1
+
+
+def test_parquet_keeps_types_and_writes_whole_or_not_at_all(run: Run) -> None:
+    assert "wrote 1 rows" in run("sql", "select 0.5::double as x", "--parquet", "x.parquet")
+    assert pyarrow.parquet.read_table("x.parquet").to_pylist() == [{"x": 0.5}]
+    assert "cannot write none/x.parquet" in run("sql", "select 1 as x", "--parquet", "none/x.parquet", code=1)
 
 
 def test_csv_keeps_every_digit(run: Run) -> None:

@@ -35,7 +35,7 @@ def attempt(task_id: str = "aaaa0001", number: int = 1, *, run_id: str = "run-1"
         "task_id": task_id,
         "attempt": number,
         "attempt_id": f"{task_id}.{number}" + (f"+{fork}" if fork else ""),
-        "plan": {"view": {"dihedral": 3, "colours": [0, 2, 1]}, "temperature": 0.7, "seed": 5},
+        "plan": {"views": ["t3|||0213456789", "t5|||0123456789"], "temperature": 0.7, "seed": 5},
         "prompt": "Examples:\n1 2\n3 4\n",
         "text": "swap the colours \u2192 then flip",
         "latent": bytes(range(256)),

@@ -183,7 +183,8 @@ def test_odd_text_and_numbers_are_kept(workspace: Workspace, ledger: Ledger) -> 
 def test_columns_have_types_that_make_sql_pleasant(workspace: Workspace, ledger: Ledger) -> None:
     write(workspace, [attempt(grids=[RIGHT]), task("aaaa0001")])
     (row,) = ledger.rows(
-        "SELECT grids[1][2][1] AS cell, (plan->'view'->>'dihedral')::INT AS dihedral, timings->>'reason' AS reason_s, "
+        "SELECT grids[1][2][1] AS cell, substr(plan->'views'->>0, 2, 1)::INT AS dihedral, "
+        "timings->>'reason' AS reason_s, "
         "epoch(ended_at - started_at) AS took_s, octet_length(latent) AS width, len(t.demos) AS demos, "
         "t.demos[1].output[1][2] AS demo_cell FROM attempts JOIN tasks t USING (run_id, stage, task_id)"
     )
