@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from gridloom.specs.walltime import walltime_seconds
-
 
 def _walltime(text: str | float) -> float:
+    from gridloom.specs.walltime import walltime_seconds
+
     try:
         return walltime_seconds(text)
     except ValueError as error:

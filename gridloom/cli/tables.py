@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from gridloom.compiler.calibration import Calibration, Calibrations
 from gridloom.compiler.check_cost import duration
-from gridloom.compiler.graph import RunGraph, StageNode
-from gridloom.runtime.plan import Plan, PlannedStage
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from gridloom.compiler.calibration import Calibration, Calibrations
+    from gridloom.compiler.graph import RunGraph, StageNode
+    from gridloom.runtime.plan import Plan, PlannedStage
 
 
 def cell(value: Any) -> str:
