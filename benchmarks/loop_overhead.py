@@ -16,14 +16,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
 from gridloom.runtime.data.arc import read_arc
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.graph import build_graph, run_graph, thread_id
+from gridloom.solvers.graph import Graph, TaskRun, build_graph, run_graph, thread_id
 from gridloom.solvers.nodes import Nodes
 from gridloom.solvers.policies import make_policy
 from gridloom.solvers.recording import AttemptScope
@@ -40,7 +38,7 @@ LATENT_WIDTH = 576
 
 
 def run_task(
-    task: Task, attempts: int, saver: BaseCheckpointSaver[Any], append: Callable[..., None]
+    task: Task, attempts: int, graph: Graph, append: Callable[..., None]
 ) -> tuple[float, float]:
     """Run a task to the end of its attempts; milliseconds an attempt of the clock and of the process."""
     # of a side that no grid of the tasks has: the verifiers never accept it
@@ -53,9 +51,8 @@ def run_task(
         scope=AttemptScope("run-1", "solve", task.task_id, "gl1:a", "gl1:b"),
     )  # fmt: skip
     began, used = time.perf_counter(), time.process_time()
-    state = asyncio.run(run_graph(
-        build_graph(nodes, saver), task.task_id, thread_id("run-1", "solve", task.task_id), attempts,
-    ))  # fmt: skip
+    thread = thread_id("run-1", "solve", task.task_id)
+    state = asyncio.run(run_graph(graph, TaskRun(nodes), task.task_id, thread, attempts))
     spent = time.perf_counter() - began, time.process_time() - used
     if state is None or len(state["history"]) != attempts:
         raise SystemExit(f"{task.task_id} did not make {attempts} attempts")
@@ -73,13 +70,13 @@ def main() -> None:
     times: dict[str, list[tuple[float, float]]] = {"in memory, no ledger": [], "gridloom": []}
     home = tempfile.TemporaryDirectory()
     with home as folder, LedgerWriter(Workspace(Path(folder) / "gridloom"), "run-1") as writer:
-        savers: dict[str, tuple[BaseCheckpointSaver[Any], Callable[..., None]]] = {
-            "in memory, no ledger": (InMemorySaver(), lambda *_: None),
-            "gridloom": (DuckDBSaver(writer), writer.append),
+        ways: dict[str, tuple[Graph, Callable[..., None]]] = {
+            "in memory, no ledger": (build_graph(InMemorySaver()), lambda *_: None),
+            "gridloom": (build_graph(DuckDBSaver(writer)), writer.append),
         }
         for number, task in enumerate(tasks):
-            for name, (saver, append) in savers.items():
-                spent = run_task(task, options.attempts, saver, append)
+            for name, (graph, append) in ways.items():
+                spent = run_task(task, options.attempts, graph, append)
                 if number:  # the first pays for imports
                     times[name].append(spent)
     medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}

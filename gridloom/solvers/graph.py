@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphDrained
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.runtime import RunControl
+from langgraph.runtime import RunControl, Runtime
+from langgraph.types import Durability
 
 from gridloom.solvers.nodes import Nodes
 from gridloom.solvers.types import LoopState
@@ -19,46 +21,53 @@ NODES_A_TRIP = 6
 """plan, reason, adapt, propose, verify, record."""
 
 
-class Node(Protocol):
-    """A coroutine function of the state."""
+@dataclass(frozen=True, slots=True)
+class TaskRun:
+    """The context of one task's run: what the graph, which all tasks share, works on."""
 
-    def __call__(self, state: LoopState) -> Awaitable[dict[str, Any]]:
-        """Return what changes."""
+    nodes: Nodes
+    after_node: Callable[[], None] = lambda: None
+    """Called when a node is done and before its checkpoint is written; it may ask the run to drain."""
 
 
-Graph = CompiledStateGraph[LoopState, None, LoopState, LoopState]
+Graph = CompiledStateGraph[LoopState, TaskRun, LoopState, LoopState]
 
 
-def build_graph(
-    nodes: Nodes,
-    checkpointer: BaseCheckpointSaver[Any] | None = None,
-    after_node: Callable[[], None] = lambda: None,
-) -> Graph:
+def build_graph(checkpointer: BaseCheckpointSaver[Any] | None = None) -> Graph:
     """Wire START -> plan -> reason -> adapt -> propose -> verify -> record -+-> plan | select -> END.
 
-    `after_node` is called when a node is done and before its checkpoint is written; it may ask the run to drain.
+    Building takes as long as a few attempts of the loop itself, so that one graph serves all tasks of a stage.
     """
-    graph: StateGraph[LoopState, None, LoopState, LoopState] = StateGraph(LoopState)
+    graph: StateGraph[LoopState, TaskRun, LoopState, LoopState] = StateGraph(LoopState, context_schema=TaskRun)
     for name in ("plan", "reason", "adapt", "propose", "verify", "record", "select"):
-        graph.add_node(name, _followed(getattr(nodes, name), after_node))
+        graph.add_node(name, _node(name))
     graph.add_edge(START, "plan")
-    graph.add_conditional_edges("plan", nodes.after_plan, ["reason", "propose"])
+    graph.add_conditional_edges("plan", _after_plan, ["reason", "propose"])
     graph.add_edge("reason", "adapt")
     graph.add_edge("adapt", "propose")
     graph.add_edge("propose", "verify")
     graph.add_edge("verify", "record")
-    graph.add_conditional_edges("record", nodes.after_record, ["plan", "select"])
+    graph.add_conditional_edges("record", _after_record, ["plan", "select"])
     graph.add_edge("select", END)
     return graph.compile(checkpointer=checkpointer)
 
 
-def _followed(node: Node, after_node: Callable[[], None]) -> Node:
-    async def run(state: LoopState) -> dict[str, Any]:
+def _node(name: str) -> Any:
+    async def run(state: LoopState, runtime: Runtime[TaskRun]) -> dict[str, Any]:
+        node: Callable[[LoopState], Awaitable[dict[str, Any]]] = getattr(runtime.context.nodes, name)
         update = await node(state)
-        after_node()
+        runtime.context.after_node()
         return update
 
     return run
+
+
+async def _after_plan(state: LoopState, runtime: Runtime[TaskRun]) -> str:
+    return await runtime.context.nodes.after_plan(state)
+
+
+async def _after_record(state: LoopState, runtime: Runtime[TaskRun]) -> str:
+    return await runtime.context.nodes.after_record(state)
 
 
 def thread_id(run_id: str, stage: str, task_id: str) -> str:
@@ -67,7 +76,7 @@ def thread_id(run_id: str, stage: str, task_id: str) -> str:
 
 
 async def run_graph(
-    graph: Graph, task_id: str, thread: str, max_attempts: int, control: RunControl | None = None
+    graph: Graph, run: TaskRun, task_id: str, thread: str, max_attempts: int, control: RunControl | None = None
 ) -> LoopState | None:
     """Run a task's graph to its end, from its checkpoint if it has one; None when `control` drained it on the way."""
     config: RunnableConfig = {
@@ -82,7 +91,8 @@ async def run_graph(
         if snapshot.next:
             start = None  # continue at the node where it was
     try:
-        state = await graph.ainvoke(start, config, durability="sync" if graph.checkpointer else None, control=control)
+        durability: Durability | None = "sync" if graph.checkpointer else None
+        state = await graph.ainvoke(start, config, context=run, durability=durability, control=control)
     except GraphDrained:
         return None
     return cast(LoopState, state)

@@ -18,7 +18,7 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import Progress, ProgressTask, StageContext
 from gridloom.solvers import outputs
 from gridloom.solvers.ablation import with_latents
-from gridloom.solvers.graph import build_graph, run_graph, thread_id
+from gridloom.solvers.graph import TaskRun, build_graph, run_graph, thread_id
 from gridloom.solvers.loading import load_services
 from gridloom.solvers.nodes import Nodes
 from gridloom.solvers.policies import Experience, make_policy
@@ -89,6 +89,7 @@ class _Loop:
         self.context = context
         self.policy = make_policy(stage.solver.policy)
         self.saver = DuckDBSaver(context.ledger, ledger=ledger)
+        self.graph = build_graph(self.saver)
         self.num_done = self.num_accepted = self.num_attempts = 0
 
     async def solve(self, tasks: Sequence[Task], num_tasks: int, accepted: int) -> None:
@@ -159,9 +160,10 @@ class _Loop:
             append=context.ledger.append,
             show=context.progress.show,
         )
-        graph = build_graph(nodes, self.saver, drain)
         thread = thread_id(context.run_id, self.node.name, task.task_id)
-        state = await run_graph(graph, task.task_id, thread, self.settings.max_attempts, control)
+        state = await run_graph(
+            self.graph, TaskRun(nodes, drain), task.task_id, thread, self.settings.max_attempts, control
+        )
         if state is not None:
             # every checkpoint of a failed task is kept for a look back, of an accepted one the last
             self.saver.retain(thread, "last" if state["history"][-1]["accepted"] else "all")

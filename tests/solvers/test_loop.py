@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from langgraph.runtime import RunControl
 from mirror_task import RIGHT, WRONG, mirror_task
 
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.graph import build_graph, run_graph
+from gridloom.solvers.graph import TaskRun, build_graph, run_graph
 from gridloom.solvers.nodes import Nodes
 from gridloom.solvers.policies import make_policy
 from gridloom.solvers.recording import AttemptScope
@@ -44,10 +44,12 @@ class Loop:
             show=self.events.append,
         )
         self.saver = InMemorySaver()
-        self.graph = build_graph(self.nodes, self.saver)
+        self.graph = build_graph(self.saver)
+        self.after_node: Callable[[], None] = lambda: None
 
     def run(self, control: RunControl | None = None) -> LoopState | None:
-        return asyncio.run(run_graph(self.graph, self.task.task_id, "t", self.settings.max_attempts, control))
+        run = TaskRun(self.nodes, self.after_node)
+        return asyncio.run(run_graph(self.graph, run, self.task.task_id, "t", self.settings.max_attempts, control))
 
     def visited(self) -> list[str]:
         history = list(self.graph.get_state_history({"configurable": {"thread_id": "t"}}))
@@ -134,7 +136,7 @@ def test_drained_loop_continues_at_the_node_where_it_was(task: Task) -> None:
     stops = 0
     while True:
         control = RunControl()
-        loop.graph = build_graph(loop.nodes, loop.saver, partial(control.request_drain, "SIGINT"))
+        loop.after_node = partial(control.request_drain, "SIGINT")
         if loop.run(control) is not None:
             break
         stops += 1
