@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gridloom.errors import DataError
+from gridloom.runtime.data.npy_layout import SEPARATOR
 from gridloom.runtime.data.sources import open_source
 from gridloom.runtime.data.trm_folder import (
+    BLANK,
     TrmPlan,
     TrmTask,
     export_trm,
@@ -72,10 +74,14 @@ def export_source(
 
 
 def _refuse_repeats(source: str, tasks: Sequence[tuple[str, Sequence[TrmTask]]]) -> None:
-    """Raise DataError for an id in two subsets: its variants would share puzzle ids."""
+    """Raise DataError for an id in two subsets (variants would share puzzle ids) or one that reads as a variant."""
     where: dict[str, str] = {}
     for subset, found in tasks:
         for task in found:
+            if SEPARATOR in task.task_id or task.task_id == BLANK:
+                raise DataError(
+                    f"{source}: task id {task.task_id!r} cannot be told from a puzzle name", "rename the task"
+                )
             if task.task_id in where:
                 first = where[task.task_id]
                 raise DataError(
