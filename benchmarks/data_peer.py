@@ -159,7 +159,7 @@ class Line:
         ratio = ""
         if self.peer and self.ours:
             theirs, mine = statistics.median(self.peer), statistics.median(self.ours)
-            ratio = f"{mine / theirs if self.more_is_better else theirs / mine:.3g}x"
+            ratio = f"{_figure(mine / theirs if self.more_is_better else theirs / mine)}x"
         return f"| {self.what} | {self._told(self.peer)} | {self._told(self.ours)} | {ratio} |"
 
     def _told(self, figures: Sequence[float]) -> str:
