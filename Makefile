@@ -27,6 +27,8 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt torch==2.13.0
 	$(PIP) install -c constraints.txt -e .
+	# an editable package is compiled when it is first imported, and never where PYTHONDONTWRITEBYTECODE is set
+	$(BIN)/python -m compileall -q gridloom
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime

@@ -6,29 +6,44 @@ Exit codes: 0 done, 1 a problem the user can mend, 2 wrong usage, 3 `plan` or `d
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import typer
 
-from gridloom.cli import data_commands, ledger_commands, model_commands, run_commands, runs_commands, spec_commands
 from gridloom.errors import GridloomError, SpecError
 
-app = typer.Typer(
-    name="gridloom",
-    help="Recursive-reasoning research on ARC-AGI: specs, run graphs, a LLaMA+TRM solver loop, a SQL ledger.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-for group in (spec_commands, run_commands, runs_commands, ledger_commands, model_commands, data_commands):
-    group.register(app)
+GROUPS = {
+    "spec_commands": ("compile", "validate", "explain", "diff", "init", "specs"),
+    "run_commands": ("plan", "run", "solve"),
+    "runs_commands": ("runs",),
+    "ledger_commands": ("sql", "attempts", "attempt", "replay"),
+    "model_commands": ("models", "doctor"),
+    "data_commands": ("data",),
+}
+"""Modules of this package with the commands that each registers, in the order of the help."""
+
+
+def make_app(word: str = "") -> typer.Typer:
+    """Assemble the command line; with the name of a command, its group alone, since preparing all takes a while."""
+    app = typer.Typer(
+        name="gridloom",
+        help="Recursive-reasoning research on ARC-AGI: specs, run graphs, a LLaMA+TRM solver loop, a SQL ledger.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    wanted = [group for group, commands in GROUPS.items() if word in commands] or list(GROUPS)
+    for group in wanted:
+        importlib.import_module(f"gridloom.cli.{group}").register(app)
+    return app
 
 
 def main() -> None:
     """Run the command line. User mistakes print one message without a traceback; bugs keep theirs."""
     try:
-        app()
+        make_app(sys.argv[1] if len(sys.argv) > 1 else "")()
     except SpecError as error:
         from gridloom.compiler.render import render
 

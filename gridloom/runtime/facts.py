@@ -30,7 +30,7 @@ class LocalFacts:
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
         """Facts of a dataset whose relative paths start from `base`. Raises DataError."""
-        question = (spec.model_dump_json(), base)
+        question = (repr(spec), base)
         if question not in self._data:
             told = remembered("data", spec, base, lambda: self._read(spec, base))
             # JSON gives tuples back as lists
@@ -44,7 +44,7 @@ class LocalFacts:
         """Every ARC task of a dataset with the key of its demonstrations up to symmetry. Raises DataError."""
         if not isinstance(spec, ArcData):
             return ()
-        question = (spec.model_dump_json(), base)
+        question = (repr(spec), base)
         if question not in self._task_keys:
             told = remembered("task_keys", spec, base, lambda: self._read_keys(spec, base))
             self._task_keys[question] = tuple(TaskKey(*item) for item in told)
@@ -54,7 +54,7 @@ class LocalFacts:
         """Facts of a language model, from its configuration. Raises ModelError."""
         from gridloom.runtime.models.managed import llama_facts
 
-        question = (spec.model_dump_json(), base)
+        question = (repr(spec), base)
         if question not in self._llama:
             self._llama[question] = llama_facts(spec, base)
         return self._llama[question]
@@ -88,7 +88,7 @@ class LocalFacts:
         return [[task.task_id, task.subset, task.subset in spec.holdout, task_key(task, True)] for task in tasks]
 
     def _arc(self, spec: ArcData, base: str) -> ArcSource:
-        question = (spec.model_dump_json(), base)
+        question = (repr(spec), base)
         if question not in self._sources:
             from gridloom.runtime.data.arc import read_arc
 

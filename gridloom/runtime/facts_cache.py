@@ -39,7 +39,7 @@ def remembered(question: str, spec: DataSpec, base: str, answer: Callable[[], An
     before = source_identity(spec, Path(base))
     if before is None:
         return answer()
-    asked = [question, type(spec).__name__, spec.model_dump_json(), str(Path(base).absolute()), _code_identity()]
+    asked = [question, repr(spec), str(Path(base).absolute()), _code_identity()]
     path = cache_dir() / "facts" / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]}.json"
     found = _read(path)
     if found is not None and found["files"] == before:

@@ -123,7 +123,8 @@ def test_a_file_of_a_pair_and_a_csv_are_watched(tmp_path: Path, monkeypatch: pyt
 
 def test_a_warm_compile_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys; from gridloom.cli.main import app; app(['compile', 'quickstart'], standalone_mode=False); "
+        "import sys; from gridloom.cli.main import make_app\n"
+        "make_app('compile')(['compile', 'quickstart'], standalone_mode=False)\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     env = {**os.environ, "GRIDLOOM_CACHE": str(tmp_path)}

@@ -1,0 +1,29 @@
+"""The command line assembled group by group: a single group is the same as all of them."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import typer
+from typer.main import get_command
+
+from gridloom.cli.main import GROUPS, make_app
+
+
+def names(app: typer.Typer) -> list[str]:
+    return list(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_registers_the_commands_that_are_said_of_it(group: str) -> None:
+    app = typer.Typer(add_completion=False)
+    importlib.import_module(f"gridloom.cli.{group}").register(app)
+    assert set(names(app)) == set(GROUPS[group])
+
+
+def test_a_known_command_gets_its_group_and_anything_else_gets_all() -> None:
+    everything = [name for commands in GROUPS.values() for name in commands]
+    assert set(names(make_app("plan"))) == set(GROUPS["run_commands"])
+    for word in ("", "--help", "compil", "-q"):
+        assert sorted(names(make_app(word))) == sorted(everything)
