@@ -6,9 +6,8 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,7 +26,7 @@ def sql(
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")] = None,
 ) -> None:
     """Query the ledger, read-only; works while a run is writing."""
-    from gridloom.cli.tables import cell, print_table, rows_table
+    from gridloom.cli.tables import exact_cell, print_table, rows_table
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
@@ -45,7 +44,7 @@ def sql(
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(table.column_names)
-        writer.writerows([_exact(row[name], cell) for name in table.column_names] for row in rows)
+        writer.writerows([exact_cell(row[name]) for name in table.column_names] for row in rows)
     else:
         print_table(rows_table(rows, table.column_names))
         print(f"({len(rows)} row{'' if len(rows) == 1 else 's'})")
@@ -64,10 +63,6 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
         raise StoreError(said, "name a file in a folder that can be written") from error
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _exact(value: Any, cell: Callable[[Any], str]) -> str:
-    return "" if value is None else repr(value) if isinstance(value, float) else cell(value)
 
 
 def attempts(

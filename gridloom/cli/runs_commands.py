@@ -46,7 +46,7 @@ def compare(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print as CSV.")] = False,
 ) -> None:
     """Table the scores of runs, or of the nodes of one sweep: what differs, results with 95% intervals, cost, time."""
-    from gridloom.cli.tables import cell, print_table, rows_table
+    from gridloom.cli.tables import exact_cell, print_table, rows_table
     from gridloom.runtime.comparison import compare_runs
     from gridloom.stores.workspace import Workspace
 
@@ -61,8 +61,7 @@ def compare(
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(names)
         for row in rows:
-            values = [row.get(name) for name in names]
-            writer.writerow("" if v is None else repr(v) if isinstance(v, float) else cell(v) for v in values)
+            writer.writerow(exact_cell(row.get(name)) for name in names)
         return
     print_table(rows_table(_shown(results)))
     hidden = len(results[0].differs) - MAX_COLUMNS

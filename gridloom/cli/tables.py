@@ -38,6 +38,11 @@ def cell(value: Any) -> str:
     return str(value)
 
 
+def exact_cell(value: Any) -> str:
+    """Write one value for CSV: nothing for null, floats with every digit."""
+    return "" if value is None else repr(value) if isinstance(value, float) else cell(value)
+
+
 @dataclass(frozen=True, slots=True)
 class TextTable:
     """Cells as they are shown, under the names of their columns."""

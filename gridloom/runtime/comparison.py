@@ -12,8 +12,8 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.lower import section_name
 from gridloom.compiler.session import listed, nearest
 from gridloom.errors import GridloomError
-from gridloom.runtime.graph_files import read_graph
 from gridloom.runtime.intervals import wilson
+from gridloom.runtime.sides import run_graph
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -79,7 +79,7 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
         GridloomError: an unknown run, one that recorded no graph, or runs without any score to compare.
     """
     ledger = Ledger(workspace)
-    graphs = {run_id: _graph(run_id, ledger) for run_id in dict.fromkeys(run_ids)}
+    graphs = {run_id: run_graph(find_run(run_id, ledger), workspace) for run_id in dict.fromkeys(run_ids)}
     rows = [(run_id, node) for run_id, graph in graphs.items() for node in graph.nodes if node.produces in SCORES]
     _refuse_without_scores(graphs, rows)
     keys = sorted({node.key for graph in graphs.values() for node in graph.nodes})
@@ -130,13 +130,6 @@ def find_run(what: str, ledger: Ledger) -> str:
         f"unknown run '{what}'",
         f"did you mean '{near}'?" if near else f"recorded runs, newest first: {listed(runs, 4)}",
     )
-
-
-def _graph(run_id: str, ledger: Ledger) -> RunGraph:
-    rows = ledger.rows("select graph from runs where run_id = ?", [find_run(run_id, ledger)])
-    if rows[0]["graph"] is None:
-        raise GridloomError(f"run {run_id} recorded no graph", "`gridloom runs` lists the runs")
-    return read_graph(str(rows[0]["graph"]), f"run {run_id}")
 
 
 def _refuse_without_scores(graphs: dict[str, RunGraph], rows: list[tuple[str, StageNode]]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import GridloomError
+from gridloom.stores.disk import write_durably
 
 GRAPH_FORMAT = 1
 
@@ -48,10 +48,7 @@ def read_graph(text: str, shown: str) -> RunGraph:
 
 def write_graph(graph: RunGraph, path: Path) -> None:
     """Write a graph as JSON, whole or not at all. Raises GridloomError that names the path."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        aside.write_text(graph.to_json(), encoding="utf-8")
-        aside.replace(path)
+        write_durably(path, graph.to_json().encode())
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise GridloomError(f"cannot write {path}: {error.strerror}", "choose another --output") from None

@@ -18,7 +18,7 @@ from gridloom.runtime.data.views import SEPARATOR
 from gridloom.runtime.models.bundle import Bundle
 from gridloom.runtime.models.trm import Injection
 from gridloom.solvers.batch import AttemptRows, RowResults, make_rows, vote
-from gridloom.solvers.known_views import known_views
+from gridloom.solvers.known_views import known_names
 from gridloom.solvers.types import Plan, Proposal
 
 
@@ -77,7 +77,7 @@ class TrmProposer:
 
     def views(self, task: Task) -> tuple[str, ...]:
         """Return the views that training drew, in its order; views of its own for a task it never saw."""
-        return tuple(_tail(view.name(task.task_id)) for view in known_views(self.bundle.puzzle_ids, task))
+        return tuple(_tail(name) for name in known_names(self.bundle.puzzle_ids, task))
 
     def adapt(self, latent: bytes) -> dict[str, Any]:
         """Map the latent and return sha256 and RMS of what is injected."""

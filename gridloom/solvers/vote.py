@@ -106,6 +106,7 @@ class _Election:
         self.early_stop = spec.early_stop is not False
         self.targets = [target for task in tasks for target in _targets(task, bundle, spec.views)]
         self.num_rows = sum(target.ballots.num_views for target in self.targets)
+        self._over = [False] * len(self.targets)
         self._cursor = (0, 0)
         self._saved = context.work / _SAVED
         for cursor, found in _saved_batches(self._saved):
@@ -121,7 +122,8 @@ class _Election:
     def num_settled(self) -> int:
         """Rows that have run or need not run."""
         return sum(
-            target.ballots.num_views if self._is_over(target) else target.ballots.num_cast for target in self.targets
+            target.ballots.num_views if over else target.ballots.num_cast
+            for target, over in zip(self.targets, self._over, strict=True)
         )
 
     def run(self) -> None:
@@ -140,11 +142,8 @@ class _Election:
                 self._keep(found)
                 self._count(found)
                 over = self.num_settled
-                bar.advance(over - done, settled=f"{self._num_over()}/{len(self.targets)}")
+                bar.advance(over - done, settled=f"{sum(self._over)}/{len(self.targets)}")
                 done = over
-
-    def _num_over(self) -> int:
-        return sum(self._is_over(target) for target in self.targets)
 
     def _is_over(self, target: Target) -> bool:
         return target.ballots.num_left == 0 or (self.early_stop and target.ballots.is_settled())
@@ -152,11 +151,10 @@ class _Election:
     def _next_batch(self) -> list[tuple[int, int]]:
         """Return the next rows as (target, view), and move the cursor behind them. It depends on votes alone."""
         view, index = self._cursor
-        over = [self._is_over(target) for target in self.targets]
         most = max(target.ballots.num_views for target in self.targets)
         batch: list[tuple[int, int]] = []
         while view < most and len(batch) < self.spec.batch_size:
-            if not over[index] and view < self.targets[index].ballots.num_views:
+            if not self._over[index] and view < self.targets[index].ballots.num_views:
                 batch.append((index, view))
             index += 1
             if index == len(self.targets):
@@ -210,6 +208,8 @@ class _Election:
         for row in found:
             # sigmoid in float64: exact enough to rank, and the same wherever numpy runs
             self.targets[row.target].ballots.add(row.grid, float(1.0 / (1.0 + np.exp(-row.q_halt))))
+        for index in {row.target for row in found}:
+            self._over[index] = self._is_over(self.targets[index])
 
 
 def _targets(task: Task, bundle: Bundle, most: int | None) -> Iterator[Target]:

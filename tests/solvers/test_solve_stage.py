@@ -181,7 +181,9 @@ def test_killed_solve_loses_and_duplicates_nothing(
     assert files(continued) == files(artifact)
     again, unbroken = recorded(killed), recorded(made)
     for ours, theirs in zip(again["attempts"], unbroken["attempts"], strict=True):
-        # worked out in another process, whose sums may be rounded differently in the last bit
+        if ours["attempt_id"] in kept:
+            assert ours["prefix"] == theirs["prefix"]
+        # after the kill, last bits were seen to differ; why is not known
         assert np.allclose(_floats(ours.pop("prefix")), _floats(theirs.pop("prefix")), atol=2e-3, rtol=2e-3)
     assert again == unbroken
 

@@ -26,4 +26,4 @@ PUBLISHED: dict[str, LlamaFacts] = {
     "meta-llama/Llama-3.2-3B-Instruct": _3B,
     "meta-llama/Llama-3.2-1B-Instruct": _1B,
 }
-"""By hub id, from the config.json of each."""
+"""By hub id, as their publisher tells; a test holds the widths to the published numbers of weights."""
