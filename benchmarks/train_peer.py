@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 from gridloom.runtime.models.networks import build_network
-from gridloom.runtime.models.upstream import peer_config
+from gridloom.runtime.models.upstream_config import peer_config
 from gridloom.runtime.training.losses import row_losses
 from gridloom.specs.models import TrmModel
 

@@ -1,15 +1,18 @@
-"""Commands about weights and the machine: models list|pull|verify, doctor."""
+"""Commands about weights and the machine: models list|pull|verify|import|export, doctor."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
 from gridloom.cli.options import HomeOption, JsonOption, QuietOption
 
-models = typer.Typer(help="Managed language models.", no_args_is_help=True, rich_markup_mode=None)
+models = typer.Typer(
+    help="Managed language models; checkpoints of TinyRecursiveModels.", no_args_is_help=True, rich_markup_mode=None
+)
 
 NameArg = Annotated[str, typer.Argument(metavar="NAME", help="A managed model, see `gridloom models list`.")]
 
@@ -52,6 +55,66 @@ def verify(name: NameArg) -> None:
 
     path = verify_model(name)
     print(f"{name} is whole: {path}")
+
+
+@models.command("import")
+def import_command(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The file step_N, or a .safetensors file.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Default: all_config.yaml beside the checkpoint.")
+    ] = None,
+    identifiers: Annotated[
+        Path | None,
+        typer.Option("--identifiers", metavar="FILE", help="identifiers.json of its data; default: beside it."),
+    ] = None,
+    data: Annotated[
+        Literal["arc", "sudoku", "maze"] | None, typer.Option("--data", help="Default: by the vocabulary.")
+    ] = None,
+    canvas: Annotated[
+        int | None, typer.Option("--canvas", min=1, max=30, help="Side, where the weights do not tell.")
+    ] = None,
+) -> None:
+    """Turn a checkpoint of TinyRecursiveModels into a folder that `{kind: checkpoint, path: FOLDER}` takes."""
+    from gridloom.runtime.data.vacant import check_vacant, filling
+    from gridloom.runtime.models.bundle import save_bundle
+    from gridloom.runtime.models.upstream import import_checkpoint
+
+    check_vacant(folder)
+    imported = import_checkpoint(checkpoint, config=config, identifiers=identifiers, canvas=canvas, kind=data)
+    with filling(folder) as aside:
+        save_bundle(aside, imported.bundle)
+    trm, ids, meta = imported.bundle.trm, imported.bundle.puzzle_ids, imported.bundle.meta
+    parameters = sum(parameter.numel() for parameter in trm.parameters())
+    print(f"{trm.spec.kind}, {parameters:,} parameters, hidden_size {trm.spec.hidden_size}, {trm.spec.precision}; "
+          f"{meta['data']['kind']} on a canvas of {trm.canvas}, {len(ids) - 1:,} puzzle ids, step {meta['steps']:,}")
+    for note in imported.notes:
+        print(f"  {note}")
+    print(f"wrote {folder}: use it as {{kind: checkpoint, path: {folder}}}")
+
+
+@models.command("export")
+def export_command(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder of a checkpoint, with bundle.json.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
+    step: Annotated[
+        int | None, typer.Option("--step", min=0, help="N of the file step_N; default: the checkpoint's steps.")
+    ] = None,
+) -> None:
+    """Write step_N, all_config.yaml and identifiers.json that TinyRecursiveModels loads, with the averaged weights."""
+    from gridloom.runtime.data.vacant import check_vacant
+    from gridloom.runtime.models.bundle import ADAPTERS, load_bundle
+    from gridloom.runtime.models.upstream import export_checkpoint
+
+    check_vacant(folder)
+    whole = load_bundle(bundle)
+    path = export_checkpoint(whole, folder, step=step)
+    for name in ADAPTERS:
+        if getattr(whole, name) is not None:
+            print(f"  {name} is left out: the original has no adapters")
+    if whole.raw is not None:
+        print("  the weights of the last step are left out: the original keeps the average alone")
+    print(f"wrote {path}, all_config.yaml and identifiers.json")
 
 
 def doctor(

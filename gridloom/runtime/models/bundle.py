@@ -140,8 +140,11 @@ def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None 
                          "use the data and model it was trained with, or train anew")
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Load tensors whose names, shapes and dtypes all match. Raises ModelError naming the first that does not."""
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], source: Path,
+    remedy: str = "it was made by another version of the code or for another network: train it again",
+) -> None:
+    """Load tensors whose names, shapes and dtypes all match. Raises ModelError naming the first that do not."""
     wanted = module.state_dict()
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     problems = [f"lacks {name}" for name in missing] + [f"has unknown {name}" for name in extra]
@@ -151,8 +154,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: Path
             problems.append(f"{name} is {_describe(have)}, the network wants {_describe(want)}")
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise ModelError(f"{source} is of another architecture: {'; '.join(problems[:3])}{more}",
-                         "it was made by another version of the code or for another network: train it again")
+        raise ModelError(f"{source} is of another architecture: {'; '.join(problems[:3])}{more}", remedy)
     module.load_state_dict(dict(tensors), strict=True)
 
 
