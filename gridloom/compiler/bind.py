@@ -91,7 +91,7 @@ class Bound:
                 return None
             section, name = edges[0].target
             if section == "models":
-                return name
+                return None if edges[0].field == "with" else name  # a language model solves without a TRM
             stage = name
         return None
 

@@ -162,23 +162,26 @@ def text_fits_context(checked: Checked, session: Session) -> None:
     for name, stage in (*sound(checked, "stages", JointTrainStage), *sound(checked, "stages", SolveStage)):
         joint = name if isinstance(stage, JointTrainStage) else (bound.input(name, "with") or ("", ""))[1]
         source = bound.spec.stages.get(joint)
-        if not isinstance(source, JointTrainStage) or source.llm not in checked.llama:
+        if isinstance(source, JointTrainStage):
+            llm_name, names = source.llm, source.adapters
+        else:
+            llm_name, names = getattr(stage, "with_", ""), ()
+        llm = bound.spec.models.get(llm_name)
+        if llm_name not in checked.llama or not isinstance(llm, LlamaModel):
             continue
-        llm = bound.spec.models[source.llm]
-        assert isinstance(llm, LlamaModel)
-        adapters = [bound.spec.models.get(adapter) for adapter in source.adapters]
+        adapters = [bound.spec.models.get(adapter) for adapter in names]
         prefix = sum(model.tokens for model in adapters if isinstance(model, LatentToTextModel))
         solves = isinstance(stage, SolveStage)
         new = stage.solver.reason.max_new_tokens if isinstance(stage, SolveStage) else stage.max_new_tokens
-        total, limit = llm.max_prompt_tokens + prefix + new, checked.llama[source.llm].max_positions
+        total, limit = llm.max_prompt_tokens + prefix + new, checked.llama[llm_name].max_positions
         if total > limit:
             tail: Path = ("solver", "reason", "max_new_tokens") if solves else ("max_new_tokens",)
             path: Path = ("stages", name, *tail)
             session.error(
                 "GL323",
-                f"'{name}' needs {total} positions of '{source.llm}', which has {limit}: "
+                f"'{name}' needs {total} positions of '{llm_name}', which has {limit}: "
                 f"prompt {llm.max_prompt_tokens}, prefix {prefix}, new tokens {new}",
                 bound.places.value(path),
-                f"set models.{source.llm}.max_prompt_tokens to {max(limit - prefix - new, 32)}, or write fewer tokens",
-                (f"the prompt's limit comes from {bound.places.value(('models', source.llm, 'max_prompt_tokens'))}",),
+                f"set models.{llm_name}.max_prompt_tokens to {max(limit - prefix - new, 32)}, or write fewer tokens",
+                (f"the prompt's limit comes from {bound.places.value(('models', llm_name, 'max_prompt_tokens'))}",),
             )

@@ -86,6 +86,8 @@ def estimate(stage: str, sources: Sources) -> Cost | None:
     spec = sources.bound.spec.stages[stage]
     found = data_of(sources.bound, stage)
     facts = sources.data.get(found[0]) if found else None
+    if isinstance(spec, SolveStage) and facts is not None and spec.with_ in sources.bound.spec.models:
+        return _solve_alone(spec, facts, sources)
     trm = sources.trm(stage, facts) if facts else None
     if found is None or facts is None or trm is None:
         return None
@@ -237,15 +239,10 @@ def _solve(stage: str, spec: SolveStage, trm: TrmCost, facts: DataFacts, sources
     llm_name = getattr(sources.bound.spec.stages[joint], "llm", None) if joint else None
     llm = sources.bound.spec.models.get(llm_name) if llm_name else None
     if isinstance(llm, LlamaModel) and llm_name in sources.llama:
-        llama = LlamaCost(sources.llama[llm_name])
-        new = solver.reason.max_new_tokens
-        told = (solver.max_attempts - 1) / 2
-        prompt = prompt_of(facts.solve_prompt, facts, llm.max_prompt_tokens, solver.max_attempts, earlier=told)
-        flops[_prompt(llm)] = read = llama.read(1, prompt.tokens).forward
-        flops[_token(llm)] = llama.write(1, prompt.tokens, new).forward - read
-        frozen = llama.parameters
-        peak += frozen * BYTES[llm.precision] + llama.cache_bytes(1, llm.max_prompt_tokens + new, llm.precision)
-        assumes += [prompt.assumes, "every answer has all its tokens"]
+        frozen, asked, held, said = _asked(llm, sources.llama[llm_name], spec, facts)
+        flops |= asked
+        peak += held
+        assumes += said
     tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
     return Cost(
         parameters=trm.parameters,
@@ -256,3 +253,35 @@ def _solve(stage: str, spec: SolveStage, trm: TrmCost, facts: DataFacts, sources
         peak_bytes=peak,
         assumes=tuple(assumes),
     )
+
+
+def _solve_alone(spec: SolveStage, facts: DataFacts, sources: Sources) -> Cost | None:
+    llm = sources.bound.spec.models[spec.with_]
+    if not isinstance(llm, LlamaModel) or spec.with_ not in sources.llama:
+        return None
+    frozen, flops, peak, said = _asked(llm, sources.llama[spec.with_], spec, facts)
+    tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
+    return Cost(
+        parameters=0,
+        frozen_parameters=frozen,
+        flops=flops,
+        num_steps=tasks * spec.solver.max_attempts,
+        step="attempt",
+        peak_bytes=peak,
+        assumes=("every task uses all its attempts", *said),
+    )
+
+
+def _asked(
+    llm: LlamaModel, facts: LlamaFacts, spec: SolveStage, data: DataFacts
+) -> tuple[int, dict[str, int], int, list[str]]:
+    """Return of a solve stage's language model: parameters, operations an attempt, bytes held, what that assumes."""
+    llama, solver = LlamaCost(facts), spec.solver
+    new = solver.reason.max_new_tokens
+    told = (solver.max_attempts - 1) / 2
+    prompt = prompt_of(data.solve_prompt, data, llm.max_prompt_tokens, solver.max_attempts, earlier=told)
+    read = llama.read(1, prompt.tokens).forward
+    flops = {_prompt(llm): read, _token(llm): llama.write(1, prompt.tokens, new).forward - read}
+    cache = llama.cache_bytes(1, llm.max_prompt_tokens + new, llm.precision)
+    held = llama.parameters * BYTES[llm.precision] + cache
+    return llama.parameters, flops, held, [prompt.assumes, "every answer has all its tokens"]

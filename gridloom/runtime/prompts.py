@@ -28,6 +28,9 @@ QUESTION = (
     "digits."
 )
 
+GRID_ALONE = "What is the output grid of the test input? Write it as rows of digits, and nothing else."
+"""The question where the text is the answer, and tokens for thoughts would be taken from the grid's."""
+
 CountTokens = Callable[[str], int]
 
 
@@ -63,6 +66,7 @@ class BuiltPrompt:
 def build_prompt(
     demos: Sequence[Pair], test_input: ArrayLike, *, count_tokens: CountTokens, budget: int,
     history: Sequence[EarlierAttempt] = (), history_budget: int = 0, latent: bool = False, form: PromptForm = "plain",
+    question: str = QUESTION,
 ) -> BuiltPrompt:
     """Write the prompt, leaving out the oldest demonstrations and attempts that its budget has no room for.
 
@@ -75,6 +79,7 @@ def build_prompt(
         history_budget: tokens that earlier attempts may take.
         latent: mark the place of a latent prefix. Say it for every attempt of a loop that feeds latents back, the first
             included: a mark parts the text before it is tokenised.
+        question: closes the prompt.
     """
     test = f"Test input:\n{grid_text(test_input, form)}\n"
     examples = [
@@ -86,15 +91,15 @@ def build_prompt(
         return "\n".join([HEADING, "", *examples[dropped:], test])
 
     dropped_demos, room = 0, budget - history_budget
-    while dropped_demos < len(examples) and count_tokens(head(dropped_demos) + QUESTION) > room:
+    while dropped_demos < len(examples) and count_tokens(head(dropped_demos) + question) > room:
         dropped_demos += 1
     kept = head(dropped_demos)
-    room = history_budget + count_tokens(kept + QUESTION)
+    room = history_budget + count_tokens(kept + question)
     told = [_attempt_text(entry, form) for entry in history]
     dropped_attempts = 0
-    while dropped_attempts < len(told) - 1 and count_tokens(kept + _tail(told[dropped_attempts:])) > room:
+    while dropped_attempts < len(told) - 1 and count_tokens(kept + _tail(told[dropped_attempts:], question)) > room:
         dropped_attempts += 1
-    tail = _tail(told[dropped_attempts:])
+    tail = _tail(told[dropped_attempts:], question)
     text = f"{kept}{LATENT if latent else ''}{tail}"
     num_tokens = count_tokens(text)
     return BuiltPrompt(text=text, num_tokens=num_tokens, dropped_demos=dropped_demos, dropped_attempts=dropped_attempts,
@@ -111,8 +116,8 @@ REASONING_CHARACTERS = 200
 """How much of an earlier attempt's text is repeated; its end is what counts."""
 
 
-def _tail(told: Sequence[str]) -> str:
-    return "\n".join([*(("Earlier attempts:", *told) if told else ()), QUESTION])
+def _tail(told: Sequence[str], question: str) -> str:
+    return "\n".join([*(("Earlier attempts:", *told) if told else ()), question])
 
 
 def _attempt_text(entry: EarlierAttempt, form: PromptForm) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.bundle import load_bundle
@@ -14,6 +16,8 @@ from gridloom.solvers.proposer import TrmProposer
 from gridloom.solvers.reasoner import LlamaReasoner, llm_desk
 from gridloom.solvers.runners import trm_desk
 from gridloom.solvers.services import Services
+from gridloom.solvers.text_proposer import TextProposer
+from gridloom.specs.models import LlamaModel
 from gridloom.specs.solver import Solver
 
 MAX_BATCH_ROWS = 256
@@ -49,8 +53,23 @@ def load_services(
             "solve with a checkpoint of joint_train, or of train alone",
         )
     llama = Llama.load(bundle.llm_spec, device, base, progress)
-    feedback = settings.feedback and settings.max_attempts > 1
     num_states = cast(int, bundle.text_to_latent.num_states)
     llm = llm_desk(llama, hub, MAX_BATCH_TOKENS, num_states)
-    reasoner = LlamaReasoner(llama, llm, feedback=feedback, latent=bundle.latent_to_text is not None)
+    has_prefix = bundle.latent_to_text is not None
+    reasoner = LlamaReasoner(llama, llm, feedback=_tells_of_attempts(settings), latent=has_prefix)
     return Services(proposer, reasoner, hub=hub, trm_desk=trm, llm_desk=llm)
+
+
+def load_writer(
+    model: Mapping[str, Any], settings: Solver, device: str, base: Path, progress: Progress | None = None
+) -> Services:
+    """Load a language model that solves alone, from its definition in the spec. Raises ModelError."""
+    llama = Llama.load(LlamaModel.model_validate_json(json.dumps(model)), device, base, progress)
+    hub = Hub()
+    llm = llm_desk(llama, hub, MAX_BATCH_TOKENS)
+    reasoner = LlamaReasoner(llama, llm, feedback=_tells_of_attempts(settings), latent=False, alone=True)
+    return Services(TextProposer(device), reasoner, hub=hub, llm_desk=llm)
+
+
+def _tells_of_attempts(settings: Solver) -> bool:
+    return settings.feedback and settings.max_attempts > 1

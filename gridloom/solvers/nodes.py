@@ -99,6 +99,8 @@ class Nodes:
         began = time.perf_counter()
         reasoning = state["reasoning"]
         assert reasoning is not None, "`reason` ran before"
+        if reasoning["latent"] is None:  # no adapter reads what the LLaMA gave
+            return {"adapted": None}
         return {
             "adapted": self.services.proposer.adapt(reasoning["latent"]),
             "timings": _timed(state, "adapt", began),
@@ -147,6 +149,7 @@ class Nodes:
         entry = Entry(
             attempt=plan.attempt,
             arm=plan.arm,
+            only=proposal.only,
             text=reasoning.text if reasoning else "",
             candidates=proposal.candidates,
             weights=verdict.weights,

@@ -35,9 +35,10 @@ def write_picks(path: Path, tasks: Sequence[Task], picks: Rows) -> None:
     _write(path, {"format_version": FORMAT_VERSION, "tasks": content})
 
 
-def write_attempts(path: Path, attempts: Rows, candidates: Rows, verdicts: Rows) -> None:
-    """Write one JSON line an attempt, by task and number."""
+def write_attempts(path: Path, attempts: Rows, candidates: Rows, verdicts: Rows, calls: Rows) -> None:
+    """Write one JSON line an attempt, by task and number. `calls` are those of the LLaMA."""
     lines = []
+    asked = {(call["task_id"], call["attempt"]): call for call in calls}
     for attempt in sorted(attempts, key=lambda row: (row["task_id"], row["attempt"])):
         line = {
             name: attempt[name]
@@ -47,6 +48,8 @@ def write_attempts(path: Path, attempts: Rows, candidates: Rows, verdicts: Rows)
             )
         }
         key = (attempt["task_id"], attempt["attempt"])
+        call = asked.get(key)
+        line |= {name: call[name] if call else None for name in ("model", "prompt_tokens", "new_tokens")}
         line["candidates"] = [
             {n: row[n] for n in ("test_index", "rank", "source", "grid", "votes", "num_views", "confidence")}
             for row in sorted(candidates, key=lambda row: (row["test_index"], row["rank"]))
@@ -109,6 +112,14 @@ def read_picks(folder: Path) -> dict[str, dict[str, Any]]:
     if version != FORMAT_VERSION:
         raise StageError(f"{folder / PICKS} has format {version}, this gridloom reads {FORMAT_VERSION}", "run again")
     return tasks
+
+
+def read_attempts(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of attempts.jsonl. Raises StageError when it is damaged."""
+    try:
+        return [json.loads(line) for line in (folder / ATTEMPTS).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise StageError(f"cannot read {folder / ATTEMPTS}: {error}", "remove the artifact and run again") from error
 
 
 def _of(picks: Rows, task: Task) -> list[Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from gridloom.compiler.cost import HISTORY_SHARE
 from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.models.llama import Llama
-from gridloom.runtime.prompts import EarlierAttempt, PromptForm, build_prompt
+from gridloom.runtime.prompts import GRID_ALONE, QUESTION, EarlierAttempt, PromptForm, build_prompt
 from gridloom.solvers.hub import Desk, Hub
 from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
 
@@ -57,14 +57,18 @@ class LlmRunner(Protocol):
 class LlamaReasoner:
     """Reasons with a local language model."""
 
-    def __init__(self, llama: Llama, runner: LlmRunner, *, feedback: bool, latent: bool) -> None:
+    def __init__(
+        self, llama: Llama, runner: LlmRunner, *, feedback: bool, latent: bool, alone: bool = False
+    ) -> None:
         """Wrap a loaded model.
 
         Args:
             feedback: keep room in every prompt for earlier attempts, so that its head never changes.
             latent: mark the place of a latent prefix in every prompt, as training did where there is the adapter.
+            alone: there is no TRM: ask for the grid alone, and keep no hidden state.
         """
         self.llama = llama
+        self._alone = alone
         self._history_budget = llama.spec.max_prompt_tokens // HISTORY_SHARE if feedback else 0
         self._latent = latent
         self._runner = runner
@@ -89,6 +93,7 @@ class LlamaReasoner:
                 reasoning=entry.text,
             )
             for entry in history
+            if entry.only in (None, plan.focus)
         ]
         built = build_prompt(
             [demo for index, demo in enumerate(task.demos) if index not in task.check],
@@ -99,6 +104,7 @@ class LlamaReasoner:
             history_budget=self._history_budget,
             latent=self._latent,
             form=form,
+            question=GRID_ALONE if self._alone else QUESTION,
         )
         return Prompt(text=built.text, num_tokens=built.num_tokens, dropped_demos=built.dropped_demos)
 
@@ -109,7 +115,7 @@ class LlamaReasoner:
         )
         with np.errstate(over="ignore"):
             latent = answer.hidden.astype(np.float16)
-        if not np.isfinite(latent).all():
+        if not self._alone and not np.isfinite(latent).all():
             largest = float(np.abs(answer.hidden).max())
             raise ModelError(
                 f"LLaMA '{self.model}' gave a hidden state that fp16 cannot hold (largest value {largest:g})",
@@ -118,7 +124,7 @@ class LlamaReasoner:
         return Reasoning(
             prompt=prompt.text,
             text=answer.text,
-            latent=latent.tobytes(),
+            latent=None if self._alone else latent.tobytes(),
             prompt_tokens=answer.prompt_tokens,
             new_tokens=answer.new_tokens,
             prefix=prefix,

@@ -6,17 +6,17 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridloom.compiler.graph import RunGraph
+from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import ReplayError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import Progress
-from gridloom.solvers.loading import load_services
+from gridloom.solvers.loading import load_services, load_writer
 from gridloom.solvers.nodes import with_text_grid
 from gridloom.solvers.overrides import override_plan
 from gridloom.solvers.proposer import TrmProposer
@@ -32,7 +32,8 @@ from gridloom.solvers.replay_report import (
     compare_verdict,
 )
 from gridloom.solvers.runners import PlacedRunner, frames, placed_desk
-from gridloom.solvers.services import Services
+from gridloom.solvers.services import Proposer, Services
+from gridloom.solvers.text_proposer import TextProposer
 from gridloom.solvers.types import Candidate, Entry, Plan, Prompt, Proposal, Reasoning, Verdict
 from gridloom.solvers.verifiers import Judge
 from gridloom.specs.stages import SolveStage
@@ -101,12 +102,15 @@ def _frames(attempts: Sequence[Recorded], live: bool) -> Iterator[list[Recorded]
         row, geometry = attempt.attempt, attempt.attempt["geometry"]
         kind = (
             *(row[name] for name in ("stage", "checkpoint_key")),
-            *(geometry[name] for name in ("device", "device_name", "torch", "threads", "batch_rows")),
+            *(geometry.get(name) for name in ("device", "device_name", "torch", "threads", "batch_rows")),
             row["plan"]["act_steps"], row["latent"] is None,
         )  # fmt: skip
         kinds.setdefault(kind, []).append(attempt)
     for alike in kinds.values():
         geometries = [attempt.attempt["geometry"] for attempt in alike]
+        if "batch_rows" not in geometries[0]:  # no TRM ran
+            yield alike
+            continue
         spans = [(shape["first_row"], shape["first_row"] + shape["rows"]) for shape in geometries]
         yield from ([alike[index] for index in frame] for frame in frames(spans))
 
@@ -123,7 +127,7 @@ class Replayer:
         self.ledger = Ledger(workspace)
         self._progress = progress
         self._services: dict[tuple[str, bool, str], Services] = {}
-        self._stages: dict[tuple[str, str], tuple[SolveStage, RunRecord]] = {}
+        self._stages: dict[tuple[str, str], tuple[SolveStage, StageNode, RunRecord]] = {}
 
     def one(
         self, attempt_id: str, *, run_id: str | None = None, live: bool = False, overrides: Sequence[str] = ()
@@ -160,16 +164,10 @@ class Replayer:
     ) -> list[ReplayReport]:
         """Re-execute attempts of one frame: of one stage, checkpoint, device and number of threads, at free places."""
         first = frame[0].attempt
-        stage, run = self._stage(first["run_id"], first["stage"])
+        stage, node, run = self._stage(first["run_id"], first["stage"])
         device, notes = place(first["geometry"])
-        services = self._load(first, stage, run, device, live)
-        proposer = services.proposer
-        assert isinstance(proposer, TrmProposer), "load_services makes no other"
-        desk = placed_desk(proposer.bundle.trm, services.hub)
-
-        def placed(geometry: Mapping[str, Any]) -> TrmProposer:
-            return proposer.through(PlacedRunner(desk, geometry["batch_rows"], geometry["first_row"]))
-
+        services = self._load(first, stage, node, run, device, live)
+        placed = _placing(services)
         again = [_Again(recorded, stage, services, placed(recorded.attempt["geometry"]),
                         *self._changed(recorded, services, live, overrides)) for recorded in frame]
 
@@ -204,7 +202,7 @@ class Replayer:
             if live and reasoning is not None:
                 reasoning = await self._reason(again, timings)
             adapted = None
-            if reasoning is not None:
+            if reasoning is not None and reasoning.latent is not None:
                 with timed(timings, "adapt"):
                     adapted = again.proposer.adapt(reasoning.latent)
             proposal = await again.proposer.propose(again.task, plan, reasoning.latent if reasoning else None)
@@ -239,6 +237,7 @@ class Replayer:
                 entries.append(
                     Entry(
                         attempt=attempt.attempt,
+                        only=attempt.plan["focus"] if attempt.text is not None and attempt.latent is None else None,
                         text=attempt.text or "",
                         candidates=proposed,
                         weights=(),
@@ -293,17 +292,25 @@ class Replayer:
         )
         return report, records
 
-    def _stage(self, run_id: str, name: str) -> tuple[SolveStage, RunRecord]:
+    def _stage(self, run_id: str, name: str) -> tuple[SolveStage, StageNode, RunRecord]:
         if (run_id, name) not in self._stages:
             runs = self.ledger.read(RunRecord, run_id=run_id)
             if not runs or runs[0].graph is None:
                 raise ReplayError(f"run {run_id} has no graph in the ledger", "collect the journals of the run")
             node = RunGraph.model_validate_json(runs[0].graph).node(name)
-            self._stages[run_id, name] = SolveStage.model_validate_json(json.dumps(node.spec)), runs[0]
+            self._stages[run_id, name] = SolveStage.model_validate_json(json.dumps(node.spec)), node, runs[0]
         return self._stages[run_id, name]
 
-    def _load(self, row: Mapping[str, Any], stage: SolveStage, run: RunRecord, device: str, live: bool) -> Services:
+    def _load(
+        self, row: Mapping[str, Any], stage: SolveStage, node: StageNode, run: RunRecord, device: str, live: bool
+    ) -> Services:
         key = (row["checkpoint_key"], live, device)
+        if key not in self._services and stage.with_ in node.models:
+            self._services[key] = (
+                load_writer(node.models[stage.with_], stage.solver, device, _base(run), self._progress)
+                if live
+                else Services(TextProposer(device))
+            )
         if key not in self._services:
             store = ArtifactStore(self.workspace)
             artifact = store.find(row["checkpoint_key"])
@@ -314,17 +321,27 @@ class Replayer:
                     f"gridloom run {run.spec or run.name or 'SPEC'} makes it again",
                 )
             store.verify(artifact)
-            base = Path()
-            if live:
-                from gridloom.runtime.project import (
-                    spec_base,  # brings the compiler, which other replays have no use for
-                )
-
-                base = spec_base(run.spec or "")
+            base = _base(run) if live else Path()
             self._services[key] = load_services(
                 artifact.path, stage.solver, device, base, self._progress, with_llm=live
             )
         return self._services[key]
+
+
+def _base(run: RunRecord) -> Path:
+    """Return the folder that relative paths of a run's spec start from."""
+    from gridloom.runtime.project import spec_base  # brings the compiler, which replays from the record do without
+
+    return spec_base(run.spec or "")
+
+
+def _placing(services: Services) -> Callable[[Mapping[str, Any]], Proposer]:
+    """Return what gives the proposer for a recorded place in a batch."""
+    proposer = services.proposer
+    if not isinstance(proposer, TrmProposer):
+        return lambda _geometry: proposer
+    desk = placed_desk(proposer.bundle.trm, services.hub)
+    return lambda geometry: proposer.through(PlacedRunner(desk, geometry["batch_rows"], geometry["first_row"]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -334,7 +351,7 @@ class _Again:
     recorded: Recorded
     stage: SolveStage
     services: Services
-    proposer: TrmProposer
+    proposer: Proposer
     """At the attempt's recorded place in its batch."""
     task: Task
     plan: Plan
@@ -377,10 +394,9 @@ def _report(again: _Again, outcome: _Outcome, device: str, live: bool, notes: Se
 
 def _compare(recorded: Recorded, outcome: _Outcome, live: bool) -> list[NodeReport]:
     nodes = []
-    if outcome.reasoning is not None:
-        if live:
-            nodes.append(compare_reasoning(recorded, outcome.reasoning))
-        assert outcome.adapted is not None
+    if outcome.reasoning is not None and live:
+        nodes.append(compare_reasoning(recorded, outcome.reasoning))
+    if outcome.adapted is not None:
         nodes.append(compare_adapt(recorded, outcome.adapted))
     nodes.append(compare_proposal(recorded, outcome.proposal))
     nodes.append(compare_verdict(recorded, outcome.verdict))

@@ -17,7 +17,7 @@ from gridloom.solvers.types import Reasoning
 
 def recorded_reasoning(row: Mapping[str, Any]) -> Reasoning | None:
     """The LLaMA's step as it was recorded; None for a TRM alone."""
-    if row["latent"] is None:
+    if row["prompt"] is None:
         return None
     return Reasoning(
         prompt=row["prompt"],

@@ -91,7 +91,7 @@ def compare_reasoning(recorded: Recorded, reasoning: Reasoning) -> NodeReport:
     if reasoning.text != row["text"]:
         at = first_difference(row["text"], reasoning.text)
         return NodeReport("reason", False, f"text differs from character {at}")
-    if reasoning.latent != row["latent"]:
+    if reasoning.latent is not None and reasoning.latent != row["latent"]:
         was = np.frombuffer(row["latent"], dtype=np.float16).astype(np.float32)
         now = np.frombuffer(reasoning.latent, dtype=np.float16).astype(np.float32)
         most, scale = float(np.abs(was - now).max()), float(np.abs(was).max())
@@ -112,7 +112,8 @@ def compare_proposal(recorded: Recorded, proposal: Proposal) -> NodeReport:
     """Compare tokens and halting logits of every row; where they differ, say how the grids do."""
     row = recorded.attempt
     if proposal.digest == row["geometry"]["digests"]["propose"] and _candidates(recorded, proposal):
-        return NodeReport("propose", True, f"bit-equal ({len(proposal.steps)} ACT steps)")
+        how = f"{len(proposal.steps)} ACT steps" if proposal.only is None else "read from the text"
+        return NodeReport("propose", True, f"bit-equal ({how})")
     different = [
         f"test input {number}: {difference}"
         for number, (was, now) in enumerate(zip(row["grids"], proposal.grids(), strict=True), start=1)

@@ -131,13 +131,16 @@ def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
 
 def geometry(trm: RecursiveNetwork) -> dict[str, Any]:
     """Return what the bits of a TRM run depend on beside weights and inputs."""
+    return {**machine(trm.device), "precision": trm.spec.precision, "canvas": trm.canvas}
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return what the bits of any model's run depend on beside the model, its inputs and their batch."""
     return {
-        "device": str(trm.device),
-        "device_name": torch.cuda.get_device_name(trm.device) if trm.device.type == "cuda" else "cpu",
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "precision": trm.spec.precision,
-        "canvas": trm.canvas,
     }
 
 

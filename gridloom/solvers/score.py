@@ -16,8 +16,10 @@ from gridloom.runtime.data.tasks import Grid
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.stage import StageContext
 from gridloom.solvers import outputs
+from gridloom.solvers.results import RESULTS, parse_failures, seconds_by_task, write_results
 from gridloom.solvers.types import GridRows
 from gridloom.stores.artifacts import Artifact
+from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import ScoreRecord
 
 REPORT = "report.json"
@@ -66,6 +68,22 @@ class Score:
         (context.out / REPORT).write_text(text, encoding="utf-8")
         told = ("pass2", "pass1", "shape_match", "cell_accuracy", "num_tasks")
         context.notes.update({name: report[name] for name in told})
+        _write_results(report, picks, attempts, producer, context)
+
+
+def _write_results(
+    report: Mapping[str, Any],
+    picks: Mapping[str, Mapping[str, Any]],
+    attempts: Artifact,
+    producer: Mapping[str, Any],
+    context: StageContext,
+) -> None:
+    lines = outputs.read_attempts(attempts.path)
+    run_id, stage = producer.get("run_id", context.run_id), str(producer.get("stage", ""))
+    seconds = seconds_by_task(Ledger(context.ledger.workspace), run_id, stage)
+    write_results(context.out / RESULTS, report=report, picks=picks, attempts=lines, seconds=seconds)
+    if any(line["text"] is not None for line in lines):
+        context.notes["parse_failures"] = parse_failures(lines)
 
 
 class TestScore:

@@ -19,6 +19,7 @@ class ScriptedReasoner:
 
     texts: Sequence[str] = ("",)
     hidden_size: int = 8
+    """0 for one whose states nothing reads."""
     model: str = "scripted"
     prompts: list[str] = field(default_factory=list)
     """Every prompt answered, in order."""
@@ -41,7 +42,7 @@ class ScriptedReasoner:
         return Reasoning(
             prompt=prompt.text,
             text=text,
-            latent=source.standard_normal(self.hidden_size).astype(np.float16).tobytes(),
+            latent=source.standard_normal(self.hidden_size).astype(np.float16).tobytes() or None,
             prompt_tokens=prompt.num_tokens,
             new_tokens=len(text.split()),
             prefix=prefix,

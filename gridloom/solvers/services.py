@@ -44,7 +44,7 @@ class Proposer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The models of a loop. Without a `reasoner` the loop is TRM alone."""
+    """The models of a loop. Without a `reasoner` the loop is TRM alone; with a TextProposer it is the LLaMA alone."""
 
     proposer: Proposer
     reasoner: Reasoner | None = None

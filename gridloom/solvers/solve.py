@@ -19,7 +19,7 @@ from gridloom.runtime.stage import Progress, ProgressTask, StageContext
 from gridloom.solvers import outputs
 from gridloom.solvers.ablation import with_latents
 from gridloom.solvers.graph import TaskRun, build_graph, run_graph, thread_id
-from gridloom.solvers.loading import load_services
+from gridloom.solvers.loading import load_services, load_writer
 from gridloom.solvers.nodes import Nodes
 from gridloom.solvers.policies import Experience, make_policy
 from gridloom.solvers.recording import AttemptScope, task_record
@@ -30,17 +30,26 @@ from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.checkpointer import DuckDBSaver
 from gridloom.stores.ledger import Ledger, as_dict
-from gridloom.stores.records import AttemptRecord, CandidateRecord, PickRecord, Record, VerdictRecord
+from gridloom.stores.records import (
+    AttemptRecord,
+    CandidateRecord,
+    LlmCallRecord,
+    PickRecord,
+    Record,
+    VerdictRecord,
+)
 
 LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
 """(checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
+LoadWriter = Callable[[Mapping[str, Any], Solver, str, Path, Progress | None], Services]
+"""The same for a language model that solves alone, from its definition in the spec."""
 
 
 class Solve:
     """Kind `solve`."""
 
-    def __init__(self, load: LoadServices = load_services) -> None:
-        self._load = load
+    def __init__(self, load: LoadServices = load_services, load_writer: LoadWriter = load_writer) -> None:
+        self._load, self._load_writer = load, load_writer
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Solve every task of the split and fill the artifact.
@@ -51,21 +60,33 @@ class Solve:
         stage = SolveStage.model_validate_json(json.dumps(node.spec))
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, stage.data, stage.split, stage.limit)
-        checkpoint = inputs["with"]
+        checkpoint = inputs.get("with")
+        model_key = checkpoint.key if checkpoint else writer_key(node)
         ledger = Ledger(context.ledger.workspace)
         context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
         finished = _finished(ledger, context.run_id, node.name)
         open_tasks = [task for task in tasks if task.task_id not in finished]
         began = time.perf_counter()
         if open_tasks:
-            services = self._load(checkpoint.path, stage.solver, context.device, context.base, context.progress)
+            rest = (stage.solver, context.device, context.base, context.progress)
+            services = (
+                self._load(checkpoint.path, *rest)
+                if checkpoint
+                else self._load_writer(node.models[stage.with_], *rest)
+            )
             services = with_latents(services, stage.solver.latents, tasks, node.seed)
             experience = _experience(stage, context, ledger)
-            loop = _Loop(node, stage, services, checkpoint.key, context, ledger, experience)
+            loop = _Loop(node, stage, services, model_key, context, ledger, experience)
             asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))
         context.notes["seconds"] = time.perf_counter() - began
         context.notes["resumed_tasks"] = len(finished)
-        _publish(node, stage, tasks, dataset, checkpoint.key, context, ledger)
+        _publish(node, stage, tasks, dataset, model_key, context, ledger)
+
+
+def writer_key(node: StageNode) -> str:
+    """Return what identifies the language model of a stage that solves with it alone: the digest of its weights."""
+    model = str(node.spec["with"])
+    return str(node.facts.get("llama", {}).get(model, {}).get("digest", model))
 
 
 class _Loop:
@@ -219,6 +240,7 @@ def _publish(
         attempts,
         rows(CandidateRecord, fork=0),
         rows(VerdictRecord, fork=0),
+        rows(LlmCallRecord, fork=0),
     )
     outputs.write_meta(
         context.out / outputs.META,

@@ -68,8 +68,9 @@ class Reasoning(Frozen):
 
     prompt: str
     text: str
-    latent: bytes
-    """Hidden state handed to the adapter, fp16 [hidden_size]; rounded before use, so that the record is what ran."""
+    latent: bytes | None
+    """Hidden state handed to the adapter, fp16 [hidden_size]; rounded before use, so that the record is what ran. None
+    where no adapter reads one."""
     prompt_tokens: int
     new_tokens: int
     prefix: bytes | None = None
@@ -122,6 +123,8 @@ class Proposal(Frozen):
     """Batch shape, device, threads and versions that bit-equal re-execution needs."""
     seconds: float = 0.0
     """The attempt's share of the TRM's time."""
+    only: int | None = None
+    """The one test input that was asked about; all of them when None."""
 
     def grids(self) -> list[GridRows]:
         """Return the proposed grid of each test input; [] where there is none."""
@@ -157,6 +160,8 @@ class Entry(Frozen):
     attempt: int
     arm: str = ""
     """The plan's kind."""
+    only: int | None = None
+    """The one test input that was asked about; all of them when None."""
     text: str = ""
     candidates: tuple[tuple[Candidate, ...], ...]
     weights: tuple[tuple[float, ...], ...]

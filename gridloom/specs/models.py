@@ -188,6 +188,10 @@ class LatentToTextModel(SpecModel):
     """The decoder of a variational pair: a layer more, and trained to give back the state that the adapter read."""
 
 
+WRITERS = ("llama",)
+"""Kinds that a solve stage can run alone: they write grids as text."""
+
+
 ModelSpec = Annotated[
     TrmModel | TrmSingleZModel | TrmHier6Model | HrmModel | TransformerModel | TrmHybridModel | LlamaModel
     | TextToLatentModel | LatentToTextModel,

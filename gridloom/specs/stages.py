@@ -15,7 +15,7 @@ from gridloom.specs.base import (
     Ref,
     SpecModel,
 )
-from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS
+from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS, WRITERS
 from gridloom.specs.solver import Solver
 
 
@@ -173,8 +173,8 @@ class SolveStage(SpecModel):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "attempts"
     kind: Literal["solve"] = "solve"
-    with_: Annotated[str, Ref(artifacts=("checkpoint",), part="trm")] = Field(alias="with")
-    """The checkpoint to solve with."""
+    with_: Annotated[str, Ref(models=WRITERS, artifacts=("checkpoint",), part="trm")] = Field(alias="with")
+    """The checkpoint to solve with; or a language model, which then writes the grids as text, without a TRM."""
     data: DataRef
     """The tasks."""
     split: str | None = None

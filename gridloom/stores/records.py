@@ -169,7 +169,7 @@ class AttemptRecord(Record):
     stage_key: str
     """Fingerprint of the solve stage."""
     checkpoint_key: str
-    """Fingerprint of the checkpoint it ran with."""
+    """Fingerprint of the checkpoint it ran with; of a language model alone, the digest of its weights."""
     geometry: dict[str, Any]
     """Batch shape, threads, device and versions: what bit-equal re-execution needs."""
     started_at: float

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from gridloom.compiler import compile_spec
 from gridloom.compiler.graph import Cost, RunGraph, StageNode
 from gridloom.errors import GridloomError
-from gridloom.runtime.comparison import Result, compare_runs
+from gridloom.runtime.comparison import Metric, Result, compare_runs
+from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.intervals import wilson
 from gridloom.stores.ledger import LedgerWriter
 from gridloom.stores.records import MetricRecord, RunRecord, StageRecord
@@ -107,3 +109,24 @@ def test_an_unknown_run_is_refused_with_the_nearest(workspace: Workspace) -> Non
     record(workspace, "2026-11-21T16-01-38", graph(), learn="done", judge="done")
     with pytest.raises(GridloomError, match="did you mean '2026-11-21T16-01-38'"):
         compare(workspace, "2026-11-21T16-01-33")
+
+
+def test_hybrid_and_its_two_baselines_stand_in_one_table_with_intervals(workspace: Workspace) -> None:
+    facts = LocalFacts()
+    for number, recipe in enumerate(("hybrid", "baseline-trm", "baseline-llm"), start=1):
+        made = compile_spec(recipe, facts=facts).graph
+        with LedgerWriter(workspace, recipe) as ledger:
+            ledger.append(RunRecord(run_id=recipe, name=recipe, graph_key=made.key, status="done", started_at=number,
+                                    graph=made.to_json()))
+            for node in made.nodes:
+                notes = {"pass1": 0.1 * number, "pass2": 0.2 * number, "num_tasks": 40} if node.kind == "score" else {}
+                ledger.append(StageRecord(run_id=recipe, stage=node.name, kind=node.kind, key=node.key, status="done",
+                                          started_at=100.0, ended_at=101.0, notes=notes))
+    results = compare(workspace, "hybrid", "baseline-trm", "baseline-llm")
+    assert [one.metrics["pass2"] for one in results] == [
+        Metric(0.2 * number, *wilson(0.2 * number, 40), 40) for number in (1, 2, 3)
+    ]
+    assert [one.differs["stages.solve.with"] for one in results] == ["joint", "pretrain", "llama"]
+    assert results[2].parameters is None
+    same = {"stages.solve.solver.max_attempts", "stages.solve.solver.reason.max_new_tokens", "data.arc1.select.limit"}
+    assert not same & set(results[0].differs), "one budget, one set of tasks"

@@ -30,7 +30,7 @@ from gridloom.runtime.models.bundle import Bundle, save_bundle
 from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.stage import Progress, StageContext
-from gridloom.solvers.loading import load_services
+from gridloom.solvers.loading import load_services, load_writer
 from gridloom.solvers.score import Score
 from gridloom.solvers.services import Services
 from gridloom.solvers.solve import Solve
@@ -184,6 +184,23 @@ class Place:
             inputs={"with": "joint", "data": "arc1"},
         )
 
+    @property
+    def inputs(self) -> dict[str, Artifact]:
+        """What the solve node reads, by field."""
+        made = {"with": self.checkpoint, "data": self.data}
+        return {field: made[field] for field in self.node.inputs if field in made}
+
+    def write_alone(self, folder: str = "./llama", max_prompt_tokens: int = 400, **settings: Any) -> None:
+        """Make the solve node one of a language model without a TRM."""
+        solver = Solver.model_validate_json(json.dumps({**self.settings, **settings}))
+        self.node = self.node.model_copy(update={
+            "key": "gl1:written",
+            "spec": {"kind": "solve", "with": "llama", "data": "arc1", "solver": solver.model_dump(mode="json")},
+            "models": {"llama": {"kind": "llama", "weights": folder, "max_prompt_tokens": max_prompt_tokens}},
+            "facts": {"llama": {"llama": {"digest": "sha256:words"}}},
+            "inputs": {"data": "arc1"},
+        })
+
     def _published(self, key: str, kind: str, producer: str, fill: Any) -> Artifact:
         found = self.store.find(key)
         if found is not None:
@@ -202,7 +219,7 @@ class Place:
         )
 
     def solve(
-        self, run_id: str = RUN, stop: Stop | None = None, load: Any = load_services
+        self, run_id: str = RUN, stop: Stop | None = None, load: Any = load_services, write: Any = load_writer
     ) -> tuple[Artifact, Reporter]:
         """Run the solve stage and publish its artifact, as the executor does."""
         graph = RunGraph(name="mini", seed=0, device="cpu", nodes=(self.node,), key="gl1:graph")
@@ -213,7 +230,7 @@ class Place:
             )
             with self.store.writing(f"gl1:solve.{run_id}") as out:
                 context = self.context(writer, out, stop)
-                Solve(load).run(self.node, {"with": self.checkpoint, "data": self.data}, context)
+                Solve(load, write).run(self.node, self.inputs, context)
                 artifact = self.store.publish(
                     out, key=f"gl1:solve.{run_id}", type="attempts", kind="solve",
                     producer={"stage": "solve", "run_id": run_id}, inputs={},

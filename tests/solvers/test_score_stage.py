@@ -11,7 +11,7 @@ from solve_support import RUN, Place, Reporter, mirror_answers
 
 from gridloom.errors import StageError
 from gridloom.runtime.intervals import wilson
-from gridloom.solvers.outputs import PICKS, check_submission, write_picks, write_submission
+from gridloom.solvers.outputs import ATTEMPTS, PICKS, check_submission, write_picks, write_submission
 from gridloom.solvers.score import compare
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import ScoreRecord
@@ -33,6 +33,7 @@ def attempts(made: Place, picks: list[dict[str, Any]]) -> Artifact:
     from solve_support import dataset
 
     write_picks(folder / PICKS, dataset().tasks, picks)
+    (folder / ATTEMPTS).write_text("")
     return Artifact("gl1:solve", "attempts", folder, {"producer": {"stage": "solve", "run_id": RUN}})
 
 

@@ -33,7 +33,11 @@ class Judge:
         self._palette = fit_palette(task.demos)
 
     def verdict(self, proposal: Proposal) -> Verdict:
-        """Judge a proposal: an attempt is as good as its worst test input, and no grid at all scores 0."""
+        """Judge a proposal: an attempt is as good as its worst test input, and no grid at all scores 0.
+
+        A grid that was read from text alone is judged, but never accepted: the rules that can be applied to it (form,
+        size, colours) tell a wrong grid, and a right one they do not know from a likely one.
+        """
         per_test = [
             [self._signals(index, candidate, proposal) for candidate in ranked]
             for index, ranked in enumerate(proposal.candidates)
@@ -42,9 +46,15 @@ class Judge:
             tuple(weighted_mean({s.name: s.score for s in signals}, self.weights) for signals in ranked)
             for ranked in per_test
         )
-        signals = self._worst([ranked[0] if ranked else None for ranked in per_test])
+        asked = range(len(per_test)) if proposal.only is None else (proposal.only,)
+        signals = self._worst({index: per_test[index][0] if per_test[index] else None for index in asked})
         score = weighted_mean({s.name: s.score for s in signals}, self.weights)
-        accepted = bool(proposal.candidates) and all(proposal.candidates) and score >= self.settings.accept
+        accepted = (
+            proposal.only is None
+            and bool(proposal.candidates)
+            and all(proposal.candidates)
+            and score >= self.settings.accept
+        )
         return Verdict(
             accepted=accepted,
             score=score,
@@ -57,15 +67,15 @@ class Judge:
         evidence = Evidence(self.task, test_index, candidate, proposal, self._size_rules, self._palette)
         return [VERIFIERS[name](evidence) for name in self.weights]
 
-    def _worst(self, per_test: list[list[Signal] | None]) -> list[Signal]:
+    def _worst(self, per_test: Mapping[int, list[Signal] | None]) -> list[Signal]:
         """Keep each verifier's lowest score over the test inputs; a test input without a grid scores 0 everywhere."""
-        missing = [i for i, signals in enumerate(per_test) if signals is None]
+        missing = [i for i, signals in per_test.items() if signals is None]
         if missing or not per_test:
             which = ", ".join(str(i + 1) for i in missing) or "1"
             detail = f"no grid could be read for test input {which}"
             return [Signal(name=name, score=0.0, detail=detail) for name in self.weights]
         worst = []
-        for said in zip(*(signals for signals in per_test if signals is not None), strict=True):
+        for said in zip(*(signals for signals in per_test.values() if signals is not None), strict=True):
             scored = [signal for signal in said if signal.score is not None]
             worst.append(min(scored, key=lambda s: s.score or 0.0) if scored else said[0])
         return worst
@@ -74,5 +84,6 @@ class Judge:
         """Say what is wrong, from demonstrations and model outputs alone."""
         by_name = {signal.name: signal.detail for signal in signals if signal.detail}
         said = list(dict.fromkeys(by_name[name] for name in _ORDER if name in by_name))
-        sizes = ", ".join(size_text(grid) if grid else "none" for grid in proposal.grids())
+        grids = proposal.grids() if proposal.only is None else [proposal.grids()[proposal.only]]
+        sizes = ", ".join(size_text(grid) if grid else "none" for grid in grids)
         return f"proposed {sizes}: " + ("; ".join(said) if said else "the views are not sure of it")
