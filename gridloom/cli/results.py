@@ -124,5 +124,18 @@ def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> No
         )
     else:
         lines.append("       accepted by the verifier: none")
+    if "calibration" in made:
+        lines.append(f"       {_calibrated(made['calibration'])}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _calibrated(found: dict[str, Any]) -> str:
+    of = f"{found['num_attempts']} attempts at {found['num_tasks']} other tasks"
+    if found["threshold"] is None:
+        return f"calibrated on {of}: no score made {found['wanted_precision']:.0%} of the accepted right"
+    low, high = found["precision_interval"]
+    return (
+        f"calibrated on {of}: from {found['threshold']:.3f} on, precision {found['precision']:.0%} "
+        f"[{100 * low:.0f}, {100 * high:.0f}], recall {found['recall']:.0%}"
+    )

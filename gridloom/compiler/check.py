@@ -11,6 +11,7 @@ from gridloom.compiler.bind import Bound
 from gridloom.compiler.check_checkpoints import given_checkpoint_fits
 from gridloom.compiler.check_data import (
     answers_are_held_out,
+    calibration_is_of_a_trm,
     canvas_holds_grids,
     evaluate_options_fit,
     sources_are_not_generated,
@@ -21,6 +22,7 @@ from gridloom.compiler.check_data import (
 )
 from gridloom.compiler.check_fit import checkpoint_fits_data, rows_are_tokens
 from gridloom.compiler.check_leaks import (
+    calibration_sees_no_task_it_judges,
     subsets_share_no_task,
     training_draws_no_test_puzzle,
     training_sees_no_held_out_answer,
@@ -49,6 +51,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     answers_are_held_out,
     evaluate_options_fit,
     verifier_has_demonstrations,
+    calibration_is_of_a_trm,
     tasks_fit_training,
     training_keeps_canvas,
     rows_are_tokens,
@@ -57,11 +60,12 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     training_sees_no_held_out_answer,
     subsets_share_no_task,
     training_draws_no_test_puzzle,
+    calibration_sees_no_task_it_judges,
 )
 
 
 def check(bound: Bound, session: Session) -> Checked:
-    """Read facts and apply every rule. Records GL301-GL404."""
+    """Read facts and apply every rule. Records GL301-GL405."""
     checked = read_facts(bound, session)
     for rule in RULES:
         rule(checked, session)

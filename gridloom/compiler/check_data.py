@@ -8,7 +8,7 @@ from gridloom.compiler.session import Session, did_you_mean, listed
 from gridloom.compiler.tree import Path
 from gridloom.specs.data import ArcData
 from gridloom.specs.puzzles import MazeData, SudokuData
-from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
+from gridloom.specs.stages import CalibrateStage, EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 ANSWERING = (SolveStage, EvaluateStage)
 """Stages that answer held-out test inputs."""
@@ -139,6 +139,23 @@ def verifier_has_demonstrations(checked: Checked, session: Session) -> None:
                 bound.places.value(path),
                 f"set data.{found[0]}.check_demos to 1, or the verifier's leave_one_out to 0",
             )
+
+
+def calibration_is_of_a_trm(checked: Checked, session: Session) -> None:
+    """GL347: attempts of a language model alone are judged by rules and never accepted: no threshold to set."""
+    bound = checked.bound
+    writers = {n: stage.with_ for n, stage in sound(checked, "stages", SolveStage) if stage.with_ in bound.spec.models}
+    uses = [(name, "calibration", name) for name in writers if bound.input(name, "calibration")]
+    for name, stage in sound(checked, "stages", CalibrateStage):
+        if stage.attempts in writers:
+            uses.append((name, "attempts", stage.attempts))
+    for name, field, writer in uses:
+        session.error(
+            "GL347",
+            f"'{writer}' solves with the language model '{writers[writer]}' alone, and accepts no attempt",
+            bound.places.value(("stages", name, field)),
+            "calibrate solves with a checkpoint",
+        )
 
 
 def tasks_fit_training(checked: Checked, session: Session) -> None:

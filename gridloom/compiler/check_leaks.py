@@ -12,7 +12,7 @@ from gridloom.compiler.facts import TaskKey
 from gridloom.compiler.session import Session, listed
 from gridloom.errors import GridloomError
 from gridloom.specs.puzzles import MazeData, SudokuData
-from gridloom.specs.stages import EvaluateStage
+from gridloom.specs.stages import EvaluateStage, SolveStage
 
 
 def training_sees_no_held_out_answer(checked: Checked, session: Session) -> None:
@@ -59,6 +59,36 @@ def _training_before(checked: Checked, solve: str) -> Iterator[tuple[str, str]]:
         if data is not None:
             yield stage, data[1]
         source = bound.input(stage, "model") or bound.input(stage, "trm")
+
+
+def calibration_sees_no_task_it_judges(checked: Checked, session: Session) -> None:
+    """GL405: a solve stage accepts from a score that was set with the answers of tasks it answers itself."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", SolveStage):
+        measured = bound.input(name, "calibration")
+        known = bound.input(measured[1], "attempts") if measured else None
+        if known is None or not isinstance(bound.spec.stages.get(known[1]), SolveStage):
+            continue
+        theirs = {task.key: task for task in _answered(checked, session, known[1])}
+        both = [(task, theirs[task.key]) for task in _answered(checked, session, name) if task.key in theirs]
+        if both:
+            session.error(
+                "GL405",
+                f"'{name}' answers {len(both)} task{'s' if len(both) > 1 else ''} whose answers "
+                f"'{stage.calibration}' reads",
+                bound.places.value(("stages", name, "calibration")),
+                f"let '{known[1]}' solve other tasks: another split, or another entry of data",
+                (f"for example {listed([a.task_id if a == b else f'{a.task_id} ({b.task_id})' for a, b in both], 4)}",),
+            )
+
+
+def _answered(checked: Checked, session: Session, solve: str) -> tuple[TaskKey, ...]:
+    """Return the tasks that a solve stage answers."""
+    stage, found = checked.bound.spec.stages[solve], dataset_of(checked.bound, solve)
+    if found is None or found[0] not in checked.data or not isinstance(stage, SolveStage):
+        return ()
+    tasks = [t for t in _tasks(checked, session, found[0]) if t.held_out and stage.split in (None, t.subset)]
+    return tuple(sorted(tasks, key=lambda task: task.task_id)[: stage.limit])
 
 
 def subsets_share_no_task(checked: Checked, session: Session) -> None:

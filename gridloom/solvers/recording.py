@@ -33,6 +33,8 @@ class AttemptScope:
     checkpoint_key: str
     fork: int = 0
     parent: str | None = None
+    accept: float | None = None
+    """The calibrated score from which attempts are accepted; None where the spec's own holds."""
 
     def attempt_id(self, attempt: int) -> str:
         """Return `TASK.ATTEMPT`, or `TASK.ATTEMPT+FORK`."""
@@ -94,6 +96,8 @@ def attempt_records(
     geometry: dict[str, Any] = {**proposal.geometry, "digests": digests}
     if adapted:
         geometry["injection_rms"] = adapted["rms"]
+    if scope.accept is not None:
+        geometry["accept"] = scope.accept
     if reasoning and reasoning.geometry:
         geometry["reason"] = reasoning.geometry
     records: list[Record] = [

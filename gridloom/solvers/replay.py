@@ -16,6 +16,7 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import ReplayError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import Progress
+from gridloom.solvers.calibration import accepting_from
 from gridloom.solvers.loading import load_services, load_writer
 from gridloom.solvers.nodes import with_text_grid
 from gridloom.solvers.overrides import override_plan
@@ -36,6 +37,7 @@ from gridloom.solvers.services import Proposer, Services
 from gridloom.solvers.text_proposer import TextProposer
 from gridloom.solvers.types import Candidate, Entry, Plan, Prompt, Proposal, Reasoning, Verdict
 from gridloom.solvers.verifiers import Judge
+from gridloom.specs.solver import Solver
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter, as_dict
@@ -210,7 +212,7 @@ class Replayer:
             if reasoning is not None:
                 proposal = with_text_grid(proposal, plan, reasoning.text)
             with timed(timings, "verify"):
-                verdict = Judge(again.task, again.stage.solver.verifier).verdict(proposal)
+                verdict = Judge(again.task, _settings(again).verifier).verdict(proposal)
         return _Outcome(plan, reasoning, adapted, proposal, verdict, timings, time.time())
 
     async def _reason(self, again: _Again, timings: dict[str, float]) -> Reasoning:
@@ -262,7 +264,7 @@ class Replayer:
             )
             scope = AttemptScope(
                 row["run_id"], row["stage"], row["task_id"], row["stage_key"], row["checkpoint_key"],
-                fork=forks[0]["last"] + 1, parent=row["attempt_id"],
+                fork=forks[0]["last"] + 1, parent=row["attempt_id"], accept=row["geometry"].get("accept"),
             )
             records += attempt_records(
                 scope,
@@ -369,6 +371,13 @@ class _Outcome:
     verdict: Verdict
     timings: dict[str, float]
     ended_at: float
+
+
+def _settings(again: _Again) -> Solver:
+    """Return the settings that the attempt was judged by."""
+    settings = again.stage.solver
+    accept = again.recorded.attempt["geometry"].get("accept")
+    return settings if accept is None else accepting_from(settings, accept)
 
 
 def _report(again: _Again, outcome: _Outcome, device: str, live: bool, notes: Sequence[str]) -> ReplayReport:

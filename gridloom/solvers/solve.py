@@ -18,6 +18,7 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import Progress, ProgressTask, StageContext
 from gridloom.solvers import outputs
 from gridloom.solvers.ablation import with_latents
+from gridloom.solvers.calibration import accepting_from, read_calibration
 from gridloom.solvers.graph import TaskRun, build_graph, run_graph, thread_id
 from gridloom.solvers.loading import load_services, load_writer
 from gridloom.solvers.nodes import Nodes
@@ -66,6 +67,9 @@ class Solve:
         context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
         finished = _finished(ledger, context.run_id, node.name)
         open_tasks = [task for task in tasks if task.task_id not in finished]
+        calibration = read_calibration(inputs["calibration"].path) if "calibration" in inputs else None
+        if calibration:
+            stage = stage.model_copy(update={"solver": accepting_from(stage.solver, calibration["threshold"])})
         began = time.perf_counter()
         if open_tasks:
             rest = (stage.solver, context.device, context.base, context.progress)
@@ -80,7 +84,7 @@ class Solve:
             asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))
         context.notes["seconds"] = time.perf_counter() - began
         context.notes["resumed_tasks"] = len(finished)
-        _publish(node, stage, tasks, dataset, model_key, context, ledger)
+        _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration)
 
 
 def writer_key(node: StageNode) -> str:
@@ -104,6 +108,7 @@ class _Loop:
     ) -> None:
         self.node = node
         self.settings = stage.solver
+        self.accept = stage.solver.verifier.accept if stage.calibration else None
         self.services = services
         self.checkpoint_key = checkpoint_key
         self.experience = experience
@@ -177,7 +182,9 @@ class _Loop:
             services=self.services,
             policy=self.policy,
             experience=self.experience,
-            scope=AttemptScope(context.run_id, self.node.name, task.task_id, self.node.key, self.checkpoint_key),
+            scope=AttemptScope(
+                context.run_id, self.node.name, task.task_id, self.node.key, self.checkpoint_key, accept=self.accept
+            ),
             append=context.ledger.append,
             show=context.progress.show,
         )
@@ -226,6 +233,7 @@ def _publish(
     checkpoint_key: str,
     context: StageContext,
     ledger: Ledger,
+    calibration: dict[str, Any] | None,
 ) -> None:
     """Fill the artifact from the ledger: what an earlier life of the run recorded counts like the rest."""
 
@@ -253,6 +261,7 @@ def _publish(
             "num_test_inputs": sum(len(task.tests) for task in tasks),
             "num_attempts": len(attempts),
             "solver": stage.solver.model_dump(mode="json"),
+            **({"calibration": calibration} if calibration else {}),
         },
     )
     context.notes["num_tasks"] = len(tasks)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict
 
 ArtifactType = Literal[
-    "dataset", "answers", "puzzles", "sequences", "checkpoint", "attempts", "votes", "report", "evaluation",
-    "submission", "metrics",
+    "dataset", "answers", "puzzles", "sequences", "checkpoint", "attempts", "votes", "calibration", "report",
+    "evaluation", "submission", "metrics",
 ]
 """What a stage publishes; an edge of the run graph carries one of these."""
 

@@ -181,8 +181,27 @@ class SolveStage(SpecModel):
     """Only tasks of this subset; all held-out subsets when absent."""
     limit: PositiveInt | None = None
     """At most this many tasks, by id."""
+    calibration: Annotated[str | None, Ref(artifacts=("calibration",))] = None
+    """A calibrate stage, whose threshold takes the place of `solver.verifier.accept`."""
     solver: Solver = Solver()
     """The loop."""
+
+
+class CalibrateStage(SpecModel):
+    """Measure what the verifiers say of attempts whose answers are known, and set the score from which to accept.
+
+    The attempts are those of a solve stage over other tasks than those that the calibrated solve answers.
+    """
+
+    version: ClassVar[int] = 1
+    produces: ClassVar[ArtifactType] = "calibration"
+    reads_answers: ClassVar[bool] = True
+    kind: Literal["calibrate"] = "calibrate"
+    attempts: Annotated[str, Ref(artifacts=("attempts",))]
+    """The solve stage whose attempts are compared with the answers."""
+    precision: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of the accepted attempts that shall be right. The threshold is the lowest score that reaches it; where none
+    does, nothing is accepted."""
 
 
 class EvaluateStage(SpecModel):
@@ -240,6 +259,7 @@ class AblateStage(SpecModel):
 
 
 StageSpec = Annotated[
-    CheckpointStage | TrainStage | JointTrainStage | SolveStage | EvaluateStage | ScoreStage | AblateStage,
+    CheckpointStage | TrainStage | JointTrainStage | SolveStage | CalibrateStage | EvaluateStage | ScoreStage
+    | AblateStage,
     Field(discriminator="kind"),
 ]

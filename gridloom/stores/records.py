@@ -345,6 +345,35 @@ class EvaluationRecord(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationRecord(Record):
+    """What a verifier is worth at one threshold, over attempts whose answers are known; written by calibrate alone."""
+
+    TABLE: ClassVar[str] = "calibrations"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "verifier", "threshold")
+    run_id: str
+    stage: str
+    solve_run_id: str | None
+    """Run that made the attempts; None when it is this run."""
+    solve_stage: str
+    verifier: str
+    """`all` is the weighted mean that decides."""
+    threshold: float
+    """Attempts with this score or a higher one count as accepted."""
+    attempts: int
+    """Those that the verifier had a score for."""
+    num_right: int
+    """Of these, attempts whose every grid is right."""
+    accepted: int
+    accepted_right: int
+    precision: float | None
+    """accepted_right / accepted."""
+    recall: float | None
+    """accepted_right / num_right."""
+    is_chosen: bool
+    """The lowest threshold whose precision is what was asked for; where none is, the most precise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRecord(Record):
     """One replay: which nodes were bit-equal to the record."""
 
@@ -364,5 +393,5 @@ class ReplayRecord(Record):
 TABLES: tuple[type[Record], ...] = (
     RunRecord, StageRecord, EstimateRecord, ArtifactRecord, MetricRecord, TaskRecord, AttemptRecord,
     CandidateRecord, VerdictRecord, LlmCallRecord, TrmStepRecord, PickRecord, ScoreRecord, PredictionRecord,
-    EvaluationRecord, ReplayRecord,
+    EvaluationRecord, CalibrationRecord, ReplayRecord,
 )

@@ -111,6 +111,12 @@ LEFT JOIN (SELECT run_id, stage, max(checkpoint_key) AS checkpoint_key FROM atte
   USING (run_id, stage)
 GROUP BY t.run_id, t.stage
 ORDER BY pass2 DESC NULLS LAST, pass1 DESC NULLS LAST, started_at DESC""",
+    "v_verifiers": """
+SELECT
+  run_id, stage, verifier, threshold, precision, recall, accepted, accepted_right, attempts, num_right,
+  coalesce(solve_run_id, run_id) AS solve_run_id, solve_stage
+FROM calibrations WHERE is_chosen
+ORDER BY run_id DESC, stage, precision DESC NULLS LAST, recall DESC NULLS LAST""",
     "v_costs": """
 SELECT
   run_id, stage, status, expected_s, measured_s,

@@ -1,4 +1,4 @@
-"""Specs whose solve stage names a language model in place of a checkpoint."""
+"""Solve stages of a language model alone, and of a checkpoint whose verifier is calibrated."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from compiler_support import FACTS, LLAMA, TASKS
 
 from gridloom.compiler import compile_text
+from gridloom.compiler.facts import TaskKey
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import SpecError
 
@@ -55,3 +56,41 @@ def test_text_longer_than_the_context_is_refused_without_a_joint_stage() -> None
 def test_network_cannot_stand_in_for_its_checkpoint() -> None:
     with pytest.raises(SpecError, match="'trm' is a trm model, but 'with' takes a llama model or a stage that makes"):
         compiled(model="trm")
+
+
+CALIBRATED = """gridloom: 1
+name: calibrated
+data:
+  arc1: {kind: arc, source: ./all, subsets: [training, evaluation], holdout: [training, evaluation], canvas: auto,
+         check_demos: 1}
+models: {trm: {kind: trm, hidden_size: 64, num_heads: 4}}
+stages:
+  pretrain: {kind: train, model: trm, data: arc1}
+  known: {kind: solve, with: pretrain, data: arc1, split: training}
+  measure: {kind: calibrate, attempts: known}
+  solve: {kind: solve, with: pretrain, data: arc1, split: evaluation, calibration: measure}
+  score: {kind: score, attempts: solve}
+"""
+TASK_KEYS = (
+    TaskKey("t1", "training", True, "one"), TaskKey("t2", "training", True, "two"),
+    TaskKey("e1", "evaluation", True, "three"), TaskKey("e2", "evaluation", True, "four"),
+)  # fmt: skip
+
+
+def test_calibration_over_other_tasks_is_an_input_with_its_answers() -> None:
+    facts = replace(FACTS, datasets={**FACTS.datasets, "./all": TASKS}, tasks={"./all": TASK_KEYS})
+    graph = compile_text(CALIBRATED, facts=facts).graph
+    assert graph.node("measure").inputs == {"attempts": "known", "data": "arc1", "answers": "arc1.answers"}
+    assert graph.node("solve").inputs == {"with": "pretrain", "data": "arc1", "calibration": "measure"}
+    assert "measure" not in graph.node("known").inputs.values()
+
+
+def test_calibration_on_a_task_that_is_solved_is_refused_also_turned_or_recoloured() -> None:
+    twin = (*TASK_KEYS[:3], TaskKey("e2", "evaluation", True, "one"))
+    facts = replace(FACTS, datasets={**FACTS.datasets, "./all": TASKS}, tasks={"./all": twin})
+    with pytest.raises(SpecError, match=r"GL405.*'solve' answers 1 task whose answers 'measure' reads"):
+        compile_text(CALIBRATED, facts=facts)
+    same = CALIBRATED.replace("split: evaluation, ", "")
+    facts = replace(facts, tasks={"./all": TASK_KEYS})
+    with pytest.raises(SpecError, match=r"'solve' answers 2 tasks whose answers 'measure' reads"):
+        compile_text(same, facts=facts)

@@ -164,6 +164,8 @@ class Place:
     answers: int | None = None
     """Seed of the noise that stands for the answers; None for the right ones."""
     settings: dict[str, Any] = field(default_factory=lambda: dict(SOLVER))
+    given: dict[str, Artifact] = field(default_factory=dict)
+    """More that the solve node may read."""
 
     def __post_init__(self) -> None:
         torch.set_num_threads(1)
@@ -187,7 +189,7 @@ class Place:
     @property
     def inputs(self) -> dict[str, Artifact]:
         """What the solve node reads, by field."""
-        made = {"with": self.checkpoint, "data": self.data}
+        made = {"with": self.checkpoint, "data": self.data, **self.given}
         return {field: made[field] for field in self.node.inputs if field in made}
 
     def write_alone(self, folder: str = "./llama", max_prompt_tokens: int = 400, **settings: Any) -> None:

@@ -10,7 +10,7 @@ from store_cases import attempt, scores, small_run
 
 from gridloom.stores.describe import field_docs, update
 from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.records import AttemptRecord, EstimateRecord, MetricRecord
+from gridloom.stores.records import AttemptRecord, CalibrationRecord, EstimateRecord, MetricRecord
 from gridloom.stores.views import VIEWS
 from gridloom.stores.workspace import Workspace
 
@@ -30,6 +30,10 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
         writer.append(EstimateRecord(
             run_id="run-1", stage="pretrain", parameters=1, frozen_parameters=0, flops={"fp32": 1.0}, step="attempt",
             num_steps=1, peak_bytes=1, assumes=[],
+        ))
+        writer.append(CalibrationRecord(
+            run_id="run-1", stage="measure", solve_run_id=None, solve_stage="solve", verifier="all", threshold=0.7,
+            attempts=3, num_right=1, accepted=2, accepted_right=1, precision=0.5, recall=1.0, is_chosen=True,
         ))
     return Ledger(workspace)
 

@@ -1,4 +1,4 @@
-"""GL301-GL404: what would only fail, or fool its reader, once it runs."""
+"""GL301-GL405: what would only fail, or fool its reader, once it runs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _JUDGED = (
     "stages: {learn: {kind: train, model: small, data: sudokus}, "
     "judge: {kind: evaluate, with: learn, data: sudokus}}\n"
 )
+
+_KNOWN = "stages:\n  measure: {kind: calibrate, attempts: solve}\n"
 
 CHECKING = (
     Code(
@@ -205,6 +207,13 @@ CHECKING = (
              .replace("stages: {", "stages: {judge: {kind: evaluate, with: puzzles, data: sudokus, limit: 8}, ")),
     ),
     Code(
+        "GL347", "calibration without a TRM",
+        "A calibrate stage measures a solve with a language model alone, or such a solve names a calibration.",
+        "Attempts that are text alone are judged by rules and never accepted: there is no threshold to set.",
+        over("stages: {text: {kind: solve, with: llama, data: arc1}, measure: {kind: calibrate, attempts: text}}\n"),
+        over("stages: {text: {kind: solve, with: llama, data: arc1}, measure: {kind: calibrate, attempts: solve}}\n"),
+    ),
+    Code(
         "GL350", "does not fit the device",
         "The estimate of a stage's peak memory exceeds twice what the device has; a warning where it exceeds the "
         "memory by less.",
@@ -246,5 +255,12 @@ CHECKING = (
         "by their cells and shuffled, or another set of the same seed.",
         "Part of the score would be memory. Of 1,000 test sudokus of size 4 training met 545 within 360 steps.",
         over(_JUDGED % "shuffle: true"), over(_JUDGED % "shuffle: false"), severity="warning",
+    ),
+    Code(
+        "GL405", "calibrated on its own tasks",
+        "A solve stage accepts from a score that a calibrate stage set with the answers of tasks it answers itself.",
+        "Its outcome would depend on held-out answers. Turned, mirrored and recoloured tasks count as the same.",
+        over(_KNOWN + "  again: {kind: solve, with: joint, data: arc1, calibration: measure}\n"),
+        over(_KNOWN + "  again: {kind: solve, with: joint, data: arc1}\n"),
     ),
 )  # fmt: skip
