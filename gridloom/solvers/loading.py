@@ -11,13 +11,15 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.stage import Progress
+from gridloom.solvers.endpoint import Endpoint
+from gridloom.solvers.endpoint_reasoner import EndpointReasoner, endpoint_desk
 from gridloom.solvers.hub import Hub
 from gridloom.solvers.proposer import TrmProposer
 from gridloom.solvers.reasoner import LlamaReasoner, llm_desk
 from gridloom.solvers.runners import trm_desk
 from gridloom.solvers.services import Services
 from gridloom.solvers.text_proposer import TextProposer
-from gridloom.specs.models import LlamaModel
+from gridloom.specs.models import EndpointModel, LlamaModel
 from gridloom.specs.solver import Solver
 
 MAX_BATCH_ROWS = 256
@@ -63,9 +65,17 @@ def load_services(
 def load_writer(
     model: Mapping[str, Any], settings: Solver, device: str, base: Path, progress: Progress | None = None
 ) -> Services:
-    """Load a language model that solves alone, from its definition in the spec. Raises ModelError."""
-    llama = Llama.load(LlamaModel.model_validate_json(json.dumps(model)), device, base, progress)
+    """Load a language model that solves alone, from its definition in the spec; of an endpoint, nothing but its key.
+
+    Raises ModelError.
+    """
     hub = Hub()
+    if model["kind"] == "endpoint":
+        endpoint = Endpoint(EndpointModel.model_validate_json(json.dumps(model)))
+        calls = endpoint_desk(endpoint, hub)
+        asks = EndpointReasoner(endpoint, calls, feedback=_tells_of_attempts(settings))
+        return Services(TextProposer(), asks, hub=hub, llm_desk=calls)
+    llama = Llama.load(LlamaModel.model_validate_json(json.dumps(model)), device, base, progress)
     llm = llm_desk(llama, hub, MAX_BATCH_TOKENS)
     reasoner = LlamaReasoner(llama, llm, feedback=_tells_of_attempts(settings), latent=False, alone=True)
     return Services(TextProposer(device), reasoner, hub=hub, llm_desk=llm)

@@ -10,12 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from gridloom.compiler.cost import HISTORY_SHARE
 from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.models.llama import Llama
-from gridloom.runtime.prompts import GRID_ALONE, QUESTION, EarlierAttempt, PromptForm, build_prompt
 from gridloom.solvers.hub import Desk, Hub
+from gridloom.solvers.prompting import write_prompt
 from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
 
 
@@ -69,7 +68,7 @@ class LlamaReasoner:
         """
         self.llama = llama
         self._alone = alone
-        self._history_budget = llama.spec.max_prompt_tokens // HISTORY_SHARE if feedback else 0
+        self._keeps_history = feedback
         self._latent = latent
         self._runner = runner
 
@@ -79,34 +78,11 @@ class LlamaReasoner:
         return self.llama.spec.weights
 
     def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
-        """Build the prompt within the model's token budget; the test input and the question always stay.
-
-        It shows the demonstrations that training may see: one that is kept to check the proposal would no longer check
-        anything if the LLaMA, whose state conditions the TRM, had read its output.
-        """
-        form: PromptForm = "compact" if plan.prompt == "compact" else "plain"
-        earlier = [
-            EarlierAttempt(
-                attempt=entry.attempt,
-                feedback=entry.feedback,
-                grid=entry.candidates[plan.focus][0].grid if entry.candidates[plan.focus] else (),
-                reasoning=entry.text,
-            )
-            for entry in history
-            if entry.only in (None, plan.focus)
-        ]
-        built = build_prompt(
-            [demo for index, demo in enumerate(task.demos) if index not in task.check],
-            task.tests[plan.focus],
-            count_tokens=self.llama.count_tokens,
-            budget=self.llama.spec.max_prompt_tokens,
-            history=earlier,
-            history_budget=self._history_budget,
-            latent=self._latent,
-            form=form,
-            question=GRID_ALONE if self._alone else QUESTION,
-        )
-        return Prompt(text=built.text, num_tokens=built.num_tokens, dropped_demos=built.dropped_demos)
+        """Build the prompt within the model's token budget; the test input and the question always stay."""
+        return write_prompt(
+            task, plan, history, count_tokens=self.llama.count_tokens, budget=self.llama.spec.max_prompt_tokens,
+            keeps_history=self._keeps_history, latent=self._latent, alone=self._alone,
+        )  # fmt: skip
 
     async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         """Ask the model; the hidden state is rounded to fp16 here, before anything uses it. Raises ModelError."""

@@ -88,9 +88,13 @@ class Solve:
 
 
 def writer_key(node: StageNode) -> str:
-    """Return what identifies the language model of a stage that solves with it alone: the digest of its weights."""
+    """Return what identifies the language model of a stage that solves with it alone.
+
+    The digest of its weights; of an endpoint, whose weights nobody here can see, the name it has there.
+    """
     model = str(node.spec["with"])
-    return str(node.facts.get("llama", {}).get(model, {}).get("digest", model))
+    facts = node.facts.get("llama", {}).get(model)
+    return str(facts["digest"]) if facts else f"endpoint:{node.models[model]['model']}"
 
 
 class _Loop:

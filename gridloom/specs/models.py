@@ -3,9 +3,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from gridloom.specs.base import ByContent, Ref, SpecModel
+from gridloom.specs.base import ByContent, Operational, Ref, SpecModel
 
 Precision = Literal["fp32", "bf16"]
 
@@ -135,6 +135,27 @@ class LlamaModel(SpecModel):
     tokens. The last two are the first where nothing is generated."""
 
 
+class EndpointModel(SpecModel):
+    """A language model behind a server that speaks OpenAI's chat protocol. It writes text; its states stay there."""
+
+    kind: Literal["endpoint"] = "endpoint"
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
+    """Where the protocol begins, as `http://127.0.0.1:8000/v1`. Keys do not belong here."""
+    model: Annotated[str, Field(min_length=1)]
+    """The model's name at the server."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None = None
+    """Name of the environment variable that holds the key; none is sent without."""
+    max_prompt_characters: Annotated[int, Field(ge=64)] = 4096
+    """Longer prompts lose their oldest demonstrations, never the test input or the question. In characters, since the
+    server's tokenizer is not known here; a cell of a grid takes two."""
+    timeout_s: Annotated[PositiveFloat, Operational()] = 60.0
+    """Seconds without a word from the server after which a call is given up."""
+    answer_s: Annotated[PositiveFloat, Operational()] = 600.0
+    """Seconds that one whole answer may take."""
+    retries: Annotated[NonNegativeInt, Operational()] = 2
+    """Further tries after a call that failed, before the stage fails."""
+
+
 class TextToLatentModel(SpecModel):
     """Adapter from the LLaMA's hidden state to the TRM's latent space."""
 
@@ -188,12 +209,12 @@ class LatentToTextModel(SpecModel):
     """The decoder of a variational pair: a layer more, and trained to give back the state that the adapter read."""
 
 
-WRITERS = ("llama",)
+WRITERS = ("llama", "endpoint")
 """Kinds that a solve stage can run alone: they write grids as text."""
 
 
 ModelSpec = Annotated[
     TrmModel | TrmSingleZModel | TrmHier6Model | HrmModel | TransformerModel | TrmHybridModel | LlamaModel
-    | TextToLatentModel | LatentToTextModel,
+    | EndpointModel | TextToLatentModel | LatentToTextModel,
     Field(discriminator="kind"),
 ]

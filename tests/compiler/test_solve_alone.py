@@ -54,8 +54,18 @@ def test_text_longer_than_the_context_is_refused_without_a_joint_stage() -> None
 
 
 def test_network_cannot_stand_in_for_its_checkpoint() -> None:
-    with pytest.raises(SpecError, match="'trm' is a trm model, but 'with' takes a llama model or a stage that makes"):
+    with pytest.raises(SpecError, match="'trm' is a trm model, but 'with' takes a llama or endpoint model or a stage"):
         compiled(model="trm")
+
+
+def test_endpoint_needs_no_facts_and_its_patience_is_in_no_key() -> None:
+    model = "{kind: endpoint, url: 'http://127.0.0.1:8000/v1', model: small, timeout_s: %s}"
+    text = TEXT.replace("{kind: llama, weights: %s, max_prompt_tokens: 1024}", model)
+    first, second = (compile_text(text % (wait, "llama"), facts=FACTS).graph.node("solve") for wait in ("5", "60"))
+    assert first.key == second.key
+    assert first.models["llama"]["model"] == "small"
+    with pytest.raises(SpecError, match="api_key_env"):
+        compile_text(text.replace("timeout_s: %s", "api_key_env: sk-123") % "llama", facts=FACTS)
 
 
 CALIBRATED = """gridloom: 1
