@@ -49,16 +49,16 @@ def adapter_settings_agree(checked: Checked, session: Session) -> None:
 
 
 def language_model_is_frozen(checked: Checked, session: Session) -> None:
-    """GL314: a joint stage trains around its language model, so one that asks to be trained is not left as it is."""
+    """GL314: a language model's own weights are never trained, so one that asks for it is not left as it is."""
     bound = checked.bound
     for name, stage in sound(checked, "stages", JointTrainStage):
         llm = bound.spec.models.get(stage.llm)
         if isinstance(llm, LlamaModel) and not llm.frozen:
             session.error(
                 "GL314",
-                f"'{stage.llm}' is not frozen, but stage '{name}' trains adapters and TRM only",
+                f"'{stage.llm}' is not frozen, but stage '{name}' never trains a language model's own weights",
                 bound.places.value(("models", stage.llm, "frozen")),
-                "remove it, or write frozen: true",
+                "to let it learn, remove it and write  lora: {rank: 8}",
             )
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gridloom.compiler.facts import LlamaFacts
-from gridloom.specs.models import HrmModel, LatentToTextModel, TextToLatentModel, TrmModel
+from gridloom.specs.models import HrmModel, LatentToTextModel, Lora, TextToLatentModel, TrmModel
 
 VOCABULARY = 12
 BYTES = {"fp32": 4, "bf16": 2}
 HEAD_CACHE_BYTES = 1 << 30
 """What `HeadCache` keeps of prompt heads."""
+FITTED_PAIRS = 256
+"""First prompts that a language model with `lora` reads before it learns, at most."""
 HISTORY_SHARE = 4
 """Where attempts repeat, one part in this many of a prompt's budget is kept for earlier attempts."""
 
@@ -178,6 +180,31 @@ class LlamaCost:
         heads = facts.num_kv_heads or facts.num_heads
         key_value = facts.hidden_size // facts.num_heads * heads
         return facts.hidden_size * (2 * facts.hidden_size + 2 * key_value + 3 * facts.intermediate_size)
+
+    def _shapes(self, spec: Lora) -> list[tuple[int, int]]:
+        """Inputs and outputs of the matrices of a layer that get an addition."""
+        facts = self.facts
+        width, inner = facts.hidden_size, facts.intermediate_size
+        key_value = width // facts.num_heads * (facts.num_kv_heads or facts.num_heads)
+        shapes = {
+            "q_proj": (width, width), "k_proj": (width, key_value), "v_proj": (width, key_value),
+            "o_proj": (width, width), "gate_proj": (width, inner), "up_proj": (width, inner),
+            "down_proj": (inner, width),
+        }  # fmt: skip
+        return [shapes[target] for target in dict.fromkeys(spec.targets)]
+
+    def additions(self, spec: Lora) -> int:
+        """Trained weights of `lora`: A [rank, inputs] and B [outputs, rank] for each matrix of each layer."""
+        return self.facts.num_layers * spec.rank * sum(map(sum, self._shapes(spec)))
+
+    def learn(self, rows: int, tokens: int, spec: Lora) -> int:
+        """A forward pass over whole prompts and the backward pass to the additions.
+
+        Of the model's own matrices only the inputs get a gradient, half of a backward pass.
+        """
+        read = self.read(rows, tokens)
+        added = 2 * rows * tokens * self.additions(spec)
+        return read.forward + read.linear + read.attention * 5 // 2 + 3 * added
 
     def read(self, rows: int, tokens: int) -> Flops:
         """A forward pass over whole prompts to the last hidden states, without the output head."""

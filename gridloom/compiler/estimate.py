@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gridloom.compiler.bind import Bound, data_of
 from gridloom.compiler.cost import (
     BYTES,
+    FITTED_PAIRS,
     HEAD_CACHE_BYTES,
     HISTORY_SHARE,
     LlamaCost,
@@ -17,7 +18,7 @@ from gridloom.compiler.cost import (
 from gridloom.compiler.facts import DataFacts, LlamaFacts
 from gridloom.compiler.graph import Cost
 from gridloom.specs.data import ArcData, DataSpec
-from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
+from gridloom.specs.models import LatentToTextModel, LlamaModel, Lora, TextToLatentModel, TrmModel
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 WEIGHT_STATE = 5
@@ -166,13 +167,21 @@ def _joint(
     assumes = [first.assumes, f"first prompts are read once a pair, {pairs:,} in all"]
     # a first prompt is read in one go or as head and tail: as many products
     once = llama.read(1, first.tokens)
+    if llm.lora is not None:
+        # read anew in every step, with gradient; beforehand without, for the mean and deviation of the states
+        pairs = min(pairs, FITTED_PAIRS)
+        assumes[1] = f"{pairs:,} first prompts are read beforehand, and every step's with gradient"
+        parameters += llama.additions(llm.lora)
     if spec.max_new_tokens:
         written = llama.write(1, first.tokens, spec.max_new_tokens).forward - once.forward
         once_flops = {_prompt(llm): 2 * pairs * once.forward, _token(llm): pairs * written}
     else:
         once_flops = {_prompt(llm): pairs * once.forward}
     kept_llama = 0
-    if spec.attempts > 1:
+    if llm.lora is not None:
+        _learning(spec, llm, llm.lora, llama, first, facts, flops)
+        kept_llama = _llama_activations(llama_facts, rows, llm.max_prompt_tokens, llm.precision)
+    elif spec.attempts > 1:
         retries = spec.attempts - 1
         again = prompt_of(
             facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=spec.attempts / 2
@@ -204,6 +213,24 @@ def _joint(
         + _table(trm, data, facts) + kept + kept_llama,
         assumes=tuple(assumes),
     )  # fmt: skip
+
+
+def _learning(
+    spec: JointTrainStage, llm: LlamaModel, lora: Lora, llama: LlamaCost, first: Prompt, facts: DataFacts,
+    flops: dict[str, int],
+) -> None:  # fmt: skip
+    """Add what a language model that learns reads and writes in a step: whole prompts, in every attempt."""
+    rows, retries = spec.batch_size, spec.attempts - 1
+    again = prompt_of(
+        facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=spec.attempts / 2
+    )  # fmt: skip
+    flops[_prompt(llm)] = llama.learn(rows, first.tokens, lora) + retries * llama.learn(rows, again.tokens, lora)
+    if spec.max_new_tokens:
+        for prompt, times in ((first, 1), (again, retries)):
+            whole = llama.read(rows, prompt.tokens).forward
+            flops[_prompt(llm)] += times * whole
+            written = times * (llama.write(rows, prompt.tokens, spec.max_new_tokens).forward - whole)
+            flops[_token(llm)] = flops.get(_token(llm), 0) + written
 
 
 def _prompt(llm: LlamaModel) -> str:

@@ -73,7 +73,7 @@ OPTIONS = (
     Option("trm_L_layers", 4, ("models.trm.layers",)),
     Option("trm_halt_max_steps", 16, ("models.trm.halt_max_steps",)),
     Option("use_precomputed_embeddings", False, (), "first prompts are always read once and kept", quiet=True),
-    Option("embeddings_path", None, (), "the states are kept in the stage's work folder", quiet=True),
+    Option("embeddings_path", None, (), "the states are kept in the workspace, for all runs", quiet=True),
     Option("use_attention_pooling", True, ("models.back.pooling",), convert=lambda on: "attention" if on else "mean"),
     Option("use_vae_adapter", False, ("models.bridge.variational", "models.back.variational")),
     Option("vae_beta", 0.1, ("stages.joint.kl_weight",), "summed over the bottleneck, as there; 0.001 is gentler"),
@@ -185,8 +185,8 @@ def _finish(spec: dict[str, Any], given: Mapping[str, Any], notes: list[str]) ->
         notes.append("llama_model: there is no Llama 3.2 of 8B; meta-llama/Llama-3.1-8B-Instruct is taken")
     if not spec["models"]["llama"]["frozen"]:
         spec["models"]["llama"]["frozen"] = True
-        notes.append("llama_frozen: only frozen language models are trained around; the earlier trainer gave it no "
-                     "gradient either")
+        notes.append("llama_frozen: a language model's own weights are never trained, and the earlier trainer gave "
+                     "them no gradient either; to let it learn, write  lora: {rank: 8}  under models.llama")
     if spec["models"]["bridge"]["mode"] == "cross_attention" and spec["models"]["bridge"]["variational"]:
         raise GridloomError("use_cross_attention_bridge and use_vae_adapter exclude each other", "turn one of them off")
     if spec["device"].startswith("cuda") and "device" not in given:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from gridloom.errors import ModelError
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.models.llama import Llama
+from gridloom.runtime.models.managed import llama_facts
 from gridloom.runtime.stage import Progress
 from gridloom.solvers.endpoint import Endpoint
 from gridloom.solvers.endpoint_reasoner import EndpointReasoner, endpoint_desk
@@ -54,7 +55,14 @@ def load_services(
             f"{checkpoint} names the LLaMA '{bundle.llm_spec.weights}' but holds no text_to_latent adapter",
             "solve with a checkpoint of joint_train, or of train alone",
         )
-    llama = Llama.load(bundle.llm_spec, device, base, progress)
+    found, wanted = llama_facts(bundle.llm_spec, base).digest, bundle.meta.get("llm_digest")
+    if wanted is not None and found != wanted:
+        raise ModelError(
+            f"the adapters of {checkpoint} were trained with other weights of LLaMA '{bundle.llm_spec.weights}': "
+            f"{wanted}, here are {found}",
+            "put back the weights that they were trained with, or train anew",
+        )
+    llama = Llama.load(bundle.llm_spec, device, base, progress, lora=bundle.lora)
     num_states = cast(int, bundle.text_to_latent.num_states)
     llm = llm_desk(llama, hub, MAX_BATCH_TOKENS, num_states)
     has_prefix = bundle.latent_to_text is not None

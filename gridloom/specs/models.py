@@ -115,6 +115,23 @@ TWO_STATE_KINDS = ("trm", "trm_hybrid")
 """Kinds that adapters and `joint_train` work with: their carry is z_H and z_L."""
 
 
+LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""The matrices of a LLaMA's layers."""
+
+
+class Lora(SpecModel):
+    """Low-rank additions to a language model's matrices (arXiv 2106.09685), trained by `joint_train` through peft."""
+
+    rank: Annotated[int, Field(ge=1, le=256)] = 8
+    """Inner width r of an addition B A."""
+    alpha: PositiveFloat = 16.0
+    """An addition is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of an addition's inputs that is dropped in training."""
+    targets: Annotated[tuple[LoraTarget, ...], Field(min_length=1)] = ("q_proj", "v_proj")
+    """Matrices, of every layer, that get an addition."""
+
+
 class LlamaModel(SpecModel):
     """A causal language model loaded through transformers."""
 
@@ -122,7 +139,9 @@ class LlamaModel(SpecModel):
     weights: Annotated[str, ByContent()] = "smollm2-135m"
     """A managed model's name (`gridloom models list`), a local folder in transformers layout, or a hub id."""
     frozen: bool = True
-    """Keep the weights fixed; adapters and TRM learn around it."""
+    """Keep the weights fixed; adapters and TRM learn around it. To let it learn, give it a `lora`."""
+    lora: Lora | None = None
+    """Train low-rank additions to it. Its own weights stay fixed; needs `pip install 'gridloom[lora]'`."""
     precision: Precision = "fp32"
     """Type the weights are held and run in."""
     max_prompt_tokens: Annotated[int, Field(ge=32)] = 1024

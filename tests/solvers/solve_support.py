@@ -88,14 +88,14 @@ def write_llama(folder: Path) -> None:
     fast.save_pretrained(folder)
 
 
-def make_bundle(with_llama: bool = True) -> Bundle:
+def make_bundle(with_llama: bool = True, llm_digest: str | None = None) -> Bundle:
     """An untrained TRM and adapters whose weights are random throughout, so that every input matters."""
     torch.manual_seed(1)
     data = dataset()
     ids = PuzzleIds(view_table(data.tasks, 0, data.augment.copies, data.augment).names)
     trm = TRM(TRM_SPEC, CANVAS, len(ids), task_of=ids.task_of)
     trm.puzzle_emb.weights.normal_()
-    bundle = Bundle(trm=trm.eval(), puzzle_ids=ids)
+    bundle = Bundle(trm=trm.eval(), puzzle_ids=ids, meta={} if llm_digest is None else {"llm_digest": llm_digest})
     if with_llama:
         llm_spec = LlamaModel(weights="./llama", max_prompt_tokens=400)
         bundle.llm_spec = llm_spec

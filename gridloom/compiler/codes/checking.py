@@ -77,8 +77,9 @@ CHECKING = (
     Code(
         "GL314", "language model not frozen",
         "A language model says `frozen: false`, and a joint stage runs it.",
-        "Joint training changes adapters and TRM; its weights would stay as they are, whatever the spec promises.",
-        over("models: {llama: {frozen: false}}\n"), over("models: {llama: {frozen: true}}\n"),
+        "Joint training changes adapters, TRM and low-rank additions to the language model (`lora`); its own weights "
+        "would stay as they are, whatever the spec promises.",
+        over("models: {llama: {frozen: false}}\n"), over("models: {llama: {lora: {rank: 8}}}\n"),
     ),
     Code(
         "GL320", "canvas too small",

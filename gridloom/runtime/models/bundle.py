@@ -5,6 +5,7 @@
     trm.safetensors          the weights to use: the average where training kept one
     trm.raw.safetensors      the weights as the last step left them, when they differ
     text_to_latent.safetensors, latent_to_text.safetensors
+    lora.safetensors         additions to the language model, where it was trained with `lora`
 
 Loading is strict: each file's hash, each tensor's name, shape and dtype must be what bundle.json says and what the
 networks want. Nothing but JSON and safetensors is read, so nothing can execute.
@@ -52,6 +53,8 @@ class Bundle:
     latent_to_text: nn.Module | None = None
     llm_spec: LlamaModel | None = None
     """The language model that the adapters were made for; its weights are never in the bundle."""
+    lora: dict[str, Tensor] | None = None
+    """Trained additions to the language model, by the names of `LoraWeights.tensors`."""
     raw: dict[str, Tensor] | None = None
     """The TRM's tensors as training left them, where `trm` holds their average."""
     meta: dict[str, Any] = field(default_factory=dict)
@@ -77,6 +80,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         adapter = getattr(bundle, name)
         if adapter is not None:
             parts[name] = {"config": adapter.config(), **_write(folder / f"{name}.safetensors", adapter.state_dict())}
+    if bundle.lora is not None:
+        parts["lora"] = _write(folder / "lora.safetensors", bundle.lora)
     bundle.puzzle_ids.save(folder / IDS)
     description = {
         "format": FORMAT, "parts": parts, "meta": bundle.meta,
@@ -106,7 +111,12 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
     load_strictly(trm, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")
     bundle = Bundle(trm=trm.to(device).eval(), puzzle_ids=ids, raw=raw, meta=description["meta"])
     if description["llm"] is not None:
-        bundle.llm_spec = LlamaModel.model_validate(description["llm"])
+        bundle.llm_spec = LlamaModel.model_validate_json(json.dumps(description["llm"]))
+        if bundle.llm_spec.lora is not None and "lora" not in parts:
+            raise ModelError(f"{folder / DESCRIPTION} names a language model with lora, and lacks the part lora",
+                             "fetch or train it again")
+    if "lora" in parts:
+        bundle.lora = _read(folder, "lora", parts["lora"])
     for name, (module, class_name) in ADAPTERS.items():
         if name in parts:
             adapter: nn.Module = getattr(importlib.import_module(module), class_name).from_config(parts[name]["config"])

@@ -13,7 +13,7 @@ Without new tokens all three are `last_prompt`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gridloom.errors import ModelError
+from gridloom.runtime.models.lora import LoraWeights, attach
 from gridloom.runtime.models.managed import locate, pull
 from gridloom.runtime.prompts import LATENT
 from gridloom.specs.models import LlamaModel
@@ -82,18 +83,26 @@ class States:
 
 
 class Llama:
-    """A loaded language model with frozen weights."""
+    """A loaded language model with frozen weights, and where the spec says `lora`, additions that can be trained."""
 
-    def __init__(self, model: Any, tokenizer: Any, spec: LlamaModel, device: str | torch.device = "cpu") -> None:
+    lora: LoraWeights | None
+
+    def __init__(self, model: Any, tokenizer: Any, spec: LlamaModel, device: str | torch.device = "cpu",
+                 seed: int = 0) -> None:
         """Wrap a transformers causal model and its tokenizer; `load` is the way in for users.
 
-        Raises ModelError for a tokenizer without the chat template that the spec asks for.
+        Raises ModelError for a tokenizer without the chat template that the spec asks for, and for a `lora` that does
+        not fit the model.
+
+        Args:
+            seed: of fresh additions.
         """
         if spec.prompt_format == "chat" and not tokenizer.chat_template:
             raise ModelError(f"LLaMA '{spec.weights}' has no chat template, and the spec says prompt_format: chat",
                              "say  prompt_format: plain  or add chat_template.jinja to the model's folder")
         self.spec, self.tokenizer, self.device = spec, tokenizer, torch.device(device)
-        self.model = model.to(self.device).eval().requires_grad_(not spec.frozen)
+        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.lora = None if spec.lora is None else attach(self.model, spec.lora, seed)
         self.body = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
         self.uses_chat = spec.prompt_format != "plain" and bool(tokenizer.chat_template)
         self.embeddings, self.head = model.get_input_embeddings(), model.get_output_embeddings()
@@ -104,10 +113,14 @@ class Llama:
 
     @classmethod
     def load(cls, spec: LlamaModel, device: str | torch.device = "cpu", base: str | Path = "",
-             progress: Progress | None = None) -> Llama:
+             progress: Progress | None = None, *, seed: int = 0, lora: Mapping[str, Tensor] | None = None) -> Llama:
         """Load by managed name (pulled if need be), local folder, or hub id that is already downloaded.
 
         Raises ModelError naming model, cause and remedy.
+
+        Args:
+            seed: of fresh additions, where the spec says `lora`.
+            lora: additions that were trained; fresh ones change nothing.
         """
         import transformers
 
@@ -127,7 +140,10 @@ class Llama:
             raise ModelError(f"cannot load LLaMA '{spec.weights}' from {folder}: {reason}",
                              f"gridloom models verify {spec.weights}" if found.managed else
                              "the folder must hold config.json, the tokenizer's files and *.safetensors") from error
-        return cls(model, tokenizer, spec, device)
+        llama = cls(model, tokenizer, spec, device, seed)
+        if lora is not None and llama.lora is not None:
+            llama.lora.load(lora, "the checkpoint's lora.safetensors")
+        return llama
 
     @property
     def hidden_size(self) -> int:
@@ -204,8 +220,7 @@ class Llama:
         return torch.stack(padded), mask
 
     def _embed(self, ids: Sequence[int]) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.spec.frozen):
-            embedded: Tensor = self.embeddings(torch.tensor(ids, dtype=torch.long, device=self.device))
+        embedded: Tensor = self.embeddings(torch.tensor(ids, dtype=torch.long, device=self.device))
         return embedded
 
     def forward(self, embeds: Tensor, mask: Tensor, cache: Any = None) -> Tensor:

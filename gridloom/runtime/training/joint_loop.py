@@ -1,8 +1,9 @@
 """Optimiser steps over several attempts: LLaMA state -> adapter -> TRM -> loss, with feedback between attempts.
 
 Where gradient flows. Attempt a's loss reaches the TRM, `text_to_latent`, and from attempt 2 on, through the frozen
-language model's activations and the latent prefix, `latent_to_text`. It stops at the carry that attempt a - 1 ended
-with: each attempt is back-propagated at once, so memory does not grow with attempts. Within an attempt each ACT step is
+language model's activations and the latent prefix, `latent_to_text`. Where the language model has `lora`, it reaches
+those additions in every attempt, and its own weights never. It stops at the carry that attempt a - 1 ended with: each
+attempt is back-propagated at once, so memory does not grow with attempts. Within an attempt each ACT step is
 back-propagated at once too; the injection is a leaf that gathers the gradient of all of them, which then goes through
 adapter and language model once.
 
@@ -71,6 +72,8 @@ class JointTrainer:
         self.networks = nn.ModuleDict({"trm": trm, "text_to_latent": bridge})
         if back is not None:
             self.networks["latent_to_text"] = back
+        if reader.llama.lora is not None:
+            self.networks["lora"] = reader.llama.lora
         self.optimizer = build_optimizer(spec.optimizer, self.networks.parameters())
         self.act_steps = spec.act_steps or trm.spec.halt_max_steps
         self.num_steps = 0
@@ -90,8 +93,9 @@ class JointTrainer:
         for attempt in range(1, spec.attempts + 1):
             here = torch.tensor(active, device=device)
             keys = [rows[i].key for i in active]
-            reading = (self.reader.first(keys) if attempt == 1 else
-                       self.reader.retry(keys, [rows[i].history for i in active], prefix))
+            seed = self._seed(attempt)
+            reading = (self.reader.first(keys, seed) if attempt == 1 else
+                       self.reader.retry(keys, [rows[i].history for i in active], prefix, seed))
             outcome = self._attempt(reading, inputs[here], ids[here], labels[here], attempt)
             loss += outcome.loss
             puzzle_gradients.index_add_(0, here, outcome.puzzle_gradients)
@@ -148,7 +152,10 @@ class JointTrainer:
         """Noise of a variational adapter, by step and attempt, so that a resumed run draws the same."""
         if not self.bridge.variational:
             return None
-        return torch.Generator().manual_seed((self.sampler.seed * 1_000_003 + self.num_steps) * 1009 + attempt)
+        return torch.Generator().manual_seed(self._seed(attempt))
+
+    def _seed(self, attempt: int) -> int:
+        return (self.sampler.seed * 1_000_003 + self.num_steps) * 1009 + attempt
 
     def _variational_loss(self, injected: Injected, hidden: Tensor) -> Tensor:
         """kl_weight * KL, and the error of giving back the standardised state where `latent_to_text` is a decoder."""
@@ -260,7 +267,7 @@ class JointTrainer:
                 f"(first bad parameter {bad[0] if bad else 'none: activations overflowed'})")
 
     def state(self) -> SavedState:
-        """All that continuing needs; the language model is not in it."""
+        """All that continuing needs; of the language model its `lora` alone."""
         return SavedState(step=self.num_steps, values={"sums": self._sums}, tensors={
             **{f"model.{name}": t for name, t in self.networks.state_dict().items()},
             **optimizer_tensors(self.optimizer, "optimizer"),

@@ -17,6 +17,7 @@ from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bu
 from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.networks import network_spec
+from gridloom.runtime.models.state_store import StateStore
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.joint_loop import JointTrainer
@@ -39,16 +40,20 @@ class JointTrain:
         sampler = Sampler(dataset, node.seed)
         ids = PuzzleIds(sampler.views.names)
         trm = _trm(node, inputs, dataset, ids, context)
-        llm_spec = LlamaModel.model_validate(node.models[spec.llm])
-        llama = Llama.load(llm_spec, context.device, context.base, context.progress)
+        llm_spec = LlamaModel.model_validate_json(json.dumps(node.models[spec.llm]))
+        llama = Llama.load(llm_spec, context.device, context.base, context.progress, seed=node.seed + 2)
         bridge, back = _adapters(node, spec, llama, trm, context)
-        reader = JointReader(llama, dataset, spec, latent=back is not None, num_states=bridge.num_states)
+        digest = str(node.facts["llama"][spec.llm]["digest"])
+        store = StateStore.of(context.ledger.workspace, llm_spec, digest, context.device, num_states=bridge.num_states,
+                              max_new_tokens=spec.max_new_tokens)
+        reader = JointReader(llama, dataset, spec, latent=back is not None, num_states=bridge.num_states, store=store)
         trainer = JointTrainer(trm, bridge, back, reader, sampler, spec)
         state = load_latest(context.work, key=node.key, say=context.progress.say)
         if state is not None:
             context.progress.say(f"{node.name}: resuming at step {state.step:,} of {spec.steps:,}")
-        wanted = trainer.batches.pairs(0 if state is None else state.step)
-        if not reader.prepare(wanted, context.work, context.progress, context.stop):
+        # a language model that learns has moved on from its first states
+        wanted = [] if state is not None and reader.learns else trainer.batches.pairs(state.step if state else 0)
+        if not reader.prepare(wanted, context.progress, context.stop):
             raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} while the LLaMA read its prompts, "
                                    "saved", "run again to continue from there")
         if state is None:
@@ -57,8 +62,10 @@ class JointTrain:
             trainer.restore(state)
         _train(node, trainer, context)
         save_bundle(context.out, Bundle(trm=trm, puzzle_ids=ids, text_to_latent=bridge, latent_to_text=back,
-                                        llm_spec=llm_spec, meta={
+                                        llm_spec=llm_spec, lora=None if llama.lora is None else llama.lora.tensors(),
+                                        meta={
             "stage": node.name, "key": node.key, "steps": spec.steps, "seed": node.seed, "attempts": spec.attempts,
+            "llm_digest": digest,
             "data": {"digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
                      "augment": dataset.augment.model_dump(mode="json")},
         }))
@@ -124,6 +131,7 @@ def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> Non
     context.notes.update(
         steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
         trainable_parameters=sum(p.numel() for p in trainer.networks.parameters()),
+        states_read=trainer.reader.num_read, states_reused=trainer.reader.num_reused,
         head_cache_hits=trainer.reader.cache.num_hits, head_cache_misses=trainer.reader.cache.num_misses,
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tiny_language_model import save_tiny
 from train_support import MODEL, dataset_artifact, stage_context, toy_dataset
 
@@ -32,13 +33,19 @@ STAGE = JointTrainStage(llm="llama", trm="trm", adapters=("bridge", "back"), dat
 
 
 def joint_node(key: str = "gl1:joint", bridge: TextToLatentModel = BRIDGE, llama: LlamaModel = LLAMA,
-               trm: TrmModel = MODEL, **changes: Any) -> StageNode:
+               trm: TrmModel = MODEL, digest: str = "sha256:tiny", **changes: Any) -> StageNode:
     """The graph node of a joint stage."""
     stage = STAGE.model_copy(update=changes)
     models = {"llama": llama, "trm": trm, "bridge": bridge, "back": BACK}
     return StageNode(name="joint", kind="joint_train", version=1, produces="checkpoint", inputs={"data": "toy"}, seed=3,
-                     key=key, spec=stage.model_dump(mode="json"),
+                     key=key, spec=stage.model_dump(mode="json"), facts={"llama": {"llama": {"digest": digest}}},
                      models={name: model.model_dump(mode="json") for name, model in models.items()})
+
+
+def kept_states(root: Path) -> dict[str, Any]:
+    """The states in the workspace of a stage, by file."""
+    files = (root / "home" / "artifacts" / ".states").glob("*/*.safetensors")
+    return {str(file): load_file(file)["hidden"] for file in files}
 
 
 def run_joint(root: Path, stop: Any = None, inputs: Any = None, **changes: Any) -> dict[tuple[int, str], float]:
@@ -56,7 +63,7 @@ def run_joint(root: Path, stop: Any = None, inputs: Any = None, **changes: Any) 
 
 def trainer_for(llama: Llama, bridge: TextToLatentModel = BRIDGE, with_back: bool = True, copies: int = 3,
                 back: LatentToTextModel = BACK, **changes: Any) -> JointTrainer:
-    """A trainer of the toy tasks, its adapters open."""
+    """A trainer of the toy tasks, its adapters open; so are the additions of a language model with `lora`."""
     dataset = toy_dataset(copies)
     sampler = Sampler(dataset, 0)
     ids = PuzzleIds(sampler.views.names)
@@ -66,6 +73,8 @@ def trainer_for(llama: Llama, bridge: TextToLatentModel = BRIDGE, with_back: boo
     to_latent = TextToLatent.build(bridge, llama.hidden_size, trm, generator)
     with torch.no_grad():
         to_latent.out.weight.normal_(std=0.05, generator=generator)
+        for weight in llama.lora.weights if llama.lora is not None else ():
+            weight.normal_(std=0.05, generator=generator)
     to_text = LatentToText.build(back, llama.hidden_size, trm, generator) if with_back else None
     reader = JointReader(llama, dataset, stage, latent=with_back, num_states=to_latent.num_states)
     return JointTrainer(trm, to_latent, to_text, reader, sampler, stage)

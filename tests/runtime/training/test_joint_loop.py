@@ -22,6 +22,7 @@ from gridloom.runtime.training.joint_batches import JointBatches
 from gridloom.runtime.training.joint_loop import METRICS, JointTrainer, compare
 from gridloom.runtime.training.joint_reader import JointReader
 from gridloom.runtime.training.losses import row_losses
+from gridloom.specs.models import Lora
 from gridloom.specs.stages import Curriculum
 
 Mode = Literal["carry", "injection", "cross_attention"]
@@ -46,6 +47,46 @@ def test_gradient_reaches_trm_and_both_adapters_and_no_frozen_weight(changes: di
     assert all(name.endswith(("score.bias", "key.bias")) for name in silent)
     assert all(p.grad is None for p in llama.model.parameters())
     assert all(torch.equal(p, before[name]) for name, p in llama.model.named_parameters())
+
+
+@pytest.mark.parametrize("mode", ["carry", "injection", "cross_attention"])
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_gradient_reaches_the_additions_of_a_language_model_and_nothing_else_of_it(mode: Mode, attempts: int) -> None:
+    llama = tiny_llama(lora=Lora(rank=2, targets=("q_proj", "v_proj", "down_proj")))
+    before = {name: p.detach().clone() for name, p in llama.model.named_parameters()}
+    bridge = BRIDGE.model_copy(update={"mode": mode})
+    trainer = trainer_for(llama, bridge, attempts=attempts, with_back=attempts > 1)
+    assert llama.lora is not None
+    before |= {name: p.detach().clone() for name, p in llama.model.named_parameters() if "lora_" in name}
+    seen = gradients(trainer)
+    additions = {name: largest for name, largest in seen.items() if name.startswith("lora.")}
+    assert len(additions) == 2 * 3 * 2
+    assert all(largest > 0 for largest in additions.values())
+    assert all(name.endswith(("score.bias", "key.bias")) for name, largest in seen.items() if largest == 0)
+    for name, p in llama.model.named_parameters():
+        assert torch.equal(p, before[name]) == ("lora_" not in name), name
+        assert "lora_" in name or p.grad is None
+
+
+def test_a_learning_language_model_reads_what_the_frozen_one_reads_in_one_forward() -> None:
+    """Its states are those of the whole prompts, whatever was kept before it moved on."""
+    trainer = trainer_for(tiny_llama(lora=Lora(rank=2)))
+    reader, keys = trainer.reader, [(0, 0), (1, 1)]
+    passes: list[int] = []
+    forward = reader.llama.forward
+
+    def counted(embeds: torch.Tensor, *rest: Any) -> torch.Tensor:
+        passes.append(len(embeds))
+        return forward(embeds, *rest)
+
+    reader.llama.forward = counted  # type: ignore[method-assign]
+    hidden = reader.first(keys).hidden
+    assert passes == [2]
+    want = reader.llama.encode([reader.prompt(key).text for key in keys])
+    torch.testing.assert_close(hidden, want, atol=1e-5, rtol=0)
+    assert hidden.requires_grad
+    one_step(trainer)
+    assert not torch.allclose(reader.first(keys).hidden, hidden, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from joint_support import BACK, BRIDGE, LLAMA, STAGE, run_joint
+from joint_support import BACK, BRIDGE, LLAMA, STAGE, kept_states, run_joint
 from safetensors.torch import load_file
 from tiny_language_model import WIDTH
 from train_support import MODEL, StopAfter, dataset_artifact, stage_context, toy_dataset, train_node
@@ -17,12 +18,13 @@ from gridloom.errors import GridloomError, ModelError, StageError, StageInterrup
 from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.models.bundle import Bundle, load_bundle, save_bundle
 from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.training import joint_reader
 from gridloom.runtime.training.joint_loop import METRICS
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
-from gridloom.specs.models import TrmHybridModel, TrmSingleZModel
+from gridloom.specs.models import Lora, TrmHybridModel, TrmSingleZModel
 from gridloom.specs.stages import AdamW
 from gridloom.stores.artifacts import Artifact
 
@@ -66,7 +68,7 @@ def test_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
 def test_stop_while_prompts_are_read_keeps_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StageInterrupted, match="while the LLaMA read its prompts"):
         run_joint(tmp_path, stop=StopAfter(3))
-    assert len(load_file(tmp_path / "work" / "first_states.safetensors")) == 3
+    assert len(kept_states(tmp_path)) == 3
     read: list[Any] = []
     read_first = joint_reader.JointReader._read_first
 
@@ -77,16 +79,17 @@ def test_stop_while_prompts_are_read_keeps_what_was_read(tmp_path: Path, monkeyp
     monkeypatch.setattr(joint_reader.JointReader, "_read_first", counted)
     run_joint(tmp_path)
     assert len(read) == 3
-    assert len(load_file(tmp_path / "work" / "first_states.safetensors")) == 6
+    assert len(kept_states(tmp_path)) == 6
 
 
 def test_damaged_states_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageInterrupted):
         run_joint(tmp_path, stop=StopAfter(2))
-    (tmp_path / "work" / "first_states.safetensors").write_bytes(b"half")
-    with pytest.raises(StageError, match=r"first_states.safetensors are damaged") as error:
+    for file in kept_states(tmp_path):
+        Path(file).write_bytes(b"half")
+    with pytest.raises(StageError, match=r"state in .*safetensors is damaged") as error:
         run_joint(tmp_path)
-    assert "delete" in error.value.remedy
+    assert "delete the file" in error.value.remedy
 
 
 def test_training_starts_from_the_checkpoint_of_a_train_stage(tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_missing_llama_names_the_remedy(tmp_path: Path) -> None:
 
 def test_only_pairs_that_the_remaining_steps_draw_are_read(tmp_path: Path) -> None:
     run_joint(tmp_path, steps=1, batch_size=2)
-    assert len(load_file(tmp_path / "work" / "first_states.safetensors")) <= 2
+    assert len(kept_states(tmp_path)) <= 2
 
 
 def test_token_states_are_kept_and_a_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
@@ -170,8 +173,62 @@ def test_token_states_are_kept_and_a_stopped_run_continues_bit_for_bit(tmp_path:
     with pytest.raises(StageInterrupted, match="at step"):
         run_joint(tmp_path / "parts", stop=StopAfter(10), bridge=bridge)
     assert run_joint(tmp_path / "parts", bridge=bridge) == whole
-    states = load_file(tmp_path / "whole" / "work" / "first_states.safetensors")
-    assert {tuple(state.shape) for state in states.values()} == {(40, WIDTH)}
+    assert {tuple(state.shape) for state in kept_states(tmp_path / "whole").values()} == {(40, WIDTH)}
+
+
+LEARNING = LLAMA.model_copy(update={"lora": Lora(rank=2, dropout=0.1)})
+
+
+def test_a_run_with_lora_learns_and_continues_bit_for_bit(tmp_path: Path) -> None:
+    whole = run_joint(tmp_path / "whole", llama=LEARNING)
+    with pytest.raises(StageInterrupted, match="at step"):
+        run_joint(tmp_path / "parts", stop=StopAfter(10), llama=LEARNING)
+    assert run_joint(tmp_path / "parts", llama=LEARNING) == whole
+    one, other = (load_bundle(tmp_path / name / "out").lora for name in ("whole", "parts"))
+    assert one is not None
+    assert other is not None
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert any(bool(tensor.any()) for name, tensor in one.items() if ".lora_B." in name)
+    kept = {path.name: path.stat().st_size for path in (tmp_path / "whole" / "out").iterdir()}
+    assert kept["lora.safetensors"] < 20_000
+    llama = Llama.load(LEARNING, base=tmp_path / "whole", lora=one)
+    assert llama.lora is not None
+    assert all(torch.equal(tensor, one[name]) for name, tensor in llama.lora.tensors().items())
+
+
+def test_bundle_that_lost_its_additions_is_refused(tmp_path: Path) -> None:
+    run_joint(tmp_path, llama=LEARNING, steps=1)
+    path = tmp_path / "out" / "bundle.json"
+    description = json.loads(path.read_text())
+    del description["parts"]["lora"]
+    path.write_text(json.dumps(description))
+    with pytest.raises(ModelError, match="names a language model with lora, and lacks the part lora"):
+        load_bundle(tmp_path / "out")
+
+
+def test_states_are_read_once_for_all_runs_of_the_same_weights_and_prompts(tmp_path: Path) -> None:
+    """A longer run, other views, a larger batch find what another run read; other weights or prompts do not."""
+    first = run_joint(tmp_path, steps=2, key="gl1:first")
+    kept = kept_states(tmp_path)
+
+    def reads(**changes: Any) -> int:
+        before = len(kept_states(tmp_path))
+        shutil.rmtree(tmp_path / "work")
+        run_joint(tmp_path, **{"steps": 2, **changes})
+        return len(kept_states(tmp_path)) - before
+
+    assert len(kept) == 6
+    assert reads(key="gl1:longer", steps=3, batch_size=2) == 0
+    assert reads(key="gl1:lora", llama=LEARNING) == 0
+    assert reads(key="gl1:weights", digest="sha256:other") == 6
+    assert reads(key="gl1:format", llama=LLAMA.model_copy(update={"prompt_format": "plain"})) == 6
+    assert reads(key="gl1:budget", llama=LLAMA.model_copy(update={"max_prompt_tokens": 200})) > 0
+    assert reads(key="gl1:state", llama=LLAMA.model_copy(update={"state": "mean_new"}), max_new_tokens=2) == 6
+    assert reads(key="gl1:one", attempts=1) == 0
+    assert reads(key="gl1:no-latent", adapters=("bridge",)) == 6
+    shutil.rmtree(tmp_path / "work")
+    shutil.rmtree(tmp_path / "home")
+    assert run_joint(tmp_path, steps=2, key="gl1:anew") == first
 
 
 def test_variational_run_continues_bit_for_bit(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""Packages that gridloom can do without: what to say where one is wanted and absent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gridloom.errors import GridloomError
+
+
+@contextmanager
+def needed(package: str, extra: str, what_for: str) -> Iterator[None]:
+    """Import an optional package inside; raises GridloomError naming the extra to install where it is absent."""
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise GridloomError(f"{what_for} needs the package {package}, which is not installed",
+                            f"pip install 'gridloom[{extra}]'") from error
