@@ -21,10 +21,12 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.dataset import Dataset, held_out_tasks, load_dataset
 from gridloom.runtime.data.tasks import Grid, Task
-from gridloom.runtime.data.tokens import crop_back, encode_batch
+from gridloom.runtime.data.tokens import crop_back, crop_batch, encode_batch
 from gridloom.runtime.data.views import IDENTITY, View
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require
+from gridloom.runtime.models.inference import Halting, answer
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.evaluate import halting_facts
 from gridloom.solvers import outputs
 from gridloom.solvers.ballots import Ballots
 from gridloom.solvers.known_views import known_views
@@ -59,16 +61,17 @@ class Row:
     view: int
     grid: Grid | None
     q_halt: float
+    act_steps: int
 
     def to_json(self) -> list[Any]:
         """Return plain values; `from_json` reads them."""
-        return [self.target, self.view, None if self.grid is None else rows(self.grid), self.q_halt]
+        return [self.target, self.view, None if self.grid is None else rows(self.grid), self.q_halt, self.act_steps]
 
     @classmethod
     def from_json(cls, values: list[Any]) -> Row:
         """Read what `to_json` gave."""
-        target, view, cells, q_halt = values
-        return cls(target, view, None if cells is None else np.array(cells, dtype=np.uint8), q_halt)
+        target, view, cells, q_halt, act_steps = values
+        return cls(target, view, None if cells is None else np.array(cells, dtype=np.uint8), q_halt, act_steps)
 
 
 class Vote:
@@ -106,10 +109,11 @@ class _Election:
         self.early_stop = spec.early_stop is not False
         self.targets = [target for task in tasks for target in _targets(task, bundle, spec.views)]
         self.num_rows = sum(target.ballots.num_views for target in self.targets)
+        self.num_act_steps = 0
         self._over = [False] * len(self.targets)
         self._cursor = (0, 0)
         self._saved = context.work / _SAVED
-        for cursor, found in _saved_batches(self._saved):
+        for cursor, found in self._saved_batches():
             self._count(found)
             self._cursor = cursor
 
@@ -169,19 +173,30 @@ class _Election:
         canvas = self.network.canvas
         tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
         ids = torch.tensor([target.puzzle_ids[view] for target, view in chosen], device=self.network.device)
-        trace = self.network.run(torch.from_numpy(tokens).to(self.network.device), ids, steps=self.spec.act_steps)
-        logits = trace.q_halt[-1].double().cpu().numpy()
+        answers = answer(
+            self.network, torch.from_numpy(tokens).to(self.network.device), ids, self.spec.act_steps,
+            Halting(self.spec.halt, self.spec.patience), self._same,
+        )  # fmt: skip
+        logits = answers.q_halt.double().cpu().numpy()
         if not np.isfinite(logits).all():
             task = chosen[int(np.flatnonzero(~np.isfinite(logits))[0])][0].task.task_id
             raise ModelError(
                 f"the checkpoint of {self.spec.with_!r} gave a value that is not finite on task {task}",
                 "train it again, or evaluate an earlier checkpoint",
             )
-        grids = crop_back(trace.tokens.cpu().numpy(), canvas, views)
+        grids = crop_back(answers.tokens.cpu().numpy(), canvas, views)
         return [
-            Row(index, view, grid, q_halt)
-            for (index, view), grid, q_halt in zip(batch, grids, logits.tolist(), strict=True)
+            Row(index, view, grid, q_halt, steps)
+            for (index, view), grid, q_halt, steps in zip(
+                batch, grids, logits.tolist(), answers.steps.tolist(), strict=True
+            )
         ]
+
+    def _same(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        """Compare grids: what lies beyond their border is never scored, so it may change for ever."""
+        pairs = zip(*(crop_batch(tokens.cpu().numpy(), self.network.canvas) for tokens in (before, after)), strict=True)
+        same = [a is not None and b is not None and np.array_equal(a, b) for a, b in pairs]
+        return torch.tensor(same, dtype=torch.bool, device=after.device)
 
     def _record(self, row: Row) -> PredictionRecord:
         target = self.targets[row.target]
@@ -204,9 +219,42 @@ class _Election:
             raise StageError(f"cannot keep the votes so far in {self._saved}: {error}",
                              "free some disk space, then run again: it goes on behind the last batch") from error
 
+    def _saved_batches(self) -> Iterator[tuple[tuple[int, int], list[Row]]]:
+        """Yield what earlier lives of the stage kept: cursor and rows of each batch.
+
+        A torn last line is cut off. A damaged one is cut off with all behind it, which is said: they run again.
+        """
+        if not self._saved.exists():
+            return
+        lines = self._saved.read_bytes().splitlines(keepends=True)
+        whole = 0
+        for number, line in enumerate(lines, start=1):
+            try:
+                saved = json.loads(line)
+                view, index = saved["cursor"]
+                found = [Row.from_json(values) for values in saved["rows"]]
+                if not (0 <= index < len(self.targets) and all(self._knows(row) for row in found)):
+                    raise ValueError("its rows are none of this evaluation's")
+            except (ValueError, KeyError, TypeError) as error:
+                if number < len(lines) or line.endswith(b"\n"):
+                    self.context.progress.say(
+                        f"{self.node.name}: line {number} of {self._saved} is damaged ({error}); the votes before it "
+                        f"are kept, the {len(lines) - number + 1:,} batches from there on run again"
+                    )
+                break
+            if not line.endswith(b"\n"):
+                break
+            yield (view, index), found
+            whole += len(line)
+        os.truncate(self._saved, whole)
+
+    def _knows(self, row: Row) -> bool:
+        return 0 <= row.target < len(self.targets) and 0 <= row.view < len(self.targets[row.target].views)
+
     def _count(self, found: Sequence[Row]) -> None:
         for row in found:
             # sigmoid in float64: exact enough to rank, and the same wherever numpy runs
+            self.num_act_steps += row.act_steps
             self.targets[row.target].ballots.add(row.grid, float(1.0 / (1.0 + np.exp(-row.q_halt))))
         for index in {row.target for row in found}:
             self._over[index] = self._is_over(self.targets[index])
@@ -225,20 +273,6 @@ def _targets(task: Task, bundle: Bundle, most: int | None) -> Iterator[Target]:
                 "leave the task out (data.select.max_side) or train on a larger canvas (data.canvas)",
             )
         yield Target(task, number, views, ids, Ballots(len(views)))
-
-
-def _saved_batches(path: Path) -> Iterator[tuple[tuple[int, int], list[Row]]]:
-    """Yield what earlier lives of the stage kept: cursor and rows of each batch. A torn last line is cut off."""
-    if not path.exists():
-        return
-    raw = path.read_bytes()
-    whole = raw.rfind(b"\n") + 1
-    if whole < len(raw):
-        os.truncate(path, whole)
-    for line in raw[:whole].splitlines():
-        saved = json.loads(line)
-        view, index = saved["cursor"]
-        yield (view, index), [Row.from_json(values) for values in saved["rows"]]
 
 
 def _write(
@@ -264,8 +298,9 @@ def _write(
     evaluated = {
         "checkpoint": checkpoint, "stage": bundle.meta.get("stage"), "steps": int(bundle.meta.get("steps", 0)),
         "act_steps": spec.act_steps or bundle.trm.spec.halt_max_steps, "views": spec.views,
-        "early_stop": election.early_stop,
-    }
+        "early_stop": election.early_stop, **halting_facts(spec),
+        "mean_act_steps": election.num_act_steps / max(election.num_cast, 1),
+    }  # fmt: skip
     data = {"kind": "arc", "version": dataset.version, "digest": dataset.digest, "split": spec.split}
     content = {"format_version": FORMAT_VERSION, "evaluated": evaluated, "data": data, "tasks": tasks}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -229,6 +229,11 @@ class EvaluateStage(SpecModel):
     absent; pass@1 and pass@2 are the same either way, and pass@5 and above are told only without."""
     act_steps: PositiveInt | None = None
     """ACT steps of every row; the network's own number when absent."""
+    halt: Literal["none", "score", "unchanged"] = "none"
+    """Let a row stop before its last ACT step, which changes results: where its halting `score` says so, as in
+    training, or where its answer is `unchanged` from one step to the next. `none` makes every step."""
+    patience: PositiveInt = 1
+    """Steps in a row that must say so before a row halts; of no account without `halt`."""
     batch_size: PositiveInt = 256
     """Rows at a time. Sums are rounded differently in other sizes, so the key covers it."""
 

@@ -19,7 +19,8 @@ from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.tokens import encode
 from gridloom.runtime.data.views import parse_name
 from gridloom.runtime.models.bundle import load_bundle
-from gridloom.runtime.models.recursive import RecursiveNetwork, Trace
+from gridloom.runtime.models.inference import Answers
+from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.solvers.ballots import Ballots
 from gridloom.solvers.count_votes import summarise
 from gridloom.solvers.outputs import check_submission
@@ -64,7 +65,7 @@ def test_early_stop_leaves_rows_out_and_changes_neither_pick(
 ) -> None:
     names = load_bundle(made.checkpoint.path).puzzle_ids.names
 
-    def scripted(network: RecursiveNetwork, inputs: torch.Tensor, puzzle_ids: torch.Tensor, steps: Any) -> Trace:
+    def scripted(network: RecursiveNetwork, inputs: torch.Tensor, puzzle_ids: torch.Tensor, *_: Any) -> Answers:
         """Five views for one grid, then two for another, then one for a third."""
         tokens = []
         for puzzle in puzzle_ids.tolist():
@@ -73,10 +74,9 @@ def test_early_stop_leaves_rows_out_and_changes_neither_pick(
             grid = np.full((1, 2), 0 if turn < 5 else 1 if turn < 7 else 2, dtype=np.uint8)
             tokens.append(encode(view.apply(grid), network.canvas))
         run = len(inputs)
-        return Trace(torch.from_numpy(np.stack(tokens)), torch.zeros(1, run), torch.zeros(1, run),
-                     network.initial_carry(run))
+        return Answers(torch.from_numpy(np.stack(tokens)), torch.zeros(run), torch.ones(run, dtype=torch.int32), run)
 
-    monkeypatch.setattr(RecursiveNetwork, "run", scripted)
+    monkeypatch.setattr("gridloom.solvers.vote.answer", scripted)
     early = made.vote("early-scripted", batch_size=4)
     whole = made.vote("whole-scripted", early_stop=False, batch_size=4)
     casts = {f: {t["num_cast"] for tests in votes_of(f).values() for t in tests} for f in (early, whole)}
@@ -116,6 +116,24 @@ def test_stopped_stage_goes_on_behind_the_last_batch(made: VotePlace) -> None:
     assert (continued / "votes.json").read_bytes() == (unbroken / "votes.json").read_bytes()
     counts = {run: len(made.ledger.read(PredictionRecord, run_id=run)) for run in ("unbroken", "stopped")}
     assert counts["stopped"] == counts["unbroken"]
+
+
+@pytest.mark.parametrize(
+    "damage", [b'{"cursor":[0,', b'{"cursor":[0,3],"rows":[[9,0,null,0.0,3]]}', b"\xff", b"[]", b""]
+)
+def test_a_damaged_line_is_told_and_what_follows_it_runs_again(
+    made: VotePlace, damage: bytes, request: pytest.FixtureRequest
+) -> None:
+    run = "damaged" + str(len(request.node.name)) + str(len(damage))
+    unbroken = made.vote("unbroken", batch_size=5)
+    with pytest.raises(StageInterrupted):
+        made.vote(run, batch_size=5, stop=Stop(after=3))
+    saved = made.root / f"work-{run}" / "batches.jsonl"
+    lines = saved.read_bytes().splitlines()
+    saved.write_bytes(b"\n".join((lines[0], damage, lines[2])) + b"\n")
+    continued = made.vote(run, batch_size=5)
+    assert any(f"line 2 of {saved} is damaged" in line and "2 batches" in line for line in made.said[run])
+    assert (continued / "votes.json").read_bytes() == (unbroken / "votes.json").read_bytes()
 
 
 def test_killed_stage_loses_nothing(made: VotePlace) -> None:

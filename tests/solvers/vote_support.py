@@ -59,6 +59,8 @@ class VotePlace:
         """Args: spoil: the weights hold a NaN."""
         torch.set_num_threads(1)
         self.root = root
+        self.said: dict[str, list[str]] = {}
+        """What a run said, by run."""
         root.mkdir(parents=True, exist_ok=True)
         self.workspace = Workspace(root / "home")
         self.dataset = demonstrations_as_tests()
@@ -87,8 +89,10 @@ class VotePlace:
     def _context(self, writer: LedgerWriter, out: Path, run: str, stop: Any) -> StageContext:
         work = self.root / f"work-{run}"
         work.mkdir(exist_ok=True)
+        progress = Reporter()
+        self.said[run] = progress.lines
         return StageContext(run_id=run, device="cpu", work=work, out=out, base=self.root, ledger=writer,
-                            progress=Reporter(), stop=stop)
+                            progress=progress, stop=stop)
 
     def vote(self, run: str, stop: Any = None, **fields: Any) -> Path:
         """Run the vote stage; its artifact's folder. A run that has ended already is not run again."""

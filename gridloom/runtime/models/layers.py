@@ -6,7 +6,11 @@ Shapes: B rows, S positions, D width, h heads, d = D / h. No layer has a learned
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +34,11 @@ def truncated_normal(
 
 
 class Linear(nn.Module):
-    """Matrix [out, in] in fp32, cast to the activation's dtype on use; bias only where asked."""
+    """Matrix [out, in] in fp32, rounded to the activation's dtype on use; bias only where asked.
+
+    A CPU without bf16 instructions multiplies bf16 numbers one by one. There the product is taken in fp32, of the same
+    rounded numbers and with the same fp32 sums, and rounded at the end.
+    """
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = False,
                  generator: torch.Generator | None = None) -> None:
@@ -38,10 +46,68 @@ class Linear(nn.Module):
         initial = truncated_normal((out_features, in_features), in_features**-0.5, generator=generator)
         self.weight = nn.Parameter(initial)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        self.rounded: Tensor | None = None
+        """The weight as it is multiplied with, while `rounded_once` holds it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out] in the dtype of `x`."""
-        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if x.dtype == self.weight.dtype:
+            return F.linear(x, self.weight, bias)
+        weight = round_weight(self.weight, x.dtype) if self.rounded is None else self.rounded
+        if weight.dtype == x.dtype:
+            return F.linear(x, weight, bias)
+        return F.linear(x.float(), weight, None if bias is None else bias.float()).to(x.dtype)
+
+
+@cache
+def multiplies_bf16() -> bool:
+    """Whether this CPU has instructions for products of bf16 numbers."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def round_weight(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the weight as it is multiplied with activations of `dtype`."""
+    if dtype == torch.bfloat16 and weight.device.type == "cpu" and not multiplies_bf16():
+        wide: Tensor = _Round.apply(weight)  # type: ignore[no-untyped-call]
+        return wide
+    return weight.to(dtype)
+
+
+class _Round(torch.autograd.Function):
+    """Round fp32 to numbers that bf16 has; the gradient passes as it is, summed in fp32 over all uses."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return weight.bfloat16().float()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+@contextmanager
+def rounded_once(network: nn.Module) -> Iterator[None]:
+    """Round the weights of the linear maps once for all uses within, where that changes no gradient.
+
+    With gradient, weights are held only where they stay fp32: sums over the uses must not be rounded to bf16.
+    """
+    dtype = network.dtype
+    assert isinstance(dtype, torch.dtype)
+    held = []
+    for module in network.modules():
+        if isinstance(module, Linear) and module.rounded is None and module.weight.dtype != dtype:
+            rounded = round_weight(module.weight, dtype)
+            if rounded.dtype == torch.float32 or not torch.is_grad_enabled():
+                module.rounded = rounded
+                held.append(module)
+    try:
+        yield
+    finally:
+        for module in held:
+            module.rounded = None
 
 
 class Embedding(nn.Module):

@@ -1,4 +1,4 @@
-"""What the recursive networks share: embedding, carry, reset, halting, heads and the inference loop.
+"""What the recursive networks share: embedding, carry, reset, halting, heads and the training step.
 
 Shapes: B rows, L grid tokens (canvas * canvas), P prefix positions, S = P + L, D width, V vocabulary.
 A training step is one ACT step of every row; a row that halted takes the next sample and starts anew. The carry between
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -18,75 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gridloom.errors import ModelError
+from gridloom.runtime.models.carry import Carry, Injection, Output, Trace
+from gridloom.runtime.models.inference import trace
 from gridloom.runtime.models.layers import Block, Embedding, Linear, PuzzleEmbedding, Rope, Stack, truncated_normal
 from gridloom.specs.models import TrmModel
 
 VOCABULARY = 12
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True, slots=True)
-class Carry:
-    """What a row keeps between ACT steps. Rows with `halted` set take new data and start at the next call."""
-
-    z_H: Tensor
-    """Answer state [B, S, D], detached; the only state of a network that has one."""
-    z_L: Tensor
-    """Latent state [B, S, D], detached; [B, 6, S, D] with six latents, [B, 0, D] with none."""
-    steps: Tensor
-    """int32 [B], ACT steps made on the present sample."""
-    halted: Tensor
-    """bool [B]."""
-    inputs: Tensor
-    """uint8 [B, L], tokens of the present sample."""
-    labels: Tensor
-    """uint8 [B, L], 0 where nothing is scored; all 0 in inference."""
-    puzzle_ids: Tensor
-    """int64 [B]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Injection:
-    """A latent from outside: an initial carry set after the reset, a term added to the input at every cycle, or both.
-
-    With `z_H`, `z_L` ([B, S, D]) rows that start take these in place of H_init, L_init. `term` ([B, S, D] or anything
-    that broadcasts to it) is added to the scaled input embedding, whose RMS is about 1.
-    """
-
-    z_H: Tensor | None = None
-    z_L: Tensor | None = None
-    term: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What one ACT step predicts, for the data in the carry that it returns with."""
-
-    logits: Tensor
-    """[B, L, V] in the activation dtype; absent (size 0) when the step was run without heads."""
-    q_halt: Tensor
-    """fp32 [B]."""
-    q_continue: Tensor
-    """fp32 [B]; trained in the HRM only, kept elsewhere for the file format."""
-    puzzle_rows: Tensor
-    """fp32 [B, D] leaf: its `.grad` moves the puzzle embedding."""
-    z_H: Tensor
-    """[B, S, D], the answer state with its graph; the carry holds it detached."""
-    continue_target: Tensor | None = None
-    """fp32 [B], what q_continue is trained towards where it is trained."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """An inference run: the answer and how it came about."""
-
-    tokens: Tensor
-    """uint8 [B, L], argmax after the last step."""
-    q_halt: Tensor
-    """fp32 [steps, B], halting logits."""
-    changed: Tensor
-    """int32 [steps, B], positions whose argmax differs from the step before (L at step 1 means all are new)."""
-    carry: Carry
+__all__ = ["DTYPES", "VOCABULARY", "Carry", "Injection", "Output", "RecursiveNetwork", "Trace"]
 
 
 class RecursiveNetwork(nn.Module, ABC):
@@ -273,34 +212,14 @@ class RecursiveNetwork(nn.Module, ABC):
         least = torch.randint(2, limit + 1, (len(steps),), generator=generator).to(steps.device)
         return halted & (steps >= torch.where(draw < self.spec.halt_exploration, least, 0))
 
-    @torch.no_grad()
     def run(self, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None = None,
             steps: int | None = None) -> Trace:
-        """Infer with `steps` ACT steps (`halt_max_steps` when absent), never halting early.
+        """Infer with `steps` ACT steps (`halt_max_steps` when absent), never halting early; see `inference.trace`.
 
         Args:
             inputs: uint8 [B, L]. puzzle_ids: [B].
         """
-        num_steps = self.spec.halt_max_steps if steps is None else steps
-        if num_steps < 1:
-            raise ModelError(f"ACT steps must be at least 1, not {num_steps}")
-        carry = self.initial_carry(len(inputs), inputs.device)
-        carry = self.reset(carry, inputs, puzzle_ids, None, injection)
-        x = self.embed(carry.inputs, self.puzzle_emb(carry.puzzle_ids))
-        if injection is not None and injection.term is not None:
-            x = x + injection.term.to(self.dtype)
-        z_H, z_L, tokens = carry.z_H, carry.z_L, None
-        q_halt, changed = [], []
-        for _ in range(num_steps):
-            z_H, z_L = self.recur(z_H, z_L, x)
-            guess = self.predict(z_H).argmax(dim=-1).to(torch.uint8)
-            different = guess != tokens if tokens is not None else torch.ones_like(guess, dtype=torch.bool)
-            changed.append(different.sum(dim=1, dtype=torch.int32))
-            q_halt.append(self.halting(z_H)[:, 0])
-            tokens = guess
-        assert tokens is not None
-        done = replace(carry, z_H=z_H, z_L=z_L, steps=carry.steps + num_steps, halted=torch.ones_like(carry.halted))
-        return Trace(tokens=tokens, q_halt=torch.stack(q_halt), changed=torch.stack(changed), carry=done)
+        return trace(self, inputs, puzzle_ids, injection, steps)
 
 
 def _along_rows(flags: Tensor, like: Tensor) -> Tensor:

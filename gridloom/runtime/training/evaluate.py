@@ -1,6 +1,6 @@
 """The `evaluate` stage on puzzles: a checkpoint answers held-out mazes or sudokus; report.json says how many right.
 
-Every puzzle gets the same number of ACT steps; nothing of the labels reaches the network.
+Every puzzle gets the same number of ACT steps unless `halt` says otherwise; nothing of the labels reaches the network.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gridloom.runtime.data.npy_layout import SplitArrays
 from gridloom.runtime.data.puzzles import load_puzzles
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.models.bundle import load_bundle, require
+from gridloom.runtime.models.inference import Halting, answer
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import EvaluateStage
@@ -44,6 +45,10 @@ class Tally:
     num_open_right: int = 0
     num_halt_right: int = 0
     """Puzzles whose halting score says rightly whether the answer is right."""
+    num_act_steps: int = 0
+    """ACT steps that the answers took."""
+    num_computed: int = 0
+    """ACT steps that were computed; states that repeat need none."""
 
     def add(self, answers: torch.Tensor, q_halt: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         """Count a batch: uint8 [B, L] tokens and fp32 [B] halting logits; label 0 is not scored."""
@@ -87,7 +92,7 @@ class Evaluate:
         shares = tally.shares()
         low, high = wilson(shares["exact"], tally.num_puzzles)
         steps = int(bundle.meta.get("steps", 0))
-        metrics = {**shares, "num_puzzles": tally.num_puzzles}
+        metrics = {**shares, "num_puzzles": tally.num_puzzles, "act_steps": tally.num_act_steps / tally.num_puzzles}
         context.ledger.append(*(
             MetricRecord(run_id=context.run_id, stage=node.name, step=steps, name=name, value=value,
                          recorded_at=time.time()) for name, value in metrics.items()
@@ -95,10 +100,11 @@ class Evaluate:
         report: dict[str, Any] = {
             "format_version": 1,
             "evaluated": {"checkpoint": inputs["with"].key, "stage": bundle.meta.get("stage"), "steps": steps,
-                          "act_steps": spec.act_steps or bundle.trm.spec.halt_max_steps},
+                          "act_steps": spec.act_steps or bundle.trm.spec.halt_max_steps, **halting_facts(spec)},
             "data": {"kind": puzzles.kind, "size": puzzles.size, "split": SPLIT, "digest": puzzles.digest,
                      "available": len(puzzles.splits[SPLIT].inputs)},
             "num_puzzles": tally.num_puzzles, "num_exact": tally.num_exact, **shares, "exact_interval": [low, high],
+            "mean_act_steps": metrics["act_steps"],
             "denominators": {
                 "exact, halting_accuracy": "puzzles; exact when every cell is right",
                 "cell_accuracy": "all cells of all puzzles, given ones included",
@@ -107,7 +113,8 @@ class Evaluate:
             },
         }  # fmt: skip
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-        context.notes.update(shares, num_puzzles=tally.num_puzzles, puzzles_per_s=tally.num_puzzles / seconds)
+        context.notes.update(shares, num_puzzles=tally.num_puzzles, puzzles_per_s=tally.num_puzzles / seconds,
+                             act_steps_computed=tally.num_computed)
 
     def _answer(self, node: StageNode, spec: EvaluateStage, network: RecursiveNetwork, arrays: SplitArrays,
                 context: StageContext) -> Tally:
@@ -124,9 +131,15 @@ class Evaluate:
                     torch.from_numpy(np.array(table[rows], dtype=np.uint8)).to(context.device)
                     for table in (arrays.inputs, arrays.labels)
                 )
-                trace = network.run(
-                    inputs, torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device), steps=spec.act_steps
-                )
-                tally.add(trace.tokens, trace.q_halt[-1], inputs, labels)
+                ids = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+                found = answer(network, inputs, ids, spec.act_steps, Halting(spec.halt, spec.patience))
+                tally.add(found.tokens, found.q_halt, inputs, labels)
+                tally.num_act_steps += int(found.steps.sum())
+                tally.num_computed += found.num_computed
                 bar.advance(len(inputs), exact=f"{tally.num_exact / tally.num_puzzles:.1%}")
         return tally
+
+
+def halting_facts(spec: EvaluateStage) -> dict[str, Any]:
+    """Return what a report says of halting; nothing where every step is made."""
+    return {} if spec.halt == "none" else {"halt": spec.halt, "patience": spec.patience}

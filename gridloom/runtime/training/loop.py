@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gridloom.runtime.models.layers import rounded_once
 from gridloom.runtime.models.recursive import Carry, RecursiveNetwork
 from gridloom.runtime.training.ema import Ema
 from gridloom.runtime.training.losses import row_losses
@@ -67,7 +68,8 @@ class ActTrainer:
         self.num_steps += 1
         spec = self.spec
         size = spec.batch_size // spec.accumulate
-        parts = [self._part(batch, slice(at, at + size)) for at in range(0, spec.batch_size, size)]
+        with rounded_once(self.model):
+            parts = [self._part(batch, slice(at, at + size)) for at in range(0, spec.batch_size, size)]
         norm = self._clip()
         factor = lr_factor(self.num_steps, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
         self.carry = join_carries([carry for carry, _ in parts])
