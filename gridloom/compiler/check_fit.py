@@ -5,6 +5,7 @@ from __future__ import annotations
 from gridloom.compiler.bind import data_of
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.session import Session
+from gridloom.specs.models import TrmModel
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 STARTS = ((TrainStage, "model"), (JointTrainStage, "trm"), (SolveStage, "with"), (EvaluateStage, "with"))
@@ -23,6 +24,22 @@ def rows_are_tokens(checked: Checked, session: Session) -> None:
                 f"'{found[0]}' is a {found[1].kind} dataset, whose rows are numbers; '{name}' trains on tokens",
                 bound.places.value(("stages", name, "data")),
                 "use arc, maze, sudoku, parity, addition, copy or string_addition data",
+            )
+
+
+def positions_fit_rows(checked: Checked, session: Session) -> None:
+    """GL305: rows and columns are counted on a square canvas."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", TrainStage):
+        found, model = data_of(bound, name), bound.spec.models.get(stage.model)
+        facts = checked.data.get(found[0]) if found else None
+        square = facts is None or facts.num_cells == facts.canvas**2
+        if found and not square and isinstance(model, TrmModel) and model.positions == "rope_2d":
+            session.error(
+                "GL305",
+                f"'{stage.model}' has positions rope_2d; rows of '{found[0]}' are {found[1].kind} tokens in a line",
+                bound.places.value(("models", stage.model, "positions")),
+                "use positions: rope",
             )
 
 

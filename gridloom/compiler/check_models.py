@@ -7,12 +7,15 @@ from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.session import Session, listed
 from gridloom.compiler.tree import Path
 from gridloom.diagnostics import Span
-from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
+from gridloom.specs.models import VIEW_TOKENS, LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
 from gridloom.specs.stages import JointTrainStage, SolveStage
+
+TURNED = {"rope": 2, "rope_2d": 4}
+"""What the width of a head must be divisible by: pairs of features turn, for two axes two pairs at a time."""
 
 
 def heads_divide_width(checked: Checked, session: Session) -> None:
-    """GL301, GL302: attention splits the width evenly, and rope turns pairs of features."""
+    """GL301, GL302, GL304: attention splits the width evenly, rotary positions turn pairs, views have their tokens."""
     places = checked.bound.places
     for name, model in sound(checked, "models", TrmModel):
         path: Path = ("models", name, "num_heads")
@@ -26,12 +29,21 @@ def heads_divide_width(checked: Checked, session: Session) -> None:
                 f"{', '.join(map(str, best))} do",
                 (f"hidden_size comes from {width_at}", *places.used_at(path)),
             )
-        elif model.mixing == "attention" and model.positions == "rope" and model.hidden_size // model.num_heads % 2:
+        elif model.mixing == "attention" and model.hidden_size // model.num_heads % TURNED.get(model.positions, 1):
             session.error(
                 "GL302",
-                f"heads of '{name}' are {model.hidden_size // model.num_heads} wide; rope needs an even width",
+                f"heads of '{name}' are {model.hidden_size // model.num_heads} wide; {model.positions} needs a width "
+                f"divisible by {TURNED[model.positions]}",
                 places.value(path),
                 "use fewer heads, or positions: learned",
+            )
+        if model.puzzle_embedding == "task_view" and model.puzzle_embedding_len <= VIEW_TOKENS:
+            session.error(
+                "GL304",
+                f"'{name}' has {model.puzzle_embedding_len} prefix positions; puzzle_embedding: task_view fills "
+                f"{VIEW_TOKENS + 1}",
+                places.value(("models", name, "puzzle_embedding_len")),
+                f"write puzzle_embedding_len: {VIEW_TOKENS + 1} or more",
             )
 
 

@@ -81,7 +81,8 @@ class TrmCost:
         learned = self.positions * width if self.spec.positions == "learned" else 0
         stacks = 2 if isinstance(self.spec, HrmModel) else 1
         tables = 2 * self.vocabulary * width + learned
-        return stacks * self.spec.layers * self._layer_parameters + tables + 2 * width + 2
+        view = 17 * width if self.spec.puzzle_embedding == "task_view" else 0
+        return stacks * self.spec.layers * self._layer_parameters + tables + view + 2 * width + 2
 
     @property
     def _heads_width(self) -> int:
@@ -157,8 +158,9 @@ class TrmCost:
         return BYTES[spec.precision] * rows * self.positions * (8 * spec.hidden_size + 3 * inner)
 
     def table_bytes(self, num_ids: int, num_tasks: int) -> int:
-        """The puzzle table: a row an id and a row a task, fp32."""
-        return 4 * self.spec.hidden_size * (num_ids + num_tasks)
+        """The puzzle table: a row an id and a row a task, fp32; without the ids' where views have embeddings."""
+        rows = num_tasks if self.spec.puzzle_embedding == "task_view" else num_ids + num_tasks
+        return 4 * self.spec.hidden_size * rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gridloom.compiler.bind import Bound, data_of
 from gridloom.compiler.cost import (
@@ -19,7 +19,7 @@ from gridloom.compiler.facts import DataFacts, LlamaFacts
 from gridloom.compiler.graph import Cost
 from gridloom.specs.data import ArcData, DataSpec
 from gridloom.specs.models import LatentToTextModel, LlamaModel, Lora, TextToLatentModel, TrmModel
-from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
+from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage, at_depth
 
 WEIGHT_STATE = 5
 """fp32 copies of a trained weight: itself, gradient, two moments, average."""
@@ -121,13 +121,17 @@ def _evaluate(spec: EvaluateStage, trm: TrmCost, data: DataSpec, facts: DataFact
 def _train(spec: TrainStage, trm: TrmCost, data: DataSpec, facts: DataFacts) -> Cost:
     state = 4 * trm.parameters * (WEIGHT_STATE if spec.ema else WEIGHT_STATE - 1)
     table = _table(trm, data, facts)
+    shallow = sum(phase.share * replace(trm, spec=at_depth(trm.spec, phase)).train_step(spec.batch_size)
+                  for phase in spec.depth)
+    rest = max(0.0, 1 - sum(phase.share for phase in spec.depth))
     return Cost(
         parameters=trm.parameters,
-        flops={trm.spec.precision: trm.train_step(spec.batch_size)},
+        flops={trm.spec.precision: round(shallow + rest * trm.train_step(spec.batch_size))},
         num_steps=spec.steps,
         step="optimizer step",
         peak_bytes=state + table + trm.activation_bytes(spec.batch_size),
-        assumes=("matrix products only", "activations of the last H round are kept"),
+        assumes=("matrix products only", "activations of the last H round are kept",
+                 *(("the mean over the phases of depth",) if spec.depth else ())),
     )
 
 

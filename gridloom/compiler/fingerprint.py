@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.key_algorithms import current
-from gridloom.specs.base import ByContent, Operational, SpecModel
+from gridloom.specs.base import ByContent, Later, Operational, SpecModel
 from gridloom.specs.data import DataSpec
 from gridloom.specs.fields import Shape, field_shape, keys, marked, shape
 from gridloom.specs.models import ModelSpec
@@ -74,7 +76,9 @@ def _resolved(value: Any, place: Shape | None, node: StageNode) -> Any:
         model = place.model(value.get("kind"))
         if model is None:
             return value
-        return {key: _resolved(value[key], inner, node) for key, inner in _covered(model) if key in value}
+        later = _later(model)
+        return {key: _resolved(value[key], inner, node) for key, inner in _covered(model)
+                if key in value and not (key in later and value[key] == later[key])}
     if isinstance(value, list):
         return [_resolved(item, place.values, node) for item in value]
     if isinstance(value, str) and place.ref is not None:
@@ -102,6 +106,13 @@ def _covered(model: type[SpecModel]) -> tuple[tuple[str, Shape], ...]:
     """Return the fields of a model that its key covers, with their shapes."""
     dropped = marked(model, Operational) | marked(model, ByContent)
     return tuple((key, field_shape(model, key)) for key in keys(model) if key not in dropped)
+
+
+@cache
+def _later(model: type[SpecModel]) -> dict[str, Any]:
+    """Return the defaults, as JSON values, of the fields that stand in a key only when they differ from them."""
+    return {key: to_jsonable_python(keys(model)[key].get_default(call_default_factory=True, validated_data={}))
+            for key in marked(model, Later)}
 
 
 def _named(name: str, node: StageNode) -> Any:

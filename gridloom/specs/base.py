@@ -52,6 +52,12 @@ class ByContent:
     """Marks a field that says where content comes from; fingerprints hold the digest of the content instead."""
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Marks a field that came when keys were in use already: at its default it is in no fingerprint, so that what was
+    made before it came keeps its key."""
+
+
 DataRef = Annotated[str, Ref(artifacts=("dataset",))]
 """Name of an ARC entry of `data`."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from gridloom.specs.base import ByContent, Operational, Ref, SpecModel
+from gridloom.specs.base import ByContent, Later, Operational, Ref, SpecModel
 
 Precision = Literal["fp32", "bf16"]
 
@@ -28,10 +28,15 @@ class TrmModel(SpecModel):
     """SwiGLU expansion; the inner width is round(expansion * D * 2/3) rounded up to a multiple of 256."""
     mixing: Literal["attention", "mlp"] = "attention"
     """Token mixing: self-attention, or an MLP over positions (fixed canvas)."""
-    positions: Literal["rope", "learned", "none"] = "rope"
-    """Position encoding."""
+    positions: Literal["rope", "rope_2d", "learned", "none"] = "rope"
+    """Position encoding. `rope` turns by the place in the flat sequence, as the original; `rope_2d` turns half of each
+    head by the row and half by the column of the cell, so that neighbours are near in both directions on any canvas."""
     puzzle_embedding_len: Annotated[int, Field(ge=0, le=64)] = 16
     """Prefix positions; the first carries the puzzle embedding, the others are free registers."""
+    puzzle_embedding: Annotated[Literal["table", "task_view"], Later()] = "table"
+    """`table`: a learned row for each task under each view, as the original. `task_view`: a learned row for each task,
+    and ten tokens behind it that tell the view: its turn, and for each colour 1-9 what it is shown as. It takes eleven
+    prefix positions; its size does not grow with the views, and a view that training never drew has a meaning."""
     halt_max_steps: PositiveInt = 16
     """ACT steps at most; evaluation always runs all of them."""
     halt_exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -107,6 +112,8 @@ NetworkModel = Annotated[
     TrmModel | TrmSingleZModel | TrmHier6Model | HrmModel | TransformerModel | TrmHybridModel,
     Field(discriminator="kind"),
 ]
+VIEW_TOKENS = 10
+"""Prefix positions that tell a `task_view` network the view: its turn, and the nine colours."""
 NETWORK_KINDS = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformer", "trm_hybrid")
 """Kinds that `train` trains from scratch."""
 

@@ -11,11 +11,12 @@ from gridloom.specs.base import (
     ByContent,
     DataRef,
     HeldOutDataRef,
+    Later,
     Operational,
     Ref,
     SpecModel,
 )
-from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS, WRITERS
+from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS, WRITERS, TrmModel
 from gridloom.specs.solver import Solver
 
 
@@ -69,6 +70,28 @@ class CheckpointStage(SpecModel):
     """The folder with bundle.json; relative to the spec's folder. Keys cover its content, not where it lies."""
 
 
+class DepthPhase(SpecModel):
+    """A part of a training at less depth than the network has."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the stage's steps; what the phases leave runs at full depth."""
+    act_steps: PositiveInt = 1
+    """ACT steps of a sample at most, in place of the network's `halt_max_steps`; with one, every step learns from new
+    samples."""
+    H_cycles: PositiveInt | None = None
+    """Rounds an ACT step; the network's own where absent."""
+    L_cycles: PositiveInt | None = None
+    """Latent updates a round; the network's own where absent."""
+
+
+def at_depth(full: TrmModel, phase: DepthPhase) -> TrmModel:
+    """Return the network's spec as a phase runs it."""
+    return full.model_copy(update={
+        "halt_max_steps": min(phase.act_steps, full.halt_max_steps),
+        "H_cycles": phase.H_cycles or full.H_cycles, "L_cycles": phase.L_cycles or full.L_cycles,
+    })
+
+
 class TrainStage(SpecModel):
     """Train a network on tasks' demonstrations, on puzzles or on sequences, with deep supervision and ACT halting."""
 
@@ -101,6 +124,8 @@ class TrainStage(SpecModel):
     """Decay of the weight average that is evaluated and shipped; 0 turns it off."""
     clip_norm: PositiveFloat | None = None
     """Clip the gradient norm."""
+    depth: Annotated[tuple[DepthPhase, ...], Later()] = ()
+    """Shallow phases at the start, in order (a curriculum over recursion depth, as in arXiv 2511.08653)."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 100
     """Steps between resumable checkpoints."""
     log_every: Annotated[PositiveInt, Operational()] = 10

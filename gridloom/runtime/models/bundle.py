@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from gridloom.errors import ModelError
 from gridloom.runtime.models.bundle_description import DESCRIPTION, FORMAT, data_kind, read_description
 from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.networks import build_network, network_spec
+from gridloom.runtime.models.networks import build_network, network_spec, views_for
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.specs.models import LlamaModel, TrmModel
 
@@ -104,8 +104,10 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
         raise ModelError(f"{folder / IDS} is not the id map that this checkpoint was trained with",
                          "restore the file that came with it; the puzzle embedding is numbered by it")
     config = parts["trm"]["config"]
-    trm = build_network(network_spec(config["spec"]), config["canvas"], len(ids), vocabulary=config["vocabulary"],
-                        num_cells=config.get("num_cells"), task_of=ids.task_of if config["per_task"] else None)
+    spec = network_spec(config["spec"])
+    trm = build_network(spec, config["canvas"], len(ids), vocabulary=config["vocabulary"],
+                        num_cells=config.get("num_cells"), task_of=ids.task_of if config["per_task"] else None,
+                        views=views_for(spec, ids))
     used = _read(folder, "trm", parts["trm"])
     raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts else None
     load_strictly(trm, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gridloom.errors import ModelError
 
 BLANK = "<blank>"
@@ -45,6 +48,17 @@ class PuzzleIds:
         """Index into `tasks` for each id."""
         position = {task: i for i, task in enumerate(self.tasks)}
         return tuple(position[name.split(SEPARATOR)[0]] for name in self.names)
+
+    @cached_property
+    def views(self) -> NDArray[np.uint8]:
+        """uint8 [ids, 11]: turn 0-7 and the image of each colour 0-9; names without a view are the identity."""
+        found = np.tile(np.arange(-1, 10, dtype=np.int16), (len(self), 1))
+        found[:, 0] = 0
+        for i, name in enumerate(self.names):
+            if name.count(SEPARATOR) == 2:
+                _, turn, digits = name.split(SEPARATOR)
+                found[i] = [int(turn[1:]), *map(int, digits)]
+        return found.astype(np.uint8)
 
     def __len__(self) -> int:
         return len(self.names)

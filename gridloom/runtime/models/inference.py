@@ -181,7 +181,7 @@ def _num_steps(network: RecursiveNetwork, steps: int | None) -> int:
 def _start(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor,
            injection: Injection | None) -> tuple[Carry, Tensor]:
     carry = network.reset(network.initial_carry(len(inputs), inputs.device), inputs, puzzle_ids, None, injection)
-    x = network.embed(carry.inputs, network.puzzle_emb(carry.puzzle_ids))
+    x = network.embed(carry.inputs, carry.puzzle_ids, network.puzzle_emb(carry.puzzle_ids))
     if injection is not None and injection.term is not None:
         x = x + injection.term.to(network.dtype)
     return carry, x

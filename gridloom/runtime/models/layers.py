@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from gridloom.runtime.models.fused import add_norm, gate, rotate
 
 ROPE_BASE = 10_000.0
+ROPE_2D_BASE = 100.0
+"""Rows and columns count to 30 at most, so the slowest pair need not turn slower than this."""
 
 
 def truncated_normal(
@@ -143,17 +145,36 @@ class SwiGLU(nn.Module):
 
 
 class Rope(nn.Module):
-    """Rotary tables fp32 [S, 1, d] over the flat sequence, half-split convention; the first half of `sin` is minus."""
+    """Rotary tables fp32 [S, 1, d], half-split convention; the first half of `sin` is minus."""
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, head_width: int, num_positions: int) -> None:
+    def __init__(self, angles: Tensor) -> None:
+        """Keep the tables of fp32 `angles` [S, d / 2]."""
         super().__init__()
-        frequencies = ROPE_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
-        angles = torch.outer(torch.arange(num_positions, dtype=torch.float32), frequencies)
         self.register_buffer("cos", angles.cos().repeat(1, 2)[:, None], persistent=False)
         self.register_buffer("sin", torch.cat((-angles.sin(), angles.sin()), dim=-1)[:, None], persistent=False)
+
+
+def line_angles(head_width: int, num_positions: int) -> Tensor:
+    """Angles fp32 [S, d / 2] over the flat sequence, base 10,000: the original's rotary positions."""
+    frequencies = ROPE_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
+    return torch.outer(torch.arange(num_positions, dtype=torch.float32), frequencies)
+
+
+def square_angles(head_width: int, prefix_len: int, canvas: int) -> Tensor:
+    """Angles fp32 [S, d / 2]: the first half of the pairs turns by the row, the other by the column; the prefix by 0.
+
+    Rotary positions of two axes as in RoFormer's extension to images (arXiv 2403.13298, axial form).
+    """
+    half = head_width // 4
+    frequencies = ROPE_2D_BASE ** (-torch.arange(half, dtype=torch.float32) / half)
+    steps = torch.arange(canvas, dtype=torch.float32)
+    rows = torch.outer(steps.repeat_interleave(canvas), frequencies)
+    columns = torch.outer(steps.repeat(canvas), frequencies)
+    cells = torch.cat((rows, columns), dim=1)
+    return torch.cat((torch.zeros(prefix_len, 2 * half), cells))
 
 
 class Attention(nn.Module):
@@ -218,27 +239,53 @@ class Stack(nn.Module):
         return state
 
 
+class ViewTokens(nn.Module):
+    """Tells a view in ten tokens: its turn, and for each colour 1-9 the colour that it is shown as.
+
+    A colour's token is the embedding of the token shown plus a learned row of the colour that it stands for, so a rule
+    that speaks of red can look up how red looks here.
+    """
+
+    views: Tensor
+
+    def __init__(self, width: int, views: Tensor, *, generator: torch.Generator | None = None) -> None:
+        """Take uint8 [R, 11]: for each puzzle id the dihedral transform 0-7 and the image of each colour 0-9."""
+        super().__init__()
+        self.turns = Embedding(8, width, generator=generator)
+        self.colours = Embedding(9, width, generator=generator)
+        self.register_buffer("views", views.to(torch.uint8), persistent=False)
+
+    def forward(self, ids: Tensor, tokens: Tensor) -> Tensor:
+        """Map ids [B] and the token table [V, D], colour c in row 2 + c, to [B, 10, D] in the table's dtype."""
+        view = self.views[ids].to(torch.int32)
+        turn = self.turns(view[:, :1], tokens.dtype)
+        shown = F.embedding(view[:, 2:] + 2, tokens)
+        return torch.cat((turn, shown + self.colours.embedding_weight.to(tokens.dtype)), dim=1)
+
+
 class PuzzleEmbedding(nn.Module):
     """Rows learned per puzzle id (a task under a view) plus a row per task, fp32, zero at first.
 
     The tables are buffers: they have an optimiser of their own, are not averaged, and only rows that were seen move.
-    With `task_of` absent there is no task table and each id has its row alone, as in the original.
+    With `task_of` absent there is no task table and each id has its row alone, as in the original; without `per_id` the
+    tasks' rows are all there is.
     """
 
     weights: Tensor
+    """[R, D]; without `per_id` there are no rows."""
     task_weights: Tensor | None
     task_of: Tensor | None
 
-    def __init__(self, num_puzzles: int, width: int, task_of: Tensor | None = None) -> None:
+    def __init__(self, num_puzzles: int, width: int, task_of: Tensor | None = None, *, per_id: bool = True) -> None:
         super().__init__()
-        self.register_buffer("weights", torch.zeros(num_puzzles, width))
+        self.register_buffer("weights", torch.zeros(num_puzzles if per_id else 0, width))
         num_tasks = 0 if task_of is None else int(task_of.max()) + 1
         self.register_buffer("task_weights", torch.zeros(num_tasks, width) if num_tasks else None)
         self.register_buffer("task_of", None if task_of is None else task_of.to(torch.int64))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Look up [B] -> fp32 [B, D]; in training the result is a leaf whose gradient the row optimiser reads."""
-        rows = self.weights[ids]
+        rows = self.weights[ids] if len(self.weights) else self.weights.new_zeros(len(ids), self.weights.shape[1])
         if self.task_weights is not None and self.task_of is not None:
             rows = rows + self.task_weights[self.task_of[ids]]
         return rows.requires_grad_(self.training and torch.is_grad_enabled())

@@ -13,15 +13,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.carry import Carry, Injection, Output, Trace
 from gridloom.runtime.models.inference import trace
-from gridloom.runtime.models.layers import Block, Embedding, Linear, PuzzleEmbedding, Rope, Stack, truncated_normal
-from gridloom.specs.models import TrmModel
+from gridloom.runtime.models.layers import (
+    Block,
+    Embedding,
+    Linear,
+    PuzzleEmbedding,
+    Rope,
+    Stack,
+    ViewTokens,
+    line_angles,
+    square_angles,
+    truncated_normal,
+)
+from gridloom.specs.models import VIEW_TOKENS, TrmModel
 
 VOCABULARY = 12
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -38,7 +51,7 @@ class RecursiveNetwork(nn.Module, ABC):
     """Heads of width floor(D / h) are allowed where h does not divide D."""
 
     def __init__(self, spec: TrmModel, canvas: int, num_puzzles: int, *, task_of: Sequence[int] | Tensor | None = None,
-                 vocabulary: int = VOCABULARY, num_cells: int | None = None,
+                 views: NDArray[np.uint8] | None = None, vocabulary: int = VOCABULARY, num_cells: int | None = None,
                  generator: torch.Generator | None = None) -> None:
         """Build with fresh weights.
 
@@ -46,6 +59,7 @@ class RecursiveNetwork(nn.Module, ABC):
             canvas: side of the square token canvas; 30 for the original, 0 for sequences.
             num_puzzles: rows of the puzzle embedding, id 0 being `<blank>`.
             task_of: task index of each id; adds a row per task to the row per id.
+            views: uint8 [num_puzzles, 11], turn and colours of each id's view, which `task_view` embeds.
             num_cells: tokens L of a row where they are no square.
             generator: source of the initial weights; torch's global one when absent.
         """
@@ -53,8 +67,12 @@ class RecursiveNetwork(nn.Module, ABC):
         width, head_width = spec.hidden_size, spec.hidden_size // spec.num_heads
         if width % spec.num_heads and not self.UNEVEN_HEADS:
             raise ModelError(f"num_heads {spec.num_heads} does not divide hidden_size {width}")
-        if spec.positions == "rope" and head_width % 2:
-            raise ModelError(f"rope needs an even head width, not {width} / {spec.num_heads} = {head_width}")
+        if problem := rotation_problem(spec):
+            raise ModelError(problem)
+        by_view = spec.puzzle_embedding == "task_view"
+        if by_view and (spec.puzzle_embedding_len <= VIEW_TOKENS or task_of is None or views is None):
+            raise ModelError(f"puzzle_embedding task_view needs {VIEW_TOKENS + 1} prefix positions or more, and the "
+                             f"tasks and views of the puzzle ids", f"set puzzle_embedding_len: {VIEW_TOKENS + 1}")
         self.spec, self.canvas, self.vocabulary = spec, canvas, vocabulary
         self.num_cells = canvas * canvas if num_cells is None else num_cells
         self.prefix_len = spec.puzzle_embedding_len
@@ -65,7 +83,7 @@ class RecursiveNetwork(nn.Module, ABC):
         self.embed_pos = (
             Embedding(self.num_positions, width, generator=generator) if spec.positions == "learned" else None
         )
-        self.rope = Rope(head_width, self.num_positions) if spec.positions == "rope" else None
+        self.rope = self._rope(head_width)
         self.build(generator)
         self.lm_head = Linear(width, vocabulary, generator=generator)
         self.q_head = Linear(width, 2, bias=True)
@@ -73,7 +91,21 @@ class RecursiveNetwork(nn.Module, ABC):
             # "Never halt" at first, whatever the state: learning starts from full-length runs.
             self.q_head.weight.zero_()
             self.q_head.bias.fill_(-5)  # type: ignore[union-attr]
-        self.puzzle_emb = PuzzleEmbedding(num_puzzles, width, None if task_of is None else torch.as_tensor(task_of))
+        self.puzzle_emb = PuzzleEmbedding(num_puzzles, width, None if task_of is None else torch.as_tensor(task_of),
+                                          per_id=not by_view)
+        self.view_tokens = None
+        if by_view and views is not None:
+            self.view_tokens = ViewTokens(width, torch.from_numpy(views), generator=generator)
+
+    def _rope(self, head_width: int) -> Rope | None:
+        if self.spec.positions == "rope":
+            return Rope(line_angles(head_width, self.num_positions))
+        if self.spec.positions == "rope_2d":
+            if self.canvas**2 != self.num_cells:
+                raise ModelError(f"rope_2d needs a square canvas; these rows have {self.num_cells} tokens in a line",
+                                 "use positions: rope")
+            return Rope(square_angles(head_width, self.prefix_len, self.canvas))
+        return None
 
     @abstractmethod
     def build(self, generator: torch.Generator | None) -> None:
@@ -151,12 +183,15 @@ class RecursiveNetwork(nn.Module, ABC):
             puzzle_ids=torch.where(new, puzzle_ids.to(torch.int64), carry.puzzle_ids),
         )
 
-    def embed(self, inputs: Tensor, puzzle_rows: Tensor) -> Tensor:
+    def embed(self, inputs: Tensor, puzzle_ids: Tensor, puzzle_rows: Tensor) -> Tensor:
         """Embed tokens [B, L] behind the prefix that starts with `puzzle_rows` [B, D]: [B, S, D], RMS about 1."""
-        x = self.embed_tokens(inputs.to(torch.int32), self.dtype)
+        tokens = self.embed_tokens.embedding_weight.to(self.dtype)
+        x = F.embedding(inputs.to(torch.int32), tokens)
         if self.prefix_len:
-            prefix = F.pad(puzzle_rows.to(self.dtype)[:, None], (0, 0, 0, self.prefix_len - 1))
-            x = torch.cat((prefix, x), dim=1)
+            prefix = puzzle_rows.to(self.dtype)[:, None]
+            if self.view_tokens is not None:
+                prefix = torch.cat((prefix, self.view_tokens(puzzle_ids, tokens)), dim=1)
+            x = torch.cat((F.pad(prefix, (0, 0, 0, self.prefix_len - prefix.shape[1])), x), dim=1)
         if self.embed_pos is not None:
             x = (x + self.embed_pos.embedding_weight.to(self.dtype)) * math.sqrt(0.5)
         scaled: Tensor = x * self.scale
@@ -187,7 +222,7 @@ class RecursiveNetwork(nn.Module, ABC):
         """
         carry = self.reset(carry, inputs, puzzle_ids, labels, injection)
         rows = self.puzzle_emb(carry.puzzle_ids)
-        x = self.embed(carry.inputs, rows)
+        x = self.embed(carry.inputs, carry.puzzle_ids, rows)
         if injection is not None and injection.term is not None:
             x = x + injection.term.to(self.dtype)
         z_H, z_L = self.recur(carry.z_H, carry.z_L, x, grad_all_rounds)
@@ -220,6 +255,16 @@ class RecursiveNetwork(nn.Module, ABC):
             inputs: uint8 [B, L]. puzzle_ids: [B].
         """
         return trace(self, inputs, puzzle_ids, injection, steps)
+
+
+def rotation_problem(spec: TrmModel) -> str:
+    """Say why rotary positions cannot turn the heads of this width; empty where they can, or are not used."""
+    parts = {"rope": 2, "rope_2d": 4}.get(spec.positions)
+    head_width = spec.hidden_size // spec.num_heads
+    if parts is None or spec.mixing == "mlp" or head_width % parts == 0:
+        return ""
+    return (f"{spec.positions} needs a head width divisible by {parts}, not {spec.hidden_size} / {spec.num_heads} = "
+            f"{head_width}")
 
 
 def _along_rows(flags: Tensor, like: Tensor) -> Tensor:

@@ -98,6 +98,12 @@ def peer_config(model: RecursiveNetwork) -> dict[str, Any]:
     module = next((peer for peer, kind in KINDS.items() if kind == own_kind), None)
     if module is None:
         raise ModelError(f"the original has no {own_kind}", f"it has {', '.join(KINDS.values())}")
+    foreign = [f"{name}: {value}" for name, value, own in (
+        ("puzzle_embedding", spec.puzzle_embedding, "task_view"), ("positions", spec.positions, "rope_2d"),
+    ) if value == own]
+    if foreign:
+        raise ModelError(f"the original has nothing like {' and '.join(foreign)}, so it cannot run these weights",
+                         "train with puzzle_embedding: table and positions: rope to export them")
     if spec.puzzle_embedding_len > 1 and module in ("hrm", "transformers_baseline"):
         raise ModelError(f"puzzle_embedding_len is {spec.puzzle_embedding_len}; the original's {own_kind} has 0 or 1",
                          "train one with such a prefix to export it")

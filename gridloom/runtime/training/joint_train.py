@@ -16,7 +16,7 @@ from gridloom.runtime.models.adapters import LatentToText, TextToLatent
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.llama import Llama
-from gridloom.runtime.models.networks import network_spec
+from gridloom.runtime.models.networks import network_spec, views_for
 from gridloom.runtime.models.state_store import StateStore
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.stage import StageContext
@@ -76,14 +76,17 @@ def _trm(node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids:
     name = str(node.spec["trm"])
     if "trm" not in inputs:
         generator = torch.Generator().manual_seed(node.seed)
-        fresh = TRM(network_spec(node.models[name]), dataset.canvas, len(ids), task_of=ids.task_of, generator=generator)
+        trm_spec = network_spec(node.models[name])
+        fresh = TRM(trm_spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(trm_spec, ids),
+                    generator=generator)
         return fresh.to(context.device)
     before = load_bundle(inputs["trm"].path, context.device)
     require(before, canvas=dataset.canvas, where=f"the checkpoint of {name!r}")
     if not isinstance(before.trm, TRM):
         raise StageError(f"the checkpoint of {name!r} holds a {before.trm.spec.kind}, whose carry is not z_H and z_L",
                          "train a model of kind trm or trm_hybrid for it")
-    trm = TRM(before.trm.spec, dataset.canvas, len(ids), task_of=ids.task_of).to(context.device)
+    trm = TRM(before.trm.spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(before.trm.spec, ids))
+    trm = trm.to(context.device)
     adopt(trm, before, ids, context)
     return trm
 

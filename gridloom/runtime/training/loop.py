@@ -17,7 +17,8 @@ from gridloom.runtime.training.ema import Ema
 from gridloom.runtime.training.losses import row_losses
 from gridloom.runtime.training.optim import build_optimizer, lr_factor, set_lr, step_puzzle_rows
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
-from gridloom.specs.stages import TrainStage
+from gridloom.specs.models import TrmModel
+from gridloom.specs.stages import DepthPhase, TrainStage, at_depth
 
 
 class Batch(Protocol):
@@ -55,7 +56,7 @@ class ActTrainer:
     """Model, averages, optimisers, carry and random numbers of a training run, moved on by `step`."""
 
     def __init__(self, model: RecursiveNetwork, spec: TrainStage, *, seed: int) -> None:
-        self.model, self.spec = model.train(), spec
+        self.model, self.spec, self.full = model.train(), spec, model.spec
         self.ema = Ema(model, spec.ema)
         self.optimizer = build_optimizer(spec.optimizer, model.parameters(), model.matrices())
         self.generator = torch.Generator().manual_seed(seed)
@@ -65,8 +66,9 @@ class ActTrainer:
 
     def step(self, batch: Batch) -> None:
         """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`."""
-        self.num_steps += 1
         spec = self.spec
+        self.model.spec = depth_at(self.num_steps / spec.steps, self.full, spec.depth)
+        self.num_steps += 1
         size = spec.batch_size // spec.accumulate
         with rounded_once(self.model):
             parts = [self._part(batch, slice(at, at + size)) for at in range(0, spec.batch_size, size)]
@@ -113,6 +115,10 @@ class ActTrainer:
             torch.nn.utils.clip_grads_with_norm_(list(self.model.parameters()), self.spec.clip_norm, norm)
         return norm
 
+    def finish(self) -> None:
+        """Give the model its full depth back, which phases of the curriculum had taken."""
+        self.model.spec = self.full
+
     def means(self) -> Means:
         """Averages since the last call; reads from the device."""
         loss, lm, q, exact, accuracy, q_right, act_steps, ended, steps, norm = self._sums.tolist()
@@ -153,6 +159,16 @@ class ActTrainer:
         self.generator.set_state(tensors["generator"])
         self._sums.copy_(tensors["sums"])
         self.num_steps = state.step
+
+
+def depth_at(progress: float, full: TrmModel, phases: Sequence[DepthPhase]) -> TrmModel:
+    """Return the network's spec at the depth of the phase that `progress`, in [0, 1), falls in."""
+    end = 0.0
+    for phase in phases:
+        end += phase.share
+        if progress < end:
+            return at_depth(full, phase)
+    return full
 
 
 def take_rows(carry: Carry, rows: slice) -> Carry:

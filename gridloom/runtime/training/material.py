@@ -17,7 +17,7 @@ from gridloom.runtime.data.sequence_store import load_sequences, sequences_diges
 from gridloom.runtime.data.sequence_tokens import token_layout, token_rows
 from gridloom.runtime.data.tokens import VOCAB
 from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.networks import build_network
+from gridloom.runtime.models.networks import build_network, views_for
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.training.loop import Batch
 from gridloom.specs.models import TrmModel
@@ -44,9 +44,12 @@ class Material:
 
     def network(self, spec: TrmModel, generator: torch.Generator | None = None) -> RecursiveNetwork:
         """Build a network for such rows; where tasks have several ids, each id shares a row with its task."""
-        task_of = self.ids.task_of if len(self.ids) > 1 else None
-        return build_network(spec, self.canvas, len(self.ids), task_of=task_of, vocabulary=self.vocabulary,
-                             num_cells=self.num_cells, generator=generator)
+        by_view = spec.puzzle_embedding == "task_view"
+        return build_network(
+            spec, self.canvas, len(self.ids), task_of=self.ids.task_of if len(self.ids) > 1 or by_view else None,
+            views=views_for(spec, self.ids), vocabulary=self.vocabulary, num_cells=self.num_cells,
+            generator=generator,
+        )
 
 
 def load_material(artifact: Artifact, seed: int) -> Material:

@@ -118,6 +118,7 @@ def step_puzzle_rows(embedding: PuzzleEmbedding, ids: Tensor, gradients: Tensor 
     """Move the rows of each id seen and, where there is a task table, of each task seen."""
     if gradients is None:
         return
-    sign_sgd_rows(embedding.weights, ids, gradients, lr, weight_decay)
+    if len(embedding.weights):
+        sign_sgd_rows(embedding.weights, ids, gradients, lr, weight_decay)
     if embedding.task_weights is not None and embedding.task_of is not None:
         sign_sgd_rows(embedding.task_weights, embedding.task_of[ids], gradients, lr, weight_decay)

@@ -43,6 +43,7 @@ class Train:
                 trainer.restore(state)
                 context.progress.say(f"{node.name}: resuming at step {state.step:,} of {spec.steps:,}")
             self._train(node, spec, trainer, material, context)
+            trainer.finish()
         averaged = spec.ema > 0
         raw = {name: t.detach().clone() for name, t in model.state_dict().items()} if averaged else None
         if averaged:
@@ -107,8 +108,9 @@ def adopt(model: RecursiveNetwork, before: Bundle, ids: PuzzleIds, context: Stag
     model.load_state_dict({**model.state_dict(), **tensors})
     table, tasks = model.puzzle_emb, before.trm.puzzle_emb
     known = [(i, before.puzzle_ids.index[name]) for i, name in enumerate(ids.names) if name in before.puzzle_ids.index]
-    new, old = (torch.tensor(column, device=model.device) for column in zip(*known, strict=True))
-    table.weights[new] = tasks.weights[old]
+    if len(table.weights):
+        new, old = (torch.tensor(column, device=model.device) for column in zip(*known, strict=True))
+        table.weights[new] = tasks.weights[old]
     if table.task_weights is not None and tasks.task_weights is not None:
         where = {task: i for i, task in enumerate(before.puzzle_ids.tasks)}
         for i, task in enumerate(ids.tasks):

@@ -49,6 +49,26 @@ def test_round_trip_keeps_everything(bundle: Bundle, folder: Path) -> None:
     assert torch.equal(back.trm.run(tokens, ids).carry.z_H, bundle.trm.eval().run(tokens, ids).carry.z_H)
 
 
+def test_bundle_of_views_needs_no_row_an_id_and_comes_back(tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"puzzle_embedding": "task_view", "puzzle_embedding_len": 12, "positions": "rope_2d"})
+    generator = torch.Generator().manual_seed(0)
+    trm = TRM(spec, 4, len(IDS), task_of=IDS.task_of, views=IDS.views, generator=generator).eval()
+    assert trm.puzzle_emb.weights.numel() == 0
+    save_bundle(tmp_path / "views", Bundle(trm=trm, puzzle_ids=IDS))
+    back = load_bundle(tmp_path / "views").trm
+    tokens, ids = torch.randint(0, 12, (3, 16), dtype=torch.uint8), torch.tensor([1, 2, 3])
+    assert torch.equal(back.run(tokens, ids).carry.z_H, trm.run(tokens, ids).carry.z_H)
+    same = tokens[:1].expand(2, -1)
+    turned = trm.run(same, torch.tensor([1, 2])).carry.z_H
+    assert not torch.equal(turned[0], turned[1])
+
+
+def test_network_of_views_without_room_for_them_is_refused() -> None:
+    spec = SPEC.model_copy(update={"puzzle_embedding": "task_view", "puzzle_embedding_len": 10})
+    with pytest.raises(ModelError, match="needs 11 prefix positions"):
+        TRM(spec, 4, len(IDS), task_of=IDS.task_of, views=IDS.views)
+
+
 def test_the_same_bundle_gives_the_same_bytes(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
     save_bundle(tmp_path / "again", bundle)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {

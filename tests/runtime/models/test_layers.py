@@ -10,7 +10,16 @@ import torch.nn.functional as F
 from torch.autograd import gradcheck
 
 from gridloom.runtime.models.fused import add_norm, gate, rotate
-from gridloom.runtime.models.layers import Attention, PuzzleEmbedding, Rope, inner_width, truncated_normal
+from gridloom.runtime.models.layers import (
+    Attention,
+    PuzzleEmbedding,
+    Rope,
+    ViewTokens,
+    inner_width,
+    line_angles,
+    square_angles,
+    truncated_normal,
+)
 
 
 def test_truncated_normal_has_the_wanted_deviation_and_bounds() -> None:
@@ -34,7 +43,7 @@ def test_norm_is_computed_in_fp32() -> None:
 
 
 def test_rope_depends_on_distance_only() -> None:
-    rope = Rope(8, 20)
+    rope = Rope(line_angles(8, 20))
     heads = torch.randn(1, 1, 3, 8).expand(1, 20, 3, 8)
     query, key, value = rotate(heads, rope.cos, rope.sin)
     assert torch.allclose(query[0, 3, 0] @ key[0, 7, 0], query[0, 12, 0] @ key[0, 16, 0], atol=1e-5)
@@ -43,8 +52,39 @@ def test_rope_depends_on_distance_only() -> None:
     assert torch.equal(value, heads[:, :, 2:])
 
 
+def test_square_rope_depends_on_rows_and_columns_between() -> None:
+    canvas, prefix = 6, 2
+    rope = Rope(square_angles(8, prefix, canvas))
+    heads = torch.randn(1, 1, 3, 8).expand(1, prefix + canvas**2, 3, 8)
+    query, key, _ = rotate(heads, rope.cos, rope.sin)
+
+    def score(a: tuple[int, int], b: tuple[int, int]) -> torch.Tensor:
+        return query[0, prefix + canvas * a[0] + a[1], 0] @ key[0, prefix + canvas * b[0] + b[1], 0]
+
+    assert torch.allclose(score((0, 1), (2, 2)), score((3, 4), (5, 5)), atol=1e-5)
+    # one row on is one thing, one column on another, though both are near
+    assert not torch.allclose(score((1, 1), (2, 1)), score((1, 1), (1, 2)), atol=1e-3)
+    # the last cell of a row and the first of the next are far apart, which a flat sequence does not show
+    assert not torch.allclose(score((0, 5), (1, 0)), score((0, 4), (0, 5)), atol=1e-3)
+    assert torch.equal(query[0, :prefix], heads[0, :prefix, :1])
+
+
+def test_view_tokens_tell_turn_and_colours_apart() -> None:
+    views = torch.tensor([[0, *range(10)], [3, *range(10)], [0, 0, 2, 1, *range(3, 10)]])
+    tokens = torch.randn(12, 16)
+    shown = ViewTokens(16, views)(torch.tensor([0, 1, 2]), tokens)
+    assert shown.shape == (3, 10, 16)
+    assert not torch.equal(shown[0, 0], shown[1, 0])
+    assert torch.equal(shown[0, 1:], shown[1, 1:])
+    colours = ViewTokens(16, views).colours.embedding_weight
+    assert colours.shape == (9, 16)
+    # where 1 and 2 are exchanged, colour 1 is told by the token of colour 2
+    assert torch.allclose(shown[2, 1] - shown[0, 1], tokens[2 + 2] - tokens[2 + 1], atol=1e-6)
+    assert torch.equal(shown[0, 3:], shown[2, 3:])
+
+
 def test_hand_written_gradients_equal_numerical_ones() -> None:
-    rope = Rope(4, 3)
+    rope = Rope(line_angles(4, 3))
     x, y = (torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
     heads = torch.randn(2, 3, 6, 4, dtype=torch.float64, requires_grad=True)
     # fp32 inside: the numerical gradient is good to about 1e-3.

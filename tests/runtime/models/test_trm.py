@@ -153,7 +153,7 @@ def test_puzzle_row_enters_at_position_0_only() -> None:
     model = build(puzzle_embedding_len=3)
     tokens, ids = sample(model)
     rows = model.puzzle_emb(ids)
-    with_row, without = model.embed(tokens, rows), model.embed(tokens, torch.zeros_like(rows))
+    with_row, without = model.embed(tokens, ids, rows), model.embed(tokens, ids, torch.zeros_like(rows))
     assert not torch.equal(with_row[:, 0], without[:, 0])
     assert torch.equal(with_row[:, 1:], without[:, 1:])
     assert not with_row[:, 1:3].any()
@@ -279,5 +279,5 @@ def test_bf16_runs_in_bf16_and_keeps_fp32_masters() -> None:
 def test_impossible_shapes_are_refused_with_the_numbers() -> None:
     with pytest.raises(ModelError, match="num_heads 5 does not divide hidden_size 64"):
         build(num_heads=5)
-    with pytest.raises(ModelError, match="even head width"):
+    with pytest.raises(ModelError, match="head width divisible by 2"):
         build(hidden_size=66, num_heads=2)

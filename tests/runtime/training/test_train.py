@@ -25,9 +25,11 @@ from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.data.tokens import encode
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.training import loop
+from gridloom.runtime.training.loop import ActTrainer, depth_at
+from gridloom.runtime.training.material import load_material
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
-from gridloom.specs.stages import AdamAtan2, AdamW, Muon
+from gridloom.specs.stages import AdamAtan2, AdamW, DepthPhase, Muon
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -42,7 +44,8 @@ def metrics(root: Path, run_id: str = "run") -> dict[tuple[int, str], float]:
 
 def train(root: Path, **changes: Any) -> dict[tuple[int, str], float]:
     context = stage_context(root, changes.pop("stop", None))
-    node = train_node(STAGE.model_copy(update=changes))
+    model = changes.pop("model", MODEL)
+    node = train_node(STAGE.model_copy(update=changes), model)
     Train().run(node, {"data": dataset_artifact(root)}, context)
     context.ledger.close()
     return metrics(root)
@@ -177,3 +180,42 @@ def test_checkpoint_of_another_canvas_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="canvas is 4, wanted 5"):
         Train().run(train_node(), {"data": dataset_artifact(tmp_path / "b", other), "model": checkpoint},
                     stage_context(tmp_path / "b"))
+
+
+def test_views_are_learnt_without_a_row_an_id_and_resume_exactly(tmp_path: Path) -> None:
+    model = MODEL.model_copy(update={"puzzle_embedding": "task_view", "puzzle_embedding_len": 11,
+                                     "positions": "rope_2d"})
+    whole = train(tmp_path / "a", model=model)
+    with pytest.raises(StageInterrupted):
+        train(tmp_path / "b", model=model, stop=StopAfter(5))
+    assert train(tmp_path / "b", model=model) == whole
+    trm = load_bundle(tmp_path / "a" / "out").trm
+    assert trm.puzzle_emb.weights.numel() == 0
+    assert float(trm.puzzle_emb.task_weights[1:].abs().min()) > 0
+    assert whole[12, "loss"] < whole[1, "loss"]
+
+
+def test_depth_grows_by_phases_and_the_bundle_has_full_depth(tmp_path: Path) -> None:
+    depth = (DepthPhase(share=0.5, act_steps=1), DepthPhase(share=0.25, act_steps=2, H_cycles=1))
+    model = MODEL.model_copy(update={"halt_max_steps": 3, "halt_exploration": 0.0})
+    assert [depth_at(step / 12, model, depth).halt_max_steps for step in (0, 5, 6, 8, 9, 11)] == [1, 1, 2, 2, 3, 3]
+    assert [depth_at(step / 12, model, depth).H_cycles for step in (0, 6, 9)] == [2, 1, 2]
+    whole = train(tmp_path / "a", model=model, depth=depth)
+    assert {whole[step, "act_steps"] for step in range(1, 7)} == {1.0}
+    assert whole[8, "act_steps"] == 2.0
+    with pytest.raises(StageInterrupted):
+        train(tmp_path / "b", model=model, depth=depth, stop=StopAfter(7))
+    assert train(tmp_path / "b", model=model, depth=depth) == whole
+    assert load_bundle(tmp_path / "a" / "out").trm.spec == model
+
+
+def test_first_phase_takes_new_samples_at_every_step(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    material = load_material(dataset_artifact(tmp_path), 0)
+    net = material.network(MODEL, torch.Generator().manual_seed(0))
+    trainer = ActTrainer(net, STAGE.model_copy(update={"depth": (DepthPhase(share=0.5),)}), seed=0)
+    for step in range(3):
+        batch = material.batch(step, 8)
+        trainer.step(batch)
+        assert bool(trainer.carry.halted.all())
+        assert torch.equal(trainer.carry.puzzle_ids, torch.from_numpy(batch.puzzle_ids).long())
