@@ -129,6 +129,10 @@ def replay(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the plan: records a fork.")
     ] = None,
+    from_node: Annotated[
+        str | None,
+        typer.Option("--from-node", metavar="NODE", help="Begin at reason (as --live), adapt, propose or verify."),
+    ] = None,
     home: HomeOption = None,
     run: RunOption = None,
     quiet: QuietOption = False,
@@ -145,11 +149,14 @@ def replay(
         raise ReplayError("say which attempt to replay, or --failed for all", "`gridloom attempts` lists them")
     console, workspace = Console(), Workspace.find(home)
     if attempt_id is not None:
-        report = replay_one(workspace, attempt_id, run_id=run, live=live, overrides=overrides or [])
+        report = replay_one(
+            workspace, attempt_id, run_id=run, live=live, overrides=overrides or [], from_node=from_node
+        )
         console.print(str(report), highlight=False, markup=False)
         raise typer.Exit(0 if report.equal or overrides else 1)
     reports = []
-    for report in replay_failed(workspace, run_id=run, live=live, progress=reporter(console, quiet)):
+    shown = reporter(console, quiet)
+    for report in replay_failed(workspace, run_id=run, live=live, from_node=from_node, progress=shown):
         reports.append(report)
         if not quiet:
             state = "bit-equal" if report.equal else f"diverges at {report.first_divergence}"

@@ -127,7 +127,8 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
         if before != after:
             shorter = min(len(before), len(after))
             at = next((i for i in range(shorter) if before[i] != after[i]), shorter)
-            rows.append({"what": f"reason.{what}", "change": f"differs from character {at + 1}"})
+            change = f"from character {at + 1}: {_excerpt(before, at)} -> {_excerpt(after, at)}"
+            rows.append({"what": f"reason.{what}", "change": change})
     for i, (x, y) in enumerate(zip(a["grids"], b["grids"], strict=False), 1):
         if x == y:
             continue
@@ -141,12 +142,29 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
     if (a["verdict"], a["score"]) != (b["verdict"], b["score"]):
         change = f"{a['score']:.2f} {a['verdict']} -> {b['score']:.2f} {b['verdict']}"
         rows.append({"what": "verdict", "change": change})
+    was, now = ({said["verifier"]: said["score"] for said in row["verdicts"]} for row in (a, b))
+    for name in [*was, *(name for name in now if name not in was)]:
+        if was.get(name) != now.get(name):
+            rows.append({"what": f"verdict.{name}", "change": f"{_score(was.get(name))} -> {_score(now.get(name))}"})
+    for node in [*a["timings"], *(node for node in b["timings"] if node not in a["timings"])]:
+        change = " -> ".join(f"{row['timings'][node]:.3f} s" if node in row["timings"] else "-" for row in (a, b))
+        rows.append({"what": f"time.{node}", "change": change})
     rows.append({"what": "seconds", "change": f"{_seconds(a):.2f} -> {_seconds(b):.2f}"})
     titled = [
         (f"{row['attempt_id']} test {i}", grid) for i in range(1, len(a["grids"]) + 1)
         for row, grid in ((a, a["grids"][i - 1]), (b, (b["grids"] + [[]] * i)[i - 1]))
     ]
     return Group(rows_table(rows), SideBySide(titled))
+
+
+def _excerpt(text: str, at: int) -> str:
+    """Show a text from the first character that differs."""
+    shown = text[at : at + 24]
+    return repr(shown + ("..." if len(text) > at + 24 else "")) if shown else "(its end)"
+
+
+def _score(score: float | None) -> str:
+    return "none" if score is None else f"{score:.2f}"
 
 
 def _seconds(row: Mapping[str, Any]) -> float:

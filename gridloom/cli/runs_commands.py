@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,6 +69,23 @@ def compare(
     if hidden > 0:
         print(f"{hidden} more fields differ: --json shows all")
     print("intervals: Wilson, 95%. Time and FLOPs: of each result and everything it is made from.")
+
+
+@runs.command("export")
+def export(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run with a solve stage.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder to make.")],
+    stage: Annotated[str | None, typer.Option("--stage", help="The solve stage, where there are several.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Write a solve's picks as arc-agi-benchmarking's files, one a task, and read them back."""
+    from gridloom.solvers.benchmarking import export_benchmarking
+    from gridloom.stores.workspace import Workspace
+
+    before = context.parent.params if context.parent else {}
+    number = export_benchmarking(Workspace.find(home or before.get("home")), run_id, folder, stage)
+    print(f"wrote {number} tasks to {folder}")
 
 
 def _shown(results: tuple[Result, ...]) -> list[dict[str, Any]]:

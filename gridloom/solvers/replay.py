@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,31 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import ReplayError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import Progress
-from gridloom.solvers.calibration import accepting_from
 from gridloom.solvers.loading import load_services, load_writer
 from gridloom.solvers.nodes import with_text_grid
 from gridloom.solvers.overrides import override_plan
 from gridloom.solvers.proposer import TrmProposer
-from gridloom.solvers.recording import AttemptScope, attempt_records, verdict_digest
-from gridloom.solvers.replay_record import place, recorded_reasoning, recorded_task, recorded_threads, timed
+from gridloom.solvers.recording import AttemptScope, attempt_records
+from gridloom.solvers.replay_frames import group, key_of
+from gridloom.solvers.replay_from import check_from_node, recorded_proposal
+from gridloom.solvers.replay_outcome import Again, Outcome, make_report, settings_of
+from gridloom.solvers.replay_record import (
+    place,
+    recorded_history,
+    recorded_reasoning,
+    recorded_task,
+    recorded_threads,
+    timed,
+)
 from gridloom.solvers.replay_report import (
-    NodeReport,
     Recorded,
     ReplayReport,
-    compare_adapt,
-    compare_proposal,
-    compare_reasoning,
-    compare_verdict,
 )
-from gridloom.solvers.runners import PlacedRunner, frames, placed_desk
+from gridloom.solvers.runners import PlacedRunner, placed_desk
 from gridloom.solvers.services import Proposer, Services
 from gridloom.solvers.text_proposer import TextProposer
-from gridloom.solvers.types import Candidate, Entry, Plan, Prompt, Proposal, Reasoning, Verdict
+from gridloom.solvers.types import Plan, Prompt, Reasoning
 from gridloom.solvers.verifiers import Judge
-from gridloom.specs.solver import Solver
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter, as_dict
@@ -60,6 +62,7 @@ def replay(
     run_id: str | None = None,
     live: bool = False,
     overrides: Sequence[str] = (),
+    from_node: str | None = None,
     progress: Progress | None = None,
 ) -> ReplayReport:
     """Re-execute one attempt from its record.
@@ -68,15 +71,23 @@ def replay(
         run_id: the run it belongs to; the latest that has it when None.
         live: run the LLaMA too, in place of the recorded text and latent.
         overrides: `KEY=VALUE` changes of the plan; the outcome is recorded as a fork of the attempt.
+        from_node: take what the nodes before this one gave from the record, and execute it and those after it:
+            `reason` is what `live` does, `adapt` what is done without, `verify` judges the recorded proposal.
 
     Raises:
-        ReplayError: unknown attempt, or its record or checkpoint is not at hand.
+        ReplayError: unknown attempt or node, or what the record or checkpoint must hold is not at hand.
     """
-    return Replayer(workspace, progress).one(attempt_id, run_id=run_id, live=live, overrides=overrides)
+    replayer = Replayer(workspace, progress)
+    return replayer.one(attempt_id, run_id=run_id, live=live, overrides=overrides, from_node=from_node)
 
 
 def replay_failed(
-    workspace: Workspace, *, run_id: str | None = None, live: bool = False, progress: Progress | None = None
+    workspace: Workspace,
+    *,
+    run_id: str | None = None,
+    live: bool = False,
+    from_node: str | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[ReplayReport]:
     """Re-execute every failed attempt of a run (the latest with a solve stage), models loaded once."""
     ledger = Ledger(workspace)
@@ -85,40 +96,12 @@ def replay_failed(
         raise ReplayError("no run with a solve stage is recorded", "gridloom run quickstart makes one")
     failed = [row for row in ledger.attempts(run_id, failed=True) if row["fork"] == 0]
     replayer = Replayer(workspace, progress)
-    records = {_key(record.attempt): record for record in replayer.recorded(run_id)}
+    records = {key_of(record.attempt): record for record in replayer.recorded(run_id)}
     with progress.task("replay", len(failed), unit="attempts") if progress else nullcontext() as bar:
-        for frame in _frames([records[_key(row)] for row in failed], live):
-            yield from replayer.together(frame, live=live)
+        for frame in group([records[key_of(row)] for row in failed], live or from_node == "reason"):
+            yield from replayer.together(frame, live=live, from_node=from_node)
             if bar is not None:
                 bar.advance(len(frame))
-
-
-def _frames(attempts: Sequence[Recorded], live: bool) -> Iterator[list[Recorded]]:
-    """Group attempts that can share a batch: recorded alike, at places that do not overlap. Live ones run alone, since
-    what they share a LLaMA batch with would show in the bits."""
-    if live:
-        yield from ([attempt] for attempt in attempts)
-        return
-    kinds: dict[tuple[Any, ...], list[Recorded]] = {}
-    for attempt in attempts:
-        row, geometry = attempt.attempt, attempt.attempt["geometry"]
-        kind = (
-            *(row[name] for name in ("stage", "checkpoint_key")),
-            *(geometry.get(name) for name in ("device", "device_name", "torch", "threads", "batch_rows")),
-            row["plan"]["act_steps"], row["latent"] is None,
-        )  # fmt: skip
-        kinds.setdefault(kind, []).append(attempt)
-    for alike in kinds.values():
-        geometries = [attempt.attempt["geometry"] for attempt in alike]
-        if "batch_rows" not in geometries[0]:  # no TRM ran
-            yield alike
-            continue
-        spans = [(shape["first_row"], shape["first_row"] + shape["rows"]) for shape in geometries]
-        yield from ([alike[index] for index in frame] for frame in frames(spans))
-
-
-def _key(row: Mapping[str, Any]) -> tuple[str, str, int, int]:
-    return row["stage"], row["task_id"], row["attempt"], row["fork"]
 
 
 class Replayer:
@@ -132,7 +115,13 @@ class Replayer:
         self._stages: dict[tuple[str, str], tuple[SolveStage, StageNode, RunRecord]] = {}
 
     def one(
-        self, attempt_id: str, *, run_id: str | None = None, live: bool = False, overrides: Sequence[str] = ()
+        self,
+        attempt_id: str,
+        *,
+        run_id: str | None = None,
+        live: bool = False,
+        overrides: Sequence[str] = (),
+        from_node: str | None = None,
     ) -> ReplayReport:
         """Replay the attempt of that id. Raises ReplayError."""
         row = self.ledger.attempt(attempt_id, run_id)
@@ -140,7 +129,7 @@ class Replayer:
             said = f"the task of attempt {attempt_id} is not in the ledger"
             raise ReplayError(said, "collect the journals of its run")
         recorded = Recorded(row, row["task"], row["candidates"], row["verdicts"])
-        return self.again(recorded, live=live, overrides=overrides)
+        return self.together([recorded], live=live, overrides=overrides, from_node=from_node)[0]
 
     def recorded(self, run_id: str) -> list[Recorded]:
         """Return every attempt of a run, read in bulk."""
@@ -148,43 +137,67 @@ class Replayer:
         verdicts: dict[Any, list[dict[str, Any]]] = {}
         for into, kind in ((candidates, CandidateRecord), (verdicts, VerdictRecord)):
             for record in map(as_dict, self.ledger.read(kind, run_id=run_id)):
-                into.setdefault(_key(record), []).append(record)
+                into.setdefault(key_of(record), []).append(record)
         tasks = {(t.stage, t.task_id): as_dict(t) for t in self.ledger.read(TaskRecord, run_id=run_id)}
         found = []
         for row in map(as_dict, self.ledger.read(AttemptRecord, run_id=run_id)):
-            key = _key(row)
+            key = key_of(row)
             task = tasks[row["stage"], row["task_id"]]
             found.append(Recorded(row, task, candidates.get(key, []), verdicts.get(key, [])))
         return found
 
-    def again(self, recorded: Recorded, *, live: bool = False, overrides: Sequence[str] = ()) -> ReplayReport:
-        """Re-execute one recorded attempt, compare, and record the replay (and the fork, when the plan is changed)."""
-        return self.together([recorded], live=live, overrides=overrides)[0]
-
     def together(
-        self, frame: Sequence[Recorded], *, live: bool = False, overrides: Sequence[str] = ()
+        self,
+        frame: Sequence[Recorded],
+        *,
+        live: bool = False,
+        overrides: Sequence[str] = (),
+        from_node: str | None = None,
     ) -> list[ReplayReport]:
-        """Re-execute attempts of one frame: of one stage, checkpoint, device and number of threads, at free places."""
+        """Re-execute attempts of one frame: of one stage, checkpoint, device and number of threads, at free places.
+
+        Compares them, and records the replays (and the forks, where the plan is changed).
+        """
         first = frame[0].attempt
+        live = check_from_node(from_node, first, live, overrides)
         stage, node, run = self._stage(first["run_id"], first["stage"])
+        if from_node == "verify":
+            return self._written([self._judged(recorded, stage) for recorded in frame])
         device, notes = place(first["geometry"])
         services = self._load(first, stage, node, run, device, live)
         placed = _placing(services)
-        again = [_Again(recorded, stage, services, placed(recorded.attempt["geometry"]),
+        again = [Again(recorded, stage, services, placed(recorded.attempt["geometry"]),
                         *self._changed(recorded, services, live, overrides)) for recorded in frame]
 
-        async def execute() -> list[_Outcome]:
+        async def execute() -> list[Outcome]:
             return await asyncio.gather(*(self._execute(attempt, live) for attempt in again))
 
         with recorded_threads(first["geometry"], notes):
             outcomes = asyncio.run(execute())
         reports, records = [], []
         for attempt, outcome in zip(again, outcomes, strict=True):
-            report, kept = self._recorded_as(attempt, outcome, _report(attempt, outcome, device, live, notes))
+            report = make_report(attempt, outcome, device, live, notes).since(from_node)
+            report, kept = self._recorded_as(attempt, outcome, report)
             reports.append(report)
             records += kept
         with LedgerWriter(self.workspace, first["run_id"]) as writer:
             writer.append(*records)
+        return reports
+
+    def _judged(self, recorded: Recorded, stage: SolveStage) -> ReplayReport:
+        """Judge the proposal that the attempt's checkpoint holds; no model is loaded."""
+        row, task = recorded.attempt, recorded_task(recorded.task)
+        plan = Plan.model_validate(row["plan"])
+        proposal, timings = recorded_proposal(self.workspace, self.ledger, row), dict[str, float]()
+        again = Again(recorded, stage, Services(TextProposer()), TextProposer(), task, plan, {})
+        with timed(timings, "verify"):
+            verdict = Judge(task, settings_of(again).verifier).verdict(proposal)
+        outcome = Outcome(plan, None, None, proposal, verdict, timings, time.time())
+        return make_report(again, outcome, "cpu", False, ()).since("verify")
+
+    def _written(self, reports: list[ReplayReport]) -> list[ReplayReport]:
+        with LedgerWriter(self.workspace, reports[0].run_id) as writer:
+            writer.append(*map(_replay_record, reports))
         return reports
 
     def _changed(
@@ -196,7 +209,7 @@ class Replayer:
         has_text = recorded.attempt["prompt"] is not None
         return task, *override_plan(plan, overrides, known, has_text=has_text, live=live)
 
-    async def _execute(self, again: _Again, live: bool) -> _Outcome:
+    async def _execute(self, again: Again, live: bool) -> Outcome:
         row, plan, services = again.recorded.attempt, again.plan, again.services
         timings: dict[str, float] = {}
         with services.hub.member():
@@ -212,50 +225,25 @@ class Replayer:
             if reasoning is not None:
                 proposal = with_text_grid(proposal, plan, reasoning.text)
             with timed(timings, "verify"):
-                verdict = Judge(again.task, _settings(again).verifier).verdict(proposal)
-        return _Outcome(plan, reasoning, adapted, proposal, verdict, timings, time.time())
+                verdict = Judge(again.task, settings_of(again).verifier).verdict(proposal)
+        return Outcome(plan, reasoning, adapted, proposal, verdict, timings, time.time())
 
-    async def _reason(self, again: _Again, timings: dict[str, float]) -> Reasoning:
+    async def _reason(self, again: Again, timings: dict[str, float]) -> Reasoning:
         row, plan, reasoner = again.recorded.attempt, again.plan, again.services.reasoner
         assert reasoner is not None, "live replays load the LLaMA"
         prefix = row["prefix"] if plan.prefix else None
         prompt = Prompt(text=row["prompt"], num_tokens=0)
         was = Plan.model_validate(row["plan"])
         if (plan.prompt, plan.focus, plan.feedback, plan.prefix) != (was.prompt, was.focus, was.feedback, was.prefix):
-            prompt = reasoner.prompt(again.task, plan, self._history(row) if plan.feedback else ())
+            prompt = reasoner.prompt(again.task, plan, recorded_history(self.ledger, row) if plan.feedback else ())
         with timed(timings, "reason"):
             return await reasoner.reason(prompt, plan, prefix)
 
-    def _history(self, row: Mapping[str, Any]) -> list[Entry]:
-        """Rebuild what the prompt tells of the attempts before this one."""
-        where = {"run_id": row["run_id"], "stage": row["stage"], "task_id": row["task_id"], "fork": 0}
-        entries = []
-        for attempt in sorted(self.ledger.read(AttemptRecord, **where), key=lambda record: record.attempt):
-            if attempt.attempt < row["attempt"]:
-                proposed = tuple(
-                    (Candidate(grid=grid, source="trm", votes=0, num_views=0),) if grid else ()
-                    for grid in attempt.grids
-                )
-                entries.append(
-                    Entry(
-                        attempt=attempt.attempt,
-                        only=attempt.plan["focus"] if attempt.text is not None and attempt.latent is None else None,
-                        text=attempt.text or "",
-                        candidates=proposed,
-                        weights=(),
-                        score=attempt.score or 0.0,
-                        accepted=attempt.verdict == "accepted",
-                        feedback=attempt.feedback,
-                    )
-                )
-        return entries
-
     def _recorded_as(
-        self, again: _Again, outcome: _Outcome, report: ReplayReport
+        self, again: Again, outcome: Outcome, report: ReplayReport
     ) -> tuple[ReplayReport, list[Record]]:
         """Return the report, with the id of its fork where the plan is changed, and what the ledger keeps."""
         row, services = again.recorded.attempt, again.services
-        first = next((node.name for node in report.nodes if not node.equal), None)
         records: list[Record] = []
         if report.changes:
             forks = self.ledger.rows(
@@ -279,19 +267,7 @@ class Replayer:
                 timings=outcome.timings,
             )
             report = report.forked(scope.attempt_id(outcome.plan.attempt))
-        records.append(
-            ReplayRecord(
-                replay_id=secrets.token_hex(8),
-                run_id=row["run_id"],
-                stage=row["stage"],
-                attempt_id=row["attempt_id"],
-                live=report.live,
-                equal=report.equal,
-                first_divergence=first,
-                nodes={node.name: node.detail for node in report.nodes},
-                replayed_at=time.time(),
-            )
-        )
+        records.append(_replay_record(report))
         return report, records
 
     def _stage(self, run_id: str, name: str) -> tuple[SolveStage, StageNode, RunRecord]:
@@ -330,6 +306,20 @@ class Replayer:
         return self._services[key]
 
 
+def _replay_record(report: ReplayReport) -> ReplayRecord:
+    return ReplayRecord(
+        replay_id=secrets.token_hex(8),
+        run_id=report.run_id,
+        stage=report.stage,
+        attempt_id=report.attempt_id,
+        live=report.live,
+        equal=report.equal,
+        first_divergence=report.first_divergence,
+        nodes={node.name: node.detail for node in report.nodes},
+        replayed_at=time.time(),
+    )
+
+
 def _base(run: RunRecord) -> Path:
     """Return the folder that relative paths of a run's spec start from."""
     from gridloom.runtime.project import spec_base  # brings the compiler, which replays from the record do without
@@ -344,69 +334,3 @@ def _placing(services: Services) -> Callable[[Mapping[str, Any]], Proposer]:
         return lambda _geometry: proposer
     desk = placed_desk(proposer.bundle.trm, services.hub)
     return lambda geometry: proposer.through(PlacedRunner(desk, geometry["batch_rows"], geometry["first_row"]))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Again:
-    """An attempt to execute again, and with what."""
-
-    recorded: Recorded
-    stage: SolveStage
-    services: Services
-    proposer: Proposer
-    """At the attempt's recorded place in its batch."""
-    task: Task
-    plan: Plan
-    changes: Mapping[str, tuple[Any, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What a re-execution gave."""
-
-    plan: Plan
-    reasoning: Reasoning | None
-    adapted: dict[str, Any] | None
-    proposal: Proposal
-    verdict: Verdict
-    timings: dict[str, float]
-    ended_at: float
-
-
-def _settings(again: _Again) -> Solver:
-    """Return the settings that the attempt was judged by."""
-    settings = again.stage.solver
-    accept = again.recorded.attempt["geometry"].get("accept")
-    return settings if accept is None else accepting_from(settings, accept)
-
-
-def _report(again: _Again, outcome: _Outcome, device: str, live: bool, notes: Sequence[str]) -> ReplayReport:
-    row = again.recorded.attempt
-    return ReplayReport(
-        attempt_id=row["attempt_id"],
-        run_id=row["run_id"],
-        stage=row["stage"],
-        checkpoint_key=row["checkpoint_key"],
-        nodes=tuple(_compare(again.recorded, outcome, live)),
-        grids_equal=outcome.proposal.grids() == row["grids"],
-        verdict_equal=verdict_digest(outcome.verdict) == row["geometry"]["digests"]["verify"],
-        score=outcome.verdict.score,
-        verdict="accepted" if outcome.verdict.accepted else "rejected",
-        grids=outcome.proposal.grids(),
-        device=device,
-        live=live,
-        changes=again.changes,
-        notes=tuple(notes),
-        seconds=sum(outcome.timings.values()),
-    )
-
-
-def _compare(recorded: Recorded, outcome: _Outcome, live: bool) -> list[NodeReport]:
-    nodes = []
-    if outcome.reasoning is not None and live:
-        nodes.append(compare_reasoning(recorded, outcome.reasoning))
-    if outcome.adapted is not None:
-        nodes.append(compare_adapt(recorded, outcome.adapted))
-    nodes.append(compare_proposal(recorded, outcome.proposal))
-    nodes.append(compare_verdict(recorded, outcome.verdict))
-    return nodes

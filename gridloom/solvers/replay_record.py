@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from gridloom.runtime.data.tasks import Grid, Pair, Task
-from gridloom.solvers.types import Reasoning
+from gridloom.solvers.types import Candidate, Entry, Reasoning
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.records import AttemptRecord
 
 
 def recorded_reasoning(row: Mapping[str, Any]) -> Reasoning | None:
@@ -54,6 +56,31 @@ def place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
         if torch.cuda.get_device_name(device) != geometry["device_name"]:
             notes.append(f"recorded on {geometry['device_name']}, this is another GPU: bits may differ")
     return device, notes
+
+
+def recorded_history(ledger: Ledger, row: Mapping[str, Any]) -> list[Entry]:
+    """Rebuild what the prompt tells of the attempts before this one."""
+    where = {"run_id": row["run_id"], "stage": row["stage"], "task_id": row["task_id"], "fork": 0}
+    entries = []
+    for attempt in sorted(ledger.read(AttemptRecord, **where), key=lambda record: record.attempt):
+        if attempt.attempt < row["attempt"]:
+            proposed = tuple(
+                (Candidate(grid=grid, source="trm", votes=0, num_views=0),) if grid else ()
+                for grid in attempt.grids
+            )
+            entries.append(
+                Entry(
+                    attempt=attempt.attempt,
+                    only=attempt.plan["focus"] if attempt.text is not None and attempt.latent is None else None,
+                    text=attempt.text or "",
+                    candidates=proposed,
+                    weights=(),
+                    score=attempt.score or 0.0,
+                    accepted=attempt.verdict == "accepted",
+                    feedback=attempt.feedback,
+                )
+            )
+    return entries
 
 
 @contextmanager

@@ -68,6 +68,12 @@ class ReplayReport:
         """The first node that differs."""
         return next((node.name for node in self.nodes if not node.equal), None)
 
+    def since(self, node: str | None) -> ReplayReport:
+        """Return the report of a node and those after it; of all where none is named."""
+        names = ("reason", "adapt", "propose", "verify")
+        first = 0 if node is None else names.index(node)
+        return replace(self, nodes=tuple(one for one in self.nodes if names.index(one.name) >= first))
+
     def forked(self, fork_id: str) -> ReplayReport:
         """Return the report with the id of the fork."""
         return replace(self, fork_id=fork_id)

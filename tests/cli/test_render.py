@@ -14,6 +14,7 @@ from rich.console import Console
 
 from gridloom.cli.grids import SideBySide, differing_cells, grid_text
 from gridloom.cli.progress import PlainReporter, RichReporter
+from gridloom.cli.render_attempts import attempt_diff_view
 from gridloom.cli.tables import cell, print_table, rows_table
 from gridloom.runtime.data.colours import hex_of
 from gridloom.runtime.data.tasks import Pair, Task
@@ -123,3 +124,29 @@ def test_a_table_too_wide_for_the_terminal_is_folded_not_cut(monkeypatch: pytest
     out.truncate()
     print_table(table)
     assert out.getvalue().splitlines() == table.lines()
+
+
+def test_difference_of_two_attempts_tells_plans_texts_cells_verifiers_and_times() -> None:
+    first = {
+        "attempt_id": "aaaa0001.1", "plan": {"seed": 1, "views": ["t1|||0123456789"]}, "prompt": "same", "text": "1 2",
+        "grids": [[[1, 2], [3, 4]]], "verdict": "rejected", "score": 0.5, "started_at": 0.0, "ended_at": 1.0,
+        "verdicts": [{"verifier": "form", "score": 1.0}, {"verifier": "agreement", "score": 0.25}],
+        "timings": {"plan": 0.001, "propose": 0.5},
+    }
+    second = first | {
+        "attempt_id": "aaaa0001.2", "plan": {"seed": 2, "views": ["t1|||0123456789"]}, "text": "1 3",
+        "grids": [[[1, 2], [3, 5]]], "verdict": "accepted", "score": 0.9, "ended_at": 3.0,
+        "verdicts": [{"verifier": "form", "score": 1.0}, {"verifier": "agreement", "score": None}],
+        "timings": {"plan": 0.001, "reason": 0.25},
+    }
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(attempt_diff_view(first, second))
+    shown = stream.getvalue()
+    for said in (
+        "plan.seed", "1 -> 2", "from character 3: '2' -> '3'", "1 of 4 cells differ: (2,2) 4 -> 5",
+        "0.50 rejected -> 0.90 accepted", "verdict.agreement", "0.25 -> none", "time.reason", "- -> 0.250 s",
+        "time.propose", "0.500 s -> -", "1.00 -> 3.00",
+    ):  # fmt: skip
+        assert said in shown
+    assert "plan.views" not in shown
+    assert "reason.prompt" not in shown

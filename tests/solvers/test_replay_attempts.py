@@ -6,6 +6,7 @@ import itertools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_other_torch_or_device_is_noted(solved: Solved) -> None:
     recorded.attempt["geometry"].update(torch="1.0", device="cuda:7", device_name="some GPU")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    report = replayer.again(recorded)
+    report = replayer.together([recorded])[0]
     assert any("torch 1.0" in note for note in report.notes)
     assert any("replayed on cpu" in note for note in report.notes)
 
@@ -230,3 +231,58 @@ def test_differences_are_told_by_place() -> None:
     assert grid_difference(np.zeros((2, 3), int).tolist(), np.ones((2, 3), int).tolist()).endswith(", ...")
     assert first_difference("abc", "abd") == 3
     assert first_difference("abc", "ab") == 3
+
+
+def test_replay_from_a_node_executes_it_and_what_follows(solved: Solved, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _, _ = solved
+    monkeypatch.chdir(made.root)
+    for node, names in (
+        ("reason", ["reason", "adapt", "propose", "verify"]),
+        ("adapt", ["adapt", "propose", "verify"]),
+        ("propose", ["propose", "verify"]),
+    ):
+        report = replay(made.workspace, "bbbb0002.2", from_node=node)
+        assert [one.name for one in report.nodes] == names
+        assert report.equal, str(report)
+
+
+def test_replay_from_verify_judges_the_recorded_proposal_without_any_model(
+    solved: Solved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _, _ = solved
+    monkeypatch.setattr("gridloom.solvers.replay.load_services", None)
+    for number in (1, 2, 3):
+        report = replay(made.workspace, f"bbbb0002.{number}", from_node="verify")
+        assert [(one.name, one.equal) for one in report.nodes] == [("verify", True)]
+        assert report.grids_equal
+    assert sum(report.equal for report in replay_failed(made.workspace, run_id=RUN, from_node="verify")) == 9
+    monkeypatch.setattr("gridloom.solvers.verifiers.judge.weighted_mean", lambda *_: 0.123)
+    changed = replay(made.workspace, "bbbb0002.2", from_node="verify")
+    assert changed.first_divergence == "verify"
+    assert "-> 0.12, rejected" in str(changed)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"from_node": "plan"}, "no replay begins at 'plan'"),
+        ({"from_node": "adapt", "live": True}, "--live runs the LLaMA, which --from-node adapt leaves out"),
+        ({"from_node": "verify", "overrides": ["views=2"]}, "--set changes what is proposed"),
+    ],
+)
+def test_node_that_goes_with_nothing_else_is_refused(solved: Solved, options: dict[str, Any], said: str) -> None:
+    made, _, _ = solved
+    with pytest.raises(ReplayError, match=said):
+        replay(made.workspace, "aaaa0001.1", **options)
+
+
+def test_node_that_an_attempt_never_ran_or_kept_nothing_for_is_refused(tmp_path: Path) -> None:
+    eager = Place(tmp_path / "eager", with_llama=False, settings={**SOLVER, "verifier": {"accept": 0.0}})
+    eager.solve()
+    with pytest.raises(ReplayError, match="was made without a LLaMA"):
+        replay(eager.workspace, "aaaa0001.1", from_node="reason")
+    assert replay(eager.workspace, "aaaa0001.1", from_node="verify").equal, "the last checkpoint of an accepted task"
+    fork = replay(eager.workspace, "aaaa0001.1", overrides=["views=1"]).fork_id
+    assert fork is not None
+    with pytest.raises(ReplayError, match="no checkpoint of attempt"):
+        replay(eager.workspace, fork, from_node="verify")

@@ -1,0 +1,149 @@
+"""Picks as arc-agi-benchmarking reads them: a folder with one file a task.
+
+A file is a list over test inputs of {"attempt_1": {"answer", "metadata"}, "attempt_2": ...}. Tokens and times are those
+of the loop's attempt that proposed the grid; nothing was paid for. A test input without any grid has the answer [].
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gridloom.errors import GridloomError, StageError
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.records import AttemptRecord, LlmCallRecord, PickRecord, RunRecord, StageRecord, TaskRecord
+from gridloom.stores.workspace import Workspace
+
+PROVIDER = "gridloom"
+
+
+def export_benchmarking(workspace: Workspace, run_id: str, folder: Path, stage: str | None = None) -> int:
+    """Write the picks of a run's solve stage and read them back; return the number of tasks.
+
+    Args:
+        folder: made; refused where it exists and is not empty.
+        stage: the solve stage; may be left out where the run has one.
+
+    Raises:
+        GridloomError: no such stage or picks, or a folder that holds something.
+        StageError: what was read back is not what was written.
+    """
+    ledger = Ledger(workspace)
+    made_in, name = _where_made(ledger, run_id, stage)
+    tasks = ledger.read(TaskRecord, run_id=made_in, stage=name)
+    picks = ledger.read(PickRecord, run_id=made_in, stage=name)
+    if not tasks or not {task.task_id for task in tasks} <= {pick.task_id for pick in picks}:
+        open_tasks = len({task.task_id for task in tasks} - {pick.task_id for pick in picks})
+        raise GridloomError(
+            f"{open_tasks} of {len(tasks)} tasks of '{name}' have no picks yet", "run the spec again: it goes on"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise GridloomError(f"{folder} is there already", "name a folder that does not exist")
+    attempts = {(a.task_id, a.attempt): a for a in ledger.read(AttemptRecord, run_id=made_in, stage=name, fork=0)}
+    calls = {(c.task_id, c.attempt): c for c in ledger.read(LlmCallRecord, run_id=made_in, stage=name, fork=0)}
+    aside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        written = {}
+        for task in tasks:
+            own = [pick for pick in picks if pick.task_id == task.task_id]
+            written[task.task_id] = _pairs(task, own, attempts, calls)
+            path = aside / f"{task.task_id}.json"
+            path.write_text(json.dumps(written[task.task_id], indent=1) + "\n", encoding="utf-8")
+        _verify(aside, written)
+        if folder.exists():
+            folder.rmdir()
+        aside.replace(folder)
+    except OSError as error:
+        raise GridloomError(f"cannot write {folder}: {error.strerror or error}", "name another folder") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return len(tasks)
+
+
+def _where_made(ledger: Ledger, run_id: str, stage: str | None) -> tuple[str, str]:
+    """Return run and stage that made the attempts: another run, where this one found them cached."""
+    if not ledger.read(RunRecord, run_id=run_id):
+        raise GridloomError(f"unknown run '{run_id}'", "`gridloom runs` lists them")
+    found = [record for record in ledger.read(StageRecord, run_id=run_id) if record.kind == "solve"]
+    names = sorted({record.stage for record in found})
+    if stage is None and len(names) != 1:
+        told = f"it has {', '.join(names)}" if names else "it has none"
+        raise GridloomError(f"say which solve stage of run {run_id}: {told}", "--stage NAME")
+    wanted = stage or names[0]
+    if wanted not in names:
+        raise GridloomError(f"run {run_id} has no solve stage '{wanted}'", f"it has {', '.join(names) or 'none'}")
+    key = next(record.key for record in found if record.stage == wanted)
+    makers = ledger.rows(
+        "SELECT run_id, stage FROM stages WHERE key = ? AND status <> 'cached' ORDER BY run_id <> ?, started_at DESC",
+        [key, run_id],
+    )
+    return (str(makers[0]["run_id"]), str(makers[0]["stage"])) if makers else (run_id, wanted)
+
+
+def _pairs(
+    task: TaskRecord,
+    picks: Sequence[PickRecord],
+    attempts: Mapping[tuple[str, int], AttemptRecord],
+    calls: Mapping[tuple[str, int], LlmCallRecord],
+) -> list[dict[str, Any]]:
+    pairs = []
+    for index in range(len(task.tests)):
+        ranked = sorted((pick for pick in picks if pick.test_index == index), key=lambda pick: pick.rank)
+        answers = [(pick.grid, attempts[task.task_id, pick.attempt]) for pick in ranked]
+        # what was tried last stands for a test input to which no attempt gave any grid
+        last = max((attempt for (task_id, _), attempt in attempts.items() if task_id == task.task_id),
+                   key=lambda attempt: attempt.attempt)
+        pairs.append({
+            f"attempt_{number}": {
+                "answer": grid,
+                "metadata": _metadata(task.task_id, index, grid, attempt, calls.get((task.task_id, attempt.attempt))),
+            }
+            for number, (grid, attempt) in enumerate(answers or [([], last)], start=1)
+        })  # fmt: skip
+    return pairs
+
+
+def _metadata(
+    task_id: str, pair_index: int, grid: list[list[int]], attempt: AttemptRecord, call: LlmCallRecord | None
+) -> dict[str, Any]:
+    read, wrote = (call.prompt_tokens, call.new_tokens) if call else (0, 0)
+    said = attempt.text if attempt.text is not None else json.dumps(grid)
+    return {
+        "model": call.model if call else "trm",
+        "provider": PROVIDER,
+        "start_timestamp": _iso(attempt.started_at),
+        "end_timestamp": _iso(attempt.ended_at),
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": said}}],
+        "kwargs": {**attempt.plan, "checkpoint": attempt.checkpoint_key},
+        "usage": {
+            "prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote,
+            "completion_tokens_details": {
+                "reasoning_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+            },
+        },
+        "cost": {"prompt_cost": 0.0, "completion_cost": 0.0, "total_cost": 0.0},
+        "task_id": task_id,
+        "pair_index": pair_index,
+        "test_id": attempt.attempt_id,
+    }  # fmt: skip
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _verify(folder: Path, written: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Read every file back. Raises StageError unless each holds what it should."""
+    names = {path.stem for path in folder.glob("*.json")}
+    if names != set(written):
+        raise StageError(f"{folder} holds {len(names)} tasks, not {len(written)}", "export again")
+    for task_id, pairs in written.items():
+        found = json.loads((folder / f"{task_id}.json").read_text(encoding="utf-8"))
+        if found != pairs or any("attempt_1" not in pair for pair in found):
+            raise StageError(f"{folder / task_id}.json does not hold what was written", "export again")
