@@ -60,6 +60,8 @@ def _clock(seconds: float) -> str:
 
 
 def _rate(rate: float, unit: str) -> str:
+    if unit == "s":  # a budget of seconds is spent a second a second
+        return ""
     return f"{rate:.1f} {unit}/s" if rate >= 1 else f"{rate * 60:.1f} {unit}/min"
 
 
@@ -94,8 +96,8 @@ class _PlainTask:
         elif rate > 0 and self._total is not None:
             left = f"  ETA {_clock((self._total - self._done) / rate)}"
         speed, fields = _rate(rate, self._unit), _fields(self._fields)
-        line = f"{self._label}  {self._done:g}{of} {self._unit}  {speed}{left}  {fields}"
-        self._console.print(line.rstrip(), highlight=False, markup=False, soft_wrap=True)
+        parts = f"{self._label}  {int(self._done)}{of} {self._unit}", speed, left.strip(), fields
+        self._console.print("  ".join(part for part in parts if part), highlight=False, markup=False, soft_wrap=True)
 
 
 class PlainReporter(Reporter):

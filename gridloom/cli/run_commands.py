@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, SetOption, SpecArg, WalltimeOption
+from gridloom.errors import GridloomError
 
 
 def plan(
@@ -114,14 +115,26 @@ def solve(
     overrides: SetOption = None,
     split: Annotated[str | None, typer.Option("--split", help="Only tasks of this subset.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="At most this many tasks.")] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="For a task file: time to learn it, such as 60s.", metavar="TIME")
+    ] = None,
     home: HomeOption = None,
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Run a spec up to its solve and score stages and show every task: demonstrations, attempts, verdicts, picks."""
-    from gridloom.runtime.project import solve_overrides
+    """Run a spec up to its solve and score stages and show every task: demonstrations, attempts, verdicts, picks.
 
+    SPEC may be a task file, FILE.json: the shipped TRM learns it from its demonstrations, then the loop answers it.
+    """
+    from gridloom.runtime.project import solve_overrides
+    from gridloom.runtime.task_file import RECIPE, is_task_file, task_overrides
+
+    if is_task_file(spec):
+        overrides = [*task_overrides(spec, budget), *(overrides or [])]
+        spec = RECIPE
+    elif budget is not None:
+        raise GridloomError("--budget is for a task file", f"write its training's `budget` in {spec}, or use --set")
     extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
     _execute(spec, extra, home, device, walltime, quiet, show=True)
 

@@ -30,7 +30,8 @@ class Calibration:
         """Return the expected time of a stage; None where a precision was not measured."""
         if any(self._rate(work) is None for work in (*cost.flops, *cost.flops_once)):
             return None
-        return cost.num_steps * (self._busy(cost.flops) + self.step_overhead_s) + self._busy(cost.flops_once)
+        expected = cost.num_steps * (self._busy(cost.flops) + self.step_overhead_s) + self._busy(cost.flops_once)
+        return expected if cost.most_s is None else min(expected, cost.most_s)
 
     def _busy(self, flops: dict[str, int]) -> float:
         return sum(count / (self._rate(work) or 1.0) for work, count in flops.items())

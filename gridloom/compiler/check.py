@@ -11,6 +11,7 @@ from gridloom.compiler.bind import Bound
 from gridloom.compiler.check_checkpoints import given_checkpoint_fits
 from gridloom.compiler.check_data import (
     answers_are_held_out,
+    answers_are_known,
     calibration_is_of_a_trm,
     canvas_holds_grids,
     evaluate_options_fit,
@@ -49,6 +50,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     sources_are_not_generated,
     canvas_holds_grids,
     answers_are_held_out,
+    answers_are_known,
     evaluate_options_fit,
     verifier_has_demonstrations,
     calibration_is_of_a_trm,

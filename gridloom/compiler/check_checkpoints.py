@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from gridloom.compiler.bind import data_of
-from gridloom.compiler.check_fit import STARTS, rows_text
+from gridloom.compiler.check_fit import ANY_CANVAS, STARTS, rows_text
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.facts import CheckpointFacts
 from gridloom.compiler.session import Session
 from gridloom.diagnostics import Span
 from gridloom.specs.models import TWO_STATE_KINDS, LatentToTextModel, TextToLatentModel, TrmModel
-from gridloom.specs.stages import JointTrainStage
+from gridloom.specs.stages import JointTrainStage, TrainStage
 
 
 def given_checkpoint_fits(checked: Checked, session: Session) -> None:
@@ -23,7 +23,8 @@ def given_checkpoint_fits(checked: Checked, session: Session) -> None:
                 continue
             at = bound.places.value(("stages", name, field))
             note = f"'{source[1]}' comes from {bound.places.value(('stages', source[1], 'path'))}"
-            _rows_fit(name, source[1], given, at, note, checked, session)
+            if not (isinstance(stage, TrainStage) and given.positions == ANY_CANVAS):
+                _rows_fit(name, source[1], given, at, note, checked, session)
             if isinstance(stage, JointTrainStage):
                 _network_fits(name, stage, source[1], given, at, note, checked, session)
 

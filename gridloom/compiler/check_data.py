@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from gridloom.compiler.bind import data_of, dataset_of
+from gridloom.compiler.check_fit import ANY_CANVAS
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.session import Session, did_you_mean, listed
 from gridloom.compiler.tree import Path
 from gridloom.specs.data import ArcData
+from gridloom.specs.models import TrmModel
 from gridloom.specs.puzzles import MazeData, SudokuData
-from gridloom.specs.stages import CalibrateStage, EvaluateStage, JointTrainStage, SolveStage, TrainStage
+from gridloom.specs.stages import CalibrateStage, EvaluateStage, JointTrainStage, ScoreStage, SolveStage, TrainStage
 
 ANSWERING = (SolveStage, EvaluateStage)
 """Stages that answer held-out test inputs."""
@@ -123,6 +125,26 @@ def evaluate_options_fit(checked: Checked, session: Session) -> None:
                 )
 
 
+def answers_are_known(checked: Checked, session: Session) -> None:
+    """GL336: what is judged by the answers has them all; tasks whose answers nobody told can only be solved."""
+    bound = checked.bound
+    judged = [(name, dataset_of(bound, name), "data") for name, _ in sound(checked, "stages", EvaluateStage)]
+    for name, _ in (*sound(checked, "stages", ScoreStage), *sound(checked, "stages", CalibrateStage)):
+        solved = bound.input(name, "attempts")
+        judged.append((name, dataset_of(bound, solved[1]) if solved else None, "attempts"))
+    for name, found, field in judged:
+        facts = checked.data.get(found[0]) if found else None
+        if found and facts and facts.num_unanswered:
+            session.error(
+                "GL336",
+                f"the answers of {facts.num_unanswered} of {facts.num_held_out} tasks of '{found[0]}' are not in its "
+                f"files, so '{name}' cannot judge",
+                bound.places.value(("stages", name, field)),
+                f"remove '{name}'; a solve stage needs no answers",
+                (f"the files are {bound.places.value(('data', found[0], 'source'))}",),
+            )
+
+
 def verifier_has_demonstrations(checked: Checked, session: Session) -> None:
     """GL340: leave_one_out needs demonstrations that training has not seen."""
     bound = checked.bound
@@ -188,7 +210,9 @@ def training_keeps_canvas(checked: Checked, session: Session) -> None:
         source = bound.input(name, "model" if isinstance(stage, TrainStage) else "trm")
         here = dataset_of(bound, name)
         there = dataset_of(bound, source[1]) if source else None
-        if source and here and there:
+        trm = bound.spec.models.get(bound.trm_of(source[1]) or "") if source else None
+        moves = isinstance(stage, TrainStage) and isinstance(trm, TrmModel) and trm.positions == ANY_CANVAS
+        if source and here and there and not moves:
             _same_canvas(checked, session, name, here[0], source[1], there[0])
 
 

@@ -12,6 +12,10 @@ STARTS = ((TrainStage, "model"), (JointTrainStage, "trm"), (SolveStage, "with"),
 """Stage kinds that take a checkpoint, with the field that names it."""
 
 
+ANY_CANVAS = "rope_2d"
+"""Positions with which training may go on on a canvas of another size: no weight belongs to a position."""
+
+
 def rows_are_tokens(checked: Checked, session: Session) -> None:
     """GL344: a network reads and writes tokens; rows of numbers are no material for it."""
     bound = checked.bound

@@ -132,6 +132,7 @@ def _train(spec: TrainStage, trm: TrmCost, data: DataSpec, facts: DataFacts) -> 
         peak_bytes=state + table + trm.activation_bytes(spec.batch_size),
         assumes=("matrix products only", "activations of the last H round are kept",
                  *(("the mean over the phases of depth",) if spec.depth else ())),
+        most_s=spec.budget_s,
     )
 
 

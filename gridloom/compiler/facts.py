@@ -24,7 +24,7 @@ class DataFacts:
     """sha256 over the held-out answers."""
     num_tasks: int
     num_held_out: int
-    """Tasks with a held-out test output; test puzzles of mazes and sudokus."""
+    """Tasks with test inputs to answer; test puzzles of mazes and sudokus."""
     max_side: int
     """Largest side of any visible grid."""
     canvas: int
@@ -45,6 +45,8 @@ class DataFacts:
     """Mean cells of a training pair's output."""
     vocabulary: int = 12
     """Tokens there are, PAD included."""
+    num_unanswered: int = 0
+    """Of those, tasks whose right answers the files do not have."""
     length: int | None = None
     """Tokens of a row where they are no square canvas; 0 for rows that are no tokens."""
 
@@ -89,6 +91,8 @@ class CheckpointFacts:
     vocabulary: int
     has_adapters: bool = False
     """Whether it holds a text_to_latent adapter."""
+    positions: str = "rope"
+    """Position encoding of the network."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Cost(Frozen):
     """What a step is: 'optimizer step', 'attempt'."""
     peak_bytes: int
     assumes: tuple[str, ...] = ()
+    most_s: float | None = None
+    """Seconds after which the stage ends by itself, whatever its steps."""
 
 
 class StageNode(Frozen):

@@ -14,7 +14,7 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.session import Session
 from gridloom.specs.data import ArcData
 from gridloom.specs.models import LlamaModel
-from gridloom.specs.stages import CheckpointStage, StageSpec
+from gridloom.specs.stages import SHIPPED, CheckpointStage, StageSpec
 
 ANSWERS = ".answers"
 """Suffix of the node that holds a dataset's held-out answers; names cannot contain a dot."""
@@ -109,7 +109,7 @@ def _split(stage: StageNode, checked: Checked) -> tuple[StageNode, ...]:
 
 def _stage_spec(name: str, stage: StageSpec, checked: Checked, written: _Sections) -> dict[str, Any]:
     spec = dict(written["stages"][name])
-    if isinstance(stage, CheckpointStage):
+    if isinstance(stage, CheckpointStage) and not stage.path.startswith(SHIPPED):
         written_in = base_of(checked.bound.places.value(("stages", name, "path")))
         spec["path"] = rebased(stage.path, written_in, checked.base)
     return spec

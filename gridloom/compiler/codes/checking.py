@@ -21,6 +21,7 @@ _LINE = (
     "data: {words: {kind: copy}}\nmodels: {small: {kind: trm, hidden_size: 64, num_heads: 4, positions: %s}}\n"
     "stages: {puzzles: {kind: train, model: small, data: words}}\n"
 )
+_SECRET = "data: {arc1: {source: ./unanswered, subsets: [hard], holdout: [hard]}}\n"
 _JUDGED = (
     "data: {sudokus: {kind: sudoku, size: 4, apart: cells, %s}}\n"
     "models: {small: {kind: trm, hidden_size: 64, num_heads: 4}}\n"
@@ -175,6 +176,12 @@ CHECKING = (
         "Every puzzle of the source is taken; the setting would seem to choose among them.",
         over("data: {sudokus: {kind: sudoku, source: ./my-sudokus, max_clues: 24}}\n"),
         over("data: {sudokus: {kind: sudoku, source: ./my-sudokus}}\n"), severity="warning",
+    ),
+    Code(
+        "GL336", "answers that are not known",
+        "A score, evaluate or calibrate stage judges by right answers, and the files of some tasks have none.",
+        "Tasks whose answers are kept secret can be solved; what became of it cannot be told.",
+        over(_SECRET), over(_SECRET + "stages: {score: null}\n"),
     ),
     Code(
         "GL340", "verifier without demonstrations",

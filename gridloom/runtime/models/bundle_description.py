@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gridloom
 from gridloom.compiler.facts import CheckpointFacts
 from gridloom.errors import ModelError
+from gridloom.specs.stages import SHIPPED
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
+WEIGHTS = Path(gridloom.__file__).parent / "weights"
+"""The checkpoints that come with gridloom, a folder each."""
 MAX_HEADER = 100_000_000
 """Bytes of a safetensors header at most, as the format has it."""
 EMBEDDING = "embed_tokens.embedding_weight"
@@ -46,12 +50,27 @@ def data_kind(meta: Mapping[str, Any]) -> str:
     return str(meta.get("data", {}).get("kind", "arc"))
 
 
+def checkpoint_folder(path: str, base: str) -> Path:
+    """Return the folder that a checkpoint stage's `path` names. Raises ModelError for shipped weights that are none."""
+    if not path.startswith(SHIPPED):
+        return Path(base) / Path(path).expanduser()
+    name = path.removeprefix(SHIPPED)
+    if name not in shipped_names():
+        raise ModelError(f"gridloom ships no weights named {name!r}", f"it has {', '.join(shipped_names())}")
+    return WEIGHTS / name
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the checkpoints that come with gridloom, sorted."""
+    return tuple(sorted(file.parent.name for file in WEIGHTS.glob(f"*/{DESCRIPTION}")))
+
+
 def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
     """Read a checkpoint's description and the heads of its weight files.
 
     Raises ModelError: no checkpoint there, a file missing or of another size, or weights that are not those described.
     """
-    folder = Path(base) / Path(path).expanduser()
+    folder = checkpoint_folder(path, base)
     if not folder.is_dir():
         raise ModelError(f"there is no checkpoint at '{path}': {folder} is no folder",
                          "name the folder of a train or joint_train artifact")
@@ -71,7 +90,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
     return CheckpointFacts(
         digest=hashlib.sha256(text.encode()).hexdigest(), network=kind, hidden_size=hidden_size,
         data_kind=data_kind(description["meta"]), canvas=canvas, num_cells=num_cells, vocabulary=vocabulary,
-        has_adapters="text_to_latent" in parts,
+        has_adapters="text_to_latent" in parts, positions=str(spec.get("positions", "rope")),
     )
 
 

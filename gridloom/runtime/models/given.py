@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import ModelError
 from gridloom.runtime.models.bundle import IDS, load_bundle
-from gridloom.runtime.models.bundle_description import DESCRIPTION, checkpoint_facts, read_description
+from gridloom.runtime.models.bundle_description import (
+    DESCRIPTION,
+    checkpoint_facts,
+    checkpoint_folder,
+    read_description,
+)
 from gridloom.runtime.stage import StageContext
 from gridloom.stores.artifacts import Artifact
 
@@ -20,7 +24,7 @@ class GivenCheckpoint:
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Copy the checkpoint's files and load the copy strictly. Raises ModelError when it is not whole or changed."""
         path = str(node.spec["path"])
-        folder = context.base / Path(path).expanduser()
+        folder = checkpoint_folder(path, str(context.base))
         if checkpoint_facts(path, str(context.base)).digest != node.facts["digest"]:
             raise ModelError(f"the checkpoint in {folder} was changed since the spec was compiled",
                              "run again: it is read anew")

@@ -64,16 +64,23 @@ class ActTrainer:
         self.num_steps = 0
         self._sums = torch.zeros(len(fields(Means)) + 2, device=model.device)
 
-    def step(self, batch: Batch) -> None:
-        """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`."""
+    def step(self, batch: Batch, spent: float = 0.0) -> None:
+        """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`.
+
+        Args:
+            spent: share of a time budget; schedule and phases go by it where it is ahead of the steps.
+        """
         spec = self.spec
-        self.model.spec = depth_at(self.num_steps / spec.steps, self.full, spec.depth)
+        progress = max(self.num_steps / spec.steps, spent)
+        self.model.spec = depth_at(progress, self.full, spec.depth)
+        self.model.requires_grad_(progress >= spec.embeddings_first)
         self.num_steps += 1
         size = spec.batch_size // spec.accumulate
         with rounded_once(self.model):
             parts = [self._part(batch, slice(at, at + size)) for at in range(0, spec.batch_size, size)]
         norm = self._clip()
-        factor = lr_factor(self.num_steps, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
+        at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
+        factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
         self.carry = join_carries([carry for carry, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
         step_puzzle_rows(self.model.puzzle_emb, self.carry.puzzle_ids, torch.cat(rows) if rows else None,
@@ -116,8 +123,9 @@ class ActTrainer:
         return norm
 
     def finish(self) -> None:
-        """Give the model its full depth back, which phases of the curriculum had taken."""
+        """Give the model back what phases of the training had taken: its full depth, and gradients."""
         self.model.spec = self.full
+        self.model.requires_grad_(True)
 
     def means(self) -> Means:
         """Averages since the last call; reads from the device."""

@@ -6,7 +6,8 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 
@@ -39,17 +40,19 @@ class Train:
             model = self._model(node, inputs, material, context)
             trainer = ActTrainer(model, spec, seed=node.seed)
             state = load_latest(context.work, key=node.key, say=context.progress.say)
+            spent_s = 0.0
             if state is not None:
                 trainer.restore(state)
+                spent_s = float(state.values.get("spent_s", 0.0))
                 context.progress.say(f"{node.name}: resuming at step {state.step:,} of {spec.steps:,}")
-            self._train(node, spec, trainer, material, context)
+            self._train(node, spec, trainer, material, context, spent_s)
             trainer.finish()
         averaged = spec.ema > 0
         raw = {name: t.detach().clone() for name, t in model.state_dict().items()} if averaged else None
         if averaged:
             model.load_state_dict(trainer.ema.state_of(model))
         save_bundle(context.out, Bundle(trm=model, puzzle_ids=material.ids, raw=raw, meta={
-            "stage": node.name, "key": node.key, "steps": spec.steps, "seed": node.seed, "ema": spec.ema,
+            "stage": node.name, "key": node.key, "steps": trainer.num_steps, "seed": node.seed, "ema": spec.ema,
             "data": material.meta,
         }))
 
@@ -60,26 +63,34 @@ class Train:
             generator = torch.Generator().manual_seed(node.seed)
             return material.network(network_spec(node.models[name]), generator).to(context.device)
         before = load_bundle(inputs["model"].path, context.device, weights="raw")
-        require(before, kind=material.kind, canvas=material.canvas, num_cells=material.num_cells,
-                vocabulary=material.vocabulary, where=f"the checkpoint of {name!r}")
+        any_canvas = before.trm.spec.positions == "rope_2d"
+        require(before, kind=material.kind, canvas=None if any_canvas else material.canvas,
+                num_cells=None if any_canvas else material.num_cells, vocabulary=material.vocabulary,
+                where=f"the checkpoint of {name!r}")
         model = material.network(before.trm.spec).to(context.device)
         adopt(model, before, material.ids, context)
         return model
 
     def _train(self, node: StageNode, spec: TrainStage, trainer: ActTrainer, material: Material,
-               context: StageContext) -> None:
-        first, started = trainer.num_steps, time.monotonic()
+               context: StageContext, spent_s: float) -> None:
+        first, started, budget_s = trainer.num_steps, time.monotonic(), spec.budget_s
         host_reads_are_free = torch.device(context.device).type == "cpu"
-        with context.progress.task(node.name, total=spec.steps, unit="step", done=first) as bar:
-            while trainer.num_steps < spec.steps:
-                trainer.step(material.batch(trainer.num_steps, spec.batch_size))
-                step, last = trainer.num_steps, trainer.num_steps == spec.steps
+        total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", round(spent_s))
+        with context.progress.task(node.name, total=total, unit=unit, done=done) as bar:
+            # a budget of any size buys one step
+            last = first >= spec.steps or (budget_s is not None and first > 0 and spent_s >= budget_s)
+            while not last:
+                before_s = spent_s + time.monotonic() - started
+                trainer.step(material.batch(trainer.num_steps, spec.batch_size),
+                             0.0 if budget_s is None else min(1.0, before_s / budget_s))
+                step, after_s = trainer.num_steps, spent_s + time.monotonic() - started
+                last = step == spec.steps or (budget_s is not None and after_s >= budget_s)
                 stop = bool(context.stop) and not last
                 save = last or stop or step % spec.checkpoint_every == 0
                 log = last or step % spec.log_every == 0
                 if (host_reads_are_free or save or log) and not trainer.is_finite():
                     raise diverged(trainer, context, spec)
-                shown = {}
+                shown: dict[str, Any] = {}
                 if log:
                     means = asdict(trainer.means())
                     means["steps_per_s"] = (step - first) / (time.monotonic() - started)
@@ -87,17 +98,21 @@ class Train:
                         MetricRecord(run_id=context.run_id, stage=node.name, step=step, name=name, value=value,
                                      recorded_at=time.time()) for name, value in means.items()
                     ))
-                    shown = {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
-                bar.advance(1, **shown)
+                    shown = {} if budget_s is None else {"step": step}
+                    shown |= {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
+                bar.advance(1 if budget_s is None else after_s - before_s, **shown)
                 if save:
-                    save_state(context.work, trainer.state(), key=node.key)
+                    state = trainer.state()
+                    save_state(context.work, replace(state, values={**state.values, "spent_s": after_s}), key=node.key)
                 if stop:
                     raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at step {step:,} of "
                                            f"{spec.steps:,}, saved", "run again to continue from there")
         seconds = time.monotonic() - started
+        made = trainer.num_steps - first
         context.notes.update(
-            steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
-            rows_per_s=(spec.steps - first) * spec.batch_size / seconds if seconds else 0.0,
+            steps=trainer.num_steps,
+            steps_per_s=made / seconds if seconds else 0.0,
+            rows_per_s=made * spec.batch_size / seconds if seconds else 0.0,
             parameters=sum(p.numel() for p in trainer.model.parameters()),
         )
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.training import loop
 from gridloom.runtime.training.loop import ActTrainer, depth_at
 from gridloom.runtime.training.material import load_material
-from gridloom.runtime.training.state import saved_steps
+from gridloom.runtime.training.state import load_latest, saved_steps
 from gridloom.runtime.training.train import Train
 from gridloom.specs.stages import AdamAtan2, AdamW, DepthPhase, Muon
 from gridloom.stores.artifacts import Artifact
@@ -119,11 +120,11 @@ def test_killed_process_resumes_with_equal_losses(tmp_path: Path) -> None:
 def test_nan_names_step_parameter_checkpoint_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = loop.ActTrainer.step
 
-    def poisoned(self: loop.ActTrainer, batch: Any) -> None:
+    def poisoned(self: loop.ActTrainer, batch: Any, spent: float = 0.0) -> None:
         if self.num_steps == 6:
             with torch.no_grad():
                 self.model.L_level.layers[0].mlp.down_proj.weight[0, 0] = float("nan")  # type: ignore[union-attr, operator, index]
-        real(self, batch)
+        real(self, batch, spent)
 
     monkeypatch.setattr(loop.ActTrainer, "step", poisoned)
     with pytest.raises(StageError) as caught:
@@ -219,3 +220,51 @@ def test_first_phase_takes_new_samples_at_every_step(tmp_path: Path) -> None:
         trainer.step(batch)
         assert bool(trainer.carry.halted.all())
         assert torch.equal(trainer.carry.puzzle_ids, torch.from_numpy(batch.puzzle_ids).long())
+
+
+def test_budget_ends_the_training_and_a_second_sitting_gets_what_is_left(tmp_path: Path) -> None:
+    context = stage_context(tmp_path, StopAfter(3))
+    node = train_node(STAGE.model_copy(update={"steps": 100_000, "budget": "2s", "lr_min_ratio": 0.0}))
+    with pytest.raises(StageInterrupted):
+        Train().run(node, {"data": dataset_artifact(tmp_path)}, context)
+    spent = load_latest(tmp_path / "work", key=node.key, say=print)
+    assert spent is not None
+    assert 0 < spent.values["spent_s"] < 2
+    context = stage_context(tmp_path)
+    Train().run(node, {"data": dataset_artifact(tmp_path)}, context)
+    made = load_bundle(tmp_path / "out").meta["steps"]
+    assert 4 < made < 100_000
+    assert context.notes["steps"] == made
+
+
+def test_embeddings_move_first_and_alone(tmp_path: Path) -> None:
+    train(tmp_path / "a", steps=6, embeddings_first=0.5, warmup_steps=0, checkpoint_every=3, ema=0.0)
+    fresh = load_material(dataset_artifact(tmp_path / "a"), 3)
+    start = fresh.network(MODEL, torch.Generator().manual_seed(3)).state_dict()
+    with pytest.raises(StageInterrupted):
+        train(tmp_path / "b", steps=6, embeddings_first=0.5, warmup_steps=0, ema=0.0, stop=StopAfter(2))
+    half = load_latest(tmp_path / "b" / "work", key="gl1:train", say=print)
+    assert half is not None
+    assert half.step == 3
+    for name, tensor in start.items():
+        kept = torch.equal(half.tensors[f"model.{name}"], tensor)
+        assert kept is not (name in ("puzzle_emb.weights", "puzzle_emb.task_weights")), name
+    done = load_bundle(tmp_path / "a" / "out").trm
+    assert not torch.equal(done.lm_head.weight, start["lm_head.weight"])
+    assert all(p.requires_grad for p in done.parameters())
+
+
+def test_trunk_with_square_positions_goes_on_on_another_canvas(tmp_path: Path) -> None:
+    model = MODEL.model_copy(update={"puzzle_embedding": "task_view", "puzzle_embedding_len": 11,
+                                     "positions": "rope_2d"})
+    train(tmp_path / "a", model=model)
+    larger = replace(toy_dataset(), canvas=6)
+    node = train_node(STAGE.model_copy(update={"model": "first"}), model)
+    checkpoint = Artifact("gl1:first", "checkpoint", tmp_path / "a" / "out", {})
+    context = stage_context(tmp_path / "b")
+    Train().run(node, {"data": dataset_artifact(tmp_path / "b", larger), "model": checkpoint}, context)
+    after = load_bundle(tmp_path / "b" / "out").trm
+    assert (after.canvas, after.num_cells) == (6, 36)
+    context.ledger.close()
+    learnt, anew = metrics(tmp_path / "b"), train(tmp_path / "c", model=model)
+    assert learnt[1, "loss"] < anew[1, "loss"]
