@@ -2,7 +2,8 @@
 
 A tile is a few rows that go through all ACT steps together before the next tile begins. On a CPU a tile is just large
 enough to keep the matrix products busy: its activations stay in the cache, whatever the batch. The bits of a row depend
-on the shape of its tile and its place in it, never on what other rows hold.
+on the shape of its tile and its place in it, never on what other rows hold. Only where rows halt early do those that
+are left move together, so that a neighbour can change a row by rounding.
 
 Exact savings, always on: the input is embedded and the weights are rounded once, heads are applied where their output
 is used, and a tile whose states repeat bit for bit is done, since all its later steps would repeat too. Halting a row
@@ -102,7 +103,7 @@ def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps:
         for rows in tiles(network, len(inputs)):
             carry, x = _start(network, inputs[rows], puzzle_ids[rows], None)
             z_H, z_L = carry.z_H, carry.z_L
-            found = _Found(network, halting, same)
+            found = _Found(network, len(z_H), halting, same)
             for step in range(1, num_steps + 1):
                 before = z_H, z_L
                 z_H, z_L = network.recur(z_H, z_L, x)
@@ -113,38 +114,43 @@ def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps:
                     first = num_steps if halting.when == "none" else step
                     any(found.look(z_H, later, later == num_steps) for later in range(first, num_steps + 1))
                     break
-                if (last or halting.when != "none") and found.look(z_H, step, last):
-                    break
-            parts.append(found.result())
+                if last or halting.when != "none":
+                    if found.look(z_H, step, last):
+                        break
+                    stay = found.leave()
+                    if stay is not None:
+                        z_H, z_L, x = z_H[stay], z_L[stay], x[stay]
+            parts.append((found.tokens, found.q_halt, found.steps))
     tokens, q_halt, made = (torch.cat(column) for column in zip(*parts, strict=True))
     return Answers(tokens, q_halt, made, num_computed)
 
 
 class _Found:
-    """The answers of a tile: of each row, the one it halted with."""
+    """The answers of a tile: of each row, the one it halted with. N rows of the tile's B still run."""
 
-    def __init__(self, network: RecursiveNetwork, halting: Halting, same: Same | None) -> None:
+    def __init__(self, network: RecursiveNetwork, num_rows: int, halting: Halting, same: Same | None) -> None:
+        device = network.device
         self.network, self.halting = network, halting
         self.same = _all_equal if same is None else same
-        self.halted: Tensor | None = None
-        self.streak: Tensor | None = None
+        self.rows = torch.arange(num_rows, device=device)
+        """int64 [N], the place in the tile of each row that runs."""
+        self.halted = torch.zeros(num_rows, dtype=torch.bool, device=device)
+        """bool [N]"""
+        self.streak = torch.zeros(num_rows, dtype=torch.int32, device=device)
+        """int32 [N], steps in a row that have said to halt."""
         self.before: Tensor | None = None
-        self.kept: tuple[Tensor, Tensor, Tensor] | None = None
+        """uint8 [N, L], tokens of the step before."""
+        self.tokens = torch.zeros(num_rows, network.num_cells, dtype=torch.uint8, device=device)
+        self.q_halt = torch.zeros(num_rows, device=device)
+        self.steps = torch.zeros(num_rows, dtype=torch.int32, device=device)
 
     def look(self, z_H: Tensor, step: int, last: bool = False) -> bool:
-        """Read the heads after a step, keep what rows that halt say, and tell whether all have halted."""
+        """Read the heads after a step, keep what rows that have not halted say, and tell whether all have now."""
         tokens = self.network.predict(z_H).argmax(dim=-1).to(torch.uint8)
         q = self.network.halting(z_H)
-        made = torch.full((len(q),), step, dtype=torch.int32, device=q.device)
-        if self.halted is None or self.streak is None or self.kept is None:
-            self.halted = torch.zeros(len(q), dtype=torch.bool, device=q.device)
-            self.streak = torch.zeros(len(q), dtype=torch.int32, device=q.device)
-            self.kept = tokens, q[:, 0], made
         running = ~self.halted
-        self.kept = (
-            torch.where(running[:, None], tokens, self.kept[0]), torch.where(running, q[:, 0], self.kept[1]),
-            torch.where(running, made, self.kept[2]),
-        )
+        place = self.rows[running]
+        self.tokens[place], self.q_halt[place], self.steps[place] = tokens[running], q[running, 0], step
         if last:
             return True
         if self.halting.when == "score":
@@ -156,10 +162,14 @@ class _Found:
         self.halted = self.halted | (self.streak >= self.halting.patience)
         return bool(self.halted.all())
 
-    def result(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens, halting logits, steps."""
-        assert self.kept is not None
-        return self.kept
+    def leave(self) -> Tensor | None:
+        """Drop the rows that have halted when they are a quarter of those that run; return which stay, int64."""
+        if 4 * int(self.halted.sum()) < len(self.halted):
+            return None
+        stay = (~self.halted).nonzero().flatten()
+        self.rows, self.halted, self.streak = self.rows[stay], self.halted[stay], self.streak[stay]
+        self.before = None if self.before is None else self.before[stay]
+        return stay
 
 
 def tiles(network: RecursiveNetwork, num_rows: int) -> Iterator[slice]:

@@ -1,0 +1,165 @@
+"""Time evaluation beside a TinyRecursiveModels checkout: same weights, same rows, same votes, same machine.
+
+    python benchmarks/evaluate_peer.py /path/to/TinyRecursiveModels --precision bf16 --act-steps 2 --rows 4
+    python benchmarks/evaluate_peer.py /path/to/TinyRecursiveModels --checkpoint FOLDER --puzzles FOLDER --rows 64
+
+Without a checkpoint both have the published network (hidden 512, H3 L4, canvas 30) with untrained weights; a row costs
+the same whatever it holds, so a few ACT steps tell of sixteen. With one, rows are test puzzles of a puzzle dataset, and
+the flags that halt rows are timed too, with what they answer. A row is one vote; where views stop early
+(`early_stop`), fewer votes give the same first two grids, which is not counted here.
+
+Both run in turn, so that a busy machine slows both. The original goes through its own evaluation loop: loss head and
+all, every ACT step. Memory is resident memory of this process beyond what it had before the run: weights are left out.
+The floor is the time that the matrix products alone would take at the rate of one large fp32 product. The original
+needs the package einops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from train_peer import example
+
+from gridloom.runtime.data.puzzles import load_puzzles
+from gridloom.runtime.memory import MemoryMeter
+from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.models.inference import Halting, answer
+from gridloom.runtime.models.networks import build_network
+from gridloom.runtime.models.recursive import RecursiveNetwork
+from gridloom.runtime.models.upstream_config import peer_config
+from gridloom.specs.models import TrmModel
+
+Run = Callable[[], Tensor]
+FLAGS = {
+    "halt: score": Halting("score", 1), "halt: score, patience: 2": Halting("score", 2),
+    "halt: unchanged": Halting("unchanged", 1), "halt: unchanged, patience: 2": Halting("unchanged", 2),
+}
+
+
+def main() -> None:
+    """Print medians, spread, ratios, memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkout")
+    parser.add_argument("--checkpoint", type=Path, help="a bundle, for both sides")
+    parser.add_argument("--puzzles", type=Path, help="a puzzle dataset's folder, with --checkpoint")
+    parser.add_argument("--canvas", type=int, default=30)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--rows", type=int, default=4, help="a batch; one batch is timed")
+    parser.add_argument("--act-steps", type=int, help="default: the network's")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    args = parser.parse_args()
+    sys.path.insert(0, args.checkout)
+    generator = torch.Generator().manual_seed(0)
+    if args.checkpoint is not None:
+        ours = load_bundle(args.checkpoint).trm
+        arrays = load_puzzles(args.puzzles).splits["test"]
+        tokens, labels = (torch.from_numpy(np.array(t[: args.rows], dtype=np.uint8)) for t in (arrays.inputs,
+                                                                                                 arrays.labels))
+        ids = torch.zeros(len(tokens), dtype=torch.int64)
+    else:
+        spec = TrmModel(hidden_size=args.width, precision=args.precision)
+        ours = build_network(spec, args.canvas, 8, generator=generator).eval()
+        tokens, labels, ids = example(args.rows, args.canvas, generator)
+    steps = args.act_steps or ours.spec.halt_max_steps
+    runs: dict[str, Run] = {
+        "original": original(ours, tokens, labels, ids, steps),
+        "gridloom": lambda: answer(ours, tokens, ids, steps).tokens,
+    }
+    made = {name: float(steps) for name in runs}
+    if args.checkpoint is not None:
+        for name, halting in FLAGS.items():
+            runs[name] = partial(halted, ours, tokens, ids, steps, halting)
+            made[name] = answer(ours, tokens, ids, steps, halting).steps.float().mean().item()
+    print(f"canvas {ours.canvas}, width {ours.spec.hidden_size}, {ours.spec.precision}, {len(tokens)} rows, {steps} "
+          f"ACT steps, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    report(runs, made, labels, args.repeats)
+    print_floor(ours, tokens, ids, steps)
+
+
+def halted(ours: RecursiveNetwork, tokens: Tensor, ids: Tensor, steps: int, halting: Halting) -> Tensor:
+    """Answers of rows that may halt."""
+    return answer(ours, tokens, ids, steps, halting).tokens
+
+
+def report(runs: dict[str, Run], made: dict[str, float], labels: Tensor, repeats: int) -> None:
+    """Run all in turn and print a line for each."""
+    # On one thread, seconds of this process: other programs on the machine do not count.
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    answers, memory = {}, {}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):  # the first is the warm-up, and the one whose memory is measured
+        for name, run in runs.items():
+            meter = MemoryMeter("cpu") if turn == 0 else None
+            started = clock()
+            answers[name] = run()
+            if meter is None:
+                seconds[name].append(clock() - started)
+            else:
+                memory[name] = (meter.grown() or 0) / 2**20
+    scored = labels != 0
+    first = statistics.median(seconds["original"])
+    for name, values in seconds.items():
+        middle = statistics.median(values)
+        exact = ((answers[name] == labels) | ~scored).all(dim=1).float().mean().item()
+        same = (answers[name] == answers["original"]).float().mean().item()
+        print(f"{name:29} median {middle:8.3f} s ({min(values):.3f} - {max(values):.3f})  {len(labels) / middle:8.3f} "
+              f"rows/s  {first / middle:5.2f}x  {memory[name]:6.1f} MB  {made[name]:5.2f} steps  exact {exact:.1%}  "
+              f"tokens as the original's {same:.2%}")
+
+
+@torch.no_grad()
+def print_floor(ours: RecursiveNetwork, tokens: Tensor, ids: Tensor, steps: int) -> None:
+    """Print the time that the matrix products alone need."""
+    with FlopCounterMode(display=False) as counter:
+        answer(ours, tokens[:1], ids[:1], 1)
+    flops = counter.get_total_flops() * steps * len(tokens)
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    timed = []
+    for _ in range(5):
+        started = time.process_time()
+        torch.mm(a, b)
+        timed.append(time.process_time() - started)
+    rate = 2 * 2048**3 / min(timed)
+    print(f"floor: {flops / 1e9:,.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s of fp32 are {flops / rate:.3f} s")
+
+
+def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor, steps: int) -> Run:
+    """The original's evaluation loop with our weights."""
+    from models.losses import ACTLossHead
+    from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
+
+    arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
+    peer = TinyRecursiveReasoningModel_ACTV1({
+        **arch, "halt_max_steps": steps, "batch_size": len(tokens), "seq_len": tokens.shape[1],
+        "num_puzzle_identifiers": len(ours.puzzle_emb.weights), "vocab_size": ours.vocabulary,
+    })
+    state = {name: t for name, t in ours.state_dict().items() if not name.startswith("puzzle_emb.task")}
+    peer.inner.load_state_dict(state, strict=True)
+    head = ACTLossHead(peer, "stablemax_cross_entropy").eval()
+    batch = {"inputs": tokens.int(), "labels": torch.where(labels == 0, -100, labels.int()),
+             "puzzle_identifiers": ids.int()}
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        carry = head.initial_carry(batch)
+        while True:
+            carry, _, _, found, finished = head(return_keys={"preds", "q_halt_logits"}, carry=carry, batch=batch)
+            if finished:
+                return found["preds"].to(torch.uint8).clone()
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
