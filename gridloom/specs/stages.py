@@ -65,6 +65,16 @@ SHIPPED = "shipped:"
 """Begins the path of a checkpoint that comes with gridloom."""
 
 
+class Wandb(SpecModel):
+    """Metrics to Weights & Biases as well, beside the ledger; needs `pip install 'gridloom[wandb]'`."""
+
+    mode: Literal["offline", "online"] = "offline"
+    """`offline` writes files into the workspace, without a login; `online` sends them, with the login of `wandb login`
+    or WANDB_API_KEY."""
+    project: str | None = None
+    """arc-trm-pretrain for `train` and arc-hybrid-joint for `joint_train` when absent."""
+
+
 class CheckpointStage(SpecModel):
     """A checkpoint that exists: the folder of a train or joint_train artifact, of this or another workspace."""
 
@@ -141,6 +151,8 @@ class TrainStage(SpecModel):
     """Steps between resumable checkpoints."""
     log_every: Annotated[PositiveInt, Operational()] = 10
     """Steps between metric rows in the ledger."""
+    wandb: Annotated[Wandb | None, Operational()] = None
+    """Metrics to Weights & Biases; off when absent."""
 
     @property
     def budget_s(self) -> float | None:
@@ -160,7 +172,7 @@ class Curriculum(SpecModel):
 class JointTrainStage(SpecModel):
     """Train adapters and TRM together around a frozen LLaMA, over several attempts with feedback between them."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     produces: ClassVar[ArtifactType] = "checkpoint"
     kind: Literal["joint_train"] = "joint_train"
     llm: Annotated[str, Ref(models=("llama",))]
@@ -206,6 +218,8 @@ class JointTrainStage(SpecModel):
     """Steps between resumable checkpoints."""
     log_every: Annotated[PositiveInt, Operational()] = 1
     """Steps between metric rows in the ledger."""
+    wandb: Annotated[Wandb | None, Operational()] = None
+    """Metrics to Weights & Biases; off when absent."""
 
 
 class SolveStage(SpecModel):

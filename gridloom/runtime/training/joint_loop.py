@@ -31,18 +31,12 @@ from gridloom.runtime.models.adapters import Injected, LatentToText, TextToLaten
 from gridloom.runtime.models.trm import TRM, Carry, Injection
 from gridloom.runtime.prompts import EarlierAttempt
 from gridloom.runtime.training.joint_batches import JointBatches, PairKey
+from gridloom.runtime.training.joint_metrics import JointTotals
 from gridloom.runtime.training.joint_reader import JointReader, Reading
 from gridloom.runtime.training.losses import row_losses
 from gridloom.runtime.training.optim import build_optimizer, lr_factor, set_lr, step_puzzle_rows
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
 from gridloom.specs.stages import JointTrainStage
-
-METRICS = (
-    "loss", "exact_match", "shape_match", "cell_accuracy", "oracle_exact_match", "avg_attempts", "avg_trm_steps",
-    "avg_reasoning_length", "grad_norm",
-)
-"""Means over the steps since the last report. exact_match, shape_match and cell_accuracy are of the first attempt;
-oracle_exact_match of the last one, which the target helped to choose."""
 
 
 @dataclass(slots=True)
@@ -77,7 +71,12 @@ class JointTrainer:
         self.optimizer = build_optimizer(spec.optimizer, self.networks.parameters())
         self.act_steps = spec.act_steps or trm.spec.halt_max_steps
         self.num_steps = 0
-        self._sums = dict.fromkeys((*METRICS, "steps"), 0.0)
+        self.since_report, self.since_epoch = JointTotals(), JointTotals()
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs done: an epoch is as many rows as there are training pairs."""
+        return self.num_steps * self.spec.batch_size // self.sampler.epoch_rows
 
     def step(self, batch: TrainBatch) -> None:
         """Run all attempts of a batch and one optimiser step. Raises StageError when the loss is no number."""
@@ -108,7 +107,8 @@ class JointTrainer:
                 rows[active[at]].history.append(self._told(rows[active[at]], attempt, grids[at], reading.texts[at]))
             active = [active[at] for at in still]
         norm = self._move(ids, puzzle_gradients)
-        self._note(rows, loss, norm)
+        self.since_report.add(rows, loss, norm)
+        self.since_epoch.add(rows, loss, norm)
 
     def _attempt(self, reading: Reading, inputs: Tensor, ids: Tensor, labels: Tensor, attempt: int) -> _Outcome:
         """Run and back-propagate one attempt of the active rows."""
@@ -241,24 +241,6 @@ class JointTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         return float(norm)
 
-    def _note(self, rows: list[_Row], loss: float, norm: float) -> None:
-        firsts = np.array([row.first for row in rows], dtype=np.float64).mean(axis=0)
-        attempts = sum(row.attempts for row in rows)
-        values = (
-            loss, *firsts, np.mean([row.solved for row in rows]), attempts / len(rows),
-            sum(row.trm_steps for row in rows) / attempts, sum(row.new_tokens for row in rows) / attempts, norm,
-        )
-        for name, value in zip(METRICS, values, strict=True):
-            self._sums[name] += float(value)
-        self._sums["steps"] += 1
-
-    def means(self) -> dict[str, float]:
-        """Means by name since the last call."""
-        steps = max(self._sums["steps"], 1.0)
-        means = {name: self._sums[name] / steps for name in METRICS}
-        self._sums = dict.fromkeys(self._sums, 0.0)
-        return means
-
     def describe_divergence(self) -> str:
         """Say at which step the loss became NaN and which parameter is the first with a bad gradient or value."""
         bad = [name for name, p in self.networks.named_parameters()
@@ -268,7 +250,9 @@ class JointTrainer:
 
     def state(self) -> SavedState:
         """All that continuing needs; of the language model its `lora` alone."""
-        return SavedState(step=self.num_steps, values={"sums": self._sums}, tensors={
+        return SavedState(step=self.num_steps, values={
+            "since_report": self.since_report.values, "since_epoch": self.since_epoch.values,
+        }, tensors={
             **{f"model.{name}": t for name, t in self.networks.state_dict().items()},
             **optimizer_tensors(self.optimizer, "optimizer"),
         })
@@ -278,7 +262,8 @@ class JointTrainer:
         model = {name.removeprefix("model."): t for name, t in state.tensors.items() if name.startswith("model.")}
         self.networks.load_state_dict(model, strict=True)
         restore_optimizer(self.optimizer, state.tensors, "optimizer")
-        self._sums = {name: float(value) for name, value in state.values["sums"].items()}
+        self.since_report = JointTotals(state.values["since_report"])
+        self.since_epoch = JointTotals(state.values["since_epoch"])
         self.num_steps = state.step
 
 

@@ -23,11 +23,11 @@ from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.joint_loop import JointTrainer
 from gridloom.runtime.training.joint_reader import JointReader
 from gridloom.runtime.training.state import load_latest, save_state, saved_steps
+from gridloom.runtime.training.tracking import JOINT_PROJECT, tracked
 from gridloom.runtime.training.train import adopt
 from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel
 from gridloom.specs.stages import JointTrainStage
 from gridloom.stores.artifacts import Artifact
-from gridloom.stores.records import MetricRecord
 
 
 class JointTrain:
@@ -108,22 +108,25 @@ def _adapters(node: StageNode, spec: JointTrainStage, llama: Llama, trm: TRM,
 
 def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> None:
     spec, first, started = trainer.spec, trainer.num_steps, time.monotonic()
-    with context.progress.task(node.name, total=spec.steps, unit="step", done=first) as bar:
+    bars = context.progress.task(node.name, total=spec.steps, unit="step", done=first)
+    with tracked(spec.wandb, JOINT_PROJECT, node, context) as track, bars as bar:
         while trainer.num_steps < spec.steps:
+            epochs = trainer.num_epochs
             try:
                 trainer.step(trainer.batches.batch(trainer.num_steps))
             except StageError as error:
                 raise StageError(error.message, _after_divergence(trainer, context)) from error
             step, last = trainer.num_steps, trainer.num_steps == spec.steps
-            shown = {}
+            shown, figures = {}, dict[str, float]()
             if last or step % spec.log_every == 0:
-                means = trainer.means()
-                means["steps_per_s"] = (step - first) / (time.monotonic() - started)
-                context.ledger.append(*(
-                    MetricRecord(run_id=context.run_id, stage=node.name, step=step, name=name, value=value,
-                                 recorded_at=time.time()) for name, value in means.items()
-                ))
+                means = trainer.since_report.take()
+                figures |= {**means, "steps_per_s": (step - first) / (time.monotonic() - started)}
                 shown = {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
+            if trainer.num_epochs > epochs:
+                whole = trainer.since_epoch.take()
+                figures |= {"epoch": trainer.num_epochs, **{f"epoch_{name}": whole[name] for name in whole}}
+            if figures:
+                track(step, figures)
             bar.advance(1, **shown)
             if last or step % spec.checkpoint_every == 0 or context.stop:
                 save_state(context.work, trainer.state(), key=node.key)

@@ -21,9 +21,9 @@ from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material
 from gridloom.runtime.training.state import load_latest, save_state, saved_steps
+from gridloom.runtime.training.tracking import TRAIN_PROJECT, tracked
 from gridloom.specs.stages import TrainStage
 from gridloom.stores.artifacts import Artifact
-from gridloom.stores.records import MetricRecord
 
 
 class Train:
@@ -76,7 +76,8 @@ class Train:
         first, started, budget_s = trainer.num_steps, time.monotonic(), spec.budget_s
         host_reads_are_free = torch.device(context.device).type == "cpu"
         total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", round(spent_s))
-        with context.progress.task(node.name, total=total, unit=unit, done=done) as bar:
+        bars = context.progress.task(node.name, total=total, unit=unit, done=done)
+        with tracked(spec.wandb, TRAIN_PROJECT, node, context) as track, bars as bar:
             # a budget of any size buys one step
             last = first >= spec.steps or (budget_s is not None and first > 0 and spent_s >= budget_s)
             while not last:
@@ -94,10 +95,7 @@ class Train:
                 if log:
                     means = asdict(trainer.means())
                     means["steps_per_s"] = (step - first) / (time.monotonic() - started)
-                    context.ledger.append(*(
-                        MetricRecord(run_id=context.run_id, stage=node.name, step=step, name=name, value=value,
-                                     recorded_at=time.time()) for name, value in means.items()
-                    ))
+                    track(step, means)
                     shown = {} if budget_s is None else {"step": step}
                     shown |= {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
                 bar.advance(1 if budget_s is None else after_s - before_s, **shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,8 @@ from gridloom.runtime.data.tasks import Pair, Task
 from gridloom.runtime.models.trm import Injection
 from gridloom.runtime.prompts import LATENT, EarlierAttempt
 from gridloom.runtime.training.joint_batches import JointBatches
-from gridloom.runtime.training.joint_loop import METRICS, JointTrainer, compare
+from gridloom.runtime.training.joint_loop import JointTrainer, compare
+from gridloom.runtime.training.joint_metrics import METRICS, JointTotals
 from gridloom.runtime.training.joint_reader import JointReader
 from gridloom.runtime.training.losses import row_losses
 from gridloom.specs.models import Lora
@@ -31,7 +33,7 @@ MODES = ("carry", "injection")
 
 def one_step(trainer: JointTrainer) -> dict[str, float]:
     trainer.step(trainer.sampler.batch(trainer.num_steps, trainer.spec.batch_size))
-    return trainer.means()
+    return trainer.since_report.take()
 
 
 @pytest.mark.parametrize("changes", [
@@ -318,6 +320,29 @@ def test_curriculum_draws_small_grids_first_and_all_in_the_end() -> None:
     first = JointBatches(Sampler(dataset, 0), spec.model_copy(update={"steps": 8})).pairs(0)
     assert {task for task, _ in first} == {0}
     assert set(batches.pairs(0)) == {(task, pair) for task in range(3) for pair in range(3)}
+
+
+@dataclass
+class Figures:
+    first: tuple[bool, bool, float] | None
+    solved: bool
+    attempts: int
+    trm_steps: int
+    new_tokens: int
+
+
+def test_logged_figures_are_the_means_over_rows_and_attempts_not_over_batches() -> None:
+    totals = JointTotals()
+    totals.add([Figures((True, True, 1.0), True, 1, 3, 5), Figures((False, True, 0.5), False, 4, 20, 0)], 2.0, 0.5)
+    totals.add([Figures((False, False, 0.0), True, 2, 7, 9)], 1.0, 1.5)
+    kept = JointTotals(totals.values)
+    want = {
+        "loss": 1.5, "exact_match": 1 / 3, "shape_match": 2 / 3, "cell_accuracy": 0.5, "oracle_exact_match": 2 / 3,
+        "avg_attempts": 7 / 3, "avg_trm_steps": 30 / 7, "avg_reasoning_length": 2.0, "grad_norm": 1.0,
+    }
+    assert totals.take() == pytest.approx(want)
+    assert kept.take() == pytest.approx(want)
+    assert not any(totals.values.values())
 
 
 def test_metrics_have_their_names_and_steps_count_to_the_halt() -> None:

@@ -21,7 +21,7 @@ from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.training import joint_reader
-from gridloom.runtime.training.joint_loop import METRICS
+from gridloom.runtime.training.joint_metrics import METRICS
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
 from gridloom.specs.models import Lora, TrmHybridModel, TrmSingleZModel
@@ -33,8 +33,20 @@ def test_joint_training_lowers_the_loss_and_logs_every_metric(tmp_path: Path) ->
     logged = run_joint(tmp_path, steps=18, batch_size=6, optimizer=AdamW(lr=5e-3, weight_decay=0.0), log_every=6,
                        checkpoint_every=18)
     assert logged[18, "loss"] < 0.85 * logged[6, "loss"]
-    assert {name for _, name in logged} == set(METRICS)
-    assert {step for step, _ in logged} == {6, 12, 18}
+    assert {name for _, name in logged if not name.startswith("epoch")} == set(METRICS)
+    assert {step for step, name in logged if name in METRICS} == {6, 12, 18}
+
+
+def test_every_figure_is_logged_by_step_and_by_epoch_and_an_epoch_is_the_mean_of_its_steps(tmp_path: Path) -> None:
+    logged = run_joint(tmp_path, steps=5, batch_size=3, llama=LLAMA.model_copy(update={"state": "mean_new"}),
+                       max_new_tokens=2)
+    seven = {"loss", "exact_match", "shape_match", "cell_accuracy", "avg_attempts", "avg_trm_steps",
+             "avg_reasoning_length"}
+    assert seven <= {name for step, name in logged if step == 1}
+    assert {step: logged[step, "epoch"] for step, name in logged if name == "epoch"} == {2: 1.0, 4: 2.0}
+    for name in METRICS:
+        steps = [logged[step, name] for step in (3, 4)]
+        assert logged[4, f"epoch_{name}"] == pytest.approx(sum(steps) / 2), name
 
 
 def test_bundle_holds_adapters_and_the_llamas_name_but_not_its_weights(tmp_path: Path) -> None:

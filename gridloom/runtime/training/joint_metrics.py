@@ -1,0 +1,64 @@
+"""Figures of joint training: totals over rows and steps, from which means are taken at a report or an epoch's end.
+
+A mean over several steps is over all their rows, or all their attempts, and no mean of means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+METRICS = (
+    "loss", "exact_match", "shape_match", "cell_accuracy", "oracle_exact_match", "avg_attempts", "avg_trm_steps",
+    "avg_reasoning_length", "grad_norm",
+)
+"""exact_match, shape_match and cell_accuracy are of a row's first attempt; oracle_exact_match of its last, which the
+target helped to choose. avg_attempts is a mean over rows; avg_trm_steps, ACT steps to the halt, and
+avg_reasoning_length, new tokens, are means over attempts; loss and grad_norm over steps."""
+
+_TOTALS = (
+    "steps", "loss", "grad_norm", "rows", "exact", "shape", "cells", "solved", "attempts", "trm_steps", "new_tokens",
+)
+
+
+class RowFigures(Protocol):
+    """What a row's attempts came to."""
+
+    first: tuple[bool, bool, float] | None
+    """Exact, shape, cells of the first attempt."""
+    solved: bool
+    attempts: int
+    trm_steps: int
+    new_tokens: int
+
+
+class JointTotals:
+    """Sums since they were last taken."""
+
+    def __init__(self, values: Mapping[str, float] | None = None) -> None:
+        """Start at zero, or from the `values` of earlier totals."""
+        self.values = dict.fromkeys(_TOTALS, 0.0)
+        self.values.update({name: float(value) for name, value in (values or {}).items()})
+
+    def add(self, rows: Sequence[RowFigures], loss: float, grad_norm: float) -> None:
+        """Count a step."""
+        firsts = [row.first for row in rows if row.first is not None]
+        found = (
+            1, loss, grad_norm, len(rows), *(sum(first[i] for first in firsts) for i in range(3)),
+            sum(row.solved for row in rows), sum(row.attempts for row in rows), sum(row.trm_steps for row in rows),
+            sum(row.new_tokens for row in rows),
+        )
+        for name, value in zip(_TOTALS, found, strict=True):
+            self.values[name] += float(value)
+
+    def take(self) -> dict[str, float]:
+        """Return the means by name, and begin anew."""
+        t = {name: max(value, 1.0) if name in ("steps", "rows", "attempts") else value
+             for name, value in self.values.items()}
+        self.values = dict.fromkeys(_TOTALS, 0.0)
+        means = (
+            t["loss"] / t["steps"], t["exact"] / t["rows"], t["shape"] / t["rows"], t["cells"] / t["rows"],
+            t["solved"] / t["rows"], t["attempts"] / t["rows"], t["trm_steps"] / t["attempts"],
+            t["new_tokens"] / t["attempts"], t["grad_norm"] / t["steps"],
+        )
+        return dict(zip(METRICS, means, strict=True))
