@@ -21,7 +21,7 @@ from gridloom.compiler.check_data import (
     training_keeps_canvas,
     verifier_has_demonstrations,
 )
-from gridloom.compiler.check_fit import checkpoint_fits_data, positions_fit_rows, rows_are_tokens
+from gridloom.compiler.check_fit import canvases_fit_network, checkpoint_fits_data, positions_fit_rows, rows_are_tokens
 from gridloom.compiler.check_leaks import (
     calibration_sees_no_task_it_judges,
     subsets_share_no_task,
@@ -58,6 +58,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     training_keeps_canvas,
     rows_are_tokens,
     positions_fit_rows,
+    canvases_fit_network,
     checkpoint_fits_data,
     given_checkpoint_fits,
     training_sees_no_held_out_answer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gridloom.compiler.bind import data_of
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.session import Session
+from gridloom.specs.data import ArcData
 from gridloom.specs.models import TrmModel
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
@@ -45,6 +46,33 @@ def positions_fit_rows(checked: Checked, session: Session) -> None:
                 bound.places.value(("models", stage.model, "positions")),
                 "use positions: rope",
             )
+
+
+def canvases_fit_network(checked: Checked, session: Session) -> None:
+    """GL306: tasks lie on canvases of several sizes only where no weight belongs to a position."""
+    bound = checked.bound
+    for kind in (TrainStage, JointTrainStage):
+        for name, _ in sound(checked, "stages", kind):
+            found = data_of(bound, name)
+            if found is None or not isinstance(found[1], ArcData) or not found[1].canvases:
+                continue
+            at = bound.places.value(("data", found[0], "canvases"))
+            if kind is JointTrainStage:
+                session.error(
+                    "GL306", f"'{found[0]}' has several canvases, but the adapters of '{name}' write positions of one",
+                    at, f"give '{name}' data without canvases",
+                )
+                continue
+            source = bound.input(name, "model")
+            given = checked.checkpoints.get(source[1]) if source else None
+            model = bound.spec.models.get(bound.trm_of(name) or "")
+            positions = given.positions if given else getattr(model, "positions", ANY_CANVAS)
+            if positions != ANY_CANVAS:
+                session.error(
+                    "GL306",
+                    f"'{found[0]}' has several canvases, but the network of '{name}' has positions {positions}",
+                    at, f"remove canvases, or train a model with positions: {ANY_CANVAS} from scratch",
+                )
 
 
 def checkpoint_fits_data(checked: Checked, session: Session) -> None:

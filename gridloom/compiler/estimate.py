@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gridloom.compiler.bind import Bound, data_of
@@ -75,6 +76,14 @@ class Sources:
         model = self.bound.spec.models.get(name) if name else None
         return TrmCost(model, facts.canvas, facts.num_cells, facts.vocabulary) if isinstance(model, TrmModel) else None
 
+    @staticmethod
+    def mean(trm: TrmCost, facts: DataFacts, operations: Callable[[TrmCost], int]) -> int:
+        """Return the mean operations over the canvases that the tasks lie on."""
+        if not facts.side_shares:
+            return operations(trm)
+        return round(sum(share * operations(replace(trm, canvas=side, num_cells=None))
+                         for side, share in facts.side_shares))
+
     def joint_of(self, stage: str) -> str | None:
         """Return the joint stage whose adapters a solve stage uses."""
         source = self.bound.input(stage, "with")
@@ -110,7 +119,8 @@ def _evaluate(spec: EvaluateStage, trm: TrmCost, data: DataSpec, facts: DataFact
     batch = min(spec.batch_size, max(rows, 1))
     return Cost(
         parameters=trm.parameters,
-        flops={f"{trm.spec.precision} ACT": trm.act_step(batch).forward * (spec.act_steps or trm.spec.halt_max_steps)},
+        flops={f"{trm.spec.precision} ACT": Sources.mean(trm, facts, lambda on: on.act_step(batch).forward)
+               * (spec.act_steps or trm.spec.halt_max_steps)},
         num_steps=-(-rows // batch),
         step="batch",
         peak_bytes=4 * trm.parameters + trm.state_bytes(batch) + _table(trm, data, facts),
@@ -121,12 +131,15 @@ def _evaluate(spec: EvaluateStage, trm: TrmCost, data: DataSpec, facts: DataFact
 def _train(spec: TrainStage, trm: TrmCost, data: DataSpec, facts: DataFacts) -> Cost:
     state = 4 * trm.parameters * (WEIGHT_STATE if spec.ema else WEIGHT_STATE - 1)
     table = _table(trm, data, facts)
-    shallow = sum(phase.share * replace(trm, spec=at_depth(trm.spec, phase)).train_step(spec.batch_size)
+    def step(trm: TrmCost) -> int:
+        return trm.train_step(spec.batch_size)
+
+    shallow = sum(phase.share * Sources.mean(replace(trm, spec=at_depth(trm.spec, phase)), facts, step)
                   for phase in spec.depth)
     rest = max(0.0, 1 - sum(phase.share for phase in spec.depth))
     return Cost(
         parameters=trm.parameters,
-        flops={trm.spec.precision: round(shallow + rest * trm.train_step(spec.batch_size))},
+        flops={trm.spec.precision: round(shallow + rest * Sources.mean(trm, facts, step))},
         num_steps=spec.steps,
         step="optimizer step",
         peak_bytes=state + table + trm.activation_bytes(spec.batch_size),
@@ -263,7 +276,7 @@ def _solve(stage: str, spec: SolveStage, trm: TrmCost, facts: DataFacts, sources
     act_steps = solver.act_steps or trm.spec.halt_max_steps
     checks = -(-facts.num_check_demos // max(facts.num_tasks, 1))
     rows = solver.views * (1 + checks)
-    flops = {f"{trm.spec.precision} ACT": trm.act_step(rows).forward * act_steps}
+    flops = {f"{trm.spec.precision} ACT": Sources.mean(trm, facts, lambda on: on.act_step(rows).forward) * act_steps}
     peak = 4 * trm.parameters + trm.state_bytes(rows)
     assumes = ["one test input a task", "every task uses all its attempts"]
     frozen = 0

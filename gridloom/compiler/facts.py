@@ -43,6 +43,8 @@ class DataFacts:
     """The same of a solve stage's first prompt, over held-out test inputs."""
     answer_cells: float = 0.0
     """Mean cells of a training pair's output."""
+    side_shares: tuple[tuple[int, float], ...] = ()
+    """Share of the pairs that training may see on each canvas; empty where all lie on `canvas`."""
     vocabulary: int = 12
     """Tokens there are, PAD included."""
     num_unanswered: int = 0

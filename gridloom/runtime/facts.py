@@ -35,7 +35,7 @@ class LocalFacts:
             told = remembered("data", spec, base, lambda: self._read(spec, base))
             # JSON gives tuples back as lists
             fields: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
+                name: _tuples(value) for name, value in told.items()
             }
             self._data[question] = DataFacts(**fields)
         return self._data[question]
@@ -69,7 +69,7 @@ class LocalFacts:
 
     def _read(self, spec: DataSpec, base: str) -> dict[str, Any]:
         if isinstance(spec, ArcData):
-            return asdict(_arc_facts(self._arc(spec, base)))
+            return asdict(_arc_facts(self._arc(spec, base), spec.canvases))
         if isinstance(spec, MazeData | SudokuData):
             return asdict(_puzzle_facts(spec, Path(base)))
         from gridloom.runtime.data.sequence_store import sequences_digest
@@ -96,7 +96,12 @@ class LocalFacts:
         return self._sources[question]
 
 
-def _arc_facts(found: ArcSource) -> DataFacts:
+def _tuples(value: Any) -> Any:
+    """Lists, as JSON has them, to the tuples that facts have."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _arc_facts(found: ArcSource, canvases: tuple[int, ...]) -> DataFacts:
     return DataFacts(
         digest=found.digest,
         answers_digest=found.answers_digest,
@@ -109,8 +114,24 @@ def _arc_facts(found: ArcSource) -> DataFacts:
         num_check_demos=sum(len(task.check) for task in found.tasks),
         num_demos=sum(len(task.demos) for task in found.tasks),
         task_ids=tuple(task.task_id for task in found.tasks),
+        side_shares=_side_shares(found, canvases),
         **_prompt_facts(found),
     )
+
+
+def _side_shares(found: ArcSource, canvases: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
+    """Share of the training pairs on each canvas."""
+    if not canvases:
+        return ()
+    from gridloom.runtime.data.tasks import fitting_canvas
+
+    sides = (*(side for side in canvases if side < found.canvas), found.canvas)
+    pairs: dict[int, int] = {}
+    for task in found.tasks:
+        side = fitting_canvas(task, sides)
+        pairs[side] = pairs.get(side, 0) + len(task.train_pairs)
+    total = max(sum(pairs.values()), 1)
+    return tuple((side, pairs[side] / total) for side in sorted(pairs))
 
 
 def _prompt_facts(found: ArcSource) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.data.tasks import Task, fitting_canvas
 from gridloom.runtime.data.views import SEPARATOR
 from gridloom.runtime.models.bundle import Bundle
 from gridloom.runtime.models.trm import Injection
@@ -92,7 +92,7 @@ class TrmProposer:
     async def propose(self, task: Task, plan: Plan, latent: bytes | None) -> Proposal:
         """Run the attempt's rows, vote, and read the next attempt's prefix off the identity row of the test shown."""
         began = time.perf_counter()
-        rows = make_rows(task, plan, self.bundle.trm.canvas, self._ids)
+        rows = make_rows(task, plan, fitting_canvas(task, self.bundle.trm.sides), self._ids)
         injection = None if latent is None else self._inject(latent)
         seconds = time.perf_counter() - began
         answer = await self.runner.ask(TrmCall(rows, injection, plan.act_steps))

@@ -22,7 +22,7 @@ def trm_desk(trm: RecursiveNetwork, hub: Hub, max_rows: int) -> Desk[TrmCall, Tr
     return Desk(
         hub,
         lambda calls: run_rows(trm, calls),
-        kind=lambda call: (call.act_steps, call.injection is None),
+        kind=lambda call: (call.act_steps, call.injection is None, call.rows.canvas),
         size=lambda call: len(call.rows),
         max_size=max_rows,
     )
@@ -55,7 +55,8 @@ def placed_desk(trm: RecursiveNetwork, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
     return Desk(
         hub,
         lambda calls: run_placed(trm, calls),
-        kind=lambda placed: (placed.batch_rows, placed.call.act_steps, placed.call.injection is None),
+        kind=lambda placed: (placed.batch_rows, placed.call.act_steps, placed.call.injection is None,
+                             placed.call.rows.canvas),
         size=lambda placed: 1,
         max_size=sys.maxsize,
     )
@@ -121,7 +122,8 @@ def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
                 results=RowResults(tokens[start:end], q_halt[:, start:end], changed[:, start:end]),
                 z_H=trace.carry.z_H[start:end],
                 z_L=trace.carry.z_L[start:end],
-                geometry={**geometry(trm), "rows": len(call.rows), "batch_rows": len(inputs), "first_row": start},
+                geometry={**geometry(trm), "canvas": call.rows.canvas, "rows": len(call.rows),
+                          "batch_rows": len(inputs), "first_row": start},
                 seconds=seconds * len(call.rows) / len(inputs),
             )
         )

@@ -7,6 +7,7 @@ batch are kept before the next one runs, and a killed stage goes on behind the l
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ import torch
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.dataset import Dataset, held_out_tasks, load_dataset
-from gridloom.runtime.data.tasks import Grid, Task
+from gridloom.runtime.data.tasks import Grid, Task, fitting_canvas
 from gridloom.runtime.data.tokens import crop_back, crop_batch, encode_batch
 from gridloom.runtime.data.views import IDENTITY, View
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require
@@ -51,6 +52,8 @@ class Target:
     puzzle_ids: tuple[int, ...]
     """The network's id of the task under each view; 0 for one it has never seen."""
     ballots: Ballots
+    canvas: int
+    """Side of the canvas that it is laid on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +170,16 @@ class _Election:
         return batch
 
     def _answer(self, batch: Sequence[tuple[int, int]]) -> list[Row]:
-        """Run the network on rows."""
+        """Run the network on rows, those of each canvas together."""
+        found: dict[tuple[int, int], Row] = {}
+        for canvas in sorted({self.targets[index].canvas for index, _ in batch}):
+            part = [(index, view) for index, view in batch if self.targets[index].canvas == canvas]
+            found.update(zip(part, self._answer_on(canvas, part), strict=True))
+        return [found[place] for place in batch]
+
+    def _answer_on(self, canvas: int, batch: Sequence[tuple[int, int]]) -> list[Row]:
         chosen = [(self.targets[index], view) for index, view in batch]
         views = [target.views[view] for target, view in chosen]
-        canvas = self.network.canvas
         tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
         ids = torch.tensor([target.puzzle_ids[view] for target, view in chosen], device=self.network.device)
         answers = answer(
@@ -194,7 +203,8 @@ class _Election:
 
     def _same(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """Compare grids: what lies beyond their border is never scored, so it may change for ever."""
-        pairs = zip(*(crop_batch(tokens.cpu().numpy(), self.network.canvas) for tokens in (before, after)), strict=True)
+        canvas = math.isqrt(before.shape[1])
+        pairs = zip(*(crop_batch(tokens.cpu().numpy(), canvas) for tokens in (before, after)), strict=True)
         same = [a is not None and b is not None and np.array_equal(a, b) for a, b in pairs]
         return torch.tensor(same, dtype=torch.bool, device=after.device)
 
@@ -272,7 +282,7 @@ def _targets(task: Task, bundle: Bundle, most: int | None) -> Iterator[Target]:
                 f"task {task.task_id} has a side of {max(grid.shape)}, the checkpoint's canvas is {bundle.trm.canvas}",
                 "leave the task out (data.select.max_side) or train on a larger canvas (data.canvas)",
             )
-        yield Target(task, number, views, ids, Ballots(len(views)))
+        yield Target(task, number, views, ids, Ballots(len(views)), fitting_canvas(task, bundle.trm.sides))
 
 
 def _write(

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from gridloom.specs.base import ArtifactType, ByContent, SpecModel
+from gridloom.specs.base import ArtifactType, ByContent, Later, SpecModel
 from gridloom.specs.puzzles import (
     AdditionData,
     CopyData,
@@ -74,6 +74,10 @@ class ArcData(SpecModel):
     `check_demos` + 2 demonstrations keep all for training."""
     canvas: Annotated[Annotated[int, Field(ge=1, le=30)] | Literal["auto"], ByContent()] = 30
     """Side of the square token canvas; `auto` takes the largest side of the selected grids plus one for the border."""
+    canvases: Annotated[tuple[Annotated[int, Field(ge=2, le=29)], ...], Later()] = ()
+    """Sides of smaller canvases. Each task lies on the smallest that holds its grids and a border, else on `canvas`, so
+    that fewer tokens are empty. Attention sees empty tokens too, so this trains another model: it takes
+    `positions: rope_2d`."""
     augment: Augment = Augment()
     """Views drawn in training."""
     curriculum: Curriculum | None = None

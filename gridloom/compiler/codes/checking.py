@@ -69,6 +69,15 @@ CHECKING = (
         over(_LINE % "rope"),
     ),
     Code(
+        "GL306", "canvases for a network of one",
+        "`canvases` lays tasks on squares of several sizes, and a weight of the network or an adapter belongs to a "
+        "position of one of them.",
+        "The flat order of cells means something else on every canvas, so what is learnt on one fails on another.",
+        over("data: {arc1: {canvases: [7]}}\nstages: {joint: null, solve: {with: pretrain}}\n"),
+        over("data: {arc1: {canvases: [7]}}\nmodels: {trm: {positions: rope_2d}}\n"
+             "stages: {joint: null, solve: {with: pretrain}}\n"),
+    ),
+    Code(
         "GL310", "adapter for another TRM",
         "An adapter was made for one TRM, and the stage trains another.",
         "Its weights have the shape of the one it names. The message gives both widths and where they were written.",

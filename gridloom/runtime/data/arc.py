@@ -10,7 +10,7 @@ from gridloom.errors import DataError
 from gridloom.runtime.data.digest import answers_digest, tasks_digest
 from gridloom.runtime.data.grids import MAX_SIDE, PackedGrid, Place, did_you_mean, read_grid
 from gridloom.runtime.data.sources import Source, Subset, open_source
-from gridloom.runtime.data.tasks import Grid, Pair, Task
+from gridloom.runtime.data.tasks import Grid, Pair, Task, visible_side
 from gridloom.specs.data import ArcData
 
 
@@ -83,13 +83,6 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
         max_side=max_side,
         canvas=min(max_side + 1, MAX_SIDE) if spec.canvas == "auto" else spec.canvas,
     )
-
-
-def visible_side(task: Task) -> int:
-    """Largest side of any grid of the task; held-out answers are no part of a task."""
-    pairs = (*task.demos, *task.known)
-    grids = [*(pair.input for pair in pairs), *(pair.output for pair in pairs), *task.tests]
-    return max(int(side) for grid in grids for side in grid.shape)
 
 
 def _wanted(spec: ArcData, source: Source) -> list[tuple[str, Subset]]:

@@ -32,6 +32,13 @@ class Dataset:
     version: str
     """`arcagi aa922be`, `folder 1a2b3c4`, ..."""
     curriculum: Curriculum | None = None
+    canvases: tuple[int, ...] = ()
+    """Sides of smaller canvases."""
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The canvases in use, smallest first; `fitting_canvas` chooses among them."""
+        return (*sorted({side for side in self.canvases if side < self.canvas}), self.canvas)
 
     def task(self, task_id: str) -> Task:
         """Return one task. Raises DataError for an unknown id."""
@@ -61,6 +68,7 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
         "canvas": dataset.canvas,
         "augment": dataset.augment.model_dump(mode="json"),
         "curriculum": dataset.curriculum.model_dump(mode="json") if dataset.curriculum else None,
+        "canvases": list(dataset.canvases),
         "num_tasks": len(tasks),
     }
     write_json(folder / _TASKS, tasks)
@@ -84,6 +92,7 @@ def load_dataset(path: Path) -> Dataset:
             augment=Augment.model_validate(meta["augment"]),
             version=meta["version"],
             curriculum=Curriculum.model_validate(plan) if (plan := meta.get("curriculum")) else None,
+            canvases=tuple(meta.get("canvases", ())),
         )
     except (KeyError, TypeError, ValidationError) as problem:
         raise DataError(f"{path}: not a dataset artifact ({problem!r})", "remove the artifact and run again") from None

@@ -43,10 +43,18 @@ class TrainBatch:
 class Sampler:
     """An endless, random-access stream of training rows over a dataset."""
 
-    def __init__(self, dataset: Dataset, seed: int, views: ViewTable | None = None) -> None:
-        """Draw the views (unless given) and flatten the pairs. Raises DataError for a task without training pairs."""
+    def __init__(self, dataset: Dataset, seed: int, views: ViewTable | None = None, *,
+                 members: NDArray[np.int64] | None = None, canvas: int | None = None) -> None:
+        """Draw the views (unless given) and flatten the pairs. Raises DataError for a task without training pairs.
+
+        Args:
+            members: indices of the tasks to draw from, ascending; all when absent.
+            canvas: side of the canvas that they are laid on; the dataset's when absent.
+        """
         self.dataset = dataset
         self.seed = seed
+        self.canvas = dataset.canvas if canvas is None else canvas
+        self._members = np.arange(len(dataset.tasks), dtype=np.int64) if members is None else members
         augment = dataset.augment
         self.views = views if views is not None else view_table(dataset.tasks, seed, augment.copies, augment)
         self._pairs = PackedPairs.of(dataset.tasks)
@@ -56,7 +64,7 @@ class Sampler:
             raise DataError(f"task {task!r} has no pair to train on", "lower check_demos or leave the task out")
         grids = self._pairs.grids
         sides = np.stack([grids.rows, grids.columns], axis=1).reshape(-1, 2, 2).max(axis=1)
-        self._room = (dataset.canvas - sides).astype(np.int64)
+        self._room = (self.canvas - sides).astype(np.int64)
         self._key = np.uint64(seed % 2**64)
         self._epoch = (-1, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
         self._ranked, self._warm_ends = self._curriculum(grids.rows * grids.columns)
@@ -64,7 +72,7 @@ class Sampler:
     @property
     def epoch_rows(self) -> int:
         """Rows of one pass over all tasks: one view of each, with all of its pairs."""
-        return int(self._pairs.pair_start[-1])
+        return int(self._counts[self._members].sum())
 
     @property
     def num_puzzles(self) -> int:
@@ -99,9 +107,9 @@ class Sampler:
         """The tasks, smallest first, and where each epoch of the curriculum ends in the stream."""
         plan = self.dataset.curriculum
         if plan is None:
-            return np.arange(len(self._counts)), np.zeros(0, dtype=np.int64)
+            return self._members, np.zeros(0, dtype=np.int64)
         largest = np.maximum.reduceat(areas, 2 * self._pairs.pair_start[:-1])
-        ranked = np.argsort(largest, kind="stable")
+        ranked = self._members[np.argsort(largest[self._members], kind="stable")]
         rows = np.cumsum(self._counts[ranked])
         return ranked, np.cumsum([rows[self._active(epoch) - 1] for epoch in range(plan.epochs)])
 
@@ -109,7 +117,7 @@ class Sampler:
         """How many of the ranked tasks take part in an epoch."""
         plan = self.dataset.curriculum
         share = 1.0 if plan is None else min(1.0, plan.start + (1 - plan.start) * epoch / plan.epochs)
-        return max(1, round(share * len(self._counts)))
+        return max(1, round(share * len(self._members)))
 
     def _locate(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Epoch and row within it of each row number."""
@@ -132,7 +140,7 @@ class Sampler:
         task, view, pair, offsets = picked[:, 0], picked[:, 1], picked[:, 2], picked[:, 3:]
         row = self.views.start[task] + view
         first_grid = 2 * (self._pairs.pair_start[task] + pair)
-        grids, canvas = self._pairs.grids, self.dataset.canvas
+        grids, canvas = self._pairs.grids, self.canvas
         sides = []
         for grid in (first_grid, first_grid + 1):
             out = np.zeros((len(picked), canvas * canvas), dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,3 +44,19 @@ class Task:
     def check_pairs(self) -> tuple[Pair, ...]:
         """Demonstrations that training has not seen."""
         return tuple(self.demos[i] for i in self.check)
+
+
+def visible_side(task: Task) -> int:
+    """Largest side of any grid of the task; held-out answers are no part of a task."""
+    pairs = (*task.demos, *task.known)
+    grids = [*(pair.input for pair in pairs), *(pair.output for pair in pairs), *task.tests]
+    return max(int(side) for grid in grids for side in grid.shape)
+
+
+def fitting_canvas(task: Task, sides: Sequence[int]) -> int:
+    """Return the smallest of the canvases that holds the visible grids and a border; the largest where none does.
+
+    A held-out answer has no part in it, so one that is larger than all other grids of its task may not fit.
+    """
+    room = [side for side in sides if side > visible_side(task)]
+    return min(room) if room else max(sides)

@@ -69,7 +69,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     parts["trm"] = {
         "config": {
             "spec": trm.spec.model_dump(mode="json"), "canvas": trm.canvas, "vocabulary": trm.vocabulary,
-            "num_cells": trm.num_cells, "num_puzzles": len(bundle.puzzle_ids),
+            "num_cells": trm.num_cells, "num_puzzles": len(bundle.puzzle_ids), "sides": list(trm.sides),
             "per_task": trm.puzzle_emb.task_weights is not None,
         },
         **_write(folder / "trm.safetensors", trm.state_dict()),
@@ -108,6 +108,7 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
     trm = build_network(spec, config["canvas"], len(ids), vocabulary=config["vocabulary"],
                         num_cells=config.get("num_cells"), task_of=ids.task_of if config["per_task"] else None,
                         views=views_for(spec, ids))
+    trm.take_canvases(config.get("sides", [config["canvas"]]))
     used = _read(folder, "trm", parts["trm"])
     raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts else None
     load_strictly(trm, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")

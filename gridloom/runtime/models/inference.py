@@ -64,7 +64,7 @@ def trace(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, injecti
     num_steps = _num_steps(network, steps)
     parts: list[Trace] = []
     with rounded_once(network):
-        for rows in tiles(network, len(inputs)):
+        for rows in tiles(network, *inputs.shape):
             carry, x = _start(network, inputs[rows], puzzle_ids[rows], _take(injection, rows))
             z_H, z_L, tokens = carry.z_H, carry.z_L, None
             q_halt, changed = [], []
@@ -100,7 +100,7 @@ def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps:
     num_computed = 0
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with rounded_once(network):
-        for rows in tiles(network, len(inputs)):
+        for rows in tiles(network, *inputs.shape):
             carry, x = _start(network, inputs[rows], puzzle_ids[rows], None)
             z_H, z_L = carry.z_H, carry.z_L
             found = _Found(network, len(z_H), halting, same)
@@ -172,11 +172,11 @@ class _Found:
         return stay
 
 
-def tiles(network: RecursiveNetwork, num_rows: int) -> Iterator[slice]:
-    """Yield the tiles of a batch; beside a CPU the whole batch is one."""
+def tiles(network: RecursiveNetwork, num_rows: int, num_cells: int) -> Iterator[slice]:
+    """Yield the tiles of a batch of rows of `num_cells` tokens; beside a CPU the whole batch is one."""
     size = num_rows
     if network.device.type == "cpu":
-        size = max(1, TILE_ELEMENTS // (network.num_positions * network.spec.hidden_size))
+        size = max(1, TILE_ELEMENTS // ((network.prefix_len + num_cells) * network.spec.hidden_size))
     for start in range(0, max(1, num_rows), max(1, size)):
         yield slice(start, min(start + size, num_rows))
 
@@ -190,7 +190,8 @@ def _num_steps(network: RecursiveNetwork, steps: int | None) -> int:
 
 def _start(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor,
            injection: Injection | None) -> tuple[Carry, Tensor]:
-    carry = network.reset(network.initial_carry(len(inputs), inputs.device), inputs, puzzle_ids, None, injection)
+    carry = network.initial_carry(len(inputs), inputs.device, inputs.shape[1])
+    carry = network.reset(carry, inputs, puzzle_ids, None, injection)
     x = network.embed(carry.inputs, carry.puzzle_ids, network.puzzle_emb(carry.puzzle_ids))
     if injection is not None and injection.term is not None:
         x = x + injection.term.to(network.dtype)

@@ -156,6 +156,29 @@ class Rope(nn.Module):
         self.register_buffer("cos", angles.cos().repeat(1, 2)[:, None], persistent=False)
         self.register_buffer("sin", torch.cat((-angles.sin(), angles.sin()), dim=-1)[:, None], persistent=False)
 
+    def tables(self, length: int) -> tuple[Tensor, Tensor]:
+        """Return cos and sin of a sequence of the length that the tables were made for."""
+        return self.cos, self.sin
+
+
+class SquareRope(Rope):
+    """Rotary tables of the cells of a square canvas behind a prefix; those of other canvases are made as needed."""
+
+    def __init__(self, head_width: int, prefix_len: int, canvas: int) -> None:
+        super().__init__(square_angles(head_width, prefix_len, canvas))
+        self.head_width, self.prefix_len = head_width, prefix_len
+        self._others: dict[tuple[int, torch.device], Rope] = {}
+
+    def tables(self, length: int) -> tuple[Tensor, Tensor]:
+        """Return cos and sin of a prefix and a canvas of `length` positions together."""
+        if length == len(self.cos):
+            return self.cos, self.sin
+        key = length, self.cos.device
+        if key not in self._others:
+            side = math.isqrt(length - self.prefix_len)
+            self._others[key] = Rope(square_angles(self.head_width, self.prefix_len, side)).to(self.cos.device)
+        return self._others[key].cos, self._others[key].sin
+
 
 def line_angles(head_width: int, num_positions: int) -> Tensor:
     """Angles fp32 [S, d / 2] over the flat sequence, base 10,000: the original's rotary positions."""
@@ -194,7 +217,7 @@ class Attention(nn.Module):
         if rope is None:
             query, key, value = heads.chunk(3, dim=2)
         else:
-            query, key, value = rotate(heads, rope.cos, rope.sin)
+            query, key, value = rotate(heads, *rope.tables(length))
         mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
         result: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return result

@@ -28,10 +28,10 @@ from gridloom.runtime.models.layers import (
     Linear,
     PuzzleEmbedding,
     Rope,
+    SquareRope,
     Stack,
     ViewTokens,
     line_angles,
-    square_angles,
     truncated_normal,
 )
 from gridloom.specs.models import VIEW_TOKENS, TrmModel
@@ -74,6 +74,7 @@ class RecursiveNetwork(nn.Module, ABC):
             raise ModelError(f"puzzle_embedding task_view needs {VIEW_TOKENS + 1} prefix positions or more, and the "
                              f"tasks and views of the puzzle ids", f"set puzzle_embedding_len: {VIEW_TOKENS + 1}")
         self.spec, self.canvas, self.vocabulary = spec, canvas, vocabulary
+        self.sides: tuple[int, ...] = (canvas,)
         self.num_cells = canvas * canvas if num_cells is None else num_cells
         self.prefix_len = spec.puzzle_embedding_len
         self.num_positions = self.prefix_len + self.num_cells
@@ -97,6 +98,16 @@ class RecursiveNetwork(nn.Module, ABC):
         if by_view and views is not None:
             self.view_tokens = ViewTokens(width, torch.from_numpy(views), generator=generator)
 
+    def take_canvases(self, sides: Sequence[int]) -> None:
+        """Let tasks lie on canvases of these sides, the largest being `canvas`. Raises ModelError where none other can.
+
+        No weight belongs to a position with rope_2d, so rows of any square length may run.
+        """
+        if tuple(sides) != (self.canvas,) and self.spec.positions != "rope_2d":
+            raise ModelError(f"rows on canvases of {', '.join(map(str, sides))} need positions rope_2d, not "
+                             f"{self.spec.positions}", "remove data.*.canvases, or set the model's positions")
+        self.sides = tuple(sorted(sides))
+
     def _rope(self, head_width: int) -> Rope | None:
         if self.spec.positions == "rope":
             return Rope(line_angles(head_width, self.num_positions))
@@ -104,7 +115,7 @@ class RecursiveNetwork(nn.Module, ABC):
             if self.canvas**2 != self.num_cells:
                 raise ModelError(f"rope_2d needs a square canvas; these rows have {self.num_cells} tokens in a line",
                                  "use positions: rope")
-            return Rope(square_angles(head_width, self.prefix_len, self.canvas))
+            return SquareRope(head_width, self.prefix_len, self.canvas)
         return None
 
     @abstractmethod
@@ -149,14 +160,21 @@ class RecursiveNetwork(nn.Module, ABC):
         """Weights of the stacks' linear maps: neither embeddings nor heads."""
         return [p for module in self.children() if isinstance(module, Stack) for p in module.parameters()]
 
-    def initial_carry(self, batch: int, device: torch.device | str | None = None) -> Carry:
-        """Return a carry whose rows are all halted, so that the first call resets them and takes its data."""
+    def initial_carry(self, batch: int, device: torch.device | str | None = None,
+                      num_cells: int | None = None) -> Carry:
+        """Return a carry whose rows are all halted, so that the first call resets them and takes its data.
+
+        Args:
+            num_cells: tokens of a row on another canvas.
+        """
         device = self.device if device is None else torch.device(device)
+        num_cells = self.num_cells if num_cells is None else num_cells
+        num_positions = self.prefix_len + num_cells
         z_H, z_L = (
-            torch.zeros(batch, *start.shape[1:-2], self.num_positions * start.shape[-2], start.shape[-1],
+            torch.zeros(batch, *start.shape[1:-2], num_positions * start.shape[-2], start.shape[-1],
                         dtype=self.dtype, device=device) for start in self.starts()
         )
-        tokens = torch.zeros(batch, self.num_cells, dtype=torch.uint8, device=device)
+        tokens = torch.zeros(batch, num_cells, dtype=torch.uint8, device=device)
         return Carry(
             z_H=z_H, z_L=z_L, steps=torch.zeros(batch, dtype=torch.int32, device=device),
             halted=torch.ones(batch, dtype=torch.bool, device=device), inputs=tokens, labels=tokens,

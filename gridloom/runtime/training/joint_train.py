@@ -82,6 +82,10 @@ def _trm(node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids:
         return fresh.to(context.device)
     before = load_bundle(inputs["trm"].path, context.device)
     require(before, canvas=dataset.canvas, where=f"the checkpoint of {name!r}")
+    if len(before.trm.sides) > 1:
+        sides = ", ".join(map(str, before.trm.sides))
+        raise StageError(f"the checkpoint of {name!r} was trained on canvases of {sides}; adapters write positions of "
+                         "one", "train it on data without canvases")
     if not isinstance(before.trm, TRM):
         raise StageError(f"the checkpoint of {name!r} holds a {before.trm.spec.kind}, whose carry is not z_H and z_L",
                          "train a model of kind trm or trm_hybrid for it")

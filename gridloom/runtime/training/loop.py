@@ -60,7 +60,8 @@ class ActTrainer:
         self.ema = Ema(model, spec.ema)
         self.optimizer = build_optimizer(spec.optimizer, model.parameters(), model.matrices())
         self.generator = torch.Generator().manual_seed(seed)
-        self.carry = model.initial_carry(spec.batch_size)
+        self.carries: dict[int, Carry] = {}
+        """By the tokens of a row: each canvas has rows of its own under way."""
         self.num_steps = 0
         self._sums = torch.zeros(len(fields(Means)) + 2, device=model.device)
 
@@ -77,13 +78,16 @@ class ActTrainer:
         self.num_steps += 1
         size = spec.batch_size // spec.accumulate
         with rounded_once(self.model):
-            parts = [self._part(batch, slice(at, at + size)) for at in range(0, spec.batch_size, size)]
+            length = batch.inputs.shape[1]
+        carry = self.carries.get(length)
+        carry = self.model.initial_carry(spec.batch_size, num_cells=length) if carry is None else carry
+        parts = [self._part(carry, batch, slice(at, at + size)) for at in range(0, spec.batch_size, size)]
         norm = self._clip()
         at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
         factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
-        self.carry = join_carries([carry for carry, _ in parts])
+        self.carries[length] = carry = join_carries([part for part, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
-        step_puzzle_rows(self.model.puzzle_emb, self.carry.puzzle_ids, torch.cat(rows) if rows else None,
+        step_puzzle_rows(self.model.puzzle_emb, carry.puzzle_ids, torch.cat(rows) if rows else None,
                          spec.embedding_lr * factor, spec.embedding_decay)
         set_lr(self.optimizer, spec.optimizer.lr * factor)
         self.optimizer.step()
@@ -92,7 +96,7 @@ class ActTrainer:
         self._sums[-2] += 1
         self._sums[-1] += norm
 
-    def _part(self, batch: Batch, rows: slice) -> tuple[Carry, Tensor | None]:
+    def _part(self, before: Carry, batch: Batch, rows: slice) -> tuple[Carry, Tensor | None]:
         """Forward and backward of some rows; gradients add up. Returns their carry and puzzle rows' gradient."""
         device, batch_size = self.model.device, self.spec.batch_size
 
@@ -100,7 +104,7 @@ class ActTrainer:
             return torch.from_numpy(array[rows]).to(device, non_blocking=True)
 
         carry, output = self.model.act_step(
-            take_rows(self.carry, rows), on_device(batch.inputs), on_device(batch.puzzle_ids),
+            take_rows(before, rows), on_device(batch.inputs), on_device(batch.puzzle_ids),
             labels=on_device(batch.labels), generator=self.generator, heads=False,
         )
         losses = row_losses(self.model, output, carry.labels)
@@ -148,7 +152,8 @@ class ActTrainer:
 
     def state(self) -> SavedState:
         """All that continuing needs: the next step's loss after `restore` equals the one without, bit for bit."""
-        carry = {f"carry.{f.name}": getattr(self.carry, f.name) for f in fields(Carry)}
+        carry = {f"carry.{length}.{f.name}": getattr(carry, f.name)
+                 for length, carry in self.carries.items() for f in fields(Carry)}
         return SavedState(step=self.num_steps, values={}, tensors={
             **{f"model.{name}": t for name, t in self.model.state_dict().items()},
             **{f"ema.{name}": t for name, t in self.ema.tensors().items()},
@@ -163,7 +168,10 @@ class ActTrainer:
         self.model.load_state_dict(model, strict=True)
         self.ema.restore({name.removeprefix("ema."): t for name, t in tensors.items() if name.startswith("ema.")})
         restore_optimizer(self.optimizer, tensors, "optimizer")
-        self.carry = Carry(**{f.name: tensors[f"carry.{f.name}"].to(self.model.device) for f in fields(Carry)})
+        self.carries = {
+            length: Carry(**{f.name: tensors[f"carry.{length}.{f.name}"].to(self.model.device) for f in fields(Carry)})
+            for length in {int(name.split(".")[1]) for name in tensors if name.startswith("carry.")}
+        }
         self.generator.set_state(tensors["generator"])
         self._sums.copy_(tensors["sums"])
         self.num_steps = state.step

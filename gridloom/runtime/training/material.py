@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gridloom.errors import StageError
+from gridloom.runtime.data.canvas_sampler import CanvasSampler
 from gridloom.runtime.data.dataset import load_dataset
 from gridloom.runtime.data.puzzle_sampler import PuzzleSampler
 from gridloom.runtime.data.puzzles import load_puzzles
@@ -41,15 +42,19 @@ class Material:
     """(step from 0, batch size) -> rows."""
     meta: dict[str, Any]
     """What a bundle tells of its data; JSON values."""
+    sides: tuple[int, ...] = ()
+    """Canvases that tasks lie on; none but `canvas` where empty."""
 
     def network(self, spec: TrmModel, generator: torch.Generator | None = None) -> RecursiveNetwork:
         """Build a network for such rows; where tasks have several ids, each id shares a row with its task."""
         by_view = spec.puzzle_embedding == "task_view"
-        return build_network(
+        network = build_network(
             spec, self.canvas, len(self.ids), task_of=self.ids.task_of if len(self.ids) > 1 or by_view else None,
             views=views_for(spec, self.ids), vocabulary=self.vocabulary, num_cells=self.num_cells,
             generator=generator,
         )
+        network.take_canvases(self.sides or (self.canvas,))
+        return network
 
 
 def load_material(artifact: Artifact, seed: int) -> Material:
@@ -59,9 +64,9 @@ def load_material(artifact: Artifact, seed: int) -> Material:
     if artifact.type == "sequences":
         return _sequences(artifact)
     dataset = load_dataset(artifact.path)
-    sampler = Sampler(dataset, seed)
+    sampler = CanvasSampler(dataset, seed) if dataset.canvases else Sampler(dataset, seed)
     return Material(
-        kind="arc", canvas=dataset.canvas, num_cells=dataset.canvas**2, vocabulary=VOCAB,
+        kind="arc", canvas=dataset.canvas, num_cells=dataset.canvas**2, vocabulary=VOCAB, sides=dataset.sides,
         ids=PuzzleIds(sampler.views.names), batch=sampler.batch,
         meta={"kind": "arc", "digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
               "augment": dataset.augment.model_dump(mode="json")},

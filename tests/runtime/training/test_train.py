@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from train_support import (
@@ -22,7 +23,9 @@ from train_support import (
     train_node,
 )
 
-from gridloom.errors import StageError, StageInterrupted
+from gridloom.errors import ModelError, StageError, StageInterrupted
+from gridloom.runtime.data.digest import tasks_digest
+from gridloom.runtime.data.tasks import Pair, fitting_canvas
 from gridloom.runtime.data.tokens import encode
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.training import loop
@@ -45,9 +48,9 @@ def metrics(root: Path, run_id: str = "run") -> dict[tuple[int, str], float]:
 
 def train(root: Path, **changes: Any) -> dict[tuple[int, str], float]:
     context = stage_context(root, changes.pop("stop", None))
-    model = changes.pop("model", MODEL)
+    model, dataset = changes.pop("model", MODEL), changes.pop("dataset", None)
     node = train_node(STAGE.model_copy(update=changes), model)
-    Train().run(node, {"data": dataset_artifact(root)}, context)
+    Train().run(node, {"data": dataset_artifact(root, dataset)}, context)
     context.ledger.close()
     return metrics(root)
 
@@ -218,8 +221,9 @@ def test_first_phase_takes_new_samples_at_every_step(tmp_path: Path) -> None:
     for step in range(3):
         batch = material.batch(step, 8)
         trainer.step(batch)
-        assert bool(trainer.carry.halted.all())
-        assert torch.equal(trainer.carry.puzzle_ids, torch.from_numpy(batch.puzzle_ids).long())
+        (carry,) = trainer.carries.values()
+        assert bool(carry.halted.all())
+        assert torch.equal(carry.puzzle_ids, torch.from_numpy(batch.puzzle_ids).long())
 
 
 def test_budget_ends_the_training_and_a_second_sitting_gets_what_is_left(tmp_path: Path) -> None:
@@ -268,3 +272,29 @@ def test_trunk_with_square_positions_goes_on_on_another_canvas(tmp_path: Path) -
     context.ledger.close()
     learnt, anew = metrics(tmp_path / "b"), train(tmp_path / "c", model=model)
     assert learnt[1, "loss"] < anew[1, "loss"]
+
+
+def test_canvases_are_learnt_side_by_side_and_resume_exactly(tmp_path: Path) -> None:
+    model = MODEL.model_copy(update={"positions": "rope_2d"})
+    small = toy_dataset()
+    wide = tuple(np.tile(pair.input, (1, 2)) for pair in small.tasks[0].demos)
+    tasks = (*small.tasks, replace(small.tasks[0], task_id="wide", demos=tuple(Pair(g, g) for g in wide)))
+    dataset = replace(small, tasks=tasks, canvas=7, canvases=(4,), digest=tasks_digest(tasks))
+    whole = train(tmp_path / "a", model=model, dataset=dataset)
+    with pytest.raises(StageInterrupted):
+        train(tmp_path / "b", model=model, dataset=dataset, stop=StopAfter(5))
+    state = load_latest(tmp_path / "b" / "work", key="gl1:train", say=print)
+    assert state is not None
+    assert {name.split(".")[1] for name in state.tensors if name.startswith("carry.")} == {"16", "49"}
+    assert train(tmp_path / "b", model=model, dataset=dataset) == whole
+    trm = load_bundle(tmp_path / "a" / "out").trm
+    assert trm.sides == (4, 7)
+    for task, side in ((tasks[0], 4), (tasks[2], 7)):
+        assert fitting_canvas(task, trm.sides) == side
+        tokens = torch.from_numpy(encode(task.demos[0].input, side))[None]
+        assert trm.run(tokens, torch.tensor([1])).tokens.shape == (1, side**2)
+
+
+def test_canvases_need_positions_that_know_rows_and_columns(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="canvases of 3, 4 need positions rope_2d, not rope"):
+        train(tmp_path, dataset=replace(toy_dataset(), canvases=(3,)))
