@@ -49,7 +49,7 @@ def batch(rows: int = ROWS, seed: int = 1) -> tuple[Tensor, Tensor]:
 def plain(model: RecursiveNetwork, tokens: Tensor, ids: Tensor, steps: int) -> list[tuple[Tensor, Tensor]]:
     """Tokens and halting logits after each step, by whole ACT steps: embedding, heads and all, tile by tile."""
     parts = []
-    for rows in tiles(model, len(tokens)):
+    for rows in tiles(model, *tokens.shape):
         carry = model.initial_carry(len(tokens[rows]))
         outputs = []
         for _ in range(steps):
@@ -64,7 +64,7 @@ def plain(model: RecursiveNetwork, tokens: Tensor, ids: Tensor, steps: int) -> l
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rows a tile, so that a batch of seven has three tiles, the last of one row."""
     monkeypatch.setattr(inference, "TILE_ELEMENTS", 3 * 11 * 24)
-    assert [rows.stop - rows.start for rows in tiles(network(), ROWS)] == [3, 3, 1]
+    assert [rows.stop - rows.start for rows in tiles(network(), ROWS, network().num_cells)] == [3, 3, 1]
 
 
 @pytest.mark.parametrize("name", SPECS)
