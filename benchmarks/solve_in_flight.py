@@ -1,14 +1,14 @@
 """Tasks per minute of the solver loop at several numbers of tasks in flight, with a real LLaMA and an untrained TRM.
 
-    python benchmarks/solve_in_flight.py [--tasks 16] [--in-flight 1 4 16] [--attempts 2] [--new-tokens 24]
+    python benchmarks/solve_in_flight.py [--tasks 16] [--in-flight 1 4 16] [--attempts 2] [--new-tokens 24] [--alone]
 
-Prints one line a number: tasks/min, LLaMA tokens/s, TRM grids/s, and the ratio to the first.
+With `--alone` the LLaMA writes the grids without a TRM. Prints one line a number: tasks/min and the ratio to the first,
+by the clock and by the CPU seconds of the process, and where its models' time went.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.stage import StageContext
-from gridloom.solvers.loading import load_services
+from gridloom.solvers.loading import load_services, load_writer
 from gridloom.solvers.services import Services
 from gridloom.solvers.solve import Solve
 from gridloom.specs.data import ArcData, ArcSelect, Augment
@@ -58,44 +58,61 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--attempts", type=int, default=2)
     parser.add_argument("--new-tokens", type=int, default=24)
+    parser.add_argument("--max-side", type=int, default=10)
+    parser.add_argument("--alone", action="store_true", help="the LLaMA without a TRM")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     spec = ArcData(
         subsets=("training",), holdout=("training",), check_demos=1, canvas="auto",
-        select=ArcSelect(max_side=10, limit=options.tasks), augment=Augment(copies=31),
+        select=ArcSelect(max_side=options.max_side, limit=options.tasks), augment=Augment(copies=31),
     )
     source = read_arc(spec, Path())
     data = Dataset(source.tasks, source.canvas, source.digest, spec.augment, source.version)
     root = Path(tempfile.mkdtemp())
     save_dataset(_made(root / "data"), data)
-    save_bundle(root / "bundle", _bundle(data))
-    services = None
-    first = None
+    llama = {"kind": "llama", "weights": LlamaModel().weights}
+    if not options.alone:
+        save_bundle(root / "bundle", _bundle(data))
+    first: tuple[float, float] | None = None
     for number in options.in_flight:
         settings = Solver(
             max_attempts=options.attempts, in_flight=number, reason=Reason(max_new_tokens=options.new_tokens)
         )
-        services = services or load_services(root / "bundle", settings, options.device, Path())
+        services = (  # anew: a number must not profit from the prompts that the one before has read
+            load_writer(llama, settings, options.device, Path())
+            if options.alone
+            else load_services(root / "bundle", settings, options.device, Path())
+        )
         workspace = Workspace(root / f"home-{number}")
         node = StageNode(
             name="solve", kind="solve", version=1, produces="attempts", key="gl1:x",
-            spec={"kind": "solve", "with": "joint", "data": "arc1", "solver": settings.model_dump(mode="json")},
+            models={"llama": llama} if options.alone else {}, facts={"llama": {"llama": {"digest": "benchmark"}}},
+            spec={"kind": "solve", "with": "llama" if options.alone else "joint", "data": "arc1",
+                  "solver": settings.model_dump(mode="json")},
         )
-        inputs = {
-            "with": Artifact("gl1:b", "checkpoint", root / "bundle", {}),
-            "data": Artifact("gl1:d", "dataset", root / "data", {}),
-        }
+        inputs = {"data": Artifact("gl1:d", "dataset", root / "data", {})}
+        if not options.alone:
+            inputs["with"] = Artifact("gl1:b", "checkpoint", root / "bundle", {})
         with LedgerWriter(workspace, "run") as writer:
             context = StageContext(
                 run_id="run", device=options.device, work=_made(root / f"work-{number}"),
                 out=_made(root / f"out-{number}"), base=Path(), ledger=writer, progress=Quiet(), stop=_Never(),
             )
-            began = time.perf_counter()
-            Solve(partial(_given, services)).run(node, inputs, context)
-            seconds = time.perf_counter() - began
-        rate = 60 * options.tasks / seconds
-        first = first or rate
-        print(f"in flight {number:3}: {rate:6.1f} tasks/min ({rate / first:.2f}x)  " + json.dumps(context.notes))
+            began, used = time.perf_counter(), time.process_time()
+            given = partial(_given, services)
+            Solve(given, given).run(node, inputs, context)
+            spent = time.perf_counter() - began, time.process_time() - used
+        first = first or spent
+        print(f"in flight {number:3}: {60 * options.tasks / spent[0]:6.1f} tasks/min ({first[0] / spent[0]:.2f}x), "
+              f"{spent[1] / options.tasks:.2f} CPU s a task ({first[1] / spent[1]:.2f}x); {figures(services)}",
+              flush=True)
+
+
+def figures(services: Services) -> str:
+    """Tell calls, batches and seconds of the models."""
+    told = {"LLaMA": services.llm_desk, "TRM": services.trm_desk}
+    return ", ".join(f"{name} {desk.num_calls} calls in {desk.num_batches} batches, {desk.seconds:.1f} s"
+                     for name, desk in told.items() if desk is not None)
 
 
 def _given(services: Services, *_: Any) -> Services:

@@ -136,8 +136,9 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
         if not cells:
             change = f"{_size(x)} -> {_size(y)}"
         else:
-            shown = ", ".join(f"({r + 1},{c + 1}) {v} -> {w}" for r, c, v, w in cells[:4]) + (", ..." if len(cells) > 4 else "")
-            change = f"{len(cells)} of {len(x) * len(x[0])} cells differ: {shown}"
+            shown = ", ".join(f"({r + 1},{c + 1}) {v} -> {w}" for r, c, v, w in cells[:4])
+            more = ", ..." if len(cells) > 4 else ""
+            change = f"{len(cells)} of {len(x) * len(x[0])} cells differ: {shown}{more}"
         rows.append({"what": f"grid {i}" if len(a["grids"]) > 1 else "grid", "change": change})
     if (a["verdict"], a["score"]) != (b["verdict"], b["score"]):
         change = f"{a['score']:.2f} {a['verdict']} -> {b['score']:.2f} {b['verdict']}"

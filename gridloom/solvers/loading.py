@@ -85,7 +85,7 @@ def load_writer(
         return Services(TextProposer(), asks, hub=hub, llm_desk=calls)
     llama = Llama.load(LlamaModel.model_validate_json(json.dumps(model)), device, base, progress)
     llm = llm_desk(llama, hub, MAX_BATCH_TOKENS)
-    reasoner = LlamaReasoner(llama, llm, feedback=_tells_of_attempts(settings), latent=False, alone=True)
+    reasoner = LlamaReasoner(llama, llm, feedback=_tells_of_attempts(settings), latent=True, alone=True)
     return Services(TextProposer(device), reasoner, hub=hub, llm_desk=llm)
 
 

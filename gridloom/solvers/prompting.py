@@ -29,7 +29,7 @@ def write_prompt(
 
     Args:
         keeps_history: keep room in every prompt for earlier attempts, so that its head never changes.
-        latent: mark the place of a latent prefix.
+        latent: mark the place of a latent prefix, which is also where a head ends that all attempts share.
         alone: there is no TRM: ask for nothing but the grid.
     """
     form: PromptForm = "compact" if plan.prompt == "compact" else "plain"

@@ -13,6 +13,7 @@ import torch
 from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.models.llama import Llama
+from gridloom.runtime.models.llama_cache import HeadCache
 from gridloom.solvers.hub import Desk, Hub
 from gridloom.solvers.prompting import write_prompt
 from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
@@ -114,19 +115,25 @@ class LlamaReasoner:
 def llm_desk(llama: Llama, hub: Hub, max_tokens: int, num_states: int = 1) -> Desk[LlmCall, LlmAnswer]:
     """Return a desk whose batches hold up to `max_tokens` tokens, prompts and answers together.
 
+    What a task's prompts begin with is read once for all its attempts, each such head alone: so it does not depend on
+    who shares the batch.
+
     Args:
         num_states: token states that the adapter reads.
     """
+    heads = HeadCache(llama)
     return Desk(
         hub,
-        lambda calls: answer_calls(llama, calls, num_states),
+        lambda calls: answer_calls(llama, calls, num_states, heads),
         kind=lambda call: call.max_new_tokens,
         size=lambda call: call.num_tokens + call.max_new_tokens,
         max_size=max_tokens,
     )
 
 
-def answer_calls(llama: Llama, calls: Sequence[LlmCall], num_states: int = 1) -> list[LlmAnswer]:
+def answer_calls(
+    llama: Llama, calls: Sequence[LlmCall], num_states: int = 1, heads: HeadCache | None = None
+) -> list[LlmAnswer]:
     """Answer calls of equal `max_new_tokens` in one batch."""
     began = time.perf_counter()
     answers = llama.reason(
@@ -136,6 +143,7 @@ def answer_calls(llama: Llama, calls: Sequence[LlmCall], num_states: int = 1) ->
         temperature=[call.temperature for call in calls],
         seeds=[call.seed for call in calls],
         num_states=num_states,
+        heads=heads,
     )
     duration_s = time.perf_counter() - began
     num_tokens = [answer.prompt_tokens + answer.new_tokens for answer in answers]

@@ -30,6 +30,7 @@ from gridloom.runtime.prompts import LATENT
 from gridloom.specs.models import LlamaModel
 
 if TYPE_CHECKING:
+    from gridloom.runtime.models.llama_cache import HeadCache
     from gridloom.runtime.stage import Progress
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -265,18 +266,20 @@ class Llama:
 
     @torch.no_grad()
     def reason(self, prompts: Sequence[str], *, prefix: Prefix = None, max_new_tokens: int,
-               temperature: Sequence[float], seeds: Sequence[int], num_states: int = 1) -> list[Reasoning]:
+               temperature: Sequence[float], seeds: Sequence[int], num_states: int = 1,
+               heads: HeadCache | None = None) -> list[Reasoning]:
         """Answer each prompt: greedy where its temperature is 0, else sampled from a generator of its own seed.
 
         A row's result does not depend on the rows beside it, but for rounding in the batched products.
 
         Args:
             num_states: above 1, `hidden` is [T, H], up to this many states that end with the last position.
+            heads: where the heads of prompts are kept.
         """
         from gridloom.runtime.models.llama_generate import generate
 
         rows = [self.segments(prompt) for prompt in prompts]
-        answers = generate(self, rows, prefix, max_new_tokens, temperature, seeds, num_states)
+        answers = generate(self, rows, prefix, max_new_tokens, temperature, seeds, num_states, heads)
         return [
             Reasoning(
                 text=self.tokenizer.decode(list(answer.tokens), skip_special_tokens=True), hidden=answer.hidden,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,30 @@ class Head:
     def num_bytes(self) -> int:
         tensors = [self.states, *(t for pair in self.keys_values for t in pair)]
         return sum(t.numel() * t.element_size() for t in tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Tails:
+    """Prefixes and tails of some rows, read behind their heads."""
+
+    states: Tensor
+    """[B, T, H], after the final norm."""
+    mask: Tensor
+    """int64 [B, T]; 0 on padding, which is on the left."""
+    heads: tuple[Head | None, ...]
+    whole: Tensor
+    """int64 [B, heads + T]: the mask of all that the cache holds."""
+    cache: Any
+    """Keys and values of heads and tails; the kept heads are not part of it."""
+
+    def last(self, number: int) -> list[Tensor]:
+        """Return up to `number` states of each row that end with its last, those of its head included: [n, H]."""
+        found = []
+        for index, head in enumerate(self.heads):
+            tail = self.states[index, self.states.shape[1] - int(self.mask[index].sum()):]
+            whole = tail if head is None else torch.cat((head.states[0].to(tail.dtype), tail))
+            found.append(whole[-number:])
+        return found
 
 
 class HeadCache:
@@ -67,35 +92,40 @@ class HeadCache:
 
     def encode(self, rows: Sequence[Segments], prefix: Prefix = None, num_new: Sequence[int] | None = None) -> Tensor:
         """Return what `Llama.encode` does, fp32 [B, H], for rows that end in `num_new` new tokens."""
-        tails, _, _ = self._tails(rows, prefix)
+        tails = self.read(rows, prefix).states
         return self.llama.pick(tails, [0] * len(rows) if num_new is None else num_new)
 
     def encode_states(self, rows: Sequence[Segments], prefix: Prefix = None, *, num_states: int) -> States:
         """Return what `Llama.encode_states` does."""
-        tails, mask, heads = self._tails(rows, prefix)
-        if tails.shape[1] >= num_states and bool(mask[:, -num_states:].all()):
-            return last_states(tails, mask, num_states)
-        parts, lengths = [], []
-        for index, head in enumerate(heads):
-            tail = tails[index, tails.shape[1] - int(mask[index].sum()):]
-            whole = tail if head is None else torch.cat((head.states[0].to(tail.dtype), tail))
-            parts.append(whole[-num_states:])
-            lengths.append(len(parts[-1]))
+        read = self.read(rows, prefix)
+        if read.states.shape[1] >= num_states and bool(read.mask[:, -num_states:].all()):
+            return last_states(read.states, read.mask, num_states)
+        parts = read.last(num_states)
+        lengths = [len(part) for part in parts]
         longest = max(lengths)
         padded = torch.stack([F.pad(part, (0, 0, longest - len(part), 0)) for part in parts])
         first = longest - torch.tensor(lengths, device=padded.device)
         return States(values=padded.float(), mask=torch.arange(longest, device=padded.device) >= first[:, None])
 
-    def _tails(self, rows: Sequence[Segments], prefix: Prefix) -> tuple[Tensor, Tensor, list[Head | None]]:
-        """Run prefixes and tails behind the heads: states [B, T, H], mask [B, T] and the heads."""
+    def read(self, rows: Sequence[Segments], prefix: Prefix = None, *, room: int | None = None) -> Tails:
+        """Run prefixes and tails behind the heads.
+
+        Args:
+            room: new tokens that follow; None where none do, and keys and values need not be kept.
+
+        Raises ModelError when a row does not fit the model's context.
+        """
         from transformers import DynamicCache
 
         longest = max(len(row.head) for row in rows)
-        embeds, mask = self.llama.inputs([Segments(head=(), tail=row.tail) for row in rows], prefix, behind=longest)
-        heads = [self.head(row.head) if row.head else None for row in rows]
+        embeds, mask = self.llama.inputs(
+            [Segments(head=(), tail=row.tail) for row in rows], prefix, behind=longest, room=room or 0
+        )
+        heads = tuple(self.head(row.head) if row.head else None for row in rows)
         some = next((head for head in heads if head is not None), None)
         if some is None:
-            return self.llama.forward(embeds, mask), mask, heads
+            cache = DynamicCache() if room else None
+            return Tails(self.llama.forward(embeds, mask, cache), mask, heads, mask, cache)
         cache = DynamicCache([
             tuple(_stack([None if head is None else head.keys_values[layer][side] for head in heads], like, longest)
                   for side, like in enumerate(pair))
@@ -104,7 +134,8 @@ class HeadCache:
         before = torch.zeros(len(rows), longest, dtype=mask.dtype, device=mask.device)
         for index, row in enumerate(rows):
             before[index, longest - len(row.head):] = 1
-        return self.llama.forward(embeds, torch.cat((before, mask), dim=1), cache), mask, heads
+        whole = torch.cat((before, mask), dim=1)
+        return Tails(self.llama.forward(embeds, whole, cache), mask, heads, whole, cache)
 
 
 def _stack(parts: Sequence[Tensor | None], like: Tensor, length: int) -> Tensor:

@@ -13,6 +13,7 @@ from gridloom.errors import ModelError
 
 if TYPE_CHECKING:
     from gridloom.runtime.models.llama import Llama, Prefix, Segments
+    from gridloom.runtime.models.llama_cache import HeadCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +36,30 @@ class _Row:
 
 @torch.no_grad()
 def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_tokens: int,
-             temperature: Sequence[float], seeds: Sequence[int], num_states: int = 1) -> list[Answer]:
-    """Decode up to `max_new_tokens` a row; 0 only reads the states of the prompt."""
+             temperature: Sequence[float], seeds: Sequence[int], num_states: int = 1,
+             heads: HeadCache | None = None) -> list[Answer]:
+    """Decode up to `max_new_tokens` a row; 0 only reads the states of the prompt.
+
+    With `heads`, the head of a prompt is read once, alone, and kept: a retry reads its tail.
+    """
     if not len(prompts) == len(temperature) == len(seeds):
         raise ModelError(f"{len(prompts)} prompts, {len(temperature)} temperatures and {len(seeds)} seeds")
     if not prompts:
         return []
     from transformers import DynamicCache
 
-    cache = DynamicCache()
-    embeds, mask = llama.inputs(prompts, prefix, room=max_new_tokens)
-    states = llama.forward(embeds, mask, cache if max_new_tokens else None)
-    last = states[:, -1]
-    kept = last.float().cpu() if num_states == 1 else [
-        row[-min(num_states, int(seen.sum())):].float().cpu() for row, seen in zip(states, mask, strict=True)
-    ]
+    if heads is not None:
+        read = heads.read(prompts, prefix, room=max_new_tokens)
+        cache, mask, last = read.cache, read.whole, read.states[:, -1]
+        kept = last.float().cpu() if num_states == 1 else [part.float().cpu() for part in read.last(num_states)]
+    else:
+        cache = DynamicCache()
+        embeds, mask = llama.inputs(prompts, prefix, room=max_new_tokens)
+        states = llama.forward(embeds, mask, cache if max_new_tokens else None)
+        last = states[:, -1]
+        kept = last.float().cpu() if num_states == 1 else [
+            row[-min(num_states, int(seen.sum())):].float().cpu() for row, seen in zip(states, mask, strict=True)
+        ]
     rows = [
         _Row(temperature=heat, generator=torch.Generator().manual_seed(seed), tokens=[], states=state)
         for heat, seed, state in zip(temperature, seeds, kept, strict=True)

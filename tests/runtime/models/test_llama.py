@@ -225,6 +225,23 @@ def test_cached_heads_give_the_same_token_states() -> None:
                                        atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("num_states", [1, 12])
+@pytest.mark.parametrize("state", ["last_prompt", "mean_new"])
+def test_answers_behind_kept_heads_are_those_without_and_heads_are_read_once(state: str, num_states: int) -> None:
+    llama = tiny_llama(state=state)
+    texts = [f"one head {LATENT}tail", f"another, longer head {LATENT}and tail", "no mark", f"one head {LATENT}other"]
+    asked = {"prefix": [torch.ones(2, WIDTH), None, torch.ones(1, WIDTH), None], "max_new_tokens": 6,
+             "temperature": [0.0, 0.9, 0.0, 0.0], "seeds": [1, 2, 3, 4], "num_states": num_states}
+    want = llama.reason(texts, **asked)
+    heads = HeadCache(llama)
+    for _ in range(2):
+        have = llama.reason(texts, **asked, heads=heads)
+        for ours, theirs in zip(have, want, strict=True):
+            assert ours.tokens == theirs.tokens
+            torch.testing.assert_close(ours.hidden, theirs.hidden, atol=1e-4, rtol=0)
+    assert (heads.num_misses, heads.num_hits) == (2, 4), "answering does not change what is kept"
+
+
 def test_head_cache_keeps_to_its_bytes_and_drops_the_least_recent() -> None:
     llama = tiny_llama()
     one = HeadCache(llama)
