@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -63,6 +65,15 @@ def plan(
         raise typer.Exit(3)
 
 
+def _processes() -> AbstractContextManager[None]:
+    """Lead the processes that torchrun started beside this one, if any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return nullcontext()
+    from gridloom.runtime.training.follow import leading
+
+    return leading()
+
+
 def _execute(
     spec: str, overrides: list[str], home: Any, device: str | None, walltime: float | None, quiet: bool, show: bool
 ) -> None:
@@ -85,7 +96,7 @@ def _execute(
     console = Console()
     again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
     limit_s = planned.compiled.spec.walltime_s if walltime is None else walltime
-    with stop_on_signals(Stop(limit_s)) as stop:
+    with _processes(), stop_on_signals(Stop(limit_s)) as stop:
         try:
             result = run_local(planned, spec, overrides, workspace, reporter(console, quiet), stop, device)
         except StageInterrupted as interrupted:
@@ -106,7 +117,15 @@ def run(
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Execute every stage that is not cached; an interrupted run continues where it stopped."""
+    """Execute every stage that is not cached; an interrupted run continues where it stopped.
+
+    Under torchrun or accelerate the first process is the run, and the others take part in its training.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        from gridloom.runtime.training.follow import follow
+
+        follow()
+        return
     _execute(spec, overrides or [], home, device, walltime, quiet, show=False)
 
 

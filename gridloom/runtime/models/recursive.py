@@ -227,7 +227,8 @@ class RecursiveNetwork(nn.Module, ABC):
 
     def act_step(self, carry: Carry, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None = None,
                  grad_all_rounds: bool = False, *, labels: Tensor | None = None,
-                 generator: torch.Generator | None = None, heads: bool = True) -> tuple[Carry, Output]:
+                 generator: torch.Generator | None = None, least_steps: Tensor | None = None,
+                 heads: bool = True) -> tuple[Carry, Output]:
         """Reset halted rows onto the new data, run one ACT step on every row, and decide which rows halt.
 
         In training a row halts when `wants_to_halt` or after `halt_max_steps`, subject to exploration drawn from
@@ -236,6 +237,7 @@ class RecursiveNetwork(nn.Module, ABC):
         Args:
             grad_all_rounds: differentiate every H round, so that an injected initial carry gets gradient.
             labels: uint8 [B, L], kept in the carry beside the inputs.
+            least_steps: [B], what `exploration` drew where the caller has drawn it, in place of `generator`.
             heads: compute the logits; without them `Output.logits` is empty and the loss picks its own positions.
         """
         carry = self.reset(carry, inputs, puzzle_ids, labels, injection)
@@ -248,22 +250,28 @@ class RecursiveNetwork(nn.Module, ABC):
         logits = self.predict(z_H) if heads else z_H.new_empty(0)
         steps = carry.steps + 1
         after = replace(carry, z_H=z_H.detach(), z_L=z_L.detach(), steps=steps,
-                        halted=self._halt(steps, q.detach(), generator))
+                        halted=self._halt(steps, q.detach(), generator, least_steps))
         target = None
         if self.training and self.spec.halt_max_steps > 1:
             target = self.continue_target(after.z_H, after.z_L, x, steps >= self.spec.halt_max_steps)
         return after, Output(logits=logits, q_halt=q[:, 0], q_continue=q[:, 1], puzzle_rows=rows, z_H=z_H,
                              continue_target=target)
 
-    def _halt(self, steps: Tensor, q: Tensor, generator: torch.Generator | None) -> Tensor:
+    def exploration(self, batch: int, generator: torch.Generator | None) -> Tensor | None:
+        """Draw the steps [B] that rows must make at least in training, on the CPU; None where none are drawn."""
         limit = self.spec.halt_max_steps
-        halted = steps >= limit
         if not self.training or limit == 1:
+            return None
+        draw = torch.rand(batch, generator=generator)
+        least = torch.randint(2, limit + 1, (batch,), generator=generator)
+        return torch.where(draw < self.spec.halt_exploration, least, 0)
+
+    def _halt(self, steps: Tensor, q: Tensor, generator: torch.Generator | None, least: Tensor | None) -> Tensor:
+        halted = steps >= self.spec.halt_max_steps
+        least = self.exploration(len(steps), generator) if least is None else least
+        if least is None:
             return halted
-        halted = halted | self.wants_to_halt(q)
-        draw = torch.rand(len(steps), generator=generator).to(steps.device)
-        least = torch.randint(2, limit + 1, (len(steps),), generator=generator).to(steps.device)
-        return halted & (steps >= torch.where(draw < self.spec.halt_exploration, least, 0))
+        return (halted | self.wants_to_halt(q)) & (steps >= least.to(steps.device))
 
     def run(self, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None = None,
             steps: int | None = None) -> Trace:

@@ -91,7 +91,7 @@ def _trm(node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids:
                          "train a model of kind trm or trm_hybrid for it")
     trm = TRM(before.trm.spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(before.trm.spec, ids))
     trm = trm.to(context.device)
-    adopt(trm, before, ids, context)
+    adopt(trm, before, ids, context.progress.say)
     return trm
 
 

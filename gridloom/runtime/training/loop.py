@@ -16,6 +16,7 @@ from gridloom.runtime.models.recursive import Carry, RecursiveNetwork
 from gridloom.runtime.training.ema import Ema
 from gridloom.runtime.training.losses import row_losses
 from gridloom.runtime.training.optim import build_optimizer, lr_factor, set_lr, step_puzzle_rows
+from gridloom.runtime.training.ranks import ALONE, Ranks
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
 from gridloom.specs.models import TrmModel
 from gridloom.specs.stages import DepthPhase, TrainStage, at_depth
@@ -55,7 +56,9 @@ class Means:
 class ActTrainer:
     """Model, averages, optimisers, carry and random numbers of a training run, moved on by `step`."""
 
-    def __init__(self, model: RecursiveNetwork, spec: TrainStage, *, seed: int) -> None:
+    def __init__(self, model: RecursiveNetwork, spec: TrainStage, *, seed: int, ranks: Ranks = ALONE) -> None:
+        """Args: ranks: the processes that train together; each has the weights and its rows of the batch."""
+        self.ranks = ranks
         self.model, self.spec, self.full = model.train(), spec, model.spec
         self.ema = Ema(model, spec.ema)
         self.optimizer = build_optimizer(spec.optimizer, model.parameters(), model.matrices())
@@ -76,18 +79,28 @@ class ActTrainer:
         self.model.spec = depth_at(progress, self.full, spec.depth)
         self.model.requires_grad_(progress >= spec.embeddings_first)
         self.num_steps += 1
-        size = spec.batch_size // spec.accumulate
-        with rounded_once(self.model):
-            length = batch.inputs.shape[1]
+        mine = self.ranks.rows(spec.batch_size)
+        share = mine.stop - mine.start
+        length, size = batch.inputs.shape[1], share // spec.accumulate
         carry = self.carries.get(length)
-        carry = self.model.initial_carry(spec.batch_size, num_cells=length) if carry is None else carry
-        parts = [self._part(carry, batch, slice(at, at + size)) for at in range(0, spec.batch_size, size)]
+        carry = self.model.initial_carry(share, num_cells=length) if carry is None else carry
+        # drawn for the whole batch, so that neither parts nor processes change what a row must do
+        least = self.model.exploration(spec.batch_size, self.generator)
+        sums = torch.zeros_like(self._sums)
+        with rounded_once(self.model):
+            parts = [
+                self._part(take_rows(carry, slice(at - mine.start, at - mine.start + size)), batch,
+                           slice(at, at + size), least, sums) for at in range(mine.start, mine.stop, size)
+            ]
+        self.ranks.sum([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
+        self._sums += sums
         norm = self._clip()
         at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
         factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
         self.carries[length] = carry = join_carries([part for part, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
-        step_puzzle_rows(self.model.puzzle_emb, carry.puzzle_ids, torch.cat(rows) if rows else None,
+        step_puzzle_rows(self.model.puzzle_emb, self.ranks.join(carry.puzzle_ids),
+                         self.ranks.join(torch.cat(rows)) if rows else None,
                          spec.embedding_lr * factor, spec.embedding_decay)
         set_lr(self.optimizer, spec.optimizer.lr * factor)
         self.optimizer.step()
@@ -96,23 +109,28 @@ class ActTrainer:
         self._sums[-2] += 1
         self._sums[-1] += norm
 
-    def _part(self, before: Carry, batch: Batch, rows: slice) -> tuple[Carry, Tensor | None]:
-        """Forward and backward of some rows; gradients add up. Returns their carry and puzzle rows' gradient."""
+    def _part(self, before: Carry, batch: Batch, rows: slice, least: Tensor | None,
+              sums: Tensor) -> tuple[Carry, Tensor | None]:
+        """Forward and backward of some rows; gradients and `sums` add up. Returns carry and puzzle rows' gradient.
+
+        Args:
+            before: the carry of those rows. rows: their place in the batch.
+        """
         device, batch_size = self.model.device, self.spec.batch_size
 
         def on_device(array: NDArray[np.uint8] | NDArray[np.int32]) -> Tensor:
             return torch.from_numpy(array[rows]).to(device, non_blocking=True)
 
         carry, output = self.model.act_step(
-            take_rows(before, rows), on_device(batch.inputs), on_device(batch.puzzle_ids),
-            labels=on_device(batch.labels), generator=self.generator, heads=False,
+            before, on_device(batch.inputs), on_device(batch.puzzle_ids), labels=on_device(batch.labels),
+            generator=self.generator, least_steps=None if least is None else least[rows], heads=False,
         )
         losses = row_losses(self.model, output, carry.labels)
         total = losses.total() / batch_size
         total.backward()  # type: ignore[no-untyped-call]
         ended = carry.halted & losses.scored
         right_halt = (output.q_halt.detach() >= 0) == losses.correct
-        self._sums[:-2] += torch.stack([
+        sums[:-2] += torch.stack([
             total.detach(), losses.lm.detach().sum() / batch_size, losses.q_halt.detach().sum() / batch_size,
             (losses.correct & ended).sum(), torch.where(ended, losses.accuracy, 0.0).sum(), (right_halt & ended).sum(),
             torch.where(ended, carry.steps, 0).sum(), ended.sum(),
@@ -151,9 +169,12 @@ class ActTrainer:
         return bool(torch.isfinite(self._sums[0]))
 
     def state(self) -> SavedState:
-        """All that continuing needs: the next step's loss after `restore` equals the one without, bit for bit."""
-        carry = {f"carry.{length}.{f.name}": getattr(carry, f.name)
-                 for length, carry in self.carries.items() for f in fields(Carry)}
+        """All that continuing needs: the next step's loss after `restore` equals the one without, bit for bit.
+
+        All processes call it; the first gets the whole carry, so that any number of processes can continue.
+        """
+        carry = self.ranks.gather({f"carry.{length}.{f.name}": getattr(carry, f.name)
+                                   for length, carry in self.carries.items() for f in fields(Carry)})
         return SavedState(step=self.num_steps, values={}, tensors={
             **{f"model.{name}": t for name, t in self.model.state_dict().items()},
             **{f"ema.{name}": t for name, t in self.ema.tensors().items()},
@@ -168,8 +189,10 @@ class ActTrainer:
         self.model.load_state_dict(model, strict=True)
         self.ema.restore({name.removeprefix("ema."): t for name, t in tensors.items() if name.startswith("ema.")})
         restore_optimizer(self.optimizer, tensors, "optimizer")
+        mine = self.ranks.rows(self.spec.batch_size)
         self.carries = {
-            length: Carry(**{f.name: tensors[f"carry.{length}.{f.name}"].to(self.model.device) for f in fields(Carry)})
+            length: Carry(**{f.name: tensors[f"carry.{length}.{f.name}"][mine].to(self.model.device)
+                             for f in fields(Carry)})
             for length in {int(name.split(".")[1]) for name in tensors if name.startswith("carry.")}
         }
         self.generator.set_state(tensors["generator"])

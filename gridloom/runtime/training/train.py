@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,33 +21,52 @@ from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material
+from gridloom.runtime.training.ranks import END, STATE, STEP, TRAIN, Ranks, current
 from gridloom.runtime.training.state import load_latest, save_state, saved_steps
 from gridloom.runtime.training.tracking import TRAIN_PROJECT, tracked
 from gridloom.specs.stages import TrainStage
 from gridloom.stores.artifacts import Artifact
+
+Say = Callable[[str], None]
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a process needs to take part in a training; all see the same files."""
+
+    node: StageNode
+    inputs: Mapping[str, Artifact]
+    device: str
+    work: Path
 
 
 class Train:
     """Kind `train`. Inputs: `data`, and `model` where training continues from a checkpoint."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Train to `steps` and publish; on a stop signal save and raise StageInterrupted."""
+        """Train to `steps` and publish; on a stop signal save and raise StageInterrupted.
+
+        Where several processes were started, this is the first of them, and the others are told to take part.
+        """
+        ranks = current()
         spec = TrainStage.model_validate_json(json.dumps(node.spec))
-        if spec.batch_size % spec.accumulate:
-            raise StageError(f"accumulate {spec.accumulate} does not divide batch_size {spec.batch_size}",
+        if spec.batch_size % (spec.accumulate * ranks.size):
+            among = f" times {ranks.size} processes" if ranks.size > 1 else ""
+            raise StageError(f"accumulate {spec.accumulate}{among} does not divide batch_size {spec.batch_size}",
                              f"set one of the two so that it does, in stage {node.name!r}")
-        material = load_material(inputs["data"], node.seed)
-        with memory_advice(spec):
-            model = self._model(node, inputs, material, context)
-            trainer = ActTrainer(model, spec, seed=node.seed)
-            state = load_latest(context.work, key=node.key, say=context.progress.say)
-            spent_s = 0.0
-            if state is not None:
-                trainer.restore(state)
-                spent_s = float(state.values.get("spent_s", 0.0))
-                context.progress.say(f"{node.name}: resuming at step {state.step:,} of {spec.steps:,}")
+        job = Job(node, inputs, context.device, context.work)
+        ranks.meet()
+        ranks.tell(TRAIN, job)
+        with ranks.together(), memory_advice(spec):
+            material, trainer, spent_s = prepare(job, spec, ranks, context.progress.say)
+        if trainer.num_steps:
+            context.progress.say(f"{node.name}: resuming at step {trainer.num_steps:,} of {spec.steps:,}")
+        try:
             self._train(node, spec, trainer, material, context, spent_s)
-            trainer.finish()
+        finally:
+            if not ranks.broken:
+                ranks.tell(END)
+        trainer.finish()
+        model = trainer.model
         averaged = spec.ema > 0
         raw = {name: t.detach().clone() for name, t in model.state_dict().items()} if averaged else None
         if averaged:
@@ -55,21 +75,6 @@ class Train:
             "stage": node.name, "key": node.key, "steps": trainer.num_steps, "seed": node.seed, "ema": spec.ema,
             "data": material.meta,
         }))
-
-    def _model(self, node: StageNode, inputs: Mapping[str, Artifact], material: Material,
-               context: StageContext) -> RecursiveNetwork:
-        name = str(node.spec["model"])
-        if "model" not in inputs:
-            generator = torch.Generator().manual_seed(node.seed)
-            return material.network(network_spec(node.models[name]), generator).to(context.device)
-        before = load_bundle(inputs["model"].path, context.device, weights="raw")
-        any_canvas = before.trm.spec.positions == "rope_2d"
-        require(before, kind=material.kind, canvas=None if any_canvas else material.canvas,
-                num_cells=None if any_canvas else material.num_cells, vocabulary=material.vocabulary,
-                where=f"the checkpoint of {name!r}")
-        model = material.network(before.trm.spec).to(context.device)
-        adopt(model, before, material.ids, context)
-        return model
 
     def _train(self, node: StageNode, spec: TrainStage, trainer: ActTrainer, material: Material,
                context: StageContext, spent_s: float) -> None:
@@ -82,8 +87,10 @@ class Train:
             last = first >= spec.steps or (budget_s is not None and first > 0 and spent_s >= budget_s)
             while not last:
                 before_s = spent_s + time.monotonic() - started
-                trainer.step(material.batch(trainer.num_steps, spec.batch_size),
-                             0.0 if budget_s is None else min(1.0, before_s / budget_s))
+                spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
+                trainer.ranks.tell(STEP, spent)
+                with trainer.ranks.together(), memory_advice(spec):
+                    trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
                 step, after_s = trainer.num_steps, spent_s + time.monotonic() - started
                 last = step == spec.steps or (budget_s is not None and after_s >= budget_s)
                 stop = bool(context.stop) and not last
@@ -100,7 +107,9 @@ class Train:
                     shown |= {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
                 bar.advance(1 if budget_s is None else after_s - before_s, **shown)
                 if save:
-                    state = trainer.state()
+                    trainer.ranks.tell(STATE)
+                    with trainer.ranks.together():
+                        state = trainer.state()
                     save_state(context.work, replace(state, values={**state.values, "spent_s": after_s}), key=node.key)
                 if stop:
                     raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at step {step:,} of "
@@ -115,7 +124,50 @@ class Train:
         )
 
 
-def adopt(model: RecursiveNetwork, before: Bundle, ids: PuzzleIds, context: StageContext) -> None:
+def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Material, ActTrainer, float]:
+    """Build what trains, as its newest saved state left it; also the seconds it has spent. Every process calls it."""
+    node = job.node
+    material = load_material(job.inputs["data"], node.seed)
+    model = _model(job, material, ranks.device(job.device), say)
+    trainer = ActTrainer(model, spec, seed=node.seed, ranks=ranks)
+    state = load_latest(job.work, key=node.key, say=say)
+    if state is None:
+        return material, trainer, 0.0
+    trainer.restore(state)
+    return material, trainer, float(state.values.get("spent_s", 0.0))
+
+
+def take_part(job: Job, ranks: Ranks) -> None:
+    """Processes but the first: train along until told that it is over."""
+    spec = TrainStage.model_validate_json(json.dumps(job.node.spec))
+    material, trainer, _ = prepare(job, spec, ranks, lambda line: None)
+    while True:
+        what, spent = ranks.hear()
+        if what == STEP:
+            trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
+        elif what == STATE:
+            trainer.state()
+        else:
+            return
+
+
+def _model(job: Job, material: Material, device: str, say: Say) -> RecursiveNetwork:
+    node = job.node
+    name = str(node.spec["model"])
+    if "model" not in job.inputs:
+        generator = torch.Generator().manual_seed(node.seed)
+        return material.network(network_spec(node.models[name]), generator).to(device)
+    before = load_bundle(job.inputs["model"].path, device, weights="raw")
+    any_canvas = before.trm.spec.positions == "rope_2d"
+    require(before, kind=material.kind, canvas=None if any_canvas else material.canvas,
+            num_cells=None if any_canvas else material.num_cells, vocabulary=material.vocabulary,
+            where=f"the checkpoint of {name!r}")
+    model = material.network(before.trm.spec).to(device)
+    adopt(model, before, material.ids, say)
+    return model
+
+
+def adopt(model: RecursiveNetwork, before: Bundle, ids: PuzzleIds, say: Say) -> None:
     """Take the weights of a checkpoint; rows of the puzzle embedding go by name, unknown names start at zero."""
     tensors = {name: t for name, t in before.trm.state_dict().items() if not name.startswith("puzzle_emb.")}
     model.load_state_dict({**model.state_dict(), **tensors})
@@ -130,8 +182,8 @@ def adopt(model: RecursiveNetwork, before: Bundle, ids: PuzzleIds, context: Stag
             if task in where:
                 table.task_weights[i] = tasks.task_weights[where[task]]
     if len(known) < len(ids):
-        context.progress.say(f"{len(ids) - len(known):,} of {len(ids):,} puzzle ids are new and start at zero "
-                             f"({before.puzzle_ids.difference(ids)})")
+        say(f"{len(ids) - len(known):,} of {len(ids):,} puzzle ids are new and start at zero "
+            f"({before.puzzle_ids.difference(ids)})")
 
 
 def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage) -> StageError:

@@ -1,0 +1,34 @@
+"""A train stage in one of several processes, as torchrun starts it.   python ranks_support.py ROOT STOP_AFTER"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from train_support import STAGE, StopAfter, dataset_artifact, stage_context, train_node
+
+from gridloom.errors import StageInterrupted
+from gridloom.runtime.training.follow import follow, leading
+from gridloom.runtime.training.train import Train
+
+
+def main() -> None:
+    """Take the place that RANK says."""
+    torch.set_num_threads(1)
+    if os.environ["RANK"] != "0":
+        follow()
+        return
+    context = stage_context(Path(sys.argv[1]), StopAfter(int(sys.argv[2])))
+    data = dataset_artifact(Path(sys.argv[1]))
+    with leading():
+        try:
+            Train().run(train_node(STAGE), {"data": data}, context)
+        except StageInterrupted as interrupted:
+            print(interrupted.message)
+        context.ledger.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Training in several processes: the losses of one, the states of one, and only the first writes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from train_support import STAGE, dataset_artifact, stage_context, train_node
+
+from gridloom.errors import StageError
+from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.training.ranks import Ranks
+from gridloom.runtime.training.state import saved_steps
+from gridloom.runtime.training.train import Train
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.workspace import Workspace
+
+SUPPORT = Path(__file__).parent / "ranks_support.py"
+
+
+def losses(root: Path) -> dict[tuple[int, str], float]:
+    rows = Ledger(Workspace(root / "home")).rows("select step, name, value from metrics")
+    return {(row["step"], row["name"]): row["value"] for row in rows if row["name"] != "steps_per_s"}
+
+
+def alone(root: Path) -> None:
+    context = stage_context(root)
+    Train().run(train_node(STAGE), {"data": dataset_artifact(root)}, context)
+    context.ledger.close()
+
+
+def together(root: Path, stop_after: int) -> list[str]:
+    """Run two processes; what each printed."""
+    root.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([sys.executable, str(SUPPORT), str(root), str(stop_after)], stdout=subprocess.PIPE, text=True,
+                         stderr=subprocess.PIPE, env={**os.environ, **meeting, "RANK": str(rank)})
+        for rank in range(2)
+    ]
+    told = []
+    for process in processes:
+        out, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+        told.append(out)
+    return told
+
+
+def test_two_processes_train_as_one_and_another_number_of_them_goes_on(tmp_path: Path) -> None:
+    alone(tmp_path / "one")
+    wanted = losses(tmp_path / "one")
+    said = together(tmp_path / "two", stop_after=6)
+    assert said == ["pretrain stopped by SIGTERM at step 7 of 12, saved\n", ""]
+    assert saved_steps(tmp_path / "two" / "work") == [4, 7]
+    alone(tmp_path / "two")
+    found = losses(tmp_path / "two")
+    assert found.keys() == wanted.keys()
+    assert max(step for step, _ in found) == 12
+    for key, value in wanted.items():
+        assert found[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
+    one, two = (load_bundle(tmp_path / name / "out", weights="raw").trm.state_dict() for name in ("one", "two"))
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, two[name], rtol=1e-3, atol=1e-4), name
+    assert one["puzzle_emb.weights"].any()
+    assert one["puzzle_emb.task_weights"].any()
+
+
+def test_a_batch_is_shared_without_gap_or_overlap() -> None:
+    rows = [Ranks(rank, 4).rows(20) for rank in range(4)]
+    assert [place for span in rows for place in range(span.start, span.stop)] == list(range(20))
+
+
+def test_what_torchrun_says_is_read() -> None:
+    place = Ranks.of_environment({"RANK": "1", "WORLD_SIZE": "3"})
+    assert (place.rank, place.size) == (1, 3)
+    assert (Ranks.of_environment({}).rank, Ranks.of_environment({}).size) == (0, 1)
+    with pytest.raises(StageError, match="RANK is 3, but WORLD_SIZE is 3"):
+        Ranks.of_environment({"RANK": "3", "WORLD_SIZE": "3"})
+
+
+def test_after_a_failure_in_the_middle_the_others_are_spoken_to_no_more() -> None:
+    ranks = Ranks(0, 2)
+    with pytest.raises(MemoryError), ranks.together():
+        raise MemoryError("no room")
+    with pytest.raises(StageError, match="wait in a stage that failed: no room"):
+        ranks.tell("step")
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gridloom.runtime.training.train.current", lambda: Ranks(0, 3))
+    with pytest.raises(StageError, match="accumulate 1 times 3 processes does not divide batch_size 8"):
+        alone(tmp_path)
