@@ -103,7 +103,7 @@ def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps:
         for rows in tiles(network, *inputs.shape):
             carry, x = _start(network, inputs[rows], puzzle_ids[rows], None)
             z_H, z_L = carry.z_H, carry.z_L
-            found = _Found(network, len(z_H), halting, same)
+            found = _Found(network, carry.inputs.shape, halting, same)
             for step in range(1, num_steps + 1):
                 before = z_H, z_L
                 z_H, z_L = network.recur(z_H, z_L, x)
@@ -128,8 +128,9 @@ def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps:
 class _Found:
     """The answers of a tile: of each row, the one it halted with. N rows of the tile's B still run."""
 
-    def __init__(self, network: RecursiveNetwork, num_rows: int, halting: Halting, same: Same | None) -> None:
-        device = network.device
+    def __init__(self, network: RecursiveNetwork, shape: torch.Size, halting: Halting, same: Same | None) -> None:
+        """Args: shape: (B, L)."""
+        device, num_rows = network.device, shape[0]
         self.network, self.halting = network, halting
         self.same = _all_equal if same is None else same
         self.rows = torch.arange(num_rows, device=device)
@@ -140,7 +141,7 @@ class _Found:
         """int32 [N], steps in a row that have said to halt."""
         self.before: Tensor | None = None
         """uint8 [N, L], tokens of the step before."""
-        self.tokens = torch.zeros(num_rows, network.num_cells, dtype=torch.uint8, device=device)
+        self.tokens = torch.zeros(shape, dtype=torch.uint8, device=device)
         self.q_halt = torch.zeros(num_rows, device=device)
         self.steps = torch.zeros(num_rows, dtype=torch.int32, device=device)
 
