@@ -12,6 +12,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.data.answers import load_answers
 from gridloom.runtime.data.tasks import Grid
+from gridloom.runtime.eval_results import write_eval_results
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.stage import StageContext
 from gridloom.solvers.score import REPORT, compare
@@ -56,6 +57,10 @@ class CountVotes:
             "votes": inputs["votes"].key, **summarise(tests, at),
         }  # fmt: skip
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+        write_eval_results(
+            context.out, accuracy=report["pass_at_of_test_inputs"]["1"],
+            avg_steps=voted["evaluated"]["mean_act_steps"], total_examples=report["num_test_inputs"],
+        )  # fmt: skip
         figures = {f"pass{k}": share for k, share in report["pass_at"].items()}
         figures |= {name: report[name] for name in ("cell_accuracy", "shape_match", "num_tasks")}
         context.ledger.append(*(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from gridloom.compiler import compile_text
 from gridloom.compiler.facts import DataFacts, LlamaFacts, StaticFacts
 from gridloom.compiler.import_joint import OPTIONS, Imported, import_joint_config, read_joint_config
 from gridloom.errors import GridloomError
+from gridloom.specs.data import ArcData
+from gridloom.specs.fields import keys
+from gridloom.specs.models import LlamaModel, TextToLatentModel, TrmHybridModel
+from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 EARLIER = """
 data_path: "/data/arc/processed"
@@ -100,3 +105,16 @@ def test_every_option_has_a_place_or_a_reason_and_is_in_the_docs() -> None:
         assert option.places or option.note
         row = next(line for line in docs.splitlines() if line.startswith(f"| `{option.name}` |"))
         assert all(f"`{place}`" in row for place in option.places)
+
+
+def test_places_that_the_docs_name_for_the_other_scripts_exist() -> None:
+    """Each dotted place of the tables is a field of the recipe that stands for the script."""
+    docs = (Path(__file__).parents[2] / "docs" / "llama.md").read_text().partition("## From the earlier scripts")[2]
+    named = set(re.findall(r"`((?:models|stages|data)\.\w+\.[\w.]+)", docs))
+    kinds = {"pretrain": TrainStage, "eval": EvaluateStage, "joint": JointTrainStage, "solve": SolveStage,
+             "trm": TrmHybridModel, "llama": LlamaModel, "bridge": TextToLatentModel, "arc1": ArcData}
+    assert len(named) > 15
+    for place in named:
+        _, section, *fields = place.split(".")
+        fields = [field for field in fields if field]
+        assert fields[0] in keys(kinds[section]), place

@@ -159,6 +159,10 @@ def test_report_metrics_and_evaluations_agree(made: VotePlace, whole: Path) -> N
     report = made.count("agree", whole)
     assert set(report["pass_at"]) == {"1", "2", "5", "10", "100", "1000"}
     assert (report["num_tasks"], report["num_test_inputs"]) == (3, 4)
+    assert json.loads((made.root / "report-agree" / "eval_results.json").read_text()) == {
+        "accuracy": report["pass_at_of_test_inputs"]["1"], "avg_loss": None,
+        "avg_steps": report["evaluated"]["mean_act_steps"], "total_examples": 4,
+    }
     shares = {m.name: m.value for m in made.ledger.read(MetricRecord, run_id="agree")}
     assert shares["pass2"] == report["pass_at"]["2"]
     rows = made.ledger.read(EvaluationRecord, run_id="agree")

@@ -18,6 +18,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import DataError, StageInterrupted
 from gridloom.runtime.data.npy_layout import SplitArrays
 from gridloom.runtime.data.puzzles import load_puzzles
+from gridloom.runtime.eval_results import write_eval_results
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.models.bundle import load_bundle, require
 from gridloom.runtime.models.inference import Halting, answer
@@ -113,6 +114,8 @@ class Evaluate:
             },
         }  # fmt: skip
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+        write_eval_results(context.out, accuracy=shares["exact"], avg_steps=metrics["act_steps"],
+                           total_examples=tally.num_puzzles)
         context.notes.update(shares, num_puzzles=tally.num_puzzles, puzzles_per_s=tally.num_puzzles / seconds,
                              act_steps_computed=tally.num_computed)
 

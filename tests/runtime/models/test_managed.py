@@ -207,3 +207,13 @@ def test_unknown_managed_names_are_refused() -> None:
     for call in (pull, verify):
         with pytest.raises(ModelError, match="no managed model 'smollm3'"):
             call("smollm3")
+
+
+def test_hub_that_cannot_be_reached_says_how_to_use_a_local_folder(own_cache: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="cannot download LLaMA 'org/model-that-is-not-here'") as error:
+        pull("org/model-that-is-not-here")
+    assert "put the files in a folder and say  weights: ./FOLDER" in error.value.remedy

@@ -70,6 +70,12 @@ def test_report_names_the_checkpoint_and_the_ledger_has_the_metrics(tmp_path: Pa
     assert logged[60, "cell_accuracy"] == report["cell_accuracy"]
 
 
+def test_the_earlier_scripts_file_holds_its_four_figures(tmp_path: Path, trained: Path) -> None:
+    report = evaluate(tmp_path, trained, limit=12)
+    figures = json.loads((tmp_path / "out" / "eval_results.json").read_text())
+    assert figures == {"accuracy": report["exact"], "avg_loss": None, "avg_steps": 3.0, "total_examples": 12}
+
+
 def test_run_ends_with_a_line_that_says_how_many_were_right(tmp_path: Path, trained: Path) -> None:
     report = evaluate(tmp_path, trained, limit=12)
     node = StageNode(name="judge", kind="evaluate", version=1, produces="report", spec={})

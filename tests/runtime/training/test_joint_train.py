@@ -25,7 +25,7 @@ from gridloom.runtime.training.joint_metrics import METRICS
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
 from gridloom.specs.models import Lora, TrmHybridModel, TrmSingleZModel
-from gridloom.specs.stages import AdamW
+from gridloom.specs.stages import AdamW, Curriculum
 from gridloom.stores.artifacts import Artifact
 
 
@@ -138,6 +138,21 @@ def test_zinit_hybrid_trains_in_one_pass_on_colours(tmp_path: Path) -> None:
     assert bundle.trm.spec == spec
     assert bundle.text_to_latent is not None
     assert bool(bundle.text_to_latent.out.weight.any())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("mode", ["injection", "cross_attention"])
+def test_the_hybrids_later_options_go_together_and_resume(tmp_path: Path, mode: Any) -> None:
+    """Several ACT steps with halting, the whole sequence, small grids first, views of each task."""
+    spec = TrmHybridModel(hidden_size=32, num_heads=2, layers=1, puzzle_embedding_len=1, precision="fp32",
+                          halt_max_steps=3)
+    bridge = BRIDGE.model_copy(update={"mode": mode, "attention_heads": 2, "sequence_tokens": 12})
+    options: dict[str, Any] = {"trm": spec, "bridge": bridge, "steps": 4, "targets": "colours", "attempts": 1,
+                               "adapters": ("bridge",), "curriculum": Curriculum(first_side=2, steps=3)}
+    whole = run_joint(tmp_path / "whole", **options)
+    assert 1 <= whole[4, "avg_trm_steps"] <= 3
+    with pytest.raises(StageInterrupted, match="at step"):
+        run_joint(tmp_path / "parts", stop=StopAfter(8), **options)
+    assert run_joint(tmp_path / "parts", **options) == whole
 
 
 def test_checkpoint_without_two_states_is_refused(tmp_path: Path) -> None:
