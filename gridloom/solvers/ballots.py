@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from gridloom.runtime.data.tasks import Grid
 
 
+def rank(votes: int, confidence: float) -> tuple[int, float]:
+    """Return what sorts candidates, best first; a stable sort leaves equals in the order of their first views."""
+    return -votes, -confidence
+
+
 @dataclass(slots=True)
 class Standing:
     """A grid and who voted for it."""
@@ -43,7 +48,7 @@ class Ballots:
 
     def ranked(self) -> list[Standing]:
         """Return the grids, best first."""
-        return sorted(self._standings.values(), key=lambda standing: (-standing.votes, -standing.confidence))
+        return sorted(self._standings.values(), key=lambda standing: rank(standing.votes, standing.confidence))
 
     @property
     def num_left(self) -> int:

@@ -13,6 +13,7 @@ from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Grid, Task
 from gridloom.runtime.data.tokens import PAD, crop_batch, encode, encode_batch
 from gridloom.runtime.data.views import IDENTITY, SEPARATOR, View, parse_name
+from gridloom.solvers.ballots import rank
 from gridloom.solvers.types import ActStep, Candidate, Plan, rows
 
 
@@ -124,7 +125,9 @@ def vote(batch: AttemptRows, results: RowResults) -> tuple[tuple[Candidate, ...]
             )
             for key, voters in ballots.items()
         ]
-        ranked.append(tuple(sorted(candidates, key=lambda c: (-c.votes, -(c.confidence or 0.0)))))
+        # Ballots would rank these alike, but it adds confidences one by one as views come in, and numpy's mean adds
+        # them in pairs: from eight voters on the last bits differ, and recorded attempts must replay bit for bit
+        ranked.append(tuple(sorted(candidates, key=lambda c: rank(c.votes, c.confidence or 0.0))))
     return tuple(ranked)
 
 

@@ -108,6 +108,15 @@ def at_depth(full: TrmModel, phase: DepthPhase) -> TrmModel:
     })
 
 
+class KeepBest(SpecModel):
+    """Compare the training figures of one stretch of steps with the next, and keep the state after the best."""
+
+    metric: Literal["loss", "lm_loss", "exact_match", "cell_accuracy"] = "exact_match"
+    """Losses are better when lower, the others when higher; all are of the rows trained on."""
+    every: PositiveInt = 100
+    """Steps of a stretch."""
+
+
 class TrainStage(SpecModel):
     """Train a network on tasks' demonstrations, on puzzles or on sequences, with deep supervision and ACT halting."""
 
@@ -147,8 +156,12 @@ class TrainStage(SpecModel):
     the share of it that is spent, so how many steps it buys, and the weights, depend on the machine."""
     embeddings_first: Annotated[float, Field(ge=0, lt=1), Later()] = 0.0
     """Share of the training, at its start, that moves the puzzle embeddings alone: for tasks new to a checkpoint."""
+    keep_best: Annotated[KeepBest | None, Later()] = None
+    """Publish the weights after the best stretch of steps by a metric; the last where absent or no stretch ended."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 100
     """Steps between resumable checkpoints."""
+    keep_last: Annotated[PositiveInt, Operational()] = 2
+    """Resumable checkpoints that are kept until the training is published."""
     log_every: Annotated[PositiveInt, Operational()] = 10
     """Steps between metric rows in the ledger."""
     wandb: Annotated[Wandb | None, Operational()] = None

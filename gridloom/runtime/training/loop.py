@@ -65,8 +65,12 @@ class ActTrainer:
         self.generator = torch.Generator().manual_seed(seed)
         self.carries: dict[int, Carry] = {}
         """By the tokens of a row: each canvas has rows of its own under way."""
+        self.last_carry: Carry
+        """What the last step left; there is none before the first."""
         self.num_steps = 0
         self._sums = torch.zeros(len(fields(Means)) + 2, device=model.device)
+        self._stretch = self._sums.clone()
+        """The same sums since the last call of `stretch_means`."""
 
     def step(self, batch: Batch, spent: float = 0.0) -> None:
         """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`.
@@ -93,11 +97,10 @@ class ActTrainer:
                            slice(at, at + size), least, sums) for at in range(mine.start, mine.stop, size)
             ]
         self.ranks.sum([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
-        self._sums += sums
         norm = self._clip()
         at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
         factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
-        self.carries[length] = carry = join_carries([part for part, _ in parts])
+        self.carries[length] = self.last_carry = carry = join_carries([part for part, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
         step_puzzle_rows(self.model.puzzle_emb, self.ranks.join(carry.puzzle_ids),
                          self.ranks.join(torch.cat(rows)) if rows else None,
@@ -106,8 +109,9 @@ class ActTrainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update()
-        self._sums[-2] += 1
-        self._sums[-1] += norm
+        sums[-2], sums[-1] = 1, norm
+        self._sums += sums
+        self._stretch += sums
 
     def _part(self, before: Carry, batch: Batch, rows: slice, least: Tensor | None,
               sums: Tensor) -> tuple[Carry, Tensor | None]:
@@ -151,12 +155,11 @@ class ActTrainer:
 
     def means(self) -> Means:
         """Averages since the last call; reads from the device."""
-        loss, lm, q, exact, accuracy, q_right, act_steps, ended, steps, norm = self._sums.tolist()
-        self._sums.zero_()
-        steps, rows = max(steps, 1), max(ended, 1)
-        return Means(loss=loss / steps, lm_loss=lm / steps, q_halt_loss=q / steps, exact_match=exact / rows,
-                     cell_accuracy=accuracy / rows, q_halt_accuracy=q_right / rows, act_steps=act_steps / rows,
-                     grad_norm=norm / steps)
+        return _means(self._sums)
+
+    def stretch_means(self) -> Means:
+        """Averages since the last call of this, whatever `means` was asked meanwhile; reads from the device."""
+        return _means(self._stretch)
 
     def describe_divergence(self) -> str:
         """Say at which step the loss became NaN and which parameter is the first with a bad value."""
@@ -179,7 +182,7 @@ class ActTrainer:
             **{f"model.{name}": t for name, t in self.model.state_dict().items()},
             **{f"ema.{name}": t for name, t in self.ema.tensors().items()},
             **optimizer_tensors(self.optimizer, "optimizer"), **carry,
-            "generator": self.generator.get_state(), "sums": self._sums,
+            "generator": self.generator.get_state(), "sums": self._sums, "stretch": self._stretch,
         })
 
     def restore(self, state: SavedState) -> None:
@@ -197,7 +200,18 @@ class ActTrainer:
         }
         self.generator.set_state(tensors["generator"])
         self._sums.copy_(tensors["sums"])
+        self._stretch.copy_(tensors["stretch"])
         self.num_steps = state.step
+
+
+def _means(sums: Tensor) -> Means:
+    """Read sums and start them anew."""
+    loss, lm, q, exact, accuracy, q_right, act_steps, ended, steps, norm = sums.tolist()
+    sums.zero_()
+    steps, rows = max(steps, 1), max(ended, 1)
+    return Means(loss=loss / steps, lm_loss=lm / steps, q_halt_loss=q / steps, exact_match=exact / rows,
+                 cell_accuracy=accuracy / rows, q_halt_accuracy=q_right / rows, act_steps=act_steps / rows,
+                 grad_norm=norm / steps)
 
 
 def depth_at(progress: float, full: TrmModel, phases: Sequence[DepthPhase]) -> TrmModel:

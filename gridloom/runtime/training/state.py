@@ -3,7 +3,7 @@
     WORK/state-00000120/state.safetensors    model, averages, optimiser, carry, generator
     WORK/state-00000120/state.json           step, key of the stage, size and sha256 of the tensors
 
-A state is written into a folder of another name, synced and renamed; the newest two are kept. A process killed at any
+A state is written into a folder of another name, synced and renamed; the newest few are kept. A process killed at any
 instant leaves the states before, and at most a folder ending in .tmp that the next write removes.
 """
 
@@ -39,8 +39,12 @@ class SavedState:
     """JSON values."""
 
 
-def save_state(work: Path, state: SavedState, *, key: str) -> Path:
-    """Write `state` and drop all but the newest two. Raises StageError when the disk is full or read-only."""
+def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, best: int | None = None) -> Path:
+    """Write `state` and drop all but the newest `keep`. Raises StageError when the disk is full or read-only.
+
+    Args:
+        best: the step of a state that is kept beside them.
+    """
     target = work / f"{_PREFIX}{state.step:08d}"
     aside = work / f"{target.name}.tmp"
     try:
@@ -61,7 +65,7 @@ def save_state(work: Path, state: SavedState, *, key: str) -> Path:
             shutil.rmtree(target)
         aside.rename(target)
         _sync(work)
-        for old in saved_steps(work)[:-KEEP]:
+        for old in set(saved_steps(work)[:-keep]) - {best}:
             shutil.rmtree(work / f"{_PREFIX}{old:08d}")
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -95,6 +99,16 @@ def load_latest(work: Path, *, key: str, say: Callable[[str], None]) -> SavedSta
         raise StageError(f"every training state in {work} is damaged: {'; '.join(problems)}",
                          f"remove {work} to start this stage anew")
     return None
+
+
+def load_step(work: Path, step: int, *, key: str) -> SavedState:
+    """Read the state of one step. Raises StageError when it is gone or damaged."""
+    folder = work / f"{_PREFIX}{step:08d}"
+    try:
+        return _load(folder, key)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise StageError(f"the best training state, of step {step:,} in {folder}, cannot be read: {error}",
+                         f"remove {work} to start this stage anew") from error
 
 
 def _load(folder: Path, key: str) -> SavedState:

@@ -12,22 +12,23 @@ from typing import Any
 
 import torch
 
-from gridloom.compiler.graph import StageNode
+from gridloom.compiler.graph import Cost, StageNode
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
-from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.ids import BLANK, SEPARATOR, PuzzleIds
 from gridloom.runtime.models.networks import network_spec
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material
 from gridloom.runtime.training.ranks import END, STATE, STEP, TRAIN, Ranks, current
-from gridloom.runtime.training.state import load_latest, save_state, saved_steps
+from gridloom.runtime.training.state import load_latest, load_step, save_state, saved_steps
 from gridloom.runtime.training.tracking import TRAIN_PROJECT, tracked
-from gridloom.specs.stages import TrainStage
+from gridloom.specs.stages import KeepBest, TrainStage
 from gridloom.stores.artifacts import Artifact
 
 Say = Callable[[str], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -56,15 +57,17 @@ class Train:
         job = Job(node, inputs, context.device, context.work)
         ranks.meet()
         ranks.tell(TRAIN, job)
-        with ranks.together(), memory_advice(spec):
-            material, trainer, spent_s = prepare(job, spec, ranks, context.progress.say)
+        with ranks.together(), memory_advice(spec, node.cost):
+            material, trainer, values = prepare(job, spec, ranks, context.progress.say)
         if trainer.num_steps:
             context.progress.say(f"{node.name}: resuming at step {trainer.num_steps:,} of {spec.steps:,}")
         try:
-            self._train(node, spec, trainer, material, context, spent_s)
+            best = self._train(node, spec, trainer, material, context, values)
         finally:
             if not ranks.broken:
                 ranks.tell(END)
+        if best is not None and int(best[0]) != trainer.num_steps:
+            trainer.restore(load_step(context.work, int(best[0]), key=node.key))
         trainer.finish()
         model = trainer.model
         averaged = spec.ema > 0
@@ -77,7 +80,9 @@ class Train:
         }))
 
     def _train(self, node: StageNode, spec: TrainStage, trainer: ActTrainer, material: Material,
-               context: StageContext, spent_s: float) -> None:
+               context: StageContext, values: Mapping[str, Any]) -> list[float] | None:
+        """Train to the end; returns the best step and its figure where `keep_best` asks."""
+        spent_s, best = float(values.get("spent_s", 0.0)), values.get("best")
         first, started, budget_s = trainer.num_steps, time.monotonic(), spec.budget_s
         host_reads_are_free = torch.device(context.device).type == "cpu"
         total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", round(spent_s))
@@ -89,15 +94,16 @@ class Train:
                 before_s = spent_s + time.monotonic() - started
                 spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
                 trainer.ranks.tell(STEP, spent)
-                with trainer.ranks.together(), memory_advice(spec):
+                with trainer.ranks.together(), memory_advice(spec, node.cost):
                     trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
                 step, after_s = trainer.num_steps, spent_s + time.monotonic() - started
                 last = step == spec.steps or (budget_s is not None and after_s >= budget_s)
                 stop = bool(context.stop) and not last
-                save = last or stop or step % spec.checkpoint_every == 0
+                compare = spec.keep_best is not None and step % spec.keep_best.every == 0
+                save = last or stop or compare or step % spec.checkpoint_every == 0
                 log = last or step % spec.log_every == 0
                 if (host_reads_are_free or save or log) and not trainer.is_finite():
-                    raise diverged(trainer, context, spec)
+                    raise diverged(trainer, context, spec, material.ids)
                 shown: dict[str, Any] = {}
                 if log:
                     means = asdict(trainer.means())
@@ -106,35 +112,52 @@ class Train:
                     shown = {} if budget_s is None else {"step": step}
                     shown |= {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
                 bar.advance(1 if budget_s is None else after_s - before_s, **shown)
+                if compare and spec.keep_best is not None:
+                    best = better(best, spec.keep_best, trainer)
                 if save:
                     trainer.ranks.tell(STATE)
                     with trainer.ranks.together():
                         state = trainer.state()
-                    save_state(context.work, replace(state, values={**state.values, "spent_s": after_s}), key=node.key)
+                    values = {**state.values, "spent_s": after_s, "best": best}
+                    save_state(context.work, replace(state, values=values), key=node.key, keep=spec.keep_last,
+                               best=None if best is None else int(best[0]))
                 if stop:
                     raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at step {step:,} of "
                                            f"{spec.steps:,}, saved", "run again to continue from there")
         seconds = time.monotonic() - started
         made = trainer.num_steps - first
+        if best is not None and spec.keep_best is not None:
+            step, value = int(best[0]), best[1]
+            context.progress.say(f"{node.name}: best {spec.keep_best.metric} {value:.4g} in the "
+                                 f"{spec.keep_best.every:,} steps up to {step:,}; those weights are published")
+            context.notes.update(best_step=step, best_value=value)
         context.notes.update(
             steps=trainer.num_steps,
             steps_per_s=made / seconds if seconds else 0.0,
             rows_per_s=made * spec.batch_size / seconds if seconds else 0.0,
             parameters=sum(p.numel() for p in trainer.model.parameters()),
         )
+        return best
 
 
-def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Material, ActTrainer, float]:
-    """Build what trains, as its newest saved state left it; also the seconds it has spent. Every process calls it."""
+def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Material, ActTrainer, dict[str, Any]]:
+    """Build what trains, as its newest saved state left it, and the values saved with it. Every process calls it."""
     node = job.node
     material = load_material(job.inputs["data"], node.seed)
     model = _model(job, material, ranks.device(job.device), say)
     trainer = ActTrainer(model, spec, seed=node.seed, ranks=ranks)
     state = load_latest(job.work, key=node.key, say=say)
     if state is None:
-        return material, trainer, 0.0
+        return material, trainer, {}
     trainer.restore(state)
-    return material, trainer, float(state.values.get("spent_s", 0.0))
+    return material, trainer, state.values
+
+
+def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> list[float]:
+    """Return [step, figure] of the better of what was best and the stretch that ends now; the earlier of equals."""
+    value = float(getattr(trainer.stretch_means(), wanted.metric))
+    sign = -1 if wanted.metric.endswith("loss") else 1
+    return [trainer.num_steps, value] if best is None or sign * value > sign * best[1] else best
 
 
 def take_part(job: Job, ranks: Ranks) -> None:
@@ -186,29 +209,42 @@ def adopt(model: RecursiveNetwork, before: Bundle, ids: PuzzleIds, say: Say) -> 
             f"({before.puzzle_ids.difference(ids)})")
 
 
-def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage) -> StageError:
-    """Describe a loss that is no number: step, first bad parameter, last good state, remedy."""
+def _bad_rows(trainer: ActTrainer, ids: PuzzleIds) -> str:
+    """Name the batch, and the rows in it whose state is no number."""
+    carry = trainer.last_carry
+    bad = (~torch.isfinite(carry.z_H.float()).flatten(1).all(dim=1)).nonzero().flatten().tolist()
+    rows = "all rows" if len(bad) == len(carry.steps) else f"row {bad[0]}" if len(bad) == 1 else f"{len(bad)} rows"
+    which = f", {rows} of it" if bad else ""
+    names = [ids.names[int(carry.puzzle_ids[row])] for row in bad]
+    tasks = list(dict.fromkeys(name.split(SEPARATOR)[0] for name in names if name != BLANK))
+    shown = f" ({', '.join(tasks[:3])}{', ...' if len(tasks) > 3 else ''})" if tasks else ""
+    return f", in batch {trainer.num_steps:,}{which}{shown}"
+
+
+def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage, ids: PuzzleIds) -> StageError:
+    """Describe a loss that is no number: step, first bad parameter, batch, last good state, remedy."""
     steps = saved_steps(context.work)
     kept = f"last good checkpoint: step {steps[-1]:,}, kept" if steps else "no checkpoint had been saved yet"
     resumes = f"it resumes at {steps[-1]:,}" if steps else "it starts anew"
     bf16 = " or set precision: fp32" if trainer.model.dtype == torch.bfloat16 else ""
-    return StageError(trainer.describe_divergence(),
+    return StageError(trainer.describe_divergence() + _bad_rows(trainer, ids),
                       f"{kept}. Lower optimizer.lr (now {spec.optimizer.lr:g}){bf16}, then run again: {resumes}.")
 
 
 @contextmanager
-def memory_advice(spec: TrainStage) -> Iterator[None]:
-    """Turn running out of memory into a StageError that says what to lower."""
+def memory_advice(spec: TrainStage, cost: Cost | None) -> Iterator[None]:
+    """Turn running out of memory into a StageError that says what to lower, and what was estimated."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _too_big(spec) from error
+        raise _too_big(spec, cost) from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
-        raise _too_big(spec) from error
+        raise _too_big(spec, cost) from error
 
 
-def _too_big(spec: TrainStage) -> StageError:
-    return StageError(f"out of memory with batch_size {spec.batch_size}, accumulate {spec.accumulate}",
+def _too_big(spec: TrainStage, cost: Cost | None) -> StageError:
+    wanted = f" (estimate: {cost.peak_bytes / 2**30:.2f} GiB at the peak)" if cost and cost.peak_bytes else ""
+    return StageError(f"out of memory with batch_size {spec.batch_size}, accumulate {spec.accumulate}{wanted}",
                       f"set accumulate: {2 * spec.accumulate}, or lower batch_size, the canvas, or hidden_size")

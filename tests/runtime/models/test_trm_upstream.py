@@ -136,6 +136,7 @@ def test_rows_that_are_no_square_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("spec", "message"), [
     (TrmHybridModel(**SIZES, puzzle_embedding_len=1), "the original has no trm_hybrid"),
     (SPECS["hrm"].model_copy(update={"puzzle_embedding_len": 3}), "puzzle_embedding_len is 3; the original's hrm"),
+    (SPECS["trm"].model_copy(update={"positions": "rope_2d"}), "the original has nothing like positions: rope_2d"),
 ])
 def test_a_network_that_the_original_lacks_is_not_exported(tmp_path: Path, spec: Any, message: str) -> None:
     bundle = Bundle(trm=build_network(spec, 3, 4), puzzle_ids=IDS)

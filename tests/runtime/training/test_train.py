@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from train_support import (
     train_node,
 )
 
+from gridloom.compiler.graph import Cost
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.digest import tasks_digest
 from gridloom.runtime.data.tasks import Pair, fitting_canvas
@@ -32,8 +34,8 @@ from gridloom.runtime.training import loop
 from gridloom.runtime.training.loop import ActTrainer, depth_at
 from gridloom.runtime.training.material import load_material
 from gridloom.runtime.training.state import load_latest, saved_steps
-from gridloom.runtime.training.train import Train
-from gridloom.specs.stages import AdamAtan2, AdamW, DepthPhase, Muon
+from gridloom.runtime.training.train import Train, better, memory_advice
+from gridloom.specs.stages import AdamAtan2, AdamW, DepthPhase, KeepBest, Muon
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -140,6 +142,65 @@ def test_nan_names_step_parameter_checkpoint_and_remedy(tmp_path: Path, monkeypa
     monkeypatch.undo()
     train(tmp_path)
     assert (tmp_path / "out" / "bundle.json").exists()
+
+
+def test_nan_names_the_batch_and_the_tasks_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = loop.ActTrainer.step
+
+    def poisoned(self: loop.ActTrainer, batch: Any, *more: Any) -> None:
+        if self.num_steps == 2:
+            with torch.no_grad():
+                self.model.puzzle_emb.task_weights[2] = float("nan")  # type: ignore[index]
+        real(self, batch, *more)
+
+    monkeypatch.setattr(loop.ActTrainer, "step", poisoned)
+    with pytest.raises(StageError, match=r"loss became NaN .*, in batch 3, (\d rows|row \d) of it \(flip\)"):
+        train(tmp_path)
+
+
+def test_so_many_states_are_kept_as_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(StageInterrupted):
+        train(tmp_path, checkpoint_every=1, keep_last=3, stop=StopAfter(6))
+    assert saved_steps(tmp_path / "work") == [5, 6, 7]
+
+
+def test_the_weights_after_the_best_stretch_are_published(tmp_path: Path) -> None:
+    changes = {"keep_best": KeepBest(metric="exact_match", every=3)}
+    logged = train(tmp_path / "whole", **changes)
+    assert {logged[step, "exact_match"] for step in range(1, 13)} == {0.0}
+    best = 3  # the first of equals
+    bundle = load_bundle(tmp_path / "whole" / "out")
+    assert bundle.meta["steps"] == best
+    assert saved_steps(tmp_path / "whole" / "work") == sorted({best, 9, 12})
+    with pytest.raises(StageInterrupted):
+        train(tmp_path / "parts", **changes, stop=StopAfter(7))
+    train(tmp_path / "parts", **changes)
+    again = load_bundle(tmp_path / "parts" / "out")
+    assert again.meta["steps"] == best
+    states = bundle.trm.state_dict(), again.trm.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(("metric", "values", "best"), [
+    ("loss", [2.0, 1.0, 1.5, 1.0], [2, 1.0]), ("cell_accuracy", [0.2, 0.5, 0.1, 0.6], [4, 0.6]),
+])
+def test_losses_are_better_when_lower_and_shares_when_higher(metric: Any, values: list[float], best: Any) -> None:
+    found = None
+    for step, value in enumerate(values, start=1):
+        figures = SimpleNamespace(**{metric: value})
+        trainer: Any = SimpleNamespace(num_steps=step, stretch_means=lambda figures=figures: figures)
+        found = better(found, KeepBest(metric=metric, every=1), trainer)
+    assert found == best
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("can't allocate memory")]
+)
+def test_out_of_memory_says_what_to_lower_and_the_estimate(error: Exception) -> None:
+    cost = Cost(parameters=1, flops={}, num_steps=1, step="optimizer step", peak_bytes=3 << 30)
+    with (pytest.raises(StageError, match=r"batch_size 8, accumulate 1 \(estimate: 3.00 GiB.*\n.*set accumulate: 2"),
+          memory_advice(STAGE, cost)):
+        raise error
 
 
 def test_continuing_from_a_checkpoint_keeps_weights_and_matches_rows_by_name(tmp_path: Path) -> None:
