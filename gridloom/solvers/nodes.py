@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.events import AttemptShown, Event, PicksShown, TaskShown
+from gridloom.solvers.known_records import Known
 from gridloom.solvers.parsing import parse_grid
 from gridloom.solvers.policies import Experience, Policy, Situation
 from gridloom.solvers.recording import AttemptScope, attempt_records, pick_records
@@ -52,11 +53,12 @@ class Nodes:
         self.show = show
         self._append = append
         self._judge = Judge(task, settings.verifier)
+        self._known = Known()
 
     async def plan(self, state: LoopState) -> Update:
         """Choose the next attempt."""
         began = time.perf_counter()
-        history = _history(state)
+        history = self._known.history(state)
         if not history:
             self.show(TaskShown(self.task))
         situation = Situation(
@@ -74,7 +76,7 @@ class Nodes:
         plan = self.policy.plan(situation)
         return {
             "attempt": plan.attempt,
-            "planned": plan.model_dump(),
+            "planned": self._known.dump(plan),
             "reasoning": None,
             "adapted": None,
             "started_at": time.time(),
@@ -86,13 +88,13 @@ class Nodes:
         began = time.perf_counter()
         reasoner = self.services.reasoner
         assert reasoner is not None, "the graph enters `reason` only with a LLaMA"
-        plan = Plan.model_validate(state["planned"])
-        prompt = reasoner.prompt(self.task, plan, _history(state) if plan.feedback else ())
+        plan = self._known.record(Plan, state["planned"])
+        prompt = reasoner.prompt(self.task, plan, self._known.history(state) if plan.feedback else ())
         reading = time.perf_counter() - began
         # waiting for others to share a batch is no time of this attempt's: its share of the batch is
         reasoning = await reasoner.reason(prompt, plan, state.get("prefix") if plan.prefix else None)
         timings = {**state["timings"], "reason": reading + reasoning.duration_s}
-        return {"reasoning": reasoning.model_dump(), "timings": timings}
+        return {"reasoning": self._known.dump(reasoning), "timings": timings}
 
     async def adapt(self, state: LoopState) -> Update:
         """Map the recorded latent into the TRM's space."""
@@ -108,13 +110,13 @@ class Nodes:
 
     async def propose(self, state: LoopState) -> Update:
         """Run the TRM over all views; the LLaMA's own grid joins the candidates of the test input it was shown."""
-        plan = Plan.model_validate(state["planned"])
+        plan = self._known.record(Plan, state["planned"])
         reasoning = state.get("reasoning")
         proposal = await self.services.proposer.propose(self.task, plan, reasoning["latent"] if reasoning else None)
         if reasoning:
             proposal = with_text_grid(proposal, plan, reasoning["text"])
         return {
-            "proposal": proposal.model_dump(),
+            "proposal": self._known.dump(proposal),
             "prefix": proposal.prefix,
             "timings": {**state["timings"], "propose": proposal.seconds},
         }
@@ -122,15 +124,16 @@ class Nodes:
     async def verify(self, state: LoopState) -> Update:
         """Judge the proposal without the held-out answer."""
         began = time.perf_counter()
-        verdict = self._judge.verdict(Proposal.model_validate(state["proposal"]))
-        return {"verdict": verdict.model_dump(), "timings": _timed(state, "verify", began)}
+        verdict = self._judge.verdict(self._known.record(Proposal, state["proposal"]))
+        return {"verdict": self._known.dump(verdict), "timings": _timed(state, "verify", began)}
 
     async def record(self, state: LoopState) -> Update:
         """Write the attempt to the ledger, in one append, and add it to the history."""
-        plan = Plan.model_validate(state["planned"])
-        proposal = Proposal.model_validate(state["proposal"])
-        verdict = Verdict.model_validate(state["verdict"])
-        reasoning = Reasoning.model_validate(state["reasoning"]) if state.get("reasoning") else None
+        plan = self._known.record(Plan, state["planned"])
+        proposal = self._known.record(Proposal, state["proposal"])
+        verdict = self._known.record(Verdict, state["verdict"])
+        said = state.get("reasoning")
+        reasoning = self._known.record(Reasoning, said) if said else None
         ended_at = time.time()
         records: list[Record] = attempt_records(
             self.scope,
@@ -170,11 +173,11 @@ class Nodes:
                 seconds=seconds,
             )
         )
-        return {"history": [*state.get("history", []), entry.model_dump()]}
+        return {"history": [*state.get("history", []), self._known.dump_entry(entry)]}
 
     async def select(self, state: LoopState) -> Update:
         """Choose the final grids and write them to the ledger."""
-        history = _history(state)
+        history = self._known.history(state)
         picks = select(history, len(self.task.tests))
         accepted = history[-1].accepted
         self._append(*pick_records(self.scope, picks, accepted=accepted, num_attempts=len(history)))
@@ -187,7 +190,7 @@ class Nodes:
 
     async def after_record(self, state: LoopState) -> Literal["plan", "select"]:
         """Try again until an attempt is accepted, a budget is spent, or the picks can no longer change."""
-        history = _history(state)
+        history = self._known.history(state)
         settings, budget = self.settings, self.settings.budget
         remaining = settings.max_attempts - len(history)
         done = (
@@ -209,10 +212,6 @@ def with_text_grid(proposal: Proposal, plan: Plan, text: str) -> Proposal:
     candidates = list(proposal.candidates)
     candidates[plan.focus] = (*candidates[plan.focus], written)
     return proposal.model_copy(update={"candidates": tuple(candidates)})
-
-
-def _history(state: LoopState) -> tuple[Entry, ...]:
-    return tuple(Entry.model_validate(entry) for entry in state.get("history", []))
 
 
 def _timed(state: LoopState, node: str, began: float) -> dict[str, float]:

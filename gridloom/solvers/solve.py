@@ -118,7 +118,7 @@ class _Loop:
         self.experience = experience
         self.context = context
         self.policy = make_policy(stage.solver.policy)
-        self.saver = DuckDBSaver(context.ledger, ledger=ledger)
+        self.saver = DuckDBSaver(context.ledger, ledger=ledger, one_task_a_step=True)
         self.graph = build_graph(self.saver)
         self.num_done = self.num_accepted = self.num_attempts = 0
 

@@ -42,9 +42,22 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
     """
 
     def __init__(
-        self, writer: LedgerWriter, *, ledger: Ledger | None = None, serde: SerializerProtocol | None = None
+        self,
+        writer: LedgerWriter,
+        *,
+        ledger: Ledger | None = None,
+        serde: SerializerProtocol | None = None,
+        one_task_a_step: bool = False,
     ) -> None:
+        """Keep a graph's state through `writer`.
+
+        Args:
+            one_task_a_step: the graph has no parallel nodes. The checkpoint at the end of a step then holds all that
+                its writes would tell, and they are not stored; a kill between the two runs the node once more. Errors,
+                interrupts and what resumes them are stored all the same.
+        """
         super().__init__(serde=serde)
+        self._one_task_a_step = one_task_a_step
         self.writer = writer
         self.ledger = ledger or Ledger(writer.workspace)
         self._memory = Memory()
@@ -170,6 +183,8 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store writes that the next checkpoint will apply; of ordinary channels the first one of a task is kept."""
+        if self._one_task_a_step and not any(channel in WRITES_IDX_MAP for channel, _ in writes):
+            return
         where = config["configurable"]
         thread_id, ns, checkpoint_id = where["thread_id"], where.get("checkpoint_ns", ""), where["checkpoint_id"]
         with self._memory.lock:

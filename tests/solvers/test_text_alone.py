@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from solve_support import RUN, Place, Stop, dataset, mirror_answers, place
 
-from gridloom.errors import StageInterrupted
+from gridloom.errors import ModelError, StageInterrupted
 from gridloom.runtime.prompts import GRID_ALONE, grid_text
-from gridloom.solvers.loading import load_writer
+from gridloom.solvers.loading import load_services, load_writer
 from gridloom.solvers.replay import replay, replay_failed
 from gridloom.solvers.scripted import ScriptedReasoner
 from gridloom.solvers.services import Services
@@ -155,3 +155,24 @@ def test_real_small_llama_solves_stops_resumes_and_replays(tmp_path: Path, llama
 
 def _files(artifact: Artifact) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in artifact.path.iterdir() if p.name != "manifest.json"}
+
+
+@pytest.mark.parametrize("text", ["", "7 " * 10_000, "1 2\n" * 5_000], ids=["nothing", "one long line", "5,000 lines"])
+def test_model_that_writes_nothing_or_far_too_much_is_a_parse_failure(alone: Place, text: str) -> None:
+    artifact, _ = alone.solve(write=write_with(lambda *_: text))
+    report = alone.score(artifact)
+    assert (report["pass2"], results_of(alone)["parse_failures"]) == (0.0, 9)
+    assert all(attempt.text == text for attempt in alone.ledger.read(AttemptRecord))
+
+
+def test_network_that_gives_nan_stops_the_solve_with_its_task(tmp_path: Path) -> None:
+    made = Place(tmp_path / "place", with_llama=False)
+
+    def load(*arguments: Any) -> Services:
+        services = load_services(*arguments)
+        services.proposer.bundle.trm.q_head.bias.data.fill_(float("nan"))  # type: ignore[attr-defined]
+        return services
+
+    with pytest.raises(ModelError, match=r"gave a value that is not finite on task aaaa0001[\s\S]*earlier checkpoint"):
+        made.solve(load=load)
+    assert made.ledger.read(AttemptRecord) == []
