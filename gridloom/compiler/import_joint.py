@@ -93,8 +93,8 @@ OPTIONS = (
     Option("eval_only", False, (), "run the stages `solve` and `score`"),
     Option("log_interval", 5, ("stages.joint.log_every",)),
     Option("checkpoint_interval", 100, ("stages.joint.checkpoint_every",)),
-    Option("project_name", "arc-hybrid-joint", (), "metrics are in the ledger; `wandb: {project: NAME}` in stages.joint "
-           "sends them on"),
+    Option("project_name", "arc-hybrid-joint", (), "metrics are in the ledger; `wandb: {project: NAME}` in stages.joint"
+           " sends them on"),
     Option("run_name", None, ("name",)),
 )
 """Every option of the earlier joint trainer and of its configuration class."""
