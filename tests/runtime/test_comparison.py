@@ -130,3 +130,20 @@ def test_hybrid_and_its_two_baselines_stand_in_one_table_with_intervals(workspac
     assert results[2].parameters is None
     same = {"stages.solve.solver.max_attempts", "stages.solve.solver.reason.max_new_tokens", "data.arc1.select.limit"}
     assert not same & set(results[0].differs), "one budget, one set of tasks"
+
+
+def test_one_sweep_tables_trm_llama_hybrid_and_shuffled_latents_at_equal_budget(workspace: Workspace) -> None:
+    made = compile_spec("equal-budget", facts=LocalFacts()).graph
+    with LedgerWriter(workspace, "run") as ledger:
+        ledger.append(RunRecord(run_id="run", name="equal-budget", graph_key=made.key, status="done", started_at=1.0,
+                                graph=made.to_json()))
+        for node in made.nodes:
+            notes = {"pass1": 0.25, "pass2": 0.5, "num_tasks": 40} if node.kind == "score" else {}
+            ledger.append(StageRecord(run_id="run", stage=node.name, kind=node.kind, key=node.key, status="done",
+                                      started_at=100.0, ended_at=101.0, notes=notes))
+    results = compare(workspace, "run")
+    assert [(one.differs["stages.solve.with"], one.differs["stages.solve.solver.latents"]) for one in results] == [
+        ("pretrain", "own"), ("llama", "own"), ("joint", "own"), ("joint", "shuffled"),
+    ]  # fmt: skip
+    assert all(one.metrics["pass2"].low is not None for one in results)
+    assert "stages.solve.solver.max_attempts" not in results[0].differs

@@ -92,8 +92,10 @@ def test_a_second_process_reads_what_the_first_one_put(workspace: Workspace) -> 
         assert state.values == {"trail": ["node0", "node1", "node2"], "latent": b"node2" * 10}
 
 
-@pytest.mark.parametrize("as_async", [False, True], ids=["sync", "async"])
-def test_a_graph_killed_in_a_node_goes_on_at_that_node(workspace: Workspace, as_async: bool) -> None:
+@pytest.mark.parametrize(
+    ("as_async", "one_task"), [(False, False), (True, False), (True, True)], ids=["sync", "async", "async, one task"]
+)
+def test_a_graph_killed_in_a_node_goes_on_at_that_node(workspace: Workspace, as_async: bool, one_task: bool) -> None:
     process = start(workspace.root, f"""
 import asyncio
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -104,7 +106,8 @@ class Hang(list):
         print(name, flush=True)
         if name == 'node2':
             time.sleep(60)
-graph = cases.build_loop(5, Hang()).compile(checkpointer=DuckDBSaver(LedgerWriter(workspace, 'run-1')))
+saver = DuckDBSaver(LedgerWriter(workspace, 'run-1'), one_task_a_step={one_task})
+graph = cases.build_loop(5, Hang()).compile(checkpointer=saver)
 start = {{'trail': [], 'latent': b''}}
 if {as_async}:
     asyncio.run(graph.ainvoke(start, cases.on('task'), durability='sync'))
@@ -117,10 +120,12 @@ else:
     process.wait()
     seen: list[str] = []
     with LedgerWriter(workspace, "run-1") as writer:
-        graph = build_loop(5, seen).compile(checkpointer=DuckDBSaver(writer))
+        graph = build_loop(5, seen).compile(checkpointer=DuckDBSaver(writer, one_task_a_step=one_task))
         result = asyncio.run(graph.ainvoke(None, on("task"))) if as_async else graph.invoke(None, on("task"))
     assert seen == ["node2", "node3", "node4"]
     assert result["trail"] == [f"node{number}" for number in range(5)]
+    stored = Ledger(workspace).rows("SELECT count(*) AS n FROM graph_writes")[0]["n"]
+    assert (stored == 0) == one_task, "of one task a step, the checkpoint holds what its writes would"
 
 
 def test_forks_of_a_thread_do_not_overwrite_each_other(workspace: Workspace) -> None:
