@@ -15,7 +15,7 @@ from gridloom.specs.data import ArcData, DataSpec
 from gridloom.specs.fields import references
 from gridloom.specs.models import LlamaModel, ModelSpec
 from gridloom.specs.spec import Spec
-from gridloom.specs.stages import StageSpec
+from gridloom.specs.stages import CheckpointStage, StageSpec
 
 Owner = tuple[str, str]
 """(section, name)."""
@@ -94,6 +94,16 @@ class Bound:
                 return None if edges[0].field == "with" else name  # a language model solves without a TRM
             stage = name
         return None
+
+    def given_to(self, stage: str) -> str | None:
+        """Return the checkpoint stage that a stage's checkpoint goes back to."""
+        for _ in self.spec.stages:
+            source = next((e.target for e in self.edges.get(("stages", stage), ())
+                           if e.field in ("model", "trm", "with") and e.target[0] == "stages"), None)
+            if source is None:
+                break
+            stage = source[1]
+        return stage if isinstance(self.spec.stages.get(stage), CheckpointStage) else None
 
     def llm_of(self, stage: str) -> LlamaModel | None:
         """Return the language model that a stage runs, itself or through the checkpoint it reads."""

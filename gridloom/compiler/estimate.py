@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,10 +17,17 @@ from gridloom.compiler.cost import (
     latent_to_text,
     text_to_latent,
 )
-from gridloom.compiler.facts import DataFacts, LlamaFacts
+from gridloom.compiler.facts import CheckpointFacts, DataFacts, LlamaFacts
 from gridloom.compiler.graph import Cost
 from gridloom.specs.data import ArcData, DataSpec
-from gridloom.specs.models import LatentToTextModel, LlamaModel, Lora, TextToLatentModel, TrmModel
+from gridloom.specs.models import (
+    NETWORKS_BY_KIND,
+    LatentToTextModel,
+    LlamaModel,
+    Lora,
+    TextToLatentModel,
+    TrmModel,
+)
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage, at_depth
 
 WEIGHT_STATE = 5
@@ -69,12 +77,20 @@ class Sources:
     bound: Bound
     data: dict[str, DataFacts]
     llama: dict[str, LlamaFacts]
+    checkpoints: dict[str, CheckpointFacts]
 
     def trm(self, stage: str, facts: DataFacts) -> TrmCost | None:
         """Return the cost model of the TRM behind a stage."""
         name = self.bound.trm_of(stage)
-        model = self.bound.spec.models.get(name) if name else None
+        model = self.bound.spec.models.get(name) if name else self._given(stage)
         return TrmCost(model, facts.canvas, facts.num_cells, facts.vocabulary) if isinstance(model, TrmModel) else None
+
+    def _given(self, stage: str) -> TrmModel | None:
+        """Return the network of the given checkpoint behind a stage."""
+        facts = self.checkpoints.get(self.bound.given_to(stage) or "")
+        told = facts.network_spec if facts else None
+        kind = NETWORKS_BY_KIND.get(str(told["kind"])) if told else None
+        return kind.model_validate_json(json.dumps(told)) if kind else None
 
     @staticmethod
     def mean(trm: TrmCost, facts: DataFacts, operations: Callable[[TrmCost], int]) -> int:

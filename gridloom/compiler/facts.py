@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from gridloom.errors import DataError, ModelError
 from gridloom.specs.data import ArcData, DataSpec
@@ -95,6 +95,8 @@ class CheckpointFacts:
     """Whether it holds a text_to_latent adapter."""
     positions: str = "rope"
     """Position encoding of the network."""
+    network_spec: Mapping[str, Any] | None = None
+    """The network's section as its bundle has it, for what it costs; None where nobody tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def _stage_node(name: str, checked: Checked, written: _Sections) -> StageNode:
         models=_models(name, checked, written),
         inputs=_inputs(name, stage, bound),
         facts=_facts(name, checked),
-        cost=estimate(name, Sources(bound, checked.data, checked.llama)),
+        cost=estimate(name, Sources(bound, checked.data, checked.llama, checked.checkpoints)),
         seed=0 if isinstance(stage, CheckpointStage) else bound.spec.seed,
     )
 

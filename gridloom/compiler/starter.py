@@ -18,7 +18,7 @@ _TEXT = """\
 #   gridloom plan {name}.yaml        what would run, and why
 #   gridloom run {name}.yaml         run what is not made yet
 gridloom: 1
-extends: quickstart            # a recipe (gridloom specs list) or ./another.yaml; what stands here wins
+extends: from-scratch          # a recipe (gridloom specs list) or ./another.yaml; what stands here wins
 name: {name}                   # names the runs; renaming re-runs nothing
 description: ""                # one line
 seed: 0

@@ -118,6 +118,10 @@ NETWORK_KINDS = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformer", "trm_h
 """Kinds that `train` trains from scratch."""
 
 
+NETWORKS_BY_KIND: dict[str, type[TrmModel]] = {
+    "trm": TrmModel, "trm_singlez": TrmSingleZModel, "trm_hier6": TrmHier6Model, "hrm": HrmModel,
+    "transformer": TransformerModel, "trm_hybrid": TrmHybridModel,
+}
 TWO_STATE_KINDS = ("trm", "trm_hybrid")
 """Kinds that adapters and `joint_train` work with: their carry is z_H and z_L."""
 

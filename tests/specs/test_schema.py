@@ -116,12 +116,12 @@ def test_specs_that_compile_fit_the_schema(text: str) -> None:
     [
         "name: x\nstages: {}\n",
         "gridloom: 1\nname: x\n",
-        "gridloom: 2\nextends: quickstart\n",
-        "gridloom: 1\nextends: quickstart\nsede: 1\n",
-        "gridloom: 1\nextends: quickstart\nstages: {pretrain: {kind: train, stepz: 1}}\n",
-        "gridloom: 1\nextends: quickstart\nstages: {pretrain: {kind: train, steps: -1}}\n",
-        "gridloom: 1\nextends: quickstart\nmodels: {trm: {kind: trm, mixing: cnn}}\n",
-        "gridloom: 1\nextends: quickstart\nstages: {pretrain: {kind: trian}}\n",
+        "gridloom: 2\nextends: from-scratch\n",
+        "gridloom: 1\nextends: from-scratch\nsede: 1\n",
+        "gridloom: 1\nextends: from-scratch\nstages: {pretrain: {kind: train, stepz: 1}}\n",
+        "gridloom: 1\nextends: from-scratch\nstages: {pretrain: {kind: train, steps: -1}}\n",
+        "gridloom: 1\nextends: from-scratch\nmodels: {trm: {kind: trm, mixing: cnn}}\n",
+        "gridloom: 1\nextends: from-scratch\nstages: {pretrain: {kind: trian}}\n",
     ],
 )
 def test_what_the_compiler_refuses_the_schema_refuses(text: str) -> None:
@@ -130,6 +130,6 @@ def test_what_the_compiler_refuses_the_schema_refuses(text: str) -> None:
 
 
 def test_variables_and_removals_fit_anywhere() -> None:
-    text = 'gridloom: 1\nextends: quickstart\nstages: {joint: null, pretrain: {kind: train, steps: "${vars.n}"}}\n'
+    text = 'gridloom: 1\nextends: from-scratch\nstages: {joint: null, pretrain: {kind: train, steps: "${vars.n}"}}\n'
     schema = json_schema()
     assert fits(yaml.safe_load(text), schema, schema)

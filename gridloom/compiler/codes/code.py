@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.session import nearest
 
-HEAD = "gridloom: 1\nextends: quickstart\nname: example\n"
-"""Examples are small specs over the quickstart recipe."""
+HEAD = "gridloom: 1\nextends: from-scratch\nname: example\n"
+"""Examples are small specs over the recipe from-scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Code:
 
 
 def over(body: str, **rest: object) -> Example:
-    """Make an example of a body over the quickstart recipe."""
+    """Make an example of a body over the recipe from-scratch."""
     return Example(HEAD + body, **rest)  # type: ignore[arg-type]
 
 

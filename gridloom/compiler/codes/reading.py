@@ -105,7 +105,7 @@ READING = (
         "GL016", "no mapping",
         "The file holds a list or a single value, not keys with values.",
         "A spec is a mapping that begins with `gridloom: 1`.",
-        Example("- gridloom: 1\n- extends: quickstart\n"), _SOUND,
+        Example("- gridloom: 1\n- extends: from-scratch\n"), _SOUND,
     ),
     Code(
         "GL017", "merge key",

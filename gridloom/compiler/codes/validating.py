@@ -61,7 +61,7 @@ VALIDATING = (
         "GL110", "unknown language version",
         "`gridloom` gives a version of the spec language that this program does not read.",
         "A later version may give the same words another meaning.",
-        Example("gridloom: 2\nextends: quickstart\nname: example\n"), Example(HEAD),
+        Example("gridloom: 2\nextends: from-scratch\nname: example\n"), Example(HEAD),
     ),
     Code(
         "GL201", "one name in two sections",

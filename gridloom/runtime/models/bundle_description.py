@@ -91,6 +91,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         digest=hashlib.sha256(text.encode()).hexdigest(), network=kind, hidden_size=hidden_size,
         data_kind=data_kind(description["meta"]), canvas=canvas, num_cells=num_cells, vocabulary=vocabulary,
         has_adapters="text_to_latent" in parts, positions=str(spec.get("positions", "rope")),
+        network_spec=dict(spec),
     )
 
 
