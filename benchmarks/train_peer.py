@@ -1,6 +1,10 @@
 """Time a training step (forward, loss, backward) beside a TinyRecursiveModels checkout: same weights, same data.
 
     python benchmarks/train_peer.py /path/to/TinyRecursiveModels --canvas 30 --batch 4 --width 512 --repeats 5
+    python benchmarks/train_peer.py /path/to/TinyRecursiveModels --batch 2 --precision bf16 --canvases 7 11 16 21 25
+
+With `--canvases` the tasks of ARC-1 lie on canvases of these sides and 30, each timed and weighted by its share of the
+training pairs; the original has them all on 30. That is another model (positions rope_2d), not the original's weights.
 
 Both run in turn, so that a busy machine slows both. The optimiser is left out: the original's needs CUDA to install.
 The original also needs the package einops. Figures are of one ACT step of all rows, after one warm-up of each.
@@ -16,9 +20,11 @@ from collections.abc import Callable
 
 import torch
 
+from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.models.upstream_config import peer_config
 from gridloom.runtime.training.losses import row_losses
+from gridloom.specs.data import ArcData
 from gridloom.specs.models import TrmModel
 
 Step = Callable[[], float]
@@ -34,16 +40,24 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--canvases", type=int, nargs="*", default=[])
     args = parser.parse_args()
+    if args.canvases:
+        args.canvas = 30
     sys.path.insert(0, args.checkout)
     spec = TrmModel(hidden_size=args.width, precision=args.precision)
     generator = torch.Generator().manual_seed(0)
     ours = build_network(spec, args.canvas, 8, generator=generator).to(args.device).train()
     tokens, labels, ids = example(args.batch, args.canvas, generator)
-    steps = {
+    steps: dict[str, Step] = {
         "gridloom": our_step(ours, *(t.to(args.device) for t in (tokens, labels, ids))),
         "original": peer_step(ours, *(t.to(args.device) for t in (tokens, labels, ids))),
     }
+    shares = side_shares(args.canvases)
+    for side in shares:
+        square = build_network(spec.model_copy(update={"positions": "rope_2d"}), side, 8, generator=generator)
+        rows = example(args.batch, side, generator, filled=1.0)
+        steps[f"on {side}"] = our_step(square.to(args.device).train(), *(t.to(args.device) for t in rows))
     losses = {name: step() for name, step in steps.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     # On one CPU thread, seconds of this process: other programs on the machine do not count.
@@ -61,11 +75,27 @@ def main() -> None:
               f"{args.batch / middle:.2f} rows/s  first loss {losses[name]:.5f}")
     ratio = statistics.median(seconds["original"]) / statistics.median(seconds["gridloom"])
     print(f"gridloom is {ratio:.2f} times as fast")
+    if shares:
+        mean = sum(share * statistics.median(seconds[f"on {side}"]) for side, share in shares.items())
+        spread = [sum(share * pick(seconds[f"on {side}"]) for side, share in shares.items()) for pick in (min, max)]
+        original = statistics.median(seconds["original"])
+        print(f"canvases   mean {mean:.3f} s  ({spread[0]:.3f} - {spread[1]:.3f})  {args.batch / mean:.2f} rows/s: "
+              f"{original / mean:.2f} times as fast as the original; shares "
+              + ", ".join(f"{side}: {share:.0%}" for side, share in shares.items()))
 
 
-def example(batch: int, canvas: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rows whose grids fill 17% of the canvas, as ARC-1 pairs do on average."""
-    side = max(1, round(canvas * 0.17**0.5))
+def side_shares(canvases: list[int]) -> dict[int, float]:
+    """Share of ARC-1's training pairs on each canvas."""
+    if not canvases:
+        return {}
+    data = ArcData(subsets=("training", "evaluation"), holdout=("evaluation",), canvases=tuple(canvases))
+    return dict(LocalFacts().data(data, ".").side_shares)
+
+
+def example(batch: int, canvas: int, generator: torch.Generator,
+            filled: float = 0.17) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows whose grids fill 17% of the canvas, as ARC-1 pairs do on average; a border stays free."""
+    side = min(canvas - 1, max(1, round(canvas * filled**0.5)))
     tokens = torch.zeros(2, batch, canvas, canvas, dtype=torch.uint8)
     tokens[:, :, :side, :side] = torch.randint(2, 12, (2, batch, side, side), generator=generator, dtype=torch.uint8)
     tokens[:, :, side, :side] = tokens[:, :, :side, side] = 1
