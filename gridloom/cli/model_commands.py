@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,16 +19,22 @@ NameArg = Annotated[str, typer.Argument(metavar="NAME", help="A managed model, s
 
 @models.command("list")
 def list_command(as_json: JsonOption = False) -> None:
-    """List managed models and whether they are ready on this machine."""
+    """List managed models and whether they are ready on this machine, and the checkpoints that come with gridloom."""
     from gridloom.cli.tables import print_table, rows_table
+    from gridloom.runtime.models.bundle_description import shipped_checkpoints
     from gridloom.runtime.models.managed import list_models
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": model.name, "ready": model.ready, "parameters": model.parameters, "licence": model.licence,
             "path": str(model.path) if model.ready else None,
         }
         for model in list_models()
+    ]
+    rows += [
+        {"name": shipped.name, "ready": True, "parameters": shipped.parameters, "licence": "Apache-2.0",
+         "path": str(shipped.path)}
+        for shipped in shipped_checkpoints()
     ]
     if as_json:
         print(json.dumps(rows, indent=1))

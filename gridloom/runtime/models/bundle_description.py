@@ -7,12 +7,15 @@ import json
 import re
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gridloom
+from gridloom.compiler.cost import TrmCost
 from gridloom.compiler.facts import CheckpointFacts
 from gridloom.errors import ModelError
+from gridloom.specs.models import NETWORKS_BY_KIND
 from gridloom.specs.stages import SHIPPED
 
 FORMAT = 1
@@ -63,6 +66,28 @@ def checkpoint_folder(path: str, base: str) -> Path:
 def shipped_names() -> tuple[str, ...]:
     """Return the names of the checkpoints that come with gridloom, sorted."""
     return tuple(sorted(file.parent.name for file in WEIGHTS.glob(f"*/{DESCRIPTION}")))
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A checkpoint that comes with gridloom."""
+
+    name: str
+    """What a checkpoint stage's `path` calls it."""
+    path: Path
+    parameters: int
+    """Trained weights, without the puzzle rows."""
+
+
+def shipped_checkpoints() -> list[Shipped]:
+    """Return all of them, by name."""
+    found = []
+    for name in shipped_names():
+        config = read_description(WEIGHTS / name)["parts"]["trm"]["config"]
+        spec = NETWORKS_BY_KIND[config["spec"]["kind"]].model_validate_json(json.dumps(config["spec"]))
+        cost = TrmCost(spec, int(config["canvas"]), int(config["num_cells"]), int(config["vocabulary"]))
+        found.append(Shipped(SHIPPED + name, WEIGHTS / name, cost.parameters))
+    return found
 
 
 def checkpoint_facts(path: str, base: str) -> CheckpointFacts:

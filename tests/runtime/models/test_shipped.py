@@ -1,0 +1,74 @@
+"""Checkpoints that come with gridloom: whole, small, told by a card, and as good as it says on tasks of `quickstart`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gridloom.compiler.library import recipe_names
+from gridloom.errors import ModelError
+from gridloom.runtime.data.arc import read_arc
+from gridloom.runtime.data.tokens import crop_back, encode_batch
+from gridloom.runtime.data.views import IDENTITY
+from gridloom.runtime.local import compile_local
+from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.models.bundle_description import (
+    WEIGHTS,
+    checkpoint_facts,
+    checkpoint_folder,
+    shipped_checkpoints,
+    shipped_names,
+)
+from gridloom.solvers.ballots import Ballots
+from gridloom.solvers.known_views import known_views
+from gridloom.specs.data import ArcData
+
+MOST_BYTES = 16 << 20
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_checkpoint_is_whole_small_and_made_by_a_recipe(name: str) -> None:
+    folder = WEIGHTS / name
+    assert all(file.stat().st_size <= MOST_BYTES for file in folder.iterdir())
+    assert name in recipe_names()
+    bundle = load_bundle(folder)
+    card = (folder / "card.md").read_text()
+    assert f"{bundle.meta['steps']:,} steps" in card
+    assert "pass@2" in card
+    (spec,) = (model for key, model in compile_local(name, ()).spec.models.items() if key == "trm")
+    assert bundle.trm.spec == spec
+    assert shipped_checkpoints()[0].parameters == sum(p.numel() for p in bundle.trm.parameters())
+
+
+def test_quickstart_joins_adapters_to_the_network_that_is_shipped() -> None:
+    spec = compile_local("quickstart", ()).spec
+    assert spec.models["trm"] == load_bundle(WEIGHTS / "trm-arc1-small").trm.spec
+
+
+def test_shipped_name_that_is_none_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ModelError, match=r"(?s)ships no weights named 'trm-arc9'.*trm-arc1-small"):
+        checkpoint_folder("shipped:trm-arc9", ".")
+    assert checkpoint_facts("shipped:trm-arc1-small", "anywhere").positions == "rope_2d"
+    assert Path(checkpoint_folder("weights", "here")) == Path("here/weights")
+
+
+def test_shipped_trm_solves_tasks_of_quickstart_by_votes() -> None:
+    data = compile_local("quickstart", ()).spec.data["arc1"]
+    assert isinstance(data, ArcData)
+    source, bundle = read_arc(data, Path()), load_bundle(WEIGHTS / "trm-arc1-small")
+    index, right, asked = bundle.puzzle_ids.index, 0, 0
+    for task in source.tasks:
+        views = (IDENTITY, *known_views(bundle.puzzle_ids, task))[:8]
+        ids = torch.tensor([index[view.name(task.task_id)] for view in views])
+        for grid, answer in zip(task.tests, source.answers[task.task_id], strict=True):
+            tokens = torch.from_numpy(encode_batch([grid] * len(views), bundle.trm.canvas, views))
+            ballots = Ballots(len(views))
+            for guess in crop_back(bundle.trm.run(tokens, ids).tokens.numpy(), bundle.trm.canvas, views):
+                ballots.add(guess, 0.5)
+            right += any(np.array_equal(standing.grid, answer) for standing in ballots.ranked()[:2])
+            asked += 1
+    assert asked == 16
+    assert right >= 6
