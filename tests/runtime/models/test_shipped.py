@@ -1,4 +1,4 @@
-"""Checkpoints that come with gridloom: whole, small, told by a card, and as good as it says on tasks of `quickstart`."""
+"""Checkpoints that come with gridloom: whole, small, told by a card, and as good as it says on `quickstart`."""
 
 from __future__ import annotations
 
