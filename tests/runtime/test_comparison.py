@@ -126,7 +126,7 @@ def test_hybrid_and_its_two_baselines_stand_in_one_table_with_intervals(workspac
     assert [one.metrics["pass2"] for one in results] == [
         Metric(0.2 * number, *wilson(0.2 * number, 40), 40) for number in (1, 2, 3)
     ]
-    assert [one.differs["stages.solve.with"] for one in results] == ["joint", "pretrain", "llama"]
+    assert [one.differs["stages.solve.with"] for one in results] == ["joint", "trunk", "llama"]
     assert results[2].parameters is None
     same = {"stages.solve.solver.max_attempts", "stages.solve.solver.reason.max_new_tokens", "data.arc1.select.limit"}
     assert not same & set(results[0].differs), "one budget, one set of tasks"
@@ -143,7 +143,7 @@ def test_one_sweep_tables_trm_llama_hybrid_and_shuffled_latents_at_equal_budget(
                                       started_at=100.0, ended_at=101.0, notes=notes))
     results = compare(workspace, "run")
     assert [(one.differs["stages.solve.with"], one.differs["stages.solve.solver.latents"]) for one in results] == [
-        ("pretrain", "own"), ("llama", "own"), ("joint", "own"), ("joint", "shuffled"),
+        ("trunk", "own"), ("llama", "own"), ("joint", "own"), ("joint", "shuffled"),
     ]  # fmt: skip
     assert all(one.metrics["pass2"].low is not None for one in results)
     assert "stages.solve.solver.max_attempts" not in results[0].differs

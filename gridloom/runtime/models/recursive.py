@@ -266,7 +266,8 @@ class RecursiveNetwork(nn.Module, ABC):
         least = torch.randint(2, limit + 1, (batch,), generator=generator)
         return torch.where(draw < self.spec.halt_exploration, least, 0)
 
-    def _halt(self, steps: Tensor, q: Tensor, generator: torch.Generator | None, least: Tensor | None) -> Tensor:
+    def _halt(self, steps: Tensor, q: Tensor, generator: torch.Generator | None,
+              least: Tensor | None = None) -> Tensor:
         halted = steps >= self.spec.halt_max_steps
         least = self.exploration(len(steps), generator) if least is None else least
         if least is None:
