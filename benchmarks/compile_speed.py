@@ -23,7 +23,7 @@ from gridloom.runtime.local import compile_local
 from gridloom.runtime.project import plan_local
 from gridloom.stores.workspace import Workspace
 
-SWEEP = "gridloom: 1\nextends: quickstart\nname: swept\nsweep:\n  stages.pretrain.steps: [{values}]\n"
+SWEEP = "gridloom: 1\nextends: from-scratch\nname: swept\nsweep:\n  stages.pretrain.steps: [{values}]\n"
 
 
 def cpu_s(function: Callable[[], object], repeats: int) -> float:

@@ -32,7 +32,7 @@ from gridloom.specs.stages import JointTrainStage
 
 TRM_SPEC = TrmModel(hidden_size=128, num_heads=4, H_cycles=2, L_cycles=3, expansion=2.0, halt_max_steps=6,
                     puzzle_embedding_len=1, precision="fp32")
-"""That of the recipe quickstart."""
+"""That of the recipe from-scratch."""
 
 
 def spent(work: Callable[[], object], device: str) -> float:
