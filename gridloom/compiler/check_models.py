@@ -7,11 +7,8 @@ from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.session import Session, listed
 from gridloom.compiler.tree import Path
 from gridloom.diagnostics import Span
-from gridloom.specs.models import VIEW_TOKENS, LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
+from gridloom.specs.models import ROTARY_PARTS, VIEW_TOKENS, LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
 from gridloom.specs.stages import JointTrainStage, SolveStage
-
-TURNED = {"rope": 2, "rope_2d": 4}
-"""What the width of a head must be divisible by: pairs of features turn, for two axes two pairs at a time."""
 
 
 def heads_divide_width(checked: Checked, session: Session) -> None:
@@ -29,11 +26,12 @@ def heads_divide_width(checked: Checked, session: Session) -> None:
                 f"{', '.join(map(str, best))} do",
                 (f"hidden_size comes from {width_at}", *places.used_at(path)),
             )
-        elif model.mixing == "attention" and model.hidden_size // model.num_heads % TURNED.get(model.positions, 1):
+        elif (model.mixing == "attention"
+              and model.hidden_size // model.num_heads % ROTARY_PARTS.get(model.positions, 1)):
             session.error(
                 "GL302",
                 f"heads of '{name}' are {model.hidden_size // model.num_heads} wide; {model.positions} needs a width "
-                f"divisible by {TURNED[model.positions]}",
+                f"divisible by {ROTARY_PARTS[model.positions]}",
                 places.value(path),
                 "use fewer heads, or positions: learned",
             )

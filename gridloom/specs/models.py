@@ -114,14 +114,14 @@ NetworkModel = Annotated[
 ]
 VIEW_TOKENS = 10
 """Prefix positions that tell a `task_view` network the view: its turn, and the nine colours."""
-NETWORK_KINDS = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformer", "trm_hybrid")
-"""Kinds that `train` trains from scratch."""
-
-
+ROTARY_PARTS = {"rope": 2, "rope_2d": 4}
+"""What the width of a head must be divisible by: pairs of features turn, for two axes two pairs at a time."""
 NETWORKS_BY_KIND: dict[str, type[TrmModel]] = {
     "trm": TrmModel, "trm_singlez": TrmSingleZModel, "trm_hier6": TrmHier6Model, "hrm": HrmModel,
     "transformer": TransformerModel, "trm_hybrid": TrmHybridModel,
 }
+NETWORK_KINDS = tuple(NETWORKS_BY_KIND)
+"""Kinds that `train` trains from scratch."""
 TWO_STATE_KINDS = ("trm", "trm_hybrid")
 """Kinds that adapters and `joint_train` work with: their carry is z_H and z_L."""
 
@@ -151,7 +151,7 @@ class LlamaModel(SpecModel):
     """A managed model's name (`gridloom models list`), a local folder in transformers layout, or a hub id."""
     frozen: bool = True
     """Keep the weights fixed; adapters and TRM learn around it. To let it learn, give it a `lora`."""
-    lora: Lora | None = None
+    lora: Annotated[Lora | None, Later()] = None
     """Train low-rank additions to it. Its own weights stay fixed; needs `pip install 'gridloom[lora]'`."""
     precision: Precision = "fp32"
     """Type the weights are held and run in."""

@@ -249,7 +249,7 @@ class SolveStage(SpecModel):
     """Only tasks of this subset; all held-out subsets when absent."""
     limit: PositiveInt | None = None
     """At most this many tasks, by id."""
-    calibration: Annotated[str | None, Ref(artifacts=("calibration",))] = None
+    calibration: Annotated[str | None, Ref(artifacts=("calibration",)), Later()] = None
     """A calibrate stage, whose threshold takes the place of `solver.verifier.accept`."""
     solver: Solver = Solver()
     """The loop."""
@@ -297,10 +297,10 @@ class EvaluateStage(SpecModel):
     absent; pass@1 and pass@2 are the same either way, and pass@5 and above are told only without."""
     act_steps: PositiveInt | None = None
     """ACT steps of every row; the network's own number when absent."""
-    halt: Literal["none", "score", "unchanged"] = "none"
+    halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
     """Let a row stop before its last ACT step, which changes results: where its halting `score` says so, as in
     training, or where its answer is `unchanged` from one step to the next. `none` makes every step."""
-    patience: PositiveInt = 1
+    patience: Annotated[PositiveInt, Later()] = 1
     """Steps in a row that must say so before a row halts; of no account without `halt`."""
     batch_size: PositiveInt = 256
     """Rows at a time. Sums are rounded differently in other sizes, so the key covers it."""

@@ -103,6 +103,8 @@ def test_key_inputs_hash_to_the_key(facts: StaticFacts) -> None:
         ("weights: smollm2-135m", "weights: ./llama"),
         ("hidden_size: 64, num_heads: 4}", "hidden_size: 64, num_heads: 4, puzzle_embedding: table}"),
         ('steps: "${vars.steps}"}', "steps: 500, depth: []}"),
+        ("weights: smollm2-135m", "weights: smollm2-135m, lora: null"),
+        ("with: joint, data: arc1}", "with: joint, data: arc1, calibration: null}"),
     ],
 )
 def test_what_cannot_change_a_result_is_in_no_key(facts: StaticFacts, before: str, after: str) -> None:

@@ -34,7 +34,7 @@ from gridloom.runtime.models.layers import (
     line_angles,
     truncated_normal,
 )
-from gridloom.specs.models import VIEW_TOKENS, TrmModel
+from gridloom.specs.models import ROTARY_PARTS, VIEW_TOKENS, TrmModel
 
 VOCABULARY = 12
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -286,7 +286,7 @@ class RecursiveNetwork(nn.Module, ABC):
 
 def rotation_problem(spec: TrmModel) -> str:
     """Say why rotary positions cannot turn the heads of this width; empty where they can, or are not used."""
-    parts = {"rope": 2, "rope_2d": 4}.get(spec.positions)
+    parts = ROTARY_PARTS.get(spec.positions)
     head_width = spec.hidden_size // spec.num_heads
     if parts is None or spec.mixing == "mlp" or head_width % parts == 0:
         return ""
