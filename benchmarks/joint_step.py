@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from joint_parts import arc_tasks, joint_trainer
@@ -23,7 +24,9 @@ from torch import Tensor
 from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.trm import Injection
 from gridloom.runtime.prompts import EarlierAttempt
+from gridloom.runtime.training.joint_batches import PairKey
 from gridloom.runtime.training.joint_loop import JointTrainer
+from gridloom.runtime.training.joint_reader import Reading
 from gridloom.runtime.training.losses import row_losses
 from gridloom.runtime.training.optim import step_puzzle_rows
 from gridloom.specs.data import ArcData, ArcSelect
@@ -48,6 +51,26 @@ def spent(work: Callable[[], object], device: str) -> float:
     return time.process_time() - began
 
 
+def told_in(trainer: JointTrainer, step: int) -> list[list[EarlierAttempt]]:
+    """What the second attempt of a step is told of the first, so that the parts read the prompts that the step reads.
+
+    Raises SystemExit when an untrained TRM has solved a row, so that a step and its parts would not read the same.
+    """
+    retry, told = trainer.reader.retry, list[list[EarlierAttempt]]()
+
+    def noted(keys: Sequence[PairKey], histories: Sequence[Sequence[EarlierAttempt]], *rest: Any) -> Reading:
+        told.extend(list(history) for history in histories)
+        return retry(keys, histories, *rest)
+
+    trainer.reader.retry = noted  # type: ignore[method-assign]
+    batch = trainer.batches.batch(step)
+    trainer.step(batch)
+    trainer.reader.retry = retry  # type: ignore[method-assign]
+    if len(told) != len(batch.labels):
+        raise SystemExit("a row was solved at the first attempt: take another --batch")
+    return told
+
+
 class Parts:
     """The parts of a step of two attempts, on the rows of one batch."""
 
@@ -59,8 +82,7 @@ class Parts:
             torch.from_numpy(values).to(trm.device) for values in (batch.inputs, batch.labels, batch.puzzle_ids)
         )
         self.rows = len(self.keys)
-        told = [trainer.reader.dataset.tasks[task].train_pairs[pair].output.tolist() for task, pair in self.keys]
-        self.histories = [[EarlierAttempt(1, "proposed a grid: not accepted", grid)] for grid in told]
+        self.histories = told_in(trainer, step)
         self.hidden = trainer.reader.first(self.keys).hidden
         self.prefix = torch.randn(self.rows, 2, trainer.reader.llama.hidden_size, device=trm.device)
 
