@@ -51,7 +51,7 @@ def subsets_exist(checked: Checked, session: Session) -> None:
 
 GENERATED = {
     MazeData: ("size", "min_length", "min_branches", "loops", "seed"),
-    SudokuData: ("size", "apart", "max_clues", "min_guesses", "seed"),
+    SudokuData: ("size", "apart", "max_clues", "spare_clues", "min_guesses", "seed"),
 }
 """Fields that only a generated set has a use for."""
 

@@ -184,11 +184,11 @@ class Nodes:
         self.show(PicksShown(self.task, picks, accepted, len(history)))
         return {"picks": [pick.model_dump() for pick in picks]}
 
-    async def after_plan(self, _state: LoopState) -> Literal["reason", "propose"]:
+    def after_plan(self, _state: LoopState) -> Literal["reason", "propose"]:
         """A checkpoint without a LLaMA goes straight to the TRM."""
         return "reason" if self.services.reasoner is not None else "propose"
 
-    async def after_record(self, state: LoopState) -> Literal["plan", "select"]:
+    def after_record(self, state: LoopState) -> Literal["plan", "select"]:
         """Try again until an attempt is accepted, a budget is spent, or the picks can no longer change."""
         history = self._known.history(state)
         settings, budget = self.settings, self.settings.budget

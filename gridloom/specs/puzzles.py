@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from gridloom.specs.base import ArtifactType, ByContent, SpecModel
+from gridloom.specs.base import ArtifactType, ByContent, Later, SpecModel
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -38,7 +38,7 @@ class MazeData(SpecModel):
 
 
 class SudokuData(SpecModel):
-    """Sudokus with one solution and no clue to spare, generated, or read from arrays or from `train.csv`/`test.csv`."""
+    """Sudokus with one solution, generated, or read from arrays or from `train.csv`/`test.csv`."""
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "puzzles"
@@ -56,6 +56,8 @@ class SudokuData(SpecModel):
     rows, columns, bands, stacks and sides, which `shuffle` draws; `cells`, only its cells."""
     max_clues: Annotated[PositiveInt | None, ByContent()] = None
     """Clues at most; minimal 9x9 sudokus have 24 on average, rarely under 21."""
+    spare_clues: Annotated[int, Field(ge=0, le=81), ByContent(), Later()] = 0
+    """Clues that are given beyond those that cannot be spared: easier sudokus. A full board has no more to give."""
     min_guesses: Annotated[int, Field(ge=0), ByContent()] = 0
     """Guesses that the reference solver makes at least, after all naked and hidden singles."""
     seed: Annotated[Seed, ByContent()] = 0

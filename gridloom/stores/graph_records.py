@@ -18,6 +18,7 @@ class GraphCheckpointRecord(Record):
 
     TABLE: ClassVar[str] = "graph_checkpoints"
     KEY: ClassVar[tuple[str, ...]] = ("thread_id", "checkpoint_ns", "checkpoint_id")
+    FINITE: ClassVar[bool] = True
     run_id: str
     thread_id: str
     checkpoint_ns: str
@@ -42,6 +43,7 @@ class GraphBlobRecord(Record):
 
     TABLE: ClassVar[str] = "graph_blobs"
     KEY: ClassVar[tuple[str, ...]] = ("thread_id", "checkpoint_ns", "channel", "version")
+    FINITE: ClassVar[bool] = True
     run_id: str
     thread_id: str
     checkpoint_ns: str
@@ -58,6 +60,7 @@ class GraphWriteRecord(Record):
 
     TABLE: ClassVar[str] = "graph_writes"
     KEY: ClassVar[tuple[str, ...]] = ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx")
+    FINITE: ClassVar[bool] = True
     run_id: str
     thread_id: str
     checkpoint_ns: str
@@ -77,6 +80,7 @@ class GraphChange(Record):
 
     TABLE: ClassVar[str] = "graph_changes"
     KEY: ClassVar[tuple[str, ...]] = ()
+    FINITE: ClassVar[bool] = True
     thread_id: str
     checkpoints: list[list[str]] | None = None
     """[[checkpoint_ns, checkpoint_id]] to remove with their writes; None removes the thread."""

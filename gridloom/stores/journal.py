@@ -26,6 +26,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from gridloom.errors import StoreError
 from gridloom.stores.disk import storage, storage_error, sync_folder
 from gridloom.stores.records import Record
@@ -48,9 +50,19 @@ def _plain(value: Any) -> Any:
 _encoder = json.JSONEncoder(separators=(",", ":"), default=_plain, check_circular=False)
 
 
-def encode_line(payload: dict[str, Any]) -> bytes:
-    """Return the journal line of `payload`."""
-    body = _encoder.encode(payload).encode("ascii")
+def encode_line(payload: dict[str, Any], *, finite: bool = False) -> bytes:
+    """Return the journal line of `payload`.
+
+    Args:
+        finite: no float in it is NaN or infinite, which the faster encoder would write as null.
+    """
+    if finite:
+        try:
+            body = orjson.dumps(payload, default=_plain)
+        except orjson.JSONEncodeError:  # a number of more than 64 bits, half a surrogate pair
+            return encode_line(payload)
+    else:
+        body = _encoder.encode(payload).encode("ascii")
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
@@ -122,7 +134,7 @@ class JournalWriter:
             if self._pid != os.getpid():
                 # a forked child shares the parent's descriptor: it must not share the parent's file
                 self._open()
-            self._write({"s": self._sequence, "r": units})
+            self._write({"s": self._sequence, "r": units}, finite=all(record.FINITE for record in records))
 
     def sync(self) -> None:
         """Make everything appended so far survive the death of the machine."""
@@ -171,8 +183,8 @@ class JournalWriter:
             self._fd, self._pid = -1, 0
             raise
 
-    def _write(self, payload: dict[str, Any]) -> None:
-        line = encode_line(payload)
+    def _write(self, payload: dict[str, Any], *, finite: bool = False) -> None:
+        line = encode_line(payload, finite=finite)
         try:
             if self._torn:
                 self._cut_back()

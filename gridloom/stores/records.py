@@ -20,6 +20,8 @@ class Record:
     TABLE: ClassVar[str] = ""
     KEY: ClassVar[tuple[str, ...]] = ()
     UPDATES: ClassVar[bool] = False
+    FINITE: ClassVar[bool] = False
+    """Whether no float in it can be NaN or infinite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,12 @@ import json
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from store_cases import attempt, call, finish, start
 
 from gridloom.errors import StoreError
@@ -289,3 +292,18 @@ def test_journals_begun_within_a_millisecond_are_read_in_their_order(workspace: 
             writer.append(call(number=number))
             paths.append(writer.journal_path)
     assert sorted(paths) == paths
+
+
+@given(
+    payload=st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(st.characters()) | st.binary(),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8,
+        ),
+        max_size=4,
+    )
+)
+def test_both_encoders_write_what_is_read_as_the_same(payload: dict[str, Any]) -> None:
+    assert decode_line(encode_line(payload, finite=True)[:-1]) == decode_line(encode_line(payload)[:-1])

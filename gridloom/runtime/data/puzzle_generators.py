@@ -67,8 +67,8 @@ def generate_sudokus(spec: SudokuData) -> Tables:
     def attempt(first: int, trials: int, wanted: int) -> _Found:
         puzzles, answers = np.zeros((wanted, cells), dtype=np.uint8), np.zeros((wanted, cells), dtype=np.uint8)
         made, onward = sudoku_kernels.make_sudokus(
-            key, first, trials, spec.size, *box_of(spec.size), max_clues, spec.min_guesses, puzzles, answers,
-            np.zeros(wanted, dtype=np.int32),
+            key, first, trials, spec.size, *box_of(spec.size), max_clues, spec.spare_clues, spec.min_guesses,
+            puzzles, answers, np.zeros(wanted, dtype=np.int32),
         )  # fmt: skip
         told, answered = puzzles[:made], answers[:made]
         keys = [hash_bytes(row.tobytes()) for row in told]
@@ -77,7 +77,7 @@ def generate_sudokus(spec: SudokuData) -> Tables:
         return _Found(told + np.uint8(1), answered + np.uint8(1), keys, classes, onward)
 
     sides = _Sides(spec, apart=spec.apart == "symmetry")
-    return _fill(spec, attempt, sides, "raise max_clues, lower min_guesses or the counts")
+    return _fill(spec, attempt, sides, "raise max_clues, lower spare_clues, min_guesses or the counts")
 
 
 def hash_bytes(content: bytes) -> int:

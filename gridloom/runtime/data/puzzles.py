@@ -61,6 +61,8 @@ def puzzles_digest(spec: MazeData | SudokuData, base: Path) -> str:
     if told.get("apart") == "cells":
         # sets of this kind are older than the field, and still the same
         del told["apart"]
+    if told.get("spare_clues") == 0:
+        del told["spare_clues"]  # likewise
     state = hashlib.sha256(f"gridloom {spec.kind} {GENERATOR}\n".encode())
     if spec.source is None:
         state.update(json.dumps(told, sort_keys=True).encode())

@@ -220,6 +220,7 @@ def make_sudokus(
     box_rows: Any,
     box_columns: Any,
     max_clues: Any,
+    spare_clues: Any,
     min_guesses: Any,
     puzzles: Any,
     answers: Any,
@@ -228,7 +229,7 @@ def make_sudokus(
     """Try trials from `first` on until puzzles and answers uint8 [N, cells] are full: (made, next trial).
 
     Each is a random full board from which clues were taken in random order as long as the solution stayed the only one,
-    so no clue can be spared. ratings int32 [N] are guesses.
+    so no clue can be spared; then `spare_clues` of those taken are given back. ratings int32 [N] are guesses.
     """
     cells = size * size
     board = np.zeros(cells, dtype=np.uint8)
@@ -257,7 +258,13 @@ def make_sudokus(
                 clues -= 1
             else:
                 board[place] = digit
-        if clues > max_clues:
+        given = 0
+        for i in range(cells):
+            place = order[i]
+            if given < spare_clues and board[place] == 0:
+                board[place] = answers[made, place]
+                given += 1
+        if clues + given > max_clues:
             continue
         guesses = count_guesses(board, size, box_rows, box_columns)
         if guesses < min_guesses:

@@ -115,7 +115,7 @@ class HeadCache:
 
         Raises ModelError when a row does not fit the model's context.
         """
-        from transformers import DynamicCache
+        from gridloom.runtime.models.kv_cache import roomy_cache
 
         longest = max(len(row.head) for row in rows)
         embeds, mask = self.llama.inputs(
@@ -124,12 +124,12 @@ class HeadCache:
         heads = tuple(self.head(row.head) if row.head else None for row in rows)
         some = next((head for head in heads if head is not None), None)
         if some is None:
-            cache = DynamicCache() if room else None
+            cache = roomy_cache(room) if room else None
             return Tails(self.llama.forward(embeds, mask, cache), mask, heads, mask, cache)
-        cache = DynamicCache([
-            tuple(_stack([None if head is None else head.keys_values[layer][side] for head in heads], like, longest)
-                  for side, like in enumerate(pair))
-            for layer, pair in enumerate(some.keys_values)
+        cache = roomy_cache(embeds.shape[1] + (room or 0), [
+            (_stack([None if head is None else head.keys_values[layer][0] for head in heads], keys, longest),
+             _stack([None if head is None else head.keys_values[layer][1] for head in heads], values, longest))
+            for layer, (keys, values) in enumerate(some.keys_values)
         ])
         before = torch.zeros(len(rows), longest, dtype=mask.dtype, device=mask.device)
         for index, row in enumerate(rows):

@@ -46,14 +46,14 @@ def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_
         raise ModelError(f"{len(prompts)} prompts, {len(temperature)} temperatures and {len(seeds)} seeds")
     if not prompts:
         return []
-    from transformers import DynamicCache
+    from gridloom.runtime.models.kv_cache import roomy_cache
 
     if heads is not None:
         read = heads.read(prompts, prefix, room=max_new_tokens)
         cache, mask, last = read.cache, read.whole, read.states[:, -1]
         kept = last.float().cpu() if num_states == 1 else [part.float().cpu() for part in read.last(num_states)]
     else:
-        cache = DynamicCache()
+        cache = roomy_cache(max_new_tokens)
         embeds, mask = llama.inputs(prompts, prefix, room=max_new_tokens)
         states = llama.forward(embeds, mask, cache if max_new_tokens else None)
         last = states[:, -1]

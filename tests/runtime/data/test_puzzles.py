@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -197,6 +197,19 @@ def test_sudokus_meet_clues_and_guesses() -> None:
     puzzles = generate_sudokus(spec)["train"][0] - 1
     assert ((puzzles > 0).sum(axis=1) <= 24).all()
     assert all(sudoku_kernels.count_guesses(puzzle, 9, 3, 3) >= 2 for puzzle in puzzles)
+
+
+@given(spare=st.integers(0, 70), size=st.sampled_from((4, 6, 9)))
+@settings(max_examples=15, deadline=None)
+def test_spare_clues_are_given_back_to_the_same_sudokus(spare: int, size: Literal[4, 6, 9]) -> None:
+    spec = SudokuData(size=size, train=1, test=0, apart="cells", seed=3)
+    (bare, solved), (easier, answers) = (
+        generate_sudokus(spec.model_copy(update={"spare_clues": number}))["train"] for number in (0, spare)
+    )
+    assert np.array_equal(solved, answers)
+    assert ((easier == bare) | (bare == 1)).all()
+    assert ((easier == answers) | (easier == 1)).all()
+    assert (easier > 1).sum() == min((bare > 1).sum() + spare, size * size)
 
 
 def test_known_boards_are_counted_and_rated_right() -> None:
