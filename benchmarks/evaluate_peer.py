@@ -2,14 +2,21 @@
 
     python benchmarks/evaluate_peer.py /path/to/TinyRecursiveModels --precision bf16 --act-steps 2 --rows 4
     python benchmarks/evaluate_peer.py /path/to/TinyRecursiveModels --checkpoint FOLDER --puzzles FOLDER --rows 64
+    python benchmarks/evaluate_peer.py /path/to/TinyRecursiveModels --precision bf16 --act-steps 1 \
+        --canvases 7 11 16 21 25
 
 Without a checkpoint both have the published network (hidden 512, H3 L4, canvas 30) with untrained weights; a row costs
 the same whatever it holds, so a few ACT steps tell of sixteen. With one, rows are test puzzles of a puzzle dataset, and
 the flags that halt rows are timed too, with what they answer. A row is one vote; where views stop early
 (`early_stop`), fewer votes give the same first two grids, which is not counted here.
 
-Both run in turn, so that a busy machine slows both. The original goes through its own evaluation loop: loss head and
-all, every ACT step. Memory is resident memory of this process beyond what it had before the run: weights are left out.
+With `--canvases` the test inputs of the 400 evaluation tasks of ARC-1 lie on canvases of these sides and 30, each timed
+and weighted by its share; the original has them all on 30. That is another model (positions rope_2d), not its weights.
+A batch on a smaller canvas has as many tokens as one on 30, so more rows.
+
+All run in turn, so that a busy machine slows all. The original goes through its own evaluation loop: loss head and all,
+every ACT step. Memory is resident memory beyond what there was before the first run, in a process of its own for each:
+weights are left out.
 The floor is the time that the matrix products alone would take at the rate of one large fp32 product. The original
 needs the package einops.
 """
@@ -18,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -30,13 +38,17 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from train_peer import example
 
+from gridloom.runtime.data.arc import read_arc
 from gridloom.runtime.data.puzzles import load_puzzles
+from gridloom.runtime.data.tasks import fitting_canvas
 from gridloom.runtime.memory import MemoryMeter
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.models.inference import Halting, answer
+from gridloom.runtime.models.layers import round_for_good
 from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.models.upstream_config import peer_config
+from gridloom.specs.data import ArcData
 from gridloom.specs.models import TrmModel
 
 Run = Callable[[], Tensor]
@@ -58,7 +70,11 @@ def main() -> None:
     parser.add_argument("--act-steps", type=int, help="default: the network's")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--canvases", type=int, nargs="*", default=[])
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.canvases:
+        args.canvas = 30
     sys.path.insert(0, args.checkout)
     generator = torch.Generator().manual_seed(0)
     if args.checkpoint is not None:
@@ -73,17 +89,29 @@ def main() -> None:
         tokens, labels, ids = example(args.rows, args.canvas, generator)
     steps = args.act_steps or ours.spec.halt_max_steps
     runs: dict[str, Run] = {
+        # before the weights are rounded: it rounds them itself
         "original": original(ours, tokens, labels, ids, steps),
         "gridloom": lambda: answer(ours, tokens, ids, steps).tokens,
     }
+    round_for_good(ours)
+    shares = side_shares(args.canvases)
+    for side in shares:
+        runs[f"on {side}"] = on_canvas(ours, side, args.rows, steps, generator)
     made = {name: float(steps) for name in runs}
     if args.checkpoint is not None:
         for name, halting in FLAGS.items():
             runs[name] = partial(halted, ours, tokens, ids, steps, halting)
             made[name] = answer(ours, tokens, ids, steps, halting).steps.float().mean().item()
+    if args.memory_of:
+        meter = MemoryMeter("cpu")
+        runs[args.memory_of]()
+        print((meter.grown() or 0) / 2**20)
+        return
     print(f"canvas {ours.canvas}, width {ours.spec.hidden_size}, {ours.spec.precision}, {len(tokens)} rows, {steps} "
           f"ACT steps, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    report(runs, made, labels, args.repeats)
+    seconds = report(runs, made, labels, args.repeats)
+    if shares:
+        print_mean(ours, shares, seconds, args.rows)
     print_floor(ours, tokens, ids, steps)
 
 
@@ -92,30 +120,72 @@ def halted(ours: RecursiveNetwork, tokens: Tensor, ids: Tensor, steps: int, halt
     return answer(ours, tokens, ids, steps, halting).tokens
 
 
-def report(runs: dict[str, Run], made: dict[str, float], labels: Tensor, repeats: int) -> None:
-    """Run all in turn and print a line for each."""
+def side_shares(canvases: list[int]) -> dict[int, float]:
+    """Share of the test inputs of ARC-1's evaluation tasks on each canvas, the smallest that holds the task."""
+    if not canvases:
+        return {}
+    found = read_arc(ArcData(subsets=("evaluation",), holdout=("evaluation",)), Path())
+    sides = [*sorted(canvases), 30]
+    counts = dict.fromkeys(sides, 0)
+    for task in found.tasks:
+        counts[fitting_canvas(task, sides)] += len(task.tests)
+    return {side: count / sum(counts.values()) for side, count in counts.items() if count}
+
+
+def num_rows(ours: RecursiveNetwork, side: int, rows: int) -> int:
+    """Rows on a canvas with as many tokens as `rows` on the network's own."""
+    return rows * (ours.prefix_len + ours.canvas**2) // (ours.prefix_len + side**2)
+
+
+def on_canvas(ours: RecursiveNetwork, side: int, rows: int, steps: int, generator: torch.Generator) -> Run:
+    """Rows that fill a canvas of their own, answered by a network of the same size."""
+    network = build_network(ours.spec.model_copy(update={"positions": "rope_2d"}), side, 8, generator=generator).eval()
+    round_for_good(network)
+    tokens, _, ids = example(num_rows(ours, side, rows), side, generator, filled=1.0)
+    return lambda: answer(network, tokens, ids, steps).tokens
+
+
+def memory(name: str) -> float:
+    """MiB that the first run of one of the sides takes, in a process of its own."""
+    told = subprocess.run([sys.executable, *sys.argv, "--memory-of", name], check=True, capture_output=True, text=True)
+    return float(told.stdout.splitlines()[-1])
+
+
+def report(runs: dict[str, Run], made: dict[str, float], labels: Tensor, repeats: int) -> dict[str, list[float]]:
+    """Run all in turn, print a line for each, and return their seconds."""
     # On one thread, seconds of this process: other programs on the machine do not count.
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    answers, memory = {}, {}
+    answers = {}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(repeats + 1):  # the first is the warm-up, and the one whose memory is measured
+    for turn in range(repeats + 1):  # the first is the warm-up
         for name, run in runs.items():
-            meter = MemoryMeter("cpu") if turn == 0 else None
             started = clock()
             answers[name] = run()
-            if meter is None:
+            if turn:
                 seconds[name].append(clock() - started)
-            else:
-                memory[name] = (meter.grown() or 0) / 2**20
     scored = labels != 0
     first = statistics.median(seconds["original"])
     for name, values in seconds.items():
         middle = statistics.median(values)
-        exact = ((answers[name] == labels) | ~scored).all(dim=1).float().mean().item()
-        same = (answers[name] == answers["original"]).float().mean().item()
-        print(f"{name:29} median {middle:8.3f} s ({min(values):.3f} - {max(values):.3f})  {len(labels) / middle:8.3f} "
-              f"rows/s  {first / middle:5.2f}x  {memory[name]:6.1f} MB  {made[name]:5.2f} steps  exact {exact:.1%}  "
-              f"tokens as the original's {same:.2%}")
+        rows = len(answers[name])
+        told = (f"{name:29} median {middle:8.3f} s ({min(values):.3f} - {max(values):.3f})  "
+                f"{rows / middle:8.3f} rows/s  {first / len(labels) / middle * rows:5.2f}x  {memory(name):6.1f} MB")
+        if answers[name].shape == labels.shape:
+            exact = ((answers[name] == labels) | ~scored).all(dim=1).float().mean().item()
+            same = (answers[name] == answers["original"]).float().mean().item()
+            told += f"  {made[name]:5.2f} steps  exact {exact:.1%}  tokens as the original's {same:.2%}"
+        print(told, flush=True)
+    return seconds
+
+
+def print_mean(ours: RecursiveNetwork, shares: dict[int, float], seconds: dict[str, list[float]], rows: int) -> None:
+    """Print what a row costs on the canvases, by their shares."""
+    def mean(pick: Callable[[list[float]], float]) -> float:
+        return sum(share * pick(seconds[f"on {side}"]) / num_rows(ours, side, rows) for side, share in shares.items())
+
+    middle, original = mean(statistics.median), statistics.median(seconds["original"]) / rows
+    print(f"{'canvases':29} mean   {middle:8.3f} s a row ({mean(min):.3f} - {mean(max):.3f})  "
+          f"{1 / middle:8.3f} rows/s  {original / middle:5.2f}x; shares " + ", ".join(f"{side}: {share:.0%}" for side, share in shares.items()))
 
 
 @torch.no_grad()

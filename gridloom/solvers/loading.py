@@ -44,7 +44,7 @@ def load_services(
         base: folder that a relative path to the language model starts from.
         with_llm: False leaves the LLaMA out, for work on recorded latents.
     """
-    bundle = load_bundle(checkpoint, device)
+    bundle = load_bundle(checkpoint, device, weights="run")
     hub = Hub()
     trm = trm_desk(bundle.trm, hub, MAX_BATCH_ROWS)
     proposer = TrmProposer(bundle, trm, str(checkpoint))

@@ -88,7 +88,7 @@ class Vote:
         spec = EvaluateStage.model_validate_json(json.dumps(node.spec))
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, spec.data, spec.split, spec.limit)
-        bundle = load_bundle(inputs["with"].path, context.device)
+        bundle = load_bundle(inputs["with"].path, context.device, weights="run")
         require(bundle, kind="arc", canvas=dataset.canvas, where=f"the checkpoint of {spec.with_!r}")
         election = _Election(node, spec, bundle, tasks, context)
         began, before = time.perf_counter(), election.num_cast

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from gridloom.errors import ModelError
 from gridloom.runtime.models.bundle_description import DESCRIPTION, FORMAT, data_kind, read_description
 from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.layers import round_for_good
 from gridloom.runtime.models.networks import build_network, network_spec, views_for
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.specs.models import LlamaModel, TrmModel
@@ -40,7 +41,7 @@ ADAPTERS = {
 }
 """Each adapter class has `config() -> dict` of JSON values and `from_config(dict)` that rebuilds it without weights."""
 
-Weights = Literal["use", "raw"]
+Weights = Literal["use", "raw", "run"]
 
 
 @dataclass
@@ -96,6 +97,7 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
 
     Args:
         weights: `raw` puts the unaveraged weights into the TRM, to train on; the same as `use` where there are none.
+            `run` is `use` for networks that only run: rounded to the type they run in, without the unaveraged ones.
     """
     description = read_description(folder)
     parts: dict[str, Any] = description["parts"]
@@ -110,9 +112,11 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
                         views=views_for(spec, ids))
     trm.take_canvases(config.get("sides", [config["canvas"]]))
     used = _read(folder, "trm", parts["trm"])
-    raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts else None
+    raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts and weights != "run" else None
     load_strictly(trm, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")
     bundle = Bundle(trm=trm.to(device).eval(), puzzle_ids=ids, raw=raw, meta=description["meta"])
+    if weights == "run":
+        round_for_good(bundle.trm)
     if description["llm"] is not None:
         bundle.llm_spec = LlamaModel.model_validate_json(json.dumps(description["llm"]))
         if bundle.llm_spec.lora is not None and "lora" not in parts:

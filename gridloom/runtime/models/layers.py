@@ -49,7 +49,7 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(initial)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self.rounded: Tensor | None = None
-        """The weight as it is multiplied with, while `rounded_once` holds it."""
+        """The weight as it is multiplied with, while `rounded_once` holds it or after `round_for_good`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out] in the dtype of `x`."""
@@ -110,6 +110,20 @@ def rounded_once(network: nn.Module) -> Iterator[None]:
     finally:
         for module in held:
             module.rounded = None
+
+
+@torch.no_grad()
+def round_for_good(network: nn.Module) -> None:
+    """Round the weights of the linear maps in place: for a network that runs, and is neither trained further nor saved.
+
+    What it gives stays bit for bit the same, and no second copy of the weights is held while it runs.
+    """
+    dtype = network.dtype
+    assert isinstance(dtype, torch.dtype)
+    for module in network.modules():
+        if isinstance(module, Linear) and module.weight.dtype != dtype:
+            module.weight.data = round_weight(module.weight, dtype)
+            module.rounded = module.weight.data
 
 
 class Embedding(nn.Module):

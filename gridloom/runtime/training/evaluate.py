@@ -84,7 +84,7 @@ class Evaluate:
         puzzles = load_puzzles(inputs["data"].path)
         if SPLIT not in puzzles.splits:
             raise DataError(f"this {puzzles.kind} set has no test puzzles", "raise test, or give its source some")
-        bundle = load_bundle(inputs["with"].path, context.device)
+        bundle = load_bundle(inputs["with"].path, context.device, weights="run")
         require(bundle, kind=puzzles.kind, canvas=puzzles.size, vocabulary=puzzles.vocab,
                 where=f"the checkpoint of {spec.with_!r}")
         started = time.monotonic()

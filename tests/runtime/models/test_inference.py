@@ -83,6 +83,21 @@ def test_savings_give_the_bits_of_the_plain_path(name: str) -> None:
     assert found.num_computed == 5 * ROWS
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["with bf16 products", "without"])
+@pytest.mark.parametrize("name", SPECS)
+def test_rounding_for_good_changes_no_bit(name: str, wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "multiplies_bf16", lambda: not wide)
+    model = network(name)
+    wanted = answer(model, *batch(), steps=3)
+    layers.round_for_good(model)
+    found = answer(model, *batch(), steps=3)
+    assert torch.equal(found.tokens, wanted.tokens)
+    assert torch.equal(found.q_halt, wanted.q_halt)
+    for module in model.modules():
+        if isinstance(module, layers.Linear) and module.rounded is not None:
+            assert module.rounded.data_ptr() == module.weight.data_ptr()
+
+
 def halved(z: Tensor) -> Tensor:
     return (z * 32).trunc() / 64
 
