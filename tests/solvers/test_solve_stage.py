@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from solve_support import RUN, Place, Reporter, Stop, dataset, place, recorded_ids
 
@@ -179,17 +178,7 @@ def test_killed_solve_loses_and_duplicates_nothing(
     # killed after the ledger's line and before the checkpoint's, the node `record` runs once more and changes nothing
     assert shown_again <= {kept[-1]}, "no recorded attempt was made again"
     assert files(continued) == files(artifact)
-    again, unbroken = recorded(killed), recorded(made)
-    for ours, theirs in zip(again["attempts"], unbroken["attempts"], strict=True):
-        if ours["attempt_id"] in kept:
-            assert ours["prefix"] == theirs["prefix"]
-        # after the kill, last bits were seen to differ; why is not known
-        assert np.allclose(_floats(ours.pop("prefix")), _floats(theirs.pop("prefix")), atol=2e-3, rtol=2e-3)
-    assert again == unbroken
-
-
-def _floats(prefix: bytes | None) -> np.ndarray:
-    return np.frombuffer(prefix or b"", dtype=np.float16).astype(np.float64)
+    assert recorded(killed) == recorded(made), "every row, the latent prefixes bit for bit"
 
 
 def _wait_for_attempts(made: Place, number: int, process: subprocess.Popen[bytes]) -> None:
