@@ -33,6 +33,7 @@ from gridloom.compiler.check_models import (
     adapters_fit,
     heads_divide_width,
     language_model_is_frozen,
+    lora_is_trained,
     language_model_is_here,
     text_fits_context,
 )
@@ -43,6 +44,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     heads_divide_width,
     adapter_settings_agree,
     language_model_is_frozen,
+    lora_is_trained,
     language_model_is_here,
     adapters_fit,
     text_fits_context,

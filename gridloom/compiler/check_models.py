@@ -72,6 +72,24 @@ def language_model_is_frozen(checked: Checked, session: Session) -> None:
             )
 
 
+def lora_is_trained(checked: Checked, session: Session) -> None:
+    """GL315: additions to a language model that solves alone are those that no stage trained."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", SolveStage):
+        llm = bound.spec.models.get(stage.with_)
+        if isinstance(llm, LlamaModel) and llm.lora is not None:
+            joint = [n for n, other in sound(checked, "stages", JointTrainStage) if other.llm == stage.with_]
+            session.warn(
+                "GL315",
+                f"'{name}' solves with '{stage.with_}' alone, whose lora only joint_train trains and only its "
+                "checkpoint holds: the model's own weights answer",
+                bound.places.value(("stages", name, "with")),
+                f"with: {joint[0]}  solves with what that stage trained; else leave lora out of the model" if joint
+                else "leave lora out of the model, or train it in a joint_train stage and solve with that",
+                (f"lora comes from {bound.places.key(('models', stage.with_, 'lora'))}",),
+            )
+
+
 def language_model_is_here(checked: Checked, session: Session) -> None:
     """GL325: the weights of a language model are on this machine, not its published widths alone."""
     places = checked.bound.places

@@ -28,6 +28,7 @@ from gridloom.specs.models import (
     TextToLatentModel,
     TrmModel,
 )
+from gridloom.specs.solver import Solver
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage, at_depth
 
 WEIGHT_STATE = 5
@@ -296,11 +297,15 @@ def _solve(stage: str, spec: SolveStage, trm: TrmCost, facts: DataFacts, sources
     peak = 4 * trm.parameters + trm.state_bytes(rows)
     assumes = ["one test input a task", "every task uses all its attempts"]
     frozen = 0
+    once: dict[str, int] = {}
     joint = sources.joint_of(stage)
     llm_name = getattr(sources.bound.spec.stages[joint], "llm", None) if joint else None
     llm = sources.bound.spec.models.get(llm_name) if llm_name else None
     if isinstance(llm, LlamaModel) and llm_name in sources.llama:
-        frozen, asked, held, said = _asked(llm, sources.llama[llm_name], spec, facts)
+        assert joint is not None
+        names = getattr(sources.bound.spec.stages[joint], "adapters", ())
+        has_head = any(sources.bound.spec.models[name].kind == "latent_to_text" for name in names)
+        frozen, asked, once, held, said = _asked(llm, sources.llama[llm_name], spec, facts, has_head)
         flops |= asked
         peak += held
         assumes += said
@@ -309,6 +314,7 @@ def _solve(stage: str, spec: SolveStage, trm: TrmCost, facts: DataFacts, sources
         parameters=trm.parameters,
         frozen_parameters=frozen,
         flops=flops,
+        flops_once=once,
         num_steps=tasks * solver.max_attempts,
         step="attempt",
         peak_bytes=peak,
@@ -320,12 +326,13 @@ def _solve_alone(spec: SolveStage, facts: DataFacts, sources: Sources) -> Cost |
     llm = sources.bound.spec.models[spec.with_]
     if not isinstance(llm, LlamaModel) or spec.with_ not in sources.llama:
         return None
-    frozen, flops, peak, said = _asked(llm, sources.llama[spec.with_], spec, facts)
+    frozen, flops, once, peak, said = _asked(llm, sources.llama[spec.with_], spec, facts, has_head=True)
     tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
     return Cost(
         parameters=0,
         frozen_parameters=frozen,
         flops=flops,
+        flops_once=once,
         num_steps=tasks * spec.solver.max_attempts,
         step="attempt",
         peak_bytes=peak,
@@ -334,15 +341,40 @@ def _solve_alone(spec: SolveStage, facts: DataFacts, sources: Sources) -> Cost |
 
 
 def _asked(
-    llm: LlamaModel, facts: LlamaFacts, spec: SolveStage, data: DataFacts
-) -> tuple[int, dict[str, int], int, list[str]]:
-    """Return of a solve stage's language model: parameters, operations an attempt, bytes held, what that assumes."""
+    llm: LlamaModel, facts: LlamaFacts, spec: SolveStage, data: DataFacts, has_head: bool
+) -> tuple[int, dict[str, int], dict[str, int], int, list[str]]:
+    """Return of a solve stage's language model: parameters, operations an attempt and once, bytes held, assumptions.
+
+    Args:
+        has_head: prompts are parted where a latent prefix may go, and what comes before is kept for the retries.
+    """
     llama, solver = LlamaCost(facts), spec.solver
     new = solver.reason.max_new_tokens
-    told = (solver.max_attempts - 1) / 2
-    prompt = prompt_of(data.solve_prompt, data, llm.max_prompt_tokens, solver.max_attempts, earlier=told)
-    read = llama.read(1, prompt.tokens).forward
-    flops = {_prompt(llm): read, _token(llm): llama.write(1, prompt.tokens, new).forward - read}
-    cache = llama.cache_bytes(1, llm.max_prompt_tokens + new, llm.precision)
-    held = llama.parameters * BYTES[llm.precision] + cache
-    return llama.parameters, flops, held, [prompt.assumes, "every answer has all its tokens"]
+    attempts = solver.max_attempts if solver.feedback else 1
+    prompt = prompt_of(data.solve_prompt, data, llm.max_prompt_tokens, attempts, earlier=(attempts - 1) / 2)
+    if not has_head:
+        prompt = replace(prompt, head=0, tail=prompt.tokens)
+    num_heads = min(spec.limit or data.num_held_out, data.num_held_out) * _forms(solver)
+    reading, once = solve_reading(llama, prompt, num_heads)
+    whole = llama.read(1, prompt.tokens).forward
+    flops = {_prompt(llm): reading, _token(llm): llama.write(1, prompt.tokens, new).forward - whole}
+    held = llama.parameters * BYTES[llm.precision]
+    held += llama.cache_bytes(1, llm.max_prompt_tokens + new, llm.precision)
+    if not has_head:
+        return llama.parameters, flops, {}, held, [prompt.assumes, "every answer has all its tokens"]
+    states = prompt.head * facts.hidden_size * BYTES[llm.precision]
+    held += min(num_heads * (llama.cache_bytes(1, prompt.head, llm.precision) + states), HEAD_CACHE_BYTES)
+    return llama.parameters, flops, {_prompt(llm): once}, held, [
+        prompt.assumes, "heads of prompts are read once a task and kept", "every answer has all its tokens",
+    ]  # fmt: skip
+
+
+def solve_reading(llama: LlamaCost, prompt: Prompt, num_heads: int) -> tuple[int, int]:
+    """Return the operations of reading prompts: of an attempt, its tail behind the kept head; once, all heads."""
+    tail = llama.read_tail(1, prompt.tail, prompt.head).forward
+    return tail, num_heads * llama.read(1, prompt.head).forward
+
+
+def _forms(solver: Solver) -> int:
+    """Return how many prompt forms a task is shown in, and so how many heads it has."""
+    return 1 if solver.policy == "fixed" else min(2, solver.max_attempts)

@@ -83,7 +83,9 @@ def load_writer(
         calls = endpoint_desk(endpoint, hub)
         asks = EndpointReasoner(endpoint, calls, feedback=_tells_of_attempts(settings))
         return Services(TextProposer(), asks, hub=hub, llm_desk=calls)
-    llama = Llama.load(LlamaModel.model_validate_json(json.dumps(model)), device, base, progress)
+    # fresh additions would change nothing (the compiler says so), and cost a package and a pass through each
+    spec = LlamaModel.model_validate_json(json.dumps({**model, "lora": None}))
+    llama = Llama.load(spec, device, base, progress)
     llm = llm_desk(llama, hub, MAX_BATCH_TOKENS)
     reasoner = LlamaReasoner(llama, llm, feedback=_tells_of_attempts(settings), latent=True, alone=True)
     return Services(TextProposer(device), reasoner, hub=hub, llm_desk=llm)

