@@ -33,8 +33,8 @@ from gridloom.compiler.check_models import (
     adapters_fit,
     heads_divide_width,
     language_model_is_frozen,
-    lora_is_trained,
     language_model_is_here,
+    lora_is_trained,
     text_fits_context,
 )
 from gridloom.compiler.checked import Checked, read_facts

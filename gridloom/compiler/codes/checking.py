@@ -114,8 +114,8 @@ CHECKING = (
     Code(
         "GL315", "lora without its training",
         "A solve stage runs a language model alone, and the model has `lora`.",
-        "Additions are trained by `joint_train` and lie in its checkpoint; beside a bare model they would be fresh, which "
-        "changes nothing. The model's own weights answer.",
+        "Additions are trained by `joint_train` and lie in its checkpoint; beside a bare model they would be fresh, "
+        "which changes nothing. The model's own weights answer.",
         over("models: {llama: {lora: {rank: 8}}}\nstages: {solve: {with: llama}}\n"),
         over("stages: {solve: {with: llama}}\n"), severity="warning",
     ),
