@@ -166,7 +166,31 @@ def replay(
     raise typer.Exit(0 if equal == len(reports) else 1)
 
 
+def gc(
+    journals: Annotated[
+        bool,
+        typer.Option("--journals", help="Also journals that are wholly in the ledger, which is then the only copy."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, say what would go.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what killed processes left: artifacts that were never published; and journals on request."""
+    from gridloom.stores.leftovers import collect
+    from gridloom.stores.workspace import Workspace
+
+    found = collect(Workspace.find(home), journals=journals, dry_run=dry_run)
+    if as_json:
+        print(json.dumps({
+            "format_version": 1, "removed": not dry_run,
+            **{one.kind: {"number": one.number, "bytes": one.num_bytes, "removed": one.removed} for one in found},
+        }, indent=1))  # fmt: skip
+        return
+    for one in found:
+        print(one)
+
+
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
-    for command in (sql, attempts, attempt, replay):
+    for command in (sql, attempts, attempt, replay, gc):
         app.command()(command)

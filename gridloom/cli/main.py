@@ -17,7 +17,7 @@ GROUPS = {
     "spec_commands": ("compile", "validate", "explain", "diff", "init", "specs"),
     "run_commands": ("plan", "run", "solve"),
     "runs_commands": ("runs",),
-    "ledger_commands": ("sql", "attempts", "attempt", "replay"),
+    "ledger_commands": ("sql", "attempts", "attempt", "replay", "gc"),
     "model_commands": ("models", "doctor"),
     "data_commands": ("data",),
 }

@@ -229,24 +229,27 @@ class ArtifactStore:
         """Remove the scratch folder of `key`, if there is one."""
         shutil.rmtree(self.workspace.work_dir / _folder(key), ignore_errors=True)
 
-    def prune_aborted(self) -> int:
-        """Remove the unpublished folders of dead processes. Returns how many there were."""
+    def aborted(self) -> list[Path]:
+        """Return the unpublished folders of dead processes."""
         aside = self._aside_dir()
         if not aside.is_dir():
-            return 0
-        num_removed = 0
+            return []
+        folders = sorted(path for path in aside.iterdir() if path.is_dir())
+        locks = {tmp: tmp.with_name(f"{tmp.name}.lock") for tmp in folders}
+        return [tmp for tmp, lock in locks.items() if not (lock.exists() and _is_held(lock))]
+
+    def prune_aborted(self) -> int:
+        """Remove the unpublished folders of dead processes. Returns how many there were. Raises StoreError."""
+        aside = self._aside_dir()
         with storage("remove aborted artifacts", aside):
-            for tmp in [path for path in aside.iterdir() if path.is_dir()]:
-                lock = tmp.with_name(f"{tmp.name}.lock")
-                if lock.exists() and _is_held(lock):
-                    continue
+            found = self.aborted()
+            for tmp in found:
                 shutil.rmtree(tmp)
-                lock.unlink(missing_ok=True)
-                num_removed += 1
+                tmp.with_name(f"{tmp.name}.lock").unlink(missing_ok=True)
             for lock in aside.glob("*.lock"):  # killed between making the lock and the folder
                 if not lock.with_suffix("").exists() and not _is_held(lock):
                     lock.unlink(missing_ok=True)
-        return num_removed
+        return len(found)
 
     def _place(self, key: str) -> Path:
         return self.workspace.artifact_dir / _folder(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -107,6 +107,14 @@ class Ledger:
         self.warnings += report.warnings
         return report
 
+    def spent_journals(self) -> list[Path]:
+        """Return the journals of dead processes that are wholly in the ledger, undamaged. Raises StoreError."""
+        self.ingest()
+        if not self.workspace.ledger_path.exists():
+            return []
+        with storage("read journals", self.workspace.journal_dir), self._locked():
+            return self._spent()
+
     def prune_journals(self) -> list[Path]:
         """Remove the journals of dead processes that are wholly in the ledger. Returns their paths.
 
@@ -116,20 +124,22 @@ class Ledger:
         self.ingest()
         if not self.workspace.ledger_path.exists():
             return []
-        path = self.workspace.ledger_path
-        with (
-            storage("remove journals", self.workspace.journal_dir),
-            ledger_lock(self.workspace.lock_path, exclusive=True, timeout_s=self.timeout_s),
-        ):
-            connection = open_database(path, read_only=True, timeout_s=self.timeout_s)
-            try:
-                states = read_states(connection)
-            finally:
-                connection.close()
-            spent = [journal for journal in journal_files(self.workspace.journal_dir) if is_spent(journal, states)]
+        with storage("remove journals", self.workspace.journal_dir), self._locked():
+            spent = self._spent()
             for journal in spent:
                 journal.unlink()
         return spent
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return ledger_lock(self.workspace.lock_path, exclusive=True, timeout_s=self.timeout_s)
+
+    def _spent(self) -> list[Path]:
+        connection = open_database(self.workspace.ledger_path, read_only=True, timeout_s=self.timeout_s)
+        try:
+            states = read_states(connection)
+        finally:
+            connection.close()
+        return [journal for journal in journal_files(self.workspace.journal_dir) if is_spent(journal, states)]
 
     def query(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
         """Answer one reading SQL statement with everything recorded up to now.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -19,16 +22,56 @@ def check_vacant(folder: Path) -> None:
 
 @contextmanager
 def filling(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder` to write in, and rename it when all went well. Raises DataError."""
+    """Give an empty folder beside `folder` to write in, and rename it when all went well. Raises DataError.
+
+    What a killed process left of the same folder is removed first; what a living one fills is not touched.
+    """
     check_vacant(folder)
     folder = folder.absolute()
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    held: int | None = None
     try:
-        aside.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # others that begin here wait, so none sees a folder that was made and is not locked yet
+        gate = _locked(folder.parent, wait=True)
+        try:
+            _remove_abandoned(folder)
+            aside.mkdir()
+            held = _locked(aside, wait=False)
+        finally:
+            _release(gate)
         yield aside
         check_vacant(folder)
         aside.rename(folder)
     except OSError as problem:
         raise DataError(f"{folder}: cannot be written: {problem.strerror}", "free space or check the rights") from None
     finally:
+        _release(held)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for rest in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        held = _locked(rest, wait=False)
+        if held is not None:
+            shutil.rmtree(rest, ignore_errors=True)
+            _release(held)
+
+
+def _locked(folder: Path, *, wait: bool) -> int | None:
+    """Return a descriptor that locks a folder until it is closed, at the latest when this process dies.
+
+    None where another process has the lock, or the file system has none.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _release(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
