@@ -111,8 +111,9 @@ def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> No
     low, high = (100 * bound for bound in report["pass2_interval"])
     plural = "" if report["num_test_inputs"] == 1 else "s"
     lines = [
-        f"score  {made['data_version']}, {report['num_tasks']} tasks, {report['num_test_inputs']} test input{plural}, "
-        f"checkpoint {made['checkpoint_key'][:12]}",
+        f"score  {made['data_version']}, {report['num_tasks']} task{'' if report['num_tasks'] == 1 else 's'}, "
+        f"{report['num_test_inputs']} test input{plural}, "
+        + _solver(made["checkpoint_key"]),
         f"       pass@2 {report['pass2']:.1%} [{low:.1f}, {high:.1f}]   pass@1 {report['pass1']:.1%}   "
         f"cell accuracy {report['cell_accuracy']:.1%}",
         f"       up to {config['max_attempts']} attempts, {config['views']} views",
@@ -139,3 +140,9 @@ def _calibrated(found: dict[str, Any]) -> str:
         f"calibrated on {of}: from {found['threshold']:.3f} on, precision {found['precision']:.0%} "
         f"[{100 * low:.0f}, {100 * high:.0f}], recall {found['recall']:.0%}"
     )
+
+
+def _solver(key: str) -> str:
+    """Name what solved: a checkpoint by its short key, a model behind a server by its name."""
+    kind, _, name = key.partition(":")
+    return f"model {name}" if kind == "endpoint" else f"checkpoint {key[:12]}"

@@ -130,7 +130,8 @@ class Endpoint:
         if response.status in AGAIN:
             raise _Failed(said)
         remedies = {
-            400: "the request is one that it does not take: a shorter prompt (max_prompt_characters), or fewer tokens",
+            400: f"see the model's name '{self.spec.model}'; else the request is one that it does not take: a shorter "
+                 "prompt (max_prompt_characters), or fewer tokens",
             401: f"see the key in ${self.spec.api_key_env}" if self.spec.api_key_env else "name its api_key_env",
             403: f"see the key in ${self.spec.api_key_env}" if self.spec.api_key_env else "name its api_key_env",
             404: f"see the url, which should end where the protocol begins, and the model's name '{self.spec.model}'",
