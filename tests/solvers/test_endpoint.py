@@ -76,7 +76,9 @@ def test_failing_server_is_tried_again_and_then_named(how: str, said: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("status", "remedy"), [("400", "model's name 'tiny'; else the request is one that it does not take: a shorter prompt"), ("401", "api_key_env"), ("404", "model's name 'tiny'")]
+    ("status", "remedy"),
+    [("400", "see the model's name 'tiny'; else"), ("400", "shorter prompt"), ("401", "api_key_env"),
+     ("404", "model's name 'tiny'")],
 )
 def test_wrong_request_is_told_at_once_with_what_to_mend(status: str, remedy: str) -> None:
     with serving(pieces, always=status) as server, pytest.raises(ModelError, match=f"answered {status}") as caught:
