@@ -69,7 +69,9 @@ def attempts(
     home: HomeOption = None,
     run: RunOption = None,
     task: Annotated[str | None, typer.Option("--task", help="Only this task.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only rejected attempts.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only attempts that are wrong by the score, or rejected where none is.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the attempts of a run."""
@@ -124,7 +126,7 @@ def _jsonable(value: object) -> str:
 
 def replay(
     attempt_id: Annotated[str | None, typer.Argument(metavar="[ATTEMPT]", help="Such as 0934a4d8.7.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Replay every rejected attempt of the run.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Replay all failed attempts of the run.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Run the LLaMA too; name the first node that diverges.")] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the plan: records a fork.")
@@ -156,11 +158,19 @@ def replay(
         raise typer.Exit(0 if report.equal or overrides else 1)
     reports = []
     shown = reporter(console, quiet)
-    for report in replay_failed(workspace, run_id=run, live=live, from_node=from_node, progress=shown):
+    for report in replay_failed(
+        workspace, run_id=run, live=live, overrides=overrides or [], from_node=from_node, progress=shown
+    ):
         reports.append(report)
         if not quiet:
             state = "bit-equal" if report.equal else f"diverges at {report.first_divergence}"
+            if report.fork_id:
+                state = f"{report.verdict} {report.score:.2f}, recorded as {report.fork_id}"
             console.print(f"{report.attempt_id:<14} {state}, {report.seconds:.1f} s", highlight=False)
+    if overrides:
+        accepted = sum(report.verdict == "accepted" for report in reports)
+        console.print(f"{len(reports)} failed attempts forked, {accepted} of the forks accepted")
+        return
     equal = sum(report.equal for report in reports)
     console.print(f"{equal} of {len(reports)} failed attempts replayed bit-equal")
     raise typer.Exit(0 if equal == len(reports) else 1)

@@ -86,10 +86,14 @@ def replay_failed(
     *,
     run_id: str | None = None,
     live: bool = False,
+    overrides: Sequence[str] = (),
     from_node: str | None = None,
     progress: Progress | None = None,
 ) -> Iterator[ReplayReport]:
-    """Re-execute every failed attempt of a run (the latest with a solve stage), models loaded once."""
+    """Re-execute every failed attempt of a run (the latest with a solve stage), models loaded once.
+
+    Failed: wrong by the score; where there is none, not accepted. With `overrides` each is forked.
+    """
     ledger = Ledger(workspace)
     run_id = run_id or ledger.latest_run()
     if run_id is None:
@@ -99,7 +103,7 @@ def replay_failed(
     records = {key_of(record.attempt): record for record in replayer.recorded(run_id)}
     with progress.task("replay", len(failed), unit="attempts") if progress else nullcontext() as bar:
         for frame in group([records[key_of(row)] for row in failed], live or from_node == "reason"):
-            yield from replayer.together(frame, live=live, from_node=from_node)
+            yield from replayer.together(frame, live=live, overrides=overrides, from_node=from_node)
             if bar is not None:
                 bar.advance(len(frame))
 

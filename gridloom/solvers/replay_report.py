@@ -101,7 +101,10 @@ def compare_reasoning(recorded: Recorded, reasoning: Reasoning) -> NodeReport:
         was = np.frombuffer(row["latent"], dtype=np.float16).astype(np.float32)
         now = np.frombuffer(reasoning.latent, dtype=np.float16).astype(np.float32)
         most, scale = float(np.abs(was - now).max()), float(np.abs(was).max())
-        return NodeReport("reason", False, f"same text; latent differs by up to {most:.3g} (largest value {scale:.3g})")
+        said = f"same text; latent differs by up to {most:.3g} (largest value {scale:.3g})"
+        shared = row["geometry"].get("reason", {}).get("batch_rows", 1)
+        # the products of a batch of another size may be rounded otherwise
+        return NodeReport("reason", False, f"{said}; recorded in a batch of {shared}" if shared > 1 else said)
     return NodeReport("reason", True, f"bit-equal ({len(reasoning.text)} characters)")
 
 

@@ -129,6 +129,9 @@ def test_every_failed_attempt_replays_bit_equal(run: Run) -> None:
     out = run("replay", "--failed")
     assert f"{len(failed)} of {len(failed)} failed attempts replayed bit-equal" in out
     assert failed
+    forked = run("replay", "--failed", "--set", "views=2")
+    assert f"{len(failed)} failed attempts forked" in forked
+    assert f"recorded as {failed[0]['attempt_id']}+1" in forked
 
 
 def test_runs_lists_status_and_key(run: Run) -> None:

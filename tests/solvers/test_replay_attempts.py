@@ -20,9 +20,9 @@ from gridloom.runtime.models.trm import TRM
 from gridloom.solvers.batch import make_rows
 from gridloom.solvers.proposer import TrmAnswer, TrmCall
 from gridloom.solvers.replay import Replayer, replay, replay_failed
-from gridloom.solvers.replay_report import first_difference, grid_difference
+from gridloom.solvers.replay_report import Recorded, compare_reasoning, first_difference, grid_difference
 from gridloom.solvers.runners import PlacedCall, frames, run_placed, run_rows
-from gridloom.solvers.types import Plan
+from gridloom.solvers.types import Plan, Reasoning
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import AttemptRecord, ReplayRecord
 
@@ -212,6 +212,21 @@ def test_attempts_of_one_recorded_batch_are_replayed_in_one_batch(
     monkeypatch.setattr("gridloom.solvers.runners.run_placed", counted)
     assert all(report.equal for report in replay_failed(made.workspace, run_id=RUN))
     assert batches == [3, 3, 3], "three tasks in flight, three attempts each"
+    forks = list(replay_failed(made.workspace, run_id=RUN, overrides=["act_steps=1"]))
+    assert batches[3:] == [3, 3, 3]
+    attempts = made.ledger.recorded_attempts(RUN, "solve")
+    assert sorted(fork.fork_id or "" for fork in forks) == sorted(f"{attempt.attempt_id}+1" for attempt in attempts)
+    assert all(fork.changes["act_steps"][1] == 1 for fork in forks)
+
+
+def test_latent_that_differs_is_told_with_the_batch_it_was_recorded_in() -> None:
+    was, now = (np.array([1.0, value], dtype=np.float16).tobytes() for value in (2.0, 2.5))
+    row = {"prompt": "p", "text": "t", "latent": was, "geometry": {"reason": {"batch_rows": 4, "row": 1}}}
+    live = Reasoning(prompt="p", text="t", latent=now, prompt_tokens=1, new_tokens=1)
+    said = compare_reasoning(Recorded(row, {}, [], []), live)
+    assert said.detail == "same text; latent differs by up to 0.5 (largest value 2); recorded in a batch of 4"
+    alone = {**row, "geometry": {"reason": {"batch_rows": 1}}}
+    assert not compare_reasoning(Recorded(alone, {}, [], []), live).detail.endswith("batch of 1")
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=20))
