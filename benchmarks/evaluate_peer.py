@@ -184,8 +184,9 @@ def print_mean(ours: RecursiveNetwork, shares: dict[int, float], seconds: dict[s
         return sum(share * pick(seconds[f"on {side}"]) / num_rows(ours, side, rows) for side, share in shares.items())
 
     middle, original = mean(statistics.median), statistics.median(seconds["original"]) / rows
+    told = ", ".join(f"{side}: {share:.0%}" for side, share in shares.items())
     print(f"{'canvases':29} mean   {middle:8.3f} s a row ({mean(min):.3f} - {mean(max):.3f})  "
-          f"{1 / middle:8.3f} rows/s  {original / middle:5.2f}x; shares " + ", ".join(f"{side}: {share:.0%}" for side, share in shares.items()))
+          f"{1 / middle:8.3f} rows/s  {original / middle:5.2f}x; shares {told}")
 
 
 @torch.no_grad()

@@ -34,3 +34,12 @@ def device_name(device: str) -> str:
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def precision_advice(device: str, precision: str) -> str | None:
+    """Say what a GPU without bf16 instructions means for a network that runs in bf16; None where all is well."""
+    import torch
+
+    if precision != "bf16" or not device.startswith("cuda") or torch.cuda.is_bf16_supported(including_emulation=False):
+        return None
+    return f"{device_name(device)} has no bf16 instructions and emulates them slowly: say  precision: fp32  for it"

@@ -166,6 +166,8 @@ class TrainStage(SpecModel):
     """Steps between metric rows in the ledger."""
     wandb: Annotated[Wandb | None, Operational()] = None
     """Metrics to Weights & Biases; off when absent."""
+    compile: Annotated[Literal["auto", "on", "off"], Operational()] = "auto"
+    """torch.compile for the recursion: on GPUs, always, never. Results change by rounding."""
 
     @property
     def budget_s(self) -> float | None:

@@ -111,7 +111,7 @@ def test_trm_of_the_paper_has_its_published_size() -> None:
 @pytest.mark.parametrize("spec", SPECS[:4])
 def test_kept_activations_are_estimated_within_a_quarter(spec: TrmModel, monkeypatch: pytest.MonkeyPatch) -> None:
     # a CPU without bf16 products keeps fp32 copies beside the bf16 activations; the estimate is of any other device
-    monkeypatch.setattr(layers, "multiplies_bf16", lambda: True)
+    monkeypatch.setattr(layers, "MULTIPLIES_BF16", True)
     model = TRM(spec, CANVAS, 3).train()
     kept: dict[tuple[int, int], int] = {}
 

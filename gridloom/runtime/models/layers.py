@@ -9,7 +9,6 @@ import math
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -62,17 +61,15 @@ class Linear(nn.Module):
         return F.linear(x.float(), weight, None if bias is None else bias.float()).to(x.dtype)
 
 
-@cache
-def multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for products of bf16 numbers."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return True
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+MULTIPLIES_BF16 = platform.machine().lower() not in ("x86_64", "amd64") or bool(
+    torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+)
+"""Whether this CPU has instructions for products of bf16 numbers."""
 
 
 def round_weight(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the weight as it is multiplied with activations of `dtype`."""
-    if dtype == torch.bfloat16 and weight.device.type == "cpu" and not multiplies_bf16():
+    if dtype == torch.bfloat16 and weight.device.type == "cpu" and not MULTIPLIES_BF16:
         wide: Tensor = _Round.apply(weight)  # type: ignore[no-untyped-call]
         return wide
     return weight.to(dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gridloom.runtime.models.compiled import compile_loop
 from gridloom.runtime.models.layers import rounded_once
 from gridloom.runtime.models.recursive import Carry, RecursiveNetwork
 from gridloom.runtime.training.ema import Ema
@@ -71,6 +72,13 @@ class ActTrainer:
         self._sums = torch.zeros(len(fields(Means)) + 2, device=model.device)
         self._stretch = self._sums.clone()
         """The same sums since the last call of `stretch_means`."""
+        self.compile_s = 0.0
+        """Seconds that compiling took in this process."""
+
+    def compile(self, lengths: Sequence[int], say: Callable[[str], None]) -> None:
+        """Compile the network's loop as the spec asks, for rows of these numbers of tokens."""
+        rows = self.spec.batch_size // self.ranks.size // self.spec.accumulate
+        self.compile_s = compile_loop(self.model, self.spec.compile, lengths, rows, say)
 
     def step(self, batch: Batch, spent: float = 0.0) -> None:
         """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`.

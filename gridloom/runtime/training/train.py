@@ -14,6 +14,7 @@ import torch
 
 from gridloom.compiler.graph import Cost, StageNode
 from gridloom.errors import StageError, StageInterrupted
+from gridloom.runtime.device import precision_advice
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.models.ids import BLANK, SEPARATOR, PuzzleIds
 from gridloom.runtime.models.networks import network_spec
@@ -82,8 +83,12 @@ class Train:
     def _train(self, node: StageNode, spec: TrainStage, trainer: ActTrainer, material: Material,
                context: StageContext, values: Mapping[str, Any]) -> list[float] | None:
         """Train to the end; returns the best step and its figure where `keep_best` asks."""
-        spent_s, best = float(values.get("spent_s", 0.0)), values.get("best")
+        spent_s, best = float(values.get("spent_s", 0.0)) + trainer.compile_s, values.get("best")
         first, started, budget_s = trainer.num_steps, time.monotonic(), spec.budget_s
+        if budget_s is not None and spent_s - trainer.compile_s < budget_s <= spent_s:
+            raise StageError(f"compiling took {trainer.compile_s:.0f} s, and of the budget of {budget_s:.0f} s only "
+                             f"{budget_s - spent_s + trainer.compile_s:.0f} s were left",
+                             f"raise the budget of stage {node.name!r}, or say  compile: off  there")
         host_reads_are_free = torch.device(context.device).type == "cpu"
         total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", round(spent_s))
         bars = context.progress.task(node.name, total=total, unit=unit, done=done)
@@ -145,7 +150,10 @@ def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Materia
     node = job.node
     material = load_material(job.inputs["data"], node.seed)
     model = _model(job, material, ranks.device(job.device), say)
+    if advice := precision_advice(ranks.device(job.device), model.spec.precision):
+        say(advice)
     trainer = ActTrainer(model, spec, seed=node.seed, ranks=ranks)
+    trainer.compile([side * side for side in material.sides] or [material.num_cells], say)
     state = load_latest(job.work, key=node.key, say=say)
     if state is None:
         return material, trainer, {}

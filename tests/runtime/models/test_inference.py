@@ -86,7 +86,7 @@ def test_savings_give_the_bits_of_the_plain_path(name: str) -> None:
 @pytest.mark.parametrize("wide", [False, True], ids=["with bf16 products", "without"])
 @pytest.mark.parametrize("name", SPECS)
 def test_rounding_for_good_changes_no_bit(name: str, wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "multiplies_bf16", lambda: not wide)
+    monkeypatch.setattr(layers, "MULTIPLIES_BF16", not wide)
     model = network(name)
     wanted = answer(model, *batch(), steps=3)
     layers.round_for_good(model)
@@ -190,7 +190,7 @@ def test_no_rows_and_no_steps() -> None:
 @pytest.fixture
 def no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU without instructions for bf16."""
-    monkeypatch.setattr(layers, "multiplies_bf16", lambda: False)
+    monkeypatch.setattr(layers, "MULTIPLIES_BF16", False)
 
 
 def test_wide_products_are_those_of_the_rounded_numbers_rounded_once(no_bf16: None) -> None:
@@ -224,7 +224,7 @@ def test_weights_rounded_once_give_the_same_outputs_and_gradients(no_bf16: None)
 
 
 def test_with_bf16_instructions_weights_are_held_only_without_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "multiplies_bf16", lambda: True)
+    monkeypatch.setattr(layers, "MULTIPLIES_BF16", True)
     model = network("bf16")
     with rounded_once(model):
         assert model.lm_head.rounded is None

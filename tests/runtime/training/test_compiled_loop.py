@@ -1,0 +1,103 @@
+"""torch.compile: the same training but for rounding, and going on without it where it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from train_support import MODEL, STAGE, dataset_artifact, stage_context, train_node
+
+from gridloom.errors import StageError
+from gridloom.runtime.device import precision_advice
+from gridloom.runtime.models import compiled
+from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.training.train import Train
+from gridloom.specs.models import TrmModel
+from gridloom.specs.stages import TrainStage
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.workspace import Workspace
+
+RUNS = {"fp32": MODEL, "bf16": MODEL.model_copy(update={"precision": "bf16"})}
+
+
+def run(root: Path, model: TrmModel = MODEL, **changes: Any) -> tuple[list[float], list[str]]:
+    """Losses of the steps, and what was said."""
+    context = stage_context(root)
+    stage: TrainStage = STAGE.model_copy(update={"steps": 6, **changes})
+    Train().run(train_node(stage, model), {"data": dataset_artifact(root)}, context)
+    context.ledger.close()
+    rows = Ledger(Workspace(root / "home")).rows("select value from metrics where name = 'loss' order by step")
+    return [row["value"] for row in rows], context.progress.lines  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_compiled_training_has_the_same_losses_but_for_rounding(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = []
+
+    def traced(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
+
+    monkeypatch.setattr(compiled, "BACKEND", traced)
+    torch._dynamo.reset()
+    plain, _ = run(tmp_path / "plain", RUNS[name], compile="off")
+    assert not graphs
+    found, said = run(tmp_path / "compiled", RUNS[name], compile="on")
+    assert not [line for line in said if "compile" in line]
+    assert len(graphs) == 1, "the whole loop is one graph"
+    assert found == pytest.approx(plain, rel=1e-4 if name == "fp32" else 2e-2)
+    assert list(load_bundle(tmp_path / "compiled" / "out").trm.state_dict()) == list(
+        load_bundle(tmp_path / "plain" / "out").trm.state_dict()
+    )
+
+
+def broken(graph: Any, _inputs: Any) -> Any:
+    raise RuntimeError("no compiler on this machine\nmore lines")
+
+
+def test_a_compiler_that_fails_is_named_and_training_goes_on_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "BACKEND", broken)
+    plain, _ = run(tmp_path / "plain", compile="off")
+    found, said = run(tmp_path / "compiled", compile="on")
+    assert found == plain
+    (told,) = [line for line in said if line.startswith("torch.compile failed, going on without it")]
+    assert "no compiler on this machine" in told
+    assert "\n" not in told
+
+
+def test_nothing_is_compiled_on_a_cpu_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda *_args, **_options: pytest.fail("compiled"))
+    run(tmp_path)
+
+
+def test_a_budget_that_compiling_spends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gridloom.runtime.training.loop.compile_loop", lambda *_: 40.0)
+    with pytest.raises(StageError, match=r"compiling took 40 s, and of the budget of 30 s only 30 s were left"):
+        run(tmp_path, budget="30s")
+
+
+def test_a_gpu_that_emulates_bf16_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Tesla T4")
+    advice = precision_advice("cuda:0", "bf16")
+    assert advice is not None
+    assert advice.startswith("cuda:0 (Tesla T4) has no bf16 instructions")
+    assert "precision: fp32" in advice
+    assert precision_advice("cuda:0", "fp32") is None
+    assert precision_advice("cpu", "bf16") is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, while it loads the compiler
+def test_inductor_compiles_the_loop_of_this_machine(tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    plain, _ = run(tmp_path / "plain", compile="off")
+    found, said = run(tmp_path / "compiled", compile="on")
+    assert not [line for line in said if "compile" in line]
+    assert found == pytest.approx(plain, rel=1e-4)
