@@ -1,6 +1,6 @@
 """The H x L loop of a network through torch.compile: one whole graph an ACT step for each shape and depth.
 
-On a GPU the loop is many small kernels, which the compiler joins. On a CPU that was not faster (benchmarks/NOTES.md), so
+On a GPU the loop is many small kernels, which the compiler joins. On a CPU that was not faster (benchmarks/NOTES.md):
 `auto` compiles on GPUs alone. What it gives differs from the plain loop by rounding.
 """
 
