@@ -74,9 +74,11 @@ def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None
     low, high = (100 * bound for bound in report["exact_interval"])
     for line in (
         f"{stage}  {data['kind']} {data['size']}x{data['size']}, {report['num_puzzles']:,} of {data['available']:,} "
-        f"test puzzles, checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})",
+        f"test puzzles, {_who(made)}",
         f"{'':{len(stage)}}  exact {report['exact']:.1%} [{low:.1f}, {high:.1f}]   cell accuracy "
         f"{report['cell_accuracy']:.1%}   open cells {report['open_cell_accuracy']:.1%}",
+        *(f"{'':{len(stage)}}  {_who(member)} alone: exact {member['exact']:.1%}"
+          for member in report.get("members", ())),
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -91,12 +93,21 @@ def _print_votes(console: Console, stage: str, report: dict[str, Any]) -> None:
     )
     for line in (
         f"{stage}  {data['version']}{split}, {report['num_tasks']:,} tasks, {report['num_test_inputs']:,} test inputs, "
-        f"checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})",
+        f"{_who(made)}",
         f"{margin}  {shares}   cell accuracy {report['cell_accuracy']:.1%}",
         f"{margin}  {report['num_views_cast']:,} of {report['num_views']:,} views ran"
         + (", the others could change neither pick" if report["num_views_cast"] < report["num_views"] else ""),
+        *(f"{margin}  {_who(member)} alone: " + "   ".join(f"pass@{k} {member['pass_at'][k]:.1%}" for k in ("1", "2"))
+          for member in report.get("members", ())),
     ):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _who(made: dict[str, Any]) -> str:
+    """Name what was evaluated: one checkpoint, or an ensemble."""
+    if "ensemble" in made:
+        return f"an ensemble of {len(made['ensemble'])} checkpoints"
+    return f"checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})"
 
 
 def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> None:

@@ -43,6 +43,11 @@ class Edge:
         """The field of the section that holds the name."""
         return str(self.path[2])
 
+    @property
+    def place(self) -> str:
+        """The field, and of a list the number in it: `with`, `ensemble.0`."""
+        return ".".join(map(str, self.path[2:]))
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -80,6 +85,10 @@ class Bound:
             if edge.field == key and edge.artifact is not None:
                 return edge.target
         return None
+
+    def inputs(self, stage: str, key: str) -> tuple[Edge, ...]:
+        """Return the edges of all artifacts that a stage reads through a field, a name or a list of them."""
+        return tuple(e for e in self.edges.get(("stages", stage), ()) if e.field == key and e.artifact is not None)
 
     def trm_of(self, stage: str) -> str | None:
         """Return the TRM definition behind a stage's checkpoint, followed back to the stage that made it anew."""

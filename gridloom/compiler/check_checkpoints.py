@@ -16,17 +16,18 @@ def given_checkpoint_fits(checked: Checked, session: Session) -> None:
     """GL341, GL343, GL345: a stage uses a given checkpoint on rows like those it was trained on, with its network."""
     bound = checked.bound
     for kind, field in STARTS:
-        for name, stage in sound(checked, "stages", kind):
-            source = bound.input(name, field)
-            given = checked.checkpoints.get(source[1]) if source else None
-            if source is None or given is None:
+        used = [(name, stage, e) for name, stage in sound(checked, "stages", kind) for e in bound.inputs(name, field)]
+        for name, stage, edge in used:
+            source = edge.target[1]
+            given = checked.checkpoints.get(source)
+            if given is None:
                 continue
-            at = bound.places.value(("stages", name, field))
-            note = f"'{source[1]}' comes from {bound.places.value(('stages', source[1], 'path'))}"
+            at = bound.places.value(edge.path)
+            note = f"'{source}' comes from {bound.places.value(('stages', source, 'path'))}"
             if not (isinstance(stage, TrainStage) and given.positions == ANY_CANVAS):
-                _rows_fit(name, source[1], given, at, note, checked, session)
+                _rows_fit(name, source, given, at, note, checked, session)
             if isinstance(stage, JointTrainStage):
-                _network_fits(name, stage, source[1], given, at, note, checked, session)
+                _network_fits(name, stage, source, given, at, note, checked, session)
 
 
 def _rows_fit(

@@ -183,19 +183,19 @@ def calibration_is_of_a_trm(checked: Checked, session: Session) -> None:
 def tasks_fit_training(checked: Checked, session: Session) -> None:
     """GL341, GL342: the tasks to answer lie on the canvas the TRM was trained on, and it has an embedding for each."""
     bound = checked.bound
-    for name, stage in sound(checked, "stages", ANSWERING):
-        found = dataset_of(bound, name)
-        source = bound.input(name, "with")
-        trained = dataset_of(bound, source[1]) if source else None
+    used = [(name, edge.target[1]) for name, _ in sound(checked, "stages", ANSWERING)
+            for edge in (*bound.inputs(name, "with"), *bound.inputs(name, "ensemble"))]
+    for name, source in used:
+        found, trained = dataset_of(bound, name), dataset_of(bound, source)
         if found is None or trained is None or found[0] not in checked.data or trained[0] not in checked.data:
             continue
-        _same_canvas(checked, session, name, found[0], source[1] if source else "", trained[0])
+        _same_canvas(checked, session, name, found[0], source, trained[0])
         unseen = set(checked.data[found[0]].task_ids) - set(checked.data[trained[0]].task_ids)
         if unseen and found[0] != trained[0]:
             total = len(checked.data[found[0]].task_ids)
             session.error(
                 "GL342",
-                f"{len(unseen)} of {total} tasks of '{found[0]}' are not in '{trained[0]}', which '{stage.with_}' "
+                f"{len(unseen)} of {total} tasks of '{found[0]}' are not in '{trained[0]}', which '{source}' "
                 "was trained on",
                 bound.places.value(("stages", name, "data")),
                 "a TRM knows a task by the embedding learnt from its demonstrations: train on the same tasks",

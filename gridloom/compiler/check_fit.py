@@ -9,8 +9,9 @@ from gridloom.specs.data import ArcData
 from gridloom.specs.models import TrmModel
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
-STARTS = ((TrainStage, "model"), (JointTrainStage, "trm"), (SolveStage, "with"), (EvaluateStage, "with"))
-"""Stage kinds that take a checkpoint, with the field that names it."""
+STARTS = ((TrainStage, "model"), (JointTrainStage, "trm"), (SolveStage, "with"), (EvaluateStage, "with"),
+          (EvaluateStage, "ensemble"))
+"""Stage kinds that take a checkpoint, with the field that names it, or several."""
 
 
 ANY_CANVAS = "rope_2d"
@@ -82,10 +83,11 @@ def checkpoint_fits_data(checked: Checked, session: Session) -> None:
     """
     bound = checked.bound
     for kind, field in STARTS:
-        for name, _ in sound(checked, "stages", kind):
-            source = bound.input(name, field)
-            here, there = data_of(bound, name), data_of(bound, source[1]) if source else None
-            if source is None or here is None or there is None:
+        used = [(name, edge) for name, _ in sound(checked, "stages", kind) for edge in bound.inputs(name, field)]
+        for name, edge in used:
+            source = edge.target[1]
+            here, there = data_of(bound, name), data_of(bound, source)
+            if here is None or there is None:
                 continue
             ours, theirs = checked.data.get(here[0]), checked.data.get(there[0])
             if ours is None or theirs is None or (here[1].kind == there[1].kind == "arc"):
@@ -95,11 +97,11 @@ def checkpoint_fits_data(checked: Checked, session: Session) -> None:
             if mine != trained:
                 session.error(
                     "GL343",
-                    f"stage '{name}' gives '{source[1]}' {rows_text(*mine)}, but it was trained on "
+                    f"stage '{name}' gives '{source}' {rows_text(*mine)}, but it was trained on "
                     f"{rows_text(*trained)}",
-                    bound.places.value(("stages", name, field)),
+                    bound.places.value(edge.path),
                     f"use '{there[0]}', or a checkpoint trained on '{here[0]}'",
-                    (f"'{there[0]}' comes from {bound.places.value(('stages', source[1], 'data'))}",),
+                    (f"'{there[0]}' comes from {bound.places.value(('stages', source, 'data'))}",),
                 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gridloom.compiler.base_folder import base_of
-from gridloom.compiler.bind import data_of, dataset_of
+from gridloom.compiler.bind import Owner, data_of, dataset_of
 from gridloom.compiler.check_data import ANSWERING
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.facts import TaskKey
@@ -48,17 +48,18 @@ def _report_seen(checked: Checked, session: Session, solve: str, solved: str, st
 
 
 def _training_before(checked: Checked, solve: str) -> Iterator[tuple[str, str]]:
-    """Yield (stage, dataset) of every training stage behind a solve's checkpoint."""
+    """Yield (stage, dataset) of every training stage behind the checkpoints of a solve or an evaluation."""
     bound = checked.bound
-    source = bound.input(solve, "with")
     seen: set[str] = set()
-    while source is not None and source[1] not in seen:
-        stage = source[1]
-        seen.add(stage)
-        data = bound.input(stage, "data")
-        if data is not None:
-            yield stage, data[1]
-        source = bound.input(stage, "model") or bound.input(stage, "trm")
+    for start in (*bound.inputs(solve, "with"), *bound.inputs(solve, "ensemble")):
+        source: Owner | None = start.target
+        while source is not None and source[1] not in seen:
+            stage = source[1]
+            seen.add(stage)
+            data = bound.input(stage, "data")
+            if data is not None:
+                yield stage, data[1]
+            source = bound.input(stage, "model") or bound.input(stage, "trm")
 
 
 def calibration_sees_no_task_it_judges(checked: Checked, session: Session) -> None:

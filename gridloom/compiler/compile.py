@@ -12,6 +12,7 @@ from gridloom.compiler.bind import bind
 from gridloom.compiler.calibration import Calibration, Calibrations
 from gridloom.compiler.check import check
 from gridloom.compiler.check_cost import memory_suffices, walltime_suffices
+from gridloom.compiler.check_ensemble import members_differ
 from gridloom.compiler.checked import Checked
 from gridloom.compiler.compose import Source, compose, open_source
 from gridloom.compiler.facts import Facts
@@ -142,6 +143,7 @@ def _compiled(source: Source, session: Session) -> Compiled:
     graphs = [fingerprint(lower(one, session)) for one in checked]
     bound = checked[0].bound
     for one, its_graph in zip(checked, graphs, strict=True):
+        members_differ(one.bound, its_graph, session)
         memory_suffices(one.bound, its_graph, session)
     graph = join_variants(sweep, graphs, touched)
     walltime_suffices(bound, graph, session)

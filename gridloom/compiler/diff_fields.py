@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gridloom.compiler.diff import Added, Change, Changed, Removed, diff_specs, diff_values
-from gridloom.compiler.fingerprint import by_content, definition, is_data, parameters
+from gridloom.compiler.fingerprint import by_content, definition, is_data, of_node, parameters
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.lower import section_name
 from gridloom.compiler.tree import Path, show
@@ -88,7 +88,8 @@ def _node_changes(before: Side, old: StageNode, after: Side, new: StageNode) -> 
     for change in diff_values(old.spec, new.spec):
         by_digest = content and change.field.partition(".")[0] in by_content(new)
         explained |= by_digest
-        alters = not same and (by_digest or any(_touches(change.field, other.field) for other in covered))
+        own_seed = old.seed != new.seed and change.field in of_node(new)
+        alters = not same and (by_digest or own_seed or any(_touches(change.field, other.field) for other in covered))
         yield _placed(change, section, alters, before, old, after, new)
     for model in [*old.models, *(m for m in new.models if m not in old.models)]:
         if model not in old.models or model not in new.models:
@@ -100,7 +101,7 @@ def _node_changes(before: Side, old: StageNode, after: Side, new: StageNode) -> 
             yield _placed(change, ("models", model), not same and alters, before, old, after, new)
         if digests and old.models[model].get("weights") == new.models[model].get("weights"):
             yield FieldChange(f"models.{model}.weights", "changed", "other content", "new content", (new.name,))
-    if old.seed != new.seed:
+    if old.seed != new.seed and not any(old.spec.get(field) != new.spec.get(field) for field in of_node(new)):
         yield _placed(Changed("seed", old.seed, new.seed), (), not same, before, old, after, new)
     if old.version != new.version:
         yield FieldChange(f"version of {new.kind}", "changed", old.version, new.version, (new.name,))

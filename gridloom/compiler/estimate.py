@@ -121,26 +121,35 @@ def estimate(stage: str, sources: Sources) -> Cost | None:
     if isinstance(spec, TrainStage):
         return _train(spec, trm, found[1], facts)
     if isinstance(spec, EvaluateStage):
-        return _evaluate(spec, trm, found[1], facts)
+        others = [sources.trm(edge.target[1], facts) for edge in sources.bound.inputs(stage, "ensemble")]
+        known = [other for other in others if other is not None]
+        return _evaluate(spec, (trm, *known), found[1], facts) if len(known) == len(others) else None
     if isinstance(spec, JointTrainStage):
         return _joint(stage, spec, trm, found[1], facts, sources)
     return _solve(stage, spec, trm, facts, sources) if isinstance(spec, SolveStage) else None
 
 
-def _evaluate(spec: EvaluateStage, trm: TrmCost, data: DataSpec, facts: DataFacts) -> Cost:
+def _evaluate(spec: EvaluateStage, members: tuple[TrmCost, ...], data: DataSpec, facts: DataFacts) -> Cost:
+    """Estimate the rows of all members; every batch counts as the mean of theirs."""
     rows = min(facts.num_held_out, spec.limit or facts.num_held_out)
     assumes: tuple[str, ...] = ()
     if isinstance(data, ArcData):
         rows *= min(1 + data.augment.copies, spec.views or 1 + data.augment.copies)
         assumes = ("one test input a task", "no view is left out")
     batch = min(spec.batch_size, max(rows, 1))
+    num_batches = -(-rows // batch)
+    flops: dict[str, int] = {}
+    for trm in members:
+        precision = f"{trm.spec.precision} ACT"
+        run = Sources.mean(trm, facts, lambda on: on.act_step(batch).forward)
+        flops[precision] = flops.get(precision, 0) + run * (spec.act_steps or trm.spec.halt_max_steps)
     return Cost(
-        parameters=trm.parameters,
-        flops={f"{trm.spec.precision} ACT": Sources.mean(trm, facts, lambda on: on.act_step(batch).forward)
-               * (spec.act_steps or trm.spec.halt_max_steps)},
-        num_steps=-(-rows // batch),
+        parameters=sum(trm.parameters for trm in members),
+        flops={precision: count // len(members) for precision, count in flops.items()},
+        num_steps=num_batches * len(members),
         step="batch",
-        peak_bytes=4 * trm.parameters + trm.state_bytes(batch) + _table(trm, data, facts),
+        peak_bytes=sum(4 * trm.parameters + _table(trm, data, facts) for trm in members)
+        + max(trm.state_bytes(batch) for trm in members),
         assumes=assumes,
     )
 

@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.key_algorithms import current
-from gridloom.specs.base import ByContent, Later, Operational, SpecModel
+from gridloom.specs.base import ByContent, Later, OfNode, Operational, SpecModel
 from gridloom.specs.data import DataSpec
 from gridloom.specs.fields import Shape, field_shape, keys, marked, shape
 from gridloom.specs.models import ModelSpec
@@ -53,6 +53,12 @@ def by_content(node: StageNode) -> frozenset[str]:
     """Return the fields of a node's section that its key covers by the digest of what they lead to."""
     model = _section(is_data(node)).model(node.spec.get("kind"))
     return frozenset() if model is None else marked(model, ByContent)
+
+
+def of_node(node: StageNode) -> frozenset[str]:
+    """Return the fields of a node's section that its key covers by what the node itself has, such as its seed."""
+    model = _section(is_data(node)).model(node.spec.get("kind"))
+    return frozenset() if model is None else marked(model, OfNode)
 
 
 def node_inputs(node: StageNode, input_keys: Mapping[str, str]) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def _models() -> Shape:
 @cache
 def _covered(model: type[SpecModel]) -> tuple[tuple[str, Shape], ...]:
     """Return the fields of a model that its key covers, with their shapes."""
-    dropped = marked(model, Operational) | marked(model, ByContent)
+    dropped = marked(model, Operational) | marked(model, ByContent) | marked(model, OfNode)
     return tuple((key, field_shape(model, key)) for key in keys(model) if key not in dropped)
 
 

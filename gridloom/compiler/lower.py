@@ -94,8 +94,15 @@ def _stage_node(name: str, checked: Checked, written: _Sections) -> StageNode:
         inputs=_inputs(name, stage, bound),
         facts=_facts(name, checked),
         cost=estimate(name, Sources(bound, checked.data, checked.llama, checked.checkpoints)),
-        seed=0 if isinstance(stage, CheckpointStage) else bound.spec.seed,
+        seed=_seed(stage, bound.spec.seed),
     )
+
+
+def _seed(stage: StageSpec, of_spec: int) -> int:
+    if isinstance(stage, CheckpointStage):
+        return 0
+    own: int | None = getattr(stage, "seed", None)
+    return of_spec if own is None else own
 
 
 def _split(stage: StageNode, checked: Checked) -> tuple[StageNode, ...]:
@@ -127,7 +134,7 @@ def _models(stage: str, checked: Checked, written: _Sections) -> dict[str, dict[
 
 
 def _inputs(name: str, stage: StageSpec, bound: Bound) -> dict[str, str]:
-    found = {e.field: e.target[1] for e in bound.edges[("stages", name)] if e.artifact is not None}
+    found = {e.place: e.target[1] for e in bound.edges[("stages", name)] if e.artifact is not None}
     if getattr(stage, "reads_answers", False):
         data = bound.input(found["attempts"], "data")
         assert data is not None, "a solve stage names a dataset"

@@ -53,7 +53,7 @@ class Result:
     """The fields of the spec, by path, in which the compared results are not all alike."""
     metrics: dict[str, Metric]
     parameters: int | None
-    """Trained, of the checkpoint behind it."""
+    """Trained, of the checkpoint behind it, or of all in an ensemble."""
     flops: int | None
     """Estimated operations of it and of everything it is made from."""
     seconds: float | None
@@ -96,9 +96,9 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
     for (run_id, node), closure, written in zip(rows, closures, fields, strict=True):
         own = made.get(node.key)
         status = statuses.get((run_id, node.name), "not reached")
-        trained = next((one for one in reversed(closure) if one.produces == "checkpoint"), None)
+        trained = _used_checkpoints(closure)
         metrics = _metrics(own.notes) if own else {}
-        at = made.get(trained.key) if trained else None
+        at = made.get(trained[0].key) if len(trained) == 1 else None
         if own and at and (at.run_id, at.stage) in losses:
             metrics["loss"] = Metric(losses[at.run_id, at.stage])
         solve = next((made.get(one.key) for one in closure if one.produces == "attempts"), None)
@@ -107,7 +107,7 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
             Result(
                 run_id, node.name, node.kind, "done" if own and status in ("done", "cached") else status, node.key,
                 {path: written.get(path) for path in varying}, metrics,
-                trained.cost.parameters if trained and trained.cost else None, _flops(closure),
+                sum(one.cost.parameters for one in trained if one.cost) or None, _flops(closure),
                 _seconds([made.get(one.key) for one in closure]) if own else None, attempts, tokens,
             )
         )  # fmt: skip
@@ -191,6 +191,12 @@ def _flops(nodes: Sequence[StageNode]) -> int | None:
     return sum(c.num_steps * sum(c.flops.values()) + sum(c.flops_once.values()) for c in costs)
 
 
+def _used_checkpoints(closure: Sequence[StageNode]) -> list[StageNode]:
+    """Return the checkpoints that something other than a training reads: one, or the members of an ensemble."""
+    used = {target for node in closure if node.produces != "checkpoint" for target in node.inputs.values()}
+    return [node for node in closure if node.produces == "checkpoint" and node.name in used]
+
+
 def _closures(graph: RunGraph) -> dict[str, tuple[str, ...]]:
     """Return for each node itself and everything it is made from, in the graph's order."""
     behind: dict[str, set[str]] = {}
@@ -214,7 +220,7 @@ def _fields(closure: Sequence[StageNode]) -> dict[str, Any]:
         for model, definition in node.models.items():
             found.update(_flat(definition, f"models.{model}"))
         if not is_data(node):
-            found["seed"] = node.seed
+            found["seed" if node.spec.get("seed") is None else f"stages.{base}.seed"] = node.seed
     return found
 
 

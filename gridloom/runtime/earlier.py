@@ -113,8 +113,9 @@ def _causes(earlier: Earlier, node: StageNode) -> Iterator[Change]:
 
 def spec_path(node: StageNode, name: str) -> Path | None:
     """Return where the spec has a field of a key (`model.hidden_size` -> models.trm.hidden_size), None for others."""
-    if name == "seed":
-        return ("seed",)
+    if name == "seed" and not is_data(node):
+        own = node.spec.get("seed") is not None
+        return ("stages", _base(node.name), "seed") if own else ("seed",)
     path: Path = ("data" if is_data(node) else "stages", _base(node.name))
     value: Any = node.spec
     for part in name.split("."):

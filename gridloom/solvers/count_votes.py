@@ -15,6 +15,7 @@ from gridloom.runtime.data.tasks import Grid
 from gridloom.runtime.eval_results import write_eval_results
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.evaluate import steps_trained
 from gridloom.solvers.score import REPORT, compare
 from gridloom.solvers.vote import FORMAT_VERSION, VOTES
 from gridloom.stores.artifacts import Artifact
@@ -38,10 +39,7 @@ class CountVotes:
         if missing := sorted(set(voted["tasks"]) - set(answers)):
             raise StageError(f"no answer for {len(missing)} tasks, first {missing[0]}",
                              "evaluate with the answers of the same data entry")
-        tests = {
-            task_id: [_judge(test, answer) for test, answer in zip(entries, answers[task_id], strict=True)]
-            for task_id, entries in voted["tasks"].items()
-        }
+        tests = _judged(voted["tasks"], answers)
         producer = inputs["votes"].manifest.get("producer", {})
         context.ledger.append(*(
             EvaluationRecord(
@@ -56,6 +54,11 @@ class CountVotes:
             "format_version": FORMAT_VERSION, "evaluated": voted["evaluated"], "data": voted["data"],
             "votes": inputs["votes"].key, **summarise(tests, at),
         }  # fmt: skip
+        if members := voted["evaluated"].get("ensemble"):
+            report["members"] = [
+                {**member, **_member_figures(voted["tasks"], number, answers, at)}
+                for number, member in enumerate(members)
+            ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
         write_eval_results(
             context.out, accuracy=report["pass_at_of_test_inputs"]["1"],
@@ -64,10 +67,26 @@ class CountVotes:
         figures = {f"pass{k}": share for k, share in report["pass_at"].items()}
         figures |= {name: report[name] for name in ("cell_accuracy", "shape_match", "num_tasks")}
         context.ledger.append(*(
-            MetricRecord(run_id=context.run_id, stage=node.name, step=voted["evaluated"]["steps"], name=name,
+            MetricRecord(run_id=context.run_id, stage=node.name, step=steps_trained(voted["evaluated"]), name=name,
                          value=float(value), recorded_at=time.time()) for name, value in figures.items()
         ))  # fmt: skip
         context.notes.update(figures)
+
+
+def _judged(tasks: Mapping[str, Any], answers: Mapping[str, Sequence[Grid]]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        task_id: [_judge(test, answer) for test, answer in zip(entries, answers[task_id], strict=True)]
+        for task_id, entries in tasks.items()
+    }
+
+
+def _member_figures(
+    tasks: Mapping[str, Any], number: int, answers: Mapping[str, Sequence[Grid]], at: Sequence[int]
+) -> dict[str, Any]:
+    """Return what the votes of one member of an ensemble alone would have scored."""
+    own = {task_id: [test["members"][number] for test in entries] for task_id, entries in tasks.items()}
+    figures = summarise(_judged(own, answers), at)
+    return {name: figures[name] for name in ("pass_at", "pass_at_intervals", "shape_match", "cell_accuracy")}
 
 
 def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:

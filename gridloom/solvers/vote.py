@@ -1,5 +1,6 @@
 """The first half of an evaluation on ARC tasks: a checkpoint answers every test input under many views, which vote.
 
+The members of an ensemble take turns, and the votes of all are added; each member's own are counted beside.
 Nothing here can read an answer. Rows run view by view, so that every test input has votes early; the votes of each
 batch are kept before the next one runs, and a killed stage goes on behind the last of them.
 """
@@ -11,7 +12,6 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,15 @@ import torch
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.dataset import Dataset, held_out_tasks, load_dataset
-from gridloom.runtime.data.tasks import Grid, Task, fitting_canvas
+from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.data.tokens import crop_back, crop_batch, encode_batch
-from gridloom.runtime.data.views import IDENTITY, View
-from gridloom.runtime.models.bundle import Bundle, load_bundle, require
 from gridloom.runtime.models.inference import Halting, answer
 from gridloom.runtime.stage import StageContext
-from gridloom.runtime.training.evaluate import halting_facts
+from gridloom.runtime.training.evaluate import halting_facts, who_answers
 from gridloom.solvers import outputs
 from gridloom.solvers.ballots import Ballots
-from gridloom.solvers.known_views import known_views
 from gridloom.solvers.types import rows
+from gridloom.solvers.voters import Member, Row, inputs_of, load_members
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import PredictionRecord
@@ -41,44 +39,8 @@ FORMAT_VERSION = 1
 _SAVED = "batches.jsonl"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """A test input and the views that vote on it."""
-
-    task: Task
-    test_index: int
-    views: tuple[View, ...]
-    """The identity first."""
-    puzzle_ids: tuple[int, ...]
-    """The network's id of the task under each view; 0 for one it has never seen."""
-    ballots: Ballots
-    canvas: int
-    """Side of the canvas that it is laid on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one view of one test input gave."""
-
-    target: int
-    view: int
-    grid: Grid | None
-    q_halt: float
-    act_steps: int
-
-    def to_json(self) -> list[Any]:
-        """Return plain values; `from_json` reads them."""
-        return [self.target, self.view, None if self.grid is None else rows(self.grid), self.q_halt, self.act_steps]
-
-    @classmethod
-    def from_json(cls, values: list[Any]) -> Row:
-        """Read what `to_json` gave."""
-        target, view, cells, q_halt, act_steps = values
-        return cls(target, view, None if cells is None else np.array(cells, dtype=np.uint8), q_halt, act_steps)
-
-
 class Vote:
-    """Kind `vote`. Inputs: `with`, the checkpoint, and `data`, the tasks."""
+    """Kind `vote`. Inputs: `with`, the checkpoint, `ensemble.N`, more of them, and `data`, the tasks."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Answer every test input of the split; write votes.json, submission.json and a ledger row a prediction.
@@ -88,13 +50,12 @@ class Vote:
         spec = EvaluateStage.model_validate_json(json.dumps(node.spec))
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, spec.data, spec.split, spec.limit)
-        bundle = load_bundle(inputs["with"].path, context.device, weights="run")
-        require(bundle, kind="arc", canvas=dataset.canvas, where=f"the checkpoint of {spec.with_!r}")
-        election = _Election(node, spec, bundle, tasks, context)
+        members = tuple(load_members(spec, inputs, dataset.canvas, context.device))
+        election = _Election(node, spec, members, tasks, context)
         began, before = time.perf_counter(), election.num_cast
         election.run()
         seconds = time.perf_counter() - began
-        _write(node, spec, dataset, bundle, inputs["with"].key, election, context.out)
+        _write(spec, dataset, election, context.out)
         context.notes.update(
             num_rows=election.num_cast, num_rows_left_out=election.num_rows - election.num_cast,
             rows_per_s=(election.num_cast - before) / seconds if seconds else 0.0,
@@ -105,15 +66,17 @@ class _Election:
     """All test inputs, and the loop that has views vote on them."""
 
     def __init__(
-        self, node: StageNode, spec: EvaluateStage, bundle: Bundle, tasks: Sequence[Task], context: StageContext
-    ) -> None:
-        self.node, self.spec, self.network, self.context = node, spec, bundle.trm, context
+        self, node: StageNode, spec: EvaluateStage, members: tuple[Member, ...], tasks: Sequence[Task],
+        context: StageContext,
+    ) -> None:  # fmt: skip
+        self.node, self.spec, self.members, self.context = node, spec, members, context
         self.tasks = tasks
         self.early_stop = spec.early_stop is not False
-        self.targets = [target for task in tasks for target in _targets(task, bundle, spec.views)]
+        self.targets = [target for task in tasks for target in inputs_of(task, members, spec.views)]
         self.num_rows = sum(target.ballots.num_views for target in self.targets)
         self.num_act_steps = 0
-        self._over = [False] * len(self.targets)
+        self._over: list[frozenset[int]] = [frozenset()] * len(self.targets)
+        """By test input, the members whose rows that are left are not run."""
         self._cursor = (0, 0)
         self._saved = context.work / _SAVED
         for cursor, found in self._saved_batches():
@@ -128,10 +91,11 @@ class _Election:
     @property
     def num_settled(self) -> int:
         """Rows that have run or need not run."""
-        return sum(
-            target.ballots.num_views if over else target.ballots.num_cast
-            for target, over in zip(self.targets, self._over, strict=True)
+        left_out = sum(
+            (target.own or (target.ballots,))[member].num_left
+            for target, over in zip(self.targets, self._over, strict=True) for member in over
         )
+        return self.num_cast + left_out
 
     def run(self) -> None:
         """Run the rows that are left, batch by batch."""
@@ -149,11 +113,9 @@ class _Election:
                 self._keep(found)
                 self._count(found)
                 over = self.num_settled
-                bar.advance(over - done, settled=f"{sum(self._over)}/{len(self.targets)}")
+                settled = sum(len(members) == len(self.members) for members in self._over)
+                bar.advance(over - done, settled=f"{settled}/{len(self.targets)}")
                 done = over
-
-    def _is_over(self, target: Target) -> bool:
-        return target.ballots.num_left == 0 or (self.early_stop and target.ballots.is_settled())
 
     def _next_batch(self) -> list[tuple[int, int]]:
         """Return the next rows as (target, view), and move the cursor behind them. It depends on votes alone."""
@@ -161,7 +123,8 @@ class _Election:
         most = max(target.ballots.num_views for target in self.targets)
         batch: list[tuple[int, int]] = []
         while view < most and len(batch) < self.spec.batch_size:
-            if not self._over[index] and view < self.targets[index].ballots.num_views:
+            voters = self.targets[index].voters
+            if view < len(voters) and voters[view].member not in self._over[index]:
                 batch.append((index, view))
             index += 1
             if index == len(self.targets):
@@ -170,27 +133,29 @@ class _Election:
         return batch
 
     def _answer(self, batch: Sequence[tuple[int, int]]) -> list[Row]:
-        """Run the network on rows, those of each canvas together."""
+        """Run the networks on rows, those of each member and canvas together."""
         found: dict[tuple[int, int], Row] = {}
-        for canvas in sorted({self.targets[index].canvas for index, _ in batch}):
-            part = [(index, view) for index, view in batch if self.targets[index].canvas == canvas]
-            found.update(zip(part, self._answer_on(canvas, part), strict=True))
+        voters = {(index, view): self.targets[index].voters[view] for index, view in batch}
+        for member, canvas in sorted({(voter.member, voter.canvas) for voter in voters.values()}):
+            part = [place for place, voter in voters.items() if (voter.member, voter.canvas) == (member, canvas)]
+            found.update(zip(part, self._answer_on(self.members[member], canvas, part), strict=True))
         return [found[place] for place in batch]
 
-    def _answer_on(self, canvas: int, batch: Sequence[tuple[int, int]]) -> list[Row]:
-        chosen = [(self.targets[index], view) for index, view in batch]
-        views = [target.views[view] for target, view in chosen]
+    def _answer_on(self, member: Member, canvas: int, batch: Sequence[tuple[int, int]]) -> list[Row]:
+        network = member.bundle.trm
+        chosen = [(self.targets[index], self.targets[index].voters[view]) for index, view in batch]
+        views = [voter.view for _, voter in chosen]
         tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
-        ids = torch.tensor([target.puzzle_ids[view] for target, view in chosen], device=self.network.device)
+        ids = torch.tensor([voter.puzzle_id for _, voter in chosen], device=network.device)
         answers = answer(
-            self.network, torch.from_numpy(tokens).to(self.network.device), ids, self.spec.act_steps,
+            network, torch.from_numpy(tokens).to(network.device), ids, self.spec.act_steps,
             Halting(self.spec.halt, self.spec.patience), self._same,
         )  # fmt: skip
         logits = answers.q_halt.double().cpu().numpy()
         if not np.isfinite(logits).all():
             task = chosen[int(np.flatnonzero(~np.isfinite(logits))[0])][0].task.task_id
             raise ModelError(
-                f"the checkpoint of {self.spec.with_!r} gave a value that is not finite on task {task}",
+                f"the checkpoint of {member.name!r} gave a value that is not finite on task {task}",
                 "train it again, or evaluate an earlier checkpoint",
             )
         grids = crop_back(answers.tokens.cpu().numpy(), canvas, views)
@@ -210,9 +175,11 @@ class _Election:
 
     def _record(self, row: Row) -> PredictionRecord:
         target = self.targets[row.target]
+        voter = target.voters[row.view]
         return PredictionRecord(
             run_id=self.context.run_id, stage=self.node.name, task_id=target.task.task_id,
-            test_index=target.test_index, view=target.views[row.view].name(""), view_index=row.view,
+            test_index=target.test_index, view=voter.view.name(""), view_index=row.view,
+            checkpoint_key=self.members[voter.member].key,
             grid=None if row.grid is None else rows(row.grid), q_halt=row.q_halt,
         )  # fmt: skip
 
@@ -259,56 +226,34 @@ class _Election:
         os.truncate(self._saved, whole)
 
     def _knows(self, row: Row) -> bool:
-        return 0 <= row.target < len(self.targets) and 0 <= row.view < len(self.targets[row.target].views)
+        return 0 <= row.target < len(self.targets) and 0 <= row.view < len(self.targets[row.target].voters)
 
     def _count(self, found: Sequence[Row]) -> None:
         for row in found:
-            # sigmoid in float64: exact enough to rank, and the same wherever numpy runs
             self.num_act_steps += row.act_steps
-            self.targets[row.target].ballots.add(row.grid, float(1.0 / (1.0 + np.exp(-row.q_halt))))
+            self.targets[row.target].add(row)
         for index in {row.target for row in found}:
-            self._over[index] = self._is_over(self.targets[index])
+            target = self.targets[index]
+            if self.early_stop or target.ballots.num_left == 0:
+                self._over[index] = target.settled_members()
 
 
-def _targets(task: Task, bundle: Bundle, most: int | None) -> Iterator[Target]:
-    """Yield the test inputs of a task with the views that vote on them. Raises ModelError for too large a grid."""
-    index = bundle.puzzle_ids.index
-    views = (IDENTITY, *known_views(bundle.puzzle_ids, task))[:most]
-    own = index.get(IDENTITY.name(task.task_id), 0)
-    ids = tuple(index.get(view.name(task.task_id), own) for view in views)
-    for number, grid in enumerate(task.tests):
-        if max(grid.shape) > bundle.trm.canvas:
-            raise ModelError(
-                f"task {task.task_id} has a side of {max(grid.shape)}, the checkpoint's canvas is {bundle.trm.canvas}",
-                "leave the task out (data.select.max_side) or train on a larger canvas (data.canvas)",
-            )
-        yield Target(task, number, views, ids, Ballots(len(views)), fitting_canvas(task, bundle.trm.sides))
-
-
-def _write(
-    node: StageNode, spec: EvaluateStage, dataset: Dataset, bundle: Bundle, checkpoint: str, election: _Election,
-    out: Path,
-) -> None:
+def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path) -> None:
     """Fill the artifact: the same votes give the same bytes."""
     tasks: dict[str, list[dict[str, Any]]] = {}
     picks: list[dict[str, Any]] = []
     for target in election.targets:
-        ballots, ranked = target.ballots, target.ballots.ranked()
-        candidates = [
-            {"grid": rows(standing.grid), "votes": standing.votes, "confidence": standing.confidence}
-            for standing in ranked
-        ]
-        tasks.setdefault(target.task.task_id, []).append(
-            {"num_views": ballots.num_views, "num_cast": ballots.num_cast, "candidates": candidates}
-        )
+        told = _standings(target.ballots)
+        if target.own:
+            told["members"] = [_standings(ballots) for ballots in target.own]
+        tasks.setdefault(target.task.task_id, []).append(told)
         picks += [
             {"task_id": target.task.task_id, "test_index": target.test_index, "rank": rank, "grid": candidate["grid"]}
-            for rank, candidate in enumerate(candidates[:2])
+            for rank, candidate in enumerate(told["candidates"][:2])
         ]
     evaluated = {
-        "checkpoint": checkpoint, "stage": bundle.meta.get("stage"), "steps": int(bundle.meta.get("steps", 0)),
-        "act_steps": spec.act_steps or bundle.trm.spec.halt_max_steps, "views": spec.views,
-        "early_stop": election.early_stop, **halting_facts(spec),
+        **who_answers([(member.key, member.bundle) for member in election.members], spec.act_steps),
+        "views": spec.views, "early_stop": election.early_stop, **halting_facts(spec),
         "mean_act_steps": election.num_act_steps / max(election.num_cast, 1),
     }  # fmt: skip
     data = {"kind": "arc", "version": dataset.version, "digest": dataset.digest, "split": spec.split}
@@ -316,3 +261,11 @@ def _write(
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     (out / VOTES).write_text(text + "\n", encoding="utf-8")
     outputs.write_submission(out / outputs.SUBMISSION, election.tasks, picks)
+
+
+def _standings(ballots: Ballots) -> dict[str, Any]:
+    candidates = [
+        {"grid": rows(standing.grid), "votes": standing.votes, "confidence": standing.confidence}
+        for standing in ballots.ranked()
+    ]
+    return {"num_views": ballots.num_views, "num_cast": ballots.num_cast, "candidates": candidates}

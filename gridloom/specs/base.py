@@ -53,6 +53,11 @@ class ByContent:
 
 
 @dataclass(frozen=True, slots=True)
+class OfNode:
+    """Marks a field that the graph's node itself has, such as its seed; fingerprints hold the node's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Later:
     """Marks a field that came when keys were in use already: at its default it is in no fingerprint, so that what was
     made before it came keeps its key."""

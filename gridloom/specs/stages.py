@@ -12,6 +12,7 @@ from gridloom.specs.base import (
     DataRef,
     HeldOutDataRef,
     Later,
+    OfNode,
     Operational,
     Ref,
     SpecModel,
@@ -86,6 +87,10 @@ class CheckpointStage(SpecModel):
     (`gridloom models list`). Keys cover its content, not where it lies."""
 
 
+OwnSeed = Annotated[NonNegativeInt | None, OfNode()]
+"""Seed of one training: what it starts from and draws. Another seed makes another member of an ensemble."""
+
+
 class DepthPhase(SpecModel):
     """A part of a training at less depth than the network has."""
 
@@ -127,6 +132,8 @@ class TrainStage(SpecModel):
     """A model to train from scratch, or a stage whose checkpoint to continue from."""
     data: AnyDataRef
     """The tasks, puzzles or sequences."""
+    seed: OwnSeed = None
+    """Seed of this training; the spec's when absent."""
     steps: PositiveInt = 2000
     """Optimizer steps; a resumed run continues to this total."""
     batch_size: PositiveInt = 64
@@ -198,6 +205,8 @@ class JointTrainStage(SpecModel):
     """One `text_to_latent` and, for feedback through the latent, one `latent_to_text`."""
     data: DataRef
     """The tasks."""
+    seed: OwnSeed = None
+    """Seed of this training; the spec's when absent."""
     steps: PositiveInt = 200
     """Optimizer steps."""
     batch_size: PositiveInt = 4
@@ -274,20 +283,26 @@ class CalibrateStage(SpecModel):
     does, nothing is accepted."""
 
 
+CheckpointName = Annotated[str, Ref(artifacts=("checkpoint",), part="trm")]
+"""Name of a stage that makes a checkpoint."""
+
+
 class EvaluateStage(SpecModel):
-    """Answer what a dataset holds out with a checkpoint alone, and count how much is right.
+    """Answer what a dataset holds out with a checkpoint alone, or an ensemble of them, and count how much is right.
 
     ARC tasks are answered under many views that vote: pass@1, pass@2 and so on. Of mazes and sudokus, the test puzzles
-    are answered once: whole grids, cells.
+    are answered once by each checkpoint: whole grids, cells.
     """
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "evaluation"
     kind: Literal["evaluate"] = "evaluate"
-    with_: Annotated[str, Ref(artifacts=("checkpoint",), part="trm")] = Field(alias="with")
+    with_: CheckpointName = Field(alias="with")
     """The checkpoint to evaluate."""
     data: HeldOutDataRef
     """ARC tasks with held-out tests, mazes, or sudokus."""
+    ensemble: Annotated[tuple[CheckpointName, ...], Later()] = ()
+    """More checkpoints, trained on rows of the same kind, whose answers vote with those of `with`."""
     split: str | None = None
     """ARC only: tasks of this subset; of all held-out subsets when absent."""
     limit: PositiveInt | None = None
@@ -306,6 +321,10 @@ class EvaluateStage(SpecModel):
     """Steps in a row that must say so before a row halts; of no account without `halt`."""
     batch_size: PositiveInt = 256
     """Rows at a time. Sums are rounded differently in other sizes, so the key covers it."""
+
+    def members(self) -> dict[str, str]:
+        """Return the checkpoints that answer: the stage that makes each, by the name of the input."""
+        return {"with": self.with_, **{f"ensemble.{i}": name for i, name in enumerate(self.ensemble)}}
 
 
 class ScoreStage(SpecModel):

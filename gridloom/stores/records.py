@@ -311,13 +311,15 @@ class PredictionRecord(Record):
     task_id: str
     test_index: int
     view_index: int
-    """0 is the identity."""
+    """0 is the identity. In an ensemble the checkpoints take turns, so the first indices are identities."""
     view: str
     """`|||t3|||0213456789`, the end of a puzzle id's name."""
     grid: list[list[int]] | None
     """With the view undone; NULL where the tokens hold no grid."""
     q_halt: float
     """Halting logit after the last ACT step."""
+    checkpoint_key: str | None = None
+    """Which checkpoint answered; NULL in older ledgers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

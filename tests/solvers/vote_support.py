@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,26 @@ class VotePlace:
             save_dataset(self.data.path, self.dataset)
             self._train(spoil)
 
-    def _train(self, spoil: bool) -> None:
+    def train(self, made: Artifact, model: TrmModel = MODEL, seed: int = 3, **stage: Any) -> None:
+        """Fill the artifact of a train stage of the name that its key ends with."""
         node = StageNode(
-            name="pretrain", kind="train", version=1, produces="checkpoint", inputs={"data": "arc1"}, seed=3,
-            key="gl1:pretrain", models={"trm": MODEL.model_dump(mode="json")},
-            spec=STAGE.model_copy(update={"steps": 1} if spoil else {}).model_dump(mode="json"),
+            name=made.path.name, kind="train", version=1, produces="checkpoint", inputs={"data": "arc1"}, seed=seed,
+            key=made.key, models={"trm": model.model_dump(mode="json")},
+            spec=STAGE.model_copy(update=stage).model_dump(mode="json"),
         )
-        self.checkpoint.path.mkdir()
-        with LedgerWriter(self.workspace, "train") as writer:
-            Train().run(node, {"data": self.data}, self._context(writer, self.checkpoint.path, "train", Stop()))
+        made.path.mkdir()
+        run = f"train-{made.path.name}"
+        with LedgerWriter(self.workspace, run) as writer:
+            Train().run(node, {"data": self.data}, self._context(writer, made.path, run, Stop()))
+
+    def another(self, name: str, model: TrmModel, seed: int, steps: int) -> Artifact:
+        """One more checkpoint on the same tasks."""
+        made = Artifact(f"gl1:{name}", "checkpoint", self.root / name, {})
+        self.train(made, model, seed, steps=steps)
+        return made
+
+    def _train(self, spoil: bool) -> None:
+        self.train(self.checkpoint, **({"steps": 1} if spoil else {}))
         if spoil:
             bundle = load_bundle(self.checkpoint.path)
             with torch.no_grad():
@@ -94,18 +106,25 @@ class VotePlace:
         return StageContext(run_id=run, device="cpu", work=work, out=out, base=self.root, ledger=writer,
                             progress=progress, stop=stop)
 
-    def vote(self, run: str, stop: Any = None, **fields: Any) -> Path:
-        """Run the vote stage; its artifact's folder. A run that has ended already is not run again."""
+    def vote(self, run: str, stop: Any = None, members: Sequence[Artifact] = (), **fields: Any) -> Path:
+        """Run the vote stage; its artifact's folder. A run that has ended already is not run again.
+
+        Args:
+            members: checkpoints that vote, in place of the place's own.
+        """
         out = self.root / f"votes-{run}"
         if (out / "votes.json").exists():
             return out
         out.mkdir(exist_ok=True)
-        spec = EvaluateStage.model_validate({"with": "pretrain", "data": "arc1", "batch_size": 16, **fields})
+        first, *others = members or (self.checkpoint,)
+        fields |= {"ensemble": tuple(member.path.name for member in others)} if others else {}
+        spec = EvaluateStage.model_validate({"with": first.path.name, "data": "arc1", "batch_size": 16, **fields})
+        more = {f"ensemble.{i}": member for i, member in enumerate(others)}
         node = StageNode(name="judge.votes", kind="vote", version=1, produces="votes", key=f"gl1:{run}",
                          spec=spec.model_dump(mode="json", by_alias=True))
         with LedgerWriter(self.workspace, run) as writer:
             context = self._context(writer, out, run, Stop() if stop is None else stop)
-            Vote().run(node, {"with": self.checkpoint, "data": self.data}, context)
+            Vote().run(node, {"with": first, **more, "data": self.data}, context)
         return out
 
     def answers(self, noise: int | None = None) -> dict[str, tuple[Grid, ...]]:

@@ -259,6 +259,15 @@ CHECKING = (
         over("stages: {text: {kind: solve, with: llama, data: arc1}, measure: {kind: calibrate, attempts: solve}}\n"),
     ),
     Code(
+        "GL348", "one checkpoint twice in an ensemble",
+        "`ensemble` names a checkpoint that votes already, or a stage that makes the same one: trainings with the same "
+        "settings and seed do.",
+        "Its votes would count twice, and the report would tell of more members than there are.",
+        over("stages: {judge: {kind: evaluate, with: pretrain, data: arc1, ensemble: [pretrain]}}\n"),
+        over("stages:\n  again: {kind: train, model: trm, data: arc1, seed: 1}\n"
+             "  judge: {kind: evaluate, with: pretrain, data: arc1, ensemble: [again]}\n"),
+    ),
+    Code(
         "GL350", "does not fit the device",
         "The estimate of a stage's peak memory exceeds twice what the device has; a warning where it exceeds the "
         "memory by less.",

@@ -1,13 +1,14 @@
 """The `evaluate` stage on puzzles: a checkpoint answers held-out mazes or sudokus; report.json says how many right.
 
 Every puzzle gets the same number of ACT steps unless `halt` says otherwise; nothing of the labels reaches the network.
+Of an ensemble each member answers once, and the answer that most members give is theirs.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,8 @@ from gridloom.runtime.data.npy_layout import SplitArrays
 from gridloom.runtime.data.puzzles import load_puzzles
 from gridloom.runtime.eval_results import write_eval_results
 from gridloom.runtime.intervals import wilson
-from gridloom.runtime.models.bundle import load_bundle, require
+from gridloom.runtime.models.bundle import Bundle, load_bundle, require
 from gridloom.runtime.models.inference import Halting, answer
-from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
@@ -47,7 +47,7 @@ class Tally:
     num_halt_right: int = 0
     """Puzzles whose halting score says rightly whether the answer is right."""
     num_act_steps: int = 0
-    """ACT steps that the answers took."""
+    """ACT steps that the answers took, those of all members of an ensemble."""
     num_computed: int = 0
     """ACT steps that were computed; states that repeat need none."""
 
@@ -76,7 +76,7 @@ class Tally:
 
 
 class Evaluate:
-    """Kind `evaluate`. Inputs: `with`, the checkpoint, and `data`, the puzzles."""
+    """Kind `evaluate`. Inputs: `with`, the checkpoint, `ensemble.N`, more of them, and `data`, the puzzles."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Answer the test puzzles; write report.json and a row a metric. A stop signal raises StageInterrupted."""
@@ -84,28 +84,31 @@ class Evaluate:
         puzzles = load_puzzles(inputs["data"].path)
         if SPLIT not in puzzles.splits:
             raise DataError(f"this {puzzles.kind} set has no test puzzles", "raise test, or give its source some")
-        bundle = load_bundle(inputs["with"].path, context.device, weights="run")
-        require(bundle, kind=puzzles.kind, canvas=puzzles.size, vocabulary=puzzles.vocab,
-                where=f"the checkpoint of {spec.with_!r}")
+        members: list[tuple[str, Bundle]] = []
+        for field, name in spec.members().items():
+            bundle = load_bundle(inputs[field].path, context.device, weights="run")
+            require(bundle, kind=puzzles.kind, canvas=puzzles.size, vocabulary=puzzles.vocab,
+                    where=f"the checkpoint of {name!r}")
+            members.append((inputs[field].key, bundle))
         started = time.monotonic()
-        tally = self._answer(node, spec, bundle.trm, puzzles.splits[SPLIT], context)
+        tally, own = self._answer(node, spec, [bundle for _, bundle in members], puzzles.splits[SPLIT], context)
         seconds = time.monotonic() - started
         shares = tally.shares()
-        low, high = wilson(shares["exact"], tally.num_puzzles)
-        steps = int(bundle.meta.get("steps", 0))
-        metrics = {**shares, "num_puzzles": tally.num_puzzles, "act_steps": tally.num_act_steps / tally.num_puzzles}
+        evaluated = who_answers(members, spec.act_steps)
+        mean_steps = tally.num_act_steps / (tally.num_puzzles * len(members))
+        metrics = {**shares, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
         context.ledger.append(*(
-            MetricRecord(run_id=context.run_id, stage=node.name, step=steps, name=name, value=value,
+            MetricRecord(run_id=context.run_id, stage=node.name, step=steps_trained(evaluated), name=name, value=value,
                          recorded_at=time.time()) for name, value in metrics.items()
         ))
         report: dict[str, Any] = {
             "format_version": 1,
-            "evaluated": {"checkpoint": inputs["with"].key, "stage": bundle.meta.get("stage"), "steps": steps,
-                          "act_steps": spec.act_steps or bundle.trm.spec.halt_max_steps, **halting_facts(spec)},
+            "evaluated": {**evaluated, **halting_facts(spec)},
             "data": {"kind": puzzles.kind, "size": puzzles.size, "split": SPLIT, "digest": puzzles.digest,
                      "available": len(puzzles.splits[SPLIT].inputs)},
-            "num_puzzles": tally.num_puzzles, "num_exact": tally.num_exact, **shares, "exact_interval": [low, high],
-            "mean_act_steps": metrics["act_steps"],
+            "num_puzzles": tally.num_puzzles, "num_exact": tally.num_exact, **shares,
+            "exact_interval": wilson(shares["exact"], tally.num_puzzles),
+            "mean_act_steps": mean_steps,
             "denominators": {
                 "exact, halting_accuracy": "puzzles; exact when every cell is right",
                 "cell_accuracy": "all cells of all puzzles, given ones included",
@@ -113,17 +116,23 @@ class Evaluate:
                 "exact_interval": "Wilson, 95%, over puzzles",
             },
         }  # fmt: skip
+        if own:
+            report["members"] = [
+                {**who_answers([member], spec.act_steps), **one.shares(),
+                 "exact_interval": wilson(one.shares()["exact"], one.num_puzzles)}
+                for member, one in zip(members, own, strict=True)
+            ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-        write_eval_results(context.out, accuracy=shares["exact"], avg_steps=metrics["act_steps"],
+        write_eval_results(context.out, accuracy=shares["exact"], avg_steps=mean_steps,
                            total_examples=tally.num_puzzles)
         context.notes.update(shares, num_puzzles=tally.num_puzzles, puzzles_per_s=tally.num_puzzles / seconds,
                              act_steps_computed=tally.num_computed)
 
-    def _answer(self, node: StageNode, spec: EvaluateStage, network: RecursiveNetwork, arrays: SplitArrays,
-                context: StageContext) -> Tally:
-        """Answer the puzzles batch by batch."""
+    def _answer(self, node: StageNode, spec: EvaluateStage, bundles: Sequence[Bundle], arrays: SplitArrays,
+                context: StageContext) -> tuple[Tally, list[Tally]]:
+        """Answer the puzzles batch by batch; the counts of all together, and those of each member of an ensemble."""
         total = min(len(arrays.inputs), spec.limit or len(arrays.inputs))
-        tally = Tally()
+        tally, own = Tally(), [Tally() for _ in bundles] if len(bundles) > 1 else []
         with torch.inference_mode(), context.progress.task(node.name, total=total, unit="puzzle") as bar:
             for start in range(0, total, spec.batch_size):
                 if context.stop:
@@ -135,12 +144,59 @@ class Evaluate:
                     for table in (arrays.inputs, arrays.labels)
                 )
                 ids = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
-                found = answer(network, inputs, ids, spec.act_steps, Halting(spec.halt, spec.patience))
-                tally.add(found.tokens, found.q_halt, inputs, labels)
-                tally.num_act_steps += int(found.steps.sum())
-                tally.num_computed += found.num_computed
+                halting = Halting(spec.halt, spec.patience)
+                found = [answer(bundle.trm, inputs, ids, spec.act_steps, halting) for bundle in bundles]
+                tokens, q_halt = found[0].tokens, found[0].q_halt
+                if own:
+                    tokens, q_halt = elect(torch.stack([one.tokens for one in found]),
+                                           torch.stack([one.q_halt for one in found]))
+                    for member, one in zip(own, found, strict=True):
+                        member.add(one.tokens, one.q_halt, inputs, labels)
+                tally.add(tokens, q_halt, inputs, labels)
+                tally.num_act_steps += sum(int(one.steps.sum()) for one in found)
+                tally.num_computed += sum(one.num_computed for one in found)
                 bar.advance(len(inputs), exact=f"{tally.num_exact / tally.num_puzzles:.1%}")
-        return tally
+        return tally, own
+
+
+def elect(tokens: torch.Tensor, q_halt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the answer of each row that most members give; of equals the one with the higher mean halting
+    probability, then that of the earlier member.
+
+    Args:
+        tokens: uint8 [M, B, L], whole answers of M members.
+        q_halt: fp32 [M, B], halting logits.
+
+    Returns:
+        uint8 [B, L] and the logit of that mean, fp32 [B].
+    """
+    alike = (tokens[:, None] == tokens[None]).all(dim=-1).double()  # [M, M, B]
+    votes = alike.sum(dim=1)  # [M, B]
+    halting = (alike * torch.sigmoid(q_halt.double())[None]).sum(dim=1) / votes
+    # votes are whole numbers and the mean is at most 1: half of it never outweighs a vote; argmax takes the first
+    first = (votes + halting / 2).argmax(dim=0)
+    row = torch.arange(tokens.shape[1], device=tokens.device)
+    return tokens[first, row], torch.logit(halting[first, row]).float()
+
+
+def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) -> dict[str, Any]:
+    """Return what a report says of the checkpoint that it belongs to; of an ensemble, of each.
+
+    Args:
+        members: keys and bundles.
+    """
+    told = [
+        {"checkpoint": key, "stage": bundle.meta.get("stage"), "steps": int(bundle.meta.get("steps", 0)),
+         "act_steps": act_steps or bundle.trm.spec.halt_max_steps}
+        for key, bundle in members
+    ]
+    return told[0] if len(told) == 1 else {"ensemble": told}
+
+
+def steps_trained(evaluated: Mapping[str, Any]) -> int:
+    """Return the optimizer steps behind what was evaluated; of an ensemble, the most of a member."""
+    told = evaluated.get("ensemble", [evaluated])
+    return max(int(member["steps"]) for member in told)
 
 
 def halting_facts(spec: EvaluateStage) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from gridloom.runtime.data.puzzles import load_puzzles
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.run_outcome import RunResult
-from gridloom.runtime.training.evaluate import Evaluate, Tally
+from gridloom.runtime.training.evaluate import Evaluate, Tally, elect
 from gridloom.specs.stages import AdamAtan2, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.workspace import Workspace
@@ -35,12 +35,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def evaluate(root: Path, trained: Path, *, data: Artifact | None = None, stop: Any = None, **fields: Any) -> Any:
+def evaluate(root: Path, trained: Path, *, data: Artifact | None = None, stop: Any = None,
+             members: tuple[Artifact, ...] = (), **fields: Any) -> Any:
     context = stage_context(root, stop)
+    fields |= {"ensemble": tuple(member.path.parent.name for member in members)}
     spec = EvaluateStage.model_validate({"with": "pretrain", "data": "puzzles", **fields})
     node = StageNode(name="judge", kind="evaluate", version=1, produces="report",
                      spec=spec.model_dump(mode="json", by_alias=True))
     inputs = {"with": Artifact("gl1:checkpoint", "checkpoint", trained / "out", {}),
+              **{f"ensemble.{i}": member for i, member in enumerate(members)},
               "data": puzzle_artifact(trained, SUDOKUS) if data is None else data}
     Evaluate().run(node, inputs, context)
     context.ledger.close()
@@ -59,6 +62,47 @@ def test_counts_equal_those_of_a_plain_run(tmp_path: Path, trained: Path) -> Non
     assert report["open_cell_accuracy"] == pytest.approx((answers == labels)[inputs == 1].mean())
     assert report["cell_accuracy"] > 0.3  # better than chance: the sums compare something
     assert report["exact_interval"] == pytest.approx(wilson(report["exact"], 30))
+
+
+def test_ensemble_answers_what_most_members_say_and_names_them(tmp_path: Path, trained: Path) -> None:
+    more = []
+    for name, steps in (("second", 30), ("third", 25)):
+        train_on_puzzles(tmp_path / name, SUDOKUS, steps=steps, batch_size=32, optimizer=AdamAtan2(lr=3e-3))
+        more.append(Artifact(f"gl1:{name}", "checkpoint", tmp_path / name / "out", {}))
+    report = evaluate(tmp_path / "all", trained, members=tuple(more), batch_size=11)
+    arrays = load_puzzles(trained / "puzzles").splits["test"]
+    inputs, labels = (torch.from_numpy(np.array(table)) for table in (arrays.inputs, arrays.labels))
+    folders = [trained / "out", *(member.path for member in more)]
+    traces = [load_bundle(at).trm.run(inputs, torch.zeros(len(inputs), dtype=torch.int64)) for at in folders]
+    right = torch.stack([trace.tokens == labels for trace in traces])
+    tokens = torch.stack([trace.tokens for trace in traces])
+    chosen = []
+    for row in range(len(labels)):
+        said = [bytes(tokens[m, row].tolist()) for m in range(3)]
+        halting = [float(torch.sigmoid(trace.q_halt[-1, row])) for trace in traces]
+
+        def standing(m: int, said: list[bytes] = said, halting: list[float] = halting) -> tuple[int, float]:
+            who = [n for n in range(3) if said[n] == said[m]]
+            return len(who), sum(halting[n] for n in who) / len(who)
+
+        chosen.append(max(range(3), key=standing))
+    assert set(chosen) != {0}  # not simply the first
+    voted = right[torch.tensor(chosen), torch.arange(len(labels))]
+    assert report["cell_accuracy"] == pytest.approx(float(voted.double().mean()))
+    assert report["num_exact"] == int(voted.all(dim=1).sum())
+    assert [one["checkpoint"] for one in report["evaluated"]["ensemble"]] == ["gl1:checkpoint", "gl1:second",
+                                                                              "gl1:third"]
+    alone = right.double().mean(dim=(1, 2)).tolist()
+    assert [one["cell_accuracy"] for one in report["members"]] == pytest.approx(alone)
+    assert report["mean_act_steps"] == 3
+
+
+def test_majority_outweighs_confidence_and_confidence_breaks_ties() -> None:
+    tokens = torch.tensor([[[1, 2], [1, 2]], [[3, 4], [3, 4]], [[3, 4], [5, 6]]], dtype=torch.uint8)
+    q_halt = torch.tensor([[9.0, -1.0], [-9.0, 2.0], [-9.0, 1.0]])
+    voted, logit = elect(tokens, q_halt)
+    assert voted.tolist() == [[3, 4], [3, 4]]
+    assert logit.tolist() == pytest.approx([-9.0, 2.0])
 
 
 def test_report_names_the_checkpoint_and_the_ledger_has_the_metrics(tmp_path: Path, trained: Path) -> None:
