@@ -35,6 +35,7 @@ from gridloom.compiler.check_models import (
     language_model_is_frozen,
     language_model_is_here,
     lora_is_trained,
+    packages_are_here,
     text_fits_context,
 )
 from gridloom.compiler.checked import Checked, read_facts
@@ -46,6 +47,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     language_model_is_frozen,
     lora_is_trained,
     language_model_is_here,
+    packages_are_here,
     adapters_fit,
     text_fits_context,
     subsets_exist,

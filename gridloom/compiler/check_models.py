@@ -8,7 +8,7 @@ from gridloom.compiler.session import Session, listed
 from gridloom.compiler.tree import Path
 from gridloom.diagnostics import Span
 from gridloom.specs.models import ROTARY_PARTS, VIEW_TOKENS, LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
-from gridloom.specs.stages import JointTrainStage, SolveStage
+from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
 
 
 def heads_divide_width(checked: Checked, session: Session) -> None:
@@ -101,6 +101,33 @@ def language_model_is_here(checked: Checked, session: Session) -> None:
                 places.value(("models", name, "weights")),
                 f"{facts.missing}   fetches them; running fails without",
             )
+
+
+def packages_are_here(checked: Checked, session: Session) -> None:
+    """GL326: packages that gridloom can do without, and that this spec cannot, are installed."""
+    bound = checked.bound
+    for name, stage in (*sound(checked, "stages", TrainStage), *sound(checked, "stages", JointTrainStage)):
+        if stage.wandb is not None:
+            _package_is_here("wandb", f"stage '{name}' sends figures to Weights & Biases",
+                             ("stages", name, "wandb"), checked, session)
+        llm = bound.spec.models.get(stage.llm) if isinstance(stage, JointTrainStage) else None
+        if isinstance(stage, JointTrainStage) and isinstance(llm, LlamaModel) and llm.lora is not None:
+            _package_is_here("peft", f"'{stage.llm}' learns through lora", ("models", stage.llm, "lora"),
+                             checked, session)
+
+
+EXTRAS = {"wandb": "wandb", "peft": "lora"}
+"""The extra of gridloom that installs a package."""
+
+
+def _package_is_here(package: str, what: str, path: Path, checked: Checked, session: Session) -> None:
+    if not session.facts.has_package(package):
+        session.warn(
+            "GL326",
+            f"{what}, but the package {package} is not installed on this machine",
+            checked.bound.places.key(path),
+            f"pip install 'gridloom[{EXTRAS[package]}]'   where it is to run; the stage fails without",
+        )
 
 
 def adapters_fit(checked: Checked, session: Session) -> None:

@@ -125,6 +125,9 @@ class Facts(Protocol):
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
         """Every task of a dataset by content; asked for only where two subsets or datasets could share tasks."""
 
+    def has_package(self, name: str) -> bool:
+        """Whether an optional Python package can be imported on this machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class StaticFacts:
@@ -140,6 +143,12 @@ class StaticFacts:
     """Tasks of a source; `held_out` is set from the spec that asks."""
     checkpoints: Mapping[str, CheckpointFacts | ModelError] = field(default_factory=dict)
     """By path."""
+    absent: frozenset[str] = frozenset()
+    """Optional packages that are not installed."""
+
+    def has_package(self, name: str) -> bool:
+        """Whether `absent` does not name it."""
+        return name not in self.absent
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
         """Return the facts of `spec.source`. Raises DataError for a source it was not given."""

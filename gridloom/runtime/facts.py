@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,10 @@ class LocalFacts:
         if (path, base) not in self._checkpoints:
             self._checkpoints[path, base] = checkpoint_facts(path, base)
         return self._checkpoints[path, base]
+
+    def has_package(self, name: str) -> bool:
+        """Whether a package can be imported; it is not."""
+        return find_spec(name) is not None
 
     def _read(self, spec: DataSpec, base: str) -> dict[str, Any]:
         if isinstance(spec, ArcData):

