@@ -12,6 +12,7 @@ from tiny_language_model import save_tiny
 from train_support import MODEL, dataset_artifact, stage_context, toy_dataset
 
 from gridloom.compiler.graph import StageNode
+from gridloom.runtime.data.dataset import Dataset
 from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.models.adapters import LatentToText, TextToLatent
 from gridloom.runtime.models.ids import PuzzleIds
@@ -62,14 +63,15 @@ def run_joint(root: Path, stop: Any = None, inputs: Any = None, **changes: Any) 
 
 
 def trainer_for(llama: Llama, bridge: TextToLatentModel = BRIDGE, with_back: bool = True, copies: int = 3,
-                back: LatentToTextModel = BACK, **changes: Any) -> JointTrainer:
+                back: LatentToTextModel = BACK, network: TrmModel = MODEL, dataset: Dataset | None = None,
+                **changes: Any) -> JointTrainer:
     """A trainer of the toy tasks, its adapters open; so are the additions of a language model with `lora`."""
-    dataset = toy_dataset(copies)
+    dataset = toy_dataset(copies) if dataset is None else dataset
     sampler = Sampler(dataset, 0)
     ids = PuzzleIds(sampler.views.names)
     stage = STAGE.model_copy(update=changes)
     generator = torch.Generator().manual_seed(5)
-    trm = TRM(MODEL, dataset.canvas, len(ids), task_of=ids.task_of, generator=generator)
+    trm = TRM(network, dataset.canvas, len(ids), task_of=ids.task_of, generator=generator)
     to_latent = TextToLatent.build(bridge, llama.hidden_size, trm, generator)
     with torch.no_grad():
         to_latent.out.weight.normal_(std=0.05, generator=generator)
