@@ -97,7 +97,7 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
         Text("  ".join(f"{name} {_plan_value(name, value)}" for name, value in row["plan"].items())),
     ]
     if row.get("prompt") is not None:
-        parts += [Text("prompt", style="bold"), Text(row["prompt"], style="dim")]
+        parts += [Text(_prompt_title(row), style="bold"), Text(row["prompt"], style="dim")]
     if row.get("text") is not None:
         parts += [Text("LLaMA", style="bold"), Text(row["text"] or "(nothing)")]
     timings = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in row["timings"].items())
@@ -174,3 +174,11 @@ def _seconds(row: Mapping[str, Any]) -> float:
 
 def _size(grid: Sequence[Sequence[int]]) -> str:
     return f"{len(grid)}x{len(grid[0])}" if grid and grid[0] else "no grid"
+
+
+def _prompt_title(row: dict[str, Any]) -> str:
+    dropped = (row.get("llm_call") or {}).get("dropped_demos") or 0
+    if not dropped:
+        return "prompt"
+    which = "demonstration" if dropped == 1 else f"{dropped} demonstrations"
+    return f"prompt, without the oldest {which}: with all of them it is longer than the model's limit"

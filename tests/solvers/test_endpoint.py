@@ -174,16 +174,38 @@ def test_tasks_in_flight_ask_side_by_side_and_the_right_grids_score_all(tmp_path
     assert grid_text(mirror_answers()["aaaa0001"][0]) in made.ledger.recorded_attempts(RUN, "solve")[0].text
 
 
-def test_server_that_dies_fails_the_stage_and_the_next_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("how", "said"), [("dies", "broke off"), ("silence", r"said nothing for 0\.3 s"), ("garbled", "is no JSON")]
+)
+def test_server_that_fails_fails_the_stage_and_the_next_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str
 ) -> None:
     monkeypatch.setattr(loading, "Endpoint", lambda spec: Endpoint(spec, pause_s=0.01))
-    with serving(pieces, fails=["no"] * 4, always="dies") as server:
-        made = alone(tmp_path / "place", server)
-        with pytest.raises(ModelError, match="broke off"):
+    with serving(pieces, fails=["no"] * 4, always=how) as server:
+        made = alone(tmp_path / "place", server, timeout_s=0.3)
+        with pytest.raises(ModelError, match=said) as caught:
             made.solve()
+        assert server.url in caught.value.message
+        assert "run again: it goes on" in str(caught.value)
         assert len(made.ledger.recorded_attempts(RUN, "solve")) == 4
         server.always = "no"
+        made.node = made.node.model_copy(
+            update={"models": {"llama": {**made.node.models["llama"], "timeout_s": 30}}}
+        )
         made.solve()
     assert len(made.ledger.recorded_attempts(RUN, "solve")) == 9
     assert len(server.requests) == 10, "no answer is asked for twice"
+
+
+@pytest.mark.parametrize(("number", "kept"), [(0, 0), (10_000, 24)])
+def test_server_that_writes_nothing_or_far_too_much_is_a_parse_failure(
+    tmp_path: Path, number: int, kept: int
+) -> None:
+    with serving(lambda _: ["word "] * number, always="uncounted") as server:
+        made = alone(tmp_path / "place", server)
+        artifact, _ = made.solve()
+    assert made.score(artifact)["pass2"] == 0.0
+    calls = made.ledger.read(LlmCallRecord, run_id=RUN)
+    assert [call.new_tokens for call in calls] == [kept] * 9
+    attempts = made.ledger.recorded_attempts(RUN, "solve")
+    assert {attempt.text for attempt in attempts} == {("word " * kept)}
