@@ -101,9 +101,10 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
     if row.get("text") is not None:
         parts += [Text("LLaMA", style="bold"), Text(row["text"] or "(nothing)")]
     timings = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in row["timings"].items())
+    origin = f", forked from {row['parent']}" if row.get("parent") else ""
     parts += [
         Text("timings", style="bold"), Text(timings),
-        Text(f"from run {row['run_id']}. `gridloom replay {row['attempt_id']}` re-executes it.", style="dim"),
+        Text(f"from run {row['run_id']}{origin}. `gridloom replay {row['attempt_id']}` re-executes it.", style="dim"),
     ]
     return Group(*parts)
 
@@ -176,7 +177,7 @@ def _size(grid: Sequence[Sequence[int]]) -> str:
     return f"{len(grid)}x{len(grid[0])}" if grid and grid[0] else "no grid"
 
 
-def _prompt_title(row: dict[str, Any]) -> str:
+def _prompt_title(row: Mapping[str, Any]) -> str:
     dropped = (row.get("llm_call") or {}).get("dropped_demos") or 0
     if not dropped:
         return "prompt"

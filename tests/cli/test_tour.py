@@ -131,7 +131,9 @@ def test_every_failed_attempt_replays_bit_equal(run: Run) -> None:
     assert failed
     forked = run("replay", "--failed", "--set", "views=2")
     assert f"{len(failed)} failed attempts forked" in forked
-    assert f"recorded as {failed[0]['attempt_id']}+1" in forked
+    fork = f"{failed[0]['attempt_id']}+1"
+    assert f"recorded as {fork}" in forked
+    assert f"forked from {failed[0]['attempt_id']}" in run("attempt", fork)
 
 
 def test_runs_lists_status_and_key(run: Run) -> None:
