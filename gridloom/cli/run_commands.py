@@ -81,8 +81,10 @@ def _execute(
 
     from gridloom.cli.progress import reporter
     from gridloom.cli.results import print_results
+    from gridloom.cli.runs_commands import print_comparison
     from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
+    from gridloom.runtime.comparison import SCORES, compare_runs
     from gridloom.runtime.project import plan_local
     from gridloom.runtime.run import run_local
     from gridloom.runtime.run_outcome import RunFailed
@@ -106,7 +108,10 @@ def _execute(
             print_results(console, failed.result, planned.plan.graph, workspace, show_tasks=show, quiet=True)
             print(f"{failed}\n  what is done is kept; once it is mended, go on with: {again}", file=sys.stderr)
             raise typer.Exit(failed.exit_code) from None
-    print_results(console, result, planned.plan.graph, workspace, show_tasks=show, quiet=quiet)
+    graph = planned.plan.graph
+    print_results(console, result, graph, workspace, show_tasks=show, quiet=quiet)
+    if graph.variants and any(node.produces in SCORES for node in graph.nodes):
+        print_comparison(compare_runs([result.run_id], workspace))
 
 
 def run(
@@ -116,8 +121,11 @@ def run(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, say what would run: `plan`.")] = False,
 ) -> None:
     """Execute every stage that is not cached; an interrupted run continues where it stopped.
+
+    The run of a sweep ends with the table of `runs compare`.
 
     Under torchrun or accelerate the first process is the run, and the others take part in its training.
     """
@@ -125,6 +133,9 @@ def run(
         from gridloom.runtime.training.follow import follow
 
         follow()
+        return
+    if dry_run:
+        plan(spec, overrides, home, device=device, walltime=walltime)
         return
     _execute(spec, overrides or [], home, device, walltime, quiet, show=False)
 

@@ -47,7 +47,7 @@ def compare(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print as CSV.")] = False,
 ) -> None:
     """Table the scores of runs, or of the nodes of one sweep: what differs, results with 95% intervals, cost, time."""
-    from gridloom.cli.tables import exact_cell, print_table, rows_table
+    from gridloom.cli.tables import exact_cell
     from gridloom.runtime.comparison import compare_runs
     from gridloom.stores.workspace import Workspace
 
@@ -64,6 +64,13 @@ def compare(
         for row in rows:
             writer.writerow(exact_cell(row.get(name)) for name in names)
         return
+    print_comparison(results)
+
+
+def print_comparison(results: tuple[Result, ...]) -> None:
+    """Print results as a table, and what its figures are."""
+    from gridloom.cli.tables import print_table, rows_table
+
     print_table(rows_table(_shown(results)))
     hidden = len(results[0].differs) - MAX_COLUMNS
     if hidden > 0:

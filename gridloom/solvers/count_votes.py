@@ -61,7 +61,7 @@ class CountVotes:
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
         write_eval_results(
-            context.out, accuracy=report["pass_at_of_test_inputs"]["1"],
+            context.out, accuracy=report["pass_at_of_test_inputs"]["1"], avg_loss=None,
             avg_steps=voted["evaluated"]["mean_act_steps"], total_examples=report["num_test_inputs"],
         )  # fmt: skip
         figures = {f"pass{k}": share for k, share in report["pass_at"].items()}

@@ -149,6 +149,20 @@ def test_the_nodes_of_a_sweep_are_tabled_with_their_values_intervals_and_states(
     assert "Wilson" in rows[-1]
 
 
+def test_the_run_of_a_sweep_ends_with_its_table(run: Type, swept: tuple[Path, str]) -> None:
+    (swept[0] / "fine.yaml").write_text(SPEC.replace("1.0e+30", "2.0e-3"))
+    before = json.loads(run("runs", "--json"))
+    planned = run("run", "fine.yaml", "--dry-run")
+    assert planned == run("plan", "fine.yaml")
+    assert "judge@2" in planned
+    assert json.loads(run("runs", "--json")) == before  # nothing ran
+    said = run("run", "fine.yaml", "--quiet")
+    newest = json.loads(run("runs", "--json"))[0]["run_id"]
+    table = run("runs", "compare", newest)
+    assert said.endswith(table)
+    assert [line.split()[0] for line in table.splitlines()[:3]] == ["stage", "judge@1", "judge@2"]
+
+
 def test_a_comparison_is_printed_as_json_and_as_csv(run: Type, swept: tuple[Path, str]) -> None:
     run_id = first_run(run)
     told = json.loads(run("runs", "compare", run_id, "--json"))

@@ -32,6 +32,9 @@ TILE_ELEMENTS = 1 << 18
 Same = Callable[[Tensor, Tensor], Tensor]
 """(tokens [B, L], tokens [B, L]) -> bool [B], where both are the same answer."""
 
+RowLoss = Callable[[Tensor, Tensor], Tensor]
+"""(logits [N, L, V], int64 [N], which rows of the batch they are of) -> fp32 [N]."""
+
 
 @dataclass(frozen=True, slots=True)
 class Halting:
@@ -55,6 +58,8 @@ class Answers:
     """int32 [B], the ACT step that the answer is of; all of them without halting."""
     num_computed: int
     """ACT steps of a row that were computed, over all rows; fewer than the sum of `steps` where states repeated."""
+    loss: Tensor | None = None
+    """fp32 [B], what the caller's loss says of the logits of each answer."""
 
 
 @torch.no_grad()
@@ -90,20 +95,21 @@ def trace(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, injecti
 
 @torch.no_grad()
 def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps: int | None = None,
-           halting: Halting = Halting(), same: Same | None = None) -> Answers:
+           halting: Halting = Halting(), same: Same | None = None, loss: RowLoss | None = None) -> Answers:
     """Return what rows answer; without halting, bit for bit what `trace` ends with.
 
     Args:
         same: compares answers for `unchanged`; all tokens when absent.
+        loss: reads the logits that answers are taken from; it can change no answer.
     """
     num_steps = _num_steps(network, steps)
     num_computed = 0
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     with rounded_once(network):
         for rows in tiles(network, *inputs.shape):
             carry, x = _start(network, inputs[rows], puzzle_ids[rows], None)
             z_H, z_L = carry.z_H, carry.z_L
-            found = _Found(network, carry.inputs.shape, halting, same)
+            found = _Found(network, carry.inputs.shape, halting, same, loss, rows.start)
             for step in range(1, num_steps + 1):
                 before = z_H, z_L
                 z_H, z_L = network.recur(z_H, z_L, x)
@@ -120,17 +126,19 @@ def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps:
                     stay = found.leave()
                     if stay is not None:
                         z_H, z_L, x = z_H[stay], z_L[stay], x[stay]
-            parts.append((found.tokens, found.q_halt, found.steps))
-    tokens, q_halt, made = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Answers(tokens, q_halt, made, num_computed)
+            parts.append((found.tokens, found.q_halt, found.steps, found.losses))
+    tokens, q_halt, made, losses = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Answers(tokens, q_halt, made, num_computed, None if loss is None else losses)
 
 
 class _Found:
     """The answers of a tile: of each row, the one it halted with. N rows of the tile's B still run."""
 
-    def __init__(self, network: RecursiveNetwork, shape: torch.Size, halting: Halting, same: Same | None) -> None:
-        """Args: shape: (B, L)."""
+    def __init__(self, network: RecursiveNetwork, shape: torch.Size, halting: Halting, same: Same | None,
+                 loss: RowLoss | None, first: int) -> None:
+        """Args: shape: (B, L); first: number of the tile's first row in the batch."""
         device, num_rows = network.device, shape[0]
+        self.loss, self.first = loss, first
         self.network, self.halting = network, halting
         self.same = _all_equal if same is None else same
         self.rows = torch.arange(num_rows, device=device)
@@ -144,14 +152,18 @@ class _Found:
         self.tokens = torch.zeros(shape, dtype=torch.uint8, device=device)
         self.q_halt = torch.zeros(num_rows, device=device)
         self.steps = torch.zeros(num_rows, dtype=torch.int32, device=device)
+        self.losses = torch.zeros(num_rows, device=device)
 
     def look(self, z_H: Tensor, step: int, last: bool = False) -> bool:
         """Read the heads after a step, keep what rows that have not halted say, and tell whether all have now."""
-        tokens = self.network.predict(z_H).argmax(dim=-1).to(torch.uint8)
+        logits = self.network.predict(z_H)
+        tokens = logits.argmax(dim=-1).to(torch.uint8)
         q = self.network.halting(z_H)
         running = ~self.halted
         place = self.rows[running]
         self.tokens[place], self.q_halt[place], self.steps[place] = tokens[running], q[running, 0], step
+        if self.loss is not None:
+            self.losses[place] = self.loss(logits[running], self.first + place)
         if last:
             return True
         if self.halting.when == "score":

@@ -22,8 +22,9 @@ from gridloom.runtime.data.puzzles import load_puzzles
 from gridloom.runtime.eval_results import write_eval_results
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require
-from gridloom.runtime.models.inference import Halting, answer
+from gridloom.runtime.models.inference import Halting, RowLoss, answer
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.losses import log_stablemax
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import MetricRecord
@@ -50,6 +51,13 @@ class Tally:
     """ACT steps that the answers took, those of all members of an ensemble."""
     num_computed: int = 0
     """ACT steps that were computed; states that repeat need none."""
+    loss: float = 0.0
+    """Sum over the puzzles of the cross-entropy averaged over the scored cells, as in training."""
+
+    @property
+    def mean_loss(self) -> float:
+        """A puzzle's loss."""
+        return self.loss / self.num_puzzles
 
     def add(self, answers: torch.Tensor, q_halt: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         """Count a batch: uint8 [B, L] tokens and fp32 [B] halting logits; label 0 is not scored."""
@@ -118,13 +126,13 @@ class Evaluate:
         }  # fmt: skip
         if own:
             report["members"] = [
-                {**who_answers([member], spec.act_steps), **one.shares(),
+                {**who_answers([member], spec.act_steps), **one.shares(), "loss": one.mean_loss,
                  "exact_interval": wilson(one.shares()["exact"], one.num_puzzles)}
                 for member, one in zip(members, own, strict=True)
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-        write_eval_results(context.out, accuracy=shares["exact"], avg_steps=mean_steps,
-                           total_examples=tally.num_puzzles)
+        write_eval_results(context.out, accuracy=shares["exact"], avg_loss=None if own else tally.mean_loss,
+                           avg_steps=mean_steps, total_examples=tally.num_puzzles)
         context.notes.update(shares, num_puzzles=tally.num_puzzles, puzzles_per_s=tally.num_puzzles / seconds,
                              act_steps_computed=tally.num_computed)
 
@@ -145,18 +153,38 @@ class Evaluate:
                 )
                 ids = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
                 halting = Halting(spec.halt, spec.patience)
-                found = [answer(bundle.trm, inputs, ids, spec.act_steps, halting) for bundle in bundles]
+                found = [answer(bundle.trm, inputs, ids, spec.act_steps, halting, loss=_loss_against(labels))
+                         for bundle in bundles]
                 tokens, q_halt = found[0].tokens, found[0].q_halt
                 if own:
                     tokens, q_halt = elect(torch.stack([one.tokens for one in found]),
                                            torch.stack([one.q_halt for one in found]))
-                    for member, one in zip(own, found, strict=True):
-                        member.add(one.tokens, one.q_halt, inputs, labels)
+                for counted, one in zip(own or [tally], found, strict=True):
+                    assert one.loss is not None
+                    counted.loss += float(one.loss.double().sum())
+                    if own:
+                        counted.add(one.tokens, one.q_halt, inputs, labels)
                 tally.add(tokens, q_halt, inputs, labels)
                 tally.num_act_steps += sum(int(one.steps.sum()) for one in found)
                 tally.num_computed += sum(one.num_computed for one in found)
                 bar.advance(len(inputs), exact=f"{tally.num_exact / tally.num_puzzles:.1%}")
         return tally, own
+
+
+def _loss_against(labels: torch.Tensor) -> RowLoss:
+    """Return the loss of answers to puzzles: cross-entropy by stablemax, averaged over the cells that are scored.
+
+    Args:
+        labels: uint8 [B, L]; 0 is not scored.
+    """
+
+    def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        wanted = labels[rows].long()
+        scored = wanted != 0
+        surprise = -log_stablemax(logits).gather(-1, wanted[..., None])[..., 0]
+        return torch.where(scored, surprise, 0.0).sum(dim=1) / scored.sum(dim=1).clamp(min=1)
+
+    return loss
 
 
 def elect(tokens: torch.Tensor, q_halt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from gridloom.errors import DataError, ModelError, StageInterrupted
 from gridloom.runtime.data.puzzles import load_puzzles
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.models.inference import Halting, answer
 from gridloom.runtime.run_outcome import RunResult
 from gridloom.runtime.training.evaluate import Evaluate, Tally, elect
+from gridloom.runtime.training.losses import log_stablemax, row_losses
 from gridloom.specs.stages import AdamAtan2, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.workspace import Workspace
@@ -117,7 +120,35 @@ def test_report_names_the_checkpoint_and_the_ledger_has_the_metrics(tmp_path: Pa
 def test_the_earlier_scripts_file_holds_its_four_figures(tmp_path: Path, trained: Path) -> None:
     report = evaluate(tmp_path, trained, limit=12)
     figures = json.loads((tmp_path / "out" / "eval_results.json").read_text())
-    assert figures == {"accuracy": report["exact"], "avg_loss": None, "avg_steps": 3.0, "total_examples": 12}
+    arrays = load_puzzles(trained / "puzzles").splits["test"]
+    inputs, labels = (torch.from_numpy(np.array(table[:12])) for table in (arrays.inputs, arrays.labels))
+    network = load_bundle(trained / "out").trm
+    with torch.no_grad():
+        carry = network.initial_carry(12)
+        for _ in range(3):
+            carry, output = network.act_step(carry, inputs, torch.zeros(12, dtype=torch.int64), labels=labels)
+            carry = replace(carry, halted=torch.zeros_like(carry.halted))
+        wanted = row_losses(network, output, labels).lm.mean()
+    assert figures == {"accuracy": report["exact"], "avg_loss": pytest.approx(float(wanted), rel=1e-4),
+                       "avg_steps": 3.0, "total_examples": 12}
+
+
+@pytest.mark.parametrize("halt", ["score", "unchanged"])
+def test_loss_is_of_the_step_that_a_row_halted_with(tmp_path: Path, trained: Path, halt: str) -> None:
+    arrays = load_puzzles(trained / "puzzles").splits["test"]
+    inputs, labels = (torch.from_numpy(np.array(table[:9])) for table in (arrays.inputs, arrays.labels))
+    evaluate(tmp_path, trained, limit=9, halt=halt)
+    told = json.loads((tmp_path / "out" / "eval_results.json").read_text())
+    network, ids = load_bundle(trained / "out").trm, torch.zeros(9, dtype=torch.int64)
+    steps = answer(network, inputs, ids, None, Halting(halt)).steps  # type: ignore[arg-type]
+    losses = []
+    for row, step in enumerate(steps.tolist()):
+        alone: list[float] = []
+        answer(network, inputs[row:row + 1], ids[:1], step, loss=lambda logits, _, row=row, alone=alone: (
+            alone.append(float(torch.nn.functional.nll_loss(log_stablemax(logits)[0], labels[row].long())))
+            or torch.zeros(1)))  # fmt: skip
+        losses.append(alone[-1])
+    assert told["avg_loss"] == pytest.approx(sum(losses) / 9, rel=1e-4)
 
 
 def test_run_ends_with_a_line_that_says_how_many_were_right(tmp_path: Path, trained: Path) -> None:
