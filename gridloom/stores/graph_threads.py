@@ -51,9 +51,14 @@ class Thread:
         return [*self.blobs.values(), *self.checkpoints.values(), *writes]
 
     def latest(self, ns: str) -> GraphCheckpointRecord | None:
-        """Return the latest checkpoint of a namespace: ids sort by time."""
-        ids = [checkpoint_id for space, checkpoint_id in self.checkpoints if space == ns]
-        return self.checkpoints[ns, max(ids)] if ids else None
+        """Return the latest checkpoint of a namespace: of those that none was made from, the one of the largest id.
+
+        Ids sort by the clock, which may have been set back between two lives of a run: then what the second life made
+        sorts before what it was made from.
+        """
+        here = {checkpoint_id: record for (space, checkpoint_id), record in self.checkpoints.items() if space == ns}
+        parents = {one.parent_checkpoint_id for one in here.values() if one.parent_checkpoint_id != one.checkpoint_id}
+        return here[max(here.keys() - parents)] if here else None
 
     def values(self, record: GraphCheckpointRecord, serde: SerializerProtocol) -> dict[str, Any]:
         """Return the channel values of a checkpoint."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import random
+import time
 from collections.abc import AsyncGenerator, Callable
 from itertools import pairwise
 from pathlib import Path
@@ -202,6 +203,24 @@ def test_of_a_solved_task_the_last_checkpoint_is_kept_and_of_a_failed_one_all(
     assert rows == [{"thread_id": "failed", "n": num_all}, {"thread_id": "solved", "n": 1}]
     blobs = ledger.rows("SELECT channel, count(*) AS n FROM graph_blobs WHERE thread_id = 'solved' GROUP BY ALL")
     assert {row["channel"]: row["n"] for row in blobs}["trail"] == 1
+
+
+def test_a_clock_that_was_set_back_between_two_lives_repeats_no_node(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoint ids sort by the clock: what a later life saved must not be passed over for what it was made from."""
+    now_ns, seen = time.time_ns, list[str]()
+    for life, hours_back in enumerate((0, 5, 9, 2)):
+        monkeypatch.setattr("langgraph.checkpoint.base.id._last_v6_timestamp", None)
+        monkeypatch.setattr(time, "time_ns", lambda back=hours_back: now_ns() - back * 3600 * 10**9)
+        with LedgerWriter(workspace, "run-1") as writer:
+            later = [f"node{life + 1}"] if life < 3 else []
+            graph = build_loop(4, seen).compile(DuckDBSaver(writer, one_task_a_step=True), interrupt_before=later)
+            graph.invoke(None if life else {"trail": [], "latent": b""}, on("task"), durability="sync")
+    assert seen == [f"node{number}" for number in range(4)]
+    with LedgerWriter(workspace, "run-1") as writer:
+        state = build_loop(4, seen).compile(checkpointer=DuckDBSaver(writer)).get_state(on("task"))
+    assert (state.values["trail"], state.next) == (seen, ())
 
 
 def test_an_unknown_prune_strategy_is_refused(workspace: Workspace) -> None:
