@@ -20,6 +20,7 @@ GROUPS = {
     "ledger_commands": ("sql", "attempts", "attempt", "replay", "gc"),
     "model_commands": ("models", "doctor"),
     "data_commands": ("data",),
+    "state_commands": ("state",),
 }
 """Modules of this package with the commands that each registers, in the order of the help."""
 

@@ -223,11 +223,15 @@ class ArtifactStore:
 
     def work_dir(self, key: str) -> Path:
         """Return the scratch folder of `key`, created: it survives an interruption of the stage."""
-        return self.workspace.ensure(self.workspace.work_dir / _folder(key))
+        return self.workspace.ensure(self.work_path(key))
+
+    def work_path(self, key: str) -> Path:
+        """Return where the scratch folder of `key` is, or would be."""
+        return self.workspace.work_dir / _folder(key)
 
     def remove_work(self, key: str) -> None:
         """Remove the scratch folder of `key`, if there is one."""
-        shutil.rmtree(self.workspace.work_dir / _folder(key), ignore_errors=True)
+        shutil.rmtree(self.work_path(key), ignore_errors=True)
 
     def aborted(self) -> list[Path]:
         """Return the unpublished folders of dead processes."""

@@ -45,7 +45,7 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
     Args:
         best: the step of a state that is kept beside them.
     """
-    target = work / f"{_PREFIX}{state.step:08d}"
+    target = state_folder(work, state.step)
     aside = work / f"{target.name}.tmp"
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -66,12 +66,17 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
         aside.rename(target)
         _sync(work)
         for old in set(saved_steps(work)[:-keep]) - {best}:
-            shutil.rmtree(work / f"{_PREFIX}{old:08d}")
+            shutil.rmtree(state_folder(work, old))
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise StageError(f"cannot save the training state of step {state.step:,} in {work}: {error}",
                          "free some disk space, then run again: it resumes from the state before") from error
     return target
+
+
+def state_folder(work: Path, step: int) -> Path:
+    """Return the folder of the state of a step."""
+    return work / f"{_PREFIX}{step:08d}"
 
 
 def saved_steps(work: Path) -> list[int]:
@@ -89,7 +94,7 @@ def load_latest(work: Path, *, key: str, say: Callable[[str], None]) -> SavedSta
     steps = saved_steps(work)
     problems: list[str] = []
     for step in reversed(steps):
-        folder = work / f"{_PREFIX}{step:08d}"
+        folder = state_folder(work, step)
         try:
             return _load(folder, key)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -103,7 +108,7 @@ def load_latest(work: Path, *, key: str, say: Callable[[str], None]) -> SavedSta
 
 def load_step(work: Path, step: int, *, key: str) -> SavedState:
     """Read the state of one step. Raises StageError when it is gone or damaged."""
-    folder = work / f"{_PREFIX}{step:08d}"
+    folder = state_folder(work, step)
     try:
         return _load(folder, key)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
