@@ -70,6 +70,14 @@ class Proposer(ScriptedProposer):
 
     propose = on_the_clock(ScriptedProposer.propose)
 
+    def adapt(self, latent: Any) -> Any:
+        """Map the latent, on the clock."""
+        began = time.perf_counter()
+        try:
+            return super().adapt(latent)
+        finally:
+            MODEL_TIME[0] += time.perf_counter() - began
+
 
 def run_task(
     task: Task, attempts: int, graph: Graph, append: Callable[..., None]

@@ -75,7 +75,10 @@ def thread_id(run_id: str, stage: str, task_id: str) -> str:
 async def run_graph(
     graph: Graph, run: TaskRun, task_id: str, thread: str, max_attempts: int, control: RunControl | None = None
 ) -> LoopState | None:
-    """Run a task's graph to its end, from its checkpoint if it has one; None when `control` drained it on the way."""
+    """Run a task's graph to its end, from its checkpoint if it has one; None when `control` drained it on the way.
+
+    Returns the state, of which only `history` and `picks` are sure to be there.
+    """
     config: RunnableConfig = {
         "configurable": {"thread_id": thread},
         "recursion_limit": NODES_A_TRIP * max_attempts + 2,
@@ -89,7 +92,9 @@ async def run_graph(
             start = None  # continue at the node where it was
     try:
         durability: Durability | None = "sync" if graph.checkpointer else None
-        state = await graph.ainvoke(start, config, context=run, durability=durability, control=control)
+        # version 2 streams nothing but the values of these keys, which saves a twentieth of an attempt
+        done = await graph.ainvoke(start, config, context=run, durability=durability, control=control,
+                                   output_keys=["history", "picks"], version="v2")
     except GraphDrained:
         return None
-    return cast(LoopState, state)
+    return done.value

@@ -134,8 +134,8 @@ def test_eight_sudokus_are_learnt_by_heart_in_two_hundred_steps(tmp_path: Path) 
         "hidden_size": 64, "layers": 2, "L_cycles": 2, "expansion": 2.0, "halt_max_steps": 8, "mixing": "mlp",
         "positions": "none",
     })
-    train(tmp_path, SudokuData(train=8, test=0, shuffle=False), model=model, steps=200, optimizer=AdamAtan2(lr=1e-3), warmup_steps=5,
-          checkpoint_every=200, log_every=50)
+    train(tmp_path, SudokuData(train=8, test=0, shuffle=False), model=model, steps=200, optimizer=AdamAtan2(lr=1e-3),
+          warmup_steps=5, checkpoint_every=200, log_every=50)
     rows = load_puzzles(tmp_path / "data").splits["train"]
     found = answer(load_bundle(tmp_path / "out").trm, torch.from_numpy(np.array(rows.inputs)),
                    torch.zeros(8, dtype=torch.int64))
