@@ -37,10 +37,10 @@ class Thread:
 
     def take(self, record: GraphRecord) -> None:
         """Put a record in its place, over an earlier one."""
-        if isinstance(record, GraphCheckpointRecord):
-            self.checkpoints[record.checkpoint_ns, record.checkpoint_id] = record
-        elif isinstance(record, GraphBlobRecord):
+        if isinstance(record, GraphBlobRecord):
             self.blobs[record.checkpoint_ns, record.channel, record.version] = record
+        elif isinstance(record, GraphCheckpointRecord):
+            self.checkpoints[record.checkpoint_ns, record.checkpoint_id] = record
         else:
             at = self.writes.setdefault((record.checkpoint_ns, record.checkpoint_id), {})
             at[record.task_id, record.idx] = record

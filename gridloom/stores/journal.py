@@ -23,6 +23,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from gridloom.stores.records import Record
 FORMAT = 1
 SUFFIX = ".jsonl"
 
-_FIELDS: dict[type[Record], tuple[str, ...]] = {}
+_FIELDS: dict[type[Record], tuple[tuple[str, ...], Callable[[Record], tuple[Any, ...]]]] = {}
 
 
 def _plain(value: Any) -> Any:
@@ -88,10 +89,11 @@ def decode_bytes(value: Any) -> bytes:
 def as_columns(record: Record) -> dict[str, Any]:
     """Return the columns of `record` that are set."""
     kind = type(record)
-    names = _FIELDS.get(kind)
-    if names is None:
-        names = _FIELDS[kind] = tuple(field.name for field in fields(kind))
-    return {name: value for name in names if (value := getattr(record, name)) is not None}
+    known = _FIELDS.get(kind)
+    if known is None:
+        names = tuple(field.name for field in fields(kind))
+        known = _FIELDS[kind] = names, attrgetter(*names)
+    return {name: value for name, value in zip(known[0], known[1](record), strict=True) if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
