@@ -96,6 +96,8 @@ def main() -> None:
     round_for_good(ours)
     shares = side_shares(args.canvases)
     for side in shares:
+        if args.memory_of not in (None, f"on {side}"):
+            continue
         runs[f"on {side}"] = on_canvas(ours, side, args.rows, steps, generator)
     made = {name: float(steps) for name in runs}
     if args.checkpoint is not None:
