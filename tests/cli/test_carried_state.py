@@ -122,7 +122,7 @@ def test_what_is_no_state_of_this_stage_is_refused_with_the_reason(
 ) -> None:
     here, there, folder = tmp_path / "here", tmp_path / "there", tmp_path / "carry"
     gridloom("state", "export", stopped, folder, "--home", here)
-    with pytest.raises(RuntimeError, match=r"steps is 9 here, 8 there"):
+    with pytest.raises(RuntimeError, match=r"steps: 8 -> 9 here"):
         gridloom("state", "import", stopped, folder, "--home", there, "--set", "stages.learn.steps=9")
     with pytest.raises(RuntimeError, match=r"is at step 4 here, the state in .* is of step 4"):
         gridloom("state", "import", stopped, folder, "--home", here)

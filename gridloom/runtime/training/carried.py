@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gridloom.compiler.diff import diff_values
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.training.state import saved_steps, state_folder
@@ -147,22 +148,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _made_of(node: StageNode) -> dict[str, Any]:
-    """What a reader can compare when keys differ, flat."""
-    return {
-        **_flat(node.spec), **_flat(node.models, "models."), **_flat(node.facts, "facts."), "seed": node.seed,
-        **{f"input {name}": key for name, key in node.inputs.items()},
-    }
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        return {name: v for key, inner in value.items() for name, v in _flat(inner, f"{path}{key}.").items()}
-    return {path.rstrip("."): value}
+    """What a reader can compare when keys differ."""
+    return {**node.spec, "seed": node.seed, "models": node.models, "facts": node.facts, "inputs": node.inputs}
 
 
 def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    names = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
-    if not names:
+    told = [f"{change} here" for change in diff_values(theirs, ours)]
+    if not told:
         return "its inputs, data or the checkpoint it continues, are others"
-    told = [f"{name} is {ours.get(name)!r} here, {theirs.get(name)!r} there" for name in names[:5]]
-    return "; ".join(told) + (f"; {len(names) - 5} more" if len(names) > 5 else "")
+    return "; ".join(told[:5]) + (f"; {len(told) - 5} more" if len(told) > 5 else "")

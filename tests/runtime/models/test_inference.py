@@ -94,7 +94,10 @@ def test_rounding_for_good_changes_no_bit(name: str, wide: bool, monkeypatch: py
     assert torch.equal(found.tokens, wanted.tokens)
     assert torch.equal(found.q_halt, wanted.q_halt)
     for module in model.modules():
-        if isinstance(module, layers.Linear) and module.rounded is not None:
+        if isinstance(module, layers.Linear) and name == "bf16":
+            assert module.weight.dtype == (torch.float32 if wide else torch.bfloat16)
+            assert torch.equal(module.weight.float(), module.weight.bfloat16().float())
+            assert module.rounded is not None, "no second copy is made"
             assert module.rounded.data_ptr() == module.weight.data_ptr()
 
 

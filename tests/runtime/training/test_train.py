@@ -87,6 +87,15 @@ def test_bundle_holds_the_average_and_the_raw_weights(tmp_path: Path) -> None:
     assert used["puzzle_emb.weights"].any()
 
 
+def test_a_bundle_that_only_runs_is_rounded_and_leaves_the_raw_weights_out(tmp_path: Path) -> None:
+    train(tmp_path, model=MODEL.model_copy(update={"precision": "bf16"}))
+    used, run = (load_bundle(tmp_path / "out", weights=w) for w in ("use", "run"))
+    assert used.raw is not None
+    assert run.raw is None
+    assert not torch.equal(used.trm.lm_head.weight, used.trm.lm_head.weight.bfloat16().float())
+    assert torch.equal(run.trm.lm_head.weight.float(), used.trm.lm_head.weight.bfloat16().float())
+
+
 def test_without_average_the_raw_weights_are_used(tmp_path: Path) -> None:
     train(tmp_path, ema=0.0)
     assert not (tmp_path / "out" / "trm.raw.safetensors").exists()
