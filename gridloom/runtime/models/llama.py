@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gridloom.errors import ModelError
+from gridloom.runtime.models.linear_layout import lay_out_by_inputs
 from gridloom.runtime.models.lora import LoraWeights, attach
 from gridloom.runtime.models.managed import locate, pull
 from gridloom.runtime.prompts import LATENT
@@ -103,6 +104,7 @@ class Llama:
                              "say  prompt_format: plain  or add chat_template.jinja to the model's folder")
         self.spec, self.tokenizer, self.device = spec, tokenizer, torch.device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
+        lay_out_by_inputs(self.model)
         self.lora = None if spec.lora is None else attach(self.model, spec.lora, seed)
         self.body = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
         self.uses_chat = spec.prompt_format != "plain" and bool(tokenizer.chat_template)

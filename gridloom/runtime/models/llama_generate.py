@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gridloom.errors import ModelError
+from gridloom.runtime.models.linear_layout import head_of_few
 
 if TYPE_CHECKING:
     from gridloom.runtime.models.llama import Llama, Prefix, Segments
@@ -66,7 +67,7 @@ def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_
     ]
     running = list(range(len(rows)))
     for count in range(max_new_tokens):
-        logits = llama.head(last).float()
+        logits = head_of_few(llama.head, last).float()
         if not bool(torch.isfinite(logits).all()):
             raise ModelError(f"LLaMA '{llama.spec.weights}' gave a logit that is not a number, run in "
                              f"{llama.spec.precision}", "say  precision: fp32  for it")
