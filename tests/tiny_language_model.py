@@ -32,10 +32,10 @@ def tiny_tokenizer(chat: bool = False) -> Any:
     return tokenizer
 
 
-def tiny_model(seed: int = 0, width: int = WIDTH) -> LlamaForCausalLM:
+def tiny_model(seed: int = 0, width: int = WIDTH, inner: int = 48) -> LlamaForCausalLM:
     """Two layers, four heads of which two for keys; its embeddings have the scale of a trained model's."""
     config = LlamaConfig(
-        hidden_size=width, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        hidden_size=width, intermediate_size=inner, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         vocab_size=98, max_position_embeddings=2048, tie_word_embeddings=True, eos_token_id=1, bos_token_id=None,
         initializer_range=0.2,
     )
@@ -48,8 +48,8 @@ def tiny_llama(chat: bool = False, seed: int = 0, **spec: Any) -> Llama:
     return Llama(tiny_model(seed), tiny_tokenizer(chat), LlamaModel(weights="tiny", **spec))
 
 
-def save_tiny(folder: Path, chat: bool = False) -> Path:
+def save_tiny(folder: Path, chat: bool = False, width: int = WIDTH, inner: int = 48) -> Path:
     """Write a tiny model in transformers layout."""
-    tiny_model().save_pretrained(folder)
+    tiny_model(width=width, inner=inner).save_pretrained(folder)
     tiny_tokenizer(chat).save_pretrained(folder)
     return folder

@@ -37,6 +37,7 @@ from gridloom.compiler.check_models import (
     lora_is_trained,
     packages_are_here,
     text_fits_context,
+    weights_are_whole,
 )
 from gridloom.compiler.checked import Checked, read_facts
 from gridloom.compiler.session import Session
@@ -48,6 +49,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     lora_is_trained,
     language_model_is_here,
     packages_are_here,
+    weights_are_whole,
     adapters_fit,
     text_fits_context,
     subsets_exist,

@@ -114,9 +114,28 @@ def packages_are_here(checked: Checked, session: Session) -> None:
         if isinstance(stage, JointTrainStage) and isinstance(llm, LlamaModel) and llm.lora is not None:
             _package_is_here("peft", f"'{stage.llm}' learns through lora", ("models", stage.llm, "lora"),
                              checked, session)
+    for name, model in bound.spec.models.items():
+        if name in checked.llama and isinstance(model, LlamaModel) and model.quantize != "none":
+            _package_is_here("bitsandbytes", f"'{name}' is held in 4 bits a weight", ("models", name, "quantize"),
+                             checked, session)
 
 
-EXTRAS = {"wandb": "wandb", "peft": "lora"}
+def weights_are_whole(checked: Checked, session: Session) -> None:
+    """GL327: weights are quantised once at most."""
+    bound = checked.bound
+    for name, facts in checked.llama.items():
+        model = bound.spec.models.get(name)
+        if isinstance(model, LlamaModel) and model.quantize != "none" and facts.quantized:
+            session.error(
+                "GL327",
+                f"the weights of '{name}' are quantised already ({facts.quantized}), and quantize is {model.quantize}",
+                bound.places.value(("models", name, "quantize")),
+                "leave quantize out, or name the whole weights",
+                (f"the weights come from {bound.places.value(('models', name, 'weights'))}",),
+            )
+
+
+EXTRAS = {"wandb": "wandb", "peft": "lora", "bitsandbytes": "quant"}
 """The extra of gridloom that installs a package."""
 
 

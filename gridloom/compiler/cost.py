@@ -15,6 +15,8 @@ from gridloom.specs.models import HrmModel, LatentToTextModel, Lora, TextToLaten
 
 VOCABULARY = 12
 BYTES = {"fp32": 4, "bf16": 2}
+NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
+"""Of a weight in NF4: a level, a share of its block's 8-bit scale, a share of the fp32 scale of 256 of those."""
 HEAD_CACHE_BYTES = 1 << 30
 """What `HeadCache` keeps of prompt heads."""
 FITTED_PAIRS = 256
@@ -175,6 +177,12 @@ class LlamaCost:
         facts = self.facts
         tables = facts.vocab_size * facts.hidden_size * (1 if facts.tied_embeddings else 2)
         return tables + facts.num_layers * (self._layer + 2 * facts.hidden_size) + facts.hidden_size
+
+    def weight_bytes(self, precision: str, quantize: str = "none") -> int:
+        """What the weights take: with `nf4` the matrices of the layers 4 bits a weight, and their scales."""
+        matrices = self.facts.num_layers * self._layer
+        held = NF4_BITS * matrices / 8 if quantize == "nf4" else BYTES[precision] * matrices
+        return BYTES[precision] * (self.parameters - matrices) + round(held)
 
     @property
     def _layer(self) -> int:

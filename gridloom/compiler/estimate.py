@@ -253,7 +253,7 @@ def _joint(
         flops_once=once_flops,
         num_steps=spec.steps,
         step="optimizer step",
-        peak_bytes=4 * parameters * (WEIGHT_STATE - 1) + llama.parameters * BYTES[llm.precision]
+        peak_bytes=4 * parameters * (WEIGHT_STATE - 1) + llama.weight_bytes(llm.precision, llm.quantize)
         + _table(trm, data, facts) + kept + kept_llama,
         assumes=tuple(assumes),
     )  # fmt: skip
@@ -278,11 +278,15 @@ def _learning(
 
 
 def _prompt(llm: LlamaModel) -> str:
-    return f"{llm.precision} prompt"
+    return f"{llm.precision} prompt{_quantized(llm)}"
 
 
 def _token(llm: LlamaModel) -> str:
-    return f"{llm.precision} token"
+    return f"{llm.precision} token{_quantized(llm)}"
+
+
+def _quantized(llm: LlamaModel) -> str:
+    return "" if llm.quantize == "none" else f" {llm.quantize}"
 
 
 def _missing(llama: LlamaCost, head: int, pairs: int, llm: LlamaModel) -> float:
@@ -367,7 +371,7 @@ def _asked(
     reading, once = solve_reading(llama, prompt, num_heads)
     whole = llama.read(1, prompt.tokens).forward
     flops = {_prompt(llm): reading, _token(llm): llama.write(1, prompt.tokens, new).forward - whole}
-    held = llama.parameters * BYTES[llm.precision]
+    held = llama.weight_bytes(llm.precision, llm.quantize)
     held += llama.cache_bytes(1, llm.max_prompt_tokens + new, llm.precision)
     if not has_head:
         return llama.parameters, flops, {}, held, [prompt.assumes, "every answer has all its tokens"]

@@ -74,6 +74,8 @@ class LlamaFacts:
     tied_embeddings: bool = True
     missing: str = ""
     """What to type to get the weights, where only their published configuration is known here."""
+    quantized: str = ""
+    """How the files hold the weights, where not whole: the method that config.json names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,8 @@ def _inputs(name: str, stage: StageSpec, bound: Bound) -> dict[str, str]:
 
 def _facts(stage: str, checked: Checked) -> dict[str, Any]:
     llama = {
-        name: {field: value for field, value in asdict(checked.llama[name]).items() if field != "missing"}
+        name: {field: value for field, value in asdict(checked.llama[name]).items()
+               if field not in ("missing", "quantized")}
         for name, model in checked.bound.models_of(("stages", stage))
         if isinstance(model, LlamaModel)
     }

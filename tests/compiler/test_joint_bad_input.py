@@ -66,7 +66,7 @@ def test_a_missing_language_model_says_how_to_use_a_local_folder() -> None:
 
 @pytest.mark.parametrize(("override", "package", "extra"), [
     ("stages.joint.wandb={}", "wandb", "wandb"), ("stages.pretrain.wandb={mode: online}", "wandb", "wandb"),
-    ("models.llama.lora={rank: 4}", "peft", "lora"),
+    ("models.llama.lora={rank: 4}", "peft", "lora"), ("models.llama.quantize=nf4", "bitsandbytes", "quant"),
 ])  # fmt: skip
 def test_an_absent_package_is_a_warning_that_names_the_extra(override: str, package: str, extra: str) -> None:
     assert not compile_text(SPEC, overrides=[override], facts=FACTS).warnings

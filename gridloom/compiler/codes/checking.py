@@ -158,11 +158,17 @@ CHECKING = (
     ),
     Code(
         "GL326", "package not installed",
-        "A stage has `wandb`, or its language model `lora`, and the package behind it is not installed where the spec "
-        "is compiled.",
+        "A stage has `wandb`, or a language model `lora` or `quantize`, and the package behind it is not installed "
+        "where the spec is compiled.",
         "gridloom does without them until they are asked for. Compiling on another machine than the run's stays "
         "possible; there the stage would stop when it begins.",
         over("stages: {pretrain: {wandb: {}}}\n"), Example(HEAD), severity="warning",
+    ),
+    Code(
+        "GL327", "weights quantised already",
+        "A language model has `quantize`, and its files hold weights that were quantised before.",
+        "Weights are rounded to 4 bits once, from whole ones. Quantised files run as they are, without `quantize`.",
+        over("models: {llama: {weights: ./small, quantize: nf4}}\n"), over("models: {llama: {quantize: nf4}}\n"),
     ),
     Code(
         "GL330", "nothing to solve",

@@ -27,14 +27,13 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.linear_layout import lay_out_by_inputs
 from gridloom.runtime.models.lora import LoraWeights, attach
 from gridloom.runtime.models.managed import locate, pull
+from gridloom.runtime.models.quantized import DTYPES, is_quantized, loading_options, settle
 from gridloom.runtime.prompts import LATENT
 from gridloom.specs.models import LlamaModel
 
 if TYPE_CHECKING:
     from gridloom.runtime.models.llama_cache import HeadCache
     from gridloom.runtime.stage import Progress
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 TEMPLATE_DATE = "26 Jul 2024"
 """Some templates print today's date unless given one; a prompt must not change from day to day."""
@@ -103,7 +102,8 @@ class Llama:
             raise ModelError(f"LLaMA '{spec.weights}' has no chat template, and the spec says prompt_format: chat",
                              "say  prompt_format: plain  or add chat_template.jinja to the model's folder")
         self.spec, self.tokenizer, self.device = spec, tokenizer, torch.device(device)
-        self.model = model.to(self.device).eval().requires_grad_(False)
+        # quantised weights were read onto the device, and stay there
+        self.model = (model if is_quantized(model) else model.to(self.device)).eval().requires_grad_(False)
         lay_out_by_inputs(self.model)
         self.lora = None if spec.lora is None else attach(self.model, spec.lora, seed)
         self.body = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
@@ -132,17 +132,20 @@ class Llama:
         if not any(folder.glob("*.safetensors")):
             raise ModelError(f"{folder} holds no *.safetensors, so it has no weights to load",
                              "put the weights beside config.json; pickled weights (*.bin) are not read")
+        options = loading_options(spec, folder, device)
         try:
             with _quiet():
                 tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
                 model = transformers.AutoModelForCausalLM.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, dtype=DTYPES[spec.precision]
+                    folder, local_files_only=True, use_safetensors=True, dtype=DTYPES[spec.precision],
+                    **options,
                 )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(f"cannot load LLaMA '{spec.weights}' from {folder}: {reason}",
                              f"gridloom models verify {spec.weights}" if found.managed else
                              "the folder must hold config.json, the tokenizer's files and *.safetensors") from error
+        settle(model, spec)
         llama = cls(model, tokenizer, spec, device, seed)
         if lora is not None and llama.lora is not None:
             llama.lora.load(lora, "the checkpoint's lora.safetensors")
@@ -155,7 +158,7 @@ class Llama:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type that the weights are held and run in."""
+        """Type that embeddings and products have, and the weights where they are not quantised."""
         dtype: torch.dtype = self.embeddings.weight.dtype
         return dtype
 

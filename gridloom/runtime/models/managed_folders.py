@@ -51,8 +51,14 @@ def read_facts(folder: Path) -> LlamaFacts:
         max_positions=_count(config, "max_position_embeddings", path),
         num_kv_heads=_count(config, "num_key_value_heads", path, heads),
         # transformers ties them unless the file says otherwise only for some families; Llama's default is not tied
-        tied_embeddings=bool(config.get("tie_word_embeddings", False)),
+        tied_embeddings=bool(config.get("tie_word_embeddings", False)), quantized=held_as(config),
     )
+
+
+def held_as(config: Any) -> str:
+    """Return the method that a config.json says its weights were quantised by; empty for whole weights."""
+    told = config.get("quantization_config") if isinstance(config, dict) else None
+    return str(told.get("quant_method", "quantization_config")) if isinstance(told, dict) else ""
 
 
 def folder_facts(folder: Path) -> LlamaFacts:

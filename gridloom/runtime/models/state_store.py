@@ -56,7 +56,10 @@ class StateStore:
     def of(cls, workspace: Workspace, spec: LlamaModel, digest: str, device: str, *, num_states: int,
            max_new_tokens: int) -> StateStore:
         """Open the states of the weights with `digest`, as the spec asks them."""
+        # whole weights are named as they were before there were others, so that their states are still known
+        held = {} if spec.quantize == "none" else {"quantize": spec.quantize}
         return cls(workspace, {
+            **held,
             "weights": digest, "precision": spec.precision, "prompt_format": spec.prompt_format, "state": spec.state,
             "num_states": num_states, "max_new_tokens": max_new_tokens, "device": torch.device(device).type,
         })

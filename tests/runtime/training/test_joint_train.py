@@ -11,7 +11,7 @@ import pytest
 import torch
 from joint_support import BACK, BRIDGE, LLAMA, STAGE, kept_states, run_joint
 from safetensors.torch import load_file
-from tiny_language_model import WIDTH
+from tiny_language_model import WIDTH, save_tiny
 from train_support import MODEL, StopAfter, dataset_artifact, stage_context, toy_dataset, train_node
 
 from gridloom.errors import GridloomError, ModelError, StageError, StageInterrupted
@@ -221,6 +221,32 @@ def test_a_run_with_lora_learns_and_continues_bit_for_bit(tmp_path: Path) -> Non
     llama = Llama.load(LEARNING, base=tmp_path / "whole", lora=one)
     assert llama.lora is not None
     assert all(torch.equal(tensor, one[name]) for name, tensor in llama.lora.tensors().items())
+
+
+def test_a_run_around_four_bit_weights_continues_bit_for_bit_and_names_them_in_its_bundle(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="4-bit weights need the extra gridloom[quant]")
+    small = LEARNING.model_copy(update={"quantize": "nf4"})
+    for name in ("whole", "parts"):
+        save_tiny(tmp_path / name / "tiny", width=64, inner=128)
+    whole = run_joint(tmp_path / "whole", llama=small)
+    with pytest.raises(StageInterrupted, match="at step"):
+        run_joint(tmp_path / "parts", stop=StopAfter(10), llama=small)
+    assert run_joint(tmp_path / "parts", llama=small) == whole
+    bundle = load_bundle(tmp_path / "whole" / "out")
+    # so whoever solves with it loads what the adapters were trained with
+    assert bundle.llm_spec == small
+    assert bundle.lora is not None
+    assert any(bool(tensor.any()) for name, tensor in bundle.lora.items() if ".lora_B." in name)
+
+
+def test_states_of_four_bit_weights_are_not_those_of_whole_ones(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="4-bit weights need the extra gridloom[quant]")
+    save_tiny(tmp_path / "tiny", width=64, inner=128)
+    run_joint(tmp_path, steps=2, key="gl1:whole")
+    kept = kept_states(tmp_path)
+    shutil.rmtree(tmp_path / "work")
+    run_joint(tmp_path, steps=2, key="gl1:small", llama=LLAMA.model_copy(update={"quantize": "nf4"}))
+    assert len(kept_states(tmp_path)) == 2 * len(kept)
 
 
 def test_bundle_that_lost_its_additions_is_refused(tmp_path: Path) -> None:
