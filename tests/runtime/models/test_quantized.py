@@ -70,7 +70,7 @@ def test_it_is_the_whole_model_with_matrices_rounded_to_near_levels(base: Path) 
             assert torch.equal(weight, rounded[name])
             continue
         levels = dequantize_4bit(rounded[name], rounded[name].quant_state)
-        blocks, near = weight.view(-1, 64), levels.view(-1, 64)
+        blocks, near = weight.reshape(-1, 64), levels.reshape(-1, 64)
         # half of the widest gap between two levels is 0.152 of a block's magnitude, itself held in 8 bits
         assert bool(((blocks - near).abs() <= 0.16 * blocks.abs().amax(dim=1, keepdim=True)).all())
         assert all(len(row.unique()) <= 16 for row in near)
