@@ -22,7 +22,7 @@ from gridloom.solvers.calibration import CALIBRATION, FORMAT_VERSION
 from gridloom.solvers.score import compare
 from gridloom.specs.stages import CalibrateStage
 from gridloom.stores.artifacts import Artifact
-from gridloom.stores.records import CalibrationRecord
+from gridloom.stores.evaluation_records import CalibrationRecord
 
 ALL = "all"
 """The name of the weighted mean, among those of the verifiers."""

@@ -19,7 +19,8 @@ from gridloom.runtime.training.evaluate import steps_trained
 from gridloom.solvers.score import REPORT, compare
 from gridloom.solvers.vote import FORMAT_VERSION, VOTES
 from gridloom.stores.artifacts import Artifact
-from gridloom.stores.records import EvaluationRecord, MetricRecord
+from gridloom.stores.evaluation_records import EvaluationRecord
+from gridloom.stores.records import MetricRecord
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 SETTLED = 2

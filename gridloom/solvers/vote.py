@@ -32,7 +32,7 @@ from gridloom.solvers.types import rows
 from gridloom.solvers.voters import Member, Row, inputs_of, load_members
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
-from gridloom.stores.records import PredictionRecord
+from gridloom.stores.evaluation_records import PredictionRecord
 
 VOTES = "votes.json"
 FORMAT_VERSION = 1

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from gridloom.stores.evaluation_records import EVALUATION_TABLES
 from gridloom.stores.graph_records import GRAPH_TABLES
 from gridloom.stores.journal import decode_bytes
 from gridloom.stores.records import TABLES, Record
@@ -188,7 +189,7 @@ def tables() -> dict[str, Table]:
             record.KEY,
             _POLICIES.get(record.TABLE, "merge" if record.UPDATES else "first"),
         )
-        for record in (*TABLES, *GRAPH_TABLES)
+        for record in (*TABLES, *EVALUATION_TABLES, *GRAPH_TABLES)
     }
 
 

@@ -25,7 +25,7 @@ from gridloom.runtime.run_outcome import RunResult
 from gridloom.solvers.ballots import rank
 from gridloom.specs.models import TrmHybridModel
 from gridloom.stores.artifacts import Artifact
-from gridloom.stores.records import PredictionRecord
+from gridloom.stores.evaluation_records import PredictionRecord
 
 HYBRID = TrmHybridModel(hidden_size=32, num_heads=2, layers=1, expansion=1.0, puzzle_embedding_len=1, precision="fp32")
 

@@ -24,7 +24,8 @@ from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.solvers.ballots import Ballots
 from gridloom.solvers.count_votes import summarise
 from gridloom.solvers.outputs import check_submission
-from gridloom.stores.records import EvaluationRecord, MetricRecord, PredictionRecord
+from gridloom.stores.evaluation_records import EvaluationRecord, PredictionRecord
+from gridloom.stores.records import MetricRecord
 
 
 @pytest.fixture(scope="module")

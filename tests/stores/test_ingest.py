@@ -18,6 +18,7 @@ from store_cases import RIGHT, attempt, call, small_run, task
 
 from gridloom.errors import StoreError
 from gridloom.stores import ingest as ingest_module
+from gridloom.stores.evaluation_records import EVALUATION_TABLES
 from gridloom.stores.ingest import ingest_journals
 from gridloom.stores.journal import encode_line
 from gridloom.stores.layout import lay_out_empty
@@ -374,7 +375,7 @@ def test_every_record_type_has_a_table_with_its_fields_and_key(workspace: Worksp
     write(workspace, [call()])
     ledger.ingest()
     with duckdb.connect(str(workspace.ledger_path), read_only=True) as connection:
-        for kind in TABLES:
+        for kind in (*TABLES, *EVALUATION_TABLES):
             info = connection.execute(f"PRAGMA table_info('{kind.TABLE}')").fetchall()
             assert [row[1] for row in info] == [field.name for field in fields(kind)]
             assert {row[1] for row in info if row[5]} == set(kind.KEY)

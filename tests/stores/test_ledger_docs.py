@@ -9,8 +9,9 @@ import pytest
 from store_cases import attempt, scores, small_run
 
 from gridloom.stores.describe import field_docs, update
+from gridloom.stores.evaluation_records import CalibrationRecord
 from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.records import AttemptRecord, CalibrationRecord, EstimateRecord, MetricRecord
+from gridloom.stores.records import AttemptRecord, EstimateRecord, MetricRecord
 from gridloom.stores.views import VIEWS
 from gridloom.stores.workspace import Workspace
 
