@@ -178,8 +178,17 @@ def _size(grid: Sequence[Sequence[int]]) -> str:
 
 
 def _prompt_title(row: Mapping[str, Any]) -> str:
-    dropped = (row.get("llm_call") or {}).get("dropped_demos") or 0
-    if not dropped:
-        return "prompt"
-    which = "demonstration" if dropped == 1 else f"{dropped} demonstrations"
-    return f"prompt, without the oldest {which}: with all of them it is longer than the model's limit"
+    call = row.get("llm_call") or {}
+    left_out = [
+        what if count == 1 else f"{count} {what}s"
+        for name, what in (("dropped_demos", "demonstration"), ("dropped_attempts", "earlier attempt"))
+        if (count := call.get(name) or 0)
+    ]
+    title = "prompt"
+    if left_out:
+        title += f", without the oldest {' and '.join(left_out)}: with all of them it is longer than the model's limit"
+    if over := call.get("over_budget"):
+        unit = "character" if "endpoint" in (row["geometry"].get("reason") or {}) else "token"
+        plural = "" if over == 1 else "s"
+        title += f"; {over:,} {unit}{plural} over the limit all the same, as test input and question always stay"
+    return title

@@ -57,6 +57,8 @@ class EndpointReasoner:
             prompt_tokens=answer.prompt_tokens,
             new_tokens=answer.new_tokens,
             dropped_demos=prompt.dropped_demos,
+            dropped_attempts=prompt.dropped_attempts,
+            over_budget=prompt.over_budget,
             duration_s=answer.seconds,
             geometry={"endpoint": self.endpoint.spec.url, "tries": answer.tries},
         )

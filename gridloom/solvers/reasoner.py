@@ -107,6 +107,8 @@ class LlamaReasoner:
             prefix=prefix,
             prefix_tokens=len(prefix) // (2 * self.llama.hidden_size) if prefix else 0,
             dropped_demos=prompt.dropped_demos,
+            dropped_attempts=prompt.dropped_attempts,
+            over_budget=prompt.over_budget,
             duration_s=answer.duration_s,
             geometry=answer.geometry,
         )

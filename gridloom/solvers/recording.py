@@ -131,6 +131,8 @@ def attempt_records(
                 new_tokens=reasoning.new_tokens,
                 prefix_tokens=reasoning.prefix_tokens,
                 dropped_demos=reasoning.dropped_demos,
+                dropped_attempts=reasoning.dropped_attempts,
+                over_budget=reasoning.over_budget,
                 temperature=plan.temperature,
                 seed=plan.seed,
                 duration_s=reasoning.duration_s,

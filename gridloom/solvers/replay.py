@@ -29,6 +29,7 @@ from gridloom.solvers.replay_record import (
     recorded_reasoning,
     recorded_task,
     recorded_threads,
+    shortened,
     timed,
 )
 from gridloom.solvers.replay_report import (
@@ -46,6 +47,7 @@ from gridloom.stores.ledger import Ledger, LedgerWriter, as_dict
 from gridloom.stores.records import (
     AttemptRecord,
     CandidateRecord,
+    LlmCallRecord,
     Record,
     ReplayRecord,
     RunRecord,
@@ -143,10 +145,12 @@ class Replayer:
             for record in map(as_dict, self.ledger.read(kind, run_id=run_id)):
                 into.setdefault(key_of(record), []).append(record)
         tasks = {(t.stage, t.task_id): as_dict(t) for t in self.ledger.read(TaskRecord, run_id=run_id)}
+        calls = {key_of(call): call for call in map(as_dict, self.ledger.read(LlmCallRecord, run_id=run_id))}
         found = []
         for row in map(as_dict, self.ledger.read(AttemptRecord, run_id=run_id)):
             key = key_of(row)
             task = tasks[row["stage"], row["task_id"]]
+            row["llm_call"] = calls.get(key)
             found.append(Recorded(row, task, candidates.get(key, []), verdicts.get(key, [])))
         return found
 
@@ -236,7 +240,7 @@ class Replayer:
         row, plan, reasoner = again.recorded.attempt, again.plan, again.services.reasoner
         assert reasoner is not None, "live replays load the LLaMA"
         prefix = row["prefix"] if plan.prefix else None
-        prompt = Prompt(text=row["prompt"], num_tokens=0)
+        prompt = Prompt(text=row["prompt"], num_tokens=0, **shortened(row))
         was = Plan.model_validate(row["plan"])
         if (plan.prompt, plan.focus, plan.feedback, plan.prefix) != (was.prompt, was.focus, was.feedback, was.prefix):
             prompt = reasoner.prompt(again.task, plan, recorded_history(self.ledger, row) if plan.feedback else ())

@@ -31,6 +31,12 @@ def recorded_reasoning(row: Mapping[str, Any]) -> Reasoning | None:
     )
 
 
+def shortened(row: Mapping[str, Any]) -> dict[str, int]:
+    """What the record says was left out of an attempt's prompt, and how far it is over its limit."""
+    call = row.get("llm_call") or {}
+    return {name: call.get(name) or 0 for name in ("dropped_demos", "dropped_attempts", "over_budget")}
+
+
 def recorded_task(row: Mapping[str, Any]) -> Task:
     def grid(cells: Any) -> Grid:
         return np.array(cells, dtype=np.uint8)

@@ -48,6 +48,8 @@ class ScriptedReasoner:
             prefix=prefix,
             prefix_tokens=1 if prefix else 0,
             dropped_demos=prompt.dropped_demos,
+            dropped_attempts=prompt.dropped_attempts,
+            over_budget=prompt.over_budget,
         )
 
 

@@ -61,6 +61,10 @@ class Prompt(Frozen):
     num_tokens: int
     dropped_demos: int = 0
     """Demonstrations left out to fit the token budget, oldest first."""
+    dropped_attempts: int = 0
+    """Earlier attempts left out to fit it, oldest first."""
+    over_budget: int = 0
+    """Tokens above the budget all the same, of what always stays."""
 
 
 class Reasoning(Frozen):
@@ -77,6 +81,8 @@ class Reasoning(Frozen):
     """The latent prefix it read, fp16 [tokens, hidden_size]."""
     prefix_tokens: int = 0
     dropped_demos: int = 0
+    dropped_attempts: int = 0
+    over_budget: int = 0
     duration_s: float = 0.0
     """The call's share of its batch's time."""
     geometry: dict[str, Any] = {}

@@ -236,6 +236,12 @@ class LlmCallRecord(Record):
     new_tokens: int
     prefix_tokens: int
     dropped_demos: int
+    """Demonstrations left out of the prompt, oldest first, to keep to its limit."""
+    dropped_attempts: int | None = None
+    """Earlier attempts left out likewise; NULL in older ledgers."""
+    over_budget: int | None = None
+    """Tokens (of an endpoint characters) above the prompt's limit, as test input, question and the newest attempt
+    always stay; NULL in older ledgers."""
     temperature: float
     seed: int
     duration_s: float

@@ -24,6 +24,7 @@ from gridloom.cli.render_attempts import attempt_view
 from gridloom.errors import ModelError, StoreError
 from gridloom.runtime.models.llama import Llama
 from gridloom.solvers.loading import load_services
+from gridloom.solvers.replay import replay
 from gridloom.solvers.services import Services
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import LlmCallRecord
@@ -44,6 +45,38 @@ def test_prompt_over_its_limit_loses_its_oldest_demonstrations_and_the_ledger_an
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(attempt_view(attempt))
     assert "without the oldest" in console.export_text()
+
+
+def test_prompt_over_its_limit_with_nothing_left_to_leave_out_is_recorded_as_over_it(
+    tmp_path: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = place(tmp_path / "over", llama)
+    made.write_alone(max_prompt_tokens=32, max_attempts=3)
+    made.solve()
+    calls = made.ledger.read(LlmCallRecord, run_id=RUN, task_id="aaaa0001")
+    assert all(call.over_budget == call.prompt_tokens - 32 > 0 for call in calls)
+    assert [call.dropped_attempts for call in sorted(calls, key=lambda call: call.attempt)] == [0, 0, 1]
+    attempt = made.ledger.attempt("aaaa0001.3")
+    assert attempt["llm_call"]["over_budget"] > 0
+    console = Console(width=400, file=io.StringIO(), record=True)
+    console.print(attempt_view(attempt))
+    shown = console.export_text()
+    assert "demonstrations and earlier attempt: with all of them it is longer than the model's limit" in shown
+    assert f"; {attempt['llm_call']['over_budget']} tokens over the limit all the same" in shown
+    monkeypatch.chdir(llama.parent)
+    fork = replay(made.workspace, "aaaa0001.3", live=True, overrides=["temperature=0.5"]).fork_id
+    assert fork is not None
+    told = made.ledger.attempt(fork)["llm_call"]
+    names = ("dropped_demos", "dropped_attempts", "over_budget")
+    assert [told[name] for name in names] == [attempt["llm_call"][name] for name in names]
+
+
+def test_prompt_within_its_limit_is_recorded_as_whole(tmp_path: Path, llama: Path) -> None:
+    made = place(tmp_path / "whole", llama)
+    made.write_alone(max_prompt_tokens=1024, max_attempts=1)
+    made.solve()
+    calls = made.ledger.read(LlmCallRecord, run_id=RUN)
+    assert {(call.dropped_demos, call.dropped_attempts, call.over_budget) for call in calls} == {(0, 0, 0)}
 
 
 def test_prompt_over_the_context_is_refused_with_what_to_lower(tmp_path: Path, llama: Path) -> None:

@@ -95,6 +95,10 @@ class JointReader:
         if dropped:
             progress.say(f"prompts left out {dropped} demonstrations to keep to "
                          f"{self.llama.spec.max_prompt_tokens} tokens")
+        over = [built.over_budget for key in wanted if (built := self._prompts[key]).over_budget]
+        if over:
+            progress.say(f"{len(over)} of {len(wanted):,} prompts are over {self.llama.spec.max_prompt_tokens} tokens "
+                         f"with their test input alone, by up to {max(over)}")
         return not stop
 
     def first(self, keys: Sequence[PairKey], seed: int = 0) -> Reading:
