@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -36,7 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from train_peer import example
+from train_peer import example, memory
 
 from gridloom.runtime.data.arc import read_arc
 from gridloom.runtime.data.puzzles import load_puzzles
@@ -145,12 +144,6 @@ def on_canvas(ours: RecursiveNetwork, side: int, rows: int, steps: int, generato
     round_for_good(network)
     tokens, _, ids = example(num_rows(ours, side, rows), side, generator, filled=1.0)
     return lambda: answer(network, tokens, ids, steps).tokens
-
-
-def memory(name: str) -> float:
-    """MiB that the first run of one of the sides takes, in a process of its own."""
-    told = subprocess.run([sys.executable, *sys.argv, "--memory-of", name], check=True, capture_output=True, text=True)
-    return float(told.stdout.splitlines()[-1])
 
 
 def report(runs: dict[str, Run], made: dict[str, float], labels: Tensor, repeats: int) -> dict[str, list[float]]:

@@ -8,12 +8,14 @@ training pairs; the original has them all on 30. That is another model (position
 
 Both run in turn, so that a busy machine slows both. The optimiser is left out: the original's needs CUDA to install.
 The original also needs the package einops. Figures are of one ACT step of all rows, after one warm-up of each.
+Memory is what the first step of each takes beyond weights and data, gradients included, in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from collections.abc import Callable
 import torch
 
 from gridloom.runtime.facts import LocalFacts
+from gridloom.runtime.memory import MemoryMeter
 from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.models.upstream_config import peer_config
 from gridloom.runtime.training.losses import row_losses
@@ -41,6 +44,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--canvases", type=int, nargs="*", default=[])
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.canvases:
         args.canvas = 30
@@ -58,6 +62,11 @@ def main() -> None:
         square = build_network(spec.model_copy(update={"positions": "rope_2d"}), side, 8, generator=generator)
         rows = example(args.batch, side, generator, filled=1.0)
         steps[f"on {side}"] = our_step(square.to(args.device).train(), *(t.to(args.device) for t in rows))
+    if args.memory_of:
+        meter = MemoryMeter(args.device)
+        steps[args.memory_of]()
+        print((meter.grown() or 0) / 2**20)
+        return
     losses = {name: step() for name, step in steps.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     # On one CPU thread, seconds of this process: other programs on the machine do not count.
@@ -71,7 +80,7 @@ def main() -> None:
           f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, values in seconds.items():
         middle = statistics.median(values)
-        print(f"{name:10} median {middle:.3f} s  ({min(values):.3f} - {max(values):.3f})  "
+        print(f"{name:10} {memory(name):6.0f} MB  median {middle:.3f} s  ({min(values):.3f} - {max(values):.3f})  "
               f"{args.batch / middle:.2f} rows/s  first loss {losses[name]:.5f}")
     ratio = statistics.median(seconds["original"]) / statistics.median(seconds["gridloom"])
     print(f"gridloom is {ratio:.2f} times as fast")
@@ -82,6 +91,12 @@ def main() -> None:
         print(f"canvases   mean {mean:.3f} s  ({spread[0]:.3f} - {spread[1]:.3f})  {args.batch / mean:.2f} rows/s: "
               f"{original / mean:.2f} times as fast as the original; shares "
               + ", ".join(f"{side}: {share:.0%}" for side, share in shares.items()))
+
+
+def memory(name: str) -> float:
+    """MiB that the first run of one of the sides takes, in a process of its own."""
+    told = subprocess.run([sys.executable, *sys.argv, "--memory-of", name], check=True, capture_output=True, text=True)
+    return float(told.stdout.splitlines()[-1])
 
 
 def side_shares(canvases: list[int]) -> dict[int, float]:
