@@ -83,6 +83,13 @@ def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None
         console.print(line, highlight=False, soft_wrap=True)
 
 
+_LEFT_OUT = {
+    True: "could change neither pick", "first": "could not change the first pick",
+    "likely": "would hardly have changed the first pick",
+}
+"""What is said of the views that an evaluation's `early_stop` left out."""
+
+
 def _print_votes(console: Console, stage: str, report: dict[str, Any]) -> None:
     made, data, margin = report["evaluated"], report["data"], f"{'':{len(stage)}}"
     split = f" {data['split']}" if data["split"] else ""
@@ -96,7 +103,7 @@ def _print_votes(console: Console, stage: str, report: dict[str, Any]) -> None:
         f"{_who(made)}",
         f"{margin}  {shares}   cell accuracy {report['cell_accuracy']:.1%}",
         f"{margin}  {report['num_views_cast']:,} of {report['num_views']:,} views ran"
-        + (", the others could change neither pick" if report["num_views_cast"] < report["num_views"] else ""),
+        + (f", the others {_LEFT_OUT[made['early_stop']]}" if report["num_views_cast"] < report["num_views"] else ""),
         *(f"{margin}  {_who(member)} alone: " + "   ".join(f"pass@{k} {member['pass_at'][k]:.1%}" for k in ("1", "2"))
           for member in report.get("members", ())),
     ):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from gridloom.runtime.data.tasks import Grid
+from gridloom.specs.stages import EarlyStop
+
+LIKELY = 3.0
+"""Standard deviations by which a first place must be ahead to be taken for settled."""
+FEWEST = 8
+"""Views that are cast before anything is foreseen from them."""
 
 
 def rank(votes: int, confidence: float) -> tuple[int, float]:
@@ -55,12 +62,24 @@ class Ballots:
         """Views that have not run."""
         return self.num_views - self.num_cast
 
-    def is_settled(self) -> bool:
-        """Whether the views that are left could change neither the two first grids nor their order.
+    def is_settled(self, stop: EarlyStop = "exact") -> bool:
+        """Whether the views that are left need not run.
 
-        All of them could vote for one grid, seen or not, so each place must lead the next by more than they are.
+        exact: they could change neither the two first grids nor their order. All of them could vote for one grid, seen
+        or not, so each place must lead the next by more than they are.
+        first: they could not change the first grid.
+        likely: they would hardly change it. With n1 and n2 votes for the first two of m views cast and l left, the lead
+        is foreseen as (n1 - n2) (1 + l/m) with a variance of at most (n1 + n2 + 1) l/m (1 + l/m), the posterior
+        predictive of as many draws from a Dirichlet-multinomial; it must be more than `LIKELY` deviations from 0.
         """
-        if self.num_left == 0:
+        left = self.num_left
+        if left == 0:
             return True
         first, second, third = ([standing.votes for standing in self.ranked()[:3]] + [0, 0, 0])[:3]
-        return first - second > self.num_left and second - third > self.num_left
+        lead = first - second
+        if lead > left:
+            return stop != "exact" or second - third > left
+        if stop != "likely" or self.num_cast < FEWEST:
+            return False
+        ratio = left / self.num_cast
+        return lead * (1 + ratio) > LIKELY * math.sqrt((first + second + 1) * ratio * (1 + ratio))

@@ -71,7 +71,6 @@ class _Election:
     ) -> None:  # fmt: skip
         self.node, self.spec, self.members, self.context = node, spec, members, context
         self.tasks = tasks
-        self.early_stop = spec.early_stop is not False
         self.targets = [target for task in tasks for target in inputs_of(task, members, spec.views)]
         self.num_rows = sum(target.ballots.num_views for target in self.targets)
         self.num_act_steps = 0
@@ -234,8 +233,8 @@ class _Election:
             self.targets[row.target].add(row)
         for index in {row.target for row in found}:
             target = self.targets[index]
-            if self.early_stop or target.ballots.num_left == 0:
-                self._over[index] = target.settled_members()
+            if self.spec.stop_rule or target.ballots.num_left == 0:
+                self._over[index] = target.settled_members(self.spec.stop_rule or "exact")
 
 
 def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path) -> None:
@@ -253,7 +252,7 @@ def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path
         ]
     evaluated = {
         **who_answers([(member.key, member.bundle) for member in election.members], spec.act_steps),
-        "views": spec.views, "early_stop": election.early_stop, **halting_facts(spec),
+        "views": spec.views, "early_stop": True if spec.early_stop is None else spec.early_stop, **halting_facts(spec),
         "mean_act_steps": election.num_act_steps / max(election.num_cast, 1),
     }  # fmt: skip
     data = {"kind": "arc", "version": dataset.version, "digest": dataset.digest, "split": spec.split}

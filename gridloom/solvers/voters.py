@@ -16,7 +16,7 @@ from gridloom.runtime.models.bundle import Bundle, load_bundle, require
 from gridloom.solvers.ballots import Ballots
 from gridloom.solvers.known_views import known_views
 from gridloom.solvers.types import rows
-from gridloom.specs.stages import EvaluateStage
+from gridloom.specs.stages import EarlyStop, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 
 
@@ -62,13 +62,12 @@ class Target:
         if self.own:
             self.own[self.voters[row.view].member].add(row.grid, halting)
 
-    def settled_members(self) -> frozenset[int]:
-        """Return the members whose rows that are left could change neither the two first grids nor their order, in
-        all votes and in their own."""
-        if not self.ballots.is_settled():
+    def settled_members(self, stop: EarlyStop) -> frozenset[int]:
+        """Return the members whose rows that are left need not run, by all votes and by their own."""
+        if not self.ballots.is_settled(stop):
             return frozenset()
         own = self.own or (self.ballots,)
-        return frozenset(number for number, ballots in enumerate(own) if ballots.is_settled())
+        return frozenset(number for number, ballots in enumerate(own) if ballots.is_settled(stop))
 
 
 @dataclass(frozen=True, slots=True)

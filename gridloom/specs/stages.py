@@ -287,6 +287,9 @@ CheckpointName = Annotated[str, Ref(artifacts=("checkpoint",), part="trm")]
 """Name of a stage that makes a checkpoint."""
 
 
+EarlyStop = Literal["exact", "first", "likely"]
+
+
 class EvaluateStage(SpecModel):
     """Answer what a dataset holds out with a checkpoint alone, or an ensemble of them, and count how much is right.
 
@@ -309,9 +312,10 @@ class EvaluateStage(SpecModel):
     """At most this many tasks, by id, or test puzzles, the first; all when absent."""
     views: PositiveInt | None = None
     """ARC only: views that vote on a test input, the identity among them; all that training drew when absent."""
-    early_stop: bool | None = None
+    early_stop: bool | Literal["first", "likely"] | None = None
     """ARC only: leave out views of a test input that could not change its two first grids or their order. On when
-    absent; pass@1 and pass@2 are the same either way, and pass@5 and above are told only without."""
+    absent; pass@1 and pass@2 are the same either way, and pass@5 and above are told only without. Two more change the
+    second grid and so pass@2: `first` leaves out what could not change the first grid, `likely` what would hardly."""
     act_steps: PositiveInt | None = None
     """ACT steps of every row; the network's own number when absent."""
     halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
@@ -325,6 +329,13 @@ class EvaluateStage(SpecModel):
     def members(self) -> dict[str, str]:
         """Return the checkpoints that answer: the stage that makes each, by the name of the input."""
         return {"with": self.with_, **{f"ensemble.{i}": name for i, name in enumerate(self.ensemble)}}
+
+    @property
+    def stop_rule(self) -> EarlyStop | None:
+        """When the views of a test input stop; None where all of them run."""
+        if self.early_stop in ("first", "likely"):
+            return self.early_stop
+        return None if self.early_stop is False else "exact"
 
 
 class ScoreStage(SpecModel):

@@ -78,6 +78,9 @@ def test_early_stop_leaves_rows_out_and_changes_neither_pick(
         return Answers(torch.from_numpy(np.stack(tokens)), torch.zeros(run), torch.ones(run, dtype=torch.int32), run)
 
     monkeypatch.setattr("gridloom.solvers.vote.answer", scripted)
+    first = made.vote("first-scripted", early_stop="first", batch_size=4)
+    assert {t["num_cast"] for tests in votes_of(first).values() for t in tests} == {5}, "no three can reach five"
+    assert json.loads((first / "votes.json").read_text())["evaluated"]["early_stop"] == "first"
     early = made.vote("early-scripted", batch_size=4)
     whole = made.vote("whole-scripted", early_stop=False, batch_size=4)
     casts = {f: {t["num_cast"] for tests in votes_of(f).values() for t in tests} for f in (early, whole)}
