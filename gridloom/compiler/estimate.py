@@ -309,6 +309,7 @@ def _solve(stage: str, spec: SolveStage, trm: TrmCost, facts: DataFacts, sources
     flops = {f"{trm.spec.precision} ACT": Sources.mean(trm, facts, lambda on: on.act_step(rows).forward) * act_steps}
     peak = 4 * trm.parameters + trm.state_bytes(rows)
     assumes = ["one test input a task", "every task uses all its attempts"]
+    assumes += ["no row halts before its last ACT step"] if solver.halt != "none" else []
     frozen = 0
     once: dict[str, int] = {}
     joint = sources.joint_of(stage)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gridloom.errors import ModelError
@@ -49,20 +51,33 @@ class RowResults:
     """fp32 [steps, N]"""
     changed: NDArray[np.int32]
     """int32 [steps, N]"""
+    made: NDArray[np.int32] | None = None
+    """int32 [N], ACT steps that each row made, where rows may halt; what stands behind them above is 0."""
+
+    def last_q_halt(self) -> NDArray[np.float32]:
+        """Return fp32 [N], the halting logit of each row's last step."""
+        return self.q_halt[-1] if self.made is None else self.q_halt[self.made - 1, np.arange(len(self.made))]
 
     def digest(self, more: bytes) -> str:
-        """Return sha256 over tokens, halting logits, and `more`."""
+        """Return sha256 over tokens, halting logits, the steps that rows made where they may halt, and `more`."""
         digest = hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes())
         digest.update(np.ascontiguousarray(self.q_halt).tobytes())
+        if self.made is not None:
+            digest.update(np.ascontiguousarray(self.made).tobytes())
         digest.update(more)
         return digest.hexdigest()
 
     def steps(self) -> tuple[ActStep, ...]:
-        """Return mean halting logit and changed positions of each ACT step."""
-        means = self.q_halt.astype(np.float64).mean(axis=1)
+        """Return mean halting logit and changed positions of each ACT step, over the rows that made it."""
+        logits = self.q_halt.astype(np.float64)
+        if self.made is None:
+            counts, means = [self.q_halt.shape[1]] * len(logits), logits.mean(axis=1)
+        else:
+            counts = [int((self.made > step).sum()) for step in range(len(logits))]
+            means = logits.sum(axis=1) / np.array(counts)
         return tuple(
-            ActStep(q_halt=float(mean), changed_cells=int(changed.sum()))
-            for mean, changed in zip(means, self.changed, strict=True)
+            ActStep(q_halt=float(mean), changed_cells=int(changed.sum()), num_rows=count)
+            for mean, changed, count in zip(means, self.changed, counts, strict=True)
         )
 
 
@@ -99,7 +114,7 @@ def vote(batch: AttemptRows, results: RowResults) -> tuple[tuple[Candidate, ...]
     """
     crops = crop_batch(results.tokens, batch.canvas)
     # sigmoid in float64: exact enough to rank, and the same wherever numpy runs
-    halting = 1.0 / (1.0 + np.exp(-results.q_halt[-1].astype(np.float64)))
+    halting = 1.0 / (1.0 + np.exp(-results.last_q_halt().astype(np.float64)))
     num_views = len(batch.views)
     ranked = []
     for target in range(batch.num_tests + batch.num_checks):
@@ -129,6 +144,15 @@ def vote(batch: AttemptRows, results: RowResults) -> tuple[tuple[Candidate, ...]
         # them in pairs: from eight voters on the last bits differ, and recorded attempts must replay bit for bit
         ranked.append(tuple(sorted(candidates, key=lambda c: rank(c.votes, c.confidence or 0.0))))
     return tuple(ranked)
+
+
+def same_grids(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """Compare grids, uint8 [B, L] with [B, L]: bool [B]. What lies beyond their border is never scored, so it may
+    change for ever."""
+    canvas = math.isqrt(before.shape[1])
+    pairs = zip(*(crop_batch(tokens.cpu().numpy(), canvas) for tokens in (before, after)), strict=True)
+    same = [a is not None and b is not None and np.array_equal(a, b) for a, b in pairs]
+    return torch.tensor(same, dtype=torch.bool, device=after.device)
 
 
 def _is_whole(tokens: NDArray[np.uint8], crop: Grid | None, canvas: int) -> bool:

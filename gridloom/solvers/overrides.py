@@ -13,7 +13,7 @@ from gridloom.errors import ReplayError
 from gridloom.solvers.policies import view_window
 from gridloom.solvers.types import Plan
 
-TRM_KEYS = ("views", "act_steps")
+TRM_KEYS = ("views", "act_steps", "halt", "patience")
 """What changes the TRM's part."""
 LLM_KEYS = ("temperature", "seed", "max_new_tokens", "prompt", "focus", "feedback", "prefix")
 """What changes the LLaMA's part, and so needs it to run."""
@@ -48,7 +48,7 @@ def override_plan(
         if key in LLM_KEYS and not live:
             said = f"--set {key} changes what the LLaMA does, which a replay from the record never runs"
             raise ReplayError(said, "add --live")
-        values[key] = _value(text)
+        values[key] = text if key == "halt" else _value(text)  # its `none` is a word
     if isinstance(values.get("views"), int):
         values["views"] = view_window(views, plan.attempt, values["views"])
     try:

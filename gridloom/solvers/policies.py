@@ -103,6 +103,8 @@ def make_plan(
         feedback=settings.feedback and attempt > 1,
         prefix=settings.feedback and situation.has_prefix,
         act_steps=act_steps,
+        halt=settings.halt,
+        patience=settings.patience,
         policy=name,
     )
     return plan.model_copy(update={"arm": arm_of(plan, situation)})

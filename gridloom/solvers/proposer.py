@@ -16,6 +16,7 @@ from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Task, fitting_canvas
 from gridloom.runtime.data.views import SEPARATOR
 from gridloom.runtime.models.bundle import Bundle
+from gridloom.runtime.models.inference import Halting
 from gridloom.runtime.models.trm import Injection
 from gridloom.solvers.batch import AttemptRows, RowResults, make_rows, vote
 from gridloom.solvers.known_views import known_names
@@ -30,6 +31,7 @@ class TrmCall:
     injection: Injection | None
     """One row [1, S, D], the same for all rows of the attempt."""
     act_steps: int | None
+    halting: Halting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +97,7 @@ class TrmProposer:
         rows = make_rows(task, plan, fitting_canvas(task, self.bundle.trm.sides), self._ids)
         injection = None if latent is None else self._inject(latent)
         seconds = time.perf_counter() - began
-        answer = await self.runner.ask(TrmCall(rows, injection, plan.act_steps))
+        answer = await self.runner.ask(TrmCall(rows, injection, plan.act_steps, Halting(plan.halt, plan.patience)))
         if not np.isfinite(answer.results.q_halt).all():
             raise ModelError(
                 f"the TRM of {self.source} gave a value that is not finite on task {task.task_id}",

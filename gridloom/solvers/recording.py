@@ -155,7 +155,11 @@ def attempt_records(
     for signal in verdict.signals:
         records.append(VerdictRecord(**trip, verifier=signal.name, score=signal.score, detail=signal.detail))
     for number, step in enumerate(proposal.steps, start=1):
-        records.append(TrmStepRecord(**trip, act_step=number, q_halt=step.q_halt, changed_cells=step.changed_cells))
+        records.append(
+            TrmStepRecord(
+                **trip, act_step=number, q_halt=step.q_halt, changed_cells=step.changed_cells, num_rows=step.num_rows
+            )
+        )
     return records
 
 

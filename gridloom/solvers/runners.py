@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from gridloom.runtime.models.halting_trace import trace_halting
 from gridloom.runtime.models.recursive import Injection, RecursiveNetwork
-from gridloom.solvers.batch import RowResults
+from gridloom.solvers.batch import RowResults, same_grids
 from gridloom.solvers.hub import Desk, Hub
 from gridloom.solvers.proposer import TrmAnswer, TrmCall
 
@@ -22,7 +23,7 @@ def trm_desk(trm: RecursiveNetwork, hub: Hub, max_rows: int) -> Desk[TrmCall, Tr
     return Desk(
         hub,
         lambda calls: run_rows(trm, calls),
-        kind=lambda call: (call.act_steps, call.injection is None, call.rows.canvas),
+        kind=lambda call: (call.act_steps, call.halting, call.injection is None, call.rows.canvas),
         size=lambda call: len(call.rows),
         max_size=max_rows,
     )
@@ -55,8 +56,8 @@ def placed_desk(trm: RecursiveNetwork, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
     return Desk(
         hub,
         lambda calls: run_placed(trm, calls),
-        kind=lambda placed: (placed.batch_rows, placed.call.act_steps, placed.call.injection is None,
-                             placed.call.rows.canvas),
+        kind=lambda placed: (placed.batch_rows, placed.call.act_steps, placed.call.halting,
+                             placed.call.injection is None, placed.call.rows.canvas),
         size=lambda placed: 1,
         max_size=sys.maxsize,
     )
@@ -107,7 +108,13 @@ def frames(spans: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 
 def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
-    """Run calls of equal ACT steps in one batch, one after the other in the order given."""
+    """Run calls of equal ACT steps in one batch, one after the other in the order given.
+
+    Where rows halt, each call is a batch of its own: rows that leave move those that stay, and a replay, which has the
+    call alone, must give the same bits.
+    """
+    if calls[0].halting.when != "none":
+        return [_run_halting(trm, call) for call in calls]
     began = time.perf_counter()
     inputs = torch.cat([torch.from_numpy(call.rows.inputs) for call in calls]).to(trm.device)
     ids = torch.cat([torch.from_numpy(call.rows.puzzle_ids) for call in calls]).to(trm.device)
@@ -129,6 +136,24 @@ def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
         )
         start = end
     return answers
+
+
+def _run_halting(trm: RecursiveNetwork, call: TrmCall) -> TrmAnswer:
+    began = time.perf_counter()
+    inputs = torch.from_numpy(call.rows.inputs).to(trm.device)
+    ids = torch.from_numpy(call.rows.puzzle_ids).to(trm.device)
+    trace = trace_halting(trm, inputs, ids, call.halting, call.injection, call.act_steps, same_grids)
+    tokens, q_halt, changed, made = (
+        part.cpu().numpy() for part in (trace.tokens, trace.q_halt, trace.changed, trace.steps)
+    )
+    return TrmAnswer(
+        results=RowResults(tokens, q_halt, changed, made),
+        z_H=trace.z_H,
+        z_L=trace.z_L,
+        geometry={**geometry(trm), "canvas": call.rows.canvas, "rows": len(call.rows), "batch_rows": len(call.rows),
+                  "first_row": 0},
+        seconds=time.perf_counter() - began,
+    )
 
 
 def geometry(trm: RecursiveNetwork) -> dict[str, Any]:

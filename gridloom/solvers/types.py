@@ -7,9 +7,9 @@ has a field for a held-out answer.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from gridloom.runtime.data.tasks import Grid
 
@@ -48,6 +48,10 @@ class Plan(Frozen):
     """The LLaMA reads the latent of the attempt before."""
     act_steps: int | None = None
     """ACT steps of the TRM; the model's own number when None."""
+    halt: Literal["none", "score", "unchanged"] = "none"
+    """When a row of the TRM stops before its last ACT step."""
+    patience: Annotated[int, Field(ge=1)] = 1
+    """Steps in a row that must say so."""
     policy: str = "fixed"
     """The policy that chose it."""
     arm: str = ""
@@ -111,6 +115,8 @@ class ActStep(Frozen):
     """Mean halting logit."""
     changed_cells: int
     """Token positions whose argmax changed against the step before."""
+    num_rows: int | None = None
+    """Rows that made the step; None in older records, where all did."""
 
 
 class Proposal(Frozen):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from gridloom.specs.base import Operational, SpecModel
+from gridloom.specs.base import Later, Operational, SpecModel
 
 Weight = Annotated[float, Field(ge=0)]
 Latents = Literal["own", "shuffled", "zero"]
@@ -72,6 +72,11 @@ class Solver(SpecModel):
     """Views of the test input an attempt predicts and votes over."""
     act_steps: PositiveInt | None = None
     """ACT steps of the TRM; the model's `halt_max_steps` when absent."""
+    halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
+    """Let a row of the TRM stop before its last ACT step, which changes results: where its halting `score` says so, as
+    in training, or where its grid is `unchanged` from one step to the next. `none` makes every step."""
+    patience: Annotated[PositiveInt, Later()] = 1
+    """Steps in a row that must say so before a row halts; of no account without `halt`."""
     in_flight: Annotated[PositiveInt, Operational()] = 8
     """Tasks under way at once; their model calls share batches. Changes results by float rounding at most."""
     feedback: bool = True

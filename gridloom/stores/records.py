@@ -263,6 +263,9 @@ class TrmStepRecord(Record):
     """Mean halting logit."""
     changed_cells: int
     """Token positions whose argmax changed against the step before."""
+    num_rows: int | None = None
+    """Rows that made the step: with `solver.halt` some stop earlier, and the figures are of the others. NULL in older
+    ledgers, where all made every step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from solve_support import RUN, SOLVER, Place, Reporter, dataset, make_bundle, place
 
 from gridloom.errors import ReplayError
+from gridloom.runtime.models.inference import Halting
 from gridloom.runtime.models.trm import TRM
 from gridloom.solvers.batch import make_rows
 from gridloom.solvers.proposer import TrmAnswer, TrmCall
@@ -182,6 +183,7 @@ def test_rows_placed_among_blanks_are_bit_equal_to_the_shared_batch(alone: bool)
             make_rows(task, plan, bundle.trm.canvas, ids),
             None if alone else bundle.text_to_latent(latent, bundle.trm),
             None,
+            Halting(),
         )
         for task, latent in zip(tasks, latents, strict=True)
     ]

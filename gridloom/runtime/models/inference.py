@@ -66,11 +66,11 @@ class Answers:
 def trace(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None = None,
           steps: int | None = None) -> Trace:
     """Run all steps and keep what each says: halting logits, and how many positions changed."""
-    num_steps = _num_steps(network, steps)
+    num_steps = num_steps_of(network, steps)
     parts: list[Trace] = []
     with rounded_once(network):
         for rows in tiles(network, *inputs.shape):
-            carry, x = _start(network, inputs[rows], puzzle_ids[rows], _take(injection, rows))
+            carry, x = begin(network, inputs[rows], puzzle_ids[rows], part_of(injection, rows))
             z_H, z_L, tokens = carry.z_H, carry.z_L, None
             q_halt, changed = [], []
             for step in range(num_steps):
@@ -102,14 +102,14 @@ def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps:
         same: compares answers for `unchanged`; all tokens when absent.
         loss: reads the logits that answers are taken from; it can change no answer.
     """
-    num_steps = _num_steps(network, steps)
+    num_steps = num_steps_of(network, steps)
     num_computed = 0
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     with rounded_once(network):
         for rows in tiles(network, *inputs.shape):
-            carry, x = _start(network, inputs[rows], puzzle_ids[rows], None)
+            carry, x = begin(network, inputs[rows], puzzle_ids[rows], None)
             z_H, z_L = carry.z_H, carry.z_L
-            found = _Found(network, carry.inputs.shape, halting, same, loss, rows.start)
+            found = FoundAnswers(network, carry.inputs.shape, halting, same, loss, rows.start)
             for step in range(1, num_steps + 1):
                 before = z_H, z_L
                 z_H, z_L = network.recur(z_H, z_L, x)
@@ -131,7 +131,7 @@ def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps:
     return Answers(tokens, q_halt, made, num_computed, None if loss is None else losses)
 
 
-class _Found:
+class FoundAnswers:
     """The answers of a tile: of each row, the one it halted with. N rows of the tile's B still run."""
 
     def __init__(self, network: RecursiveNetwork, shape: torch.Size, halting: Halting, same: Same | None,
@@ -194,15 +194,17 @@ def tiles(network: RecursiveNetwork, num_rows: int, num_cells: int) -> Iterator[
         yield slice(start, min(start + size, num_rows))
 
 
-def _num_steps(network: RecursiveNetwork, steps: int | None) -> int:
+def num_steps_of(network: RecursiveNetwork, steps: int | None) -> int:
+    """Return the ACT steps to make. Raises ModelError below 1."""
     num_steps = network.spec.halt_max_steps if steps is None else steps
     if num_steps < 1:
         raise ModelError(f"ACT steps must be at least 1, not {num_steps}")
     return num_steps
 
 
-def _start(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor,
-           injection: Injection | None) -> tuple[Carry, Tensor]:
+def begin(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor,
+          injection: Injection | None) -> tuple[Carry, Tensor]:
+    """Return the carry of rows that begin, and the embedding that every cycle reads."""
     carry = network.initial_carry(len(inputs), inputs.device, inputs.shape[1])
     carry = network.reset(carry, inputs, puzzle_ids, None, injection)
     x = network.embed(carry.inputs, carry.puzzle_ids, network.puzzle_emb(carry.puzzle_ids))
@@ -219,7 +221,7 @@ def _all_equal(before: Tensor, after: Tensor) -> Tensor:
     return (before == after).all(dim=1)
 
 
-def _take(injection: Injection | None, rows: slice) -> Injection | None:
+def part_of(injection: Injection | None, rows: slice) -> Injection | None:
     """Return the rows' part; what stands for all rows stays as it is."""
     if injection is None:
         return None
