@@ -58,7 +58,9 @@ SELECT
   a.feedback,
   l.prompt_tokens + l.new_tokens AS llm_tokens, l.new_tokens AS llm_new_tokens, l.temperature,
   s.trm_steps,
-  date_diff('microsecond', a.started_at, a.ended_at) / 1e6 AS seconds,
+  coalesce(list_sum(map_values(TRY_CAST(a.timings AS MAP(VARCHAR, DOUBLE)))),
+    date_diff('microsecond', a.started_at, a.ended_at) / 1e6) AS seconds,
+  date_diff('microsecond', a.started_at, a.ended_at) / 1e6 AS elapsed_s,
   a.started_at, a.ended_at, a.plan, a.timings, a.grids, a.stage_key, a.checkpoint_key
 FROM attempts a
 LEFT JOIN judged j USING (run_id, stage, task_id, attempt, fork)
