@@ -8,7 +8,6 @@ batch are kept before the next one runs, and a killed stage goes on behind the l
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +21,13 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.dataset import Dataset, held_out_tasks, load_dataset
 from gridloom.runtime.data.tasks import Task
-from gridloom.runtime.data.tokens import crop_back, crop_batch, encode_batch
+from gridloom.runtime.data.tokens import crop_back, encode_batch
 from gridloom.runtime.models.inference import Halting, answer
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.evaluate import halting_facts, who_answers
 from gridloom.solvers import outputs
 from gridloom.solvers.ballots import Ballots
+from gridloom.solvers.batch import same_grids
 from gridloom.solvers.types import rows
 from gridloom.solvers.voters import Member, Row, inputs_of, load_members
 from gridloom.specs.stages import EvaluateStage
@@ -148,7 +148,7 @@ class _Election:
         ids = torch.tensor([voter.puzzle_id for _, voter in chosen], device=network.device)
         answers = answer(
             network, torch.from_numpy(tokens).to(network.device), ids, self.spec.act_steps,
-            Halting(self.spec.halt, self.spec.patience), self._same,
+            Halting(self.spec.halt, self.spec.patience), same_grids,
         )  # fmt: skip
         logits = answers.q_halt.double().cpu().numpy()
         if not np.isfinite(logits).all():
@@ -164,13 +164,6 @@ class _Election:
                 batch, grids, logits.tolist(), answers.steps.tolist(), strict=True
             )
         ]
-
-    def _same(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-        """Compare grids: what lies beyond their border is never scored, so it may change for ever."""
-        canvas = math.isqrt(before.shape[1])
-        pairs = zip(*(crop_batch(tokens.cpu().numpy(), canvas) for tokens in (before, after)), strict=True)
-        same = [a is not None and b is not None and np.array_equal(a, b) for a, b in pairs]
-        return torch.tensor(same, dtype=torch.bool, device=after.device)
 
     def _record(self, row: Row) -> PredictionRecord:
         target = self.targets[row.target]
