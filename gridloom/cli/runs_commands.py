@@ -109,7 +109,7 @@ def _shown(results: tuple[Result, ...]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"run": one.run_id} if several else {}
         row["stage"] = one.stage
         row["status"] = one.status
-        row |= {names[path]: one.differs[path] for path in paths}
+        row |= {names[path]: _as_set(one.differs[path]) for path in paths}
         row |= {name: _metric(one.metrics.get(name)) for name in metrics}
         row |= {
             "attempts": one.attempts,
@@ -121,6 +121,15 @@ def _shown(results: tuple[Result, ...]) -> list[dict[str, Any]]:
         rows.append(row)
     empty = {name for name in rows[0] if name not in names.values() and all(row[name] is None for row in rows)}
     return [{name: value for name, value in row.items() if name not in empty} for row in rows]
+
+
+def _as_set(value: Any) -> Any:
+    """Return a field's value without the parts of it that are not set."""
+    if isinstance(value, dict):
+        return {name: _as_set(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [_as_set(part) for part in value]
+    return value
 
 
 def _short_names(paths: list[str]) -> dict[str, str]:

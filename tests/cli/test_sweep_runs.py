@@ -225,3 +225,14 @@ def test_a_given_checkpoint_that_does_not_fit_is_refused_before_anything_runs(
     assert "'given' comes from mazes.yaml:8:35" in said
     (folder / "gone.yaml").write_text(GIVEN % ("gone", "given"))
     assert "gone.yaml:8:35  GL324  there is no checkpoint at './gone'" in run("compile", "gone.yaml", code=1)
+
+
+def test_the_table_of_a_run_shows_nested_values_as_they_were_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axis = "stages.learn.depth: [[], [{share: 0.5, act_steps: 1}]]"
+    spec = SPEC.replace(f"{RATES}]", axis).replace("halt_max_steps: 1", "halt_max_steps: 2")
+    (tmp_path / "depths.yaml").write_text(spec)
+    said = typist(tmp_path, monkeypatch, capsys)("run", "depths.yaml")
+    assert '[{"act_steps": 1, "share": 0.5}]' in said
+    assert "null" not in said
