@@ -107,7 +107,7 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
             Result(
                 run_id, node.name, node.kind, "done" if own and status in ("done", "cached") else status, node.key,
                 {path: written.get(path) for path in varying}, metrics,
-                sum(one.cost.parameters for one in trained if one.cost) or None, _flops(closure),
+                sum(one.cost.parameters for one in trained if one.cost) or None, _flops(closure, made),
                 _seconds([made.get(one.key) for one in closure]) if own else None, attempts, tokens,
             )
         )  # fmt: skip
@@ -184,11 +184,19 @@ def _seconds(made: Sequence[_Made | None]) -> float | None:
     return sum(times) if len(times) == len(made) else None
 
 
-def _flops(nodes: Sequence[StageNode]) -> int | None:
-    costs = [node.cost for node in nodes if node.cost is not None]
-    if not costs:
+def _flops(nodes: Sequence[StageNode], made: dict[str, _Made]) -> int | None:
+    """Return the estimated operations of nodes: of a training that was run, of the steps that it made."""
+    if not any(node.cost for node in nodes):
         return None
-    return sum(c.num_steps * sum(c.flops.values()) + sum(c.flops_once.values()) for c in costs)
+    total = 0
+    for node in nodes:
+        if node.cost is None:
+            continue
+        steps = node.cost.num_steps
+        if node.produces == "checkpoint" and (own := made.get(node.key)):
+            steps = own.notes.get("steps", steps)  # a budget may have ended it before the last
+        total += steps * sum(node.cost.flops.values()) + sum(node.cost.flops_once.values())
+    return total
 
 
 def _used_checkpoints(closure: Sequence[StageNode]) -> list[StageNode]:

@@ -33,7 +33,7 @@ def graph(steps: int = 3, log_every: int = 10, report: bool = True, key: str = "
     return RunGraph(name="small", seed=0, device="cpu", key=f"gl1:{key}", nodes=(learn, judge) if report else (learn,))
 
 
-def record(workspace: Workspace, run_id: str, graph: RunGraph, **stages: str) -> None:
+def record(workspace: Workspace, run_id: str, graph: RunGraph, steps: int = 5, **stages: str) -> None:
     """Record a run whose stages ended as told; a done train stage took 2 s, an evaluation 1 s."""
     with LedgerWriter(workspace, run_id) as ledger:
         ledger.append(
@@ -42,7 +42,7 @@ def record(workspace: Workspace, run_id: str, graph: RunGraph, **stages: str) ->
         )
         for name, status in stages.items():
             node = graph.node(name)
-            notes: dict[str, Any] = {}
+            notes: dict[str, Any] = {"steps": steps}
             if name == "judge":
                 notes = {"exact": 0.5, "num_puzzles": 10, "cell_accuracy": 0.75, "pass100": 0.25, "num_tasks": 4}
             ended = 102.0 if name == "learn" else 101.0
@@ -70,6 +70,12 @@ def test_a_result_has_metrics_with_intervals_loss_cost_and_the_time_of_all_behin
     assert only.metrics["cell_accuracy"].low is None
     assert only.metrics["loss"].value == 0.5
     assert (only.parameters, only.flops, only.seconds) == (1000, 50, 3.0)
+
+
+def test_operations_are_of_the_steps_that_a_budget_left_to_a_training(workspace: Workspace) -> None:
+    record(workspace, "a", graph(), steps=2, learn="done", judge="done")
+    record(workspace, "b", graph(key="2"), learn="failed", judge="blocked")
+    assert [one.flops for one in compare(workspace, "a", "b")] == [20, 50], "what was not made is as it was estimated"
 
 
 def test_runs_differ_in_fields_that_can_change_a_result_and_in_no_others(workspace: Workspace) -> None:
