@@ -24,7 +24,8 @@ from gridloom.stores.records import MetricRecord
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 SETTLED = 2
-"""Grids a test input whose order early stopping leaves as all views would have put them."""
+"""Grids a test input that count, and that are told where views were left out. `early_stop: true` leaves their order as
+all views would have put it; `first` and `likely` may leave another second grid, as the report's `early_stop` says."""
 
 
 class CountVotes:

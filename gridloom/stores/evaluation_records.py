@@ -51,7 +51,7 @@ class EvaluationRecord(Record):
     num_candidates: int
     num_views: int
     num_cast: int
-    """Views that ran; early stopping leaves out those that could change nothing."""
+    """Views that ran; early stopping leaves out others."""
     shape_match: bool
     cell_accuracy: float
     """Of the grid with most votes."""

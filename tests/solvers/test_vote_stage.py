@@ -24,6 +24,7 @@ from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.solvers.ballots import Ballots
 from gridloom.solvers.count_votes import summarise
 from gridloom.solvers.outputs import check_submission
+from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.evaluation_records import EvaluationRecord, PredictionRecord
 from gridloom.stores.records import MetricRecord
 
@@ -208,3 +209,10 @@ def test_network_that_gives_no_number_names_the_task(tmp_path: Path) -> None:
     made = VotePlace(tmp_path / "votes", spoil=True)
     with pytest.raises(ModelError, match=r"not finite on task aaaa0001"):
         made.vote("spoilt")
+
+
+@pytest.mark.parametrize(
+    ("early_stop", "rule"), [(None, "exact"), (True, "exact"), (False, None), ("first", "first"), ("likely", "likely")]
+)
+def test_early_stop_names_the_rule_by_which_views_are_left_out(early_stop: Any, rule: str | None) -> None:
+    assert EvaluateStage.model_validate({"with": "learn", "data": "arc", "early_stop": early_stop}).stop_rule == rule

@@ -56,3 +56,10 @@ def test_logits_of_few_rows_are_the_heads(rows: int, bias: bool) -> None:
 def test_a_head_that_is_no_plain_linear_layer_is_called() -> None:
     states = torch.randn(16, 12)
     assert head_of_few(nn.Sequential(nn.Linear(12, 50), nn.Tanh()), states).abs().max() <= 1
+
+
+def test_the_other_order_is_taken_from_a_few_rows_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = nn.Linear(12, 50)
+    monkeypatch.setattr(head, "forward", lambda states: torch.zeros(len(states), 50))
+    assert not head_of_few(head, torch.randn(FEW - 1, 12)).any()
+    assert head_of_few(head, torch.randn(FEW, 12)).any()
