@@ -1,9 +1,11 @@
 """Tasks per minute of the solver loop at several numbers of tasks in flight, with a real LLaMA and an untrained TRM.
 
     python benchmarks/solve_in_flight.py [--tasks 16] [--in-flight 1 4 16] [--attempts 2] [--new-tokens 24] [--alone]
+                                         [--rounds 1]
 
-With `--alone` the LLaMA writes the grids without a TRM. Prints one line a number: tasks/min and the ratio to the first,
-by the clock and by the CPU seconds of the process, and where its models' time went.
+With `--alone` the LLaMA writes the grids without a TRM. Prints one line a number: tasks/min and the ratio to the first
+of its round, by the clock and by the CPU seconds of the process, and where its models' time went. A machine whose speed
+drifts wants several rounds: numbers follow each other in every one.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=24)
     parser.add_argument("--max-side", type=int, default=10)
     parser.add_argument("--alone", action="store_true", help="the LLaMA without a TRM")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     spec = ArcData(
@@ -73,8 +76,9 @@ def main() -> None:
     llama = {"kind": "llama", "weights": LlamaModel().weights}
     if not options.alone:
         save_bundle(root / "bundle", _bundle(data))
-    first: tuple[float, float] | None = None
-    for number in options.in_flight:
+    first = 0.0, 0.0
+    for turn in range(options.rounds * len(options.in_flight)):
+        number = options.in_flight[turn % len(options.in_flight)]
         settings = Solver(
             max_attempts=options.attempts, in_flight=number, reason=Reason(max_new_tokens=options.new_tokens)
         )
@@ -83,7 +87,7 @@ def main() -> None:
             if options.alone
             else load_services(root / "bundle", settings, options.device, Path())
         )
-        workspace = Workspace(root / f"home-{number}")
+        workspace = Workspace(root / f"home-{turn}")
         node = StageNode(
             name="solve", kind="solve", version=1, produces="attempts", key="gl1:x",
             models={"llama": llama} if options.alone else {}, facts={"llama": {"llama": {"digest": "benchmark"}}},
@@ -95,14 +99,15 @@ def main() -> None:
             inputs["with"] = Artifact("gl1:b", "checkpoint", root / "bundle", {})
         with LedgerWriter(workspace, "run") as writer:
             context = StageContext(
-                run_id="run", device=options.device, work=_made(root / f"work-{number}"),
-                out=_made(root / f"out-{number}"), base=Path(), ledger=writer, progress=Quiet(), stop=_Never(),
+                run_id="run", device=options.device, work=_made(root / f"work-{turn}"),
+                out=_made(root / f"out-{turn}"), base=Path(), ledger=writer, progress=Quiet(), stop=_Never(),
             )
             began, used = time.perf_counter(), time.process_time()
             given = partial(_given, services)
             Solve(given, given).run(node, inputs, context)
             spent = time.perf_counter() - began, time.process_time() - used
-        first = first or spent
+        if turn % len(options.in_flight) == 0:
+            first = spent
         print(f"in flight {number:3}: {60 * options.tasks / spent[0]:6.1f} tasks/min ({first[0] / spent[0]:.2f}x), "
               f"{spent[1] / options.tasks:.2f} CPU s a task ({first[1] / spent[1]:.2f}x); {figures(services)}",
               flush=True)

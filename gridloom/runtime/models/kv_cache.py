@@ -7,7 +7,7 @@ room is full, which a caller that names the room does not see.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -69,16 +69,15 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
         return buffer
 
 
-def roomy_cache(room: int, held: Sequence[tuple[Tensor, Tensor]] = ()) -> Cache:
+def roomy_cache(room: int, held: Iterable[tuple[Tensor, Tensor]] = ()) -> Cache:
     """Return a cache that holds a pair [B, heads, T, width] a layer, with room for `room` more positions.
 
-    Without `held` it is empty, and the room follows the first positions that come.
+    Without `held` it is empty, and the room follows the first positions that come. Pairs are copied as they come, so an
+    iterator need not have all of them in memory.
     """
-    if not held:
-        return Cache(layer_class_to_replicate=partial(RoomyLayer, room))
     layers = []
     for keys, values in held:
         layer = RoomyLayer(room)
         layer.update(keys, values)
         layers.append(layer)
-    return Cache(layers=layers)
+    return Cache(layers=layers) if layers else Cache(layer_class_to_replicate=partial(RoomyLayer, room))

@@ -196,10 +196,15 @@ class Llama:
         return scaled
 
     def inputs(self, rows: Sequence[Segments], prefix: Prefix = None, *, room: int = 0,
-               behind: int = 0) -> tuple[Tensor, Tensor]:
+               behind: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Embed prompts with their prefixes, left-padded: embeddings [B, T, H] and mask int64 [B, T].
 
-        Raises ModelError when a row `behind` cached tokens and with `room` new ones does not fit the model's context.
+        Args:
+            room: new tokens that a row may get.
+            behind: cached tokens that come before each row.
+
+        Raises ModelError when a row with what is before and after it does not fit the model's context; padding, which
+        takes no position, does not count.
         """
         prefixes = per_row(prefix, len(rows))
         parts = []
@@ -212,8 +217,9 @@ class Llama:
                 pieces.insert(1, self.scaled(latent))
             parts.append(torch.cat(pieces))
         longest = max(len(part) for part in parts)
-        if behind + longest + room > self.max_positions:
-            raise ModelError(f"a prompt of {behind + longest:,} tokens with {room:,} new ones does not fit the "
+        most = max(len(part) + held for part, held in zip(parts, behind or [0] * len(parts), strict=True))
+        if most + room > self.max_positions:
+            raise ModelError(f"a prompt of {most:,} tokens with {room:,} new ones does not fit the "
                              f"{self.max_positions:,} positions of LLaMA '{self.spec.weights}'",
                              "lower max_prompt_tokens or max_new_tokens")
         if longest == 0:

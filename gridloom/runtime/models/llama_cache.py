@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gridloom.compiler.cost import HEAD_CACHE_BYTES
-from gridloom.runtime.models.llama import Llama, Prefix, Segments, States, last_states
+from gridloom.runtime.models.length_groups import FORWARD_TOKENS, length_groups
+from gridloom.runtime.models.llama import Llama, Prefix, Segments, States, last_states, per_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Tails:
     whole: Tensor
     """int64 [B, heads + T]: the mask of all that the cache holds."""
     cache: Any
-    """Keys and values of heads and tails; the kept heads are not part of it."""
+    """Keys and values of heads and tails, of its own; None where none were to be kept and no row has a head."""
 
     def last(self, number: int) -> list[Tensor]:
         """Return up to `number` states of each row that end with its last, those of its head included: [n, H]."""
@@ -108,29 +109,41 @@ class HeadCache:
         return States(values=padded.float(), mask=torch.arange(longest, device=padded.device) >= first[:, None])
 
     def read(self, rows: Sequence[Segments], prefix: Prefix = None, *, room: int | None = None) -> Tails:
-        """Run prefixes and tails behind the heads.
+        """Run prefixes and tails behind the heads, rows of like length together.
 
         Args:
             room: new tokens that follow; None where none do, and keys and values need not be kept.
 
         Raises ModelError when a row does not fit the model's context.
         """
+        prefixes = per_row(prefix, len(rows))
+        lengths = [len(row.tail) + (0 if latent is None else len(latent))
+                   for row, latent in zip(rows, prefixes, strict=True)]
+        groups = length_groups(lengths, FORWARD_TOKENS.get(self.llama.device.type, FORWARD_TOKENS["cuda"]))
+        if len(groups) == 1:
+            return self._read(rows, prefixes, room, room or 0)
+        parts = [self._read([rows[at] for at in group], [prefixes[at] for at in group], None if room is None else 0,
+                            room or 0) for group in groups]
+        return _joined(groups, parts, room)
+
+    def _read(self, rows: Sequence[Segments], prefixes: Sequence[Tensor | None], room: int | None,
+              new: int) -> Tails:
+        """Read some rows in one batch, where `new` tokens may come and `room` of them go to this batch's cache."""
         from gridloom.runtime.models.kv_cache import roomy_cache
 
-        longest = max(len(row.head) for row in rows)
-        embeds, mask = self.llama.inputs(
-            [Segments(head=(), tail=row.tail) for row in rows], prefix, behind=longest, room=room or 0
-        )
+        embeds, mask = self.llama.inputs([Segments(head=(), tail=row.tail) for row in rows], prefixes,
+                                         behind=[len(row.head) for row in rows], room=new)
         heads = tuple(self.head(row.head) if row.head else None for row in rows)
         some = next((head for head in heads if head is not None), None)
         if some is None:
-            cache = roomy_cache(room) if room else None
+            cache = None if room is None else roomy_cache(room)
             return Tails(self.llama.forward(embeds, mask, cache), mask, heads, mask, cache)
-        cache = roomy_cache(embeds.shape[1] + (room or 0), [
+        longest = max(len(row.head) for row in rows)
+        cache = roomy_cache(embeds.shape[1] + (room or 0), (
             (_stack([None if head is None else head.keys_values[layer][0] for head in heads], keys, longest),
              _stack([None if head is None else head.keys_values[layer][1] for head in heads], values, longest))
             for layer, (keys, values) in enumerate(some.keys_values)
-        ])
+        ))
         before = torch.zeros(len(rows), longest, dtype=mask.dtype, device=mask.device)
         for index, row in enumerate(rows):
             before[index, longest - len(row.head):] = 1
@@ -138,7 +151,37 @@ class HeadCache:
         return Tails(self.llama.forward(embeds, whole, cache), mask, heads, whole, cache)
 
 
+def _joined(groups: Sequence[Sequence[int]], parts: Sequence[Tails], room: int | None) -> Tails:
+    """Put rows that were read in several batches in one, in their own order, padding on the left alone."""
+    from gridloom.runtime.models.kv_cache import roomy_cache
+
+    places = sorted((at, part, index) for part, group in enumerate(groups) for index, at in enumerate(group))
+    where = [(parts[part], index) for _, part, index in places]
+    longest = max(part.mask.shape[1] for part in parts)
+    states = torch.stack([_left_padded(part.states[index], longest) for part, index in where])
+    mask = torch.stack([F.pad(part.mask[index], (longest - part.mask.shape[1], 0)) for part, index in where])
+    seen = [part.whole[index].bool() for part, index in where]
+    lengths = torch.stack([row.sum() for row in seen])
+    most = int(lengths.max())
+    whole = (torch.arange(most, device=mask.device) >= most - lengths[:, None]).to(mask.dtype)
+    cache = None
+    if room is not None:
+        cache = roomy_cache(room, (
+            (torch.stack([_left_padded(part.cache.layers[layer].keys[index][:, row], most)
+                          for (part, index), row in zip(where, seen, strict=True)]),
+             torch.stack([_left_padded(part.cache.layers[layer].values[index][:, row], most)
+                          for (part, index), row in zip(where, seen, strict=True)]))
+            for layer in range(len(parts[0].cache.layers))
+        ))
+    return Tails(states, mask, tuple(part.heads[index] for part, index in where), whole, cache)
+
+
+def _left_padded(values: Tensor, length: int) -> Tensor:
+    """Pad [..., T, width] to `length` with zeros before it."""
+    return F.pad(values, (0, 0, length - values.shape[-2], 0))
+
+
 def _stack(parts: Sequence[Tensor | None], like: Tensor, length: int) -> Tensor:
     """Left-pad [1, heads, T, width] tensors to `length` and stack them over rows."""
     filled = [like[:, :, :0] if part is None else part for part in parts]
-    return torch.cat([F.pad(part, (0, 0, length - part.shape[2], 0)) for part in filled])
+    return torch.cat([_left_padded(part, length) for part in filled])

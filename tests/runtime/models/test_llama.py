@@ -9,6 +9,7 @@ import torch
 from tiny_language_model import EOS, WIDTH, save_tiny, tiny_llama, tiny_model, tiny_tokenizer
 
 from gridloom.errors import ModelError
+from gridloom.runtime.models.length_groups import FORWARD_TOKENS
 from gridloom.runtime.models.llama import Llama, Reasoning, Segments
 from gridloom.runtime.models.llama_cache import HeadCache
 from gridloom.runtime.prompts import LATENT
@@ -173,7 +174,11 @@ def test_gradient_reaches_the_prefix_and_no_weight_of_the_model() -> None:
     assert all(torch.equal(p, before[name]) for name, p in llama.model.named_parameters())
 
 
-def test_cached_heads_give_the_same_states_and_gradients() -> None:
+@pytest.mark.parametrize("forward_tokens", [0, 64], ids=["each alone", "together"])
+def test_cached_heads_give_the_same_states_and_gradients(
+    forward_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORWARD_TOKENS, "cpu", forward_tokens)
     llama = tiny_llama()
     texts = [f"one head {LATENT}tail", f"another, longer head {LATENT}and tail", "no mark"]
     rows = [llama.segments(text) for text in texts]
@@ -213,7 +218,9 @@ def test_token_states_are_the_last_of_each_prompt(state: str, num_states: int) -
             assert bool(states.mask[index, -1])
 
 
-def test_cached_heads_give_the_same_token_states() -> None:
+@pytest.mark.parametrize("forward_tokens", [0, 64], ids=["each alone", "together"])
+def test_cached_heads_give_the_same_token_states(forward_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORWARD_TOKENS, "cpu", forward_tokens)
     llama = tiny_llama()
     texts = [f"one head {LATENT}tail", f"another, longer head {LATENT}and tail", "no mark"]
     rows, prefix = [llama.segments(text) for text in texts], torch.randn(3, 2, WIDTH)
@@ -225,9 +232,13 @@ def test_cached_heads_give_the_same_token_states() -> None:
                                        atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("forward_tokens", [0, 64], ids=["each alone", "together"])
 @pytest.mark.parametrize("num_states", [1, 12])
 @pytest.mark.parametrize("state", ["last_prompt", "mean_new"])
-def test_answers_behind_kept_heads_are_those_without_and_heads_are_read_once(state: str, num_states: int) -> None:
+def test_answers_behind_kept_heads_are_those_without_and_heads_are_read_once(
+    state: str, num_states: int, forward_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORWARD_TOKENS, "cpu", forward_tokens)
     llama = tiny_llama(state=state)
     texts = [f"one head {LATENT}tail", f"another, longer head {LATENT}and tail", "no mark", f"one head {LATENT}other"]
     asked = {"prefix": [torch.ones(2, WIDTH), None, torch.ones(1, WIDTH), None], "max_new_tokens": 6,
@@ -240,6 +251,35 @@ def test_answers_behind_kept_heads_are_those_without_and_heads_are_read_once(sta
             assert ours.tokens == theirs.tokens
             torch.testing.assert_close(ours.hidden, theirs.hidden, atol=1e-4, rtol=0)
     assert (heads.num_misses, heads.num_hits) == (2, 4), "answering does not change what is kept"
+
+
+def test_rows_read_in_several_batches_lie_behind_one_padding_on_the_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORWARD_TOKENS, "cpu", 0)
+    llama = tiny_llama()
+    rows = [Segments((5, 6, 7, 8), (9,)), Segments((5,), (6, 7, 8)), Segments((), (4, 5))]
+    read = HeadCache(llama).read(rows, room=2)
+    assert read.whole.tolist() == [[1, 1, 1, 1, 1], [0, 1, 1, 1, 1], [0, 0, 0, 1, 1]]
+    assert read.mask.tolist() == [[0, 0, 1], [1, 1, 1], [0, 1, 1]]
+    assert read.cache.get_seq_length() == 5
+    for index, row in enumerate(rows):
+        cache = HeadCache(llama).read([row], room=0).cache
+        for ours, alone in zip(read.cache.layers, cache.layers, strict=True):
+            torch.testing.assert_close(ours.keys[index, :, -len(row):], alone.keys[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(ours.values[index, :, -len(row):], alone.values[0], atol=1e-5, rtol=0)
+    assert HeadCache(llama).read(rows).cache is None
+
+
+def test_a_long_head_beside_a_long_tail_fits_where_each_row_does() -> None:
+    llama = tiny_llama()
+    half = llama.max_positions // 2 + 4
+    rows = [Segments((5,) * half, (6,)), Segments((5,), (6,) * half)]
+    heads = HeadCache(llama)
+    states = heads.encode(rows)
+    for index, row in enumerate(rows):
+        want = llama.pick(llama.forward(*llama.inputs([row])), [0])[0]
+        torch.testing.assert_close(states[index], want, atol=1e-4, rtol=0)
+    with pytest.raises(ModelError, match=f"a prompt of {half + 1:,} tokens with {half:,} new ones does not fit"):
+        heads.read(rows, room=half)
 
 
 def test_head_cache_keeps_to_its_bytes_and_drops_the_least_recent() -> None:
