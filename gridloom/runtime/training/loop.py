@@ -130,12 +130,11 @@ class ActTrainer:
         """
         device, batch_size = self.model.device, self.spec.batch_size
 
-        def on_device(array: NDArray[np.uint8] | NDArray[np.int32]) -> Tensor:
-            return torch.from_numpy(array[rows]).to(device, non_blocking=True)
-
+        inputs, ids, labels = (without_waiting(torch.from_numpy(array[rows]), device)
+                               for array in (batch.inputs, batch.puzzle_ids, batch.labels))
         carry, output = self.model.act_step(
-            before, on_device(batch.inputs), on_device(batch.puzzle_ids), labels=on_device(batch.labels),
-            generator=self.generator, least_steps=None if least is None else least[rows], heads=False,
+            before, inputs, ids, labels=labels, generator=self.generator, heads=False,
+            least_steps=None if least is None else without_waiting(least[rows], device),
         )
         losses = row_losses(self.model, output, carry.labels)
         total = losses.total() / batch_size
@@ -230,6 +229,11 @@ def depth_at(progress: float, full: TrmModel, phases: Sequence[DepthPhase]) -> T
         if progress < end:
             return at_depth(full, phase)
     return full
+
+
+def without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor of the host to a device; a GPU fetches pinned memory while the host goes on."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def take_rows(carry: Carry, rows: slice) -> Carry:

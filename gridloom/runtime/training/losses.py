@@ -14,6 +14,8 @@ from torch import Tensor
 from gridloom.runtime.models.recursive import Output, RecursiveNetwork
 
 HALTING_WEIGHT = 0.5
+PACKED_ON = ("cpu",)
+"""Kinds of device that compute the heads of scored positions alone."""
 
 
 def log_stablemax(logits: Tensor) -> Tensor:
@@ -53,23 +55,14 @@ class RowLosses:
 def row_losses(model: RecursiveNetwork, output: Output, labels: Tensor) -> RowLosses:
     """Score `output` against uint8 labels [B, L]; label 0 (PAD) is not scored, EOS is.
 
-    Only the scored positions go through the head, so `output` may have been made without logits.
+    `output` may have been made without logits. On a CPU only the scored positions go through the head. Elsewhere all
+    do: to count the scored ones first would make the host wait for the device in every step, which costs more than the
+    few classes of the head.
     """
-    batch = len(labels)
     mask = labels != 0
     counts = mask.sum(dim=1)
-    row, position = mask.nonzero(as_tuple=True)
-    wanted = labels[row, position].long()
-    if output.logits.numel():
-        logits = output.logits[row, position]
-    else:
-        logits = model.lm_head(output.z_H[row, position + model.prefix_len])
-    log_probabilities = log_stablemax(logits)
-    loss = F.nll_loss(log_probabilities, wanted, reduction="none")
+    total, num_right = (_packed if labels.device.type in PACKED_ON else _dense)(model, output, labels, mask)
     divisor = counts.clamp(min=1).float()
-    lm = torch.zeros(batch, device=loss.device).index_add(0, row, loss) / divisor
-    right = (logits.detach().argmax(dim=-1) == wanted).float()
-    num_right = torch.zeros(batch, device=loss.device).index_add(0, row, right)
     scored = counts > 0
     correct = scored & (num_right == counts)
     halting = F.binary_cross_entropy_with_logits(output.q_halt, correct.float(), reduction="none")
@@ -77,5 +70,27 @@ def row_losses(model: RecursiveNetwork, output: Output, labels: Tensor) -> RowLo
     if output.continue_target is not None:
         continuing = F.binary_cross_entropy_with_logits(output.q_continue, output.continue_target, reduction="none")
         continuing = torch.where(scored, continuing, 0.0)
-    return RowLosses(lm=lm, q_halt=torch.where(scored, halting, 0.0), q_continue=continuing, correct=correct,
-                     accuracy=num_right / divisor, scored=scored)
+    return RowLosses(lm=total / divisor, q_halt=torch.where(scored, halting, 0.0), q_continue=continuing,
+                     correct=correct, accuracy=num_right / divisor, scored=scored)
+
+
+def _packed(model: RecursiveNetwork, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over each row's scored tokens, fp32 [B]: cross-entropy and number right; heads of those tokens alone."""
+    row, position = mask.nonzero(as_tuple=True)
+    wanted = labels[row, position].long()
+    if output.logits.numel():
+        logits = output.logits[row, position]
+    else:
+        logits = model.lm_head(output.z_H[row, position + model.prefix_len])
+    loss = F.nll_loss(log_stablemax(logits), wanted, reduction="none")
+    right = (logits.detach().argmax(dim=-1) == wanted).float()
+    total, num_right = (torch.zeros(len(labels), device=loss.device).index_add(0, row, part) for part in (loss, right))
+    return total, num_right
+
+
+def _dense(model: RecursiveNetwork, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The same sums from the heads of all tokens, without asking the device how many are scored."""
+    logits = output.logits if output.logits.numel() else model.predict(output.z_H)
+    loss = -log_stablemax(logits).gather(-1, labels.long()[..., None]).squeeze(-1)
+    right = (logits.detach().argmax(dim=-1) == labels) & mask
+    return torch.where(mask, loss, 0.0).sum(dim=1), right.sum(dim=1).float()

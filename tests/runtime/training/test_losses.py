@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.training import losses
 from gridloom.runtime.training.losses import log_stablemax, row_losses
 from gridloom.specs.models import TrmModel
 
@@ -32,6 +33,11 @@ def test_gradient_is_that_of_the_formula_at_awkward_logits(value: float) -> None
     slope = 1 / (1 + abs(value))  # d log s / dx on either side
     assert x.grad is not None
     assert torch.allclose(x.grad, torch.tensor([[slope * 2 / 3, -slope / 3, -slope / 3]]), rtol=1e-4)
+
+
+@pytest.fixture(params=[("cpu",), ()], ids=["scored tokens alone", "all tokens"], autouse=True)
+def heads_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "PACKED_ON", request.param)
 
 
 @pytest.fixture
@@ -90,6 +96,20 @@ def test_loss_without_logits_equals_the_one_with(model: TRM) -> None:
     assert without.logits.numel() == 0
     assert torch.allclose(a.lm, b.lm, atol=1e-6)
     assert torch.equal(a.correct, b.correct)
+
+
+def test_both_ways_give_the_same_gradients(model: TRM, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradients = []
+    for packed_on in (("cpu",), ()):
+        monkeypatch.setattr(losses, "PACKED_ON", packed_on)
+        _, found = run(model, LABELS, heads=False)
+        found.total().backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        model.zero_grad(set_to_none=True)
+    assert gradients[0].keys() == gradients[1].keys()
+    assert float(gradients[0]["lm_head.weight"].norm()) > 0
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-5)
 
 
 def test_repeating_the_batch_leaves_the_mean_gradient_unchanged(model: TRM) -> None:

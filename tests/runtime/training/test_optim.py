@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gridloom.runtime.models.layers import PuzzleEmbedding
 from gridloom.runtime.training.ema import Ema
@@ -54,6 +56,20 @@ def test_gradients_of_one_id_are_summed_before_the_sign() -> None:
     table = torch.zeros(2, 1)
     sign_sgd_rows(table, torch.tensor([1, 1, 1]), torch.tensor([[1.0], [1.0], [-5.0]]), lr=0.1, weight_decay=0)
     assert table.flatten().tolist() == pytest.approx([0, 0.1])
+
+
+@given(ids=st.lists(st.integers(0, 5), min_size=1, max_size=40), seed=st.integers(0, 99))
+@settings(deadline=None)
+def test_rows_move_as_if_each_distinct_id_stood_once(ids: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    table, named = torch.randn(6, 5, generator=generator), torch.tensor(ids)
+    gradients = torch.randint(-3, 4, (len(ids), 5), generator=generator).float()
+    wanted = table.clone()
+    for row in set(ids):
+        total = gradients[named == row].sum(dim=0)
+        wanted[row] = wanted[row] * (1 - 0.1 * 0.5) - 0.1 * total.sign()
+    sign_sgd_rows(table, named, gradients, lr=0.1, weight_decay=0.5)
+    assert torch.equal(table, wanted)
 
 
 def test_task_rows_move_with_all_views_of_their_task() -> None:
