@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Any
 from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.cost import LlamaCost, TrmCost
 from gridloom.runtime.calibrations import cpu_name, gpu_name, keep, num_threads
+from gridloom.runtime.device import device_memory
 from gridloom.specs.models import LlamaModel, Precision, Quantize, TrmModel
 from gridloom.specs.stages import TrainStage
 
@@ -45,10 +45,8 @@ def calibrate(device: str, say: Callable[[str], None]) -> Path:
     flops.update(_llama(device, say, figures))
     figures["copy, GB/s"] = _bandwidth(device)
     say(f"memory copy: {figures['copy, GB/s']:.1f} GB/s")
-    if kind == "cuda":
-        name, memory = gpu_name() or torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[1]
-    else:
-        name, memory = cpu_name(), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    name = (gpu_name() or torch.cuda.get_device_name(device)) if kind == "cuda" else cpu_name()
+    memory = device_memory(device)
     say(f"memory: {memory / 1e9:.1f} GB")
     found = Calibration(
         device=name, memory_bytes=memory, flops_per_s=flops, measured_at=time.time(), torch=version("torch"),

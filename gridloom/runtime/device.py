@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from gridloom.errors import StageError
 
 
@@ -34,6 +36,15 @@ def device_name(device: str) -> str:
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def device_memory(device: str) -> int:
+    """Return the bytes of memory that a GPU, or this machine, has in all."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def precision_advice(device: str, precision: str) -> str | None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gridloom.compiler.graph import Cost, StageNode
+from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.device import precision_advice
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
@@ -20,6 +19,7 @@ from gridloom.runtime.models.ids import BLANK, SEPARATOR, PuzzleIds
 from gridloom.runtime.models.networks import network_spec
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.advice import memory_advice
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material
 from gridloom.runtime.training.ranks import END, STATE, STEP, TRAIN, Ranks, current
@@ -58,7 +58,7 @@ class Train:
         job = Job(node, inputs, context.device, context.work)
         ranks.meet()
         ranks.tell(TRAIN, job)
-        with ranks.together(), memory_advice(spec, node.cost):
+        with ranks.together(), memory_advice(spec, node.cost, context.device):
             material, trainer, values = prepare(job, spec, ranks, context.progress.say)
         if trainer.num_steps:
             context.progress.say(f"{node.name}: resuming at step {trainer.num_steps:,} of {spec.steps:,}")
@@ -99,7 +99,7 @@ class Train:
                 before_s = spent_s + time.monotonic() - started
                 spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
                 trainer.ranks.tell(STEP, spent)
-                with trainer.ranks.together(), memory_advice(spec, node.cost):
+                with trainer.ranks.together(), memory_advice(spec, node.cost, context.device):
                     trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
                 step, after_s = trainer.num_steps, spent_s + time.monotonic() - started
                 last = step == spec.steps or (budget_s is not None and after_s >= budget_s)
@@ -237,22 +237,3 @@ def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage, ids: 
     bf16 = " or set precision: fp32" if trainer.model.dtype == torch.bfloat16 else ""
     return StageError(trainer.describe_divergence() + _bad_rows(trainer, ids),
                       f"{kept}. Lower optimizer.lr (now {spec.optimizer.lr:g}){bf16}, then run again: {resumes}.")
-
-
-@contextmanager
-def memory_advice(spec: TrainStage, cost: Cost | None) -> Iterator[None]:
-    """Turn running out of memory into a StageError that says what to lower, and what was estimated."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _too_big(spec, cost) from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        raise _too_big(spec, cost) from error
-
-
-def _too_big(spec: TrainStage, cost: Cost | None) -> StageError:
-    wanted = f" (estimate: {cost.peak_bytes / 2**30:.2f} GiB at the peak)" if cost and cost.peak_bytes else ""
-    return StageError(f"out of memory with batch_size {spec.batch_size}, accumulate {spec.accumulate}{wanted}",
-                      f"set accumulate: {2 * spec.accumulate}, or lower batch_size, the canvas, or hidden_size")

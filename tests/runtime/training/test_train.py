@@ -31,10 +31,11 @@ from gridloom.runtime.data.tasks import Pair, fitting_canvas
 from gridloom.runtime.data.tokens import encode
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.training import loop
+from gridloom.runtime.training.advice import memory_advice, too_big
 from gridloom.runtime.training.loop import ActTrainer, depth_at
 from gridloom.runtime.training.material import load_material
 from gridloom.runtime.training.state import load_latest, saved_steps
-from gridloom.runtime.training.train import Train, better, memory_advice
+from gridloom.runtime.training.train import Train, better
 from gridloom.specs.stages import AdamAtan2, AdamW, DepthPhase, KeepBest, Muon
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
@@ -207,9 +208,27 @@ def test_losses_are_better_when_lower_and_shares_when_higher(metric: Any, values
 )
 def test_out_of_memory_says_what_to_lower_and_the_estimate(error: Exception) -> None:
     cost = Cost(parameters=1, flops={}, num_steps=1, step="optimizer step", peak_bytes=3 << 30)
-    with (pytest.raises(StageError, match=r"batch_size 8, accumulate 1 \(estimate: 3.00 GiB.*\n.*set accumulate: 2"),
-          memory_advice(STAGE, cost)):
+    with (pytest.raises(StageError, match=r"batch_size 8, accumulate 1 \(estimate: 3.00 GiB.*\n.*set accumulate: 2 "),
+          memory_advice(STAGE, cost, "cpu")):
         raise error
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulate", "peak_gib", "wanted"),
+    [(768, 1, 20, "set accumulate: 3 (256 rows at once), or"), (6, 2, 1, "set accumulate: 3 (2 rows at once), or"),
+     (6, 2, None, "set accumulate: 3 (2 rows at once), or"), (6, 3, 1000, "set accumulate: 6 (1 row at once), or"),
+     (6, 6, 1000, "lower batch_size, the canvas, or hidden_size")],
+)
+def test_the_parts_it_advises_divide_the_batch_and_fit_by_estimate(
+    batch: int, accumulate: int, peak_gib: int | None, wanted: str
+) -> None:
+    spec = STAGE.model_copy(update={"batch_size": batch, "accumulate": accumulate})
+    cost = None if peak_gib is None else Cost(parameters=1, flops={}, num_steps=1, step="optimizer step",
+                                              peak_bytes=peak_gib << 30)
+    error = too_big(spec, cost, 8 << 30)
+    assert error.remedy is not None
+    assert error.remedy.startswith(wanted)
+    assert ("of 8.00 GiB" in str(error)) == (peak_gib is not None)
 
 
 def test_continuing_from_a_checkpoint_keeps_weights_and_matches_rows_by_name(tmp_path: Path) -> None:
