@@ -42,6 +42,7 @@ from gridloom.runtime.data.puzzles import load_puzzles
 from gridloom.runtime.data.tasks import fitting_canvas
 from gridloom.runtime.memory import MemoryMeter
 from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.models.compiled import compile_loop
 from gridloom.runtime.models.inference import Halting, answer
 from gridloom.runtime.models.layers import round_for_good
 from gridloom.runtime.models.networks import build_network
@@ -70,6 +71,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--canvases", type=int, nargs="*", default=[])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile for both")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.canvases:
@@ -86,30 +89,33 @@ def main() -> None:
         spec = TrmModel(hidden_size=args.width, precision=args.precision)
         ours = build_network(spec, args.canvas, 8, generator=generator).eval()
         tokens, labels, ids = example(args.rows, args.canvas, generator)
+    ours, (tokens, labels, ids) = ours.to(args.device), (t.to(args.device) for t in (tokens, labels, ids))
     steps = args.act_steps or ours.spec.halt_max_steps
     runs: dict[str, Run] = {
         # before the weights are rounded: it rounds them itself
-        "original": original(ours, tokens, labels, ids, steps),
+        "original": original(ours, tokens, labels, ids, steps, args.compile),
         "gridloom": lambda: answer(ours, tokens, ids, steps).tokens,
     }
     round_for_good(ours)
+    if args.compile:
+        compile_loop(ours, "on", [tokens.shape[1]], len(tokens), print)
     shares = side_shares(args.canvases)
     for side in shares:
         if args.memory_of not in (None, f"on {side}"):
             continue
-        runs[f"on {side}"] = on_canvas(ours, side, args.rows, steps, generator)
+        runs[f"on {side}"] = on_canvas(ours, side, args.rows, steps, generator, args.compile)
     made = {name: float(steps) for name in runs}
     if args.checkpoint is not None:
         for name, halting in FLAGS.items():
             runs[name] = partial(halted, ours, tokens, ids, steps, halting)
             made[name] = answer(ours, tokens, ids, steps, halting).steps.float().mean().item()
     if args.memory_of:
-        meter = MemoryMeter("cpu")
+        meter = MemoryMeter(args.device)
         runs[args.memory_of]()
         print((meter.grown() or 0) / 2**20)
         return
     print(f"canvas {ours.canvas}, width {ours.spec.hidden_size}, {ours.spec.precision}, {len(tokens)} rows, {steps} "
-          f"ACT steps, {torch.get_num_threads()} threads, torch {torch.__version__}")
+          f"ACT steps, {args.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     seconds = report(runs, made, labels, args.repeats)
     if shares:
         print_mean(ours, shares, seconds, args.rows)
@@ -138,18 +144,21 @@ def num_rows(ours: RecursiveNetwork, side: int, rows: int) -> int:
     return rows * (ours.prefix_len + ours.canvas**2) // (ours.prefix_len + side**2)
 
 
-def on_canvas(ours: RecursiveNetwork, side: int, rows: int, steps: int, generator: torch.Generator) -> Run:
+def on_canvas(ours: RecursiveNetwork, side: int, rows: int, steps: int, generator: torch.Generator,
+              compiled: bool) -> Run:
     """Rows that fill a canvas of their own, answered by a network of the same size."""
     network = build_network(ours.spec.model_copy(update={"positions": "rope_2d"}), side, 8, generator=generator).eval()
+    network = network.to(ours.device)
     round_for_good(network)
-    tokens, _, ids = example(num_rows(ours, side, rows), side, generator, filled=1.0)
+    tokens, _, ids = (t.to(ours.device) for t in example(num_rows(ours, side, rows), side, generator, filled=1.0))
+    if compiled:
+        compile_loop(network, "on", [tokens.shape[1]], len(tokens), print)
     return lambda: answer(network, tokens, ids, steps).tokens
 
 
 def report(runs: dict[str, Run], made: dict[str, float], labels: Tensor, repeats: int) -> dict[str, list[float]]:
     """Run all in turn, print a line for each, and return their seconds."""
-    # On one thread, seconds of this process: other programs on the machine do not count.
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    clock = clock_of(labels.device)
     answers = {}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + 1):  # the first is the warm-up
@@ -173,6 +182,19 @@ def report(runs: dict[str, Run], made: dict[str, float], labels: Tensor, repeats
     return seconds
 
 
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """On one CPU thread, seconds of this process: other programs on the machine do not count. A GPU is waited for."""
+    if device.type == "cuda":
+        return waited
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
+def waited() -> float:
+    """Return the clock when the GPU has done what it was given."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def print_mean(ours: RecursiveNetwork, shares: dict[int, float], seconds: dict[str, list[float]], rows: int) -> None:
     """Print what a row costs on the canvases, by their shares."""
     def mean(pick: Callable[[list[float]], float]) -> float:
@@ -190,17 +212,20 @@ def print_floor(ours: RecursiveNetwork, tokens: Tensor, ids: Tensor, steps: int)
     with FlopCounterMode(display=False) as counter:
         answer(ours, tokens[:1], ids[:1], 1)
     flops = counter.get_total_flops() * steps * len(tokens)
-    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    # a CPU without bf16 instructions multiplies in fp32
+    dtype = ours.dtype if tokens.is_cuda else torch.float32
+    size, clock = (8192, waited) if tokens.is_cuda else (2048, time.process_time)
+    a, b = torch.randn(2, size, size, device=tokens.device, dtype=dtype)
     timed = []
     for _ in range(5):
-        started = time.process_time()
+        started = clock()
         torch.mm(a, b)
-        timed.append(time.process_time() - started)
-    rate = 2 * 2048**3 / min(timed)
-    print(f"floor: {flops / 1e9:,.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s of fp32 are {flops / rate:.3f} s")
+        timed.append(clock() - started)
+    rate = 2 * size**3 / min(timed)
+    print(f"floor: {flops / 1e9:,.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s of {dtype} are {flops / rate:.3f} s")
 
 
-def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor, steps: int) -> Run:
+def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor, steps: int, compiled: bool) -> Run:
     """The original's evaluation loop with our weights."""
     from models.losses import ACTLossHead
     from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
@@ -212,15 +237,17 @@ def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor
     })
     state = {name: t for name, t in ours.state_dict().items() if not name.startswith("puzzle_emb.task")}
     peer.inner.load_state_dict(state, strict=True)
-    head = ACTLossHead(peer, "stablemax_cross_entropy").eval()
+    head = ACTLossHead(peer, "stablemax_cross_entropy").to(ours.device).eval()
+    run_step = torch.compile(head) if compiled else head  # as its pretrain.py does
     batch = {"inputs": tokens.int(), "labels": torch.where(labels == 0, -100, labels.int()),
              "puzzle_identifiers": ids.int()}
 
     @torch.inference_mode()
     def run() -> Tensor:
-        carry = head.initial_carry(batch)
+        with torch.device(ours.device):
+            carry = head.initial_carry(batch)
         while True:
-            carry, _, _, found, finished = head(return_keys={"preds", "q_halt_logits"}, carry=carry, batch=batch)
+            carry, _, _, found, finished = run_step(return_keys={"preds", "q_halt_logits"}, carry=carry, batch=batch)
             if finished:
                 return found["preds"].to(torch.uint8).clone()
 

@@ -24,6 +24,8 @@ import torch
 
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.memory import MemoryMeter
+from gridloom.runtime.models.compiled import compile_loop
+from gridloom.runtime.models.layers import rounded_once
 from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.models.upstream_config import peer_config
 from gridloom.runtime.training.losses import row_losses
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile for both")
     parser.add_argument("--canvases", type=int, nargs="*", default=[])
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -53,15 +56,17 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     ours = build_network(spec, args.canvas, 8, generator=generator).to(args.device).train()
     tokens, labels, ids = example(args.batch, args.canvas, generator)
-    steps: dict[str, Step] = {
-        "gridloom": our_step(ours, *(t.to(args.device) for t in (tokens, labels, ids))),
-        "original": peer_step(ours, *(t.to(args.device) for t in (tokens, labels, ids))),
-    }
+    given = [t.to(args.device) for t in (tokens, labels, ids)]
+    steps: dict[str, Step] = {"gridloom": our_step(ours, *given), "original": peer_step(ours, *given, args.compile)}
+    if args.compile:
+        compile_loop(ours, "on", [tokens.shape[1]], args.batch, print)
     shares = side_shares(args.canvases)
     for side in shares:
         square = build_network(spec.model_copy(update={"positions": "rope_2d"}), side, 8, generator=generator)
         rows = example(args.batch, side, generator, filled=1.0)
         steps[f"on {side}"] = our_step(square.to(args.device).train(), *(t.to(args.device) for t in rows))
+        if args.compile:
+            compile_loop(square, "on", [side * side], args.batch, print)
     if args.memory_of:
         meter = MemoryMeter(args.device)
         steps[args.memory_of]()
@@ -77,7 +82,7 @@ def main() -> None:
             step()
             seconds[name].append(clock() - started)
     print(f"canvas {args.canvas}, batch {args.batch}, width {args.width}, {args.precision}, {args.device}, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+          f"{'compiled, ' if args.compile else ''}{torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, values in seconds.items():
         middle = statistics.median(values)
         print(f"{name:10} {memory(name):6.0f} MB  median {middle:.3f} s  ({min(values):.3f} - {max(values):.3f})  "
@@ -121,15 +126,17 @@ def our_step(model: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor,
     """One step of ours."""
     def step() -> float:
         model.zero_grad(set_to_none=True)
-        carry, output = model.act_step(model.initial_carry(len(tokens)), tokens, ids, labels=labels, heads=False)
-        loss = row_losses(model, output, carry.labels).total() / len(tokens)
-        loss.backward()
+        with rounded_once(model):  # as the train stage does
+            carry, output = model.act_step(model.initial_carry(len(tokens)), tokens, ids, labels=labels, heads=False)
+            loss = row_losses(model, output, carry.labels).total() / len(tokens)
+            loss.backward()
         return float(loss.detach())
 
     return step
 
 
-def peer_step(ours: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Step:
+def peer_step(ours: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor,
+              compiled: bool) -> Step:
     """One step of the original with our weights."""
     from models.losses import ACTLossHead
     from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
@@ -139,6 +146,7 @@ def peer_step(ours: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor,
         **arch, "batch_size": len(tokens), "seq_len": tokens.shape[1], "num_puzzle_identifiers": 8, "vocab_size": 12})
     peer.inner.load_state_dict(ours.state_dict(), strict=True)
     head = ACTLossHead(peer, "stablemax_cross_entropy").to(tokens.device).train()
+    run_head = torch.compile(head) if compiled else head  # as its pretrain.py does
     scored = torch.where(labels == 0, -100, labels.int())
     batch = {"inputs": tokens.int(), "labels": scored, "puzzle_identifiers": ids.int()}
 
@@ -146,7 +154,7 @@ def peer_step(ours: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor,
         head.zero_grad(set_to_none=True)
         with torch.device(tokens.device):
             carry = head.initial_carry(batch)
-        _, loss, _, _, _ = head(return_keys=[], carry=carry, batch=batch)
+        _, loss, _, _, _ = run_head(return_keys=[], carry=carry, batch=batch)
         (loss / len(tokens)).backward()
         return float(loss.detach()) / len(tokens)
 
