@@ -1,6 +1,7 @@
 """The `stages` section: what is executed, in the order that the names imply."""
 
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -146,6 +147,9 @@ class TrainStage(SpecModel):
     """Weight decay of the puzzle embeddings."""
     warmup_steps: NonNegativeInt = 100
     """Linear warm-up."""
+    lr_batch_size: Annotated[PositiveInt | None, Later()] = None
+    """Batch size that `optimizer.lr` was chosen at: another `batch_size` multiplies it by sqrt(batch_size / this), as
+    suits optimisers that normalise their steps (arXiv 2205.10287). Absent: `optimizer.lr` as it stands."""
     lr_min_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Final learning rate as a share of the base, reached by a cosine; 1 keeps it constant."""
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -180,6 +184,12 @@ class TrainStage(SpecModel):
     def budget_s(self) -> float | None:
         """The budget in seconds."""
         return None if self.budget is None else walltime_seconds(self.budget)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the optimiser at this batch size."""
+        chosen_at = self.batch_size if self.lr_batch_size is None else self.lr_batch_size
+        return self.optimizer.lr * math.sqrt(self.batch_size / chosen_at)
 
 
 class Curriculum(SpecModel):

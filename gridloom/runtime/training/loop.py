@@ -113,7 +113,7 @@ class ActTrainer:
         step_puzzle_rows(self.model.puzzle_emb, self.ranks.join(carry.puzzle_ids),
                          self.ranks.join(torch.cat(rows)) if rows else None,
                          spec.embedding_lr * factor, spec.embedding_decay)
-        set_lr(self.optimizer, spec.optimizer.lr * factor)
+        set_lr(self.optimizer, spec.lr * factor)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update()

@@ -27,9 +27,11 @@ from train_support import (
 from gridloom.compiler.graph import Cost
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.digest import tasks_digest
+from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.data.tasks import Pair, fitting_canvas
 from gridloom.runtime.data.tokens import encode
 from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.training import loop
 from gridloom.runtime.training.advice import memory_advice, too_big
 from gridloom.runtime.training.loop import ActTrainer, depth_at
@@ -229,6 +231,16 @@ def test_the_parts_it_advises_divide_the_batch_and_fit_by_estimate(
     assert error.remedy is not None
     assert error.remedy.startswith(wanted)
     assert ("of 8.00 GiB" in str(error)) == (peak_gib is not None)
+
+
+@pytest.mark.parametrize(("chosen_at", "rate"), [(None, 4e-4), (8, 4e-4), (2, 8e-4), (32, 2e-4)])
+def test_the_rate_grows_with_the_root_of_the_batch_size(chosen_at: int | None, rate: float) -> None:
+    stage = STAGE.model_copy(update={"lr_batch_size": chosen_at, "optimizer": AdamAtan2(lr=4e-4), "warmup_steps": 0})
+    dataset = toy_dataset()
+    sampler = Sampler(dataset, 0)
+    trainer = ActTrainer(TRM(MODEL, dataset.canvas, len(sampler.views.names)), stage, seed=0)
+    trainer.step(sampler.batch(0, stage.batch_size))
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
 def test_continuing_from_a_checkpoint_keeps_weights_and_matches_rows_by_name(tmp_path: Path) -> None:
