@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -44,6 +45,10 @@ def print_results(
                 _print_puzzles(console, node.name, report)
             else:
                 _print_votes(console, node.name, report)
+    scored = {name for node in graph.nodes if node.kind == "score" for name in node.inputs.values()}
+    for node in graph.nodes:
+        if node.kind == "solve" and node.name in result.artifacts and node.name not in scored:
+            _print_unscored(console, node.name, result.artifacts[node.name].path)
     if result.failed:  # the summary of what failed tells the counts
         return
     counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
@@ -53,6 +58,18 @@ def print_results(
         console.print("try:", highlight=False)
         for query in QUERIES:
             console.print(Text(f'  gridloom sql "{query}"'), soft_wrap=True)
+
+
+def _print_unscored(console: Console, stage: str, attempts: Path) -> None:
+    """Say where the picks are that nobody can score here."""
+    made = json.loads((attempts / "meta.json").read_text(encoding="utf-8"))
+    counts = ", ".join(f"{number:,} {what}{'' if number == 1 else 's'}" for what, number in (
+        ("task", made["num_tasks"]), ("test input", made["num_test_inputs"])))
+    for line in (
+        f"{stage}  {counts}, not scored",
+        f"{'':{len(stage)}}  two grids for each in {attempts / 'submission.json'}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: str) -> None:

@@ -101,6 +101,10 @@ def _set(node: Node | None, place: Shape | None, default: Any, path: Path, depth
             raise UnknownPathError(depth, f"'{dotted(path[:depth])}' is a single value and has no '{step}'", ())
     entries = dict(node.entries) if node else {}
     child, inner, inner_default = _declared(entries, place, path, depth)
+    removes = place is not None and place.is_dict and isinstance(value, Scalar) and value.value is None
+    if node and removes and depth + 1 == len(path):  # as `name: null` over a base does
+        del entries[step]
+        return replace(node, entries=entries)
     new = _set(child, inner, inner_default, path, depth + 1, value, at)
     entries[step] = Entry(at if step not in entries or depth + 1 == len(path) else entries[step].key_span, new)
     return replace(node, entries=entries) if node else Mapping(entries, at)

@@ -37,10 +37,28 @@ def test_unseen_task_is_learnt_and_answered(tmp_path: Path, monkeypatch: pytest.
     assert done.exit_code == 0, done.output
     assert "adapt  4/4 s" in done.output
     assert "mirror picks" in done.output
+    assert "solve  1 task, 1 test input, not scored" in done.output
+    (submission,) = (tmp_path / "home").glob("artifacts/*/submission.json")
+    assert f"two grids for each in {submission}" in done.output
     ledger = Ledger(Workspace(tmp_path / "home"))
     attempts = ledger.attempts(ledger.latest_run(), stage="solve")
     assert {attempt["task_id"] for attempt in attempts} == {"mirror"}
     assert ledger.query("from metrics where stage = 'adapt' and name = 'loss'").num_rows > 0
+
+
+def test_a_task_whose_answer_is_told_is_scored_by_it_and_never_learns_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = [[0, 0, 7], [0, 8, 7]]
+    write_task(tmp_path, {**MIRROR, "test": [{**MIRROR["test"][0], "output": answer}]})
+    done = CliRunner().invoke(make_app("solve"), ["solve", "mirror.json", "--budget", "1s", "--home", "home", "-q"])
+    assert done.exit_code == 0, done.output
+    assert "1 task, 1 test input" in done.output
+    assert "pass@2" in done.output
+    assert "not scored" not in done.output
+    (seen,) = (tmp_path / "home").glob("artifacts/*/tasks.json")
+    assert json.dumps(answer, separators=(",", ":")) not in seen.read_text().replace(" ", "")
 
 
 @pytest.mark.parametrize(("budget", "message"), [("soon", "--budget 'soon' is no length of time"),

@@ -54,6 +54,15 @@ def test_unscored_spec_has_no_answers_node(facts: StaticFacts) -> None:
     assert "arc1.answers" not in keys_of(compiled(facts, text))
 
 
+def test_null_on_the_command_line_removes_an_entry(facts: StaticFacts) -> None:
+    without = compiled(facts, SPEC.replace("  score: {kind: score, attempts: solve}\n", ""))
+    assert compiled(facts, SPEC, "stages.score=null").to_json() == without.to_json()
+    with pytest.raises(SpecError, match=r"GL041.*there is no 'scroe' in stages"):
+        compiled(facts, SPEC, "stages.scroe=null")
+    with pytest.raises(SpecError, match="GL204 unknown model or stage 'pretrain'"):
+        compiled(facts, SPEC, "stages.pretrain=null")
+
+
 def test_unused_dataset_is_no_node(facts: StaticFacts) -> None:
     text = SPEC.replace("models:\n", "  other: {kind: arc, source: nowhere}\nmodels:\n", 1)
     assert "other" not in keys_of(compiled(facts, text))
