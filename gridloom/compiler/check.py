@@ -24,6 +24,7 @@ from gridloom.compiler.check_data import (
 from gridloom.compiler.check_fit import canvases_fit_network, checkpoint_fits_data, positions_fit_rows, rows_are_tokens
 from gridloom.compiler.check_leaks import (
     calibration_sees_no_task_it_judges,
+    given_weights_hold_no_held_out_answer,
     subsets_share_no_task,
     training_draws_no_test_puzzle,
     training_sees_no_held_out_answer,
@@ -68,6 +69,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     checkpoint_fits_data,
     given_checkpoint_fits,
     training_sees_no_held_out_answer,
+    given_weights_hold_no_held_out_answer,
     subsets_share_no_task,
     training_draws_no_test_puzzle,
     calibration_sees_no_task_it_judges,

@@ -8,7 +8,7 @@ from gridloom.compiler.base_folder import base_of
 from gridloom.compiler.bind import Owner, data_of, dataset_of
 from gridloom.compiler.check_data import ANSWERING
 from gridloom.compiler.checked import Checked, sound
-from gridloom.compiler.facts import TaskKey
+from gridloom.compiler.facts import TaskKey, short_key
 from gridloom.compiler.session import Session, listed
 from gridloom.errors import GridloomError
 from gridloom.specs.puzzles import MazeData, SudokuData
@@ -45,6 +45,47 @@ def _report_seen(checked: Checked, session: Session, solve: str, solved: str, st
             f"'{solved}' holds out: {listed([task.task_id for task, _ in seen], 4)} (equal up to symmetry)",
         ),
     )
+
+
+def given_weights_hold_no_held_out_answer(checked: Checked, session: Session) -> None:
+    """GL401: a solve or an evaluation builds on a given checkpoint that was trained on answers its dataset holds out.
+
+    Only a warning where the tasks have other ids: ARC-1 itself has a task in both splits, as GL402 says.
+    """
+    for name, _ in sound(checked, "stages", ANSWERING):
+        solved = dataset_of(checked.bound, name)
+        if solved is None or solved[0] not in checked.data:
+            continue
+        for stage in _checkpoints_before(checked, name):
+            learnt = dict(checked.checkpoints[stage].answers_of)
+            held = [task for task in _tasks(checked, session, solved[0]) if task.held_out] if learnt else []
+            seen = [task for task in held if short_key(task.key) in learnt]
+            if not seen:
+                continue
+            by_name = any(learnt[short_key(task.key)] == task.task_id for task in seen)
+            shown = [task.task_id if learnt[short_key(task.key)] == task.task_id
+                     else f"{task.task_id} ({learnt[short_key(task.key)]})" for task in seen]
+            (session.error if by_name else session.warn)(
+                "GL401",
+                f"'{stage}' was trained on the answers of {len(seen)} task{'s' if len(seen) > 1 else ''} that '{name}' "
+                "holds out",
+                checked.bound.places.value(("stages", stage, "path")),
+                f"hold them out where '{stage}' is trained, or leave them out of '{solved[0]}'",
+                (f"'{solved[0]}' holds out: {listed(shown, 4)} (equal up to symmetry)",),
+            )
+
+
+def _checkpoints_before(checked: Checked, solve: str) -> Iterator[str]:
+    """Yield the given checkpoints behind a solve or an evaluation, itself built on or where a training started."""
+    bound = checked.bound
+    seen: set[str] = set()
+    for start in (*bound.inputs(solve, "with"), *bound.inputs(solve, "ensemble")):
+        source: Owner | None = start.target
+        while source is not None and source[1] not in seen:
+            seen.add(source[1])
+            if source[1] in checked.checkpoints:
+                yield source[1]
+            source = bound.input(source[1], "model") or bound.input(source[1], "trm")
 
 
 def _training_before(checked: Checked, solve: str) -> Iterator[tuple[str, str]]:

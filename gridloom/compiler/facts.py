@@ -99,6 +99,8 @@ class CheckpointFacts:
     """Position encoding of the network."""
     network_spec: Mapping[str, Any] | None = None
     """The network's section as its bundle has it, for what it costs; None where nobody tells."""
+    answers_of: tuple[tuple[str, str], ...] = ()
+    """(short key, id) of each task whose test answers it was trained on, as far as its bundle tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,11 @@ class TaskKey:
     held_out: bool
     key: str
     """Equal for tasks whose demonstrations are equal up to rotation, reflection and colours."""
+
+
+def short_key(key: str) -> str:
+    """Return the part of a task's key that a bundle keeps."""
+    return key[:16]
 
 
 class Facts(Protocol):

@@ -298,7 +298,8 @@ CHECKING = (
     Code(
         "GL401", "training on held-out answers",
         "A stage behind a solve trains on answers that the solve's dataset holds out: the same task, possibly turned, "
-        "mirrored, recoloured or under another name.",
+        "mirrored, recoloured or under another name. So did a given checkpoint whose bundle tells that it was trained "
+        "on them; where its tasks have other ids, that is a warning.",
         "The score would count what was learnt by heart.",
         over(_OPEN % "" + "stages: {pretrain: {data: open}}\n"),
         over(_OPEN % "training" + "stages: {pretrain: {data: open}}\n"),

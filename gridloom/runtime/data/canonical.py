@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from gridloom.compiler.facts import short_key
 from gridloom.runtime.data.tasks import Grid, Task
 from gridloom.runtime.data.turning import turn
 
@@ -52,6 +53,11 @@ def task_key(task: Task, demonstrations_only: bool = False) -> str:
     """
     told = min(_canonical(_forms(task, dihedral, demonstrations_only)) for dihedral in range(8))
     return hashlib.sha256(told).hexdigest()
+
+
+def answers_told(tasks: Iterable[Task]) -> dict[str, str]:
+    """Return the tasks whose test answers training draws: their ids by `short_key`."""
+    return {short_key(task_key(task, demonstrations_only=True)): task.task_id for task in tasks if task.known}
 
 
 def find_leaks(left: Sequence[Task], right: Sequence[Task] | None = None) -> list[Leak]:

@@ -53,6 +53,12 @@ def data_kind(meta: Mapping[str, Any]) -> str:
     return str(meta.get("data", {}).get("kind", "arc"))
 
 
+def answers_of(meta: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tasks whose test answers a bundle's `meta` says it was trained on: ids by short key."""
+    told = meta.get("data", {}).get("answers_of", {})
+    return {str(key): str(task) for key, task in told.items()}
+
+
 def checkpoint_folder(path: str, base: str) -> Path:
     """Return the folder that a checkpoint stage's `path` names. Raises ModelError for shipped weights that are none."""
     if not path.startswith(SHIPPED):
@@ -108,7 +114,8 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         num_cells = int(config.get("num_cells") or canvas**2)
         kind = str(spec["kind"])
         heads = {name: tensor_shapes(folder, name, part) for name, part in parts.items()}
-    except (KeyError, TypeError, ValueError) as error:
+        learnt = tuple(sorted(answers_of(description["meta"]).items()))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / DESCRIPTION} is damaged: {error!r}", "fetch or train it again") from error
     _weights_agree(folder / str(parts["trm"]["file"]), heads["trm"], vocabulary, hidden_size, layers)
     text = json.dumps(description, sort_keys=True, separators=(",", ":"))
@@ -116,7 +123,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         digest=hashlib.sha256(text.encode()).hexdigest(), network=kind, hidden_size=hidden_size,
         data_kind=data_kind(description["meta"]), canvas=canvas, num_cells=num_cells, vocabulary=vocabulary,
         has_adapters="text_to_latent" in parts, positions=str(spec.get("positions", "rope")),
-        network_spec=dict(spec),
+        network_spec=dict(spec), answers_of=learnt,
     )
 
 

@@ -22,6 +22,7 @@ from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.joint_loop import JointTrainer
 from gridloom.runtime.training.joint_reader import JointReader
+from gridloom.runtime.training.material import arc_meta, with_earlier
 from gridloom.runtime.training.state import load_latest, save_state, saved_steps
 from gridloom.runtime.training.tracking import JOINT_PROJECT, tracked
 from gridloom.runtime.training.train import adopt
@@ -66,8 +67,7 @@ class JointTrain:
                                         meta={
             "stage": node.name, "key": node.key, "steps": spec.steps, "seed": node.seed, "attempts": spec.attempts,
             "llm_digest": digest,
-            "data": {"digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
-                     "augment": dataset.augment.model_dump(mode="json")},
+            "data": with_earlier(arc_meta(dataset), inputs.get("trm")),
         }))
 
 

@@ -9,14 +9,16 @@ from typing import Any
 import torch
 
 from gridloom.errors import StageError
+from gridloom.runtime.data.canonical import answers_told
 from gridloom.runtime.data.canvas_sampler import CanvasSampler
-from gridloom.runtime.data.dataset import load_dataset
+from gridloom.runtime.data.dataset import Dataset, load_dataset
 from gridloom.runtime.data.puzzle_sampler import PuzzleSampler
 from gridloom.runtime.data.puzzles import load_puzzles
 from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.data.sequence_store import load_sequences, sequences_digest
 from gridloom.runtime.data.sequence_tokens import token_layout, token_rows
 from gridloom.runtime.data.tokens import VOCAB
+from gridloom.runtime.models.bundle_description import answers_of, read_description
 from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.networks import build_network, views_for
 from gridloom.runtime.models.recursive import RecursiveNetwork
@@ -68,9 +70,22 @@ def load_material(artifact: Artifact, seed: int) -> Material:
     return Material(
         kind="arc", canvas=dataset.canvas, num_cells=dataset.canvas**2, vocabulary=VOCAB, sides=dataset.sides,
         ids=PuzzleIds(sampler.views.names), batch=sampler.batch,
-        meta={"kind": "arc", "digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
-              "augment": dataset.augment.model_dump(mode="json")},
+        meta=arc_meta(dataset),
     )
+
+
+def arc_meta(dataset: Dataset) -> dict[str, Any]:
+    """Return what a bundle tells of the ARC tasks that it was trained on; leak rules (GL401) read `answers_of`."""
+    return {"kind": "arc", "digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
+            "augment": dataset.augment.model_dump(mode="json"), "answers_of": answers_told(dataset.tasks)}
+
+
+def with_earlier(meta: dict[str, Any], before: Artifact | None) -> dict[str, Any]:
+    """Add the answers that the checkpoint behind a training had learnt; they are still in the weights."""
+    if before is None:
+        return meta
+    earlier = answers_of(read_description(before.path)["meta"])
+    return {**meta, "answers_of": {**earlier, **meta.get("answers_of", {})}} if earlier else meta
 
 
 def _puzzles(artifact: Artifact, seed: int) -> Material:

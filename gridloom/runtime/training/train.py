@@ -21,7 +21,7 @@ from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.advice import memory_advice
 from gridloom.runtime.training.loop import ActTrainer
-from gridloom.runtime.training.material import Material, load_material
+from gridloom.runtime.training.material import Material, load_material, with_earlier
 from gridloom.runtime.training.ranks import END, STATE, STEP, TRAIN, Ranks, current
 from gridloom.runtime.training.state import load_latest, load_step, save_state, saved_steps
 from gridloom.runtime.training.tracking import TRAIN_PROJECT, tracked
@@ -77,7 +77,7 @@ class Train:
             model.load_state_dict(trainer.ema.state_of(model))
         save_bundle(context.out, Bundle(trm=model, puzzle_ids=material.ids, raw=raw, meta={
             "stage": node.name, "key": node.key, "steps": trainer.num_steps, "seed": node.seed, "ema": spec.ema,
-            "data": material.meta,
+            "data": with_earlier(material.meta, inputs.get("model")),
         }))
 
     def _train(self, node: StageNode, spec: TrainStage, trainer: ActTrainer, material: Material,

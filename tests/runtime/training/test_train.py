@@ -24,12 +24,15 @@ from train_support import (
     train_node,
 )
 
+from gridloom.compiler.facts import short_key
 from gridloom.compiler.graph import Cost
 from gridloom.errors import ModelError, StageError, StageInterrupted
+from gridloom.runtime.data.canonical import task_key
 from gridloom.runtime.data.digest import tasks_digest
 from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.data.tasks import Pair, fitting_canvas
 from gridloom.runtime.data.tokens import encode
+from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.training import loop
@@ -399,3 +402,22 @@ def test_canvases_are_learnt_side_by_side_and_resume_exactly(tmp_path: Path) -> 
 def test_canvases_need_positions_that_know_rows_and_columns(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="canvases of 3, 4 need positions rope_2d, not rope"):
         train(tmp_path, dataset=replace(toy_dataset(), canvases=(3,)))
+
+
+def test_a_bundle_tells_whose_answers_it_learnt_also_before(tmp_path: Path) -> None:
+    plain = toy_dataset()
+    pair = plain.tasks[0].demos[0]
+    tasks = (replace(plain.tasks[0], tests=(), known=(pair,)), plain.tasks[1])
+    data = dataset_artifact(tmp_path / "open", replace(plain, tasks=tasks, digest=tasks_digest(tasks)))
+    context = stage_context(tmp_path / "open")
+    Train().run(train_node(STAGE.model_copy(update={"steps": 1})), {"data": data}, context)
+    context.ledger.close()
+    facts = LocalFacts().checkpoint(str(tmp_path / "open" / "out"), ".")
+    key = short_key(task_key(plain.tasks[0], demonstrations_only=True))
+    assert facts.answers_of == ((key, "copy"),)
+    given = Artifact("gl1:open", "checkpoint", tmp_path / "open" / "out", {})
+    node = train_node(STAGE.model_copy(update={"steps": 1, "model": "open"}))
+    context = stage_context(tmp_path / "more")
+    Train().run(node, {"data": dataset_artifact(tmp_path / "more"), "model": given}, context)
+    context.ledger.close()
+    assert LocalFacts().checkpoint(str(tmp_path / "more" / "out"), ".").answers_of == facts.answers_of
