@@ -160,9 +160,9 @@ def _joined(groups: Sequence[Sequence[int]], parts: Sequence[Tails], room: int |
     longest = max(part.mask.shape[1] for part in parts)
     states = torch.stack([_left_padded(part.states[index], longest) for part, index in where])
     mask = torch.stack([F.pad(part.mask[index], (longest - part.mask.shape[1], 0)) for part, index in where])
-    seen = [part.whole[index].bool() for part, index in where]
-    lengths = torch.stack([row.sum() for row in seen])
-    most = int(lengths.max())
+    seen = [part.whole[index].nonzero().flatten() for part, index in where]
+    lengths = torch.tensor([len(row) for row in seen], device=mask.device)
+    most = max(len(row) for row in seen)
     whole = (torch.arange(most, device=mask.device) >= most - lengths[:, None]).to(mask.dtype)
     cache = None
     if room is not None:
