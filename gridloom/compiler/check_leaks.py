@@ -77,30 +77,27 @@ def given_weights_hold_no_held_out_answer(checked: Checked, session: Session) ->
 
 def _checkpoints_before(checked: Checked, solve: str) -> Iterator[str]:
     """Yield the given checkpoints behind a solve or an evaluation, itself built on or where a training started."""
+    return (stage for stage in _stages_before(checked, solve) if stage in checked.checkpoints)
+
+
+def _training_before(checked: Checked, solve: str) -> Iterator[tuple[str, str]]:
+    """Yield (stage, dataset) of every training stage behind the checkpoints of a solve or an evaluation."""
+    for stage in _stages_before(checked, solve):
+        data = checked.bound.input(stage, "data")
+        if data is not None:
+            yield stage, data[1]
+
+
+def _stages_before(checked: Checked, solve: str) -> Iterator[str]:
+    """Yield, each once, the stages whose weights a solve or an evaluation builds on."""
     bound = checked.bound
     seen: set[str] = set()
     for start in (*bound.inputs(solve, "with"), *bound.inputs(solve, "ensemble")):
         source: Owner | None = start.target
         while source is not None and source[1] not in seen:
             seen.add(source[1])
-            if source[1] in checked.checkpoints:
-                yield source[1]
+            yield source[1]
             source = bound.input(source[1], "model") or bound.input(source[1], "trm")
-
-
-def _training_before(checked: Checked, solve: str) -> Iterator[tuple[str, str]]:
-    """Yield (stage, dataset) of every training stage behind the checkpoints of a solve or an evaluation."""
-    bound = checked.bound
-    seen: set[str] = set()
-    for start in (*bound.inputs(solve, "with"), *bound.inputs(solve, "ensemble")):
-        source: Owner | None = start.target
-        while source is not None and source[1] not in seen:
-            stage = source[1]
-            seen.add(stage)
-            data = bound.input(stage, "data")
-            if data is not None:
-                yield stage, data[1]
-            source = bound.input(stage, "model") or bound.input(stage, "trm")
 
 
 def calibration_sees_no_task_it_judges(checked: Checked, session: Session) -> None:

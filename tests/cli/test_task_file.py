@@ -58,7 +58,10 @@ def test_a_task_whose_answer_is_told_is_scored_by_it_and_never_learns_it(
     assert "pass@2" in done.output
     assert "not scored" not in done.output
     (seen,) = (tmp_path / "home").glob("artifacts/*/tasks.json")
-    assert json.dumps(answer, separators=(",", ":")) not in seen.read_text().replace(" ", "")
+    told = seen.read_text().replace(" ", "")
+    demo, test = MIRROR["train"][0]["output"], answer  # type: ignore[index]
+    assert json.dumps(demo, separators=(",", ":")) in told
+    assert json.dumps(test, separators=(",", ":")) not in told
 
 
 @pytest.mark.parametrize(("budget", "message"), [("soon", "--budget 'soon' is no length of time"),
