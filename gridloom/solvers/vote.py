@@ -50,7 +50,7 @@ class Vote:
         spec = EvaluateStage.model_validate_json(json.dumps(node.spec))
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, spec.data, spec.split, spec.limit)
-        members = tuple(load_members(spec, inputs, dataset.canvas, context.device))
+        members = tuple(load_members(spec, inputs, dataset.canvas, context.device, context.progress.say))
         election = _Election(node, spec, members, tasks, context)
         began, before = time.perf_counter(), election.num_cast
         election.run()

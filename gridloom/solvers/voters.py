@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -13,6 +13,7 @@ from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import Grid, Task, fitting_canvas
 from gridloom.runtime.data.views import IDENTITY, View
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require
+from gridloom.runtime.models.compiled import TRIAL_ROWS, compile_loop
 from gridloom.solvers.ballots import Ballots
 from gridloom.solvers.known_views import known_views
 from gridloom.solvers.types import rows
@@ -92,11 +93,13 @@ class Row:
         return cls(target, view, None if cells is None else np.array(cells, dtype=np.uint8), q_halt, act_steps)
 
 
-def load_members(spec: EvaluateStage, inputs: Mapping[str, Artifact], canvas: int, device: str) -> Iterator[Member]:
-    """Load the checkpoints that vote. Raises ModelError for one of other data."""
+def load_members(spec: EvaluateStage, inputs: Mapping[str, Artifact], canvas: int, device: str,
+                 say: Callable[[str], None]) -> Iterator[Member]:
+    """Load the checkpoints that vote, compiled where the spec says so. Raises ModelError for one of other data."""
     for field, name in spec.members().items():
         bundle = load_bundle(inputs[field].path, device, weights="run")
         require(bundle, kind="arc", canvas=canvas, where=f"the checkpoint of {name!r}")
+        compile_loop(bundle.trm, spec.compile, [side**2 for side in bundle.trm.sides], TRIAL_ROWS, say, any_rows=True)
         yield Member(name, inputs[field].key, bundle)
 
 

@@ -177,8 +177,9 @@ class TrainStage(SpecModel):
     """Steps between metric rows in the ledger."""
     wandb: Annotated[Wandb | None, Operational()] = None
     """Metrics to Weights & Biases; off when absent."""
-    compile: Annotated[Literal["auto", "on", "off"], Operational()] = "auto"
-    """torch.compile for the recursion: on GPUs, always, never. Results change by rounding."""
+    compile: Annotated[Literal["auto", "on", "graphs", "off"], Operational()] = "auto"
+    """torch.compile for the recursion: on GPUs, always, always and as CUDA graphs on GPUs, never. Results change by
+    rounding."""
 
     @property
     def budget_s(self) -> float | None:
@@ -335,6 +336,9 @@ class EvaluateStage(SpecModel):
     """Steps in a row that must say so before a row halts; of no account without `halt`."""
     batch_size: PositiveInt = 256
     """Rows at a time. Sums are rounded differently in other sizes, so the key covers it."""
+    compile: Annotated[Literal["on", "off"], Operational()] = "off"
+    """torch.compile for the recursion: worth its minute or more where an evaluation takes many. Results change by
+    rounding."""
 
     def members(self) -> dict[str, str]:
         """Return the checkpoints that answer: the stage that makes each, by the name of the input."""

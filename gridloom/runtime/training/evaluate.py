@@ -22,6 +22,7 @@ from gridloom.runtime.data.puzzles import load_puzzles
 from gridloom.runtime.eval_results import write_eval_results
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require
+from gridloom.runtime.models.compiled import TRIAL_ROWS, compile_loop
 from gridloom.runtime.models.inference import Halting, RowLoss, answer
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.losses import log_stablemax
@@ -97,6 +98,8 @@ class Evaluate:
             bundle = load_bundle(inputs[field].path, context.device, weights="run")
             require(bundle, kind=puzzles.kind, canvas=puzzles.size, vocabulary=puzzles.vocab,
                     where=f"the checkpoint of {name!r}")
+            compile_loop(bundle.trm, spec.compile, [bundle.trm.num_cells], TRIAL_ROWS, context.progress.say,
+                         any_rows=True)
             members.append((inputs[field].key, bundle))
         started = time.monotonic()
         tally, own = self._answer(node, spec, [bundle for _, bundle in members], puzzles.splits[SPLIT], context)
@@ -141,7 +144,7 @@ class Evaluate:
         """Answer the puzzles batch by batch; the counts of all together, and those of each member of an ensemble."""
         total = min(len(arrays.inputs), spec.limit or len(arrays.inputs))
         tally, own = Tally(), [Tally() for _ in bundles] if len(bundles) > 1 else []
-        with torch.inference_mode(), context.progress.task(node.name, total=total, unit="puzzle") as bar:
+        with context.progress.task(node.name, total=total, unit="puzzle") as bar:
             for start in range(0, total, spec.batch_size):
                 if context.stop:
                     raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at puzzle {start:,} of "

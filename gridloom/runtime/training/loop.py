@@ -78,7 +78,8 @@ class ActTrainer:
     def compile(self, lengths: Sequence[int], say: Callable[[str], None]) -> None:
         """Compile the network's loop as the spec asks, for rows of these numbers of tokens."""
         rows = self.spec.batch_size // self.ranks.size // self.spec.accumulate
-        self.compile_s = compile_loop(self.model, self.spec.compile, lengths, rows, say)
+        depths = [at_depth(self.full, phase) for phase in self.spec.depth]
+        self.compile_s = compile_loop(self.model, self.spec.compile, lengths, rows, say, depths=depths)
 
     def step(self, batch: Batch, spent: float = 0.0) -> None:
         """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from train_support import MODEL, STAGE, dataset_artifact, stage_context, train_node
+from torch import Tensor
+from train_support import MODEL, STAGE, dataset_artifact, stage_context, toy_dataset, train_node
 
 from gridloom.errors import StageError
+from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.device import precision_advice
 from gridloom.runtime.models import compiled
 from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.models.networks import build_network
+from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.train import Train
 from gridloom.specs.models import TrmModel
-from gridloom.specs.stages import TrainStage
+from gridloom.specs.stages import DepthPhase, TrainStage
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
@@ -55,6 +61,69 @@ def test_compiled_training_has_the_same_losses_but_for_rounding(
     )
 
 
+class Recorded:
+    """A loop that hands out the same memory at every call, results and gradients alike, as a CUDA graph does."""
+
+    def __init__(self, loop: Any) -> None:
+        self.loop = loop
+        self.kept: dict[Any, Tensor] = {}
+        for parameter in loop.__self__.parameters():
+            parameter.register_hook(partial(self.in_place, parameter))
+
+    def in_place(self, name: Any, value: Tensor) -> Tensor:
+        place = self.kept.setdefault((name, value.shape), torch.empty_like(value))
+        return place.copy_(value.detach()).detach()
+
+    def __call__(self, *given: Any) -> tuple[Tensor, ...]:
+        return tuple(Replayed.apply(one, partial(self.in_place, i)) for i, one in enumerate(self.loop(*given)))
+
+
+class Replayed(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, result: Tensor, keep: Callable[[Tensor], Tensor]) -> Tensor:
+        return keep(result)
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+def test_what_outlives_a_replay_of_a_cuda_graph_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def recorded(loop: Any, *, mode: str | None, **_: Any) -> Recorded:
+        asked.append(mode)
+        return Recorded(loop)
+
+    plain, _ = run(tmp_path / "plain", compile="off", accumulate=2)
+    monkeypatch.setattr(torch, "compile", recorded)
+    found, said = run(tmp_path / "graphs", compile="graphs", accumulate=2)
+    assert (asked, found) == (["reduce-overhead"], plain)
+    assert not [line for line in said if "compile" in line]
+
+
+def test_phases_of_another_depth_are_compiled_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = []
+
+    def traced(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
+
+    monkeypatch.setattr(compiled, "BACKEND", traced)
+    torch._dynamo.reset()
+    stage = STAGE.model_copy(update={"compile": "on", "depth": (DepthPhase(share=0.5, act_steps=1, L_cycles=1),)})
+    sampler = Sampler(toy_dataset(), 0)
+    network = build_network(MODEL.model_copy(update={"L_cycles": 2}), 4, len(sampler.views.names))
+    trainer = ActTrainer(network, stage, seed=0)
+    trainer.compile([16], pytest.fail)
+    assert len(graphs) == 2
+    for step in range(STAGE.steps):
+        trainer.step(sampler.batch(step, STAGE.batch_size))
+    assert len(graphs) == 2, "nothing is compiled in the middle of a training"
+
+
 def broken(graph: Any, _inputs: Any) -> Any:
     raise RuntimeError("no compiler on this machine\nmore lines")
 
@@ -77,7 +146,7 @@ def test_nothing_is_compiled_on_a_cpu_unless_asked_for(tmp_path: Path, monkeypat
 
 
 def test_a_budget_that_compiling_spends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gridloom.runtime.training.loop.compile_loop", lambda *_: 40.0)
+    monkeypatch.setattr("gridloom.runtime.training.loop.compile_loop", lambda *_, **__: 40.0)
     with pytest.raises(StageError, match=r"compiling took 40 s, and of the budget of 30 s only 30 s were left"):
         run(tmp_path, budget="30s")
 
