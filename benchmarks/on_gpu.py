@@ -63,8 +63,10 @@ def parts(options: argparse.Namespace) -> list[Part]:
     device, small = options.device, options.small
     size = ("--width", "64", "--canvas", "6") if small else ("--width", "512")
     sprint: tuple[str, ...] = ("trm-arc1-small", "train") if small else ("trm-arc1-sprint", "sprint")
+    loops = ("off",) if small else ("off", "on", "graphs")
     found = [
-        script("floor", "step_floor", *sprint, "--device", device, limit=options.limit),
+        *(script(f"floor_{how}", "step_floor", *sprint, "--device", device,
+                 "--set", f"stages.{sprint[1]}.compile={how}", limit=options.limit) for how in loops),
         script("flight", "solve_in_flight", "--alone", "--device", device, "--max-side", "6", "--attempts",
                "1" if small else "3", "--new-tokens", "4" if small else "64", "--tasks", "2" if small else "16",
                "--in-flight", "1", "2" if small else "16", limit=options.limit),

@@ -1,11 +1,14 @@
-"""Where a training step's time goes, and how far it is from the machine's floor.
+"""Where the time of a training step and of an evaluation goes, and how far each is from the machine's floor.
 
     python benchmarks/step_floor.py trm-arc1-small train
-    python benchmarks/step_floor.py trm-arc1-sprint sprint --device cuda --set vars.batch=256
+    python benchmarks/step_floor.py trm-arc1-sprint sprint --device cuda --set vars.batch=256 \\
+        --set stages.sprint.compile=graphs
 
-The floor is the larger of two: the step's matrix products over the rate of a large product of the same type, and the
-bytes that must move at least (weights, optimiser state and averages once, kept activations twice) over the rate of a
-large copy. Both rates are measured here, before the steps. Steps are those of the spec's train stage, at full depth.
+The floor is the larger of two: the matrix products over the rate of a large product of the same type, and the bytes
+that must move at least over the rate of a large copy. In a training step those are weights, optimiser state and
+averages once and kept activations twice; in an evaluation, weights and each call's input and output once an ACT step.
+Both rates are measured here first. Training steps are those of the spec's train stage, at full depth, compiled where
+its `compile` says so; the evaluation answers --rows rows of each canvas with all ACT steps.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from gridloom.compiler.cost import TrmCost
@@ -25,6 +30,7 @@ from gridloom.runtime.data.dataset import Dataset
 from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.local import compile_local
 from gridloom.runtime.models.ids import PuzzleIds
+from gridloom.runtime.models.inference import answer
 from gridloom.runtime.models.networks import build_network, views_for
 from gridloom.runtime.models.recursive import DTYPES
 from gridloom.runtime.project import spec_base
@@ -35,13 +41,14 @@ from gridloom.specs.stages import TrainStage
 
 
 def main() -> None:
-    """Print rates, floor, measured step and the operators that take the most time."""
+    """Print rates, then floors, measured seconds and the operators that take the most time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("spec")
     parser.add_argument("stage")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=10, help="training steps that are timed together")
+    parser.add_argument("--rows", type=int, default=256, help="rows of an evaluation, on each canvas")
     args = parser.parse_args()
     device = torch.device(args.device)
     spec = compile_local(args.spec, args.overrides).spec
@@ -58,38 +65,71 @@ def main() -> None:
                             generator=torch.Generator().manual_seed(0))
     network.take_canvases(dataset.sides)
     trainer = ActTrainer(network.to(device), stage.model_copy(update={"depth": ()}), seed=0)
+    trainer.compile([side * side for side in dataset.sides], print)
     flops_s, bytes_s = product_rate(DTYPES[model.precision], device), copy_rate(device)
     shares = sampler.shares if isinstance(sampler, CanvasSampler) else {source.canvas: 1.0}
     costs = {side: TrmCost(model, side) for side in shares}
-    flops = sum(share * costs[side].train_step(stage.batch_size) for side, share in shares.items())
-    state = 4 * costs[min(costs)].parameters * 6
-    moved = state + 2 * sum(share * costs[side].activation_bytes(stage.batch_size) for side, share in shares.items())
+    rows = stage.batch_size
+    weights = 4 * costs[min(costs)].parameters
 
-    def run(first: int) -> Callable[[], None]:
-        def steps() -> None:
-            for step in range(first, first + args.steps):
-                trainer.step(sampler.batch(step, stage.batch_size))
-        return steps
+    def train(first: int) -> None:
+        for step in range(first, first + args.steps):
+            trainer.step(sampler.batch(step, rows))
 
-    timed(run(0), device)
-    later = [timed(run(part * args.steps), device) for part in (1, 2, 3)]
-    seconds = statistics.median(later) / args.steps
-    floor = max(flops / flops_s, moved / bytes_s)
-    print(f"{args.spec} {args.stage}: batch {stage.batch_size}, canvases {', '.join(map(str, shares))}, "
-          f"{model.precision}, {device}, {torch.get_num_threads()} threads")
+    print(f"{args.spec} {args.stage}: canvases {', '.join(map(str, shares))}, {model.precision}, {device}, "
+          f"{torch.get_num_threads()} threads, compile {stage.compile}")
     print(f"machine    {flops_s / 1e9:,.0f} GFLOP/s in large products, {bytes_s / 1e9:,.1f} GB/s in large copies")
-    print(f"step       {flops / 1e9:,.1f} GFLOP, at least {moved / 1e6:,.0f} MB")
-    print(f"floor      {floor * 1e3:,.1f} ms ({'products' if flops / flops_s > moved / bytes_s else 'memory'})")
-    print(f"measured   {seconds * 1e3:,.1f} ms: {seconds / floor:.2f} times the floor, "
-          f"{stage.batch_size / seconds:,.1f} rows/s, {flops / seconds / flops_s:.0%} of the products' rate")
+    report("step", rows, sum(share * costs[side].train_step(rows) for side, share in shares.items()),
+           6 * weights + 2 * sum(share * costs[side].activation_bytes(rows) for side, share in shares.items()),
+           train, args.steps, (flops_s, bytes_s), device)
+    trainer.finish()
+    network.eval()
+    batches = {side: tokens_of(sampler, side, args.rows, device) for side in shares}
+
+    def evaluate(_: int) -> None:
+        for inputs, ids in batches.values():
+            answer(network, inputs, ids)
+
+    steps = model.halt_max_steps
+    width = DTYPES[model.precision].itemsize * model.hidden_size
+    report("evaluation", args.rows * len(shares),
+           sum(steps * cost.act_step(args.rows).forward for cost in costs.values()),
+           sum(steps * (weights + 2 * args.rows * cost.positions * width * cost.calls * model.layers)
+               for cost in costs.values()), evaluate, 1, (flops_s, bytes_s), device)
+
+
+def tokens_of(sampler: Sampler | CanvasSampler, side: int, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Draw rows of one canvas: uint8 [rows, side * side] and their puzzle ids."""
+    step = 0
+    while (batch := sampler.batch(step, rows)).inputs.shape[1] != side**2:
+        step += 1
+    return torch.from_numpy(batch.inputs).to(device), torch.from_numpy(batch.puzzle_ids).long().to(device)
+
+
+def report(name: str, rows: int, flops: float, moved: float, work: Callable[[int], None], repeats: int,
+           rates: tuple[float, float], device: torch.device) -> None:
+    """Time `work`, which is given how often it ran, beside its floor; print the operators that take the most.
+
+    Args:
+        rows: of one repeat; `work` makes `repeats` of them.
+        rates: operations and bytes a second of the machine.
+    """
+    timed(lambda: work(0), device)
+    later = [timed(partial(work, part * repeats), device) for part in (1, 2, 3)]
+    seconds = statistics.median(later) / repeats
+    floor = max(flops / rates[0], moved / rates[1])
+    print(f"{name:10} {rows} rows, {flops / 1e9:,.1f} GFLOP, at least {moved / 1e6:,.0f} MB")
+    print(f"floor      {floor * 1e3:,.1f} ms ({'products' if flops / rates[0] > moved / rates[1] else 'memory'})")
+    print(f"measured   {seconds * 1e3:,.1f} ms: {seconds / floor:.2f} times the floor, {rows / seconds:,.1f} rows/s, "
+          f"{flops / seconds / rates[0]:.0%} of the products' rate")
     activities = [ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU]
     with profile(activities=activities) as watched:
-        run(4 * args.steps)()
-    name = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    rows = sorted(watched.key_averages(), key=lambda row: -getattr(row, name))
-    total = sum(getattr(row, name) for row in rows)
-    for row in rows[:12]:
-        print(f"  {getattr(row, name) / total:6.1%}  {row.key[:60]}  x{row.count // args.steps}")
+        work(4 * repeats)
+    key = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    found = sorted(watched.key_averages(), key=lambda row: -getattr(row, key))
+    total = sum(getattr(row, key) for row in found)
+    for row in found[:10]:
+        print(f"  {getattr(row, key) / total:6.1%}  {row.key[:60]}  x{row.count // repeats}")
 
 
 def timed(work: Callable[[], None], device: torch.device) -> float:

@@ -1,14 +1,17 @@
-"""A solve on a GPU: attempts of the whole loop in flight together, replayed bit-equal, scored, stopped and gone on."""
+"""On a GPU: attempts of the whole loop in flight together, replayed, scored, stopped and gone on; views that vote."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from gpu_device import DEVICE
 from solve_support import RUN, SOLVER, Place, Reporter, Stop, place
+from vote_support import VotePlace
 
 from gridloom.errors import StageInterrupted
 from gridloom.runtime.stage import StageContext
@@ -62,3 +65,29 @@ def test_a_stopped_solve_goes_on(tmp_path: Path, llama: Path) -> None:
         made.solve(stop=Stop(after=4))
     artifact, _ = made.solve()
     assert "pass2" in made.score(artifact)
+
+
+class VotesOnDevice(VotePlace):
+    """A place whose checkpoint trains on the CPU and votes on the device."""
+
+    device = "cpu"
+
+    def _context(self, *args: Any, **kwargs: Any) -> StageContext:
+        return replace(super()._context(*args, **kwargs), device=self.device)
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_views_vote_as_they_do_on_a_cpu_compiled_or_not(tmp_path: Path) -> None:
+    made = VotesOnDevice(tmp_path)
+
+    def candidates(run: str, **fields: Any) -> list[tuple[Any, int]]:
+        tasks = json.loads((made.vote(run, early_stop=False, **fields) / "votes.json").read_text())["tasks"]
+        return [(c["grid"], c["votes"]) for tests in tasks.values() for t in tests for c in t["candidates"]]
+
+    here = candidates("cpu")
+    made.device = DEVICE
+    torch._dynamo.reset()
+    assert len(here) >= 4
+    assert candidates("device") == here
+    assert candidates("compiled", batch_size=5, compile="on") == here
+    assert made.said["compiled"] == []

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from graph_counter import count_graphs
 from solve_support import Stop
 from vote_support import VotePlace
 
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.tokens import encode
 from gridloom.runtime.data.views import parse_name
+from gridloom.runtime.models import compiled
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.models.inference import Answers
 from gridloom.runtime.models.recursive import RecursiveNetwork
@@ -99,6 +101,45 @@ def test_submission_is_whole(made: VotePlace, whole: Path) -> None:
 def test_views_limits_who_votes(made: VotePlace) -> None:
     few = made.vote("few", views=3, early_stop=False)
     assert {t["num_views"] for tests in votes_of(few).values() for t in tests} == {3}
+
+
+def test_a_compiled_network_votes_alike_from_one_graph_for_any_number_of_rows(
+    made: VotePlace, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = count_graphs(monkeypatch)
+    # 32 rows are one batch of the plain stage; here 5 at a time, and a last batch of 2
+    found = made.vote("compiled", early_stop=False, batch_size=5, compile="on")
+    assert len(graphs) == 1
+    assert not [line for line in made.said["compiled"] if "compile" in line]
+    for task_id, tests in votes_of(whole).items():
+        for plain, one in zip(tests, votes_of(found)[task_id], strict=True):
+            assert [(c["grid"], c["votes"]) for c in one["candidates"]] == [
+                (c["grid"], c["votes"]) for c in plain["candidates"]]
+            assert [c["confidence"] for c in one["candidates"]] == pytest.approx(
+                [c["confidence"] for c in plain["candidates"]], abs=1e-4)
+
+
+def test_a_compiler_that_fails_later_leaves_the_votes_to_the_plain_loop(
+    made: VotePlace, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def fails_later(graph: Any, _: Any) -> Any:
+        def run(*given: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 4:
+                raise RuntimeError("kernel 7 is gone\nmore lines")
+            return graph(*given)
+        return run
+
+    monkeypatch.setattr(compiled, "BACKEND", fails_later)
+    torch._dynamo.reset()
+    found = made.vote("fails-later", early_stop=False, compile="on")
+    assert calls == 4
+    assert made.said["fails-later"] == ["torch.compile failed, going on without it: RuntimeError: kernel 7 is gone"]
+    assert [[t["candidates"][0]["grid"] for t in tests] for tests in votes_of(found).values()] == [
+        [t["candidates"][0]["grid"] for t in tests] for tests in votes_of(whole).values()]
 
 
 def test_predictions_are_in_the_ledger_one_a_view(made: VotePlace, whole: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from graph_counter import count_graphs
 from torch import Tensor
 from train_support import MODEL, STAGE, dataset_artifact, stage_context, toy_dataset, train_node
 
@@ -42,14 +43,7 @@ def run(root: Path, model: TrmModel = MODEL, **changes: Any) -> tuple[list[float
 def test_compiled_training_has_the_same_losses_but_for_rounding(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graphs = []
-
-    def traced(graph: Any, inputs: Any) -> Any:
-        graphs.append(graph)
-        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
-
-    monkeypatch.setattr(compiled, "BACKEND", traced)
-    torch._dynamo.reset()
+    graphs = count_graphs(monkeypatch)
     plain, _ = run(tmp_path / "plain", RUNS[name], compile="off")
     assert not graphs
     found, said = run(tmp_path / "compiled", RUNS[name], compile="on")
@@ -105,14 +99,7 @@ def test_what_outlives_a_replay_of_a_cuda_graph_is_copied(tmp_path: Path, monkey
 def test_phases_of_another_depth_are_compiled_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graphs = []
-
-    def traced(graph: Any, inputs: Any) -> Any:
-        graphs.append(graph)
-        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
-
-    monkeypatch.setattr(compiled, "BACKEND", traced)
-    torch._dynamo.reset()
+    graphs = count_graphs(monkeypatch)
     stage = STAGE.model_copy(update={"compile": "on", "depth": (DepthPhase(share=0.5, act_steps=1, L_cycles=1),)})
     sampler = Sampler(toy_dataset(), 0)
     network = build_network(MODEL.model_copy(update={"L_cycles": 2}), 4, len(sampler.views.names))

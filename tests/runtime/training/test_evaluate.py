@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from graph_counter import count_graphs
 from puzzle_support import MAZES, SUDOKUS, puzzle_artifact, puzzle_metrics, train_on_puzzles
 from rich.console import Console
 from train_support import StopAfter, stage_context
@@ -51,6 +52,13 @@ def evaluate(root: Path, trained: Path, *, data: Artifact | None = None, stop: A
     Evaluate().run(node, inputs, context)
     context.ledger.close()
     return json.loads((root / "out" / "report.json").read_text())
+
+
+def test_a_compiled_network_answers_alike(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = evaluate(tmp_path / "plain", trained, batch_size=7)
+    graphs = count_graphs(monkeypatch)
+    assert evaluate(tmp_path / "compiled", trained, batch_size=7, compile="on") == plain
+    assert len(graphs) == 1, "the last batch, of fewer rows, takes the same graph"
 
 
 def test_counts_equal_those_of_a_plain_run(tmp_path: Path, trained: Path) -> None:

@@ -132,13 +132,14 @@ def run(root: Path, stop: Any = None, model: TrmModel = MODEL, **changes: Any) -
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.parametrize("how", ["on", "graphs"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_compiled_loop_trains_alike_in_every_depth(tmp_path: Path, precision: str) -> None:
+def test_the_compiled_loop_trains_alike_in_every_depth(tmp_path: Path, precision: str, how: str) -> None:
     torch._dynamo.reset()
-    model = MODEL.model_copy(update={"precision": precision, "hidden_size": 64})
-    phases = (DepthPhase(share=0.5, act_steps=1),)
-    plain, _ = run(tmp_path / "plain", model=model, compile="off", depth=phases)
-    found, said = run(tmp_path / "compiled", model=model, compile="on", depth=phases)
+    model = MODEL.model_copy(update={"precision": precision, "hidden_size": 64, "L_cycles": 2})
+    phases = (DepthPhase(share=0.5, act_steps=1, L_cycles=1),)
+    plain, _ = run(tmp_path / "plain", model=model, compile="off", depth=phases, accumulate=2)
+    found, said = run(tmp_path / "compiled", model=model, compile=how, depth=phases, accumulate=2)
     assert not [line for line in said if "compile" in line]
     assert found == pytest.approx(plain, rel=1e-3 if precision == "fp32" else 5e-2)
 
