@@ -1,4 +1,4 @@
-"""Commands about weights and the machine: models list|pull|verify|import|export, doctor."""
+"""Commands about weights and the machine: models list|pull|verify|publish|import|export, doctor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import typer
 from gridloom.cli.options import HomeOption, JsonOption, QuietOption
 
 models = typer.Typer(
-    help="Managed language models; checkpoints of TinyRecursiveModels.", no_args_is_help=True, rich_markup_mode=None
+    help="Managed language models; checkpoints to hand on, and those of TinyRecursiveModels.", no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 NameArg = Annotated[str, typer.Argument(metavar="NAME", help="A managed model, see `gridloom models list`.")]
@@ -61,6 +62,24 @@ def verify(name: NameArg) -> None:
 
     path = verify_model(name)
     print(f"{name} is whole: {path}")
+
+
+@models.command("publish")
+def publish_command(
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="The train or joint_train stage that made it.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Default: the newest that has it.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", metavar="NAME", help="Told by the card.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Write a trained checkpoint with its graph and a card: made by, data, training, scores with intervals."""
+    from gridloom.runtime.publish import CARD, publish
+    from gridloom.stores.workspace import Workspace
+
+    made = publish(stage, folder, Workspace.find(home), run_id=run, licence=licence)
+    print(f"{stage} of run {made.run_id}, {made.key}: {made.num_bytes / 1e6:.1f} MB in {folder}")
+    print(f"{folder / CARD} tells {made.num_scores} score{'' if made.num_scores == 1 else 's'}; use it as "
+          f"{{kind: checkpoint, path: {folder}}}")
 
 
 @models.command("import")

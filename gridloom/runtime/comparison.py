@@ -63,7 +63,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class Made:
     """What the ledger knows of the stage of a key that was executed."""
 
     run_id: str
@@ -83,11 +83,11 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
     rows = [(run_id, node) for run_id, graph in graphs.items() for node in graph.nodes if node.produces in SCORES]
     _refuse_without_scores(graphs, rows)
     keys = sorted({node.key for graph in graphs.values() for node in graph.nodes})
-    made = _made(ledger, keys, ArtifactStore(workspace))
+    made = made_of(ledger, keys, ArtifactStore(workspace))
     recorded = ledger.rows("select run_id, stage, status from stages where run_id in (select unnest(?))", [[*graphs]])
     statuses = {(str(row["run_id"]), str(row["stage"])): str(row["status"]) for row in recorded}
     nodes = {run_id: {node.name: node for node in graph.nodes} for run_id, graph in graphs.items()}
-    behind = {run_id: _closures(graph) for run_id, graph in graphs.items()}
+    behind = {run_id: nodes_behind(graph) for run_id, graph in graphs.items()}
     closures = [[nodes[run_id][name] for name in behind[run_id][node.name]] for run_id, node in rows]
     fields = [_fields(closure) for closure in closures]
     varying = _varying(fields)
@@ -143,7 +143,7 @@ def _refuse_without_scores(graphs: dict[str, RunGraph], rows: list[tuple[str, St
             )
 
 
-def _made(ledger: Ledger, keys: list[str], store: ArtifactStore) -> dict[str, _Made]:
+def made_of(ledger: Ledger, keys: Sequence[str], store: ArtifactStore) -> dict[str, Made]:
     """Return who made the artifact of each key; the newest where several did."""
     made_as = {key: store.made_as(key) for key in keys}
     rows = ledger.rows(
@@ -152,7 +152,7 @@ def _made(ledger: Ledger, keys: list[str], store: ArtifactStore) -> dict[str, _M
         [sorted({*keys, *made_as.values()})],
     )
     found = {
-        str(row["key"]): _Made(row["run_id"], row["stage"], row["seconds"], json.loads(row["notes"] or "{}"))
+        str(row["key"]): Made(row["run_id"], row["stage"], row["seconds"], json.loads(row["notes"] or "{}"))
         for row in rows
     }
     return {key: one for key in keys if (one := found.get(key) or found.get(made_as[key])) is not None}
@@ -179,12 +179,12 @@ def _metrics(notes: dict[str, Any]) -> dict[str, Metric]:
     return found
 
 
-def _seconds(made: Sequence[_Made | None]) -> float | None:
+def _seconds(made: Sequence[Made | None]) -> float | None:
     times = [one.seconds for one in made if one is not None and one.seconds is not None]
     return sum(times) if len(times) == len(made) else None
 
 
-def _flops(nodes: Sequence[StageNode], made: dict[str, _Made]) -> int | None:
+def _flops(nodes: Sequence[StageNode], made: dict[str, Made]) -> int | None:
     """Return the estimated operations of nodes: of a training that was run, of the steps that it made."""
     if not any(node.cost for node in nodes):
         return None
@@ -205,7 +205,7 @@ def _used_checkpoints(closure: Sequence[StageNode]) -> list[StageNode]:
     return [node for node in closure if node.produces == "checkpoint" and node.name in used]
 
 
-def _closures(graph: RunGraph) -> dict[str, tuple[str, ...]]:
+def nodes_behind(graph: RunGraph) -> dict[str, tuple[str, ...]]:
     """Return for each node itself and everything it is made from, in the graph's order."""
     behind: dict[str, set[str]] = {}
     for node in graph.nodes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from gridloom.errors import StageError
+from gridloom.runtime.calibrations import cpu_name
 
 
 def resolve_device(wanted: str) -> str:
@@ -36,6 +37,17 @@ def device_name(device: str) -> str:
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def hardware(device: str, processes: int = 1) -> str:
+    """Return what work ran on, as a card tells it: 'NVIDIA H100 80GB HBM3', or a processor with its threads."""
+    import torch
+
+    several = f"{processes} processes of " if processes > 1 else ""
+    if device.startswith("cuda"):
+        return several + torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{cpu_name()}, {several}{threads} thread{'' if threads == 1 else 's'}"
 
 
 def device_memory(device: str) -> int:

@@ -15,6 +15,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageInterrupted
 from gridloom.runtime.data.dataset import Dataset, held_out_tasks, load_dataset
 from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.device import hardware
 from gridloom.runtime.stage import Progress, ProgressTask, StageContext
 from gridloom.solvers import outputs
 from gridloom.solvers.ablation import with_latents
@@ -270,3 +271,4 @@ def _publish(
     )
     context.notes["num_tasks"] = len(tasks)
     context.notes["num_attempts"] = len(attempts)
+    context.notes["hardware"] = hardware(context.device)

@@ -22,6 +22,7 @@ from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.dataset import Dataset, held_out_tasks, load_dataset
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.data.tokens import crop_back, encode_batch
+from gridloom.runtime.device import hardware
 from gridloom.runtime.models.inference import Halting, answer
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.evaluate import halting_facts, who_answers
@@ -58,7 +59,7 @@ class Vote:
         _write(spec, dataset, election, context.out)
         context.notes.update(
             num_rows=election.num_cast, num_rows_left_out=election.num_rows - election.num_cast,
-            rows_per_s=(election.num_cast - before) / seconds if seconds else 0.0,
+            rows_per_s=(election.num_cast - before) / seconds if seconds else 0.0, hardware=hardware(context.device),
         )
 
 

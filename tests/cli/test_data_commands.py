@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-from gridloom.cli.main import main
 
 GOLDEN = Path(__file__).parents[1] / "runtime" / "data" / "trm_folder.zip"
 Run = Callable[..., str]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, typist: Callable[[Path], Run]) -> Run:
     """Type a data command in a folder with src/ (Kaggle files) and built/ (what the reference builder made of them)."""
     with zipfile.ZipFile(GOLDEN) as archive:
         archive.extractall(tmp_path)
-    monkeypatch.chdir(tmp_path)
-
-    def type_(*words: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["gridloom", "data", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        assert (stop.value.code or 0) == code, captured.out + captured.err
-        return captured.out + captured.err
-
-    return type_
+    return partial(typist(tmp_path), "data")
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 import yaml
 
-from gridloom.cli.main import main
 from gridloom.runtime.models.bundle import Bundle, load_bundle, save_bundle
 from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.networks import build_network
@@ -32,19 +30,8 @@ stages:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GRIDLOOM_HOME", raising=False)
-
-    def type_(*words: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["gridloom", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        assert (stop.value.code or 0) == code, captured.out + captured.err
-        return captured.out + captured.err
-
-    return type_
+def run(tmp_path: Path, typist: Callable[[Path], Run]) -> Run:
+    return typist(tmp_path)
 
 
 @pytest.fixture

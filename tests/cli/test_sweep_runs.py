@@ -44,23 +44,6 @@ RATES = "stages.learn.optimizer.lr: [1.0e-3, 1.0e+30"
 Type = Callable[..., str]
 
 
-def typist(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Type:
-    """Return a function that types a command in a folder and gives what was printed."""
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("GRIDLOOM_HOME", raising=False)
-
-    def type_(*words: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["gridloom", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        assert (stop.value.code or 0) == code, captured.out + captured.err
-        return captured.out + captured.err
-
-    return type_
-
-
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which the sweep was run once, and what that printed."""
@@ -79,8 +62,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def run(swept: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Type:
-    return typist(swept[0], monkeypatch, capsys)
+def run(swept: tuple[Path, str], typist: Callable[[Path], Type]) -> Type:
+    return typist(swept[0])
 
 
 def test_a_failed_value_blocks_its_own_nodes_and_the_rest_is_done(swept: tuple[Path, str]) -> None:
@@ -112,7 +95,7 @@ def test_a_sweep_is_extended_and_what_ran_keeps_its_id_and_key(run: Type, swept:
 
 
 def test_sigterm_stops_the_whole_sweep_at_once_and_the_same_command_resumes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, typist: Callable[[Path], Type]
 ) -> None:
     long = SPEC.replace("steps: 2", "steps: 100000, checkpoint_every: 1000").replace("1.0e+30", "2.0e-3")
     (tmp_path / "rates.yaml").write_text(long)
@@ -125,7 +108,7 @@ def test_sigterm_stops_the_whole_sweep_at_once_and_the_same_command_resumes_it(
 
     killer = threading.Thread(target=kill_once_it_trains, daemon=True)
     killer.start()
-    type_ = typist(tmp_path, monkeypatch, capsys)
+    type_ = typist(tmp_path)
     said = type_("run", "rates.yaml", "--quiet", code=75)
     killer.join()
     assert "learn@1 stopped by SIGTERM" in said
@@ -228,11 +211,11 @@ def test_a_given_checkpoint_that_does_not_fit_is_refused_before_anything_runs(
 
 
 def test_the_table_of_a_run_shows_nested_values_as_they_were_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, typist: Callable[[Path], Type]
 ) -> None:
     axis = "stages.learn.depth: [[], [{share: 0.5, act_steps: 1}]]"
     spec = SPEC.replace(f"{RATES}]", axis).replace("halt_max_steps: 1", "halt_max_steps: 2")
     (tmp_path / "depths.yaml").write_text(spec)
-    said = typist(tmp_path, monkeypatch, capsys)("run", "depths.yaml")
+    said = typist(tmp_path)("run", "depths.yaml")
     assert '[{"act_steps": 1, "share": 0.5}]' in said
     assert "null" not in said

@@ -12,8 +12,6 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from gridloom.cli.main import main
-
 SPEC = """\
 gridloom: 1
 name: tiny
@@ -50,20 +48,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Type a command in the project; returns what it printed."""
-    monkeypatch.chdir(project)
-    monkeypatch.delenv("GRIDLOOM_HOME", raising=False)
-
-    def type_(*words: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["gridloom", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        assert (stop.value.code or 0) == code, captured.out + captured.err
-        return captured.out + captured.err
-
-    return type_
+def run(project: Path, typist: Callable[[Path], Run]) -> Run:
+    """Type a command in the project."""
+    return typist(project)
 
 
 def test_solve_shows_demonstrations_attempts_verdicts_picks_and_score(project: Path) -> None:

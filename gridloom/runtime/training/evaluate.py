@@ -19,6 +19,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import DataError, StageInterrupted
 from gridloom.runtime.data.npy_layout import SplitArrays
 from gridloom.runtime.data.puzzles import load_puzzles
+from gridloom.runtime.device import hardware
 from gridloom.runtime.eval_results import write_eval_results
 from gridloom.runtime.intervals import wilson
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require
@@ -137,7 +138,7 @@ class Evaluate:
         write_eval_results(context.out, accuracy=shares["exact"], avg_loss=None if own else tally.mean_loss,
                            avg_steps=mean_steps, total_examples=tally.num_puzzles)
         context.notes.update(shares, num_puzzles=tally.num_puzzles, puzzles_per_s=tally.num_puzzles / seconds,
-                             act_steps_computed=tally.num_computed)
+                             act_steps_computed=tally.num_computed, hardware=hardware(context.device))
 
     def _answer(self, node: StageNode, spec: EvaluateStage, bundles: Sequence[Bundle], arrays: SplitArrays,
                 context: StageContext) -> tuple[Tally, list[Tally]]:

@@ -12,6 +12,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.data.dataset import Dataset, load_dataset
 from gridloom.runtime.data.sampler import Sampler
+from gridloom.runtime.device import hardware
 from gridloom.runtime.models.adapters import LatentToText, TextToLatent
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.models.ids import PuzzleIds
@@ -142,6 +143,7 @@ def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> Non
         steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
         trainable_parameters=sum(p.numel() for p in trainer.networks.parameters()),
         states_read=trainer.reader.num_read, states_reused=trainer.reader.num_reused,
+        hardware=hardware(context.device),
         head_cache_hits=trainer.reader.cache.num_hits, head_cache_misses=trainer.reader.cache.num_misses,
     )
 

@@ -13,7 +13,7 @@ import torch
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
-from gridloom.runtime.device import precision_advice
+from gridloom.runtime.device import hardware, precision_advice
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.models.ids import BLANK, SEPARATOR, PuzzleIds
 from gridloom.runtime.models.networks import network_spec
@@ -138,6 +138,8 @@ class Train:
             context.notes.update(best_step=step, best_value=value)
         context.notes.update(
             steps=trainer.num_steps,
+            trained_s=spent_s + seconds,
+            hardware=hardware(context.device, trainer.ranks.size),
             steps_per_s=made / seconds if seconds else 0.0,
             rows_per_s=made * spec.batch_size / seconds if seconds else 0.0,
             parameters=sum(p.numel() for p in trainer.model.parameters()),
