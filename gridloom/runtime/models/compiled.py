@@ -32,10 +32,7 @@ class CompiledLoop:
     """A network's `recur`, compiled for as long as that works."""
 
     def __init__(self, network: RecursiveNetwork, say: Callable[[str], None], *, graphs: bool, any_rows: bool) -> None:
-        """Args:
-        graphs: record each shape's kernels as a CUDA graph, replayed in one launch.
-        any_rows: one graph a row length, whatever the number of rows.
-        """
+        """Args: graphs: record each shape's kernels as a CUDA graph; any_rows: one graph for any number of rows."""
         self.plain, self.say = network.recur, say
         self.graphs, self.any_rows = graphs, any_rows
         self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = torch.compile(
