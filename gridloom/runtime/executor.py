@@ -19,6 +19,7 @@ from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted, StoreError
+from gridloom.runtime.advice import memory_advice
 from gridloom.runtime.device import resolve_device
 from gridloom.runtime.memory import MemoryMeter
 from gridloom.runtime.plan import Plan, PlannedStage
@@ -222,7 +223,8 @@ class _Walk:
             stage = self.stage_factory(node.kind)
             meter = MemoryMeter(self.device) if node.cost is not None else None
             try:
-                stage.run(node, inputs, context)
+                with memory_advice(node, self.device):
+                    stage.run(node, inputs, context)
             except Exception as failure:
                 if is_out_of_space(failure) and not isinstance(failure, StoreError):
                     raise StoreError(

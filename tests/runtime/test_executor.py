@@ -238,6 +238,14 @@ def test_a_full_disk_stops_everything_and_names_the_folder(workspace: Workspace)
     assert statuses == {"data": "done", "left": "failed"}
 
 
+def test_a_stage_that_runs_out_of_memory_is_told_what_to_lower_and_the_others_go_on(workspace: Workspace) -> None:
+    body = fails("first", error=lambda _: MemoryError())
+    with pytest.raises(RunFailed) as caught:
+        run(graph(node("first", "1", kind="solve_nothing"), node("other", "2")), workspace, Recorder(body))
+    assert "free some memory, or run it on a larger device" in str(caught.value)
+    assert "other" in caught.value.result.executed
+
+
 def test_a_stop_is_seen_between_stages_that_never_look(workspace: Workspace) -> None:
     stop = Stop()
 

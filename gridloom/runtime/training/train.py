@@ -19,7 +19,6 @@ from gridloom.runtime.models.ids import BLANK, SEPARATOR, PuzzleIds
 from gridloom.runtime.models.networks import network_spec
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
-from gridloom.runtime.training.advice import memory_advice
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material, with_earlier
 from gridloom.runtime.training.ranks import END, STATE, STEP, TRAIN, Ranks, current
@@ -58,7 +57,7 @@ class Train:
         job = Job(node, inputs, context.device, context.work)
         ranks.meet()
         ranks.tell(TRAIN, job)
-        with ranks.together(), memory_advice(spec, node.cost, context.device):
+        with ranks.together():
             material, trainer, values = prepare(job, spec, ranks, context.progress.say)
         if trainer.num_steps:
             context.progress.say(f"{node.name}: resuming at step {trainer.num_steps:,} of {spec.steps:,}")
@@ -99,7 +98,7 @@ class Train:
                 before_s = spent_s + time.monotonic() - started
                 spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
                 trainer.ranks.tell(STEP, spent)
-                with trainer.ranks.together(), memory_advice(spec, node.cost, context.device):
+                with trainer.ranks.together():
                     trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
                 step, after_s = trainer.num_steps, spent_s + time.monotonic() - started
                 last = step == spec.steps or (budget_s is not None and after_s >= budget_s)

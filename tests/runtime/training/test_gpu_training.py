@@ -16,6 +16,7 @@ from torch import Tensor
 from train_support import MODEL, STAGE, StopAfter, dataset_artifact, stage_context, toy_dataset, train_node
 
 from gridloom.errors import StageError, StageInterrupted
+from gridloom.runtime.advice import memory_advice
 from gridloom.runtime.data.sampler import Sampler
 from gridloom.runtime.memory import MemoryMeter
 from gridloom.runtime.models.bundle import load_bundle
@@ -176,8 +177,10 @@ def test_a_joint_stage_trains_through_the_language_model(tmp_path: Path) -> None
 def test_a_batch_that_does_not_fit_is_told_what_does(tmp_path: Path) -> None:
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.01, DEVICE)
+    node = train_node(STAGE.model_copy(update={"batch_size": 65536}))
     try:
-        with pytest.raises(StageError, match=r"out of memory with batch_size 65536.*\n.*set accumulate: "):
+        with (pytest.raises(StageError, match=r"out of memory with batch_size 65536.*\n.*set accumulate: "),
+              memory_advice(node, DEVICE)):
             run(tmp_path, batch_size=65536, model=MODEL.model_copy(update={"hidden_size": 512}), compile="off")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)

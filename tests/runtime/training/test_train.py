@@ -25,7 +25,6 @@ from train_support import (
 )
 
 from gridloom.compiler.facts import short_key
-from gridloom.compiler.graph import Cost
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.canonical import task_key
 from gridloom.runtime.data.digest import tasks_digest
@@ -36,7 +35,6 @@ from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.models.trm import TRM
 from gridloom.runtime.training import loop
-from gridloom.runtime.training.advice import memory_advice, too_big
 from gridloom.runtime.training.loop import ActTrainer, depth_at
 from gridloom.runtime.training.material import load_material
 from gridloom.runtime.training.state import load_latest, saved_steps
@@ -206,34 +204,6 @@ def test_losses_are_better_when_lower_and_shares_when_higher(metric: Any, values
         trainer: Any = SimpleNamespace(num_steps=step, stretch_means=lambda figures=figures: figures)
         found = better(found, KeepBest(metric=metric, every=1), trainer)
     assert found == best
-
-
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("can't allocate memory")]
-)
-def test_out_of_memory_says_what_to_lower_and_the_estimate(error: Exception) -> None:
-    cost = Cost(parameters=1, flops={}, num_steps=1, step="optimizer step", peak_bytes=3 << 30)
-    with (pytest.raises(StageError, match=r"batch_size 8, accumulate 1 \(estimate: 3.00 GiB.*\n.*set accumulate: 2 "),
-          memory_advice(STAGE, cost, "cpu")):
-        raise error
-
-
-@pytest.mark.parametrize(
-    ("batch", "accumulate", "peak_gib", "wanted"),
-    [(768, 1, 20, "set accumulate: 3 (256 rows at once), or"), (6, 2, 1, "set accumulate: 3 (2 rows at once), or"),
-     (6, 2, None, "set accumulate: 3 (2 rows at once), or"), (6, 3, 1000, "set accumulate: 6 (1 row at once), or"),
-     (6, 6, 1000, "lower batch_size, the canvas, or hidden_size")],
-)
-def test_the_parts_it_advises_divide_the_batch_and_fit_by_estimate(
-    batch: int, accumulate: int, peak_gib: int | None, wanted: str
-) -> None:
-    spec = STAGE.model_copy(update={"batch_size": batch, "accumulate": accumulate})
-    cost = None if peak_gib is None else Cost(parameters=1, flops={}, num_steps=1, step="optimizer step",
-                                              peak_bytes=peak_gib << 30)
-    error = too_big(spec, cost, 8 << 30)
-    assert error.remedy is not None
-    assert error.remedy.startswith(wanted)
-    assert ("of 8.00 GiB" in str(error)) == (peak_gib is not None)
 
 
 @pytest.mark.parametrize(("chosen_at", "rate"), [(None, 4e-4), (8, 4e-4), (2, 8e-4), (32, 2e-4)])
