@@ -71,7 +71,8 @@ class CompiledLoop:
 
 
 def compile_loop(network: RecursiveNetwork, wanted: Compiling, lengths: Sequence[int], rows: int,
-                 say: Callable[[str], None], *, depths: Sequence[TrmModel] = (), any_rows: bool = False) -> float:
+                 say: Callable[[str], None], *, depths: Sequence[TrmModel] = (), frozen: bool = False,
+                 any_rows: bool = False) -> float:
     """Compile the network's `recur` and try it on every row length, forward and, in training, backward.
 
     Where that fails the network runs as it did, and `say` is told why. The network's gradients are left empty.
@@ -81,6 +82,7 @@ def compile_loop(network: RecursiveNetwork, wanted: Compiling, lengths: Sequence
         lengths: tokens of a row, for each canvas.
         rows: rows that run at once.
         depths: the network's spec in each phase of a training; as it stands where there are none.
+        frozen: the training begins with the puzzle embedding alone, no weight having a gradient.
         any_rows: later calls may have any number of rows, and no gradient.
 
     Returns:
@@ -98,16 +100,21 @@ def compile_loop(network: RecursiveNetwork, wanted: Compiling, lengths: Sequence
     network.recur = loop  # type: ignore[method-assign]
     full, loops = network.spec, {(spec.H_cycles, spec.L_cycles): spec for spec in (*depths, network.spec)}
     try:
-        for network.spec in loops.values():
-            for length in lengths:
-                if loop.compiled is not None:
-                    _try(network, length, rows, loop)
+        for learns in (False, True) if frozen else (None,):
+            if learns is not None:
+                network.requires_grad_(learns)
+            for network.spec in loops.values():
+                for length in lengths:
+                    if loop.compiled is not None:
+                        _try(network, length, rows, loop)
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:  # of the way back
         loop.give_up(error)
     finally:
         network.spec = full
+        if frozen:
+            network.requires_grad_(True)
         network.zero_grad(set_to_none=True)
     if loop.compiled is None:
         network.recur = loop.plain  # type: ignore[method-assign]

@@ -79,7 +79,8 @@ class ActTrainer:
         """Compile the network's loop as the spec asks, for rows of these numbers of tokens."""
         rows = self.spec.batch_size // self.ranks.size // self.spec.accumulate
         depths = [at_depth(self.full, phase) for phase in self.spec.depth]
-        self.compile_s = compile_loop(self.model, self.spec.compile, lengths, rows, say, depths=depths)
+        self.compile_s = compile_loop(self.model, self.spec.compile, lengths, rows, say, depths=depths,
+                                      frozen=self.spec.embeddings_first > 0)
 
     def step(self, batch: Batch, spent: float = 0.0) -> None:
         """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`.
