@@ -143,8 +143,7 @@ def _short(value: Any) -> str:
 def _answers(facts: CardFacts) -> str:
     if facts.answers_learnt:
         return f"those of {facts.answers_learnt:,} tasks were trained on"
-    unknown = " (of the weights that it starts from nothing is known)" if facts.starts_from else ""
-    return f"none that the bundle tells of{unknown}"
+    return f"none that this bundle{', or what it starts from,' if facts.starts_from else ''} tells of"
 
 
 def _training(one: Training) -> str:
