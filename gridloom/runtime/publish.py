@@ -149,6 +149,9 @@ def _run_of(stage: str, ledger: Ledger, run_id: str | None) -> str:
         return str(rows[0]["run_id"])
     known = [str(row["stage"]) for row in ledger.rows(
         "select distinct stage from stages where kind in (select unnest(?)) order by stage", [[*TRAININGS]])]
+    if stage in known:
+        raise GridloomError(f"stage '{stage}' is not done in any run",
+                            "run the spec again: it goes on where it stopped")
     near = nearest(stage, known)
     raise GridloomError(f"no run has finished a stage '{stage}'", f"did you mean '{near}'?" if near else
                         f"trainings in this workspace: {listed(known, 6)}" if known else "train something first")

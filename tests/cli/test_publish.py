@@ -151,6 +151,14 @@ def test_what_cannot_be_published_is_named_with_what_can(
     assert not (project / words[1]).exists()
 
 
+def test_a_training_that_was_not_finished_is_told_to_go_on(project: Path, typist: Callable[[Path], Run]) -> None:
+    run = typist(project)
+    run("run", "small.yaml", "--home", "broken", "-q", "--set", "stages.fill.optimizer.lr=1e30", code=1)
+    said = run("models", "publish", "fill", "unfinished", "--home", "broken", code=1)
+    assert "stage 'fill' is not done in any run" in said
+    assert "did you mean" not in said
+
+
 def test_nothing_is_overwritten_and_a_changed_file_is_not_handed_on(run: Run, project: Path) -> None:
     (project / "full").mkdir()
     (project / "full" / "mine").write_text("kept")
