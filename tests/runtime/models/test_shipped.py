@@ -11,6 +11,7 @@ import torch
 from gridloom.compiler.library import recipe_names
 from gridloom.errors import ModelError
 from gridloom.runtime.data.arc import read_arc
+from gridloom.runtime.data.tasks import fitting_canvas
 from gridloom.runtime.data.tokens import crop_back, encode_batch
 from gridloom.runtime.data.views import IDENTITY
 from gridloom.runtime.local import compile_local
@@ -40,7 +41,8 @@ def test_shipped_checkpoint_is_whole_small_and_made_by_a_recipe(name: str) -> No
     assert "pass@2" in card
     (spec,) = (model for key, model in compile_local(name, ()).spec.models.items() if key == "trm")
     assert bundle.trm.spec == spec
-    assert shipped_checkpoints()[0].parameters == sum(p.numel() for p in bundle.trm.parameters())
+    (listed,) = (one for one in shipped_checkpoints() if one.path == folder)
+    assert listed.parameters == sum(p.numel() for p in bundle.trm.parameters())
 
 
 def test_quickstart_joins_adapters_to_the_network_that_is_shipped() -> None:
@@ -55,20 +57,26 @@ def test_shipped_name_that_is_none_is_refused_with_those_that_are() -> None:
     assert Path(checkpoint_folder("weights", "here")) == Path("here/weights")
 
 
-def test_shipped_trm_solves_tasks_of_quickstart_by_votes() -> None:
-    data = compile_local("quickstart", ()).spec.data["arc1"]
+@pytest.mark.parametrize(("recipe", "shipped", "num_tests", "least"), [
+    ("quickstart", "trm-arc1-small", 16, 6), ("solve-evaluation", "trm-arc1-sides10", 20, 1),
+])
+def test_shipped_trm_solves_tasks_of_a_recipe_by_votes(recipe: str, shipped: str, num_tests: int, least: int) -> None:
+    data = compile_local(recipe, ()).spec.data["arc1"]
     assert isinstance(data, ArcData)
-    source, bundle = read_arc(data, Path()), load_bundle(WEIGHTS / "trm-arc1-small")
+    source, bundle = read_arc(data, Path()), load_bundle(WEIGHTS / shipped)
     index, right, asked = bundle.puzzle_ids.index, 0, 0
     for task in source.tasks:
         views = (IDENTITY, *known_views(bundle.puzzle_ids, task))[:8]
         ids = torch.tensor([index[view.name(task.task_id)] for view in views])
+        canvas = fitting_canvas(task, bundle.trm.sides)
         for grid, answer in zip(task.tests, source.answers[task.task_id], strict=True):
-            tokens = torch.from_numpy(encode_batch([grid] * len(views), bundle.trm.canvas, views))
+            if asked == num_tests:
+                break
+            tokens = torch.from_numpy(encode_batch([grid] * len(views), canvas, views))
             ballots = Ballots(len(views))
-            for guess in crop_back(bundle.trm.run(tokens, ids).tokens.numpy(), bundle.trm.canvas, views):
+            for guess in crop_back(bundle.trm.run(tokens, ids).tokens.numpy(), canvas, views):
                 ballots.add(guess, 0.5)
             right += any(np.array_equal(standing.grid, answer) for standing in ballots.ranked()[:2])
             asked += 1
-    assert asked == 16
-    assert right >= 6
+    assert asked == num_tests
+    assert right >= least, right
