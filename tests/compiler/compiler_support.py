@@ -50,5 +50,5 @@ FACTS = StaticFacts(
     {"smollm2-135m": LLAMA, "./llama": LLAMA, "org/published": replace(LLAMA, missing="gridloom models pull X"),
      "meta-llama/Llama-3.1-8B-Instruct": replace(LLAMA, hidden_size=4096, num_heads=32, max_positions=131072),
      "gone": ModelError("no weights in 'gone'", "run: gridloom models list")},
-    checkpoints={"shipped:trm-arc1-small": SHIPPED},
+    checkpoints={"shipped:trm-arc1-small": SHIPPED, "shipped:trm-arc1-sides10": SHIPPED},
 )
