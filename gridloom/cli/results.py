@@ -13,6 +13,7 @@ from rich.text import Text
 from gridloom.cli.render_attempts import attempt_lines, picks_view, task_view
 from gridloom.cli.tables import rows_table
 from gridloom.compiler.graph import RunGraph
+from gridloom.runtime.intervals import share_text
 from gridloom.runtime.run_outcome import RunResult
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import PickRecord, TaskRecord
@@ -88,11 +89,10 @@ def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: 
 
 def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None:
     made, data = report["evaluated"], report["data"]
-    low, high = (100 * bound for bound in report["exact_interval"])
     for line in (
         f"{stage}  {data['kind']} {data['size']}x{data['size']}, {report['num_puzzles']:,} of {data['available']:,} "
         f"test puzzles, {_who(made)}",
-        f"{'':{len(stage)}}  exact {report['exact']:.1%} [{low:.1f}, {high:.1f}]   cell accuracy "
+        f"{'':{len(stage)}}  exact {share_text(report['exact'], report['exact_interval'])}   cell accuracy "
         f"{report['cell_accuracy']:.1%}   open cells {report['open_cell_accuracy']:.1%}",
         *(f"{'':{len(stage)}}  {_who(member)} alone: exact {member['exact']:.1%}"
           for member in report.get("members", ())),
@@ -111,8 +111,7 @@ def _print_votes(console: Console, stage: str, report: dict[str, Any]) -> None:
     made, data, margin = report["evaluated"], report["data"], f"{'':{len(stage)}}"
     split = f" {data['split']}" if data["split"] else ""
     shares = "   ".join(
-        f"pass@{k} {share:.1%} [{100 * report['pass_at_intervals'][k][0]:.1f}, "
-        f"{100 * report['pass_at_intervals'][k][1]:.1f}]"
+        f"pass@{k} {share_text(share, report['pass_at_intervals'][k])}"
         for k, share in sorted(report["pass_at"].items(), key=lambda item: int(item[0]))
     )
     for line in (
@@ -143,13 +142,12 @@ def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> No
         [report["attempts"]],
     )
     console.print(rows_table(tasks))
-    low, high = (100 * bound for bound in report["pass2_interval"])
     plural = "" if report["num_test_inputs"] == 1 else "s"
     lines = [
         f"score  {made['data_version']}, {report['num_tasks']} task{'' if report['num_tasks'] == 1 else 's'}, "
         f"{report['num_test_inputs']} test input{plural}, "
         + _solver(made["checkpoint_key"]),
-        f"       pass@2 {report['pass2']:.1%} [{low:.1f}, {high:.1f}]   pass@1 {report['pass1']:.1%}   "
+        f"       pass@2 {share_text(report['pass2'], report['pass2_interval'])}   pass@1 {report['pass1']:.1%}   "
         f"cell accuracy {report['cell_accuracy']:.1%}",
         f"       up to {config['max_attempts']} attempts, {config['views']} views",
     ]

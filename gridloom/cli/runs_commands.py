@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gridloom.cli.options import HomeOption, JsonOption
+from gridloom.runtime.intervals import share_text
 
 if TYPE_CHECKING:
     from gridloom.runtime.comparison import Metric, Result
@@ -147,7 +148,7 @@ def _metric(metric: Metric | None) -> str | None:
         return None
     if metric.low is None or metric.high is None:
         return f"{metric.value:.4g}"
-    return f"{metric.value:.1%} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+    return share_text(metric.value, (metric.low, metric.high))
 
 
 def _flat(one: Result) -> dict[str, Any]:

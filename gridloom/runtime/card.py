@@ -9,6 +9,8 @@ from typing import Any
 
 from gridloom.compiler.cost import TrmCost
 from gridloom.compiler.graph import StageNode
+from gridloom.runtime.intervals import share_text
+from gridloom.runtime.models.bundle_description import answers_of
 from gridloom.specs.models import NETWORKS_BY_KIND, TrmModel
 from gridloom.specs.stages import TrainStage
 
@@ -29,7 +31,7 @@ class Training:
     spec: Mapping[str, Any]
     seed: int
     seconds: float | None
-    """Of training, all sittings together."""
+    """Of training: all sittings of a `train` together, the last of a `joint_train`."""
     hardware: str | None
 
 
@@ -71,8 +73,6 @@ class CardFacts:
     """In their order, the checkpoint's own last."""
     starts_from: tuple[str, ...]
     """Checkpoints that were given."""
-    answers_learnt: int
-    """Tasks whose test answers are known to have been trained on."""
     scores: Sequence[Score]
 
 
@@ -141,8 +141,8 @@ def _short(value: Any) -> str:
 
 
 def _answers(facts: CardFacts) -> str:
-    if facts.answers_learnt:
-        return f"those of {facts.answers_learnt:,} tasks were trained on"
+    if learnt := set(answers_of(facts.bundle["meta"]).values()):
+        return f"those of {len(learnt):,} tasks were trained on"
     return f"none that this bundle{', or what it starts from,' if facts.starts_from else ''} tells of"
 
 
@@ -167,16 +167,11 @@ def _scores(scores: Sequence[Score]) -> list[str]:
     rows = [["stage", "of", "how", *names, "time"], ["---"] * (4 + len(names))]
     for one in scores:
         split = f", {one.split}" if one.split else ""
-        shares = [_share(*one.figures[name]) if name in one.figures else "" for name in names]
+        shares = [share_text(*one.figures[name]) if name in one.figures else "" for name in names]
         seconds = "" if one.seconds is None else f"{one.seconds:,.0f} s" + (f", {one.hardware}" if one.hardware else "")
         rows.append([one.stage, f"{one.num_cases:,} {one.cases}, {one.data}{split}", one.how, *shares, seconds])
     return ["Of this one checkpoint, with 95% Wilson intervals; time of the stage that ran the network.", "",
             *(f"| {' | '.join(map(_cell, row))} |" for row in rows)]
-
-
-def _share(value: float, interval: Sequence[float]) -> str:
-    low, high = interval
-    return f"{value:.1%} [{low * 100:.1f}, {high * 100:.1f}]"
 
 
 def _megabytes(size: int) -> str:

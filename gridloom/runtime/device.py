@@ -30,15 +30,6 @@ def resolve_device(wanted: str) -> str:
     return wanted
 
 
-def device_name(device: str) -> str:
-    """Return the name a person knows the device by, such as 'cpu (2 threads)' or 'cuda:0 (NVIDIA H100)'."""
-    import torch
-
-    if device.startswith("cuda"):
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)"
-
-
 def hardware(device: str, processes: int = 1) -> str:
     """Return what work ran on, as a card tells it: 'NVIDIA H100 80GB HBM3', or a processor with its threads."""
     import torch
@@ -65,4 +56,5 @@ def precision_advice(device: str, precision: str) -> str | None:
 
     if precision != "bf16" or not device.startswith("cuda") or torch.cuda.is_bf16_supported(including_emulation=False):
         return None
-    return f"{device_name(device)} has no bf16 instructions and emulates them slowly: say  precision: fp32  for it"
+    return (f"{device} ({hardware(device)}) has no bf16 instructions and emulates them slowly: say  precision: fp32  "
+            "for it")

@@ -24,7 +24,7 @@ from gridloom.errors import GridloomError
 from gridloom.runtime.card import CardFacts, Score, Training, render
 from gridloom.runtime.comparison import Made, find_run, made_of, nodes_behind
 from gridloom.runtime.data.vacant import check_vacant, filling
-from gridloom.runtime.models.bundle_description import answers_of, read_description
+from gridloom.runtime.models.bundle_description import read_description
 from gridloom.runtime.sides import run_graph
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
@@ -72,7 +72,6 @@ def publish(stage: str, folder: Path, workspace: Workspace, *, run_id: str | Non
     facts = CardFacts(
         name=folder.absolute().name, licence=licence, graph_key=graph.key, bundle=read_description(artifact.path),
         **_run_facts(ledger, run_id), **_chain(node, graph, ledger, store), scores=scores,
-        answers_learnt=len(set(answers_of(read_description(artifact.path)["meta"]).values())),
     )  # fmt: skip
     with filling(folder) as aside:
         for name in artifact.manifest["files"]:

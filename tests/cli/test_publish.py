@@ -123,11 +123,22 @@ def test_a_card_of_puzzles_and_one_without_scores(run: Run, project: Path) -> No
     assert front == {"library_name": "gridloom", "tags": ["trm", "sudoku"]}
     assert scores[0] == "| stage | of | how | exact | time |"
     assert "7 puzzles, sudoku 4x4, test" in scores[2]
-    run("run", "small.yaml", "--home", "bare", "-q", *(word for name in (
-        "judge", "early", "solve", "score", "other", "fill", "filled", "second") for word in (
-        "--set", f"stages.{name}=null")))
+    run("run", "small.yaml", "--home", "bare", "-q", *first_alone())
     assert "tells 0 scores;" in run("models", "publish", "first", "untold", "--home", "bare")
     assert "No evaluation or solve of this checkpoint alone" in (project / "untold" / "card.md").read_text()
+
+
+def first_alone() -> list[str]:
+    others = ("judge", "early", "solve", "score", "other", "fill", "filled", "second")
+    return [word for name in others for word in ("--set", f"stages.{name}=null")]
+
+
+def test_a_card_says_whose_test_answers_were_learnt(run: Run, project: Path) -> None:
+    run("run", "small.yaml", "--home", "open", "-q", "--set", "data.arc.holdout=[]", *first_alone())
+    run("models", "publish", "first", "learnt", "--home", "open")
+    assert card(project / "learnt")[1]["test answers"] == "those of 3 tasks were trained on"
+    run("models", "publish", "second", "unlearnt")
+    assert card(project / "unlearnt")[1]["test answers"] == "none that this bundle tells of"
 
 
 def test_the_graph_beside_it_is_that_of_its_run(run: Run, project: Path) -> None:

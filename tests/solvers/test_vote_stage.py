@@ -107,7 +107,7 @@ def test_a_compiled_network_votes_alike_from_one_graph_for_any_number_of_rows(
     made: VotePlace, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graphs = count_graphs(monkeypatch)
-    # 32 rows are one batch of the plain stage; here 5 at a time, and a last batch of 2
+    # the plain stage runs these 32 rows 16 at a time; here it is 5, and 2 in the last batch
     found = made.vote("compiled", early_stop=False, batch_size=5, compile="on")
     assert len(graphs) == 1
     assert not [line for line in made.said["compiled"] if "compile" in line]

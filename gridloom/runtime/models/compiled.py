@@ -1,8 +1,8 @@
 """The H x L loop of a network through torch.compile: one whole graph an ACT step for each shape and depth.
 
 On a GPU the loop is many small kernels, which the compiler joins. On a CPU that was not faster (benchmarks/NOTES.md):
-`auto` compiles on GPUs alone. What it gives differs from the plain loop by rounding. Where compiling fails, at first or
-at a shape or depth that comes later, the plain loop takes over, and the reason is said once.
+`auto` compiles on GPUs alone. What it gives differs from the plain loop by rounding. Where that fails while
+it is tried, or forward at a shape that comes later, the plain loop takes over, and the reason is said once.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from train_support import MODEL, STAGE, dataset_artifact, stage_context, toy_dat
 
 from gridloom.errors import StageError
 from gridloom.runtime.data.sampler import Sampler
-from gridloom.runtime.device import precision_advice
+from gridloom.runtime.device import hardware, precision_advice
 from gridloom.runtime.models import compiled
 from gridloom.runtime.models.bundle import load_bundle
 from gridloom.runtime.models.networks import build_network
@@ -146,6 +146,9 @@ def test_a_gpu_that_emulates_bf16_is_told_of(monkeypatch: pytest.MonkeyPatch) ->
     assert "precision: fp32" in advice
     assert precision_advice("cuda:0", "fp32") is None
     assert precision_advice("cpu", "bf16") is None
+    assert hardware("cuda:0", 2) == "2 processes of Tesla T4"
+    assert hardware("cpu", 2).endswith(f", 2 processes of {torch.get_num_threads()} threads".removesuffix(
+        "s" if torch.get_num_threads() == 1 else ""))
 
 
 @pytest.mark.slow
