@@ -18,9 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gridloom.compiler.library import list_recipes
-from gridloom.runtime.local import compile_local
-from gridloom.runtime.project import plan_local
+from gridloom.compiler.text.library import list_recipes
+from gridloom.runtime.planning.local import compile_local, plan_local
 from gridloom.stores.workspace import Workspace
 
 SWEEP = "gridloom: 1\nextends: from-scratch\nname: swept\nsweep:\n  stages.pretrain.steps: [{values}]\n"

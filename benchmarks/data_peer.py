@@ -80,7 +80,7 @@ def load_peer(checkout: Path, folder: Path) -> dict[str, Any]:
 
 def export_ours(checkout: Path, out: Path, copies: int) -> dict[str, float]:
     """Write the same folder as the builder; seconds without imports, kernels loaded from their cache included."""
-    from gridloom.runtime.data.trm_export import export_source
+    from gridloom.runtime.interop.arrays.trm_export import export_source
 
     began = time.process_time()
     export_source(str(checkout / "kaggle/combined"), Path(), out, copies, SUBSETS, "evaluation")
@@ -90,9 +90,9 @@ def export_ours(checkout: Path, out: Path, copies: int) -> dict[str, float]:
 def first_batch(copies: int) -> dict[str, float]:
     """Spec to first batch in this fresh process, imports and the published artifact included; then rows a second."""
     began = time.process_time()
-    from gridloom.runtime.data.arc import read_arc
-    from gridloom.runtime.data.dataset import Dataset, load_dataset, save_dataset
-    from gridloom.runtime.data.sampler import Sampler
+    from gridloom.runtime.data.arc.dataset import Dataset, load_dataset, save_dataset
+    from gridloom.runtime.data.arc.read import read_arc
+    from gridloom.runtime.data.arc.sampler import Sampler
     from gridloom.specs.data import ArcData, Augment
 
     with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +124,7 @@ def crops(checkout: Path, repeats: int) -> tuple[list[float], list[float]]:
     scope: dict[str, Any] = {"np": np}
     exec(source[start : source.index("\n\nclass ", start)], scope)
     theirs = njit(scope["_crop"])
-    from gridloom.runtime.data.tokens import crop_batch
+    from gridloom.runtime.data.arc.tokens import crop_batch
 
     noise = np.random.default_rng(0)
     tokens = np.full((4096, 30, 30), 1, dtype=np.uint8)

@@ -13,9 +13,9 @@ import statistics
 import time
 from collections.abc import Callable
 
-from gridloom.runtime.data.puzzle_generators import generate_mazes, generate_sudokus
-from gridloom.runtime.data.sequence_store import SequenceSpec
-from gridloom.runtime.data.sequences import SequenceStream
+from gridloom.runtime.data.puzzles.generate import generate_mazes, generate_sudokus
+from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.runtime.data.sequences.streams import SequenceStream
 from gridloom.specs.puzzles import (
     AdditionData,
     CopyData,

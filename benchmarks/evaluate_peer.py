@@ -37,19 +37,19 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from train_peer import example, memory
 
-from gridloom.runtime.data.arc import read_arc
-from gridloom.runtime.data.puzzles import load_puzzles
+from gridloom.runtime.checkpoints.bundle import load_bundle
+from gridloom.runtime.data.arc.read import read_arc
+from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.tasks import fitting_canvas
-from gridloom.runtime.memory import MemoryMeter
-from gridloom.runtime.models.bundle import load_bundle
-from gridloom.runtime.models.compiled import compile_loop
-from gridloom.runtime.models.inference import Halting, answer
-from gridloom.runtime.models.layers import round_for_good
-from gridloom.runtime.models.networks import build_network
-from gridloom.runtime.models.recursive import RecursiveNetwork
-from gridloom.runtime.models.upstream_config import peer_config
+from gridloom.runtime.interop.trm_config import peer_config
+from gridloom.runtime.machine.memory import MemoryMeter
+from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive.inference import Halting, answer
+from gridloom.runtime.models.recursive.layers import round_for_good
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.runtime.models.recursive.torch_compile import compile_loop
 from gridloom.specs.data import ArcData
-from gridloom.specs.models import TrmModel
 
 Run = Callable[[], Tensor]
 FLAGS = {

@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gridloom.runtime.data.arc import read_arc
-from gridloom.runtime.models.llama import Llama
-from gridloom.runtime.prompts import build_prompt
+from gridloom.runtime.data.arc.prompts import build_prompt
+from gridloom.runtime.data.arc.read import read_arc
+from gridloom.runtime.models.language.llama import Llama
+from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.specs.data import ArcData
-from gridloom.specs.models import LlamaModel
 
 FORMS = {"fp32": ("fp32", "none"), "bf16": ("bf16", "none"), "fp32 nf4": ("fp32", "nf4"), "bf16 nf4": ("bf16", "nf4")}
 NEW, BUDGET, ROUNDS = 16, 512, 3

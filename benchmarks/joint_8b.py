@@ -17,12 +17,14 @@ from dataclasses import replace
 import torch
 from joint_parts import arc_tasks, joint_trainer, random_llama
 
-from gridloom.compiler import compile_text
-from gridloom.compiler.facts import DataFacts, LlamaFacts, StaticFacts
-from gridloom.runtime.memory import MemoryMeter
-from gridloom.runtime.models.published import PUBLISHED
+from gridloom.compiler.compile import compile_text
+from gridloom.compiler.facts import DataFacts, StaticFacts
+from gridloom.runtime.machine.memory import MemoryMeter
+from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
+from gridloom.runtime.models.language.facts import PUBLISHED, LlamaFacts
+from gridloom.runtime.models.language.spec import LlamaModel, Lora
+from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.specs.data import ArcData, ArcSelect
-from gridloom.specs.models import LatentToTextModel, LlamaModel, Lora, TextToLatentModel, TrmModel
 from gridloom.specs.stages import JointTrainStage
 
 TINY = LlamaFacts(digest="tiny", hidden_size=64, num_layers=2, num_heads=4, intermediate_size=128, vocab_size=100,

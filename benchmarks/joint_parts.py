@@ -8,18 +8,20 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gridloom.compiler.facts import LlamaFacts
-from gridloom.runtime.data.arc import read_arc
-from gridloom.runtime.data.dataset import Dataset
-from gridloom.runtime.data.sampler import Sampler
-from gridloom.runtime.models.adapters import LatentToText, TextToLatent
-from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.llama import DTYPES, Llama
-from gridloom.runtime.models.trm import TRM
-from gridloom.runtime.training.joint_loop import JointTrainer
-from gridloom.runtime.training.joint_reader import JointReader
+from gridloom.runtime.data.arc.dataset import Dataset
+from gridloom.runtime.data.arc.read import read_arc
+from gridloom.runtime.data.arc.sampler import Sampler
+from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
+from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
+from gridloom.runtime.models.language.facts import LlamaFacts
+from gridloom.runtime.models.language.llama import DTYPES, Llama
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
+from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.runtime.models.recursive.trm import TRM
+from gridloom.runtime.training.joint.loop import JointTrainer
+from gridloom.runtime.training.joint.reader import JointReader
 from gridloom.specs.data import ArcData, Augment
-from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
 from gridloom.specs.stages import JointTrainStage
 
 EOS = "<eos>"

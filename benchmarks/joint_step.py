@@ -21,16 +21,18 @@ import torch
 from joint_parts import arc_tasks, joint_trainer
 from torch import Tensor
 
-from gridloom.runtime.models.llama import Llama
-from gridloom.runtime.models.trm import Injection
-from gridloom.runtime.prompts import EarlierAttempt
-from gridloom.runtime.training.joint_batches import PairKey
-from gridloom.runtime.training.joint_loop import JointTrainer
-from gridloom.runtime.training.joint_reader import Reading
+from gridloom.runtime.data.arc.prompts import EarlierAttempt
+from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
+from gridloom.runtime.models.language.llama import Llama
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.runtime.models.recursive.trm import Injection
+from gridloom.runtime.training.joint.batches import PairKey
+from gridloom.runtime.training.joint.loop import JointTrainer
+from gridloom.runtime.training.joint.reader import Reading
 from gridloom.runtime.training.losses import row_losses
 from gridloom.runtime.training.optim import step_puzzle_rows
 from gridloom.specs.data import ArcData, ArcSelect
-from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
 from gridloom.specs.stages import JointTrainStage
 
 TRM_SPEC = TrmModel(hidden_size=128, num_heads=4, H_cycles=2, L_cycles=3, expansion=2.0, halt_max_steps=6,

@@ -20,14 +20,14 @@ from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 
-from gridloom.runtime.data.arc import read_arc
+from gridloom.runtime.data.arc.read import read_arc
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.graph import Graph, TaskRun, build_graph, run_graph, thread_id
-from gridloom.solvers.nodes import Nodes
-from gridloom.solvers.policies import make_policy
-from gridloom.solvers.recording import AttemptScope
-from gridloom.solvers.scripted import ScriptedProposer, ScriptedReasoner
-from gridloom.solvers.services import Services
+from gridloom.solvers.loop.graph import Graph, TaskRun, build_graph, run_graph, thread_id
+from gridloom.solvers.loop.nodes import Nodes
+from gridloom.solvers.loop.policies import make_policy
+from gridloom.solvers.loop.recording import AttemptScope
+from gridloom.solvers.parts.scripted import ScriptedProposer, ScriptedReasoner
+from gridloom.solvers.parts.services import Services
 from gridloom.specs.data import ArcData, ArcSelect
 from gridloom.specs.solver import Solver
 from gridloom.stores.checkpointer import DuckDBSaver

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 import yaml
 
-from gridloom.compiler.library import recipe_text
+from gridloom.compiler.text.library import recipe_text
 from gridloom.runtime.training.optim import AdamATan2
 
 README = {  # pretrain.py, cfg_pretrain.yaml, arch/trm.yaml, and the README's options for ARC-1

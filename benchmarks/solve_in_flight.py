@@ -21,20 +21,22 @@ from typing import Any
 import torch
 
 from gridloom.compiler.graph import StageNode
-from gridloom.runtime.data.arc import read_arc
-from gridloom.runtime.data.dataset import Dataset, save_dataset
-from gridloom.runtime.data.views import view_table
-from gridloom.runtime.models.adapters import LatentToText, TextToLatent
-from gridloom.runtime.models.bundle import Bundle, save_bundle
-from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.llama import Llama
-from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.checkpoints.bundle import Bundle, save_bundle
+from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
+from gridloom.runtime.data.arc.read import read_arc
+from gridloom.runtime.data.arc.views import view_table
+from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
+from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
+from gridloom.runtime.models.language.llama import Llama
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
+from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.stage import StageContext
-from gridloom.solvers.loading import load_services, load_writer
-from gridloom.solvers.services import Services
-from gridloom.solvers.solve import Solve
+from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.services import Services
+from gridloom.solvers.stages.solve import Solve
 from gridloom.specs.data import ArcData, ArcSelect, Augment
-from gridloom.specs.models import LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
 from gridloom.specs.solver import Reason, Solver
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import LedgerWriter

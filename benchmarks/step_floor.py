@@ -23,20 +23,18 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from gridloom.compiler.cost import TrmCost
-from gridloom.runtime.data.arc import read_arc
-from gridloom.runtime.data.canvas_sampler import CanvasSampler
-from gridloom.runtime.data.dataset import Dataset
-from gridloom.runtime.data.sampler import Sampler
-from gridloom.runtime.local import compile_local
-from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.inference import answer
-from gridloom.runtime.models.networks import build_network, views_for
-from gridloom.runtime.models.recursive import DTYPES
-from gridloom.runtime.project import spec_base
+from gridloom.runtime.data.arc.dataset import Dataset
+from gridloom.runtime.data.arc.read import read_arc
+from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
+from gridloom.runtime.models.build import build_network, views_for
+from gridloom.runtime.models.recursive.cost import TrmCost
+from gridloom.runtime.models.recursive.inference import answer
+from gridloom.runtime.models.recursive.network import DTYPES
+from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
+from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.runtime.planning.local import compile_local, spec_base
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.specs.data import ArcData
-from gridloom.specs.models import TrmModel
 from gridloom.specs.stages import TrainStage
 
 

@@ -7,7 +7,8 @@ GridloomError                a message that names the thing, and a remedy
 |- StageError                a stage that failed while it ran
 |  `- StageInterrupted       stopped on purpose (signal, walltime); state saved; exit code 75
 |- StoreError                ledger, journal or artifact store: damaged, newer, locked, disk full
-`- ReplayError               an attempt that is unknown or whose record cannot be re-executed
+|- ReplayError               an attempt that is unknown or whose record cannot be re-executed
+`- PluginError               a kind that no package brings, or whose package cannot be loaded
 """
 
 from __future__ import annotations
@@ -62,3 +63,7 @@ class StoreError(GridloomError):
 
 class ReplayError(GridloomError):
     """An attempt that is unknown or whose record cannot be re-executed here."""
+
+
+class PluginError(GridloomError):
+    """A kind that no installed package brings, or whose package fails to load; the message names both."""

@@ -1,15 +1,85 @@
-"""Fixtures that all packages' tests share."""
+"""Fixtures that tests of several folders share. What is heavy is imported by the fixture that needs it."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gridloom.stores.workspace import Workspace
+
+if TYPE_CHECKING:
+    from solve_support import Place, Reporter
+
+    from gridloom.compiler.facts import StaticFacts
+    from gridloom.runtime.data.tasks import Task
+    from gridloom.stores.artifacts import Artifact
+
+Type = Callable[..., str]
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """An empty workspace of its own."""
     return Workspace(tmp_path / "gridloom")
+
+
+@pytest.fixture
+def facts() -> StaticFacts:
+    """Facts of the sources and weights that tests of the compiler name."""
+    from compiler_support import FACTS
+
+    return FACTS
+
+
+@pytest.fixture
+def typist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Path], Type]:
+    """Return what makes, for a folder, a function that types a command there and gives all that was printed."""
+    from gridloom.cli.main import main
+
+    def in_folder(folder: Path) -> Type:
+        monkeypatch.chdir(folder)
+        monkeypatch.delenv("GRIDLOOM_HOME", raising=False)
+
+        def type_(*words: str | Path, code: int = 0) -> str:
+            monkeypatch.setattr(sys, "argv", ["gridloom", *map(str, words)])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as stop:
+                main()
+            captured = capsys.readouterr()
+            assert (stop.value.code or 0) == code, captured.out + captured.err
+            return captured.out + captured.err
+
+        return type_
+
+    return in_folder
+
+
+@pytest.fixture
+def task() -> Task:
+    """A task whose outputs are the mirrored inputs."""
+    from mirror_task import mirror_task
+
+    return mirror_task()
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random LLaMA's folder."""
+    from solve_support import write_llama
+
+    folder = tmp_path_factory.mktemp("llama") / "llama"
+    write_llama(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def solved(tmp_path_factory: pytest.TempPathFactory, llama: Path) -> tuple[Place, Artifact, Reporter]:
+    """A whole solve, for tests that only look."""
+    from solve_support import place
+
+    made = place(tmp_path_factory.mktemp("solved") / "place", llama)
+    return made, *made.solve()

@@ -18,7 +18,7 @@ def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["gridloom.cli.main", "gridloom.specs.spec", "gridloom.compiler.compile"])
+@pytest.mark.parametrize("module", ["gridloom.cli.main", "gridloom.compiler.language", "gridloom.compiler.compile"])
 def test_importing_the_front_end_loads_no_heavy_package(module: str) -> None:
     code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

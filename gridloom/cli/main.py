@@ -14,15 +14,15 @@ import typer
 from gridloom.errors import GridloomError, SpecError
 
 GROUPS = {
-    "spec_commands": ("compile", "validate", "explain", "diff", "init", "specs"),
-    "run_commands": ("plan", "run", "solve"),
-    "runs_commands": ("runs",),
-    "ledger_commands": ("sql", "attempts", "attempt", "replay", "gc"),
-    "model_commands": ("models", "doctor"),
-    "data_commands": ("data",),
-    "state_commands": ("state",),
+    "specs": ("compile", "validate", "explain", "diff", "init", "specs"),
+    "run": ("plan", "run", "solve"),
+    "runs": ("runs",),
+    "ledger": ("sql", "attempts", "attempt", "replay", "gc"),
+    "models": ("models", "doctor"),
+    "data": ("data",),
+    "state": ("state",),
 }
-"""Modules of this package with the commands that each registers, in the order of the help."""
+"""Modules of `commands` with the commands that each registers, in the order of the help."""
 
 
 def make_app(word: str = "") -> typer.Typer:
@@ -37,7 +37,7 @@ def make_app(word: str = "") -> typer.Typer:
     )
     wanted = [group for group, commands in GROUPS.items() if word in commands] or list(GROUPS)
     for group in wanted:
-        importlib.import_module(f"gridloom.cli.{group}").register(app)
+        importlib.import_module(f"gridloom.cli.commands.{group}").register(app)
     return app
 
 

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from gridloom.compiler.session import Session, listed, nearest
-from gridloom.compiler.tree import Path, Places
+from gridloom.compiler.language import Spec
+from gridloom.compiler.session import Session
+from gridloom.compiler.text.tree import Path, Places
 from gridloom.compiler.validate import SECTIONS, Validated
-from gridloom.specs.base import ArtifactType, Ref
-from gridloom.specs.data import ArcData, DataSpec
+from gridloom.runtime.models.kind import kinds_with, plays
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.specs.base import ArtifactType, DataSpec, ModelSpec, Ref, StageSpec
+from gridloom.specs.data import ArcData
 from gridloom.specs.fields import references
-from gridloom.specs.models import LlamaModel, ModelSpec
-from gridloom.specs.spec import Spec
-from gridloom.specs.stages import CheckpointStage, StageSpec
+from gridloom.specs.stages import CheckpointStage
+from gridloom.wording import listed, nearest
 
 Owner = tuple[str, str]
 """(section, name)."""
@@ -192,7 +194,7 @@ class _Binder:
 
     def fitting(self, ref: Ref) -> dict[str, str]:
         """Return all names that may stand here, with their sections."""
-        found = {n: "models" for n, m in self.spec.models.items() if m.kind in ref.models}
+        found = {n: "models" for n, m in self.spec.models.items() if ref.role and plays(m.kind, ref.role)}
         if ref.artifacts:
             for section in ("data", "stages"):
                 for name, entry in getattr(self.spec, section).items():
@@ -237,16 +239,16 @@ class _Binder:
 
 
 def _what(ref: Ref) -> str:
-    if ref.models and ref.artifacts:
+    if ref.role and ref.artifacts:
         return "model or stage"
-    if ref.models:
+    if ref.role:
         return "model"
     return "dataset" if ref.artifacts in _DATASETS else "stage"
 
 
 def wanted(ref: Ref) -> str:
     """Say what a reference takes: 'a trm model or a stage that makes a checkpoint'."""
-    parts = [f"a {joined(list(ref.models))} model"] if ref.models else []
+    parts = [f"a {joined(list(kinds_with(ref.role)))} model"] if ref.role else []
     if ref.artifacts in _DATASETS:
         parts.append(_DATASETS[ref.artifacts])
     elif ref.artifacts:

@@ -9,24 +9,23 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from gridloom.compiler.bind import bind
-from gridloom.compiler.calibration import Calibration, Calibrations
-from gridloom.compiler.check import check
-from gridloom.compiler.check_cost import memory_suffices, walltime_suffices
-from gridloom.compiler.check_ensemble import members_differ
-from gridloom.compiler.checked import Checked
-from gridloom.compiler.compose import Source, compose, open_source
+from gridloom.compiler.check.graph import members_differ, memory_suffices, walltime_suffices
+from gridloom.compiler.check.rules import check
+from gridloom.compiler.device_speeds import Calibration, Calibrations
 from gridloom.compiler.facts import Facts
 from gridloom.compiler.fingerprint import fingerprint
 from gridloom.compiler.graph import RunGraph
-from gridloom.compiler.interpolate import interpolate
+from gridloom.compiler.language import Spec
 from gridloom.compiler.lower import lower
 from gridloom.compiler.session import Session, Stop
+from gridloom.compiler.spec_facts import Checked
 from gridloom.compiler.sweep import Owner, Sweep, expand_sweep, join_variants, reached
-from gridloom.compiler.tree import Path, Places
+from gridloom.compiler.text.compose import Source, compose, open_source
+from gridloom.compiler.text.interpolate import interpolate
+from gridloom.compiler.text.tree import Path, Places
 from gridloom.compiler.validate import validate
 from gridloom.diagnostics import Diagnostic, Span
 from gridloom.errors import SpecError
-from gridloom.specs.spec import Spec
 
 FRONT: tuple[Callable[[Any, Session], Any], ...] = (compose, expand_sweep)
 """Text to trees: `compose` loads a spec and what it extends, a sweep makes several of it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import RunGraph, StageNode
-from gridloom.compiler.tree import Path, dotted, show
+from gridloom.compiler.text.tree import Path, dotted, show
 from gridloom.diagnostics import Span
 from gridloom.specs.base import SpecModel
 

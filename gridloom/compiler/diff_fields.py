@@ -8,11 +8,10 @@ from typing import Any
 
 from gridloom.compiler.diff import Added, Change, Changed, Removed, diff_specs, diff_values
 from gridloom.compiler.fingerprint import by_content, definition, is_data, of_node, parameters
-from gridloom.compiler.graph import RunGraph, StageNode
-from gridloom.compiler.lower import section_name
-from gridloom.compiler.tree import Path, show
+from gridloom.compiler.graph import RunGraph, StageNode, section_name
+from gridloom.compiler.language import Spec
+from gridloom.compiler.text.tree import Path, show
 from gridloom.diagnostics import Span
-from gridloom.specs.spec import Spec
 
 Place = Callable[[str, Path], Span | None]
 """(node, path in the spec) -> where the value was written; None for a default."""

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gridloom.errors import DataError, ModelError
-from gridloom.specs.data import ArcData, DataSpec
-from gridloom.specs.models import LlamaModel
+from gridloom.runtime.models.language.facts import LlamaFacts
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.specs.base import DataSpec
+from gridloom.specs.data import ArcData
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +61,6 @@ class DataFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class LlamaFacts:
-    """Facts of one `llama` model, read from its config without weights."""
-
-    digest: str
-    """Identity of the weights: the managed model's pinned sha256, or a digest of the folder's content."""
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    intermediate_size: int
-    vocab_size: int
-    max_positions: int
-    num_kv_heads: int = 0
-    tied_embeddings: bool = True
-    missing: str = ""
-    """What to type to get the weights, where only their published configuration is known here."""
-    quantized: str = ""
-    """How the files hold the weights, where not whole: the method that config.json names."""
-
-
-@dataclass(frozen=True, slots=True)
 class CheckpointFacts:
     """Facts of a checkpoint that is given by its folder, read without its weights."""
 
@@ -97,6 +79,8 @@ class CheckpointFacts:
     """Whether it holds a text_to_latent adapter."""
     positions: str = "rope"
     """Position encoding of the network."""
+    any_canvas: bool = False
+    """Whether it runs on square canvases of any size."""
     network_spec: Mapping[str, Any] | None = None
     """The network's section as its bundle has it, for what it costs; None where nobody tells."""
     answers_of: tuple[tuple[str, str], ...] = ()

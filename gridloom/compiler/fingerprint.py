@@ -15,11 +15,11 @@ from pydantic_core import to_jsonable_python
 
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.key_algorithms import current
+from gridloom.runtime.models.kind import MODELS
 from gridloom.specs.base import ByContent, Later, OfNode, Operational, SpecModel
-from gridloom.specs.data import DataSpec
-from gridloom.specs.fields import Shape, field_shape, keys, marked, shape
-from gridloom.specs.models import ModelSpec
-from gridloom.specs.stages import StageSpec
+from gridloom.specs.data import DATA_SPECS
+from gridloom.specs.fields import Shape, field_shape, keys, kind_of, marked, shape
+from gridloom.specs.kinds import STAGES
 
 ANSWERS_SUFFIX = "_answers"
 """Ends the kind of a node that holds a dataset's held-out answers."""
@@ -39,7 +39,7 @@ def parameters(node: StageNode) -> dict[str, Any]:
     """Return what the key of a node covers of its own section: names replaced by what they name."""
     if node.kind.endswith(ANSWERS_SUFFIX):
         return {}
-    resolved: dict[str, Any] = _resolved(node.spec, _section(is_data(node)), node)
+    resolved: dict[str, Any] = _resolved(node.spec, _section(node), node)
     resolved.pop("kind", None)
     return resolved
 
@@ -51,14 +51,12 @@ def definition(node: StageNode, model: str) -> Any:
 
 def by_content(node: StageNode) -> frozenset[str]:
     """Return the fields of a node's section that its key covers by the digest of what they lead to."""
-    model = _section(is_data(node)).model(node.spec.get("kind"))
-    return frozenset() if model is None else marked(model, ByContent)
+    return _marked(node, ByContent)
 
 
 def of_node(node: StageNode) -> frozenset[str]:
     """Return the fields of a node's section that its key covers by what the node itself has, such as its seed."""
-    model = _section(is_data(node)).model(node.spec.get("kind"))
-    return frozenset() if model is None else marked(model, OfNode)
+    return _marked(node, OfNode)
 
 
 def node_inputs(node: StageNode, input_keys: Mapping[str, str]) -> dict[str, Any]:
@@ -94,17 +92,31 @@ def _resolved(value: Any, place: Shape | None, node: StageNode) -> Any:
 
 def is_data(node: StageNode) -> bool:
     """Whether a node comes from the `data` section: a dataset, or its held-out answers."""
-    return node.kind.removesuffix(ANSWERS_SUFFIX) in _section(True).kinds
+    return node.kind.removesuffix(ANSWERS_SUFFIX) in _DATA
 
 
-@cache
-def _section(is_data: bool) -> Shape:
-    return shape(DataSpec) if is_data else shape(StageSpec)
+_DATA = {kind_of(spec): spec for spec in DATA_SPECS}
 
 
-@cache
-def _models() -> Shape:
-    return shape(ModelSpec)
+def _spec(node: StageNode) -> type[SpecModel] | None:
+    """Return the spec model of a node's section; halves of an evaluation have the whole evaluation's.
+
+    None for a kind of a package that is not installed here: a recorded graph may hold one.
+    """
+    if is_data(node):
+        return _DATA[node.kind.removesuffix(ANSWERS_SUFFIX)]
+    kind = STAGES.find(str(node.spec.get("kind")))
+    return None if kind is None else kind.spec
+
+
+def _section(node: StageNode) -> Shape | None:
+    spec = _spec(node)
+    return None if spec is None else shape(spec)
+
+
+def _marked(node: StageNode, mark: type) -> frozenset[str]:
+    spec = _spec(node)
+    return frozenset() if spec is None else marked(spec, mark)
 
 
 @cache
@@ -123,7 +135,8 @@ def _later(model: type[SpecModel]) -> dict[str, Any]:
 
 def _named(name: str, node: StageNode) -> Any:
     if name in node.models:
-        definition = _resolved(node.models[name], _models(), node)
+        kind = MODELS.find(str(node.models[name].get("kind")))
+        definition = _resolved(node.models[name], None if kind is None else shape(kind.spec), node)
         content = node.facts.get("llama", {}).get(name)
         return definition if content is None else {**definition, "content": content["digest"]}
     # an input's key stands under `inputs`; here only that the field names an input

@@ -103,3 +103,14 @@ class RunGraph(Frozen):
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, one trailing newline."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+ANSWERS = ".answers"
+"""Suffix of the node that holds a dataset's held-out answers; names cannot contain a dot."""
+VOTES = ".votes"
+"""Suffix of the node that answers ARC tasks for an evaluate stage, which itself alone sees the right grids."""
+
+
+def section_name(node: str) -> str:
+    """Return the name of the section that a node comes from."""
+    return node.removesuffix(ANSWERS).removesuffix(VOTES)

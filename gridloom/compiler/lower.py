@@ -5,29 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from gridloom.compiler.base_folder import base_of, rebased
 from gridloom.compiler.bind import Bound
-from gridloom.compiler.checked import Checked
 from gridloom.compiler.estimate import Sources, estimate
 from gridloom.compiler.fingerprint import ANSWERS_SUFFIX
-from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.compiler.graph import ANSWERS, VOTES, RunGraph, StageNode
 from gridloom.compiler.session import Session
+from gridloom.compiler.spec_facts import Checked
+from gridloom.compiler.text.base_folder import base_of, rebased
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.specs.base import StageSpec
 from gridloom.specs.data import ArcData
-from gridloom.specs.models import LlamaModel
-from gridloom.specs.stages import SHIPPED, CheckpointStage, StageSpec
-
-ANSWERS = ".answers"
-"""Suffix of the node that holds a dataset's held-out answers; names cannot contain a dot."""
-VOTES = ".votes"
-"""Suffix of the node that answers ARC tasks for an evaluate stage, which itself alone sees the right grids."""
+from gridloom.specs.stages import SHIPPED, CheckpointStage
 
 _Sections = dict[str, dict[str, dict[str, Any]]]
 """Sections of a spec as plain data, by name."""
-
-
-def section_name(node: str) -> str:
-    """Return the name of the section that a node comes from."""
-    return node.removesuffix(ANSWERS).removesuffix(VOTES)
 
 
 def lower(checked: Checked, session: Session) -> RunGraph:

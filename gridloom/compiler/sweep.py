@@ -14,11 +14,10 @@ from functools import cached_property
 from itertools import product
 
 from gridloom.compiler.fingerprint import graph_key, is_data
-from gridloom.compiler.graph import RunGraph, StageNode, Variant
-from gridloom.compiler.lower import section_name
-from gridloom.compiler.overrides import UnknownPathError, explain_path, set_value
+from gridloom.compiler.graph import RunGraph, StageNode, Variant, section_name
 from gridloom.compiler.session import Session, Stop
-from gridloom.compiler.tree import Mapping, Node, Path, Scalar, Sequence, dotted, show, to_plain, walk
+from gridloom.compiler.text.overrides import UnknownPathError, explain_path, set_value
+from gridloom.compiler.text.tree import Mapping, Node, Path, Scalar, Sequence, dotted, show, to_plain, walk
 from gridloom.diagnostics import Span
 
 MAX_VARIANTS = 4096
@@ -76,7 +75,7 @@ def expand_sweep(root: Mapping, session: Session) -> Sweep:
     for indices in product(*(range(len(axis.values)) for axis in axes)):
         tree = rest
         for axis, i in zip(axes, indices, strict=True):
-            tree = set_value(tree, axis.path, axis.values[i], axis.at)
+            tree = set_value(tree, axis.path, axis.values[i], axis.at, session)
         trees.append(VariantTree(indices, tree))
     return Sweep(axes, tuple(trees))
 
@@ -100,7 +99,7 @@ def _axes(node: Node, at: Span, rest: Mapping, session: Session) -> Iterator[Axi
             continue
         values = tuple(_marked(item, name, i) for i, item in enumerate(entry.value.items))
         try:
-            set_value(rest, path, values[0], entry.key_span)
+            set_value(rest, path, values[0], entry.key_span, session)
         except UnknownPathError as unknown:
             session.error("GL051", unknown.message, entry.key_span, explain_path(path, unknown))
             continue

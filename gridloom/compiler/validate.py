@@ -12,10 +12,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from gridloom.compiler.session import Session, Stop, did_you_mean, listed, nearest
-from gridloom.compiler.tree import Mapping, Path, Places, Scalar, show, to_plain
+from gridloom.compiler.language import Spec
+from gridloom.compiler.session import Session, Stop
+from gridloom.compiler.text.kinds import language_of
+from gridloom.compiler.text.tree import Mapping, Path, Places, Scalar, show, to_plain
 from gridloom.specs.fields import Shape, doc, expected, field_shape, keys, shape, takes
-from gridloom.specs.spec import Spec
+from gridloom.wording import did_you_mean, listed, nearest
 
 LANGUAGE_VERSION = 1
 SECTIONS = ("data", "models", "stages")
@@ -55,13 +57,14 @@ def validate(root: Mapping, session: Session) -> Validated:
     plain = to_plain(root)
     _check_version(root, places, session)
     shaky = {(str(hole[0]), str(hole[1])) for hole in holes if len(hole) > 1}
+    model = language_of(root, session)
     first = True
     while True:
         try:
-            spec = Spec.model_validate_json(json.dumps(plain), by_alias=True, by_name=False)
+            spec = model.model_validate_json(json.dumps(plain), by_alias=True, by_name=False)
             return Validated(spec, places, names, frozenset(shaky))
         except ValidationError as error:
-            faults = _faults(error, root)
+            faults = _faults(error, model)
         if first:
             _report(
                 [f for f in faults if f.path not in holes and (*f.path, "kind") not in holes], root, places, session
@@ -92,18 +95,18 @@ def _check_version(root: Mapping, places: Places, session: Session) -> None:
         )
 
 
-def _faults(error: ValidationError, root: Mapping) -> list[_Fault]:
+def _faults(error: ValidationError, model: type[Spec]) -> list[_Fault]:
     found: dict[tuple[Path, bool], _Fault] = {}
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
-        fault = _locate(tuple(detail["loc"]), detail["type"])
+        fault = _locate(tuple(detail["loc"]), detail["type"], model)
         found.setdefault((fault.path, fault.is_key), fault)
     return list(found.values())
 
 
-def _locate(loc: tuple[int | str, ...], kind: str) -> _Fault:
+def _locate(loc: tuple[int | str, ...], kind: str, spec: type[Spec]) -> _Fault:
     """Turn pydantic's location into a path: tags of discriminated unions and names of union members are not keys."""
     path: list[str | int] = []
-    place: Shape | None = shape(Spec)
+    place: Shape | None = shape(spec)
     owner: Shape | None = None
     is_key = False
     for item in loc:

@@ -3,46 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from gridloom.compiler.graph import StageNode
+from gridloom.progress import Progress, StopSignal
+from gridloom.specs.kinds import STAGES, load
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import LedgerWriter
-
-
-class ProgressTask(Protocol):
-    """One bar: rate and ETA are the reporter's business."""
-
-    def advance(self, amount: float = 1, **fields: Any) -> None:
-        """Move on by `amount`; `fields` such as loss=1.2 or accepted=6 are shown beside the bar."""
-
-
-class Progress(Protocol):
-    """Reports long work: a rich bar on a terminal, plain lines elsewhere, nothing with --quiet."""
-
-    def task(
-        self, label: str, total: float | None, unit: str = "it", done: float = 0
-    ) -> AbstractContextManager[ProgressTask]:
-        """Open a bar; `done` is where a resumed piece of work starts."""
-
-    def say(self, text: str) -> None:
-        """One plain line, kept above the bars."""
-
-    def show(self, renderable: Any) -> None:
-        """A rich renderable, kept above the bars; a plain-text form elsewhere."""
-
-
-class StopSignal(Protocol):
-    """Set by SIGTERM, SIGINT or a walltime limit; stages look between units of work, save, raise StageInterrupted."""
-
-    def __bool__(self) -> bool: ...
-
-    @property
-    def reason(self) -> str:
-        """Why: 'SIGINT', 'SIGTERM', 'walltime 2:00:00'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +35,7 @@ class StageContext:
 
 
 class Stage(Protocol):
-    """A stage kind: constructed without arguments, run once; registered in the entry point group `gridloom.stages`."""
+    """What runs the stages of a kind: constructed without arguments, run once; `StageKind.run` names it."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Fill `context.out` from `node.spec` and `inputs` (by the field of the spec that names each).
@@ -74,3 +43,29 @@ class Stage(Protocol):
         Raises StageInterrupted after saving resumable state in `context.work` when `context.stop` is set;
         other GridloomErrors for the user's mistakes.
         """
+
+
+NODES = {
+    "arc": "gridloom.runtime.data.stages:BuildDataset",
+    "arc_answers": "gridloom.runtime.data.stages:BuildAnswers",
+    "maze": "gridloom.runtime.data.stages:BuildPuzzles",
+    "sudoku": "gridloom.runtime.data.stages:BuildPuzzles",
+    "parity": "gridloom.runtime.data.stages:BuildSequences",
+    "addition": "gridloom.runtime.data.stages:BuildSequences",
+    "copy": "gridloom.runtime.data.stages:BuildSequences",
+    "sort": "gridloom.runtime.data.stages:BuildSequences",
+    "logic": "gridloom.runtime.data.stages:BuildSequences",
+    "string_addition": "gridloom.runtime.data.stages:BuildSequences",
+    "vote": "gridloom.runtime.evaluation.vote:Vote",
+    "count_votes": "gridloom.runtime.evaluation.count_votes:CountVotes",
+}
+"""Place of what runs a node that no entry of `stages` has the kind of: datasets, answers, halves of an evaluation."""
+
+
+def load_stage(kind: str) -> Stage:
+    """Construct what runs a node of this kind.
+
+    Raises:
+        PluginError: no installed package brings the kind, or the one that does cannot be loaded.
+    """
+    return cast(Stage, load(NODES.get(kind) or STAGES.get(kind).run)())

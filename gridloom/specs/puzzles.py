@@ -5,13 +5,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from gridloom.specs.base import ArtifactType, ByContent, Later, SpecModel
+from gridloom.specs.base import ArtifactType, ByContent, DataSpec, Later
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class MazeData(SpecModel):
+class MazeData(DataSpec):
     """Mazes with one shortest path from S to G, generated, or read from arrays or from `train.csv`/`test.csv`."""
 
     version: ClassVar[int] = 1
@@ -37,7 +37,7 @@ class MazeData(SpecModel):
     """Draw training mazes under the eight rotations and reflections."""
 
 
-class SudokuData(SpecModel):
+class SudokuData(DataSpec):
     """Sudokus with one solution, generated, or read from arrays or from `train.csv`/`test.csv`."""
 
     version: ClassVar[int] = 1
@@ -66,7 +66,7 @@ class SudokuData(SpecModel):
     """Draw training sudokus with digits, rows, columns, bands, stacks and sides exchanged."""
 
 
-class SequenceData(SpecModel):
+class SequenceData(DataSpec):
     """Base of the generated sequence tasks: endless training rows, and test rows from a stream of their own."""
 
     version: ClassVar[int] = 1

@@ -1,6 +1,5 @@
 """The `stages` section: what is executed, in the order that the names imply."""
 
-
 import math
 from typing import Annotated, ClassVar, Literal
 
@@ -17,8 +16,8 @@ from gridloom.specs.base import (
     Operational,
     Ref,
     SpecModel,
+    StageSpec,
 )
-from gridloom.specs.models import NETWORK_KINDS, TWO_STATE_KINDS, WRITERS, TrmModel
 from gridloom.specs.solver import Solver
 from gridloom.specs.walltime import Walltime, walltime_seconds
 
@@ -61,8 +60,6 @@ class Muon(SpecModel):
 
 Optimizer = Annotated[AdamAtan2 | AdamW, Field(discriminator="kind")]
 NetworkOptimizer = Annotated[AdamAtan2 | AdamW | Muon, Field(discriminator="kind")]
-
-
 SHIPPED = "shipped:"
 """Begins the path of a checkpoint that comes with gridloom."""
 
@@ -77,7 +74,7 @@ class Wandb(SpecModel):
     """arc-trm-pretrain for `train` and arc-hybrid-joint for `joint_train` when absent."""
 
 
-class CheckpointStage(SpecModel):
+class CheckpointStage(StageSpec):
     """A checkpoint that exists: the folder of a train or joint_train artifact, of this or another workspace."""
 
     version: ClassVar[int] = 1
@@ -106,14 +103,6 @@ class DepthPhase(SpecModel):
     """Latent updates a round; the network's own where absent."""
 
 
-def at_depth(full: TrmModel, phase: DepthPhase) -> TrmModel:
-    """Return the network's spec as a phase runs it."""
-    return full.model_copy(update={
-        "halt_max_steps": min(phase.act_steps, full.halt_max_steps),
-        "H_cycles": phase.H_cycles or full.H_cycles, "L_cycles": phase.L_cycles or full.L_cycles,
-    })
-
-
 class KeepBest(SpecModel):
     """Compare the training figures of one stretch of steps with the next, and keep the state after the best."""
 
@@ -123,13 +112,13 @@ class KeepBest(SpecModel):
     """Steps of a stretch."""
 
 
-class TrainStage(SpecModel):
+class TrainStage(StageSpec):
     """Train a network on tasks' demonstrations, on puzzles or on sequences, with deep supervision and ACT halting."""
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "checkpoint"
     kind: Literal["train"] = "train"
-    model: Annotated[str, Ref(models=NETWORK_KINDS, artifacts=("checkpoint",), part="trm")]
+    model: Annotated[str, Ref(role="network", artifacts=("checkpoint",), part="trm")]
     """A model to train from scratch, or a stage whose checkpoint to continue from."""
     data: AnyDataRef
     """The tasks, puzzles or sequences."""
@@ -202,17 +191,17 @@ class Curriculum(SpecModel):
     """Steps after which every pair is drawn."""
 
 
-class JointTrainStage(SpecModel):
+class JointTrainStage(StageSpec):
     """Train adapters and TRM together around a frozen LLaMA, over several attempts with feedback between them."""
 
     version: ClassVar[int] = 2
     produces: ClassVar[ArtifactType] = "checkpoint"
     kind: Literal["joint_train"] = "joint_train"
-    llm: Annotated[str, Ref(models=("llama",))]
+    llm: Annotated[str, Ref(role="language_model")]
     """The language model."""
-    trm: Annotated[str, Ref(models=TWO_STATE_KINDS, artifacts=("checkpoint",), part="trm")]
+    trm: Annotated[str, Ref(role="two_state", artifacts=("checkpoint",), part="trm")]
     """A TRM, from scratch or from a stage's checkpoint."""
-    adapters: tuple[Annotated[str, Ref(models=("text_to_latent", "latent_to_text"))], ...]
+    adapters: tuple[Annotated[str, Ref(role="adapter")], ...]
     """One `text_to_latent` and, for feedback through the latent, one `latent_to_text`."""
     data: DataRef
     """The tasks."""
@@ -257,13 +246,13 @@ class JointTrainStage(SpecModel):
     """Metrics to Weights & Biases; off when absent."""
 
 
-class SolveStage(SpecModel):
+class SolveStage(StageSpec):
     """Run the solver loop over the held-out test inputs of a split; every attempt lands in the ledger."""
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "attempts"
     kind: Literal["solve"] = "solve"
-    with_: Annotated[str, Ref(models=WRITERS, artifacts=("checkpoint",), part="trm")] = Field(alias="with")
+    with_: Annotated[str, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(alias="with")
     """The checkpoint to solve with; or a language model, which then writes the grids as text, without a TRM."""
     data: DataRef
     """The tasks."""
@@ -277,7 +266,7 @@ class SolveStage(SpecModel):
     """The loop."""
 
 
-class CalibrateStage(SpecModel):
+class CalibrateStage(StageSpec):
     """Measure what the verifiers say of attempts whose answers are known, and set the score from which to accept.
 
     The attempts are those of a solve stage over other tasks than those that the calibrated solve answers.
@@ -296,12 +285,10 @@ class CalibrateStage(SpecModel):
 
 CheckpointName = Annotated[str, Ref(artifacts=("checkpoint",), part="trm")]
 """Name of a stage that makes a checkpoint."""
-
-
 EarlyStop = Literal["exact", "first", "likely"]
 
 
-class EvaluateStage(SpecModel):
+class EvaluateStage(StageSpec):
     """Answer what a dataset holds out with a checkpoint alone, or an ensemble of them, and count how much is right.
 
     ARC tasks are answered under many views that vote: pass@1, pass@2 and so on. Of mazes and sudokus, the test puzzles
@@ -352,7 +339,7 @@ class EvaluateStage(SpecModel):
         return None if self.early_stop is False else "exact"
 
 
-class ScoreStage(SpecModel):
+class ScoreStage(StageSpec):
     """Join the picks of a solve stage with the held-out answers: pass@1, pass@2, shape and cell accuracy."""
 
     version: ClassVar[int] = 1
@@ -363,7 +350,7 @@ class ScoreStage(SpecModel):
     """The solve stage to score."""
 
 
-class AblateStage(SpecModel):
+class AblateStage(StageSpec):
     """Compare scores made with the tasks' own, shuffled and zero latents: does the LLaMA help? Reads no answer."""
 
     version: ClassVar[int] = 1
@@ -375,10 +362,3 @@ class AblateStage(SpecModel):
     """The score of the same solve with `latents: shuffled`."""
     zero: Annotated[str | None, Ref(artifacts=("report",))] = None
     """The score of the same solve with `latents: zero`."""
-
-
-StageSpec = Annotated[
-    CheckpointStage | TrainStage | JointTrainStage | SolveStage | CalibrateStage | EvaluateStage | ScoreStage
-    | AblateStage,
-    Field(discriminator="kind"),
-]

@@ -18,12 +18,12 @@ def names(app: typer.Typer) -> list[str]:
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_registers_the_commands_that_are_said_of_it(group: str) -> None:
     app = typer.Typer(add_completion=False)
-    importlib.import_module(f"gridloom.cli.{group}").register(app)
+    importlib.import_module(f"gridloom.cli.commands.{group}").register(app)
     assert set(names(app)) == set(GROUPS[group])
 
 
 def test_a_known_command_gets_its_group_and_anything_else_gets_all() -> None:
     everything = [name for commands in GROUPS.values() for name in commands]
-    assert set(names(make_app("plan"))) == set(GROUPS["run_commands"])
+    assert set(names(make_app("plan"))) == set(GROUPS["run"])
     for word in ("", "--help", "compil", "-q"):
         assert sorted(names(make_app(word))) == sorted(everything)

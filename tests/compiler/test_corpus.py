@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from compiler_support import FACTS
 
-from gridloom.compiler import compile_spec
+from gridloom.compiler.compile import compile_spec
 from gridloom.diagnostics import Diagnostic
 from gridloom.errors import SpecError
 

@@ -10,35 +10,38 @@ import torch
 from compiler_support import FACTS, LLAMA, SPEC, TASKS
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from gridloom.compiler import compile_text
-from gridloom.compiler.calibration import Calibration
-from gridloom.compiler.cost import LlamaCost, TrmCost, latent_to_text, text_to_latent
-from gridloom.compiler.estimate import Prompt, solve_reading
-from gridloom.compiler.facts import LlamaFacts, StaticFacts
+from gridloom.compiler.compile import compile_text
+from gridloom.compiler.device_speeds import Calibration
+from gridloom.compiler.estimate_text import Prompt, solve_reading
+from gridloom.compiler.facts import StaticFacts
 from gridloom.compiler.graph import Cost
 from gridloom.errors import SpecError
-from gridloom.runtime.models import layers
-from gridloom.runtime.models.adapters import LatentToText, TextToLatent
-from gridloom.runtime.models.llama import Llama, Segments
-from gridloom.runtime.models.llama_cache import HeadCache
-from gridloom.runtime.models.llama_generate import generate
-from gridloom.runtime.models.lora import attach
-from gridloom.runtime.models.networks import build_network
-from gridloom.runtime.models.recursive import RecursiveNetwork
-from gridloom.runtime.models.trm import TRM
-from gridloom.runtime.training.losses import row_losses
-from gridloom.specs.models import (
+from gridloom.runtime.models.adapters.cost import latent_to_text, text_to_latent
+from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
+from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
+from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.language.cost import LlamaCost
+from gridloom.runtime.models.language.facts import LlamaFacts
+from gridloom.runtime.models.language.generate import generate
+from gridloom.runtime.models.language.head_cache import HeadCache
+from gridloom.runtime.models.language.llama import Llama
+from gridloom.runtime.models.language.lora import attach
+from gridloom.runtime.models.language.segments import Segments
+from gridloom.runtime.models.language.spec import LlamaModel, Lora
+from gridloom.runtime.models.recursive import layers
+from gridloom.runtime.models.recursive.cost import TrmCost
+from gridloom.runtime.models.recursive.inference import trace
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.recursive.spec import (
     HrmModel,
-    LatentToTextModel,
-    LlamaModel,
-    Lora,
-    TextToLatentModel,
     TransformerModel,
     TrmHier6Model,
     TrmHybridModel,
     TrmModel,
     TrmSingleZModel,
 )
+from gridloom.runtime.models.recursive.trm import TRM
+from gridloom.runtime.training.losses import row_losses
 
 ROWS, CANVAS = 2, 8
 
@@ -428,5 +431,5 @@ def test_rows_of_puzzles_and_sequences_are_counted_exactly(num_cells: int, vocab
     assert cost.parameters == sum(weight.numel() for weight in network.parameters())
     rows = torch.zeros(ROWS, num_cells, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counted:
-        network.run(rows, torch.zeros(ROWS, dtype=torch.int64), steps=1)
+        trace(network, rows, torch.zeros(ROWS, dtype=torch.int64), steps=1)
     assert cost.act_step(ROWS).forward == counted.get_total_flops()

@@ -6,7 +6,7 @@ from compiler_support import SPEC
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridloom.compiler import compile_text
+from gridloom.compiler.compile import compile_text
 from gridloom.compiler.diff import Added, Changed, Removed, diff_graphs, diff_specs, diff_values
 from gridloom.compiler.facts import StaticFacts
 

@@ -9,7 +9,7 @@ from compiler_support import SPEC
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridloom.compiler import compile_text
+from gridloom.compiler.compile import compile_text
 from gridloom.compiler.diff import diff_graphs
 from gridloom.compiler.diff_fields import FieldChange, Side, diff_sides
 from gridloom.compiler.facts import StaticFacts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from compiler_support import SPEC
 
-from gridloom.compiler import compile_text
+from gridloom.compiler.compile import compile_text
 from gridloom.compiler.facts import StaticFacts
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import SpecError

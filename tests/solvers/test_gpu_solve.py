@@ -15,7 +15,7 @@ from vote_support import VotePlace
 
 from gridloom.errors import StageInterrupted
 from gridloom.runtime.stage import StageContext
-from gridloom.solvers.replay import replay, replay_failed
+from gridloom.solvers.replay.replay import replay, replay_failed
 
 pytestmark = pytest.mark.gpu
 

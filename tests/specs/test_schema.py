@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from gridloom.compiler.library import list_recipes, recipe_text
-from gridloom.compiler.starter import init_text
+from gridloom.compiler.language import Spec
+from gridloom.compiler.schema import json_schema
+from gridloom.compiler.text.library import list_recipes, recipe_text
+from gridloom.runtime.planning.starter import init_text
 from gridloom.specs.base import SpecModel
 from gridloom.specs.fields import docs, field_shape, keys
-from gridloom.specs.schema import json_schema
-from gridloom.specs.spec import Spec
 
 
 def models(model: type[SpecModel] = Spec, seen: set[type[SpecModel]] | None = None) -> set[type[SpecModel]]:

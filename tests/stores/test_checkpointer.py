@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
+import store_cases
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, empty_checkpoint
@@ -99,7 +100,7 @@ def test_a_second_process_reads_what_the_first_one_put(workspace: Workspace) -> 
 def test_a_graph_killed_in_a_node_goes_on_at_that_node(workspace: Workspace, as_async: bool, one_task: bool) -> None:
     process = start(workspace.root, f"""
 import asyncio
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(store_cases.__file__).parent)!r}]
 import test_checkpointer as cases
 from gridloom.stores.checkpointer import DuckDBSaver
 class Hang(list):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gridloom.compiler.calibration import Calibration
 from gridloom.compiler.codes.code import HEAD, Code, Example, over
+from gridloom.compiler.device_speeds import Calibration
 
 _SMALL = Calibration("cpu", memory_bytes=10**7, flops_per_s={"fp32": 1e11, "bf16": 1e11})
 _LARGE = Calibration("cpu", memory_bytes=10**11, flops_per_s={"fp32": 1e11, "bf16": 1e11})

@@ -64,6 +64,12 @@ VALIDATING = (
         Example("gridloom: 2\nextends: from-scratch\nname: example\n"), Example(HEAD),
     ),
     Code(
+        "GL111", "kind that cannot be loaded",
+        "An installed package brings this kind of model or stage, and importing it failed.",
+        "Its fields are not known, so no use of it can be checked; `gridloom plugins` lists what is installed.",
+        over("models: {mine: {kind: broken_net}}\n"), over("models: {mine: {kind: trm}}\n"),
+    ),
+    Code(
         "GL201", "one name in two sections",
         "The same name stands in two of `data`, `models` and `stages`.",
         "`model: x` can mean a model or the checkpoint of a stage, so a name must have one meaning.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,3 +61,56 @@ def fitting_canvas(task: Task, sides: Sequence[int]) -> int:
     """
     room = [side for side in sides if side > visible_side(task)]
     return min(room) if room else max(sides)
+
+
+def tasks_digest(tasks: Iterable[Task]) -> str:
+    """sha256 over ids, subsets, demonstrations, test inputs, known pairs and check indices, in order."""
+    state = hashlib.sha256(b"gridloom tasks 1\n")
+    for task in tasks:
+        counts = f"{len(task.demos)} {len(task.known)} {len(task.tests)} {task.check}"
+        state.update(f"{task.task_id}\n{task.subset}\n{counts}\n".encode())
+        for pair in (*task.demos, *task.known):
+            state.update(grid_bytes(pair.input))
+            state.update(grid_bytes(pair.output))
+        for grid in task.tests:
+            state.update(grid_bytes(grid))
+    return state.hexdigest()
+
+
+def answers_digest(answers: Mapping[str, Sequence[Grid]]) -> str:
+    """sha256 over the held-out answers, by task id."""
+    state = hashlib.sha256(b"gridloom answers 1\n")
+    for task_id in sorted(answers):
+        state.update(f"{task_id}\n{len(answers[task_id])}\n".encode())
+        for grid in answers[task_id]:
+            state.update(grid_bytes(grid))
+    return state.hexdigest()
+
+
+def grid_bytes(grid: Grid) -> bytes:
+    """Rows, columns, then the cells: one byte each."""
+    return bytes(grid.shape) + grid.tobytes()
+
+
+DIHEDRAL_INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)
+"""Id of the inverse of each dihedral id."""
+
+
+def turn(grid: Grid, dihedral: int) -> Grid:
+    """Return the grid turned, contiguous: 1/2/3 rot90 counter-clockwise once/twice/thrice, 4 flip left-right, 5 flip
+    up-down, 6 transpose, 7 anti-transpose."""
+    if dihedral == 0:
+        return np.ascontiguousarray(grid)
+    if dihedral == 1:
+        return np.ascontiguousarray(grid.T[::-1])
+    if dihedral == 2:
+        return np.ascontiguousarray(grid[::-1, ::-1])
+    if dihedral == 3:
+        return np.ascontiguousarray(grid[::-1].T)
+    if dihedral == 4:
+        return np.ascontiguousarray(grid[:, ::-1])
+    if dihedral == 5:
+        return np.ascontiguousarray(grid[::-1])
+    if dihedral == 6:
+        return np.ascontiguousarray(grid.T)
+    return np.ascontiguousarray(grid[::-1, ::-1].T)

@@ -4,39 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gridloom.runtime.models.compiled import compile_loop
-from gridloom.runtime.models.layers import rounded_once
-from gridloom.runtime.models.recursive import Carry, RecursiveNetwork
-from gridloom.runtime.training.ema import Ema
+from gridloom.runtime.data.batch import Batch
+from gridloom.runtime.models.recursive.layers import rounded_once
+from gridloom.runtime.models.recursive.network import Carry, RecursiveNetwork
+from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.runtime.models.recursive.torch_compile import compile_loop
 from gridloom.runtime.training.losses import row_losses
-from gridloom.runtime.training.optim import build_optimizer, lr_factor, set_lr, step_puzzle_rows
+from gridloom.runtime.training.optim import Ema, build_optimizer, lr_factor, set_lr, step_puzzle_rows
 from gridloom.runtime.training.ranks import ALONE, Ranks
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
-from gridloom.specs.models import TrmModel
-from gridloom.specs.stages import DepthPhase, TrainStage, at_depth
-
-
-class Batch(Protocol):
-    """Rows to train on."""
-
-    @property
-    def inputs(self) -> NDArray[np.uint8]:
-        """uint8 [B, L] tokens."""
-
-    @property
-    def labels(self) -> NDArray[np.uint8]:
-        """uint8 [B, L] tokens, 0 where nothing is scored."""
-
-    @property
-    def puzzle_ids(self) -> NDArray[np.int32]:
-        """int32 [B]."""
+from gridloom.specs.stages import DepthPhase, TrainStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +33,43 @@ class Means:
     q_halt_accuracy: float
     act_steps: float
     grad_norm: float
+
+
+def _means(sums: Tensor) -> Means:
+    """Read sums and start them anew."""
+    loss, lm, q, exact, accuracy, q_right, act_steps, ended, steps, norm = sums.tolist()
+    sums.zero_()
+    steps, rows = max(steps, 1), max(ended, 1)
+    return Means(loss=loss / steps, lm_loss=lm / steps, q_halt_loss=q / steps, exact_match=exact / rows,
+                 cell_accuracy=accuracy / rows, q_halt_accuracy=q_right / rows, act_steps=act_steps / rows,
+                 grad_norm=norm / steps)
+
+
+def depth_at(progress: float, full: TrmModel, phases: Sequence[DepthPhase]) -> TrmModel:
+    """Return the network's spec at the depth of the phase that `progress`, in [0, 1), falls in."""
+    end = 0.0
+    for phase in phases:
+        end += phase.share
+        if progress < end:
+            return full.at_depth(phase)
+    return full
+
+
+def without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor of the host to a device; a GPU fetches pinned memory while the host goes on."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def take_rows(carry: Carry, rows: slice) -> Carry:
+    """Return some rows of a carry."""
+    return Carry(**{f.name: getattr(carry, f.name)[rows] for f in fields(Carry)})
+
+
+def join_carries(carries: Sequence[Carry]) -> Carry:
+    """Put carries one after the other; a single one is returned as it is."""
+    if len(carries) == 1:
+        return carries[0]
+    return Carry(**{f.name: torch.cat([getattr(carry, f.name) for carry in carries]) for f in fields(Carry)})
 
 
 class ActTrainer:
@@ -78,7 +96,7 @@ class ActTrainer:
     def compile(self, lengths: Sequence[int], say: Callable[[str], None]) -> None:
         """Compile the network's loop as the spec asks, for rows of these numbers of tokens."""
         rows = self.spec.batch_size // self.ranks.size // self.spec.accumulate
-        depths = [at_depth(self.full, phase) for phase in self.spec.depth]
+        depths = [self.full.at_depth(phase) for phase in self.spec.depth]
         self.compile_s = compile_loop(self.model, self.spec.compile, lengths, rows, say, depths=depths,
                                       frozen=self.spec.embeddings_first > 0)
 
@@ -211,40 +229,3 @@ class ActTrainer:
         self._sums.copy_(tensors["sums"])
         self._stretch.copy_(tensors["stretch"])
         self.num_steps = state.step
-
-
-def _means(sums: Tensor) -> Means:
-    """Read sums and start them anew."""
-    loss, lm, q, exact, accuracy, q_right, act_steps, ended, steps, norm = sums.tolist()
-    sums.zero_()
-    steps, rows = max(steps, 1), max(ended, 1)
-    return Means(loss=loss / steps, lm_loss=lm / steps, q_halt_loss=q / steps, exact_match=exact / rows,
-                 cell_accuracy=accuracy / rows, q_halt_accuracy=q_right / rows, act_steps=act_steps / rows,
-                 grad_norm=norm / steps)
-
-
-def depth_at(progress: float, full: TrmModel, phases: Sequence[DepthPhase]) -> TrmModel:
-    """Return the network's spec at the depth of the phase that `progress`, in [0, 1), falls in."""
-    end = 0.0
-    for phase in phases:
-        end += phase.share
-        if progress < end:
-            return at_depth(full, phase)
-    return full
-
-
-def without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor of the host to a device; a GPU fetches pinned memory while the host goes on."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
-
-
-def take_rows(carry: Carry, rows: slice) -> Carry:
-    """Return some rows of a carry."""
-    return Carry(**{f.name: getattr(carry, f.name)[rows] for f in fields(Carry)})
-
-
-def join_carries(carries: Sequence[Carry]) -> Carry:
-    """Put carries one after the other; a single one is returned as it is."""
-    if len(carries) == 1:
-        return carries[0]
-    return Carry(**{f.name: torch.cat([getattr(carry, f.name) for carry in carries]) for f in fields(Carry)})

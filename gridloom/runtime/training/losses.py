@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gridloom.runtime.models.recursive import Output, RecursiveNetwork
+from gridloom.runtime.models.recursive.network import Output, RecursiveNetwork
 
 HALTING_WEIGHT = 0.5
 PACKED_ON = ("cpu",)

@@ -9,21 +9,20 @@ from typing import Any
 import torch
 
 from gridloom.errors import StageError
-from gridloom.runtime.data.canonical import answers_told
-from gridloom.runtime.data.canvas_sampler import CanvasSampler
-from gridloom.runtime.data.dataset import Dataset, load_dataset
-from gridloom.runtime.data.puzzle_sampler import PuzzleSampler
-from gridloom.runtime.data.puzzles import load_puzzles
-from gridloom.runtime.data.sampler import Sampler
-from gridloom.runtime.data.sequence_store import load_sequences, sequences_digest
-from gridloom.runtime.data.sequence_tokens import token_layout, token_rows
-from gridloom.runtime.data.tokens import VOCAB
-from gridloom.runtime.models.bundle_description import answers_of, read_description
-from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.networks import build_network, views_for
-from gridloom.runtime.models.recursive import RecursiveNetwork
-from gridloom.runtime.training.loop import Batch
-from gridloom.specs.models import TrmModel
+from gridloom.runtime.checkpoints.description import answers_of, read_description
+from gridloom.runtime.data.arc.canonical import answers_told
+from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
+from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
+from gridloom.runtime.data.arc.tokens import VOCAB
+from gridloom.runtime.data.batch import Batch
+from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
+from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
+from gridloom.runtime.data.sequences.artifact import load_sequences, sequences_digest
+from gridloom.runtime.data.sequences.tokens import token_layout, token_rows
+from gridloom.runtime.models.build import build_network, views_for
+from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.stores.artifacts import Artifact
 
 
@@ -47,9 +46,9 @@ class Material:
     sides: tuple[int, ...] = ()
     """Canvases that tasks lie on; none but `canvas` where empty."""
 
-    def network(self, spec: TrmModel, generator: torch.Generator | None = None) -> RecursiveNetwork:
+    def network(self, spec: NetworkSpec, generator: torch.Generator | None = None) -> RecursiveNetwork:
         """Build a network for such rows; where tasks have several ids, each id shares a row with its task."""
-        by_view = spec.puzzle_embedding == "task_view"
+        by_view = spec.embeds_views
         network = build_network(
             spec, self.canvas, len(self.ids), task_of=self.ids.task_of if len(self.ids) > 1 or by_view else None,
             views=views_for(spec, self.ids), vocabulary=self.vocabulary, num_cells=self.num_cells,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
-from gridloom.runtime.packages import needed
+from gridloom.optional_packages import needed
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import Wandb
 from gridloom.stores.records import MetricRecord

@@ -13,11 +13,11 @@ import torch
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
-from gridloom.runtime.device import hardware, precision_advice
-from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
-from gridloom.runtime.models.ids import BLANK, SEPARATOR, PuzzleIds
-from gridloom.runtime.models.networks import network_spec
-from gridloom.runtime.models.recursive import RecursiveNetwork
+from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require, save_bundle
+from gridloom.runtime.machine.device import hardware, precision_advice
+from gridloom.runtime.models.kind import network_spec
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.recursive.puzzle_ids import BLANK, SEPARATOR, PuzzleIds
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material, with_earlier
@@ -190,7 +190,7 @@ def _model(job: Job, material: Material, device: str, say: Say) -> RecursiveNetw
         generator = torch.Generator().manual_seed(node.seed)
         return material.network(network_spec(node.models[name]), generator).to(device)
     before = load_bundle(job.inputs["model"].path, device, weights="raw")
-    any_canvas = before.trm.spec.positions == "rope_2d"
+    any_canvas = before.trm.spec.any_canvas
     require(before, kind=material.kind, canvas=None if any_canvas else material.canvas,
             num_cells=None if any_canvas else material.num_cells, vocabulary=material.vocabulary,
             where=f"the checkpoint of {name!r}")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gridloom.runtime.data.files.grids import GridRows
 from gridloom.runtime.data.tasks import Grid, Task
-from gridloom.solvers.types import Candidate, GridRows, Proposal, Signal
+from gridloom.solvers.types import Candidate, Proposal, Signal
 from gridloom.solvers.verifiers.rules import Palette, SizeRule, expected_sizes
 
 

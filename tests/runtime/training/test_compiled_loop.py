@@ -14,14 +14,14 @@ from torch import Tensor
 from train_support import MODEL, STAGE, dataset_artifact, stage_context, toy_dataset, train_node
 
 from gridloom.errors import StageError
-from gridloom.runtime.data.sampler import Sampler
-from gridloom.runtime.device import hardware, precision_advice
-from gridloom.runtime.models import compiled
-from gridloom.runtime.models.bundle import load_bundle
-from gridloom.runtime.models.networks import build_network
+from gridloom.runtime.checkpoints.bundle import load_bundle
+from gridloom.runtime.data.arc.sampler import Sampler
+from gridloom.runtime.machine.device import hardware, precision_advice
+from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive import torch_compile as compiled
+from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.train import Train
-from gridloom.specs.models import TrmModel
 from gridloom.specs.stages import DepthPhase, TrainStage
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace

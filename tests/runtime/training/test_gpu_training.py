@@ -16,17 +16,24 @@ from torch import Tensor
 from train_support import MODEL, STAGE, StopAfter, dataset_artifact, stage_context, toy_dataset, train_node
 
 from gridloom.errors import StageError, StageInterrupted
-from gridloom.runtime.advice import memory_advice
-from gridloom.runtime.data.sampler import Sampler
-from gridloom.runtime.memory import MemoryMeter
-from gridloom.runtime.models.bundle import load_bundle
-from gridloom.runtime.models.ids import PuzzleIds
-from gridloom.runtime.models.networks import build_network, views_for
-from gridloom.runtime.models.recursive import RecursiveNetwork
-from gridloom.runtime.training.joint_train import JointTrain
+from gridloom.runtime.checkpoints.bundle import load_bundle
+from gridloom.runtime.data.arc.sampler import Sampler
+from gridloom.runtime.execution.out_of_memory import memory_advice
+from gridloom.runtime.machine.memory import MemoryMeter
+from gridloom.runtime.models.build import build_network, views_for
+from gridloom.runtime.models.recursive.inference import trace
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
+from gridloom.runtime.models.recursive.spec import (
+    HrmModel,
+    TransformerModel,
+    TrmHier6Model,
+    TrmModel,
+    TrmSingleZModel,
+)
+from gridloom.runtime.training.joint.train import JointTrain
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.train import Train
-from gridloom.specs.models import HrmModel, TransformerModel, TrmHier6Model, TrmModel, TrmSingleZModel
 from gridloom.specs.stages import AdamAtan2, DepthPhase, Muon, TrainStage
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -153,7 +160,7 @@ def test_a_stage_stops_resumes_and_publishes_what_a_cpu_reads(tmp_path: Path) ->
     assert any("resuming at step 3" in line for line in said)
     assert found == pytest.approx(whole, rel=1e-4)
     published = load_bundle(tmp_path / "cut" / "out")
-    answer = published.trm.run(torch.ones(1, 16, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+    answer = trace(published.trm, torch.ones(1, 16, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
     assert answer.tokens.shape == (1, 16)
 
 

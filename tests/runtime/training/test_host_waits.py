@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gridloom.runtime.models.networks import build_network
+from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive.spec import HrmModel, TrmModel, TrmSingleZModel
 from gridloom.runtime.training import losses
 from gridloom.runtime.training.loop import ActTrainer
-from gridloom.specs.models import HrmModel, TrmModel, TrmSingleZModel
 from gridloom.specs.stages import AdamAtan2, Muon, TrainStage
 
 READS = {"aten._local_scalar_dense", "aten.nonzero", "aten._unique2", "aten.unique_dim", "aten.masked_select",

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.training import losses
 from gridloom.runtime.training.losses import log_stablemax, row_losses
-from gridloom.specs.models import TrmModel
 
 SPEC = TrmModel(hidden_size=32, num_heads=2, layers=1, H_cycles=1, L_cycles=1, expansion=1.0, puzzle_embedding_len=2,
                 halt_max_steps=2, precision="fp32")

@@ -10,10 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridloom.runtime.models.layers import PuzzleEmbedding
-from gridloom.runtime.training.ema import Ema
-from gridloom.runtime.training.muon import Muon, MuonWith, orthogonalise
-from gridloom.runtime.training.optim import AdamATan2, lr_factor, set_lr, sign_sgd_rows, step_puzzle_rows
+from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
+from gridloom.runtime.training.optim import (
+    AdamATan2,
+    Ema,
+    Muon,
+    MuonWith,
+    lr_factor,
+    orthogonalise,
+    set_lr,
+    sign_sgd_rows,
+    step_puzzle_rows,
+)
 from gridloom.runtime.training.state import optimizer_tensors, restore_optimizer
 
 

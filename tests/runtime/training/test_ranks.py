@@ -9,18 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import ranks_support
 import torch
 from train_support import STAGE, dataset_artifact, stage_context, train_node
 
 from gridloom.errors import StageError
-from gridloom.runtime.models.bundle import load_bundle
+from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.training.ranks import Ranks
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
-SUPPORT = Path(__file__).parent / "ranks_support.py"
+SUPPORT = Path(ranks_support.__file__)
 
 
 def losses(root: Path) -> dict[tuple[int, str], float]:

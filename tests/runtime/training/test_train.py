@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import train_support
 from train_support import (
     MODEL,
     STAGE,
@@ -26,14 +27,14 @@ from train_support import (
 
 from gridloom.compiler.facts import short_key
 from gridloom.errors import ModelError, StageError, StageInterrupted
-from gridloom.runtime.data.canonical import task_key
-from gridloom.runtime.data.digest import tasks_digest
-from gridloom.runtime.data.sampler import Sampler
-from gridloom.runtime.data.tasks import Pair, fitting_canvas
-from gridloom.runtime.data.tokens import encode
-from gridloom.runtime.facts import LocalFacts
-from gridloom.runtime.models.bundle import load_bundle
-from gridloom.runtime.models.trm import TRM
+from gridloom.runtime.checkpoints.bundle import load_bundle
+from gridloom.runtime.data.arc.canonical import task_key
+from gridloom.runtime.data.arc.sampler import Sampler
+from gridloom.runtime.data.arc.tokens import encode
+from gridloom.runtime.data.tasks import Pair, fitting_canvas, tasks_digest
+from gridloom.runtime.models.recursive.inference import trace
+from gridloom.runtime.models.recursive.trm import TRM
+from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.training import loop
 from gridloom.runtime.training.loop import ActTrainer, depth_at
 from gridloom.runtime.training.material import load_material
@@ -44,7 +45,7 @@ from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
-SUPPORT = Path(__file__).parent / "train_support.py"
+SUPPORT = Path(train_support.__file__)
 
 
 def metrics(root: Path, run_id: str = "run") -> dict[tuple[int, str], float]:
@@ -78,7 +79,7 @@ def test_training_fits_two_tasks_and_publishes_what_inference_needs(tmp_path: Pa
     ids = torch.full((3,), bundle.puzzle_ids.index["flip|||t0|||0123456789"])
     answers = torch.stack([torch.from_numpy(encode(pair.output, 4)) for pair in flip.demos])
     scored = answers != 0
-    assert torch.equal(bundle.trm.run(inputs, ids).tokens[scored], answers[scored])
+    assert torch.equal(trace(bundle.trm, inputs, ids).tokens[scored], answers[scored])
     assert bundle.meta["data"]["version"] == "toy 1"
     assert context.notes["steps_per_s"] > 0
 
@@ -366,7 +367,7 @@ def test_canvases_are_learnt_side_by_side_and_resume_exactly(tmp_path: Path) -> 
     for task, side in ((tasks[0], 4), (tasks[2], 7)):
         assert fitting_canvas(task, trm.sides) == side
         tokens = torch.from_numpy(encode(task.demos[0].input, side))[None]
-        assert trm.run(tokens, torch.tensor([1])).tokens.shape == (1, side**2)
+        assert trace(trm, tokens, torch.tensor([1])).tokens.shape == (1, side**2)
 
 
 def test_canvases_need_positions_that_know_rows_and_columns(tmp_path: Path) -> None:

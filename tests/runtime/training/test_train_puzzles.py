@@ -11,11 +11,11 @@ import torch
 from train_support import MODEL, STAGE, StopAfter, stage_context, train_node
 
 from gridloom.errors import ModelError, StageError, StageInterrupted
-from gridloom.runtime.data.puzzles import build_puzzles, load_puzzles
-from gridloom.runtime.data.sequence_store import save_sequences
-from gridloom.runtime.data.sequence_tokens import token_layout, token_rows
-from gridloom.runtime.models.bundle import load_bundle
-from gridloom.runtime.models.inference import answer
+from gridloom.runtime.checkpoints.bundle import load_bundle
+from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, load_puzzles
+from gridloom.runtime.data.sequences.artifact import save_sequences
+from gridloom.runtime.data.sequences.tokens import token_layout, token_rows
+from gridloom.runtime.models.recursive.inference import answer
 from gridloom.runtime.training.train import Train
 from gridloom.specs.puzzles import (
     AdditionData,

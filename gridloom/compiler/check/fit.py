@@ -1,0 +1,189 @@
+"""Rules that a checkpoint and the data it is used on fit: kind of rows, their length, their vocabulary."""
+
+from __future__ import annotations
+
+from gridloom.compiler.bind import data_of
+from gridloom.compiler.facts import CheckpointFacts
+from gridloom.compiler.session import Session
+from gridloom.compiler.spec_facts import Checked, sound
+from gridloom.diagnostics import Span
+from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
+from gridloom.runtime.models.kind import kinds_with, plays
+from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.specs.data import ArcData
+from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
+
+STARTS = ((TrainStage, "model"), (JointTrainStage, "trm"), (SolveStage, "with"), (EvaluateStage, "with"),
+          (EvaluateStage, "ensemble"))
+"""Stage kinds that take a checkpoint, with the field that names it, or several."""
+ANY_CANVAS = "rope_2d"
+"""Positions to propose where tasks lie on canvases of several sizes."""
+
+
+def rows_are_tokens(checked: Checked, session: Session) -> None:
+    """GL344: a network reads and writes tokens; rows of numbers are no material for it."""
+    bound = checked.bound
+    for name, _ in sound(checked, "stages", TrainStage):
+        found = data_of(bound, name)
+        facts = checked.data.get(found[0]) if found else None
+        if found and facts and facts.num_cells == 0:
+            session.error(
+                "GL344",
+                f"'{found[0]}' is a {found[1].kind} dataset, whose rows are numbers; '{name}' trains on tokens",
+                bound.places.value(("stages", name, "data")),
+                "use arc, maze, sudoku, parity, addition, copy or string_addition data",
+            )
+
+
+def positions_fit_rows(checked: Checked, session: Session) -> None:
+    """GL305: rows and columns are counted on a square canvas."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", TrainStage):
+        found, model = data_of(bound, name), bound.spec.models.get(stage.model)
+        facts = checked.data.get(found[0]) if found else None
+        square = facts is None or facts.num_cells == facts.canvas**2
+        if found and not square and isinstance(model, NetworkSpec) and model.needs_square:
+            session.error(
+                "GL305",
+                f"'{stage.model}' has positions rope_2d; rows of '{found[0]}' are {found[1].kind} tokens in a line",
+                bound.places.value(("models", stage.model, "positions")),
+                "use positions: rope",
+            )
+
+
+def canvases_fit_network(checked: Checked, session: Session) -> None:
+    """GL306: tasks lie on canvases of several sizes only where no weight belongs to a position."""
+    bound = checked.bound
+    for kind in (TrainStage, JointTrainStage):
+        for name, _ in sound(checked, "stages", kind):
+            found = data_of(bound, name)
+            if found is None or not isinstance(found[1], ArcData) or not found[1].canvases:
+                continue
+            at = bound.places.value(("data", found[0], "canvases"))
+            if kind is JointTrainStage:
+                session.error(
+                    "GL306", f"'{found[0]}' has several canvases, but the adapters of '{name}' write positions of one",
+                    at, f"give '{name}' data without canvases",
+                )
+                continue
+            source = bound.input(name, "model")
+            given = checked.checkpoints.get(source[1]) if source else None
+            model = bound.spec.models.get(bound.trm_of(name) or "")
+            positions = given.positions if given else getattr(model, "positions", "of its own")
+            if not (given.any_canvas if given else not isinstance(model, NetworkSpec) or model.any_canvas):
+                session.error(
+                    "GL306",
+                    f"'{found[0]}' has several canvases, but the network of '{name}' has positions {positions}",
+                    at, f"remove canvases, or train a model with positions: {ANY_CANVAS} from scratch",
+                )
+
+
+def checkpoint_fits_data(checked: Checked, session: Session) -> None:
+    """GL343: a checkpoint is used on the kind of data, row length and vocabulary that it was trained on.
+
+    Canvases of ARC data are GL341's.
+    """
+    bound = checked.bound
+    for kind, field in STARTS:
+        used = [(name, edge) for name, _ in sound(checked, "stages", kind) for edge in bound.inputs(name, field)]
+        for name, edge in used:
+            source = edge.target[1]
+            here, there = data_of(bound, name), data_of(bound, source)
+            if here is None or there is None:
+                continue
+            ours, theirs = checked.data.get(here[0]), checked.data.get(there[0])
+            if ours is None or theirs is None or (here[1].kind == there[1].kind == "arc"):
+                continue
+            mine = (here[1].kind, ours.num_cells, ours.vocabulary)
+            trained = (there[1].kind, theirs.num_cells, theirs.vocabulary)
+            if mine != trained:
+                session.error(
+                    "GL343",
+                    f"stage '{name}' gives '{source}' {rows_text(*mine)}, but it was trained on "
+                    f"{rows_text(*trained)}",
+                    bound.places.value(edge.path),
+                    f"use '{there[0]}', or a checkpoint trained on '{here[0]}'",
+                    (f"'{there[0]}' comes from {bound.places.value(('stages', source, 'data'))}",),
+                )
+
+
+def rows_text(kind: str, num_cells: int, vocabulary: int) -> str:
+    """Name rows of tokens for a person."""
+    return f"{kind} rows ({num_cells} tokens, vocabulary {vocabulary})"
+
+
+def given_checkpoint_fits(checked: Checked, session: Session) -> None:
+    """GL341, GL343, GL345: a stage uses a given checkpoint on rows like those it was trained on, with its network."""
+    bound = checked.bound
+    for kind, field in STARTS:
+        used = [(name, stage, e) for name, stage in sound(checked, "stages", kind) for e in bound.inputs(name, field)]
+        for name, stage, edge in used:
+            source = edge.target[1]
+            given = checked.checkpoints.get(source)
+            if given is None:
+                continue
+            at = bound.places.value(edge.path)
+            note = f"'{source}' comes from {bound.places.value(('stages', source, 'path'))}"
+            if not (isinstance(stage, TrainStage) and given.any_canvas):
+                _rows_fit(name, source, given, at, note, checked, session)
+            if isinstance(stage, JointTrainStage):
+                _network_fits(name, stage, source, given, at, note, checked, session)
+
+
+def _rows_fit(
+    name: str, source: str, given: CheckpointFacts, at: Span | None, note: str, checked: Checked, session: Session
+) -> None:
+    found = data_of(checked.bound, name)
+    ours = checked.data.get(found[0]) if found else None
+    if found is None or ours is None:
+        return
+    if found[1].kind == given.data_kind == "arc":
+        if ours.canvas != given.canvas:
+            session.error(
+                "GL341",
+                f"stage '{name}' lays its tasks on a canvas of {ours.canvas}, but '{source}' was trained on one of "
+                f"{given.canvas}",
+                at,
+                f"set data.{found[0]}.canvas to {given.canvas}",
+                (note,),
+            )
+        return
+    mine = (found[1].kind, ours.num_cells, ours.vocabulary)
+    trained = (given.data_kind, given.num_cells, given.vocabulary)
+    if mine != trained:
+        session.error(
+            "GL343",
+            f"stage '{name}' gives '{source}' {rows_text(*mine)}, but it was trained on {rows_text(*trained)}",
+            at,
+            f"use a checkpoint trained on '{found[0]}', or data like its own",
+            (note,),
+        )
+
+
+def _network_fits(
+    name: str, stage: JointTrainStage, source: str, given: CheckpointFacts, at: Span | None, note: str,
+    checked: Checked, session: Session,
+) -> None:  # fmt: skip
+    bound = checked.bound
+    if not plays(given.network, "two_state"):
+        session.error(
+            "GL345",
+            f"stage '{name}' joins adapters to '{source}', a {given.network}, whose carry is not z_H and z_L",
+            at,
+            "use a checkpoint of kind " + " or ".join(kinds_with("two_state")),
+            (note,),
+        )
+        return
+    for i, adapter in enumerate(stage.adapters):
+        model = bound.spec.models.get(adapter)
+        trm = bound.spec.models.get(model.trm) if isinstance(model, TextToLatentModel | LatentToTextModel) else None
+        if isinstance(trm, NetworkSpec) and trm.hidden_size != given.hidden_size:
+            assert isinstance(model, TextToLatentModel | LatentToTextModel)
+            session.error(
+                "GL345",
+                f"adapter '{adapter}' is made for '{model.trm}' (hidden_size {trm.hidden_size}), but '{source}' has "
+                f"hidden_size {given.hidden_size}",
+                bound.places.value(("stages", name, "adapters", i)),
+                f"set models.{model.trm}.hidden_size to {given.hidden_size}",
+                (note, f"'{model.trm}' comes from {bound.places.value(('models', adapter, 'trm'))}"),
+            )

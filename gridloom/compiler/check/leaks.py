@@ -1,0 +1,206 @@
+"""Rules about leaks: nothing trains on an answer that is held out for solving, under whatever name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gridloom.compiler.bind import Owner, data_of, dataset_of
+from gridloom.compiler.check.data import ANSWERING
+from gridloom.compiler.facts import TaskKey, short_key
+from gridloom.compiler.session import Session
+from gridloom.compiler.spec_facts import Checked, sound
+from gridloom.compiler.text.base_folder import base_of
+from gridloom.errors import GridloomError
+from gridloom.specs.puzzles import MazeData, SudokuData
+from gridloom.specs.stages import EvaluateStage, SolveStage
+from gridloom.wording import listed
+
+
+def training_sees_no_held_out_answer(checked: Checked, session: Session) -> None:
+    """GL401: a stage that a solve or an evaluation builds on trains on answers that its dataset holds out."""
+    for name, _ in sound(checked, "stages", ANSWERING):
+        solved = dataset_of(checked.bound, name)
+        if solved is None or solved[0] not in checked.data:
+            continue
+        for stage, trained in _training_before(checked, name):
+            if trained == solved[0] or trained not in checked.data:
+                continue
+            _report_seen(checked, session, name, solved[0], stage, trained)
+
+
+def _report_seen(checked: Checked, session: Session, solve: str, solved: str, stage: str, trained: str) -> None:
+    places = checked.bound.places
+    held = {task.key: task for task in _tasks(checked, session, solved) if task.held_out}
+    seen = [
+        (held[task.key], task) for task in _tasks(checked, session, trained) if not task.held_out and task.key in held
+    ]
+    if not seen:
+        return
+    session.error(
+        "GL401",
+        f"'{stage}' trains on the answers of {len(seen)} task{'s' if len(seen) > 1 else ''} that '{solve}' holds out",
+        places.value(("stages", stage, "data")),
+        f"train on '{solved}', or hold the same subsets out in '{trained}'",
+        (
+            f"'{trained}' does not hold out: {listed([task.task_id for _, task in seen], 4)}",
+            f"'{solved}' holds out: {listed([task.task_id for task, _ in seen], 4)} (equal up to symmetry)",
+        ),
+    )
+
+
+def given_weights_hold_no_held_out_answer(checked: Checked, session: Session) -> None:
+    """GL401: a solve or an evaluation builds on a given checkpoint that was trained on answers its dataset holds out.
+
+    Only a warning where the tasks have other ids: ARC-1 itself has a task in both splits, as GL402 says.
+    """
+    for name, _ in sound(checked, "stages", ANSWERING):
+        solved = dataset_of(checked.bound, name)
+        if solved is None or solved[0] not in checked.data:
+            continue
+        for stage in _checkpoints_before(checked, name):
+            learnt = dict(checked.checkpoints[stage].answers_of)
+            held = [task for task in _tasks(checked, session, solved[0]) if task.held_out] if learnt else []
+            seen = [task for task in held if short_key(task.key) in learnt]
+            if not seen:
+                continue
+            by_name = any(learnt[short_key(task.key)] == task.task_id for task in seen)
+            shown = [task.task_id if learnt[short_key(task.key)] == task.task_id
+                     else f"{task.task_id} ({learnt[short_key(task.key)]})" for task in seen]
+            (session.error if by_name else session.warn)(
+                "GL401",
+                f"'{stage}' was trained on the answers of {len(seen)} task{'s' if len(seen) > 1 else ''} that '{name}' "
+                "holds out",
+                checked.bound.places.value(("stages", stage, "path")),
+                f"hold them out where '{stage}' is trained, or leave them out of '{solved[0]}'",
+                (f"'{solved[0]}' holds out: {listed(shown, 4)} (equal up to symmetry)",),
+            )
+
+
+def _checkpoints_before(checked: Checked, solve: str) -> Iterator[str]:
+    """Yield the given checkpoints behind a solve or an evaluation, itself built on or where a training started."""
+    return (stage for stage in _stages_before(checked, solve) if stage in checked.checkpoints)
+
+
+def _training_before(checked: Checked, solve: str) -> Iterator[tuple[str, str]]:
+    """Yield (stage, dataset) of every training stage behind the checkpoints of a solve or an evaluation."""
+    for stage in _stages_before(checked, solve):
+        data = checked.bound.input(stage, "data")
+        if data is not None:
+            yield stage, data[1]
+
+
+def _stages_before(checked: Checked, solve: str) -> Iterator[str]:
+    """Yield, each once, the stages whose weights a solve or an evaluation builds on."""
+    bound = checked.bound
+    seen: set[str] = set()
+    for start in (*bound.inputs(solve, "with"), *bound.inputs(solve, "ensemble")):
+        source: Owner | None = start.target
+        while source is not None and source[1] not in seen:
+            seen.add(source[1])
+            yield source[1]
+            source = bound.input(source[1], "model") or bound.input(source[1], "trm")
+
+
+def calibration_sees_no_task_it_judges(checked: Checked, session: Session) -> None:
+    """GL405: a solve stage accepts from a score that was set with the answers of tasks it answers itself."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", SolveStage):
+        measured = bound.input(name, "calibration")
+        known = bound.input(measured[1], "attempts") if measured else None
+        if known is None or not isinstance(bound.spec.stages.get(known[1]), SolveStage):
+            continue
+        theirs = {task.key: task for task in _answered(checked, session, known[1])}
+        both = [(task, theirs[task.key]) for task in _answered(checked, session, name) if task.key in theirs]
+        if both:
+            session.error(
+                "GL405",
+                f"'{name}' answers {len(both)} task{'s' if len(both) > 1 else ''} whose answers "
+                f"'{stage.calibration}' reads",
+                bound.places.value(("stages", name, "calibration")),
+                f"let '{known[1]}' solve other tasks: another split, or another entry of data",
+                (f"for example {listed([a.task_id if a == b else f'{a.task_id} ({b.task_id})' for a, b in both], 4)}",),
+            )
+
+
+def _answered(checked: Checked, session: Session, solve: str) -> tuple[TaskKey, ...]:
+    """Return the tasks that a solve stage answers."""
+    stage, found = checked.bound.spec.stages[solve], dataset_of(checked.bound, solve)
+    if found is None or found[0] not in checked.data or not isinstance(stage, SolveStage):
+        return ()
+    tasks = [t for t in _tasks(checked, session, found[0]) if t.held_out and stage.split in (None, t.subset)]
+    return tuple(sorted(tasks, key=lambda task: task.task_id)[: stage.limit])
+
+
+def subsets_share_no_task(checked: Checked, session: Session) -> None:
+    """GL402: within one dataset, a task that is held out is also, under another name, in a subset that is not."""
+    solved = {
+        found[0] for name, _ in sound(checked, "stages", ANSWERING) if (found := dataset_of(checked.bound, name))
+    }
+    for name in checked.bound.spec.data:
+        data = checked.bound.spec.data[name]
+        subsets, holdout = set(getattr(data, "subsets", ())), set(getattr(data, "holdout", ()))
+        if name not in solved or name not in checked.data or not holdout or subsets <= holdout:
+            continue
+        tasks = _tasks(checked, session, name)
+        open_keys = {task.key: task for task in tasks if not task.held_out}
+        pairs = [(task, open_keys[task.key]) for task in tasks if task.held_out and task.key in open_keys]
+        if pairs:
+            shown = [f"{a.task_id} ({a.subset}) is {b.task_id} ({b.subset})" for a, b in pairs]
+            many = f"{len(pairs)} held-out task{'s' if len(pairs) > 1 else ''}"
+            session.warn(
+                "GL402",
+                f"{many} of '{name}' can be learnt under another name",
+                checked.bound.places.value(("data", name, "holdout")),
+                "leave one of each pair out with select.ids, or read the score with this in mind",
+                (f"equal up to rotation, reflection and colours: {listed(shown, 4)}",),
+            )
+
+
+def training_draws_no_test_puzzle(checked: Checked, session: Session) -> None:
+    """GL404: generated test puzzles that training can meet: shuffled ones, or those of a set from the same stream."""
+    for name, _ in sound(checked, "stages", EvaluateStage):
+        judged, data = data_of(checked.bound, name) or ("", None)
+        if not isinstance(data, MazeData | SudokuData) or data.source is not None:
+            continue
+        for trained in dict.fromkeys(trained for _, trained in _training_before(checked, name)):
+            theirs = checked.bound.spec.data.get(trained)
+            if trained == judged:
+                _report_shuffled(checked, session, judged, data)
+            elif isinstance(theirs, MazeData | SudokuData) and _stream(theirs) == _stream(data):
+                session.warn(
+                    "GL404",
+                    f"'{name}' counts test puzzles of '{judged}', and training on '{trained}' can have met them",
+                    checked.bound.places.value(("stages", name, "data")),
+                    f"evaluate on '{trained}', whose test puzzles are kept apart",
+                    (_WHY_SHARED,),
+                )
+
+
+_WHY_SHARED = "sets of one kind, size and seed are taken from one stream; all 4x4 sudokus are 36 under exchanges"
+
+
+def _report_shuffled(checked: Checked, session: Session, name: str, data: MazeData | SudokuData) -> None:
+    """9x9 sudokus are passed over: there two of one class have never been seen to come up by chance."""
+    if isinstance(data, SudokuData) and data.apart == "cells" and data.shuffle and data.size < 9 and data.test:
+        session.warn(
+            "GL404",
+            f"training on '{name}' can meet its own test puzzles: `shuffle` exchanges digits, rows and columns, and "
+            "with `apart: cells` a test puzzle can be a training puzzle so exchanged",
+            checked.bound.places.value(("data", name, "apart")),
+            f"remove apart from data.{name} (symmetry is the default), or set its shuffle to false",
+        )
+
+
+def _stream(data: MazeData | SudokuData) -> tuple[str, int, int] | None:
+    """What decides the puzzles that a set can have; None for puzzles that are read."""
+    few = data.kind == "sudoku" and data.size == 4
+    return None if data.source is not None else (data.kind, data.size, 0 if few else data.seed)
+
+
+def _tasks(checked: Checked, session: Session, name: str) -> tuple[TaskKey, ...]:
+    path = ("data", name, "source")
+    try:
+        return session.facts.task_keys(checked.bound.spec.data[name], base_of(checked.bound.places.value(path)))
+    except GridloomError as error:
+        session.error("GL321", error.message, checked.bound.places.value(path), error.remedy)
+        return ()

@@ -1,0 +1,235 @@
+"""Rules about networks: widths, heads, adapters, context lengths."""
+
+from __future__ import annotations
+
+from gridloom.compiler.bind import Owner
+from gridloom.compiler.session import Session
+from gridloom.compiler.spec_facts import Checked, sound
+from gridloom.compiler.text.tree import Path
+from gridloom.diagnostics import Span
+from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.specs.base import ModelSpec
+from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
+from gridloom.wording import listed
+
+
+def values_agree(checked: Checked, session: Session) -> None:
+    """GL301-GL304 and the rules of other packages' kinds: the values of a model go together (`spec.problems()`)."""
+    places = checked.bound.places
+    for name, model in sound(checked, "models", ModelSpec):
+        for problem in model.problems():
+            path: Path = ("models", name, *([problem.field] if problem.field else ()))
+            because: Path = ("models", name, problem.because)
+            session.error(
+                problem.code,
+                problem.message.format(name=name),
+                places.value(path) if problem.field else places.key(path),
+                problem.remedy,
+                ((f"{problem.because} comes from {places.value(because)}",) if problem.because else ())
+                + (places.used_at(path) if problem.because else ()),
+            )
+
+
+def language_model_is_frozen(checked: Checked, session: Session) -> None:
+    """GL314: a language model's own weights are never trained, so one that asks for it is not left as it is."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", JointTrainStage):
+        llm = bound.spec.models.get(stage.llm)
+        if isinstance(llm, LlamaModel) and not llm.frozen:
+            session.error(
+                "GL314",
+                f"'{stage.llm}' is not frozen, but stage '{name}' never trains a language model's own weights",
+                bound.places.value(("models", stage.llm, "frozen")),
+                "to let it learn, remove it and write  lora: {rank: 8}",
+            )
+
+
+def lora_is_trained(checked: Checked, session: Session) -> None:
+    """GL315: additions to a language model that solves alone are those that no stage trained."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", SolveStage):
+        llm = bound.spec.models.get(stage.with_)
+        if isinstance(llm, LlamaModel) and llm.lora is not None:
+            joint = [n for n, other in sound(checked, "stages", JointTrainStage) if other.llm == stage.with_]
+            session.warn(
+                "GL315",
+                f"'{name}' solves with '{stage.with_}' alone, whose lora only joint_train trains and only its "
+                "checkpoint holds: the model's own weights answer",
+                bound.places.value(("stages", name, "with")),
+                f"with: {joint[0]}  solves with what that stage trained; else leave lora out of the model" if joint
+                else "leave lora out of the model, or train it in a joint_train stage and solve with that",
+                (f"lora comes from {bound.places.key(('models', stage.with_, 'lora'))}",),
+            )
+
+
+def language_model_is_here(checked: Checked, session: Session) -> None:
+    """GL325: the weights of a language model are on this machine, not its published widths alone."""
+    places = checked.bound.places
+    for name, facts in checked.llama.items():
+        if facts.missing:
+            session.warn(
+                "GL325",
+                f"the weights of '{name}' are not on this machine; widths are those that are published",
+                places.value(("models", name, "weights")),
+                f"{facts.missing}   fetches them; running fails without",
+            )
+
+
+def packages_are_here(checked: Checked, session: Session) -> None:
+    """GL326: packages that gridloom can do without, and that this spec cannot, are installed."""
+    bound = checked.bound
+    for name, stage in (*sound(checked, "stages", TrainStage), *sound(checked, "stages", JointTrainStage)):
+        if stage.wandb is not None:
+            _package_is_here("wandb", f"stage '{name}' sends figures to Weights & Biases",
+                             ("stages", name, "wandb"), checked, session)
+        llm = bound.spec.models.get(stage.llm) if isinstance(stage, JointTrainStage) else None
+        if isinstance(stage, JointTrainStage) and isinstance(llm, LlamaModel) and llm.lora is not None:
+            _package_is_here("peft", f"'{stage.llm}' learns through lora", ("models", stage.llm, "lora"),
+                             checked, session)
+    for name, model in bound.spec.models.items():
+        if name in checked.llama and isinstance(model, LlamaModel) and model.quantize != "none":
+            _package_is_here("bitsandbytes", f"'{name}' is held in 4 bits a weight", ("models", name, "quantize"),
+                             checked, session)
+
+
+def weights_are_whole(checked: Checked, session: Session) -> None:
+    """GL327: weights are quantised once at most."""
+    bound = checked.bound
+    for name, facts in checked.llama.items():
+        model = bound.spec.models.get(name)
+        if isinstance(model, LlamaModel) and model.quantize != "none" and facts.quantized:
+            session.error(
+                "GL327",
+                f"the weights of '{name}' are quantised already ({facts.quantized}), and quantize is {model.quantize}",
+                bound.places.value(("models", name, "quantize")),
+                "leave quantize out, or name the whole weights",
+                (f"the weights come from {bound.places.value(('models', name, 'weights'))}",),
+            )
+
+
+EXTRAS = {"wandb": "wandb", "peft": "lora", "bitsandbytes": "quant"}
+"""The extra of gridloom that installs a package."""
+
+
+def _package_is_here(package: str, what: str, path: Path, checked: Checked, session: Session) -> None:
+    if not session.facts.has_package(package):
+        session.warn(
+            "GL326",
+            f"{what}, but the package {package} is not installed on this machine",
+            checked.bound.places.key(path),
+            f"pip install 'gridloom[{EXTRAS[package]}]'   where it is to run; the stage fails without",
+        )
+
+
+def adapters_fit(checked: Checked, session: Session) -> None:
+    """GL310-GL313: one adapter each way, and each joins the very models that the stage trains."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", JointTrainStage):
+        owner: Owner = ("stages", name)
+        if owner in bound.unbound:
+            continue
+        _adapter_counts(checked, session, name, stage)
+        trm, llm = bound.trm_of(name), stage.llm
+        for i, adapter in enumerate(stage.adapters):
+            model = bound.spec.models[adapter]
+            if ("models", adapter) in bound.unbound:
+                continue
+            assert isinstance(model, TextToLatentModel | LatentToTextModel)
+            at = bound.places.value((*owner, "adapters", i))
+            if trm is not None and model.trm != trm and model.trm in bound.spec.models:
+                _wrong_trm(checked, session, name, adapter, model, trm, at)
+            if model.llm != llm and model.llm in bound.spec.models:
+                session.error(
+                    "GL311",
+                    f"adapter '{adapter}' joins '{model.llm}'{_width(checked, model.llm)}, but stage '{name}' "
+                    f"runs '{llm}'{_width(checked, llm)}",
+                    at,
+                    f"set models.{adapter}.llm to '{llm}'",
+                    (
+                        f"'{model.llm}' comes from {bound.places.value(('models', adapter, 'llm'))}",
+                        f"'{llm}' comes from {bound.places.value((*owner, 'llm'))}",
+                    ),
+                )
+
+
+def _wrong_trm(
+    checked: Checked,
+    session: Session,
+    stage: str,
+    adapter: str,
+    model: TextToLatentModel | LatentToTextModel,
+    trm: str,
+    at: Span | None,
+) -> None:
+    bound = checked.bound
+    verb = "feeds" if isinstance(model, TextToLatentModel) else "reads"
+    session.error(
+        "GL310",
+        f"adapter '{adapter}' {verb} '{model.trm}'{_width(checked, model.trm)}, but stage '{stage}' trains "
+        f"'{trm}'{_width(checked, trm)}",
+        at,
+        f"set models.{adapter}.trm to '{trm}'",
+        (
+            f"'{model.trm}' comes from {bound.places.value(('models', adapter, 'trm'))}",
+            f"'{trm}' comes from {bound.places.value(('stages', stage, 'trm'))}",
+        ),
+    )
+
+
+def _width(checked: Checked, model: str) -> str:
+    spec = checked.bound.spec.models.get(model)
+    if isinstance(spec, NetworkSpec):
+        return f" (hidden_size {spec.hidden_size})"
+    facts = checked.llama.get(model)
+    return f" (hidden_size {facts.hidden_size})" if facts else ""
+
+
+def _adapter_counts(checked: Checked, session: Session, name: str, stage: JointTrainStage) -> None:
+    bound = checked.bound
+    at = bound.places.value(("stages", name, "adapters"))
+    kinds = [bound.spec.models[a].kind for a in stage.adapters]
+    into = [n for n, m in bound.spec.models.items() if m.kind == "text_to_latent"]
+    if kinds.count("text_to_latent") != 1:
+        session.error(
+            "GL312",
+            f"stage '{name}' needs exactly one text_to_latent adapter, not {kinds.count('text_to_latent')}",
+            at,
+            f"text_to_latent adapters here: {listed(into)}" if into else "define one under models",
+        )
+    if kinds.count("latent_to_text") > 1:
+        session.error(
+            "GL313", f"stage '{name}' takes at most one latent_to_text adapter, not {kinds.count('latent_to_text')}", at
+        )
+
+
+def text_fits_context(checked: Checked, session: Session) -> None:
+    """GL323: prompt, latent prefix and new tokens lie within the positions that the language model knows."""
+    bound = checked.bound
+    for name, stage in (*sound(checked, "stages", JointTrainStage), *sound(checked, "stages", SolveStage)):
+        joint = name if isinstance(stage, JointTrainStage) else (bound.input(name, "with") or ("", ""))[1]
+        source = bound.spec.stages.get(joint)
+        if isinstance(source, JointTrainStage):
+            llm_name, names = source.llm, source.adapters
+        else:
+            llm_name, names = getattr(stage, "with_", ""), ()
+        llm = bound.spec.models.get(llm_name)
+        if llm_name not in checked.llama or not isinstance(llm, LlamaModel):
+            continue
+        adapters = [bound.spec.models.get(adapter) for adapter in names]
+        prefix = sum(model.tokens for model in adapters if isinstance(model, LatentToTextModel))
+        solves = isinstance(stage, SolveStage)
+        new = stage.solver.reason.max_new_tokens if isinstance(stage, SolveStage) else stage.max_new_tokens
+        total, limit = llm.max_prompt_tokens + prefix + new, checked.llama[llm_name].max_positions
+        if total > limit:
+            tail: Path = ("solver", "reason", "max_new_tokens") if solves else ("max_new_tokens",)
+            path: Path = ("stages", name, *tail)
+            session.error(
+                "GL323",
+                f"'{name}' needs {total} positions of '{llm_name}', which has {limit}: "
+                f"prompt {llm.max_prompt_tokens}, prefix {prefix}, new tokens {new}",
+                bound.places.value(path),
+                f"set models.{llm_name}.max_prompt_tokens to {max(limit - prefix - new, 32)}, or write fewer tokens",
+                (f"the prompt's limit comes from {bound.places.value(('models', llm_name, 'max_prompt_tokens'))}",),
+            )

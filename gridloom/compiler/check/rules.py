@@ -1,0 +1,87 @@
+"""Refuses what would only fail, or fool its reader, once it runs. A rule is a function over the bound spec and facts.
+
+Rules look away from sections whose own values were refused: what follows from a wrong value is not news.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gridloom.compiler.bind import Bound
+from gridloom.compiler.check.data import (
+    answers_are_held_out,
+    answers_are_known,
+    calibration_is_of_a_trm,
+    canvas_holds_grids,
+    evaluate_options_fit,
+    sources_are_not_generated,
+    subsets_exist,
+    tasks_fit_training,
+    training_keeps_canvas,
+    verifier_has_demonstrations,
+)
+from gridloom.compiler.check.fit import (
+    canvases_fit_network,
+    checkpoint_fits_data,
+    given_checkpoint_fits,
+    positions_fit_rows,
+    rows_are_tokens,
+)
+from gridloom.compiler.check.leaks import (
+    calibration_sees_no_task_it_judges,
+    given_weights_hold_no_held_out_answer,
+    subsets_share_no_task,
+    training_draws_no_test_puzzle,
+    training_sees_no_held_out_answer,
+)
+from gridloom.compiler.check.models import (
+    adapters_fit,
+    language_model_is_frozen,
+    language_model_is_here,
+    lora_is_trained,
+    packages_are_here,
+    text_fits_context,
+    values_agree,
+    weights_are_whole,
+)
+from gridloom.compiler.session import Session
+from gridloom.compiler.spec_facts import Checked, read_facts
+
+RULES: tuple[Callable[[Checked, Session], None], ...] = (
+    values_agree,
+    language_model_is_frozen,
+    lora_is_trained,
+    language_model_is_here,
+    packages_are_here,
+    weights_are_whole,
+    adapters_fit,
+    text_fits_context,
+    subsets_exist,
+    sources_are_not_generated,
+    canvas_holds_grids,
+    answers_are_held_out,
+    answers_are_known,
+    evaluate_options_fit,
+    verifier_has_demonstrations,
+    calibration_is_of_a_trm,
+    tasks_fit_training,
+    training_keeps_canvas,
+    rows_are_tokens,
+    positions_fit_rows,
+    canvases_fit_network,
+    checkpoint_fits_data,
+    given_checkpoint_fits,
+    training_sees_no_held_out_answer,
+    given_weights_hold_no_held_out_answer,
+    subsets_share_no_task,
+    training_draws_no_test_puzzle,
+    calibration_sees_no_task_it_judges,
+)
+
+
+def check(bound: Bound, session: Session) -> Checked:
+    """Read facts and apply every rule. Records GL301-GL405."""
+    checked = read_facts(bound, session)
+    for rule in RULES:
+        rule(checked, session)
+    return checked

@@ -1,0 +1,1 @@
+"""YAML text to one tree of values with places: loading, extends, overrides, variables."""

@@ -1,0 +1,319 @@
+"""YAML text -> tree, by YAML 1.2's core rules, with a place for every key and value and bounds on everything.
+
+The tree is built from parser events, not by a YAML constructor: nothing in a spec can name a Python type, aliases are
+counted before they are followed, and depth is bounded before it is reached.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gridloom.compiler.session import Session, Stop
+from gridloom.compiler.text.tree import Entry, Hole, Mapping, Node, Scalar, Sequence
+from gridloom.diagnostics import Span
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 40
+MAX_VALUES = 100_000
+
+_INT = re.compile(r"[-+]?[0-9]+")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEX = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITY = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_WORDS: dict[str, bool | float | None] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+    ".nan": float("nan"),
+    ".NaN": float("nan"),
+    ".NAN": float("nan"),
+}
+_LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+def resolve_scalar(text: str) -> str | int | float | bool | None:
+    """Return what unquoted text means by YAML 1.2's core schema: `no` and `on` are strings, 1e-4 is a number."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if not (text[0].isdigit() or text[0] in "+-."):
+        return text
+    if _INT.fullmatch(text) and len(text) <= 300:
+        return int(text)
+    if _OCTAL.fullmatch(text) and len(text) <= 300:
+        return int(text[2:], 8)
+    if _HEX.fullmatch(text) and len(text) <= 300:
+        return int(text[2:], 16)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if match := _INFINITY.fullmatch(text):
+        return float(match[1] + "inf")
+    return text
+
+
+def read_file(path: Path, shown: str, session: Session) -> str:
+    """Read a spec file as text. Records GL001-GL004 and raises Stop where it cannot."""
+    at = Span(shown, 1, 1, 1)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        hint = f"specs in that folder: {', '.join(near[:8])}" if near else ""
+        session.error("GL001", f"there is no file '{shown}'", at, hint)
+        raise Stop from None
+    except OSError as error:
+        reason = "it is a folder" if path.is_dir() else (error.strerror or str(error))
+        session.error("GL002", f"cannot read '{shown}': {reason}", at)
+        raise Stop from None
+    return decode(raw, shown, session)
+
+
+def decode(raw: bytes, shown: str, session: Session) -> str:
+    """Turn bytes into text. Records GL003 (not UTF-8) or GL004 (too large) and raises Stop."""
+    if len(raw) > MAX_BYTES:
+        session.error("GL004", "the spec is larger than 1 MiB", Span(shown, 1, 1, 1), "a spec holds settings, not data")
+        raise Stop
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8")
+        lines = _LINE_BREAK.split(before)
+        column = len(lines[-1]) + 1
+        at = Span(shown, len(lines), column, column + 1, lines[-1] + "?")
+        session.error("GL003", f"byte 0x{raw[error.start]:02x} is not UTF-8", at, "save the file as UTF-8")
+        raise Stop from None
+    return text.removeprefix("\ufeff")
+
+
+def load(text: str, source: str, session: Session) -> Mapping:
+    """Parse a whole spec. Records GL005-GL017 and raises Stop where no tree can be made."""
+    root = parse_value(text, source, session)
+    if isinstance(root, Mapping):
+        return root
+    at = root.span if root else Span(source, 1, 1, 1, _LINE_BREAK.split(text)[0])
+    if root is None or (isinstance(root, Scalar) and root.value is None):
+        session.error("GL005", "the spec is empty", at, "`gridloom init` writes one to start from")
+    else:
+        kind = "a list" if isinstance(root, Sequence) else "a single value"
+        session.error("GL016", f"a spec is a mapping of keys, but this is {kind}", at, "start with 'gridloom: 1'")
+    raise Stop
+
+
+def parse_value(text: str, source: str, session: Session, line_text: str | None = None, shift: int = 0) -> Node | None:
+    """Parse one YAML document; `line_text` and `shift` place a fragment inside a longer line, such as `--set a=b`.
+
+    Returns None for a document without content. Raises Stop where the text is not YAML.
+    """
+    builder = _Builder(text, source, session, line_text, shift)
+    try:
+        return builder.document()
+    except yaml.reader.ReaderError as error:
+        builder.unreadable(error)
+    except yaml.MarkedYAMLError as error:
+        builder.malformed(error)
+    raise Stop
+
+
+class _Builder:
+    """Builds the tree of one text from its parser events."""
+
+    def __init__(self, text: str, source: str, session: Session, line_text: str | None, shift: int) -> None:
+        self.text = text
+        self.source = source
+        self.session = session
+        self.lines = [line_text] if line_text is not None else _LINE_BREAK.split(text)
+        self.shift = shift
+        self.anchors: dict[str, Node | None] = {}
+        self.parser: Any = None
+
+    def span(self, start: Any, end: Any = None) -> Span:
+        if start.line >= len(self.lines):  # the parser names the end of a text as the start of the next line
+            line = self.lines[-1]
+            return Span(self.source, len(self.lines), len(line) + 1, len(line) + 2, line)
+        line = self.lines[start.line]
+        column = start.column + self.shift + 1
+        if end is None:
+            end_column = column + 1
+        elif end.line == start.line:
+            end_column = max(end.column + self.shift + 1, column)
+        else:
+            end_column = max(len(line.rstrip()) + 1, column + 1)
+        return Span(self.source, start.line + 1, column, end_column, line)
+
+    def document(self) -> Node | None:
+        self.parser = _LOADER(self.text)
+        self.parser.get_event()  # stream start
+        if self.parser.check_event(yaml.StreamEndEvent):
+            return None
+        self.parser.get_event()  # document start
+        node = self.node(self.parser.get_event(), 1)
+        self.parser.get_event()  # document end
+        if not self.parser.check_event(yaml.StreamEndEvent):
+            event = self.parser.get_event()
+            self.session.error(
+                "GL006",
+                "a second YAML document starts here",
+                self.span(event.start_mark, event.end_mark),
+                "one file is one spec: split it, or remove the '---'",
+            )
+        return node
+
+    def node(self, event: Any, depth: int) -> Node:
+        if isinstance(event, yaml.AliasEvent):
+            return self.alias(event)
+        at = self.span(event.start_mark, event.end_mark)
+        if event.tag is not None:
+            self.session.error(
+                "GL014",
+                f"the tag '{_short_tag(event.tag)}' is not part of the language",
+                at,
+                "write the value alone; quotes make it a string",
+            )
+        if depth > MAX_DEPTH:
+            self.session.error("GL010", f"nested deeper than {MAX_DEPTH} levels", at)
+            raise Stop
+        if event.anchor is not None:
+            self.anchors[event.anchor] = None
+        node: Node
+        if isinstance(event, yaml.ScalarEvent):
+            plain = bool(event.implicit[0])
+            node = Scalar(resolve_scalar(event.value) if plain else event.value, at, plain)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self.sequence(at, depth)
+        else:
+            node = self.mapping(at, depth)
+        if event.tag is not None:
+            node = Hole(at, size=node.size)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
+        return node
+
+    def alias(self, event: Any) -> Node:
+        at = self.span(event.start_mark, event.end_mark)
+        if event.anchor not in self.anchors:
+            known = ", ".join(f"&{name}" for name in self.anchors) or "there are no anchors above"
+            self.session.error("GL013", f"alias '*{event.anchor}' names no anchor", at, f"known here: {known}")
+            raise Stop
+        node = self.anchors[event.anchor]
+        if node is None:
+            self.session.error("GL012", f"alias '*{event.anchor}' stands inside its own anchor", at)
+            raise Stop
+        return node
+
+    def sequence(self, at: Span, depth: int) -> Sequence:
+        items: list[Node] = []
+        size = 1
+        while not self.parser.check_event(yaml.SequenceEndEvent):
+            event = self.parser.get_event()
+            item = self.node(event, depth + 1)
+            size = self.grown(size, item, event)
+            items.append(item)
+        self.parser.get_event()
+        return Sequence(tuple(items), at, size=size)
+
+    def mapping(self, at: Span, depth: int) -> Mapping:
+        entries: dict[str, Entry] = {}
+        size = 1
+        while not self.parser.check_event(yaml.MappingEndEvent):
+            key_event = self.parser.get_event()
+            key = self.key(key_event, depth)
+            key_span = self.span(key_event.start_mark, key_event.end_mark)
+            event = self.parser.get_event()
+            value = self.node(event, depth + 1)
+            if isinstance(value, Scalar) and value.value is None and value.span.column >= value.span.end_column:
+                value = Scalar(None, key_span)  # nothing is written: the key is the place to look at
+            size = self.grown(size, value, event)
+            if key is None:
+                continue
+            if key == "<<":
+                self.session.error(
+                    "GL017",
+                    "merge keys '<<' are not part of YAML 1.2",
+                    key_span,
+                    "use `extends`, or write the keys out",
+                )
+            elif key in entries:
+                first = entries[key].key_span
+                self.session.error(
+                    "GL009", f"key '{key}' is given twice", key_span, f"remove one; the first is at {first}"
+                )
+            else:
+                entries[key] = Entry(key_span, value)
+        self.parser.get_event()
+        return Mapping(entries, at, size=size)
+
+    def key(self, event: Any, depth: int) -> str | None:
+        if isinstance(event, yaml.ScalarEvent):
+            return str(event.value)
+        at = self.span(event.start_mark, event.end_mark)
+        self.session.error("GL015", "a key must be a plain name", at)
+        self.node(event, depth + 1)
+        return None
+
+    def grown(self, size: int, child: Node, event: Any) -> int:
+        size += child.size
+        if size > MAX_VALUES:
+            at = self.span(event.start_mark, event.end_mark)
+            self.session.error(
+                "GL011",
+                f"expands to more than {MAX_VALUES:,} values",
+                at,
+                "aliases that repeat aliases grow without bound",
+            )
+            raise Stop
+        return size
+
+    def unreadable(self, error: Any) -> None:
+        """Report a character that YAML does not allow."""
+        before = self.text[: error.position]
+        lines = _LINE_BREAK.split(before)
+        column = len(lines[-1]) + 1 + self.shift
+        line = self.lines[min(len(lines), len(self.lines)) - 1]  # an override is one line, whatever it holds
+        at = Span(self.source, len(lines), column, column + 1, line)
+        code = error.character if isinstance(error.character, int) else ord(error.character[:1] or "\0")
+        self.session.error("GL018", f"character U+{code:04X} is not allowed in YAML", at)
+
+    def malformed(self, error: Any) -> None:
+        """Report a syntax error where it is, and where the broken construct began."""
+        mark = error.problem_mark or error.context_mark
+        at = self.span(mark)
+        rest = at.text[at.column - 1 - self.shift :] if self.shift == 0 else ""
+        if rest.startswith("\t") or (not rest.strip() and "\t" in at.text[: at.column]):
+            self.session.error("GL008", "a tab indents this line", at, "YAML indents with spaces")
+            return
+        notes: tuple[str, ...] = ()
+        if error.context_mark and (error.context_mark.line, error.context_mark.column) != (mark.line, mark.column):
+            notes = (f"{error.context} that starts at {self.span(error.context_mark)}",)
+        hint = _REMEDIES.get(str(error.problem), "")
+        if at.text[: at.column].rstrip("{").endswith("$"):
+            hint = 'quote variables: "${vars.NAME}"'
+        self.session.error("GL007", f"not YAML: {error.problem}", at, hint, notes)
+
+
+_REMEDIES = {
+    "mapping values are not allowed in this context": "quote a text that holds ': ', or check the indentation",
+    "did not find expected key": "check the indentation of this line against the ones above",
+    "did not find expected ',' or ']'": "close the list with ']', and put ',' between its items",
+    "did not find expected ',' or '}'": "close the mapping with '}', and put ',' between its keys",
+    "found unexpected end of stream": "a quote is never closed",
+    "could not find expected ':'": "a key needs ': ' after it",
+    "found character that cannot start any token": "quote the text: '@', '`' and '%' cannot start one",
+}
+
+
+def _short_tag(tag: str) -> str:
+    return tag.replace("tag:yaml.org,2002:", "!!")

@@ -1,0 +1,205 @@
+"""A checkpoint bundle: weights with the puzzle id map they belong to, and enough to rebuild every network in it.
+
+    bundle.json              format, parts (spec, file, sha256, tensors), language model, meta
+    puzzle_ids.json          name of each puzzle id
+    trm.safetensors          the weights to use: the average where training kept one
+    trm.raw.safetensors      the weights as the last step left them, when they differ
+    text_to_latent.safetensors, latent_to_text.safetensors
+    lora.safetensors         additions to the language model, where it was trained with `lora`
+
+Loading is strict: each file's hash, each tensor's name, shape and dtype must be what bundle.json says and what the
+networks want. Nothing but JSON and safetensors is read, so nothing can execute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gridloom.errors import ModelError
+from gridloom.runtime.checkpoints.description import DESCRIPTION, FORMAT, data_kind, read_description
+from gridloom.runtime.models.build import build_network, views_for
+from gridloom.runtime.models.kind import network_spec
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.runtime.models.recursive.layers import round_for_good
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
+from gridloom.runtime.models.recursive.spec import TrmModel
+
+IDS = "puzzle_ids.json"
+ADAPTERS = {
+    "text_to_latent": ("gridloom.runtime.models.adapters.network", "TextToLatent"),
+    "latent_to_text": ("gridloom.runtime.models.adapters.network", "LatentToText"),
+}
+"""Each adapter class has `config() -> dict` of JSON values and `from_config(dict)` that rebuilds it without weights."""
+
+Weights = Literal["use", "raw", "run"]
+
+
+@dataclass
+class Bundle:
+    """The networks of a checkpoint and the map that its puzzle embedding is numbered by."""
+
+    trm: RecursiveNetwork
+    puzzle_ids: PuzzleIds
+    text_to_latent: nn.Module | None = None
+    latent_to_text: nn.Module | None = None
+    llm_spec: LlamaModel | None = None
+    """The language model that the adapters were made for; its weights are never in the bundle."""
+    lora: dict[str, Tensor] | None = None
+    """Trained additions to the language model, by the names of `LoraWeights.tensors`."""
+    raw: dict[str, Tensor] | None = None
+    """The TRM's tensors as training left them, where `trm` holds their average."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """How it came about: steps, data digest, stage key; JSON values."""
+
+
+def save_bundle(folder: Path, bundle: Bundle) -> None:
+    """Write the bundle into `folder`, which is made if need be; bundle.json comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, dict[str, Any]] = {}
+    trm = bundle.trm
+    parts["trm"] = {
+        "config": {
+            "spec": trm.spec.model_dump(mode="json"), "canvas": trm.canvas, "vocabulary": trm.vocabulary,
+            "num_cells": trm.num_cells, "num_puzzles": len(bundle.puzzle_ids), "sides": list(trm.sides),
+            "per_task": trm.puzzle_emb.task_weights is not None,
+        },
+        **_write(folder / "trm.safetensors", trm.state_dict()),
+    }
+    if bundle.raw is not None:
+        parts["trm.raw"] = _write(folder / "trm.raw.safetensors", bundle.raw)
+    for name in ADAPTERS:
+        adapter = getattr(bundle, name)
+        if adapter is not None:
+            parts[name] = {"config": adapter.config(), **_write(folder / f"{name}.safetensors", adapter.state_dict())}
+    if bundle.lora is not None:
+        parts["lora"] = _write(folder / "lora.safetensors", bundle.lora)
+    bundle.puzzle_ids.save(folder / IDS)
+    description = {
+        "format": FORMAT, "parts": parts, "meta": bundle.meta,
+        "puzzle_ids": {"file": IDS, "count": len(bundle.puzzle_ids), "digest": bundle.puzzle_ids.digest},
+        "llm": None if bundle.llm_spec is None else bundle.llm_spec.model_dump(mode="json"),
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: Weights = "use") -> Bundle:
+    """Read a bundle onto `device`, in evaluation mode. Raises ModelError saying what is damaged or does not fit.
+
+    Args:
+        weights: `raw` puts the unaveraged weights into the TRM, to train on; the same as `use` where there are none.
+            `run` is `use` for networks that only run: rounded to the type they run in, without the unaveraged ones.
+    """
+    description = read_description(folder)
+    parts: dict[str, Any] = description["parts"]
+    ids = PuzzleIds.load(folder / IDS)
+    if ids.digest != description["puzzle_ids"]["digest"]:
+        raise ModelError(f"{folder / IDS} is not the id map that this checkpoint was trained with",
+                         "restore the file that came with it; the puzzle embedding is numbered by it")
+    config = parts["trm"]["config"]
+    spec = network_spec(config["spec"])
+    trm = build_network(spec, config["canvas"], len(ids), vocabulary=config["vocabulary"],
+                        num_cells=config.get("num_cells"), task_of=ids.task_of if config["per_task"] else None,
+                        views=views_for(spec, ids))
+    trm.take_canvases(config.get("sides", [config["canvas"]]))
+    used = _read(folder, "trm", parts["trm"])
+    raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts and weights != "run" else None
+    load_strictly(trm, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")
+    bundle = Bundle(trm=trm.to(device).eval(), puzzle_ids=ids, raw=raw, meta=description["meta"])
+    if weights == "run":
+        round_for_good(bundle.trm)
+    if description["llm"] is not None:
+        bundle.llm_spec = LlamaModel.model_validate_json(json.dumps(description["llm"]))
+        if bundle.llm_spec.lora is not None and "lora" not in parts:
+            raise ModelError(f"{folder / DESCRIPTION} names a language model with lora, and lacks the part lora",
+                             "fetch or train it again")
+    if "lora" in parts:
+        bundle.lora = _read(folder, "lora", parts["lora"])
+    for name, (module, class_name) in ADAPTERS.items():
+        if name in parts:
+            adapter: nn.Module = getattr(importlib.import_module(module), class_name).from_config(parts[name]["config"])
+            load_strictly(adapter, _read(folder, name, parts[name]), folder / f"{name}.safetensors")
+            setattr(bundle, name, adapter.to(device).eval())
+    return bundle
+
+
+def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None = None, num_cells: int | None = None,
+            vocabulary: int | None = None, kind: str | None = None, puzzle_ids: PuzzleIds | None = None,
+            where: str = "the checkpoint") -> None:
+    """Raise ModelError that lists every way in which the bundle is not what is wanted."""
+    found: list[str] = []
+    if kind is not None and kind != data_kind(bundle.meta):
+        found.append(f"it was trained on {data_kind(bundle.meta)} data, wanted {kind}")
+    if spec is not None:
+        have, want = bundle.trm.spec.model_dump(), spec.model_dump()
+        # The activation type is a matter of this run, not of the weights.
+        found += [f"{key} is {have[key]}, wanted {want[key]}" for key in want
+                  if have.get(key) != want[key] and key != "precision"]
+    if canvas is not None and canvas != bundle.trm.canvas:
+        found.append(f"canvas is {bundle.trm.canvas}, wanted {canvas}")
+    elif num_cells is not None and num_cells != bundle.trm.num_cells:
+        found.append(f"rows have {bundle.trm.num_cells} tokens, wanted {num_cells}")
+    if vocabulary is not None and vocabulary != bundle.trm.vocabulary:
+        found.append(f"vocabulary is {bundle.trm.vocabulary}, wanted {vocabulary}")
+    if puzzle_ids is not None and (difference := bundle.puzzle_ids.difference(puzzle_ids)):
+        found.append(f"puzzle ids differ: {difference}")
+    if found:
+        raise ModelError(f"{where} does not fit: {'; '.join(found)}",
+                         "use the data and model it was trained with, or train anew")
+
+
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], source: Path,
+    remedy: str = "it was made by another version of the code or for another network: train it again",
+) -> None:
+    """Load tensors whose names, shapes and dtypes all match. Raises ModelError naming the first that do not."""
+    wanted = module.state_dict()
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    problems = [f"lacks {name}" for name in missing] + [f"has unknown {name}" for name in extra]
+    for name in sorted(wanted.keys() & tensors.keys()):
+        have, want = tensors[name], wanted[name]
+        if have.shape != want.shape or have.dtype != want.dtype:
+            problems.append(f"{name} is {_describe(have)}, the network wants {_describe(want)}")
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise ModelError(f"{source} is of another architecture: {'; '.join(problems[:3])}{more}", remedy)
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+
+
+def _read(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str, Tensor]:
+    path = folder / str(part["file"])
+    if path.parent != folder:
+        raise ModelError(f"{folder / DESCRIPTION}: part {name} names a file outside the bundle: {part['file']}")
+    remedy = "fetch or train it again"
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelError(f"part {name} is missing: {path}", remedy) from error
+    if size != part["bytes"]:
+        raise ModelError(f"{path} is truncated or grown: {size:,} bytes, {part['bytes']:,} expected", remedy)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != part["sha256"]:
+        raise ModelError(f"{path} was changed after it was written: its sha256 is not the one in {DESCRIPTION}", remedy)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is no safetensors file: {error}", remedy) from error

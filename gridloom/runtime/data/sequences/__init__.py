@@ -1,0 +1,1 @@
+"""Sequence tasks (parity, addition, copy, ...): rows generated as they are drawn."""

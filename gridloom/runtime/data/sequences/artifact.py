@@ -1,0 +1,54 @@
+"""The artifact of a sequence task: its spec, since rows are made as they are drawn. Light: no numba."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from gridloom.errors import DataError
+from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
+from gridloom.runtime.data.files.json_files import load_json
+from gridloom.specs.puzzles import (
+    AdditionData,
+    CopyData,
+    LogicData,
+    ParityData,
+    SequenceData,
+    SortData,
+    StringAdditionData,
+)
+
+SequenceSpec = ParityData | AdditionData | CopyData | SortData | LogicData | StringAdditionData
+GENERATOR = 1
+"""Version of the generators: raised when the same seed gives other rows."""
+_META = "meta.json"
+
+
+def sequences_digest(spec: SequenceData) -> str:
+    """sha256 over the spec and the version of the generators."""
+    told = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(f"gridloom sequences {GENERATOR}\n{told}".encode()).hexdigest()
+
+
+def save_sequences(folder: Path, spec: Mapping[str, Any]) -> None:
+    """Write the artifact."""
+    write_json(folder / _META, {"format_version": FORMAT_VERSION, "generator": GENERATOR, "spec": dict(spec)})
+
+
+def load_sequences(path: Path) -> SequenceSpec:
+    """Return the spec of an artifact, for a `SequenceStream`. Raises DataError."""
+    meta = load_json(path / _META)
+    check_format(path / _META, meta)
+    adapter: TypeAdapter[SequenceSpec] = TypeAdapter(Annotated[SequenceSpec, Field(discriminator="kind")])
+    try:
+        spec = adapter.validate_python(meta.get("spec"), strict=False)
+    except ValidationError as problem:
+        raise DataError(f"{path / _META}: not a sequence task ({problem.error_count()} faults)", "run again") from None
+    if meta.get("generator") != GENERATOR:
+        raise DataError(f"{path}: rows of generator {meta.get('generator')}, this program has {GENERATOR}", "run again")
+    return spec

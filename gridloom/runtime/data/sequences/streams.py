@@ -1,0 +1,73 @@
+"""Streams of the sequence tasks: parity, addition, copy, reverse, sort, logic, string addition. Nothing is stored."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.runtime.data import kernels
+from gridloom.runtime.data.sequences import kernels as fill
+from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData, SortData
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SequenceBatch:
+    """B rows; shapes and types are those that the task's kernel states."""
+
+    inputs: NDArray[Any]
+    labels: NDArray[Any]
+    """Places that are not scored hold -100 (classes) or 0 (strings)."""
+    lengths: NDArray[np.int32]
+    """int32 [B]: steps, symbols or set entries of each row; accuracy by it is a difficulty curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceStream:
+    """Endless rows of one task; row n of a split depends on (seed, split, n) alone."""
+
+    spec: SequenceSpec
+
+    def batch(self, step: int, batch_size: int, split: str = "train") -> SequenceBatch:
+        """Rows step * batch_size ... of a split; steps count from 0."""
+        return self.rows(np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64), split)
+
+    def rows(self, numbers: NDArray[np.int64], split: str = "train") -> SequenceBatch:
+        """The rows of these numbers of any split's name, in this order."""
+        spec = self.spec
+        keys = kernels.row_keys(np.uint64(spec.seed), zlib.crc32(split.encode()), numbers)
+        num = len(numbers)
+        lengths = np.zeros(num, dtype=np.int32)
+        if isinstance(spec, ParityData):
+            inputs, labels = np.zeros((num, spec.bits), dtype=np.float32), np.zeros(num, dtype=np.int64)
+            fill.fill_parity(keys, spec.placement == "random", inputs, labels, lengths)
+        elif isinstance(spec, AdditionData):
+            inputs = np.zeros((num, spec.numbers, 10 * spec.digits), dtype=np.float32)
+            labels = np.zeros((num, spec.numbers, addition_width(spec)), dtype=np.int64)
+            fill.fill_addition(keys, spec.fixed_length, spec.digits, inputs, labels, lengths)
+        elif isinstance(spec, CopyData):
+            inputs = np.zeros((num, spec.length + 1), dtype=np.uint8)
+            labels = np.zeros_like(inputs)
+            fill.fill_copy(keys, spec.symbols, spec.backwards, inputs, labels, lengths)
+        elif isinstance(spec, SortData):
+            inputs, labels = np.zeros((num, spec.length, 2), np.float32), np.zeros((num, spec.length), dtype=np.int64)
+            fill.fill_sort(keys, inputs, labels, lengths)
+        elif isinstance(spec, LogicData):
+            inputs = np.zeros((num, spec.steps, 2 + 10 * spec.gates), dtype=np.float32)
+            labels = np.zeros((num, spec.steps), dtype=np.int64)
+            fill.fill_logic(keys, spec.gates, inputs, labels, lengths)
+        else:
+            inputs = np.zeros((num, spec.terms * (spec.digits + 1)), dtype=np.uint8)
+            labels = np.zeros((num, spec.digits + math.ceil(math.log10(spec.terms)) + 1), dtype=np.uint8)
+            fill.fill_string_addition(keys, spec.terms, spec.digits, inputs, labels, lengths)
+        return SequenceBatch(inputs, labels, lengths)
+
+
+def addition_width(spec: AdditionData) -> int:
+    """Digits that the largest sum can have: 6 for five numbers of five digits."""
+    return spec.digits + math.ceil(math.log10(spec.numbers))

@@ -1,0 +1,88 @@
+"""Sequence tasks as rows of tokens, question and answer of one length, for networks that read and write tokens.
+
+| kind | question | answer |
+|---|---|---|
+| parity | -1, 0, +1 as 1, 2, 3 | 4 (even) or 5 (odd) in the first cell |
+| addition | a line a number, digit d as d + 1 | the running sum on each line but the first, then 11 |
+| copy | symbols from 3 on, then EOS 2 | the same, or backwards |
+| string_addition | `12+7`: PLUS 3, digit d as d + 4 | the sum, then EOS 2 |
+
+0 is PAD, and not scored in an answer. `sort` and `logic` are vectors of numbers and have no such form.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.specs.puzzles import AdditionData, CopyData, ParityData, SequenceData, StringAdditionData
+
+EVEN, ODD = 4, 5
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLayout:
+    """Shape of the rows of a task."""
+
+    num_cells: int
+    vocabulary: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenRows:
+    """B rows of L tokens."""
+
+    inputs: NDArray[np.uint8]
+    """uint8 [B, L]"""
+    labels: NDArray[np.uint8]
+    """uint8 [B, L], 0 where nothing is scored."""
+    puzzle_ids: NDArray[np.int32]
+    """int32 [B], zeros."""
+    lengths: NDArray[np.int32]
+    """int32 [B], difficulty of each row."""
+
+
+def token_layout(spec: SequenceData) -> TokenLayout | None:
+    """Return the shape of a task's token rows; None for a task of numbers. Light: no numba."""
+    if isinstance(spec, ParityData):
+        return TokenLayout(spec.bits, 6)
+    if isinstance(spec, AdditionData):
+        return TokenLayout(spec.numbers * _sum_width(spec.digits, spec.numbers), 12)
+    if isinstance(spec, CopyData):
+        return TokenLayout(spec.length + 1, spec.symbols + 3)
+    if isinstance(spec, StringAdditionData):
+        asked, told = spec.terms * (spec.digits + 1), _sum_width(spec.digits, spec.terms) + 1
+        return TokenLayout(max(asked, told), 14)
+    return None
+
+
+def token_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "train") -> TokenRows:
+    """Rows step * batch_size ... of a split of a task that has a token layout."""
+    from gridloom.runtime.data.sequences.streams import SequenceStream
+
+    layout = token_layout(spec)
+    assert layout is not None, f"{spec.kind} has no token layout"
+    drawn = SequenceStream(spec).batch(step, batch_size, split)
+    inputs, labels = (np.zeros((batch_size, layout.num_cells), dtype=np.uint8) for _ in range(2))
+    if isinstance(spec, ParityData):
+        inputs[:] = drawn.inputs + 2
+        labels[:, 0] = np.where(drawn.labels == 1, ODD, EVEN)
+    elif isinstance(spec, AdditionData):
+        width = layout.num_cells // spec.numbers
+        digits = drawn.inputs.reshape(batch_size, spec.numbers, spec.digits, 10)
+        lines = np.zeros((batch_size, spec.numbers, width), dtype=np.uint8)
+        lines[:, :, :spec.digits] = np.where(digits.any(axis=-1), digits.argmax(axis=-1) + 1, 0)
+        inputs[:] = lines.reshape(batch_size, -1)
+        labels[:] = np.where(drawn.labels < 0, 0, drawn.labels + 1).reshape(batch_size, -1)
+    else:
+        inputs[:, :drawn.inputs.shape[1]] = drawn.inputs
+        labels[:, :drawn.labels.shape[1]] = drawn.labels
+    return TokenRows(inputs, labels, np.zeros(batch_size, dtype=np.int32), drawn.lengths)
+
+
+def _sum_width(digits: int, numbers: int) -> int:
+    return digits + math.ceil(math.log10(numbers))

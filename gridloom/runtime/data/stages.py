@@ -1,0 +1,82 @@
+"""Stages that publish datasets: ARC tasks and, apart, what was held out of them; puzzles; sequence tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import DataError
+from gridloom.runtime.data.arc.answers import save_answers
+from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
+from gridloom.runtime.data.arc.read import ArcSource, read_arc
+from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, puzzles_digest
+from gridloom.runtime.data.sequences.artifact import save_sequences
+from gridloom.runtime.stage import StageContext
+from gridloom.specs.data import ArcData
+from gridloom.specs.puzzles import MazeData, SudokuData
+from gridloom.stores.artifacts import Artifact
+
+
+class BuildDataset:
+    """Kind `arc`: read, select, and publish the tasks without their held-out answers."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Write tasks.json and meta.json. Raises DataError when the files changed since the graph was compiled."""
+        spec, source = _read(node, context)
+        _unchanged(node, "digest", source.digest)
+        save_dataset(
+            context.out,
+            Dataset(source.tasks, source.canvas, source.digest, spec.augment, source.version, spec.curriculum,
+                    spec.canvases),
+        )
+        context.notes.update(tasks=len(source.tasks), held_out=len(source.answers), version=source.version)
+
+
+class BuildAnswers:
+    """Kind `arc_answers`: publish the held-out answers, for the score stage alone."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Write answers.json. Raises DataError when the files changed since the graph was compiled."""
+        _, source = _read(node, context)
+        _unchanged(node, "answers_digest", source.answers_digest)
+        save_answers(context.out, source.answers)
+        context.notes.update(tasks=len(source.answers))
+
+
+class BuildPuzzles:
+    """Kinds `maze` and `sudoku`: generate or read, and publish arrays that the reference's loader reads too."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Write {train,test}/all__*.npy and meta.json. Raises DataError; the digest is that of the compiled graph."""
+        adapter: TypeAdapter[MazeData | SudokuData] = TypeAdapter(
+            Annotated[MazeData | SudokuData, Field(discriminator="kind")]
+        )
+        spec = adapter.validate_json(json.dumps(node.spec))
+        _unchanged(node, "digest", puzzles_digest(spec, context.base))
+        context.notes.update(build_puzzles(spec, context.base, context.out))
+
+
+class BuildSequences:
+    """Kinds `parity`, `addition`, `copy`, `sort`, `logic`, `string_addition`: the spec is all that is published."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Write meta.json."""
+        save_sequences(context.out, node.spec)
+
+
+def _read(node: StageNode, context: StageContext) -> tuple[ArcData, ArcSource]:
+    spec = TypeAdapter(ArcData).validate_json(json.dumps(node.spec))
+    return spec, read_arc(spec, context.base)
+
+
+def _unchanged(node: StageNode, fact: str, found: str) -> None:
+    compiled = node.facts.get(fact)
+    if compiled is not None and compiled != found:
+        raise DataError(
+            f"the files of {node.name!r} changed since the spec was compiled ({fact} {compiled[:12]} -> {found[:12]})",
+            "run again: compiling reads them anew",
+        )

@@ -1,0 +1,1 @@
+"""`gridloom doctor`: what this machine has and how fast its devices are."""

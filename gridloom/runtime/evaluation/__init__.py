@@ -1,0 +1,1 @@
+"""Evaluation of checkpoints: voting over views, counting, comparison with answers, intervals."""

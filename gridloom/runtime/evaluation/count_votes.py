@@ -1,0 +1,150 @@
+"""The second half of an evaluation on ARC tasks: where the right grid stands among the votes. Runs no model."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageError
+from gridloom.runtime.data.arc.answers import load_answers
+from gridloom.runtime.data.tasks import Grid
+from gridloom.runtime.evaluation.compare import REPORT, compare
+from gridloom.runtime.evaluation.intervals import wilson
+from gridloom.runtime.evaluation.puzzles import steps_trained
+from gridloom.runtime.evaluation.vote import FORMAT_VERSION, VOTES
+from gridloom.runtime.interop.result_files import write_eval_results
+from gridloom.runtime.stage import StageContext
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.evaluation_records import EvaluationRecord
+from gridloom.stores.records import MetricRecord
+
+PASS_AT = (1, 2, 5, 10, 100, 1000)
+SETTLED = 2
+"""Grids a test input that count, and that are told where views were left out. `early_stop: true` leaves their order as
+all views would have put it; `first` and `likely` may leave another second grid, as the report's `early_stop` says."""
+
+
+class CountVotes:
+    """Kind `count_votes`. Inputs: `votes` and `answers`."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Write report.json, a ledger row a test input, and a metric a share.
+
+        Raises StageError when an answer is missing, or votes.json is damaged.
+        """
+        voted = _read(inputs["votes"].path / VOTES)
+        answers = load_answers(inputs["answers"].path)
+        if missing := sorted(set(voted["tasks"]) - set(answers)):
+            raise StageError(f"no answer for {len(missing)} tasks, first {missing[0]}",
+                             "evaluate with the answers of the same data entry")
+        tests = _judged(voted["tasks"], answers)
+        producer = inputs["votes"].manifest.get("producer", {})
+        context.ledger.append(*(
+            EvaluationRecord(
+                run_id=context.run_id, stage=node.name, task_id=task_id, test_index=number,
+                vote_run_id=producer.get("run_id"), vote_stage=str(producer.get("stage", node.inputs.get("votes", ""))),
+                **judged,
+            )
+            for task_id, judgements in tests.items() for number, judged in enumerate(judgements)
+        ))  # fmt: skip
+        at = [k for k in PASS_AT if k <= SETTLED or not voted["evaluated"]["early_stop"]]
+        report = {
+            "format_version": FORMAT_VERSION, "evaluated": voted["evaluated"], "data": voted["data"],
+            "votes": inputs["votes"].key, **summarise(tests, at),
+        }  # fmt: skip
+        if members := voted["evaluated"].get("ensemble"):
+            report["members"] = [
+                {**member, **_member_figures(voted["tasks"], number, answers, at)}
+                for number, member in enumerate(members)
+            ]
+        (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+        write_eval_results(
+            context.out, accuracy=report["pass_at_of_test_inputs"]["1"], avg_loss=None,
+            avg_steps=voted["evaluated"]["mean_act_steps"], total_examples=report["num_test_inputs"],
+        )  # fmt: skip
+        figures = {f"pass{k}": share for k, share in report["pass_at"].items()}
+        figures |= {name: report[name] for name in ("cell_accuracy", "shape_match", "num_tasks")}
+        context.ledger.append(*(
+            MetricRecord(run_id=context.run_id, stage=node.name, step=steps_trained(voted["evaluated"]), name=name,
+                         value=float(value), recorded_at=time.time()) for name, value in figures.items()
+        ))  # fmt: skip
+        context.notes.update(figures)
+
+
+def _judged(tasks: Mapping[str, Any], answers: Mapping[str, Sequence[Grid]]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        task_id: [_judge(test, answer) for test, answer in zip(entries, answers[task_id], strict=True)]
+        for task_id, entries in tasks.items()
+    }
+
+
+def _member_figures(
+    tasks: Mapping[str, Any], number: int, answers: Mapping[str, Sequence[Grid]], at: Sequence[int]
+) -> dict[str, Any]:
+    """Return what the votes of one member of an ensemble alone would have scored."""
+    own = {task_id: [test["members"][number] for test in entries] for task_id, entries in tasks.items()}
+    figures = summarise(_judged(own, answers), at)
+    return {name: figures[name] for name in ("pass_at", "pass_at_intervals", "shape_match", "cell_accuracy")}
+
+
+def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
+    """Compare the grids voted for with the right one."""
+    compared = [compare(candidate["grid"], answer) for candidate in test["candidates"]]
+    rank = next((number for number, found in enumerate(compared) if found["exact_match"]), None)
+    first = compared[0] if compared else compare([], answer)
+    return {
+        "rank": rank, "votes": 0 if rank is None else test["candidates"][rank]["votes"],
+        "num_candidates": len(compared), "num_views": test["num_views"], "num_cast": test["num_cast"],
+        "shape_match": first["shape_match"], "cell_accuracy": first["cell_accuracy"],
+    }  # fmt: skip
+
+
+def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int]) -> dict[str, Any]:
+    """Return pass@k and what the first grids are like, over tasks and over test inputs.
+
+    Args:
+        tests: for each task, what is known of each of its test inputs; `rank` is that of the right grid, or None.
+    """
+    flat = [test for entries in tests.values() for test in entries]
+
+    def over_tasks(values: Mapping[str, Sequence[float]]) -> float:
+        return sum(sum(entries) / len(entries) for entries in values.values()) / len(values)
+
+    def passes(test: Mapping[str, Any], k: int) -> bool:
+        return test["rank"] is not None and test["rank"] < k
+
+    shares = {k: over_tasks({task: [passes(t, k) for t in entries] for task, entries in tests.items()}) for k in at}
+    return {
+        "num_tasks": len(tests), "num_test_inputs": len(flat),
+        "pass_at": {str(k): share for k, share in shares.items()},
+        "pass_at_intervals": {str(k): wilson(share, len(tests)) for k, share in shares.items()},
+        "pass_at_of_test_inputs": {str(k): sum(passes(test, k) for test in flat) / len(flat) for k in at},
+        "solved": sorted(task for task, entries in tests.items() if all(passes(test, SETTLED) for test in entries)),
+        **{
+            name: over_tasks({task: [float(test[name]) for test in entries] for task, entries in tests.items()})
+            for name in ("shape_match", "cell_accuracy")
+        },
+        "num_views_cast": sum(test["num_cast"] for test in flat), "num_views": sum(test["num_views"] for test in flat),
+        "denominators": {
+            "pass_at, shape_match, cell_accuracy": "mean over the split's tasks of the mean over a task's test inputs",
+            "pass_at_of_test_inputs": "test inputs",
+            "shape_match, cell_accuracy": "of the grid with most votes; a test input without any counts as 0",
+            "solved": "tasks all of whose test inputs are right at pass@2",
+            "pass_at_intervals": "Wilson, 95%, over tasks",
+        },
+    }  # fmt: skip
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StageError(f"cannot read {path}: {error}", "remove the artifact and run again") from error
+    if version != FORMAT_VERSION:
+        raise StageError(f"{path} has format {version}, this gridloom reads {FORMAT_VERSION}", "run again")
+    return content

@@ -1,0 +1,236 @@
+"""The `evaluate` stage on puzzles: a checkpoint answers held-out mazes or sudokus; report.json says how many right.
+
+Every puzzle gets the same number of ACT steps unless `halt` says otherwise; nothing of the labels reaches the network.
+Of an ensemble each member answers once, and the answer that most members give is theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import DataError, StageInterrupted
+from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
+from gridloom.runtime.data.files.arrays import SplitArrays
+from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
+from gridloom.runtime.evaluation.intervals import wilson
+from gridloom.runtime.interop.result_files import write_eval_results
+from gridloom.runtime.machine.device import hardware
+from gridloom.runtime.models.recursive.inference import Halting, RowLoss, answer
+from gridloom.runtime.models.recursive.torch_compile import TRIAL_ROWS, compile_loop
+from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.losses import log_stablemax
+from gridloom.specs.stages import EvaluateStage
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.records import MetricRecord
+
+REPORT = "report.json"
+SPLIT = "test"
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over the puzzles answered so far."""
+
+    num_puzzles: int = 0
+    num_exact: int = 0
+    num_cells: int = 0
+    """Scored cells: every cell of a maze or sudoku."""
+    num_cells_right: int = 0
+    num_open: int = 0
+    """Cells where the answer differs from the question: a sudoku's blanks, a maze's way."""
+    num_open_right: int = 0
+    num_halt_right: int = 0
+    """Puzzles whose halting score says rightly whether the answer is right."""
+    num_act_steps: int = 0
+    """ACT steps that the answers took, those of all members of an ensemble."""
+    num_computed: int = 0
+    """ACT steps that were computed; states that repeat need none."""
+    loss: float = 0.0
+    """Sum over the puzzles of the cross-entropy averaged over the scored cells, as in training."""
+
+    @property
+    def mean_loss(self) -> float:
+        """A puzzle's loss."""
+        return self.loss / self.num_puzzles
+
+    def add(self, answers: torch.Tensor, q_halt: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+        """Count a batch: uint8 [B, L] tokens and fp32 [B] halting logits; label 0 is not scored."""
+        scored = labels != 0
+        right = (answers == labels) & scored
+        is_open = scored & (inputs != labels)
+        exact = (right | ~scored).all(dim=1)
+        self.num_puzzles += len(labels)
+        self.num_exact += int(exact.sum())
+        self.num_cells += int(scored.sum())
+        self.num_cells_right += int(right.sum())
+        self.num_open += int(is_open.sum())
+        self.num_open_right += int((right & is_open).sum())
+        self.num_halt_right += int(((q_halt >= 0) == exact).sum())
+
+    def shares(self) -> dict[str, float]:
+        """Return what the ledger and the report tell."""
+        return {
+            "exact": self.num_exact / self.num_puzzles,
+            "cell_accuracy": self.num_cells_right / self.num_cells,
+            "open_cell_accuracy": self.num_open_right / self.num_open if self.num_open else 1.0,
+            "halting_accuracy": self.num_halt_right / self.num_puzzles,
+        }
+
+
+class Evaluate:
+    """Kind `evaluate`. Inputs: `with`, the checkpoint, `ensemble.N`, more of them, and `data`, the puzzles."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Answer the test puzzles; write report.json and a row a metric. A stop signal raises StageInterrupted."""
+        spec = EvaluateStage.model_validate_json(json.dumps(node.spec))
+        puzzles = load_puzzles(inputs["data"].path)
+        if SPLIT not in puzzles.splits:
+            raise DataError(f"this {puzzles.kind} set has no test puzzles", "raise test, or give its source some")
+        members: list[tuple[str, Bundle]] = []
+        for field, name in spec.members().items():
+            bundle = load_bundle(inputs[field].path, context.device, weights="run")
+            require(bundle, kind=puzzles.kind, canvas=puzzles.size, vocabulary=puzzles.vocab,
+                    where=f"the checkpoint of {name!r}")
+            compile_loop(bundle.trm, spec.compile, [bundle.trm.num_cells], TRIAL_ROWS, context.progress.say,
+                         any_rows=True)
+            members.append((inputs[field].key, bundle))
+        started = time.monotonic()
+        tally, own = self._answer(node, spec, [bundle for _, bundle in members], puzzles.splits[SPLIT], context)
+        seconds = time.monotonic() - started
+        shares = tally.shares()
+        evaluated = who_answers(members, spec.act_steps)
+        mean_steps = tally.num_act_steps / (tally.num_puzzles * len(members))
+        metrics = {**shares, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
+        context.ledger.append(*(
+            MetricRecord(run_id=context.run_id, stage=node.name, step=steps_trained(evaluated), name=name, value=value,
+                         recorded_at=time.time()) for name, value in metrics.items()
+        ))
+        report: dict[str, Any] = {
+            "format_version": 1,
+            "evaluated": {**evaluated, **halting_facts(spec)},
+            "data": {"kind": puzzles.kind, "size": puzzles.size, "split": SPLIT, "digest": puzzles.digest,
+                     "available": len(puzzles.splits[SPLIT].inputs)},
+            "num_puzzles": tally.num_puzzles, "num_exact": tally.num_exact, **shares,
+            "exact_interval": wilson(shares["exact"], tally.num_puzzles),
+            "mean_act_steps": mean_steps,
+            "denominators": {
+                "exact, halting_accuracy": "puzzles; exact when every cell is right",
+                "cell_accuracy": "all cells of all puzzles, given ones included",
+                "open_cell_accuracy": "cells where the answer differs from the question",
+                "exact_interval": "Wilson, 95%, over puzzles",
+            },
+        }  # fmt: skip
+        if own:
+            report["members"] = [
+                {**who_answers([member], spec.act_steps), **one.shares(), "loss": one.mean_loss,
+                 "exact_interval": wilson(one.shares()["exact"], one.num_puzzles)}
+                for member, one in zip(members, own, strict=True)
+            ]
+        (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+        write_eval_results(context.out, accuracy=shares["exact"], avg_loss=None if own else tally.mean_loss,
+                           avg_steps=mean_steps, total_examples=tally.num_puzzles)
+        context.notes.update(shares, num_puzzles=tally.num_puzzles, puzzles_per_s=tally.num_puzzles / seconds,
+                             act_steps_computed=tally.num_computed, hardware=hardware(context.device))
+
+    def _answer(self, node: StageNode, spec: EvaluateStage, bundles: Sequence[Bundle], arrays: SplitArrays,
+                context: StageContext) -> tuple[Tally, list[Tally]]:
+        """Answer the puzzles batch by batch; the counts of all together, and those of each member of an ensemble."""
+        total = min(len(arrays.inputs), spec.limit or len(arrays.inputs))
+        tally, own = Tally(), [Tally() for _ in bundles] if len(bundles) > 1 else []
+        with context.progress.task(node.name, total=total, unit="puzzle") as bar:
+            for start in range(0, total, spec.batch_size):
+                if context.stop:
+                    raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at puzzle {start:,} of "
+                                           f"{total:,}", "run again: it starts anew, nothing else is lost")
+                rows = slice(start, min(start + spec.batch_size, total))
+                inputs, labels = (
+                    torch.from_numpy(np.array(table[rows], dtype=np.uint8)).to(context.device)
+                    for table in (arrays.inputs, arrays.labels)
+                )
+                ids = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+                halting = Halting(spec.halt, spec.patience)
+                found = [answer(bundle.trm, inputs, ids, spec.act_steps, halting, loss=_loss_against(labels))
+                         for bundle in bundles]
+                tokens, q_halt = found[0].tokens, found[0].q_halt
+                if own:
+                    tokens, q_halt = elect(torch.stack([one.tokens for one in found]),
+                                           torch.stack([one.q_halt for one in found]))
+                for counted, one in zip(own or [tally], found, strict=True):
+                    assert one.loss is not None
+                    counted.loss += float(one.loss.double().sum())
+                    if own:
+                        counted.add(one.tokens, one.q_halt, inputs, labels)
+                tally.add(tokens, q_halt, inputs, labels)
+                tally.num_act_steps += sum(int(one.steps.sum()) for one in found)
+                tally.num_computed += sum(one.num_computed for one in found)
+                bar.advance(len(inputs), exact=f"{tally.num_exact / tally.num_puzzles:.1%}")
+        return tally, own
+
+
+def _loss_against(labels: torch.Tensor) -> RowLoss:
+    """Return the loss of answers to puzzles: cross-entropy by stablemax, averaged over the cells that are scored.
+
+    Args:
+        labels: uint8 [B, L]; 0 is not scored.
+    """
+
+    def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        wanted = labels[rows].long()
+        scored = wanted != 0
+        surprise = -log_stablemax(logits).gather(-1, wanted[..., None])[..., 0]
+        return torch.where(scored, surprise, 0.0).sum(dim=1) / scored.sum(dim=1).clamp(min=1)
+
+    return loss
+
+
+def elect(tokens: torch.Tensor, q_halt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the answer of each row that most members give; of equals the one with the higher mean halting
+    probability, then that of the earlier member.
+
+    Args:
+        tokens: uint8 [M, B, L], whole answers of M members.
+        q_halt: fp32 [M, B], halting logits.
+
+    Returns:
+        uint8 [B, L] and the logit of that mean, fp32 [B].
+    """
+    alike = (tokens[:, None] == tokens[None]).all(dim=-1).double()  # [M, M, B]
+    votes = alike.sum(dim=1)  # [M, B]
+    halting = (alike * torch.sigmoid(q_halt.double())[None]).sum(dim=1) / votes
+    # votes are whole numbers and the mean is at most 1: half of it never outweighs a vote; argmax takes the first
+    first = (votes + halting / 2).argmax(dim=0)
+    row = torch.arange(tokens.shape[1], device=tokens.device)
+    return tokens[first, row], torch.logit(halting[first, row]).float()
+
+
+def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) -> dict[str, Any]:
+    """Return what a report says of the checkpoint that it belongs to; of an ensemble, of each.
+
+    Args:
+        members: keys and bundles.
+    """
+    told = [
+        {"checkpoint": key, "stage": bundle.meta.get("stage"), "steps": int(bundle.meta.get("steps", 0)),
+         "act_steps": act_steps or bundle.trm.spec.halt_max_steps}
+        for key, bundle in members
+    ]
+    return told[0] if len(told) == 1 else {"ensemble": told}
+
+
+def steps_trained(evaluated: Mapping[str, Any]) -> int:
+    """Return the optimizer steps behind what was evaluated; of an ensemble, the most of a member."""
+    told = evaluated.get("ensemble", [evaluated])
+    return max(int(member["steps"]) for member in told)
+
+
+def halting_facts(spec: EvaluateStage) -> dict[str, Any]:
+    """Return what a report says of halting; nothing where every step is made."""
+    return {} if spec.halt == "none" else {"halt": spec.halt, "patience": spec.patience}

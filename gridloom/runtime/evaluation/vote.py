@@ -1,0 +1,263 @@
+"""The first half of an evaluation on ARC tasks: a checkpoint answers every test input under many views, which vote.
+
+The members of an ensemble take turns, and the votes of all are added; each member's own are counted beside.
+Nothing here can read an answer. Rows run view by view, so that every test input has votes early; the votes of each
+batch are kept before the next one runs, and a killed stage goes on behind the last of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import ModelError, StageError, StageInterrupted
+from gridloom.runtime.data.arc.dataset import Dataset, held_out_tasks, load_dataset
+from gridloom.runtime.data.arc.tokens import crop_back, encode_batch, same_grids
+from gridloom.runtime.data.files.grids import rows
+from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.evaluation.ballots import Ballots
+from gridloom.runtime.evaluation.puzzles import halting_facts, who_answers
+from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members
+from gridloom.runtime.interop import result_files
+from gridloom.runtime.machine.device import hardware
+from gridloom.runtime.models.recursive.inference import Halting, answer
+from gridloom.runtime.stage import StageContext
+from gridloom.specs.stages import EvaluateStage
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.evaluation_records import PredictionRecord
+
+VOTES = "votes.json"
+FORMAT_VERSION = 1
+_SAVED = "batches.jsonl"
+
+
+class Vote:
+    """Kind `vote`. Inputs: `with`, the checkpoint, `ensemble.N`, more of them, and `data`, the tasks."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Answer every test input of the split; write votes.json, submission.json and a ledger row a prediction.
+
+        Raises StageInterrupted when the stop signal is set; the next run goes on behind the last batch.
+        """
+        spec = EvaluateStage.model_validate_json(json.dumps(node.spec))
+        dataset = load_dataset(inputs["data"].path)
+        tasks = held_out_tasks(dataset, spec.data, spec.split, spec.limit)
+        members = tuple(load_members(spec, inputs, dataset.canvas, context.device, context.progress.say))
+        election = _Election(node, spec, members, tasks, context)
+        began, before = time.perf_counter(), election.num_cast
+        election.run()
+        seconds = time.perf_counter() - began
+        _write(spec, dataset, election, context.out)
+        context.notes.update(
+            num_rows=election.num_cast, num_rows_left_out=election.num_rows - election.num_cast,
+            rows_per_s=(election.num_cast - before) / seconds if seconds else 0.0, hardware=hardware(context.device),
+        )
+
+
+class _Election:
+    """All test inputs, and the loop that has views vote on them."""
+
+    def __init__(
+        self, node: StageNode, spec: EvaluateStage, members: tuple[Member, ...], tasks: Sequence[Task],
+        context: StageContext,
+    ) -> None:  # fmt: skip
+        self.node, self.spec, self.members, self.context = node, spec, members, context
+        self.tasks = tasks
+        self.targets = [target for task in tasks for target in inputs_of(task, members, spec.views)]
+        self.num_rows = sum(target.ballots.num_views for target in self.targets)
+        self.num_act_steps = 0
+        self._over: list[frozenset[int]] = [frozenset()] * len(self.targets)
+        """By test input, the members whose rows that are left are not run."""
+        self._cursor = (0, 0)
+        self._saved = context.work / _SAVED
+        for cursor, found in self._saved_batches():
+            self._count(found)
+            self._cursor = cursor
+
+    @property
+    def num_cast(self) -> int:
+        """Rows that have run."""
+        return sum(target.ballots.num_cast for target in self.targets)
+
+    @property
+    def num_settled(self) -> int:
+        """Rows that have run or need not run."""
+        left_out = sum(
+            (target.own or (target.ballots,))[member].num_left
+            for target, over in zip(self.targets, self._over, strict=True) for member in over
+        )
+        return self.num_cast + left_out
+
+    def run(self) -> None:
+        """Run the rows that are left, batch by batch."""
+        done = self.num_settled
+        with self.context.progress.task(self.node.name, self.num_rows, unit="rows", done=done) as bar:
+            while batch := self._next_batch():
+                if self.context.stop:
+                    raise StageInterrupted(
+                        f"{self.node.name} stopped ({self.context.stop.reason}) after {self.num_cast:,} of "
+                        f"{self.num_rows:,} rows",
+                        "run the same command again: it goes on behind the last batch",
+                    )
+                found = self._answer(batch)
+                self.context.ledger.append(*(self._record(row) for row in found))
+                self._keep(found)
+                self._count(found)
+                over = self.num_settled
+                settled = sum(len(members) == len(self.members) for members in self._over)
+                bar.advance(over - done, settled=f"{settled}/{len(self.targets)}")
+                done = over
+
+    def _next_batch(self) -> list[tuple[int, int]]:
+        """Return the next rows as (target, view), and move the cursor behind them. It depends on votes alone."""
+        view, index = self._cursor
+        most = max(target.ballots.num_views for target in self.targets)
+        batch: list[tuple[int, int]] = []
+        while view < most and len(batch) < self.spec.batch_size:
+            voters = self.targets[index].voters
+            if view < len(voters) and voters[view].member not in self._over[index]:
+                batch.append((index, view))
+            index += 1
+            if index == len(self.targets):
+                view, index = view + 1, 0
+        self._cursor = view, index
+        return batch
+
+    def _answer(self, batch: Sequence[tuple[int, int]]) -> list[Row]:
+        """Run the networks on rows, those of each member and canvas together."""
+        found: dict[tuple[int, int], Row] = {}
+        voters = {(index, view): self.targets[index].voters[view] for index, view in batch}
+        for member, canvas in sorted({(voter.member, voter.canvas) for voter in voters.values()}):
+            part = [place for place, voter in voters.items() if (voter.member, voter.canvas) == (member, canvas)]
+            found.update(zip(part, self._answer_on(self.members[member], canvas, part), strict=True))
+        return [found[place] for place in batch]
+
+    def _answer_on(self, member: Member, canvas: int, batch: Sequence[tuple[int, int]]) -> list[Row]:
+        network = member.bundle.trm
+        chosen = [(self.targets[index], self.targets[index].voters[view]) for index, view in batch]
+        views = [voter.view for _, voter in chosen]
+        tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
+        ids = torch.tensor([voter.puzzle_id for _, voter in chosen], device=network.device)
+        answers = answer(
+            network, torch.from_numpy(tokens).to(network.device), ids, self.spec.act_steps,
+            Halting(self.spec.halt, self.spec.patience), same_grids,
+        )  # fmt: skip
+        logits = answers.q_halt.double().cpu().numpy()
+        if not np.isfinite(logits).all():
+            task = chosen[int(np.flatnonzero(~np.isfinite(logits))[0])][0].task.task_id
+            raise ModelError(
+                f"the checkpoint of {member.name!r} gave a value that is not finite on task {task}",
+                "train it again, or evaluate an earlier checkpoint",
+            )
+        grids = crop_back(answers.tokens.cpu().numpy(), canvas, views)
+        return [
+            Row(index, view, grid, q_halt, steps)
+            for (index, view), grid, q_halt, steps in zip(
+                batch, grids, logits.tolist(), answers.steps.tolist(), strict=True
+            )
+        ]
+
+    def _record(self, row: Row) -> PredictionRecord:
+        target = self.targets[row.target]
+        voter = target.voters[row.view]
+        return PredictionRecord(
+            run_id=self.context.run_id, stage=self.node.name, task_id=target.task.task_id,
+            test_index=target.test_index, view=voter.view.name(""), view_index=row.view,
+            checkpoint_key=self.members[voter.member].key,
+            grid=None if row.grid is None else rows(row.grid), q_halt=row.q_halt,
+        )  # fmt: skip
+
+    def _keep(self, found: Sequence[Row]) -> None:
+        """Append a batch to what a killed stage continues from; a torn line counts as not written."""
+        line = json.dumps({"cursor": self._cursor, "rows": [row.to_json() for row in found]}, separators=(",", ":"))
+        try:
+            self._saved.parent.mkdir(parents=True, exist_ok=True)
+            with self._saved.open("ab") as file:
+                file.write(line.encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StageError(f"cannot keep the votes so far in {self._saved}: {error}",
+                             "free some disk space, then run again: it goes on behind the last batch") from error
+
+    def _saved_batches(self) -> Iterator[tuple[tuple[int, int], list[Row]]]:
+        """Yield what earlier lives of the stage kept: cursor and rows of each batch.
+
+        A torn last line is cut off. A damaged one is cut off with all behind it, which is said: they run again.
+        """
+        if not self._saved.exists():
+            return
+        lines = self._saved.read_bytes().splitlines(keepends=True)
+        whole = 0
+        for number, line in enumerate(lines, start=1):
+            try:
+                saved = json.loads(line)
+                view, index = saved["cursor"]
+                found = [Row.from_json(values) for values in saved["rows"]]
+                if not (0 <= index < len(self.targets) and all(self._knows(row) for row in found)):
+                    raise ValueError("its rows are none of this evaluation's")
+            except (ValueError, KeyError, TypeError) as error:
+                if number < len(lines) or line.endswith(b"\n"):
+                    self.context.progress.say(
+                        f"{self.node.name}: line {number} of {self._saved} is damaged ({error}); the votes before it "
+                        f"are kept, the {len(lines) - number + 1:,} batches from there on run again"
+                    )
+                break
+            if not line.endswith(b"\n"):
+                break
+            yield (view, index), found
+            whole += len(line)
+        os.truncate(self._saved, whole)
+
+    def _knows(self, row: Row) -> bool:
+        return 0 <= row.target < len(self.targets) and 0 <= row.view < len(self.targets[row.target].voters)
+
+    def _count(self, found: Sequence[Row]) -> None:
+        for row in found:
+            self.num_act_steps += row.act_steps
+            self.targets[row.target].add(row)
+        for index in {row.target for row in found}:
+            target = self.targets[index]
+            if self.spec.stop_rule or target.ballots.num_left == 0:
+                self._over[index] = target.settled_members(self.spec.stop_rule or "exact")
+
+
+def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path) -> None:
+    """Fill the artifact: the same votes give the same bytes."""
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    picks: list[dict[str, Any]] = []
+    for target in election.targets:
+        told = _standings(target.ballots)
+        if target.own:
+            told["members"] = [_standings(ballots) for ballots in target.own]
+        tasks.setdefault(target.task.task_id, []).append(told)
+        picks += [
+            {"task_id": target.task.task_id, "test_index": target.test_index, "rank": rank, "grid": candidate["grid"]}
+            for rank, candidate in enumerate(told["candidates"][:2])
+        ]
+    evaluated = {
+        **who_answers([(member.key, member.bundle) for member in election.members], spec.act_steps),
+        "views": spec.views, "early_stop": True if spec.early_stop is None else spec.early_stop, **halting_facts(spec),
+        "mean_act_steps": election.num_act_steps / max(election.num_cast, 1),
+    }  # fmt: skip
+    data = {"kind": "arc", "version": dataset.version, "digest": dataset.digest, "split": spec.split}
+    content = {"format_version": FORMAT_VERSION, "evaluated": evaluated, "data": data, "tasks": tasks}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    (out / VOTES).write_text(text + "\n", encoding="utf-8")
+    result_files.write_submission(out / result_files.SUBMISSION, election.tasks, picks)
+
+
+def _standings(ballots: Ballots) -> dict[str, Any]:
+    candidates = [
+        {"grid": rows(standing.grid), "votes": standing.votes, "confidence": standing.confidence}
+        for standing in ballots.ranked()
+    ]
+    return {"num_views": ballots.num_views, "num_cast": ballots.num_cast, "candidates": candidates}

@@ -1,0 +1,128 @@
+"""Who votes in an evaluation on ARC tasks: for each test input, checkpoints under views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from gridloom.errors import ModelError
+from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
+from gridloom.runtime.data.arc.known_views import known_views
+from gridloom.runtime.data.arc.views import IDENTITY, View
+from gridloom.runtime.data.files.grids import rows
+from gridloom.runtime.data.tasks import Grid, Task, fitting_canvas
+from gridloom.runtime.evaluation.ballots import Ballots
+from gridloom.runtime.models.recursive.torch_compile import TRIAL_ROWS, compile_loop
+from gridloom.specs.stages import EarlyStop, EvaluateStage
+from gridloom.stores.artifacts import Artifact
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """A checkpoint that votes."""
+
+    name: str
+    """Of its stage in the spec."""
+    key: str
+    bundle: Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """One row: a member that answers under a view."""
+
+    member: int
+    view: View
+    puzzle_id: int
+    """The member's id of the task under the view; 0 for one it has never seen."""
+    canvas: int
+    """Side of the canvas that the row is laid on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """A test input and who votes on it."""
+
+    task: Task
+    test_index: int
+    voters: tuple[Voter, ...]
+    """Members take turns, each with the identity first."""
+    ballots: Ballots
+    own: tuple[Ballots, ...]
+    """Of each member; empty for one alone."""
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        # sigmoid in float64: exact enough to rank, and the same wherever numpy runs
+        halting = float(1.0 / (1.0 + np.exp(-row.q_halt)))
+        self.ballots.add(row.grid, halting)
+        if self.own:
+            self.own[self.voters[row.view].member].add(row.grid, halting)
+
+    def settled_members(self, stop: EarlyStop) -> frozenset[int]:
+        """Return the members whose rows that are left need not run, by all votes and by their own."""
+        if not self.ballots.is_settled(stop):
+            return frozenset()
+        own = self.own or (self.ballots,)
+        return frozenset(number for number, ballots in enumerate(own) if ballots.is_settled(stop))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one view of one test input gave."""
+
+    target: int
+    view: int
+    """Number of the voter."""
+    grid: Grid | None
+    q_halt: float
+    act_steps: int
+
+    def to_json(self) -> list[Any]:
+        """Return plain values; `from_json` reads them."""
+        return [self.target, self.view, None if self.grid is None else rows(self.grid), self.q_halt, self.act_steps]
+
+    @classmethod
+    def from_json(cls, values: list[Any]) -> Row:
+        """Read what `to_json` gave."""
+        target, view, cells, q_halt, act_steps = values
+        return cls(target, view, None if cells is None else np.array(cells, dtype=np.uint8), q_halt, act_steps)
+
+
+def load_members(spec: EvaluateStage, inputs: Mapping[str, Artifact], canvas: int, device: str,
+                 say: Callable[[str], None]) -> Iterator[Member]:
+    """Load the checkpoints that vote, compiled where the spec says so. Raises ModelError for one of other data."""
+    for field, name in spec.members().items():
+        bundle = load_bundle(inputs[field].path, device, weights="run")
+        require(bundle, kind="arc", canvas=canvas, where=f"the checkpoint of {name!r}")
+        compile_loop(bundle.trm, spec.compile, [side**2 for side in bundle.trm.sides], TRIAL_ROWS, say, any_rows=True)
+        yield Member(name, inputs[field].key, bundle)
+
+
+def inputs_of(task: Task, members: Sequence[Member], most: int | None) -> Iterator[Target]:
+    """Yield the test inputs of a task with who votes on them. Raises ModelError for too large a grid."""
+    lists = [_voters(task, number, member.bundle, most) for number, member in enumerate(members)]
+    voters = tuple(voter for turn in zip_longest(*lists) for voter in turn if voter is not None)
+    for number, grid in enumerate(task.tests):
+        for member in members:
+            if max(grid.shape) > member.bundle.trm.canvas:
+                raise ModelError(
+                    f"task {task.task_id} has a side of {max(grid.shape)}, the canvas of {member.name!r} is "
+                    f"{member.bundle.trm.canvas}",
+                    "leave the task out (data.select.max_side) or train on a larger canvas (data.canvas)",
+                )
+        own = tuple(Ballots(len(votes)) for votes in lists) if len(lists) > 1 else ()
+        yield Target(task, number, voters, Ballots(len(voters)), own)
+
+
+def _voters(task: Task, number: int, bundle: Bundle, most: int | None) -> list[Voter]:
+    """Return the rows of one member on each test input of a task."""
+    index = bundle.puzzle_ids.index
+    views = (IDENTITY, *known_views(bundle.puzzle_ids, task))[:most]
+    whole = index.get(IDENTITY.name(task.task_id), 0)
+    canvas = fitting_canvas(task, bundle.trm.sides)
+    return [Voter(number, view, index.get(view.name(task.task_id), whole), canvas) for view in views]

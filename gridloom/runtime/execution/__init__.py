@@ -1,0 +1,1 @@
+"""Execution of a plan: stages in order, locks, the stop signal, outcomes."""

@@ -1,0 +1,83 @@
+"""Which run id a plan is executed under, and the locks that keep two processes from one run or stage."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageError
+from gridloom.runtime.planning.plan import Plan
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.workspace import Workspace
+
+RESUMABLE = ("started", "interrupted", "failed")
+
+
+def choose_run_id(plan: Plan, workspace: Workspace) -> str:
+    """Return the id of the newest unfinished run of this very graph, or a new one named by the clock."""
+    if plan.num_to_run and (workspace.ledger_path.exists() or workspace.journal_dir.exists()):
+        newest = "select run_id, status from runs where graph_key = ? order by started_at desc limit 1"
+        for run in Ledger(workspace).rows(newest, [plan.graph.key]):
+            if run["status"] in RESUMABLE and not _is_locked(workspace, str(run["run_id"])):
+                return str(run["run_id"])
+    stem = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
+    taken = {path.stem for path in _locks(workspace).glob("run-*.lock")}
+    run_id, suffix = stem, 1
+    while f"run-{run_id}" in taken:
+        suffix += 1
+        run_id = f"{stem}-{suffix}"
+    return run_id
+
+
+def _locks(workspace: Workspace) -> Path:
+    return workspace.root / "locks"
+
+
+def _is_locked(workspace: Workspace, run_id: str) -> bool:
+    path = _locks(workspace) / f"run-{run_id}.lock"
+    if not path.exists():
+        return False
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+@contextmanager
+def run_lock(workspace: Workspace, run_id: str) -> Iterator[None]:
+    """Hold a run for this process. Raises StageError that names the process that has it."""
+    with _flock(_locks(workspace) / f"run-{run_id}.lock", f"run {run_id} is going on in another process"):
+        yield
+
+
+@contextmanager
+def stage_lock(workspace: Workspace, node: StageNode) -> Iterator[None]:
+    """Hold the key of a stage for this process. Raises StageError that names the process that has it."""
+    path = _locks(workspace) / f"stage-{node.key.replace(':', '-')}.lock"
+    with _flock(path, f"stage {node.name!r} ({node.key}) is being run by another process"):
+        yield
+
+
+@contextmanager
+def _flock(path: Path, problem: str) -> Iterator[None]:
+    # flock is released by the kernel when the process dies, so a killed run never leaves a stale lock.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise StageError(f"{problem} (pid {holder})", "wait for it, or stop it") from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield

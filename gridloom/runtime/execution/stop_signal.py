@@ -1,0 +1,60 @@
+"""The stop signal: SIGTERM, SIGINT or a walltime limit ask a stage to save and stop; a second SIGINT ends at once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from gridloom.wording import duration
+
+
+class Stop:
+    """A StopSignal that handlers and the clock can set.
+
+    Args:
+        walltime_s: Seconds after which the signal sets itself; None for no limit.
+    """
+
+    def __init__(self, walltime_s: float | None = None) -> None:
+        self._reason = ""
+        self._deadline = None if walltime_s is None else time.monotonic() + walltime_s
+        self._walltime_s = walltime_s or 0.0
+
+    def __bool__(self) -> bool:
+        if not self._reason and self._deadline is not None and time.monotonic() >= self._deadline:
+            self._reason = f"the walltime of {_shown(self._walltime_s)}"
+        return bool(self._reason)
+
+    @property
+    def reason(self) -> str:
+        """Why the signal is set; empty while it is not."""
+        return self._reason
+
+    def set(self, reason: str) -> None:
+        """Ask for a stop; the first reason is kept."""
+        self._reason = self._reason or reason
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds < 60 else duration(seconds)
+
+
+@contextmanager
+def stop_on_signals(stop: Stop) -> Iterator[Stop]:
+    """Let SIGINT and SIGTERM set `stop` while the block runs; a second SIGINT raises KeyboardInterrupt."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if stop and name == "SIGINT":
+            raise KeyboardInterrupt
+        stop.set(name)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Formats of other projects: TinyRecursiveModels checkpoints and configs, result files, benchmarks."""

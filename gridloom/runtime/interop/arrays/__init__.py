@@ -1,0 +1,1 @@
+"""Array folders of TinyRecursiveModels' dataset builder, read and written byte for byte."""

@@ -1,0 +1,203 @@
+"""Read and write checkpoints of the original TRM code: state dicts with their all_config.yaml and identifiers.json.
+
+Names there carry the prefixes `_orig_mod.` (compiled), `model.` (loss head) and `inner.`; the rest equals ours. Files
+are pickles and are read with weights_only: tensors and plain containers, nothing that executes. The original keeps one
+set of weights, the average where it kept one. Its puzzle ids call a task's own view by the bare task id.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gridloom.errors import ModelError
+from gridloom.runtime.checkpoints.bundle import Bundle, load_strictly
+from gridloom.runtime.checkpoints.description import data_kind
+from gridloom.runtime.data.arc.views import BLANK_NAME, IDENTITY, SEPARATOR
+from gridloom.runtime.data.vacant import filling
+from gridloom.runtime.interop.trm_config import CONFIG, OWN_KEY, REMEDY, PeerConfig, peer_config, read_config
+from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
+
+PREFIXES = ("_orig_mod.", "model.", "inner.")
+IDENTIFIERS = "identifiers.json"
+FORMAT = "TinyRecursiveModels"
+TABLE = "puzzle_emb.weights"
+VOCABULARIES = {12: "arc", 11: "sudoku", 6: "maze"}
+"""Kinds of data of the original by vocabulary."""
+DATA_KINDS = ("arc", "sudoku", "maze")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came in, and what is worth telling."""
+
+    bundle: Bundle
+    notes: tuple[str, ...]
+
+
+def import_checkpoint(checkpoint: Path, *, config: Path | None = None, identifiers: Path | None = None,
+                      canvas: int | None = None, kind: str | None = None) -> Imported:
+    """Read a checkpoint of the original. Raises ModelError when a name is missing or unknown or a shape does not fit.
+
+    Args:
+        config: its all_config.yaml; the one beside the checkpoint when absent.
+        identifiers: identifiers.json of the data it was trained on; the one beside the checkpoint when absent, and
+            numbers for names where there is none.
+        canvas: side of the canvas where neither the weights nor the configuration tell; by kind when absent.
+        kind: arc, sudoku or maze; by vocabulary when absent.
+    """
+    tensors = strip_prefixes(_read(checkpoint), checkpoint)
+    told = read_config(checkpoint.parent / CONFIG if config is None else config)
+    if "embed_tokens.embedding_weight" not in tensors:
+        raise ModelError(f"{checkpoint} lacks embed_tokens.embedding_weight; it has "
+                         f"{', '.join(sorted(tensors)[:4])}, ...", REMEDY)
+    vocabulary = len(tensors["embed_tokens.embedding_weight"])
+    kind = kind or told.data_kind or VOCABULARIES.get(vocabulary)
+    if kind is None:
+        raise ModelError(f"{checkpoint} has a vocabulary of {vocabulary}, which does not tell its kind of data",
+                         f"say it: {', '.join(DATA_KINDS)}")
+    canvas, num_cells = _shape(tensors, told, canvas, kind, vocabulary)
+    wanted = {"arc": 12, "sudoku": canvas + 2, "maze": 6}.get(kind, vocabulary)
+    if vocabulary != wanted:
+        raise ModelError(f"{checkpoint} has a vocabulary of {vocabulary}; {kind} data on a canvas of {canvas} has "
+                         f"{wanted}", "name the kind of data and the canvas that it was trained on")
+    notes: list[str] = []
+    ids = _ids(checkpoint, tensors, identifiers, kind, notes)
+    spec = told.spec
+    if TABLE not in tensors and not spec.puzzle_embedding_len:
+        tensors[TABLE] = torch.zeros(len(ids), spec.hidden_size)
+    model = build_network(spec, canvas, len(ids), vocabulary=vocabulary, num_cells=num_cells)
+    # Initial states are stored in the activation's type; widening bf16 is exact.
+    tensors = {name: t.to(model.dtype) if name.endswith("_init") else t for name, t in tensors.items()}
+    load_strictly(model, tensors, checkpoint, remedy=f"checkpoint and {CONFIG} belong to two networks: {REMEDY}")
+    if told.averaged is False:
+        notes.append("training kept no average (ema: false): these are the weights as the last step left them")
+    step = re.fullmatch(r"step_(\d+)(\.\w+)?", checkpoint.name)
+    meta: dict[str, Any] = {
+        "imported_from": checkpoint.name, "format": FORMAT, "steps": int(step[1]) if step else 0,
+        "averaged": told.averaged, "data": {"kind": kind, "paths": list(told.data_paths)},
+    }
+    return Imported(Bundle(trm=model.eval(), puzzle_ids=ids, meta=meta), tuple(notes))
+
+
+def export_checkpoint(bundle: Bundle, folder: Path, *, step: int | None = None) -> Path:
+    """Write `step_N`, all_config.yaml and identifiers.json for the original; task rows are added to view rows.
+
+    `folder` is new or empty, and written whole or not at all. Raises ModelError for a network that the original lacks.
+
+    Args:
+        step: N; the steps that the bundle tells when absent.
+    """
+    model = bundle.trm
+    config = {
+        "arch": peer_config(model), "ema": bool(bundle.meta.get("averaged") or bundle.meta.get("ema")),
+        OWN_KEY: {"canvas": model.canvas, "num_cells": model.num_cells, "data_kind": data_kind(bundle.meta)},
+    }
+    tensors = {name: t.detach().cpu() for name, t in model.state_dict().items()}
+    table = model.puzzle_emb
+    with torch.no_grad():
+        tensors[TABLE] = table(torch.arange(len(table.weights), device=model.device)).cpu()
+    for name in ("puzzle_emb.task_weights", "puzzle_emb.task_of", *(() if model.prefix_len else (TABLE,))):
+        tensors.pop(name, None)
+    own = IDENTITY.name("")
+    names = [name.removesuffix(own) for name in bundle.puzzle_ids.names]
+    file = f"step_{int(bundle.meta.get('steps', 0)) if step is None else step}"
+    with filling(folder) as aside:
+        torch.save({f"model.inner.{name}": t for name, t in tensors.items()}, aside / file)
+        (aside / CONFIG).write_text(yaml.safe_dump(config), encoding="utf-8")
+        PuzzleIds(tuple(names)).save(aside / IDENTIFIERS)
+    return folder / file
+
+
+def strip_prefixes(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
+    """Drop the prefixes that compiling and the loss head put before each name. Raises ModelError on a collision."""
+    stripped: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        bare = name
+        while bare.startswith(PREFIXES):
+            bare = bare.split(".", 1)[1]
+        if bare in stripped:
+            raise ModelError(f"{source} holds {bare} more than once, under different prefixes",
+                             "ask its author for a file with one set of weights")
+        stripped[bare] = tensor
+    return stripped
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder", "name the checkpoint's file in it, such as step_518071")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"{path} holds more than tensors, or is damaged; it was not executed",
+                         "ask its author for a plain state dict or safetensors") from error
+    except SafetensorError as error:
+        raise ModelError(f"{path} is truncated or no safetensors file: {error}", "fetch it again") from error
+    except (OSError, RuntimeError, EOFError) as error:
+        raise ModelError(f"cannot read {path}: {str(error).splitlines()[0]}", "fetch it again") from error
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise ModelError(f"{path} is no bare state dict: names to tensors are wanted",
+                         "ask its author for the file that the original's training wrote (step_N)")
+    return tensors
+
+
+def _ids(checkpoint: Path, tensors: Mapping[str, Tensor], identifiers: Path | None, kind: str,
+         notes: list[str]) -> PuzzleIds:
+    """Name the rows of the puzzle embedding. A task's own view gets its whole name."""
+    beside = checkpoint.parent / IDENTIFIERS
+    path = identifiers or (beside if beside.exists() else None)
+    count = len(tensors[TABLE]) if TABLE in tensors else 1
+    if path is None:
+        if count > 1:
+            notes.append(f"no {IDENTIFIERS}: the {count - 1:,} puzzle ids have numbers for names and match no task, "
+                         "so every task runs under the blank id")
+        return PuzzleIds.of(f"id{i}" for i in range(1, count))
+    ids = PuzzleIds.load(path)
+    if TABLE in tensors and len(ids) != count:
+        raise ModelError(f"{path} names {len(ids):,} puzzle ids, {checkpoint} has {count:,}",
+                         f"name the {IDENTIFIERS} of the very data set that it was trained on")
+    if kind != "arc":
+        return ids
+    return PuzzleIds.of(name if SEPARATOR in name else IDENTITY.name(name) for name in ids.names
+                        if name != BLANK_NAME)
+
+
+def _shape(tensors: Mapping[str, Tensor], told: PeerConfig, canvas: int | None, kind: str,
+           vocabulary: int) -> tuple[int, int]:
+    """Find canvas and tokens of a row: from the weights, from what the caller or the configuration says, by kind."""
+    spec = told.spec
+    positions = None
+    if "embed_pos.embedding_weight" in tensors:
+        positions = len(tensors["embed_pos.embedding_weight"])
+    elif spec.mixing == "mlp":
+        mixers = [t for name, t in tensors.items() if name.endswith("mlp_t.down_proj.weight")]
+        if not mixers:
+            raise ModelError("the configuration says mlp_t, but the weights hold none", REMEDY)
+        positions = len(mixers[0])
+    wanted = told.canvas if canvas is None else canvas
+    if told.num_cells is not None and wanted == told.canvas:
+        side, num_cells = int(wanted or 0), int(told.num_cells)
+    elif positions is not None and wanted is None:
+        num_cells = positions - spec.puzzle_embedding_len
+        side = math.isqrt(max(num_cells, 0))
+    else:
+        side = wanted if wanted is not None else vocabulary - 2 if kind == "sudoku" else 30
+        num_cells = side * side
+    if positions not in (None, num_cells + spec.puzzle_embedding_len) or (side and side * side != num_cells):
+        raise ModelError(f"the weights have {positions} positions, {spec.puzzle_embedding_len} of them prefix: "
+                         f"that is no canvas of side {side}", REMEDY)
+    return side, num_cells

@@ -1,0 +1,121 @@
+"""all_config.yaml of the original TRM code: read into a network's spec, and written from one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from gridloom.errors import ModelError
+from gridloom.runtime.models.kind import network_spec
+from gridloom.runtime.models.recursive.fused import NORM_EPS
+from gridloom.runtime.models.recursive.layers import ROPE_BASE
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.recursive.spec import TrmModel
+
+CONFIG = "all_config.yaml"
+KINDS = {"trm": "trm", "trm_singlez": "trm_singlez", "trm_hier6": "trm_hier6", "hrm": "hrm",
+         "transformers_baseline": "transformer"}
+CLASSES = {"trm": "TinyRecursiveReasoningModel_ACTV1", "trm_singlez": "TinyRecursiveReasoningModel_ACTV1",
+           "trm_hier6": "TinyRecursiveReasoningModel_ACTV1", "hrm": "HierarchicalReasoningModel_ACTV1",
+           "transformers_baseline": "Model_ACTV2"}
+DTYPES = {"bfloat16": "bf16", "float32": "fp32"}
+REMEDY = "see all_config.yaml beside the checkpoint, and name it if it lies elsewhere"
+FIXED = {"rms_norm_eps": NORM_EPS, "rope_theta": ROPE_BASE}
+"""Settings of the original that nobody changed and that are constants here."""
+OWN_KEY = "gridloom"
+"""Key of all_config.yaml that the original passes over; what it cannot say of a network stands there."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """What an all_config.yaml says."""
+
+    spec: TrmModel
+    averaged: bool | None
+    """Whether training kept an average of the weights, which then is what the checkpoint holds; None: not said."""
+    data_paths: tuple[str, ...] = ()
+    canvas: int | None = None
+    num_cells: int | None = None
+    data_kind: str | None = None
+    """These three only where gridloom wrote the file."""
+
+
+def read_config(path: Path) -> PeerConfig:
+    """Read an all_config.yaml. Raises ModelError naming what is absent, unknown or has no counterpart here."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        arch = content["arch"]
+        module = str(arch["name"]).split("@")[0].split(".")[-1]
+        kind = KINDS.get(module)
+        if kind is None:
+            raise ModelError(f"{path}: unknown architecture {arch['name']!r}", f"known are {', '.join(KINDS)}")
+        for name, value in FIXED.items():
+            if float(arch.get(name, value)) != value:
+                raise ModelError(f"{path}: {name} is {arch[name]}; networks here have {value:g}",
+                                 "this checkpoint cannot be used")
+        recurrent = kind != "transformer"
+        layers = arch["L_layers"] if recurrent else arch["H_layers"]
+        if kind == "hrm" and arch["H_layers"] != layers:
+            raise ModelError(f"{path}: H_layers {arch['H_layers']} and L_layers {layers} differ; here they are equal",
+                             "this checkpoint cannot be used")
+        width, table_width = int(arch["hidden_size"]), int(arch["puzzle_emb_ndim"])
+        if table_width not in (0, width):
+            raise ModelError(f"{path}: puzzle_emb_ndim {table_width} is not hidden_size {width}; here they are equal",
+                             "this checkpoint cannot be used")
+        # the HRM and the baseline pass puzzle_emb_len over
+        prefix = int(arch.get("puzzle_emb_len", 16)) if kind.startswith("trm") else 0
+        if prefix and not table_width:
+            raise ModelError(f"{path}: puzzle_emb_len {prefix} without a puzzle embedding (puzzle_emb_ndim 0)",
+                             "the original itself fails on it: set both to 0")
+        values = {
+            "kind": kind, "layers": layers, "hidden_size": arch["hidden_size"], "num_heads": arch["num_heads"],
+            "expansion": float(arch["expansion"]), "positions": arch["pos_encodings"],
+            "halt_max_steps": arch["halt_max_steps"], "halt_exploration": arch["halt_exploration_prob"],
+            "precision": DTYPES[arch.get("forward_dtype", "bfloat16")],
+            "mixing": "mlp" if arch.get("mlp_t", False) else "attention",
+            "puzzle_embedding_len": prefix or table_width // width,
+        }
+        if recurrent:
+            values |= {"H_cycles": arch["H_cycles"], "L_cycles": arch["L_cycles"]}
+        own = content.get(OWN_KEY) or {}
+        averaged = content.get("ema")
+        paths = tuple(str(p) for p in content.get("data_paths") or ())
+        shape = {name: own.get(name) for name in ("canvas", "num_cells", "data_kind")}
+    except (OSError, yaml.YAMLError) as error:
+        raise ModelError(f"cannot read {path}: {error}", REMEDY) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} is no all_config.yaml of the original: {error!r}", REMEDY) from error
+    spec = cast(TrmModel, network_spec(values))
+    return PeerConfig(spec, averaged if isinstance(averaged, bool) else None, paths, **shape)
+
+
+def peer_config(model: RecursiveNetwork) -> dict[str, Any]:
+    """Describe a network in the original's words. Raises ModelError for a network that the original does not have."""
+    spec = model.spec
+    own_kind: str = spec.kind
+    module = next((peer for peer, kind in KINDS.items() if kind == own_kind), None)
+    if module is None:
+        raise ModelError(f"the original has no {own_kind}", f"it has {', '.join(KINDS.values())}")
+    foreign = [f"{name}: {value}" for name, value, own in (
+        ("puzzle_embedding", spec.puzzle_embedding, "task_view"), ("positions", spec.positions, "rope_2d"),
+    ) if value == own]
+    if foreign:
+        raise ModelError(f"the original has nothing like {' and '.join(foreign)}, so it cannot run these weights",
+                         "train with puzzle_embedding: table and positions: rope to export them")
+    if spec.puzzle_embedding_len > 1 and module in ("hrm", "transformers_baseline"):
+        raise ModelError(f"puzzle_embedding_len is {spec.puzzle_embedding_len}; the original's {own_kind} has 0 or 1",
+                         "train one with such a prefix to export it")
+    return {
+        "name": f"recursive_reasoning.{module}@{CLASSES[module]}", "H_cycles": spec.H_cycles, "L_cycles": spec.L_cycles,
+        "H_layers": spec.layers if own_kind in ("hrm", "transformer") else 0, "L_layers": spec.layers,
+        "hidden_size": spec.hidden_size, "num_heads": spec.num_heads, "expansion": spec.expansion,
+        "puzzle_emb_ndim": spec.hidden_size if spec.puzzle_embedding_len else 0,
+        "puzzle_emb_len": spec.puzzle_embedding_len, "pos_encodings": spec.positions, "mlp_t": spec.mixing == "mlp",
+        "halt_max_steps": spec.halt_max_steps, "halt_exploration_prob": spec.halt_exploration,
+        "no_ACT_continue": own_kind != "hrm",
+        "forward_dtype": next(theirs for theirs, ours in DTYPES.items() if ours == spec.precision),
+        "loss": {"name": "losses@ACTLossHead", "loss_type": "stablemax_cross_entropy"},
+    }

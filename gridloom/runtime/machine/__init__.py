@@ -1,0 +1,1 @@
+"""The machine's devices: choice, memory, measured speeds."""

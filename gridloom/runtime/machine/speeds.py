@@ -1,0 +1,95 @@
+"""Calibrations of this machine's devices, a small JSON file each in the cache folder. Light: no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from gridloom.compiler.device_speeds import Calibration, Calibrations
+from gridloom.errors import StoreError
+from gridloom.stores.disk import write_durably
+from gridloom.stores.workspace import cache_dir
+
+FORMAT_VERSION = 1
+AGAIN = "run gridloom doctor --calibrate"
+
+
+def folder() -> Path:
+    """Return where calibrations lie."""
+    return cache_dir() / "calibration"
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    if names:
+        return names[0]
+    import platform  # slow to import, and seldom needed
+
+    return platform.processor() or platform.machine()
+
+
+def gpu_name() -> str | None:
+    """Return the first GPU's name without loading torch."""
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Model"):
+                return line.partition(":")[2].strip()
+    return None
+
+
+def num_threads() -> int:
+    """Return how many threads torch will use: OMP_NUM_THREADS, else the cores this process may run on."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    # macOS and Windows cannot bind a process to cores
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_calibrations() -> Calibrations:
+    """Read what is kept of this machine's devices, without torch. A stale one is named and not used."""
+    gpu = gpu_name()
+    known: dict[str, Calibration] = {}
+    unused: dict[str, str] = {}
+    for name in ("cpu",) if gpu is None else ("cpu", "cuda"):
+        path = folder() / f"{name}.json"
+        if not path.exists():
+            continue
+        from importlib.metadata import version
+
+        device = cpu_name() if name == "cpu" else gpu
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            found_version = values.pop("format_version")
+            found = Calibration(**values) if found_version == FORMAT_VERSION else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            found = None
+        if found is None:
+            unused[name] = f"{path} is not readable by this gridloom: {AGAIN}"
+        elif found.torch != version("torch"):
+            unused[name] = f"calibrated with torch {found.torch}, this is {version('torch')}: {AGAIN}"
+        elif found.device != device:
+            unused[name] = f"calibrated on {found.device}, this is {device}: {AGAIN}"
+        elif name == "cpu" and found.cores != num_threads():
+            unused[name] = f"calibrated with {found.cores} threads, this has {num_threads()}: {AGAIN}"
+        else:
+            known[name] = found
+    return Calibrations(known, unused, "cpu" if gpu is None else "cuda")
+
+
+def keep(kind: str, found: Calibration) -> Path:
+    """Write a calibration whole. Raises StoreError."""
+    path = folder() / f"{kind}.json"
+    text = json.dumps({"format_version": FORMAT_VERSION, **asdict(found)}, indent=1, sort_keys=True) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, text.encode())
+    except OSError as error:
+        raise StoreError(f"cannot keep the calibration in {path}: {error}",
+                         "choose another cache folder with GRIDLOOM_CACHE") from error
+    return path

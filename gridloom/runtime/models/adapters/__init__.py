@@ -1,0 +1,1 @@
+"""Adapters between a language model's hidden states and a two-state network's latent."""

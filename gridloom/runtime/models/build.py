@@ -1,0 +1,31 @@
+"""Networks by the kind of their spec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gridloom.runtime.models.kind import MODELS
+from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.models.recursive.network import VOCABULARY, RecursiveNetwork
+from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
+
+
+def build_network(spec: NetworkSpec, canvas: int, num_puzzles: int, *, task_of: Sequence[int] | Tensor | None = None,
+                  views: NDArray[np.uint8] | None = None, vocabulary: int = VOCABULARY, num_cells: int | None = None,
+                  generator: torch.Generator | None = None) -> RecursiveNetwork:
+    """Build the network of `spec.kind` with fresh weights; arguments as for `RecursiveNetwork`."""
+    network: RecursiveNetwork = MODELS.get(spec.kind).builder()(
+        spec, canvas, num_puzzles, task_of=task_of, views=views, vocabulary=vocabulary, num_cells=num_cells,
+        generator=generator,
+    )
+    return network
+
+
+def views_for(spec: NetworkSpec, ids: PuzzleIds) -> NDArray[np.uint8] | None:
+    """Return the views of the ids where the network embeds them."""
+    return ids.views if spec.embeds_views else None

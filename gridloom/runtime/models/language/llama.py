@@ -1,0 +1,254 @@
+"""A causal language model read through transformers: batched generation, hidden states, and a latent prefix.
+
+What a text becomes: the chat template's single user turn where the tokenizer has a template, else plain text. Where the
+text holds `LATENT`, the k vectors of a latent prefix are read there (else before the text), each rescaled to the median
+norm of the token embeddings: an adapter's output has another scale than embeddings, and would drown them.
+
+The hidden state of a prompt is the last layer's, after the final norm, at a position that the spec's `state` names:
+    last_prompt   the last position of the prompt, which predicts the first new token;
+    last_new      the last new token, run through the model once more;
+    mean_new      the mean over the new tokens.
+Without new tokens all three are `last_prompt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from gridloom.errors import ModelError
+from gridloom.runtime.models.language.linear_layout import lay_out_by_inputs
+from gridloom.runtime.models.language.lora import LoraWeights, attach
+from gridloom.runtime.models.language.quantized import DTYPES, is_quantized, loading_options, settle
+from gridloom.runtime.models.language.segments import LATENT, Prefix, Segments, States, last_states, per_row
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.runtime.models.language.weights.managed import locate, pull
+
+if TYPE_CHECKING:
+    from gridloom.progress import Progress
+
+
+TEMPLATE_DATE = "26 Jul 2024"
+"""Some templates print today's date unless given one; a prompt must not change from day to day."""
+
+
+def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    named = [tokenizer.eos_token_id, model.config.eos_token_id,
+             getattr(getattr(model, "generation_config", None), "eos_token_id", None)]
+    flat = [token for entry in named for token in (entry if isinstance(entry, list | tuple) else [entry])]
+    return frozenset(int(token) for token in flat if token is not None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's own bars and warnings off the terminal while it loads."""
+    from transformers.utils import logging
+
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shown:
+            logging.enable_progress_bar()
+
+
+class Llama:
+    """A loaded language model with frozen weights, and where the spec says `lora`, additions that can be trained."""
+
+    lora: LoraWeights | None
+
+    def __init__(self, model: Any, tokenizer: Any, spec: LlamaModel, device: str | torch.device = "cpu",
+                 seed: int = 0) -> None:
+        """Wrap a transformers causal model and its tokenizer; `load` is the way in for users.
+
+        Raises ModelError for a tokenizer without the chat template that the spec asks for, and for a `lora` that does
+        not fit the model.
+
+        Args:
+            seed: of fresh additions.
+        """
+        if spec.prompt_format == "chat" and not tokenizer.chat_template:
+            raise ModelError(f"LLaMA '{spec.weights}' has no chat template, and the spec says prompt_format: chat",
+                             "say  prompt_format: plain  or add chat_template.jinja to the model's folder")
+        self.spec, self.tokenizer, self.device = spec, tokenizer, torch.device(device)
+        # quantised weights were read onto the device, and stay there
+        self.model = (model if is_quantized(model) else model.to(self.device)).eval().requires_grad_(False)
+        lay_out_by_inputs(self.model)
+        self.lora = None if spec.lora is None else attach(self.model, spec.lora, seed)
+        self.body = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
+        self.uses_chat = spec.prompt_format != "plain" and bool(tokenizer.chat_template)
+        self.embeddings, self.head = model.get_input_embeddings(), model.get_output_embeddings()
+        with torch.no_grad():
+            self.embedding_norm = float(self.embeddings.weight.float().norm(dim=1).median())
+        self.stop_tokens = _stop_tokens(model, tokenizer)
+        self.max_positions = int(model.config.max_position_embeddings)
+
+    @classmethod
+    def load(cls, spec: LlamaModel, device: str | torch.device = "cpu", base: str | Path = "",
+             progress: Progress | None = None, *, seed: int = 0, lora: Mapping[str, Tensor] | None = None) -> Llama:
+        """Load by managed name (pulled if need be), local folder, or hub id that is already downloaded.
+
+        Raises ModelError naming model, cause and remedy.
+
+        Args:
+            seed: of fresh additions, where the spec says `lora`.
+            lora: additions that were trained; fresh ones change nothing.
+        """
+        import transformers
+
+        found = locate(spec, base)
+        folder = found.folder if found.managed is None else pull(found.name, progress)
+        if not any(folder.glob("*.safetensors")):
+            raise ModelError(f"{folder} holds no *.safetensors, so it has no weights to load",
+                             "put the weights beside config.json; pickled weights (*.bin) are not read")
+        options = loading_options(spec, folder, device)
+        try:
+            with _quiet():
+                tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                model = transformers.AutoModelForCausalLM.from_pretrained(
+                    folder, local_files_only=True, use_safetensors=True, dtype=DTYPES[spec.precision],
+                    **options,
+                )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"cannot load LLaMA '{spec.weights}' from {folder}: {reason}",
+                             f"gridloom models verify {spec.weights}" if found.managed else
+                             "the folder must hold config.json, the tokenizer's files and *.safetensors") from error
+        settle(model, spec)
+        llama = cls(model, tokenizer, spec, device, seed)
+        if lora is not None and llama.lora is not None:
+            llama.lora.load(lora, "the checkpoint's lora.safetensors")
+        return llama
+
+    @property
+    def hidden_size(self) -> int:
+        """Width H of the hidden states and of the embeddings."""
+        return int(self.embeddings.weight.shape[1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type that embeddings and products have, and the weights where they are not quantised."""
+        dtype: torch.dtype = self.embeddings.weight.dtype
+        return dtype
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a whole prompt, chat template included, latent prefix not."""
+        return len(self.segments(text))
+
+    def segments(self, text: str) -> Segments:
+        """Tokenise a prompt on both sides of `LATENT`. Raises ModelError when the chat template fails."""
+        if text.count(LATENT) > 1:
+            raise ModelError(f"a prompt holds {LATENT} {text.count(LATENT)} times; once at most is wanted")
+        marked = LATENT in text
+        if self.uses_chat:
+            try:
+                text = self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False,
+                    date_string=TEMPLATE_DATE,
+                )
+            except Exception as error:  # templates are programs of their own and raise what they like
+                raise ModelError(f"the chat template of LLaMA '{self.spec.weights}' fails: {error}",
+                                 "say  prompt_format: plain") from error
+        head, _, tail = text.partition(LATENT) if marked else ("", "", text)
+        # a template writes its special tokens itself; plain text gets the tokenizer's own at its start
+        first = self._ids(head, special=not self.uses_chat) if marked else ()
+        return Segments(head=first, tail=self._ids(tail, special=not self.uses_chat and not marked))
+
+    def _ids(self, text: str, special: bool) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+
+    def scaled(self, prefix: Tensor) -> Tensor:
+        """Rescale each vector of a prefix [..., H] to the embeddings' median norm, in the model's type."""
+        values = prefix.to(self.device).float()
+        norm = values.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        scaled: Tensor = (values * (self.embedding_norm / norm)).to(self.dtype)
+        return scaled
+
+    def inputs(self, rows: Sequence[Segments], prefix: Prefix = None, *, room: int = 0,
+               behind: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Embed prompts with their prefixes, left-padded: embeddings [B, T, H] and mask int64 [B, T].
+
+        Args:
+            room: new tokens that a row may get.
+            behind: cached tokens that come before each row.
+
+        Raises ModelError when a row with what is before and after it does not fit the model's context; padding, which
+        takes no position, does not count.
+        """
+        prefixes = per_row(prefix, len(rows))
+        parts = []
+        for row, latent in zip(rows, prefixes, strict=True):
+            pieces = [self._embed(row.head), self._embed(row.tail)]
+            if latent is not None and len(latent):
+                if latent.shape[-1] != self.hidden_size:
+                    raise ModelError(f"a latent prefix is {latent.shape[-1]} wide, LLaMA '{self.spec.weights}' is "
+                                     f"{self.hidden_size}", "the adapter was made for another language model")
+                pieces.insert(1, self.scaled(latent))
+            parts.append(torch.cat(pieces))
+        longest = max(len(part) for part in parts)
+        most = max(len(part) + held for part, held in zip(parts, behind or [0] * len(parts), strict=True))
+        if most + room > self.max_positions:
+            raise ModelError(f"a prompt of {most:,} tokens with {room:,} new ones does not fit the "
+                             f"{self.max_positions:,} positions of LLaMA '{self.spec.weights}'",
+                             "lower max_prompt_tokens or max_new_tokens")
+        if longest == 0:
+            raise ModelError("an empty prompt has no hidden state")
+        mask = torch.zeros(len(parts), longest, dtype=torch.long, device=self.device)
+        padded = []
+        for index, part in enumerate(parts):
+            mask[index, longest - len(part):] = 1
+            padded.append(torch.nn.functional.pad(part, (0, 0, longest - len(part), 0)))
+        return torch.stack(padded), mask
+
+    def _embed(self, ids: Sequence[int]) -> Tensor:
+        embedded: Tensor = self.embeddings(torch.tensor(ids, dtype=torch.long, device=self.device))
+        return embedded
+
+    def forward(self, embeds: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
+        """Run the body over new embeddings [B, T, H] behind `cache`; states after the final norm [B, T, H].
+
+        Args:
+            mask: int64 [B, cached + T]; 0 on padding.
+        """
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -embeds.shape[1]:]
+        out = self.body(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                        use_cache=cache is not None)
+        states: Tensor = out.last_hidden_state
+        return states
+
+    def encode(self, prompts: Sequence[str], prefix: Prefix = None,
+               new_tokens: Sequence[Sequence[int]] | None = None) -> Tensor:
+        """Return fp32 [B, H], the state that `spec.state` names; differentiable in the prefix, weights fixed.
+
+        Args:
+            new_tokens: what the model answered to each prompt, for the states that look at it.
+        """
+        rows = [self.segments(prompt) for prompt in prompts]
+        answers = [()] * len(rows) if new_tokens is None or self.spec.state == "last_prompt" else new_tokens
+        whole = [row.with_new(answer) for row, answer in zip(rows, answers, strict=True)]
+        states = self.forward(*self.inputs(whole, prefix))
+        return self.pick(states, [len(answer) for answer in answers])
+
+    def encode_states(self, prompts: Sequence[str], prefix: Prefix = None,
+                      new_tokens: Sequence[Sequence[int]] | None = None, *, num_states: int) -> States:
+        """Return the last `num_states` states of each prompt; with a `state` of new tokens, of prompt and answer."""
+        rows = [self.segments(prompt) for prompt in prompts]
+        answers = [()] * len(rows) if new_tokens is None or self.spec.state == "last_prompt" else new_tokens
+        embeds, mask = self.inputs([row.with_new(answer) for row, answer in zip(rows, answers, strict=True)], prefix)
+        return last_states(self.forward(embeds, mask), mask, num_states)
+
+    def pick(self, states: Tensor, num_new: Sequence[int]) -> Tensor:
+        """Choose or average the states of left-padded rows [B, T, H] that end in `num_new` new tokens: fp32 [B, H]."""
+        if self.spec.state != "mean_new":
+            return states[:, -1].float()
+        spans = [row[-max(1, count):] for row, count in zip(states, num_new, strict=True)]
+        return torch.stack([span.float().mean(dim=0) for span in spans])

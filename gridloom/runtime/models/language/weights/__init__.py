@@ -1,0 +1,1 @@
+"""Weights of language models: fetched, converted, pinned by digest."""

@@ -1,0 +1,157 @@
+"""Language models in folders: what `config.json` says, and a digest of a folder's content, without torch.
+
+The digest covers the files that decide what the model computes, by content. It is cached by path, size and time of
+change, so that only the first look at a large folder takes long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gridloom.errors import ModelError
+from gridloom.runtime.models.language.facts import LlamaFacts
+from gridloom.stores.workspace import cache_dir
+
+CONFIG = "config.json"
+MODEL_FILES = (
+    CONFIG, "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+    "tokenizer.model", "chat_template.jinja", "chat_template.json",
+)
+"""What takes part in a folder's digest; anything else in it is ignored, as in loading."""
+
+BLOCK_BYTES = 1 << 22
+
+
+def read_facts(folder: Path) -> LlamaFacts:
+    """Read widths and depth from a folder's config.json. Raises ModelError naming file and field."""
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} holds no {CONFIG}, so it is no model folder in transformers layout",
+                         "name the folder that holds config.json, tokenizer.json and *.safetensors") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} holds no JSON object")
+    if config.get("is_encoder_decoder"):
+        raise ModelError(f"{path}: an encoder-decoder model; a causal language model is wanted")
+    heads = _count(config, "num_attention_heads", path)
+    return LlamaFacts(
+        digest="", hidden_size=_count(config, "hidden_size", path),
+        num_layers=_count(config, "num_hidden_layers", path), num_heads=heads,
+        intermediate_size=_count(config, "intermediate_size", path), vocab_size=_count(config, "vocab_size", path),
+        max_positions=_count(config, "max_position_embeddings", path),
+        num_kv_heads=_count(config, "num_key_value_heads", path, heads),
+        # transformers ties them unless the file says otherwise only for some families; Llama's default is not tied
+        tied_embeddings=bool(config.get("tie_word_embeddings", False)), quantized=held_as(config),
+    )
+
+
+def held_as(config: Any) -> str:
+    """Return the method that a config.json says its weights were quantised by; empty for whole weights."""
+    told = config.get("quantization_config") if isinstance(config, dict) else None
+    return str(told.get("quant_method", "quantization_config")) if isinstance(told, dict) else ""
+
+
+def folder_facts(folder: Path) -> LlamaFacts:
+    """Facts of a local folder, with the digest of its content."""
+    return replace(read_facts(folder), digest=folder_digest(folder))
+
+
+def folder_digest(folder: Path) -> str:
+    """Return `sha256:` and the digest over names and content of the model files in `folder`."""
+    files = model_files(folder)
+    stamp = [[path.name, *_size_and_time(path)] for path in files]
+    book = _read_book()
+    known = book.get(str(folder.resolve()))
+    if isinstance(known, dict) and known.get("files") == stamp and isinstance(known.get("digest"), str):
+        return str(known["digest"])
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(f"{path.name}\0{file_sha256(path)}\n".encode())
+    digest = f"sha256:{whole.hexdigest()}"
+    _write_book({**book, str(folder.resolve()): {"files": stamp, "digest": digest}})
+    return digest
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files that decide what the model computes, by name."""
+    return sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file()})
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hex sha256 of a file. Raises ModelError when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
+def hub_snapshot(repo_id: str) -> Path | None:
+    """Return the newest downloaded snapshot of a hub model in the Hugging Face cache, None when there is none."""
+    repo = hub_cache() / f"models--{repo_id.replace('/', '--')}"
+    with suppress(OSError):
+        commit = (repo / "refs" / "main").read_text(encoding="ascii").strip()
+        snapshot = repo / "snapshots" / commit
+        if commit and (snapshot / CONFIG).is_file():
+            return snapshot
+    return None
+
+
+def hub_cache() -> Path:
+    """Return the folder where huggingface_hub keeps downloads, by its own environment variables."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if os.environ.get(name):
+            return Path(os.environ[name]).expanduser()
+    home = os.environ.get("HF_HOME")
+    if home:
+        return Path(home).expanduser() / "hub"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+
+
+def _count(config: dict[str, Any], name: str, path: Path, default: int | None = None) -> int:
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ModelError(f"{path}: {name} is {value!r}, a positive number is wanted",
+                         "the file must be the config.json of a causal language model")
+    return value
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _book_path() -> Path:
+    return cache_dir() / "models" / "digests.json"
+
+
+def _read_book() -> dict[str, Any]:
+    # a lost or damaged book costs one more hashing, never a wrong digest
+    try:
+        book = json.loads(_book_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return book if isinstance(book, dict) else {}
+
+
+def _write_book(book: dict[str, Any]) -> None:
+    path = _book_path()
+    # compiling must work where the cache cannot be written; the digest is then hashed anew each time
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_text(json.dumps(book, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        aside.replace(path)

@@ -1,0 +1,1 @@
+"""Recursive networks with ACT halting: the TRM and its relatives."""

@@ -1,0 +1,107 @@
+"""A traced run whose rows may halt before their last ACT step, which changes results; see `inference` for one that may
+not. Rows that have halted leave the batch; what a row says of its steps ends with the step it halted at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gridloom.runtime.models.recursive.carry import Injection
+from gridloom.runtime.models.recursive.inference import (
+    FoundAnswers,
+    Halting,
+    Same,
+    begin,
+    num_steps_of,
+    part_of,
+    tiles,
+)
+from gridloom.runtime.models.recursive.layers import rounded_once
+
+if TYPE_CHECKING:
+    from gridloom.runtime.models.recursive.network import RecursiveNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class HaltedTrace:
+    """What rows answer at the step each halted at, and how they came there. T: the most steps that a row made."""
+
+    tokens: Tensor
+    """uint8 [B, L]"""
+    q_halt: Tensor
+    """fp32 [T, B], halting logits; 0 behind a row's last step."""
+    changed: Tensor
+    """int32 [T, B], positions whose argmax differs from the step before (L at step 1); 0 behind a row's last step."""
+    steps: Tensor
+    """int32 [B], ACT steps that each row made."""
+    z_H: Tensor
+    """[B, S, D] after a row's last step; so is z_L."""
+    z_L: Tensor
+
+
+@torch.no_grad()
+def trace_halting(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, halting: Halting,
+                  injection: Injection | None = None, steps: int | None = None,
+                  same: Same | None = None) -> HaltedTrace:
+    """Run rows until each halts, at most `steps` ACT steps (the network's own number when absent).
+
+    The bits of a row depend on the rows beside it, since those that have halted leave: run rows together that will be
+    run together again.
+
+    Args:
+        inputs: uint8 [B, L]. puzzle_ids: [B].
+        same: compares answers for `unchanged`; all tokens when absent.
+    """
+    most = num_steps_of(network, steps)
+    parts: list[_Traced] = []
+    with rounded_once(network):
+        for rows in tiles(network, *inputs.shape):
+            carry, x = begin(network, inputs[rows], puzzle_ids[rows], part_of(injection, rows))
+            z_H, z_L = carry.z_H, carry.z_L
+            traced = _Traced(network, carry.inputs.shape, halting, same, most, z_H, z_L)
+            for step in range(1, most + 1):
+                z_H, z_L = network.recur(z_H, z_L, x)
+                if traced.keep(z_H, z_L, step, step == most):
+                    break
+                stay = traced.leave()
+                if stay is not None:
+                    z_H, z_L, x = z_H[stay], z_L[stay], x[stay]
+            parts.append(traced)
+    made = torch.cat([part.steps for part in parts])
+    longest = int(made.max())
+    return HaltedTrace(
+        tokens=torch.cat([part.tokens for part in parts]),
+        q_halt=torch.cat([part.q_of_step for part in parts], dim=1)[:longest],
+        changed=torch.cat([part.changed for part in parts], dim=1)[:longest],
+        steps=made,
+        z_H=torch.cat([part.z_H for part in parts]),
+        z_L=torch.cat([part.z_L for part in parts]),
+    )
+
+
+class _Traced(FoundAnswers):
+    """The answers of a tile, with what each step of a row said and the states it ended in."""
+
+    def __init__(self, network: RecursiveNetwork, shape: torch.Size, halting: Halting, same: Same | None, most: int,
+                 z_H: Tensor, z_L: Tensor) -> None:
+        super().__init__(network, shape, halting, same, None, 0)
+        self.q_of_step = torch.zeros(most, shape[0], device=network.device)
+        self.changed = torch.zeros(most, shape[0], dtype=torch.int32, device=network.device)
+        self.z_H, self.z_L = torch.empty_like(z_H), torch.empty_like(z_L)
+
+    def keep(self, z_H: Tensor, z_L: Tensor, step: int, last: bool) -> bool:
+        """Note the step of the rows that have not halted, and tell whether all have now."""
+        running = ~self.halted
+        place = self.rows[running]
+        before = self.tokens[place]
+        done = self.look(z_H, step, last)
+        different = self.tokens[place] != before
+        self.changed[step - 1, place] = (
+            torch.ones_like(different) if step == 1 else different
+        ).sum(dim=1, dtype=torch.int32)
+        self.q_of_step[step - 1, place] = self.q_halt[place]
+        self.z_H[place], self.z_L[place] = z_H[running], z_L[running]
+        return done

@@ -1,0 +1,240 @@
+"""Inference: rows run tile by tile, and no step is made whose outcome is known.
+
+A tile is a few rows that go through all ACT steps together before the next tile begins. On a CPU a tile is just large
+enough to keep the matrix products busy: its activations stay in the cache, whatever the batch. The bits of a row depend
+on the shape of its tile and its place in it, never on what other rows hold. Only where rows halt early do those that
+are left move together, so that a neighbour can change a row by rounding.
+
+Exact savings, always on: the input is embedded and the weights are rounded once, heads are applied where their output
+is used, and a tile whose states repeat bit for bit is done, since all its later steps would repeat too. Halting a row
+by its score or by an unchanged answer is not exact; `Halting` asks for it by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from gridloom.errors import ModelError
+from gridloom.runtime.models.recursive.carry import Carry, Injection, Trace
+from gridloom.runtime.models.recursive.layers import rounded_once
+
+if TYPE_CHECKING:
+    from gridloom.runtime.models.recursive.network import RecursiveNetwork
+
+TILE_ELEMENTS = 1 << 18
+"""Positions times width of a tile on a CPU: smaller ones wait for the interpreter, larger ones for memory."""
+
+Same = Callable[[Tensor, Tensor], Tensor]
+"""(tokens [B, L], tokens [B, L]) -> bool [B], where both are the same answer."""
+
+RowLoss = Callable[[Tensor, Tensor], Tensor]
+"""(logits [N, L, V], int64 [N], which rows of the batch they are of) -> fp32 [N]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halting:
+    """When a row stops before its last ACT step; this changes results."""
+
+    when: Literal["none", "score", "unchanged"] = "none"
+    """`score`: the network would halt; `unchanged`: the answer is that of the step before."""
+    patience: int = 1
+    """Steps in a row that must say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What rows answer at their last ACT step."""
+
+    tokens: Tensor
+    """uint8 [B, L]"""
+    q_halt: Tensor
+    """fp32 [B], halting logits."""
+    steps: Tensor
+    """int32 [B], the ACT step that the answer is of; all of them without halting."""
+    num_computed: int
+    """ACT steps of a row that were computed, over all rows; fewer than the sum of `steps` where states repeated."""
+    loss: Tensor | None = None
+    """fp32 [B], what the caller's loss says of the logits of each answer."""
+
+
+@torch.no_grad()
+def trace(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None = None,
+          steps: int | None = None) -> Trace:
+    """Run all steps and keep what each says: halting logits, and how many positions changed."""
+    num_steps = num_steps_of(network, steps)
+    parts: list[Trace] = []
+    with rounded_once(network):
+        for rows in tiles(network, *inputs.shape):
+            carry, x = begin(network, inputs[rows], puzzle_ids[rows], part_of(injection, rows))
+            z_H, z_L, tokens = carry.z_H, carry.z_L, None
+            q_halt, changed = [], []
+            for step in range(num_steps):
+                before = z_H, z_L
+                z_H, z_L = network.recur(z_H, z_L, x)
+                guess = network.predict(z_H).argmax(dim=-1).to(torch.uint8)
+                different = guess != tokens if tokens is not None else torch.ones_like(guess, dtype=torch.bool)
+                changed.append(different.sum(dim=1, dtype=torch.int32))
+                q_halt.append(network.halting(z_H)[:, 0])
+                tokens = guess
+                if _repeats(before, (z_H, z_L)):
+                    left = num_steps - step - 1
+                    q_halt += [q_halt[-1]] * left
+                    changed += [torch.zeros_like(changed[-1])] * left
+                    break
+            assert tokens is not None
+            done = Carry(z_H=z_H, z_L=z_L, steps=carry.steps + num_steps, halted=torch.ones_like(carry.halted),
+                         inputs=carry.inputs, labels=carry.labels, puzzle_ids=carry.puzzle_ids)
+            parts.append(Trace(tokens, torch.stack(q_halt), torch.stack(changed), done))
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+@torch.no_grad()
+def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps: int | None = None,
+           halting: Halting = Halting(), same: Same | None = None, loss: RowLoss | None = None) -> Answers:
+    """Return what rows answer; without halting, bit for bit what `trace` ends with.
+
+    Args:
+        same: compares answers for `unchanged`; all tokens when absent.
+        loss: reads the logits that answers are taken from; it can change no answer.
+    """
+    num_steps = num_steps_of(network, steps)
+    num_computed = 0
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    with rounded_once(network):
+        for rows in tiles(network, *inputs.shape):
+            carry, x = begin(network, inputs[rows], puzzle_ids[rows], None)
+            z_H, z_L = carry.z_H, carry.z_L
+            found = FoundAnswers(network, carry.inputs.shape, halting, same, loss, rows.start)
+            for step in range(1, num_steps + 1):
+                before = z_H, z_L
+                z_H, z_L = network.recur(z_H, z_L, x)
+                num_computed += len(z_H)
+                last = step == num_steps
+                if _repeats(before, (z_H, z_L)):
+                    # all later steps would end as this one did
+                    first = num_steps if halting.when == "none" else step
+                    any(found.look(z_H, later, later == num_steps) for later in range(first, num_steps + 1))
+                    break
+                if last or halting.when != "none":
+                    if found.look(z_H, step, last):
+                        break
+                    stay = found.leave()
+                    if stay is not None:
+                        z_H, z_L, x = z_H[stay], z_L[stay], x[stay]
+            parts.append((found.tokens, found.q_halt, found.steps, found.losses))
+    tokens, q_halt, made, losses = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Answers(tokens, q_halt, made, num_computed, None if loss is None else losses)
+
+
+class FoundAnswers:
+    """The answers of a tile: of each row, the one it halted with. N rows of the tile's B still run."""
+
+    def __init__(self, network: RecursiveNetwork, shape: torch.Size, halting: Halting, same: Same | None,
+                 loss: RowLoss | None, first: int) -> None:
+        """Args: shape: (B, L); first: number of the tile's first row in the batch."""
+        device, num_rows = network.device, shape[0]
+        self.loss, self.first = loss, first
+        self.network, self.halting = network, halting
+        self.same = _all_equal if same is None else same
+        self.rows = torch.arange(num_rows, device=device)
+        """int64 [N], the place in the tile of each row that runs."""
+        self.halted = torch.zeros(num_rows, dtype=torch.bool, device=device)
+        """bool [N]"""
+        self.streak = torch.zeros(num_rows, dtype=torch.int32, device=device)
+        """int32 [N], steps in a row that have said to halt."""
+        self.before: Tensor | None = None
+        """uint8 [N, L], tokens of the step before."""
+        self.tokens = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self.q_halt = torch.zeros(num_rows, device=device)
+        self.steps = torch.zeros(num_rows, dtype=torch.int32, device=device)
+        self.losses = torch.zeros(num_rows, device=device)
+
+    def look(self, z_H: Tensor, step: int, last: bool = False) -> bool:
+        """Read the heads after a step, keep what rows that have not halted say, and tell whether all have now."""
+        logits = self.network.predict(z_H)
+        tokens = logits.argmax(dim=-1).to(torch.uint8)
+        q = self.network.halting(z_H)
+        running = ~self.halted
+        place = self.rows[running]
+        self.tokens[place], self.q_halt[place], self.steps[place] = tokens[running], q[running, 0], step
+        if self.loss is not None:
+            self.losses[place] = self.loss(logits[running], self.first + place)
+        if last:
+            return True
+        if self.halting.when == "score":
+            says = self.network.wants_to_halt(q)
+        else:
+            says = torch.zeros_like(running) if self.before is None else self.same(self.before, tokens)
+        self.before = tokens
+        self.streak = torch.where(says, self.streak + 1, 0)
+        self.halted = self.halted | (self.streak >= self.halting.patience)
+        return bool(self.halted.all())
+
+    def leave(self) -> Tensor | None:
+        """Drop the rows that have halted when they are a quarter of those that run; return which stay, int64."""
+        if 4 * int(self.halted.sum()) < len(self.halted):
+            return None
+        stay = (~self.halted).nonzero().flatten()
+        self.rows, self.halted, self.streak = self.rows[stay], self.halted[stay], self.streak[stay]
+        self.before = None if self.before is None else self.before[stay]
+        return stay
+
+
+def tiles(network: RecursiveNetwork, num_rows: int, num_cells: int) -> Iterator[slice]:
+    """Yield the tiles of a batch of rows of `num_cells` tokens; beside a CPU the whole batch is one."""
+    size = num_rows
+    if network.device.type == "cpu":
+        size = max(1, TILE_ELEMENTS // ((network.prefix_len + num_cells) * network.spec.hidden_size))
+    for start in range(0, max(1, num_rows), max(1, size)):
+        yield slice(start, min(start + size, num_rows))
+
+
+def num_steps_of(network: RecursiveNetwork, steps: int | None) -> int:
+    """Return the ACT steps to make. Raises ModelError below 1."""
+    num_steps = network.spec.halt_max_steps if steps is None else steps
+    if num_steps < 1:
+        raise ModelError(f"ACT steps must be at least 1, not {num_steps}")
+    return num_steps
+
+
+def begin(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor,
+          injection: Injection | None) -> tuple[Carry, Tensor]:
+    """Return the carry of rows that begin, and the embedding that every cycle reads."""
+    carry = network.initial_carry(len(inputs), inputs.device, inputs.shape[1])
+    carry = network.reset(carry, inputs, puzzle_ids, None, injection)
+    x = network.embed(carry.inputs, carry.puzzle_ids, network.puzzle_emb(carry.puzzle_ids))
+    if injection is not None and injection.term is not None:
+        x = x + injection.term.to(network.dtype)
+    return carry, x
+
+
+def _repeats(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def _all_equal(before: Tensor, after: Tensor) -> Tensor:
+    return (before == after).all(dim=1)
+
+
+def part_of(injection: Injection | None, rows: slice) -> Injection | None:
+    """Return the rows' part; what stands for all rows stays as it is."""
+    if injection is None:
+        return None
+
+    def part(tensor: Tensor | None) -> Tensor | None:
+        return tensor if tensor is None or tensor.ndim < 3 or len(tensor) == 1 else tensor[rows]
+
+    return Injection(part(injection.z_H), part(injection.z_L), part(injection.term))
+
+
+def _joined(parts: list[Trace]) -> Trace:
+    carries = [part.carry for part in parts]
+    carry = Carry(**{name: torch.cat([getattr(c, name) for c in carries]) for name in Carry.__dataclass_fields__})
+    return Trace(tokens=torch.cat([part.tokens for part in parts]), carry=carry,
+                 q_halt=torch.cat([part.q_halt for part in parts], dim=1),
+                 changed=torch.cat([part.changed for part in parts], dim=1))

@@ -1,0 +1,131 @@
+"""The H x L loop of a network through torch.compile: one whole graph an ACT step for each shape and depth.
+
+On a GPU the loop is many small kernels, which the compiler joins. On a CPU that was not faster (benchmarks/NOTES.md):
+`auto` compiles on GPUs alone. What it gives differs from the plain loop by rounding. Where that fails while
+it is tried, or forward at a shape that comes later, the plain loop takes over, and the reason is said once.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gridloom.runtime.models.recursive.layers import rounded_once
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.recursive.spec import TrmModel
+
+Compiling = Literal["auto", "on", "graphs", "off"]
+BACKEND: Any = "inductor"
+MAX_GRAPHS = 64
+"""Shapes times depths; torch's own limit of 8 would leave the last canvases uncompiled."""
+
+TRIAL_ROWS = 4
+"""Rows to try a loop on that is to take any number."""
+
+
+class CompiledLoop:
+    """A network's `recur`, compiled for as long as that works."""
+
+    def __init__(self, network: RecursiveNetwork, say: Callable[[str], None], *, graphs: bool, any_rows: bool) -> None:
+        """Args: graphs: record each shape's kernels as a CUDA graph; any_rows: one graph for any number of rows."""
+        self.plain, self.say = network.recur, say
+        self.graphs, self.any_rows = graphs, any_rows
+        self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = torch.compile(
+            self.plain, dynamic=None if any_rows else False, fullgraph=True, backend=BACKEND,
+            mode="reduce-overhead" if graphs else None,
+        )
+        if graphs:
+            # a graph's gradients lie where its next replay writes; parameters keep theirs until the optimiser's step
+            for parameter in network.parameters():
+                parameter.register_hook(torch.clone)  # type: ignore[no-untyped-call]
+
+    def __call__(self, z_H: Tensor, z_L: Tensor, x: Tensor, grad_all_rounds: bool = False) -> tuple[Tensor, Tensor]:
+        """Run the rounds of one ACT step."""
+        # the compiler makes a graph of its own for a single row, which is not worth the wait
+        if self.compiled is None or (self.any_rows and len(x) == 1):
+            return self.plain(z_H, z_L, x, grad_all_rounds)
+        if self.any_rows:
+            for tensor in (z_H, z_L, x):
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        try:
+            found = self.compiled(z_H, z_L, x, grad_all_rounds)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:  # the compiler, and what it calls, raise what they like
+            self.give_up(error)
+            return self.plain(z_H, z_L, x, grad_all_rounds)
+        # likewise a graph's results: the carry is kept until the next ACT step
+        return (found[0].clone(), found[1].clone()) if self.graphs else found
+
+    def give_up(self, error: Exception) -> None:
+        """Say why the plain loop takes over from here on."""
+        self.compiled = None
+        cause = getattr(error, "inner_exception", error)
+        reason = next((line for line in str(cause).splitlines() if line.strip()), "no reason given")
+        self.say(f"torch.compile failed, going on without it: {type(cause).__name__}: {reason.strip()[:300]}")
+
+
+def compile_loop(network: RecursiveNetwork, wanted: Compiling, lengths: Sequence[int], rows: int,
+                 say: Callable[[str], None], *, depths: Sequence[TrmModel] = (), frozen: bool = False,
+                 any_rows: bool = False) -> float:
+    """Compile the network's `recur` and try it on every row length, forward and, in training, backward.
+
+    Where that fails the network runs as it did, and `say` is told why. The network's gradients are left empty.
+
+    Args:
+        wanted: `auto` compiles on a GPU; `graphs` also records CUDA graphs there, as `on` elsewhere.
+        lengths: tokens of a row, for each canvas.
+        rows: rows that run at once.
+        depths: the network's spec in each phase of a training; as it stands where there are none.
+        frozen: the training begins with the puzzle embedding alone, no weight having a gradient.
+        any_rows: later calls may have any number of rows, and no gradient.
+
+    Returns:
+        Seconds that it took.
+    """
+    if wanted == "off" or (wanted == "auto" and network.device.type != "cuda"):
+        return 0.0
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_GRAPHS)
+    # of rounded weights, which have a gradient on their way to the weights themselves; tracing looks for one
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+    began = time.monotonic()
+    loop = CompiledLoop(network, say, graphs=wanted == "graphs", any_rows=any_rows)
+    network.recur = loop  # type: ignore[method-assign]
+    full, loops = network.spec, {(spec.H_cycles, spec.L_cycles): spec for spec in (*depths, network.spec)}
+    try:
+        for learns in (False, True) if frozen else (None,):
+            if learns is not None:
+                network.requires_grad_(learns)
+            for network.spec in loops.values():
+                for length in lengths:
+                    if loop.compiled is not None:
+                        _try(network, length, rows, loop)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # of the way back
+        loop.give_up(error)
+    finally:
+        network.spec = full
+        if frozen:
+            network.requires_grad_(True)
+        network.zero_grad(set_to_none=True)
+    if loop.compiled is None:
+        network.recur = loop.plain  # type: ignore[method-assign]
+    return time.monotonic() - began
+
+
+def _try(network: RecursiveNetwork, length: int, rows: int, loop: CompiledLoop) -> None:
+    carry = network.initial_carry(rows, num_cells=length)
+    shape = rows, network.prefix_len + length, network.spec.hidden_size
+    x = torch.zeros(shape, dtype=network.dtype, device=network.device, requires_grad=not loop.any_rows)
+    with rounded_once(network), torch.set_grad_enabled(not loop.any_rows):
+        states: Sequence[Tensor] = network.recur(carry.z_H, carry.z_L, x)
+        if network.training and not loop.any_rows:
+            sum(state.float().sum() for state in states if state.requires_grad).backward()  # type: ignore[union-attr]

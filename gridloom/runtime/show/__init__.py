@@ -1,0 +1,1 @@
+"""Views of data for people: grids as text, SVG and PNG; rows, entries, statistics."""

@@ -1,0 +1,169 @@
+"""What `data show`, `stats`, `sample` and `leaks` say, as data: no printing and no drawing here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gridloom.errors import DataError
+from gridloom.runtime.data.arc.canonical import Leak, find_leaks
+from gridloom.runtime.data.arc.read import RawTask
+from gridloom.runtime.data.arc.sources import Subset, open_source
+from gridloom.runtime.data.files.grids import MAX_SIDE, did_you_mean
+from gridloom.runtime.data.tasks import Grid, Task
+from gridloom.specs.data import Augment
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """A labelled grid; None stands for one that is held out."""
+
+    label: str
+    grid: Grid | None
+    glyphs: str = "0123456789"
+    """What stands on a terminal for each colour."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sheet:
+    """Rows of panels under a title: what the renderers draw."""
+
+    title: str
+    rows: tuple[tuple[Panel, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A number over many things."""
+
+    smallest: int
+    median: float
+    largest: int
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> Spread:
+        """Summarise values; zeros when there are none."""
+        return cls(min(values), float(np.median(values)), max(values)) if values else cls(0, 0.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetStats:
+    """Figures of one subset."""
+
+    subset: str
+    num_tasks: int
+    num_demos: int
+    num_tests: int
+    demos: Spread
+    """Demonstrations a task."""
+    side: Spread
+    """Larger side of each visible grid."""
+    colours: Spread
+    """Colours that occur in a task's visible grids."""
+    same_size: int
+    """Tasks whose outputs all have the size of their inputs."""
+    occupied: float
+    """Mean share of a 30x30 canvas that a visible grid takes."""
+    tokens: Spread
+    """Tokens of a visible grid on a 30x30 canvas, its border of EOS included; the rest of the 900 is PAD."""
+
+
+def read_subsets(source: str, base: Path, subsets: Sequence[str] = ()) -> dict[str, tuple[Task, ...]]:
+    """Tasks of each subset, all of them when none is named; test pairs with outputs are `known`. Raises DataError."""
+    opened = open_source(source, base)
+    return {name: _read_subset(opened.subset(name)) for name in subsets or opened.subsets}
+
+
+def _read_subset(subset: Subset) -> tuple[Task, ...]:
+    return tuple(
+        RawTask.of(subset, task_id).read(subset.name, held_out=False, check_demos=0)[0]
+        for task_id in sorted(subset.files)
+    )
+
+
+def find_task(source: str, task_id: str, base: Path) -> Task:
+    """The task of an id, `ID` or `SUBSET/ID`, or of a file `PATH.json`. Raises DataError with near ids."""
+    if task_id.endswith(".json"):
+        source, task_id = task_id, Path(task_id).stem
+    opened = open_source(source, base)
+    subset_name, _, name = task_id.rpartition("/")
+    known: list[str] = []
+    for candidate in [subset_name] if subset_name else opened.subsets:
+        subset = opened.subset(candidate)
+        known += subset.files
+        if name in subset.files:
+            return RawTask.of(subset, name).read(candidate, held_out=False, check_demos=0)[0]
+    raise DataError(f"{source}: no task {task_id!r}", did_you_mean(name, sorted(set(known))))
+
+
+def describe_task(task: Task, answers: bool = False) -> Sheet:
+    """The task as a sheet: a row a pair; test outputs are shown only when asked for."""
+    rows = [(Panel(f"demo {i + 1}", p.input), Panel("output", p.output)) for i, p in enumerate(task.demos)]
+    rows += [
+        (Panel(f"test {i + 1}", p.input), Panel("answer" if answers else "held out", p.output if answers else None))
+        for i, p in enumerate(task.known)
+    ]
+    rows += [(Panel(f"test {i + 1}", grid), Panel("held out", None)) for i, grid in enumerate(task.tests)]
+    return Sheet(f"{task.subset}/{task.task_id}", tuple(rows))
+
+
+def sample_sheet(task: Task, seed: int, num_views: int, augment: Augment) -> Sheet:
+    """The first demonstration under the first views that training draws, one view a row."""
+    from gridloom.runtime.data.arc.views import task_views
+
+    views = task_views(task, seed, max(0, num_views - 1), augment)[:num_views]
+    first = task.demos[0]
+    rows = []
+    for view in views:
+        label = f"t{view.dihedral} {''.join(map(str, view.colours))}"
+        rows.append((Panel(label, view.apply(first.input)), Panel("output", view.apply(first.output))))
+    return Sheet(f"{task.subset}/{task.task_id}, {len(views)} views of demo 1", tuple(rows))
+
+
+def dataset_stats(tasks_by_subset: dict[str, tuple[Task, ...]]) -> tuple[SubsetStats, ...]:
+    """Figures of each subset."""
+    return tuple(_subset_stats(name, tasks) for name, tasks in tasks_by_subset.items())
+
+
+def _subset_stats(name: str, tasks: Sequence[Task]) -> SubsetStats:
+    grids = [_visible(task) for task in tasks]
+    areas = [grid.size for found in grids for grid in found]
+    return SubsetStats(
+        subset=name,
+        num_tasks=len(tasks),
+        num_demos=sum(len(task.demos) for task in tasks),
+        num_tests=sum(len(task.tests) + len(task.known) for task in tasks),
+        demos=Spread.of([len(task.demos) for task in tasks]),
+        side=Spread.of([max(grid.shape) for found in grids for grid in found]),
+        colours=Spread.of([len({int(c) for grid in found for c in np.unique(grid)}) for found in grids]),
+        same_size=sum(all(p.input.shape == p.output.shape for p in task.demos) for task in tasks),
+        occupied=float(np.mean(areas)) / MAX_SIDE**2 if areas else 0.0,
+        tokens=Spread.of([_num_tokens(grid) for found in grids for grid in found]),
+    )
+
+
+def _num_tokens(grid: Grid) -> int:
+    rows, columns = (int(side) for side in grid.shape)
+    return rows * columns + columns * (rows < MAX_SIDE) + rows * (columns < MAX_SIDE)
+
+
+def _visible(task: Task) -> list[Grid]:
+    """Grids of the demonstrations and the test inputs."""
+    pairs = [grid for pair in task.demos for grid in (pair.input, pair.output)]
+    return pairs + list(task.tests) + [pair.input for pair in task.known]
+
+
+def leaks_between(left: str, right: str | None, base: Path) -> list[Leak]:
+    """Tasks of one source that are in another as well, or in two places of one source.
+
+    A source is as in a spec, with `@SUBSET` behind it to read one subset only. Raises DataError.
+    """
+    return find_leaks(_tasks_of(left, base), None if right is None else _tasks_of(right, base))
+
+
+def _tasks_of(named: str, base: Path) -> list[Task]:
+    source, _, subset = named.partition("@")
+    return [task for tasks in read_subsets(source, base, (subset,) if subset else ()).values() for task in tasks]

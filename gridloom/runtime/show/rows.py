@@ -1,0 +1,117 @@
+"""The rows that training draws from a `data` entry at a step, as a sheet of grids or as lines of text."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.errors import DataError
+from gridloom.runtime.data.arc.dataset import Dataset
+from gridloom.runtime.data.arc.read import read_arc
+from gridloom.runtime.data.arc.sampler import Sampler
+from gridloom.runtime.data.files.arrays import box
+from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, build_puzzles, load_puzzles
+from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
+from gridloom.runtime.data.puzzles.tables import SPLITS
+from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.runtime.show.entries import Entry
+from gridloom.runtime.show.look import Panel, Sheet
+from gridloom.runtime.show.sequence_lines import sequence_lines
+from gridloom.specs.data import ArcData
+from gridloom.specs.puzzles import MazeData, SudokuData
+
+MAZE_LOOK = np.array([0, 5, 0, 3, 2, 1], dtype=np.uint8)
+"""ARC colour of each maze token: walls grey, S green, G red, the path blue."""
+MAZE_GLYPHS = " oGS #    "
+SUDOKU_GLYPHS = ".123456789"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Rows to look at: a sheet of grids, or lines."""
+
+    title: str
+    sheet: Sheet | None = None
+    lines: tuple[str, ...] = ()
+
+
+def draw_rows(entry: Entry, step: int, num: int, split: str = "train", seed: int | None = None) -> Drawn:
+    """Rows step * num ... of the stream that a training stage draws, or of the test split. Raises DataError."""
+    if split not in SPLITS:
+        raise DataError(f"no split {split!r}", f"write one of: {', '.join(SPLITS)}")
+    if isinstance(entry.spec, ArcData):
+        return _arc(entry, entry.spec, step, num, split, entry.seed if seed is None else seed)
+    if isinstance(entry.spec, MazeData | SudokuData):
+        return _puzzles(entry, entry.spec, step, num, split, entry.seed if seed is None else seed)
+    # a stream is drawn with the seed of its entry, whatever trains on it
+    spec = entry.spec if seed is None else entry.spec.model_copy(update={"seed": seed})
+    return _sequences(entry, cast(SequenceSpec, spec), step, num, split)
+
+
+def _arc(entry: Entry, spec: ArcData, step: int, num: int, split: str, seed: int) -> Drawn:
+    if split != "train":
+        raise DataError(f"{entry.name!r} is ARC data: only its training rows are drawn", "leave --split out")
+    source = read_arc(spec, entry.base)
+    dataset = Dataset(source.tasks, source.canvas, source.digest, spec.augment, source.version, spec.curriculum,
+                    spec.canvases)
+    sampler = Sampler(dataset, seed)
+    batch = sampler.batch(step, num)
+    rows = []
+    for i in range(num):
+        # not from `names`, which would write out those of all puzzle ids
+        task_id = source.tasks[batch.task_index[i]].task_id
+        name = sampler.views.view(int(batch.puzzle_ids[i]) - 1).name(task_id)
+        at = "" if not batch.offsets[i].any() else f" at {tuple(batch.offsets[i].tolist())}"
+        sides = [box(side[i].reshape(source.canvas, source.canvas)) for side in (batch.inputs, batch.labels)]
+        rows.append((Panel(f"{name} pair {batch.pair_index[i] + 1}{at}", sides[0]), Panel("output", sides[1])))
+    epoch, active = sampler.epoch_at(step * num)
+    title = (
+        f"{entry.name} ({source.version}): rows {step * num} to {(step + 1) * num - 1}, epoch {epoch}, "
+        f"{active} of {len(source.tasks)} tasks take part, {sampler.num_puzzles - 1:,} views"
+    )
+    return Drawn(title, Sheet(title, tuple(rows)))
+
+
+def _puzzles(entry: Entry, spec: MazeData | SudokuData, step: int, num: int, split: str, seed: int) -> Drawn:
+    with tempfile.TemporaryDirectory() as folder:
+        build_puzzles(spec, entry.base, Path(folder))
+        puzzles = load_puzzles(Path(folder))
+        inputs, labels = _puzzle_rows(entry, puzzles, step, num, split, seed)
+    rows = tuple(
+        (_panel(puzzles, f"{split} row {step * num + i}", asked), _panel(puzzles, "answer", told))
+        for i, (asked, told) in enumerate(zip(inputs, labels, strict=True))
+    )
+    counts = ", ".join(f"{name} {len(puzzles.splits[name].inputs):,}" for name in SPLITS if name in puzzles.splits)
+    title = f"{entry.name} ({puzzles.kind} {puzzles.size}x{puzzles.size}, {counts})"
+    return Drawn(title, Sheet(title, rows))
+
+
+def _puzzle_rows(
+    entry: Entry, puzzles: PuzzleSet, step: int, num: int, split: str, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    if split == "train":
+        batch = PuzzleSampler(puzzles, seed).batch(step, num)
+        return batch.inputs, batch.labels
+    if split not in puzzles.splits:
+        raise DataError(f"{entry.name!r} has no test puzzles", "raise test, or name a source that has some")
+    rows = slice(step * num, (step + 1) * num)
+    arrays = puzzles.splits[split]
+    if rows.start >= len(arrays.inputs):
+        raise DataError(f"{split} of {entry.name!r} has {len(arrays.inputs):,} rows", "ask for a smaller step")
+    return np.asarray(arrays.inputs[rows]), np.asarray(arrays.labels[rows])
+
+
+def _panel(puzzles: PuzzleSet, label: str, tokens: NDArray[np.uint8]) -> Panel:
+    maze = puzzles.kind == "maze"
+    cells = MAZE_LOOK[tokens] if maze else tokens - np.uint8(1)
+    return Panel(label, cells.reshape(puzzles.size, puzzles.size), MAZE_GLYPHS if maze else SUDOKU_GLYPHS)
+
+
+def _sequences(entry: Entry, spec: SequenceSpec, step: int, num: int, split: str) -> Drawn:
+    lines = sequence_lines(spec, step, num, split)
+    return Drawn(f"{entry.name} ({spec.kind}): {split} rows {step * num} to {(step + 1) * num - 1}", lines=lines)

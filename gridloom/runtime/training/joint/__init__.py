@@ -1,0 +1,1 @@
+"""Joint training of adapters and a network around a frozen language model."""

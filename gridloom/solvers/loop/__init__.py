@@ -1,0 +1,1 @@
+"""The solver's state machine: graph, nodes, planning policies, selection, records."""

@@ -1,0 +1,219 @@
+"""The nodes of the loop for one task: each takes the state and returns what it changes.
+
+All are coroutines, also those that never wait: LangGraph would send plain functions to a thread pool, and then the
+order in which concurrent tasks reach the models would depend on the clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from gridloom.runtime.data.arc.parsing import parse_grid
+from gridloom.runtime.data.tasks import Task
+from gridloom.solvers.loop.events import AttemptShown, Event, PicksShown, TaskShown
+from gridloom.solvers.loop.known_records import Known
+from gridloom.solvers.loop.policies import Experience, Policy, Situation
+from gridloom.solvers.loop.recording import AttemptScope, attempt_records, pick_records
+from gridloom.solvers.loop.select import is_settled, select
+from gridloom.solvers.parts.services import Services
+from gridloom.solvers.types import Candidate, Entry, LoopState, Plan, Proposal, Reasoning, Verdict
+from gridloom.solvers.verifiers.judge import Judge
+from gridloom.specs.solver import Solver
+from gridloom.stores.records import Record
+
+Update = dict[str, Any]
+Show = Callable[[Event], None]
+
+
+class Nodes:
+    """Plan, reason, adapt, propose, verify, record, select for one task, with the models and ledger it is given."""
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        settings: Solver,
+        seed: int,
+        services: Services,
+        policy: Policy,
+        scope: AttemptScope,
+        experience: Experience | None = None,
+        append: Callable[..., None],
+        show: Show = lambda _event: None,
+    ) -> None:
+        self.task = task
+        self.settings = settings
+        self.seed = seed
+        self.services = services
+        self.policy = policy
+        self.scope = scope
+        self.experience = experience or {}
+        self.show = show
+        self._append = append
+        self._judge = Judge(task, settings.verifier)
+        self._known = Known()
+
+    async def plan(self, state: LoopState) -> Update:
+        """Choose the next attempt."""
+        began = time.perf_counter()
+        history = self._known.history(state)
+        if not history:
+            self.show(TaskShown(self.task))
+        situation = Situation(
+            task_id=self.task.task_id,
+            num_tests=len(self.task.tests),
+            views=self.services.proposer.views(self.task),
+            history=history,
+            settings=self.settings,
+            seed=self.seed,
+            has_llm=self.services.reasoner is not None,
+            act_steps=self.services.proposer.act_steps,
+            experience=self.experience,
+            has_prefix=bool(state.get("prefix")),
+        )
+        plan = self.policy.plan(situation)
+        return {
+            "attempt": plan.attempt,
+            "planned": self._known.dump(plan),
+            "reasoning": None,
+            "adapted": None,
+            "started_at": time.time(),
+            "timings": {"plan": time.perf_counter() - began},
+        }
+
+    async def reason(self, state: LoopState) -> Update:
+        """Ask the LLaMA."""
+        began = time.perf_counter()
+        reasoner = self.services.reasoner
+        assert reasoner is not None, "the graph enters `reason` only with a LLaMA"
+        plan = self._known.record(Plan, state["planned"])
+        prompt = reasoner.prompt(self.task, plan, self._known.history(state) if plan.feedback else ())
+        reading = time.perf_counter() - began
+        # waiting for others to share a batch is no time of this attempt's: its share of the batch is
+        reasoning = await reasoner.reason(prompt, plan, state.get("prefix") if plan.prefix else None)
+        timings = {**state["timings"], "reason": reading + reasoning.duration_s}
+        return {"reasoning": self._known.dump(reasoning), "timings": timings}
+
+    async def adapt(self, state: LoopState) -> Update:
+        """Map the recorded latent into the TRM's space."""
+        began = time.perf_counter()
+        reasoning = state["reasoning"]
+        assert reasoning is not None, "`reason` ran before"
+        if reasoning["latent"] is None:  # no adapter reads what the LLaMA gave
+            return {"adapted": None}
+        return {
+            "adapted": self.services.proposer.adapt(reasoning["latent"]),
+            "timings": _timed(state, "adapt", began),
+        }
+
+    async def propose(self, state: LoopState) -> Update:
+        """Run the TRM over all views; the LLaMA's own grid joins the candidates of the test input it was shown."""
+        plan = self._known.record(Plan, state["planned"])
+        reasoning = state.get("reasoning")
+        proposal = await self.services.proposer.propose(self.task, plan, reasoning["latent"] if reasoning else None)
+        if reasoning:
+            proposal = with_text_grid(proposal, plan, reasoning["text"])
+        return {
+            "proposal": self._known.dump(proposal),
+            "prefix": proposal.prefix,
+            "timings": {**state["timings"], "propose": proposal.seconds},
+        }
+
+    async def verify(self, state: LoopState) -> Update:
+        """Judge the proposal without the held-out answer."""
+        began = time.perf_counter()
+        verdict = self._judge.verdict(self._known.record(Proposal, state["proposal"]))
+        return {"verdict": self._known.dump(verdict), "timings": _timed(state, "verify", began)}
+
+    async def record(self, state: LoopState) -> Update:
+        """Write the attempt to the ledger, in one append, and add it to the history."""
+        plan = self._known.record(Plan, state["planned"])
+        proposal = self._known.record(Proposal, state["proposal"])
+        verdict = self._known.record(Verdict, state["verdict"])
+        said = state.get("reasoning")
+        reasoning = self._known.record(Reasoning, said) if said else None
+        ended_at = time.time()
+        records: list[Record] = attempt_records(
+            self.scope,
+            plan=plan,
+            reasoning=reasoning,
+            adapted=state.get("adapted"),
+            proposal=proposal,
+            verdict=verdict,
+            model=self.services.reasoner.model if self.services.reasoner else None,
+            started_at=state["started_at"],
+            ended_at=ended_at,
+            timings=state["timings"],
+        )
+        self._append(*records)
+        seconds = sum(state["timings"].values())
+        entry = Entry(
+            attempt=plan.attempt,
+            arm=plan.arm,
+            only=proposal.only,
+            text=reasoning.text if reasoning else "",
+            candidates=proposal.candidates,
+            weights=verdict.weights,
+            score=verdict.score,
+            accepted=verdict.accepted,
+            feedback=verdict.feedback,
+            llm_tokens=reasoning.prompt_tokens + reasoning.new_tokens if reasoning else 0,
+            seconds=seconds,
+        )
+        self.show(
+            AttemptShown(
+                task=self.task,
+                attempt_id=self.scope.attempt_id(plan.attempt),
+                plan=plan,
+                grids=proposal.grids(),
+                verdict=verdict,
+                text=entry.text,
+                seconds=seconds,
+            )
+        )
+        return {"history": [*state.get("history", []), self._known.dump_entry(entry)]}
+
+    async def select(self, state: LoopState) -> Update:
+        """Choose the final grids and write them to the ledger."""
+        history = self._known.history(state)
+        picks = select(history, len(self.task.tests))
+        accepted = history[-1].accepted
+        self._append(*pick_records(self.scope, picks, accepted=accepted, num_attempts=len(history)))
+        self.show(PicksShown(self.task, picks, accepted, len(history)))
+        return {"picks": [pick.model_dump() for pick in picks]}
+
+    def after_plan(self, _state: LoopState) -> Literal["reason", "propose"]:
+        """A checkpoint without a LLaMA goes straight to the TRM."""
+        return "reason" if self.services.reasoner is not None else "propose"
+
+    def after_record(self, state: LoopState) -> Literal["plan", "select"]:
+        """Try again until an attempt is accepted, a budget is spent, or the picks can no longer change."""
+        history = self._known.history(state)
+        settings, budget = self.settings, self.settings.budget
+        remaining = settings.max_attempts - len(history)
+        done = (
+            history[-1].accepted
+            or remaining <= 0
+            or (budget.tokens is not None and sum(entry.llm_tokens for entry in history) >= budget.tokens)
+            or (budget.seconds is not None and sum(entry.seconds for entry in history) >= budget.seconds)
+            or (settings.early_stop and is_settled(history, len(self.task.tests), remaining))
+        )
+        return "select" if done else "plan"
+
+
+def with_text_grid(proposal: Proposal, plan: Plan, text: str) -> Proposal:
+    """Return the proposal with the grid that the LLaMA wrote, as the last candidate of the test input it was shown."""
+    grid = parse_grid(text)
+    if grid is None or plan.focus >= len(proposal.candidates):
+        return proposal
+    written = Candidate(grid=grid, source="llama", votes=1, num_views=1 + len(plan.views))
+    candidates = list(proposal.candidates)
+    candidates[plan.focus] = (*candidates[plan.focus], written)
+    return proposal.model_copy(update={"candidates": tuple(candidates)})
+
+
+def _timed(state: LoopState, node: str, began: float) -> dict[str, float]:
+    return {**state.get("timings", {}), node: time.perf_counter() - began}
+

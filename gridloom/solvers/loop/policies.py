@@ -1,0 +1,194 @@
+"""Planning policies: which attempt to make next, from the attempts so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Protocol
+
+import numpy as np
+
+from gridloom.errors import StageError
+from gridloom.runtime.data.arc.prompts import PromptForm
+from gridloom.solvers.types import Entry, Plan, derive_seed
+from gridloom.specs.solver import Solver
+
+Experience = Mapping[str, tuple[float, int]]
+"""By kind of plan: sum of verifier scores, number of attempts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a policy may look at."""
+
+    task_id: str
+    num_tests: int
+    views: tuple[str, ...]
+    """Views the model knows for the task beside the identity, in training order."""
+    history: tuple[Entry, ...]
+    """Attempts made, in order."""
+    settings: Solver
+    seed: int
+    """The stage's seed."""
+    has_llm: bool
+    act_steps: int
+    """ACT steps of the model where a plan names none."""
+    experience: Experience
+    """What the ledger's earlier runs earned with each kind of plan."""
+    has_prefix: bool
+    """Whether the attempt before left a latent prefix."""
+
+    @property
+    def attempt(self) -> int:
+        """Number of the attempt to plan, from 1."""
+        return len(self.history) + 1
+
+
+class Policy(Protocol):
+    """Chooses the next attempt."""
+
+    def plan(self, situation: Situation) -> Plan:
+        """Return the plan of attempt `situation.attempt`; the same situation gives the same plan."""
+
+
+POLICIES: dict[str, Callable[[], Policy]] = {}
+"""Policies by the name a spec writes in `solver.policy`."""
+
+
+def policy(name: str) -> Callable[[Callable[[], Policy]], Callable[[], Policy]]:
+    """Register a policy."""
+
+    def register(factory: Callable[[], Policy]) -> Callable[[], Policy]:
+        POLICIES[name] = factory
+        return factory
+
+    return register
+
+
+def make_policy(name: str) -> Policy:
+    """Return the policy of that name. Raises StageError for an unknown one."""
+    if name not in POLICIES:
+        raise StageError(f"unknown planning policy '{name}'", f"known: {', '.join(sorted(POLICIES))}")
+    return POLICIES[name]()
+
+
+def view_window(views: Sequence[str], attempt: int, num_views: int) -> tuple[str, ...]:
+    """Return the views of an attempt: consecutive windows, going round, so that retries see what was not yet seen."""
+    if len(views) <= num_views:
+        return tuple(views)
+    start = (attempt - 1) * num_views % len(views)
+    return tuple((*views[start:], *views[:start])[:num_views])
+
+
+def make_plan(
+    situation: Situation,
+    *,
+    name: str,
+    num_views: int,
+    temperature: float,
+    prompt: PromptForm,
+    act_steps: int | None,
+) -> Plan:
+    """Return a plan of attempt `situation.attempt`; what the policies do not choose is the same for all of them."""
+    settings, attempt = situation.settings, situation.attempt
+    plan = Plan(
+        attempt=attempt,
+        seed=derive_seed(situation.seed, situation.task_id, attempt),
+        views=view_window(situation.views, attempt, num_views),
+        prompt=prompt,
+        focus=(attempt - 1) % max(situation.num_tests, 1),
+        temperature=temperature if situation.has_llm else 0.0,
+        max_new_tokens=settings.reason.max_new_tokens if situation.has_llm else 0,
+        feedback=settings.feedback and attempt > 1,
+        prefix=settings.feedback and situation.has_prefix,
+        act_steps=act_steps,
+        halt=settings.halt,
+        patience=settings.patience,
+        policy=name,
+    )
+    return plan.model_copy(update={"arm": arm_of(plan, situation)})
+
+
+def arm_of(plan: Plan, situation: Situation) -> str:
+    """Name the kind of a plan: prompt form, cool or warm, narrow or wide, short or deep."""
+    steps = situation.settings.act_steps or situation.act_steps
+    return ".".join(
+        [
+            *([plan.prompt, "warm" if plan.temperature > 0 else "cool"] if situation.has_llm else ["trm"]),
+            "wide" if len(plan.views) > situation.settings.views else "narrow",
+            "deep" if (plan.act_steps or steps) > steps else "short",
+        ]
+    )
+
+
+@policy("fixed")
+class Fixed:
+    """The same plan each time: next views, next test input, own seed, and a temperature that grows by one step."""
+
+    def plan(self, situation: Situation) -> Plan:
+        """Plan the next attempt."""
+        settings = situation.settings
+        return make_plan(
+            situation,
+            name="fixed",
+            num_views=settings.views,
+            temperature=settings.reason.temperature + settings.reason.temperature_step * (situation.attempt - 1),
+            prompt=settings.reason.prompt,
+            act_steps=settings.act_steps,
+        )
+
+
+@policy("escalate")
+class Escalate:
+    """Each attempt tries harder: twice the views, warmer, the other prompt form; then also twice the ACT steps."""
+
+    def plan(self, situation: Situation) -> Plan:
+        """Plan the next attempt."""
+        settings, level = situation.settings, situation.attempt - 1
+        reason, steps = settings.reason, settings.act_steps or situation.act_steps
+        return make_plan(
+            situation,
+            name="escalate",
+            num_views=min(settings.views * 2**level, max(len(situation.views), settings.views)),
+            temperature=reason.temperature + reason.temperature_step * level,
+            prompt=reason.prompt if level % 2 == 0 else other_form(reason.prompt),
+            act_steps=2 * steps if level >= 2 else settings.act_steps,
+        )
+
+
+@policy("bandit")
+class Bandit:
+    """Thompson sampling over kinds of plans; what an arm earns is the verifier's score, never an answer.
+
+    The beta distribution of an arm counts the earlier runs as they were when the stage began, and the attempts on this
+    task: so neither the order of tasks nor a resumed run changes a plan.
+    """
+
+    def plan(self, situation: Situation) -> Plan:
+        """Draw the value of every arm and plan the best."""
+        settings, reason = situation.settings, situation.settings.reason
+        steps = settings.act_steps or situation.act_steps
+        forms: list[PromptForm] = [reason.prompt]
+        heats = [0.0]
+        if situation.has_llm:
+            forms, heats = [reason.prompt, other_form(reason.prompt)], [0.0, max(reason.temperature, 0.3)]
+        choices = product(forms, heats, (settings.views, 2 * settings.views), (settings.act_steps, 2 * steps))
+        plans = [
+            make_plan(situation, name="bandit", prompt=form, temperature=heat, num_views=num_views, act_steps=num_steps)
+            for form, heat, num_views, num_steps in choices
+        ]
+        source = np.random.default_rng(derive_seed(situation.seed, situation.task_id, situation.attempt, "bandit"))
+        arms = {plan.arm: plan for plan in plans}
+        return max(arms.values(), key=lambda plan: self._draw(plan.arm, situation, source))
+
+    def _draw(self, arm: str, situation: Situation, source: np.random.Generator) -> float:
+        earned, times = situation.experience.get(arm, (0.0, 0))
+        here = [entry.score for entry in situation.history if entry.arm == arm]
+        earned, times = earned + sum(here), times + len(here)
+        return float(source.beta(1 + earned, 1 + times - earned))
+
+
+def other_form(form: PromptForm) -> PromptForm:
+    """Return the prompt form that is not `form`."""
+    return "compact" if form == "plain" else "plain"

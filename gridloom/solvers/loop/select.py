@@ -1,0 +1,62 @@
+"""Choose the final grids: votes weighed by verifier score, over views and attempts; two distinct ones a test input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from gridloom.runtime.data.files.grids import GridRows
+from gridloom.solvers.types import Entry, Pick
+
+NUM_PICKS = 2
+"""Grids a test input, as ARC allows."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    grid: GridRows
+    attempt: int
+    weight: float = 0.0
+    confidence: float = 0.0
+
+
+def select(history: Sequence[Entry], num_tests: int) -> tuple[Pick, ...]:
+    """Return up to two distinct grids for each test input, heaviest first.
+
+    A grid weighs, summed over the attempts, its share of the views times its verifier score. Text grids of the LLaMA
+    count as one view. Ties go to the higher confidence, then to the earlier attempt. Fewer than two distinct grids
+    give fewer picks; nothing is made up.
+    """
+    picks = []
+    for test_index in range(num_tests):
+        for rank, tally in enumerate(_ranked(history, test_index)[:NUM_PICKS]):
+            picks.append(
+                Pick(test_index=test_index, rank=rank, grid=tally.grid, weight=tally.weight, attempt=tally.attempt)
+            )
+    return tuple(picks)
+
+
+def is_settled(history: Sequence[Entry], num_tests: int, remaining: int) -> bool:
+    """Whether no further `remaining` attempts could change the picks or their order.
+
+    An attempt gives the grids of a test input a weight of at most 1 together, and the LLaMA's own grid at most 1 more.
+    """
+    gain = remaining * (2.0 if any(entry.llm_tokens for entry in history) else 1.0)
+    for test_index in range(num_tests):
+        weights = [tally.weight for tally in _ranked(history, test_index)] + [0.0] * (NUM_PICKS + 1)
+        if any(higher - lower <= gain for higher, lower in pairwise(weights[: NUM_PICKS + 1])):
+            return False
+    return True
+
+
+def _ranked(history: Sequence[Entry], test_index: int) -> list[_Tally]:
+    """Return the distinct grids of a test input, heaviest first."""
+    tallies: dict[tuple[tuple[int, ...], ...], _Tally] = {}
+    for entry in history:
+        for candidate, weight in zip(entry.candidates[test_index], entry.weights[test_index], strict=True):
+            key = tuple(map(tuple, candidate.grid))
+            tally = tallies.setdefault(key, _Tally(candidate.grid, entry.attempt))
+            tally.weight += weight * candidate.votes / max(candidate.num_views, 1)
+            tally.confidence = max(tally.confidence, candidate.confidence or 0.0)
+    return sorted(tallies.values(), key=lambda t: (-t.weight, -t.confidence, t.attempt))

@@ -1,0 +1,153 @@
+"""The rows of one attempt: every test input and check pair under every view, and the votes once the TRM has run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.errors import ModelError
+from gridloom.runtime.data.arc.tokens import PAD, crop_batch, encode, encode_batch
+from gridloom.runtime.data.arc.views import IDENTITY, SEPARATOR, View, parse_name
+from gridloom.runtime.data.files.grids import rows
+from gridloom.runtime.data.tasks import Grid, Task
+from gridloom.runtime.evaluation.ballots import rank
+from gridloom.solvers.types import ActStep, Candidate, Plan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttemptRows:
+    """N rows in a fixed order: test inputs, then check pairs; of each, the identity, then the plan's views."""
+
+    inputs: NDArray[np.uint8]
+    """uint8 [N, L]"""
+    puzzle_ids: NDArray[np.int64]
+    """int64 [N]"""
+    views: tuple[View, ...]
+    """The identity and the plan's views: the rows of each target."""
+    num_tests: int
+    num_checks: int
+    canvas: int
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def first_row(self, test_index: int) -> int:
+        """Return the row of a test input under the identity."""
+        return test_index * len(self.views)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowResults:
+    """What the TRM gave for the rows of one attempt."""
+
+    tokens: NDArray[np.uint8]
+    """uint8 [N, L]"""
+    q_halt: NDArray[np.float32]
+    """fp32 [steps, N]"""
+    changed: NDArray[np.int32]
+    """int32 [steps, N]"""
+    made: NDArray[np.int32] | None = None
+    """int32 [N], ACT steps that each row made, where rows may halt; what stands behind them above is 0."""
+
+    def last_q_halt(self) -> NDArray[np.float32]:
+        """Return fp32 [N], the halting logit of each row's last step."""
+        return self.q_halt[-1] if self.made is None else self.q_halt[self.made - 1, np.arange(len(self.made))]
+
+    def digest(self, more: bytes) -> str:
+        """Return sha256 over tokens, halting logits, the steps that rows made where they may halt, and `more`."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes())
+        digest.update(np.ascontiguousarray(self.q_halt).tobytes())
+        if self.made is not None:
+            digest.update(np.ascontiguousarray(self.made).tobytes())
+        digest.update(more)
+        return digest.hexdigest()
+
+    def steps(self) -> tuple[ActStep, ...]:
+        """Return mean halting logit and changed positions of each ACT step, over the rows that made it."""
+        logits = self.q_halt.astype(np.float64)
+        if self.made is None:
+            counts, means = [self.q_halt.shape[1]] * len(logits), logits.mean(axis=1)
+        else:
+            counts = [int((self.made > step).sum()) for step in range(len(logits))]
+            means = logits.sum(axis=1) / np.array(counts)
+        return tuple(
+            ActStep(q_halt=float(mean), changed_cells=int(changed.sum()), num_rows=count)
+            for mean, changed, count in zip(means, self.changed, counts, strict=True)
+        )
+
+
+def make_rows(task: Task, plan: Plan, canvas: int, puzzle_ids: dict[str, int]) -> AttemptRows:
+    """Lay out the attempt's rows. A task the model has no ids for runs under the blank id 0.
+
+    Raises ModelError for a grid larger than the canvas.
+    """
+    views = (IDENTITY, *(parse_name(f"{task.task_id}{SEPARATOR}{tail}")[1] for tail in plan.views))
+    targets: Sequence[Grid] = [*task.tests, *(pair.input for pair in task.check_pairs)]
+    largest = max(max(grid.shape) for grid in targets)
+    if largest > canvas:
+        raise ModelError(
+            f"task {task.task_id} has a side of {largest}, the checkpoint's canvas is {canvas}",
+            "leave the task out (data.select.max_side) or train on a larger canvas (data.canvas)",
+        )
+    own = puzzle_ids.get(IDENTITY.name(task.task_id), 0)
+    # a view that training did not draw has no row of its own: the task's own id is the nearest conditioning there is
+    ids = [puzzle_ids.get(view.name(task.task_id), own) for view in views]
+    return AttemptRows(
+        inputs=encode_batch([grid for grid in targets for _ in views], canvas, [*views] * len(targets)),
+        puzzle_ids=np.array(ids * len(targets), dtype=np.int64),
+        views=views,
+        num_tests=len(task.tests),
+        num_checks=len(targets) - len(task.tests),
+        canvas=canvas,
+    )
+
+
+def vote(batch: AttemptRows, results: RowResults) -> tuple[tuple[Candidate, ...], ...]:
+    """Return the candidates of each target, best first: most votes, then confidence, then the earlier view.
+
+    Rows whose crop is empty vote for nothing but count among the views asked.
+    """
+    crops = crop_batch(results.tokens, batch.canvas)
+    # sigmoid in float64: exact enough to rank, and the same wherever numpy runs
+    halting = 1.0 / (1.0 + np.exp(-results.last_q_halt().astype(np.float64)))
+    num_views = len(batch.views)
+    ranked = []
+    for target in range(batch.num_tests + batch.num_checks):
+        ballots: dict[bytes, list[int]] = {}
+        grids: dict[bytes, Grid] = {}
+        for number, view in enumerate(batch.views):
+            row = target * num_views + number
+            crop = crops[row]
+            if crop is None:
+                continue
+            grid = view.inverse(crop)
+            key = bytes(grid.shape) + grid.tobytes()
+            ballots.setdefault(key, []).append(row)
+            grids[key] = grid
+        candidates = [
+            Candidate(
+                grid=rows(grids[key]),
+                source="trm",
+                votes=len(voters),
+                num_views=num_views,
+                confidence=float(halting[voters].mean()),
+                whole=float(np.mean([_is_whole(results.tokens[row], crops[row], batch.canvas) for row in voters])),
+            )
+            for key, voters in ballots.items()
+        ]
+        # Ballots would rank these alike, but it adds confidences one by one as views come in, and numpy's mean adds
+        # them in pairs: from eight voters on the last bits differ, and recorded attempts must replay bit for bit
+        ranked.append(tuple(sorted(candidates, key=lambda c: rank(c.votes, c.confidence or 0.0))))
+    return tuple(ranked)
+
+
+def _is_whole(tokens: NDArray[np.uint8], crop: Grid | None, canvas: int) -> bool:
+    """Whether the border of EOS around the crop is unbroken. Cells beyond it are PAD, which training never scores."""
+    assert crop is not None, "only rows with a crop vote"
+    wanted = encode(crop, canvas)
+    scored = wanted != PAD
+    return bool(np.array_equal(tokens[scored], wanted[scored]))

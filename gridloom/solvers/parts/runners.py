@@ -1,0 +1,200 @@
+"""How TRM calls are executed: in shared batches, or at a recorded place in a batch of recorded size."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from gridloom.runtime.data.arc.tokens import same_grids
+from gridloom.runtime.models.recursive.halting import trace_halting
+from gridloom.runtime.models.recursive.inference import trace
+from gridloom.runtime.models.recursive.network import Injection, RecursiveNetwork
+from gridloom.solvers.parts.batch import RowResults
+from gridloom.solvers.parts.hub import Desk, Hub
+from gridloom.solvers.parts.proposer import TrmAnswer, TrmCall
+
+
+def trm_desk(trm: RecursiveNetwork, hub: Hub, max_rows: int) -> Desk[TrmCall, TrmAnswer]:
+    """Return a desk whose batches hold up to `max_rows` rows of whole attempts."""
+    return Desk(
+        hub,
+        lambda calls: run_rows(trm, calls),
+        kind=lambda call: (call.act_steps, call.halting, call.injection is None, call.rows.canvas),
+        size=lambda call: len(call.rows),
+        max_size=max_rows,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedCall:
+    """A call, and where it stood in the batch it was recorded in."""
+
+    call: TrmCall
+    batch_rows: int
+    first_row: int
+
+
+class PlacedRunner:
+    """Runs one replayed attempt's calls at their recorded place, with the others of its frame."""
+
+    def __init__(self, desk: Desk[PlacedCall, TrmAnswer], batch_rows: int, first_row: int) -> None:
+        self._desk = desk
+        self.batch_rows = batch_rows
+        self.first_row = first_row
+
+    async def ask(self, call: TrmCall) -> TrmAnswer:
+        """Run the rows at their place."""
+        return await self._desk.ask(PlacedCall(call, self.batch_rows, self.first_row))
+
+
+def placed_desk(trm: RecursiveNetwork, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
+    """Return a desk for replays: calls that were recorded at free places of batches of one size share a batch."""
+    return Desk(
+        hub,
+        lambda calls: run_placed(trm, calls),
+        kind=lambda placed: (placed.batch_rows, placed.call.act_steps, placed.call.halting,
+                             placed.call.injection is None, placed.call.rows.canvas),
+        size=lambda placed: 1,
+        max_size=sys.maxsize,
+    )
+
+
+def run_placed(trm: RecursiveNetwork, placed: Sequence[PlacedCall]) -> list[TrmAnswer]:
+    """Run calls of one kind at their places in batches of the recorded size; the rows between them are blank.
+
+    The bits of a row depend on the batch's shape and the row's place in it, not on what the other rows hold. So it does
+    not matter whether calls share a batch that did not at the time.
+    """
+    answers: dict[int, TrmAnswer] = {}
+    spans = [(call.first_row, call.first_row + len(call.call.rows)) for call in placed]
+    for frame in frames(spans):
+        size = placed[frame[0]].batch_rows
+        if spans[frame[-1]][1] > size:  # more rows than were recorded, as in a fork with more views: no place fits
+            alone = frame.pop()
+            answers[alone] = run_rows(trm, [placed[alone].call])[0]
+        calls, owners, row = [], [], 0
+        for index in frame:
+            if spans[index][0] > row:
+                calls.append(_blank(placed[index].call, spans[index][0] - row))
+                owners.append(-1)
+            calls.append(placed[index].call)
+            owners.append(index)
+            row = spans[index][1]
+        if calls and row < size:
+            calls.append(_blank(calls[0], size - row))
+            owners.append(-1)
+        if calls:
+            answers.update((owner, answer) for owner, answer in zip(owners, run_rows(trm, calls), strict=True))
+    return [answers[index] for index in range(len(placed))]
+
+
+def frames(spans: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return the indices of half-open spans, in as few groups without overlap as first fit by start finds."""
+    found: list[list[int]] = []
+    ends: list[int] = []
+    for index in sorted(range(len(spans)), key=lambda index: spans[index]):
+        start, end = spans[index]
+        frame = next((number for number, taken in enumerate(ends) if taken <= start), len(found))
+        if frame == len(found):
+            found.append([])
+            ends.append(0)
+        found[frame].append(index)
+        ends[frame] = end
+    return found
+
+
+def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
+    """Run calls of equal ACT steps in one batch, one after the other in the order given.
+
+    Where rows halt, each call is a batch of its own: rows that leave move those that stay, and a replay, which has the
+    call alone, must give the same bits.
+    """
+    if calls[0].halting.when != "none":
+        return [_run_halting(trm, call) for call in calls]
+    began = time.perf_counter()
+    inputs = torch.cat([torch.from_numpy(call.rows.inputs) for call in calls]).to(trm.device)
+    ids = torch.cat([torch.from_numpy(call.rows.puzzle_ids) for call in calls]).to(trm.device)
+    traced = trace(trm, inputs, ids, _joined(calls), calls[0].act_steps)
+    tokens, q_halt, changed = (part.cpu().numpy() for part in (traced.tokens, traced.q_halt, traced.changed))
+    seconds = time.perf_counter() - began
+    answers, start = [], 0
+    for call in calls:
+        end = start + len(call.rows)
+        answers.append(
+            TrmAnswer(
+                results=RowResults(tokens[start:end], q_halt[:, start:end], changed[:, start:end]),
+                z_H=traced.carry.z_H[start:end],
+                z_L=traced.carry.z_L[start:end],
+                geometry={**geometry(trm), "canvas": call.rows.canvas, "rows": len(call.rows),
+                          "batch_rows": len(inputs), "first_row": start},
+                seconds=seconds * len(call.rows) / len(inputs),
+            )
+        )
+        start = end
+    return answers
+
+
+def _run_halting(trm: RecursiveNetwork, call: TrmCall) -> TrmAnswer:
+    began = time.perf_counter()
+    inputs = torch.from_numpy(call.rows.inputs).to(trm.device)
+    ids = torch.from_numpy(call.rows.puzzle_ids).to(trm.device)
+    traced = trace_halting(trm, inputs, ids, call.halting, call.injection, call.act_steps, same_grids)
+    tokens, q_halt, changed, made = (
+        part.cpu().numpy() for part in (traced.tokens, traced.q_halt, traced.changed, traced.steps)
+    )
+    return TrmAnswer(
+        results=RowResults(tokens, q_halt, changed, made),
+        z_H=traced.z_H,
+        z_L=traced.z_L,
+        geometry={**geometry(trm), "canvas": call.rows.canvas, "rows": len(call.rows), "batch_rows": len(call.rows),
+                  "first_row": 0},
+        seconds=time.perf_counter() - began,
+    )
+
+
+def geometry(trm: RecursiveNetwork) -> dict[str, Any]:
+    """Return what the bits of a TRM run depend on beside weights and inputs."""
+    return {**machine(trm.device), "precision": trm.spec.precision, "canvas": trm.canvas}
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return what the bits of any model's run depend on beside the model, its inputs and their batch."""
+    return {
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def _blank(call: TrmCall, number: int) -> TrmCall:
+    """A call of as many blank rows."""
+    rows = replace(
+        call.rows,
+        inputs=np.zeros((number, call.rows.inputs.shape[1]), dtype=np.uint8),
+        puzzle_ids=np.zeros(number, dtype=np.int64),
+    )
+    return replace(call, rows=rows)
+
+
+def _joined(calls: list[TrmCall]) -> Injection | None:
+    """Repeat each call's injection over its rows."""
+    first = calls[0].injection
+    if first is None:
+        return None
+    if len(calls) == 1:
+        return first  # one row, broadcast over all
+
+    def join(name: str) -> torch.Tensor | None:
+        if getattr(first, name) is None:
+            return None
+        parts = [getattr(call.injection, name).expand(len(call.rows), -1, -1) for call in calls]
+        return torch.cat(parts)
+
+    return Injection(z_H=join("z_H"), z_L=join("z_L"), term=join("term"))

@@ -1,0 +1,1 @@
+"""Replay of recorded attempts: re-execution, comparison, forks with a changed plan."""

@@ -1,0 +1,158 @@
+"""What an attempt's record says of how to run it again: task, LLaMA's step, device, threads."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from langchain_core.runnables import RunnableConfig
+
+from gridloom.errors import ReplayError
+from gridloom.runtime.data.tasks import Grid, Pair, Task
+from gridloom.solvers.loop.graph import thread_id
+from gridloom.solvers.types import Candidate, Entry, Proposal, Reasoning
+from gridloom.stores.checkpointer import DuckDBSaver
+from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.records import AttemptRecord
+from gridloom.stores.workspace import Workspace
+
+
+def recorded_reasoning(row: Mapping[str, Any]) -> Reasoning | None:
+    """The LLaMA's step as it was recorded; None for a TRM alone."""
+    if row["prompt"] is None:
+        return None
+    return Reasoning(
+        prompt=row["prompt"],
+        text=row["text"],
+        latent=row["latent"],
+        prefix=row["prefix"],
+        prompt_tokens=0,
+        new_tokens=0,
+    )
+
+
+def shortened(row: Mapping[str, Any]) -> dict[str, int]:
+    """What the record says was left out of an attempt's prompt, and how far it is over its limit."""
+    call = row.get("llm_call") or {}
+    return {name: call.get(name) or 0 for name in ("dropped_demos", "dropped_attempts", "over_budget")}
+
+
+def recorded_task(row: Mapping[str, Any]) -> Task:
+    def grid(cells: Any) -> Grid:
+        return np.array(cells, dtype=np.uint8)
+
+    return Task(
+        task_id=row["task_id"],
+        subset=row["subset"],
+        demos=tuple(Pair(grid(pair["input"]), grid(pair["output"])) for pair in row["demos"]),
+        tests=tuple(grid(cells) for cells in row["tests"]),
+        check=tuple(row["check_demos"]),
+    )
+
+
+def place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the device to replay on, and what may keep the bits from being equal."""
+    device, notes = str(geometry["device"]), []
+    if geometry["torch"] != torch.__version__:
+        notes.append(f"recorded with torch {geometry['torch']}, this is {torch.__version__}: bits may differ")
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            notes.append(f"recorded on {device} ({geometry['device_name']}), replayed on cpu: bits may differ")
+            return "cpu", notes
+        if torch.cuda.get_device_name(device) != geometry["device_name"]:
+            notes.append(f"recorded on {geometry['device_name']}, this is another GPU: bits may differ")
+    return device, notes
+
+
+def recorded_history(ledger: Ledger, row: Mapping[str, Any]) -> list[Entry]:
+    """Rebuild what the prompt tells of the attempts before this one."""
+    where = {"run_id": row["run_id"], "stage": row["stage"], "task_id": row["task_id"], "fork": 0}
+    entries = []
+    for attempt in sorted(ledger.read(AttemptRecord, **where), key=lambda record: record.attempt):
+        if attempt.attempt < row["attempt"]:
+            proposed = tuple(
+                (Candidate(grid=grid, source="trm", votes=0, num_views=0),) if grid else ()
+                for grid in attempt.grids
+            )
+            entries.append(
+                Entry(
+                    attempt=attempt.attempt,
+                    only=attempt.plan["focus"] if attempt.text is not None and attempt.latent is None else None,
+                    text=attempt.text or "",
+                    candidates=proposed,
+                    weights=(),
+                    score=attempt.score or 0.0,
+                    accepted=attempt.verdict == "accepted",
+                    feedback=attempt.feedback,
+                )
+            )
+    return entries
+
+
+@contextmanager
+def recorded_threads(geometry: Mapping[str, Any], notes: list[str]) -> Iterator[None]:
+    """Use the recorded number of threads: sums are split by it, so the bits depend on it."""
+    wanted, here = int(geometry["threads"]), torch.get_num_threads()
+    if wanted > (os.cpu_count() or 1):
+        notes.append(f"recorded with {wanted} threads, this machine has {os.cpu_count()} cores: bits may differ")
+        wanted = here
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(here)
+
+
+@contextmanager
+def timed(timings: dict[str, float], node: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    timings[node] = time.perf_counter() - began
+
+
+NODES = ("reason", "adapt", "propose", "verify")
+"""Nodes that a replay can begin at, in the order of the loop."""
+
+
+def check_from_node(node: str | None, row: Mapping[str, Any], live: bool, overrides: Sequence[str]) -> bool:
+    """Return whether the LLaMA runs. Raises ReplayError for a node that the attempt cannot be replayed from.
+
+    Args:
+        row: the attempt's record.
+    """
+    if node is None:
+        return live
+    if node not in NODES:
+        raise ReplayError(f"no replay begins at '{node}'", f"these can: {', '.join(NODES)}")
+    if live and node != "reason":
+        raise ReplayError(f"--live runs the LLaMA, which --from-node {node} leaves out", "say one of the two")
+    if node == "reason" and row["prompt"] is None:
+        raise ReplayError(f"attempt {row['attempt_id']} was made without a LLaMA", "begin at propose or verify")
+    if node == "adapt" and row["latent"] is None:
+        raise ReplayError(f"attempt {row['attempt_id']} adapted no latent", "begin at propose or verify")
+    if node == "verify" and overrides:
+        raise ReplayError("--set changes what is proposed, which --from-node verify takes from the record",
+                          "begin at an earlier node")
+    return node == "reason"
+
+
+def recorded_proposal(workspace: Workspace, ledger: Ledger, row: Mapping[str, Any]) -> Proposal:
+    """Return what the attempt proposed, from the loop's checkpoint after `propose`. Raises ReplayError without one."""
+    thread = thread_id(row["run_id"], row["stage"], row["task_id"])
+    config: RunnableConfig = {"configurable": {"thread_id": thread}}
+    with LedgerWriter(workspace, row["run_id"]) as writer:
+        for found in DuckDBSaver(writer, ledger=ledger).list(config) if row["fork"] == 0 else ():
+            values = found.checkpoint["channel_values"]
+            planned, timings = values.get("planned") or {}, values.get("timings") or {}
+            if planned.get("attempt") == row["attempt"] and "propose" in timings and "proposal" in values:
+                return Proposal.model_validate(values["proposal"])
+    raise ReplayError(
+        f"no checkpoint of attempt {row['attempt_id']} is kept: of an accepted task the last attempt's alone, of forks "
+        "none",
+        f"begin one node earlier: gridloom replay {row['attempt_id']} --from-node propose",
+    )

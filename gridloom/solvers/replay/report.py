@@ -1,0 +1,187 @@
+"""How a re-executed attempt compares with its record, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gridloom.runtime.data.files.grids import GridRows
+from gridloom.solvers.loop.recording import verdict_digest
+from gridloom.solvers.types import Proposal, Reasoning, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the ledger holds of an attempt; fields are those of the records."""
+
+    attempt: Mapping[str, Any]
+    task: Mapping[str, Any]
+    candidates: Sequence[Mapping[str, Any]]
+    verdicts: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """One node of the loop, re-executed."""
+
+    name: str
+    """reason, adapt, propose, verify."""
+    equal: bool
+    detail: str
+    """`bit-equal`, with the figure that matters; or how it differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """The outcome of a replay."""
+
+    attempt_id: str
+    run_id: str
+    stage: str
+    checkpoint_key: str
+    nodes: tuple[NodeReport, ...]
+    grids_equal: bool
+    verdict_equal: bool
+    score: float
+    verdict: str
+    """accepted, rejected."""
+    grids: list[GridRows]
+    device: str
+    live: bool
+    changes: Mapping[str, tuple[Any, Any]]
+    """Old and new value of each key of the plan that `--set` changed."""
+    notes: tuple[str, ...]
+    """What may keep the bits from being equal: another torch, device, or number of threads."""
+    seconds: float
+    fork_id: str | None = None
+    """The attempt that a changed plan was recorded as."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether every node was bit-equal to its record."""
+        return all(node.equal for node in self.nodes)
+
+    @property
+    def first_divergence(self) -> str | None:
+        """The first node that differs."""
+        return next((node.name for node in self.nodes if not node.equal), None)
+
+    def since(self, node: str | None) -> ReplayReport:
+        """Return the report of a node and those after it; of all where none is named."""
+        names = ("reason", "adapt", "propose", "verify")
+        first = 0 if node is None else names.index(node)
+        return replace(self, nodes=tuple(one for one in self.nodes if names.index(one.name) >= first))
+
+    def forked(self, fork_id: str) -> ReplayReport:
+        """Return the report with the id of the fork."""
+        return replace(self, fork_id=fork_id)
+
+    def __str__(self) -> str:
+        lines = [f"{node.name:<9}{node.detail}" for node in self.nodes]
+        grid, verdict = ("same" if equal else "another" for equal in (self.grids_equal, self.verdict_equal))
+        lines.append(f"{grid} grid, {verdict} verdict, {self.seconds:.1f} s on {self.device}")
+        lines += [f"note: {note}" for note in self.notes]
+        if self.fork_id:
+            lines.append(f"recorded as attempt {self.fork_id}, forked from {self.attempt_id}")
+        return "\n".join(lines)
+
+
+def compare_reasoning(recorded: Recorded, reasoning: Reasoning) -> NodeReport:
+    """Compare text and latent of a live LLaMA."""
+    row = recorded.attempt
+    if reasoning.prompt != row["prompt"]:
+        at = first_difference(row["prompt"], reasoning.prompt)
+        return NodeReport("reason", False, f"prompt differs from character {at}")
+    if reasoning.text != row["text"]:
+        at = first_difference(row["text"], reasoning.text)
+        return NodeReport("reason", False, f"text differs from character {at}")
+    if reasoning.latent is not None and reasoning.latent != row["latent"]:
+        was = np.frombuffer(row["latent"], dtype=np.float16).astype(np.float32)
+        now = np.frombuffer(reasoning.latent, dtype=np.float16).astype(np.float32)
+        most, scale = float(np.abs(was - now).max()), float(np.abs(was).max())
+        said = f"same text; latent differs by up to {most:.3g} (largest value {scale:.3g})"
+        shared = row["geometry"].get("reason", {}).get("batch_rows", 1)
+        # the products of a batch of another size may be rounded otherwise
+        return NodeReport("reason", False, f"{said}; recorded in a batch of {shared}" if shared > 1 else said)
+    return NodeReport("reason", True, f"bit-equal ({len(reasoning.text)} characters)")
+
+
+def compare_adapt(recorded: Recorded, adapted: Mapping[str, Any]) -> NodeReport:
+    """Compare what is injected into the TRM."""
+    geometry = recorded.attempt["geometry"]
+    if adapted["sha256"] == geometry["digests"]["adapt"]:
+        return NodeReport("adapt", True, "bit-equal")
+    was, now = geometry["injection_rms"], adapted["rms"]
+    return NodeReport("adapt", False, f"injection differs (rms {was:.6g} -> {now:.6g})")
+
+
+def compare_proposal(recorded: Recorded, proposal: Proposal) -> NodeReport:
+    """Compare tokens and halting logits of every row; where they differ, say how the grids do."""
+    row = recorded.attempt
+    if proposal.digest == row["geometry"]["digests"]["propose"] and _candidates(recorded, proposal):
+        how = f"{len(proposal.steps)} ACT steps" if proposal.only is None else "read from the text"
+        return NodeReport("propose", True, f"bit-equal ({how})")
+    different = [
+        f"test input {number}: {difference}"
+        for number, (was, now) in enumerate(zip(row["grids"], proposal.grids(), strict=True), start=1)
+        if (difference := grid_difference(was, now))
+    ]
+    return NodeReport("propose", False, "; ".join(different) or "same grids; votes or halting logits differ")
+
+
+def _candidates(recorded: Recorded, proposal: Proposal) -> bool:
+    """Whether the candidates, the LLaMA's own among them, are those of the record."""
+    now = [
+        (index, rank, candidate.source, candidate.grid, candidate.votes, candidate.num_views, candidate.confidence)
+        for index, ranked in enumerate(proposal.candidates)
+        for rank, candidate in enumerate(ranked)
+    ]
+    names = ("test_index", "rank", "source", "grid", "votes", "num_views", "confidence")
+    was = [tuple(row[name] for name in names) for row in recorded.candidates]
+    return sorted(was, key=lambda row: row[:2]) == now
+
+
+def compare_verdict(recorded: Recorded, verdict: Verdict) -> NodeReport:
+    """Compare the whole verdict; where it differs, name the signals that do."""
+    row = recorded.attempt
+    judged = "accepted" if verdict.accepted else "rejected"
+    if verdict_digest(verdict) == row["geometry"]["digests"]["verify"]:
+        return NodeReport("verify", True, f"bit-equal: {verdict.score:.2f}, {judged}")
+    was = {entry["verifier"]: entry["score"] for entry in recorded.verdicts}
+    moved = [
+        f"{signal.name} {_shown(was.get(signal.name))} -> {_shown(signal.score)}"
+        for signal in verdict.signals
+        if was.get(signal.name) != signal.score
+    ]
+    scores = f"{row['score']:.2f}, {row['verdict']} -> {verdict.score:.2f}, {judged}"
+    return NodeReport("verify", False, scores + (f" ({', '.join(moved)})" if moved else ""))
+
+
+def grid_difference(was: GridRows, now: GridRows) -> str:
+    """Say how a grid differs from another: sizes, or the first cells (row, column from 1); empty when equal."""
+    if was == now:
+        return ""
+    before, after = np.asarray(was, dtype=np.uint8), np.asarray(now, dtype=np.uint8)
+    if before.shape != after.shape:
+        return f"{_size(was)} -> {_size(now)}"
+    rows, columns = np.nonzero(before != after)
+    first = zip(rows[:3], columns[:3], strict=True)
+    cells = [f"({r + 1},{c + 1}) {before[r, c]} -> {after[r, c]}" for r, c in first]
+    return f"{rows.size} of {before.size} cells differ: {', '.join(cells)}{', ...' if rows.size > 3 else ''}"
+
+
+def first_difference(was: str, now: str) -> int:
+    """Return the first character, from 1, at which two texts differ."""
+    shorter = min(len(was), len(now))
+    return next((i for i in range(shorter) if was[i] != now[i]), shorter) + 1
+
+
+def _size(grid: GridRows) -> str:
+    return f"{len(grid)}x{len(grid[0])}" if grid else "no grid"
+
+
+def _shown(score: float | None) -> str:
+    return "none" if score is None else f"{score:.3f}"

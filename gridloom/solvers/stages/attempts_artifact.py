@@ -1,0 +1,86 @@
+"""The attempts artifact: picks.json, attempts.jsonl, submission.json. From the ledger, free of clock values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gridloom.errors import StageError
+from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.interop.result_files import Rows, rows_of, write_compact
+
+PICKS, ATTEMPTS, META = "picks.json", "attempts.jsonl", "meta.json"
+FORMAT_VERSION = 1
+
+
+def write_picks(path: Path, tasks: Sequence[Task], picks: Rows) -> None:
+    """Write, per task, whether it was accepted and up to two grids a test input, heaviest first."""
+    content: dict[str, Any] = {}
+    for task in tasks:
+        tests: list[dict[str, Any]] = [{"grids": [], "weights": [], "attempts": []} for _ in task.tests]
+        accepted, num_attempts = False, 0
+        for pick in sorted(rows_of(picks, task), key=lambda row: (row["test_index"], row["rank"])):
+            test = tests[pick["test_index"]]
+            test["grids"].append(pick["grid"])
+            test["weights"].append(pick["weight"])
+            test["attempts"].append(pick["attempt"])
+            accepted, num_attempts = pick["accepted"], pick["num_attempts"]
+        content[task.task_id] = {"accepted": accepted, "num_attempts": num_attempts, "tests": tests}
+    write_compact(path, {"format_version": FORMAT_VERSION, "tasks": content})
+
+
+def write_attempts(path: Path, attempts: Rows, candidates: Rows, verdicts: Rows, calls: Rows) -> None:
+    """Write one JSON line an attempt, by task and number. `calls` are those of the LLaMA."""
+    lines = []
+    asked = {(call["task_id"], call["attempt"]): call for call in calls}
+    for attempt in sorted(attempts, key=lambda row: (row["task_id"], row["attempt"])):
+        line = {
+            name: attempt[name]
+            for name in (
+                "attempt_id", "task_id", "attempt", "plan", "prompt", "text", "grids", "verdict", "score", "feedback",
+                "geometry",
+            )
+        }
+        key = (attempt["task_id"], attempt["attempt"])
+        call = asked.get(key)
+        line |= {name: call[name] if call else None for name in ("model", "prompt_tokens", "new_tokens")}
+        line["candidates"] = [
+            {n: row[n] for n in ("test_index", "rank", "source", "grid", "votes", "num_views", "confidence")}
+            for row in sorted(candidates, key=lambda row: (row["test_index"], row["rank"]))
+            if (row["task_id"], row["attempt"]) == key
+        ]
+        line["signals"] = {
+            row["verifier"]: {"score": row["score"], "detail": row["detail"]}
+            for row in verdicts
+            if (row["task_id"], row["attempt"]) == key
+        }
+        lines.append(json.dumps(line, sort_keys=True))
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def write_meta(path: Path, meta: Mapping[str, Any]) -> None:
+    """Write what the attempts were made with."""
+    write_compact(path, {"format_version": FORMAT_VERSION, **meta})
+
+
+def read_picks(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return picks.json by task. Raises StageError when it is damaged or of another format."""
+    try:
+        content = json.loads((folder / PICKS).read_text(encoding="utf-8"))
+        tasks: dict[str, dict[str, Any]] = content["tasks"]
+        version = content["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StageError(f"cannot read {folder / PICKS}: {error}", "remove the artifact and run again") from error
+    if version != FORMAT_VERSION:
+        raise StageError(f"{folder / PICKS} has format {version}, this gridloom reads {FORMAT_VERSION}", "run again")
+    return tasks
+
+
+def read_attempts(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of attempts.jsonl. Raises StageError when it is damaged."""
+    try:
+        return [json.loads(line) for line in (folder / ATTEMPTS).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise StageError(f"cannot read {folder / ATTEMPTS}: {error}", "remove the artifact and run again") from error

@@ -1,0 +1,269 @@
+"""The solve stage: run the loop over the tasks of a split, survive any interruption, publish picks and attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from langgraph.runtime import RunControl
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageInterrupted
+from gridloom.progress import Progress, ProgressTask
+from gridloom.runtime.data.arc.dataset import Dataset, held_out_tasks, load_dataset
+from gridloom.runtime.data.tasks import Task
+from gridloom.runtime.interop import result_files
+from gridloom.runtime.machine.device import hardware
+from gridloom.runtime.stage import StageContext
+from gridloom.solvers.loop.graph import TaskRun, build_graph, run_graph, thread_id
+from gridloom.solvers.loop.nodes import Nodes
+from gridloom.solvers.loop.policies import Experience, make_policy
+from gridloom.solvers.loop.recording import AttemptScope, task_record
+from gridloom.solvers.parts.ablation import with_latents
+from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.services import Services
+from gridloom.solvers.stages import attempts_artifact as outputs
+from gridloom.solvers.stages.threshold import accepting_from, read_calibration
+from gridloom.solvers.types import LoopState
+from gridloom.specs.solver import Solver
+from gridloom.specs.stages import SolveStage
+from gridloom.stores.artifacts import Artifact
+from gridloom.stores.checkpointer import DuckDBSaver
+from gridloom.stores.ledger import Ledger, as_dict
+from gridloom.stores.records import AttemptRecord, CandidateRecord, LlmCallRecord, PickRecord, Record, VerdictRecord
+
+LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
+"""(checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
+LoadWriter = Callable[[Mapping[str, Any], Solver, str, Path, Progress | None], Services]
+"""The same for a language model that solves alone, from its definition in the spec."""
+
+
+class Solve:
+    """Kind `solve`."""
+
+    def __init__(self, load: LoadServices = load_services, load_writer: LoadWriter = load_writer) -> None:
+        self._load, self._load_writer = load, load_writer
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Solve every task of the split and fill the artifact.
+
+        Raises StageInterrupted when the stop signal is set: every finished node is checkpointed, and the next run of
+        the same graph goes on from there.
+        """
+        stage = SolveStage.model_validate_json(json.dumps(node.spec))
+        dataset = load_dataset(inputs["data"].path)
+        tasks = held_out_tasks(dataset, stage.data, stage.split, stage.limit)
+        checkpoint = inputs.get("with")
+        model_key = checkpoint.key if checkpoint else writer_key(node)
+        ledger = Ledger(context.ledger.workspace)
+        context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
+        finished = _finished(ledger, context.run_id, node.name)
+        open_tasks = [task for task in tasks if task.task_id not in finished]
+        calibration = read_calibration(inputs["calibration"].path) if "calibration" in inputs else None
+        if calibration:
+            stage = stage.model_copy(update={"solver": accepting_from(stage.solver, calibration["threshold"])})
+        began = time.perf_counter()
+        if open_tasks:
+            rest = (stage.solver, context.device, context.base, context.progress)
+            services = (
+                self._load(checkpoint.path, *rest)
+                if checkpoint
+                else self._load_writer(node.models[stage.with_], *rest)
+            )
+            services = with_latents(services, stage.solver.latents, tasks, node.seed)
+            experience = _experience(stage, context, ledger)
+            loop = _Loop(node, stage, services, model_key, context, ledger, experience)
+            asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))
+        context.notes["seconds"] = time.perf_counter() - began
+        context.notes["resumed_tasks"] = len(finished)
+        _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration)
+
+
+def writer_key(node: StageNode) -> str:
+    """Return what identifies the language model of a stage that solves with it alone.
+
+    The digest of its weights; of an endpoint, whose weights nobody here can see, the name it has there.
+    """
+    model = str(node.spec["with"])
+    facts = node.facts.get("llama", {}).get(model)
+    return str(facts["digest"]) if facts else f"endpoint:{node.models[model]['model']}"
+
+
+class _Loop:
+    """The run's models and stores, and the tasks that go through them."""
+
+    def __init__(
+        self,
+        node: StageNode,
+        stage: SolveStage,
+        services: Services,
+        checkpoint_key: str,
+        context: StageContext,
+        ledger: Ledger,
+        experience: Experience,
+    ) -> None:
+        self.node = node
+        self.settings = stage.solver
+        self.accept = stage.solver.verifier.accept if stage.calibration else None
+        self.services = services
+        self.checkpoint_key = checkpoint_key
+        self.experience = experience
+        self.context = context
+        self.policy = make_policy(stage.solver.policy)
+        self.saver = DuckDBSaver(context.ledger, ledger=ledger, one_task_a_step=True)
+        self.graph = build_graph(self.saver)
+        self.num_done = self.num_accepted = self.num_attempts = 0
+
+    async def solve(self, tasks: Sequence[Task], num_tasks: int, accepted: int) -> None:
+        """Run the tasks' graphs, `in_flight` of them at a time.
+
+        Raises StageInterrupted when the stop signal is set and every graph under way has saved its node.
+        """
+        context = self.context
+        self.num_done, self.num_accepted = num_tasks - len(tasks), accepted
+        queue = iter(tasks)
+        with context.progress.task(self.node.name, num_tasks, unit="tasks", done=self.num_done) as bar:
+            number = min(self.settings.in_flight, len(tasks))
+            workers = [asyncio.create_task(self._work(queue, bar)) for _ in range(number)]
+            try:
+                await asyncio.gather(*workers)
+            except BaseException:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+                raise
+        if self.num_done < num_tasks:
+            raise StageInterrupted(
+                f"{self.node.name} stopped ({context.stop.reason}) with {self.num_done} of {num_tasks} tasks done; "
+                "every node is saved",
+                "run the same command again: it goes on at the node where it was",
+            )
+
+    async def _work(self, queue: Iterator[Task], bar: ProgressTask) -> None:
+        """Run one task after the other. The batches of the hub wait for this worker until its tasks are spent."""
+        with self.services.hub.member():
+            for task in queue:
+                if self.context.stop:
+                    return
+                state = await self._one(task)
+                if state is None:
+                    return
+                self.num_done += 1
+                self.num_attempts += len(state["history"])
+                self.num_accepted += bool(state["history"][-1]["accepted"])
+                bar.advance(1, **self._figures())
+
+    def _figures(self) -> dict[str, Any]:
+        """What the bar shows beside itself."""
+        shown: dict[str, Any] = {
+            "accepted": self.num_accepted,
+            "open": self.num_done - self.num_accepted,
+            "attempts": self.num_attempts,
+        }
+        return shown
+
+    async def _one(self, task: Task) -> LoopState | None:
+        """Run a task's graph to its end; None when it was stopped on the way."""
+        context = self.context
+        control = RunControl()
+
+        def drain() -> None:
+            if context.stop:
+                control.request_drain(context.stop.reason)
+
+        nodes = Nodes(
+            task,
+            settings=self.settings,
+            seed=self.node.seed,
+            services=self.services,
+            policy=self.policy,
+            experience=self.experience,
+            scope=AttemptScope(
+                context.run_id, self.node.name, task.task_id, self.node.key, self.checkpoint_key, accept=self.accept
+            ),
+            append=context.ledger.append,
+            show=context.progress.show,
+        )
+        thread = thread_id(context.run_id, self.node.name, task.task_id)
+        state = await run_graph(
+            self.graph, TaskRun(nodes, drain), task.task_id, thread, self.settings.max_attempts, control
+        )
+        if state is not None:
+            # every checkpoint of a failed task is kept for a look back, of an accepted one the last
+            self.saver.retain(thread, "last" if state["history"][-1]["accepted"] else "all")
+        return state
+
+
+def _experience(stage: SolveStage, context: StageContext, ledger: Ledger) -> Experience:
+    """Return what kinds of plans earned in other runs, as it was when the stage first began."""
+    if stage.solver.policy != "bandit":
+        return {}
+    path = context.work / "experience.json"
+    if not path.exists():
+        rows = ledger.rows(
+            "SELECT plan->>'arm' AS arm, sum(score) AS earned, count(*) AS times FROM attempts "
+            "WHERE run_id <> ? AND fork = 0 AND score IS NOT NULL AND plan->>'arm' <> '' GROUP BY arm ORDER BY arm",
+            [context.run_id],
+        )
+        aside = path.with_suffix(".tmp")
+        aside.write_text(json.dumps({row["arm"]: [row["earned"], row["times"]] for row in rows}), encoding="utf-8")
+        aside.replace(path)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {arm: (float(earned), int(times)) for arm, (earned, times) in found.items()}
+
+
+def _finished(ledger: Ledger, run_id: str, stage: str) -> dict[str, bool]:
+    """Return the tasks whose loop ended in an earlier life of this run, with whether they were accepted."""
+    rows = ledger.rows(
+        "SELECT task_id, bool_or(accepted) AS accepted FROM picks WHERE run_id = ? AND stage = ? GROUP BY task_id",
+        [run_id, stage],
+    )
+    return {row["task_id"]: row["accepted"] for row in rows}
+
+
+def _publish(
+    node: StageNode,
+    stage: SolveStage,
+    tasks: Sequence[Task],
+    dataset: Dataset,
+    checkpoint_key: str,
+    context: StageContext,
+    ledger: Ledger,
+    calibration: dict[str, Any] | None,
+) -> None:
+    """Fill the artifact from the ledger: what an earlier life of the run recorded counts like the rest."""
+
+    def rows(kind: type[Record], **where: Any) -> list[dict[str, Any]]:
+        return [as_dict(record) for record in ledger.read(kind, run_id=context.run_id, stage=node.name, **where)]
+
+    picks, attempts = rows(PickRecord), rows(AttemptRecord, fork=0)
+    outputs.write_picks(context.out / outputs.PICKS, tasks, picks)
+    result_files.write_submission(context.out / result_files.SUBMISSION, tasks, picks)
+    outputs.write_attempts(
+        context.out / outputs.ATTEMPTS,
+        attempts,
+        rows(CandidateRecord, fork=0),
+        rows(VerdictRecord, fork=0),
+        rows(LlmCallRecord, fork=0),
+    )
+    outputs.write_meta(
+        context.out / outputs.META,
+        {
+            "checkpoint_key": checkpoint_key,
+            "data_version": dataset.version,
+            "data_digest": dataset.digest,
+            "split": stage.split,
+            "num_tasks": len(tasks),
+            "num_test_inputs": sum(len(task.tests) for task in tasks),
+            "num_attempts": len(attempts),
+            "solver": stage.solver.model_dump(mode="json"),
+            **({"calibration": calibration} if calibration else {}),
+        },
+    )
+    context.notes["num_tasks"] = len(tasks)
+    context.notes["num_attempts"] = len(attempts)
+    context.notes["hardware"] = hardware(context.device)

@@ -1,0 +1,67 @@
+"""Registries of what a spec names by kind beside models: stages, planning policies, verifiers, proposers.
+
+Places are strings, so that the compiler knows every name without loading what stands behind it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gridloom.plugins import Registry
+from gridloom.specs.base import StageSpec
+from gridloom.specs.stages import (
+    AblateStage,
+    CalibrateStage,
+    CheckpointStage,
+    EvaluateStage,
+    JointTrainStage,
+    ScoreStage,
+    SolveStage,
+    TrainStage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StageKind:
+    """A kind of stage: what `kind: NAME` in the `stages` section of a spec stands for."""
+
+    spec: type[StageSpec]
+    """Spec model; its `kind` is a Literal of the name."""
+    run: str
+    """Place of the class with `run(node, inputs, context)`, `module:class`; only the executor loads it."""
+    cost: str = ""
+    """Place of a function (name of the stage, `compiler.estimate.Sources`) -> `Cost | None`; empty for a stage that
+    runs no network."""
+
+    @property
+    def name(self) -> str:
+        """Name of the kind."""
+        return str(self.spec.model_fields["kind"].default)
+
+
+def load(place: str) -> Callable[..., Any]:
+    """Import what a place, `module:attribute`, names."""
+    module, _, attribute = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+_ESTIMATE = "gridloom.compiler.estimate"
+
+CHECKPOINT = StageKind(CheckpointStage, "gridloom.runtime.checkpoints.stage:GivenCheckpoint")
+TRAIN = StageKind(TrainStage, "gridloom.runtime.training.train:Train", f"{_ESTIMATE}:train_cost")
+JOINT_TRAIN = StageKind(JointTrainStage, "gridloom.runtime.training.joint.train:JointTrain", f"{_ESTIMATE}:joint_cost")
+SOLVE = StageKind(SolveStage, "gridloom.solvers.stages.solve:Solve", f"{_ESTIMATE}:solve_cost")
+EVALUATE = StageKind(EvaluateStage, "gridloom.runtime.evaluation.puzzles:Evaluate", f"{_ESTIMATE}:evaluate_cost")
+CALIBRATE = StageKind(CalibrateStage, "gridloom.solvers.stages.calibrate:Calibrate")
+SCORE = StageKind(ScoreStage, "gridloom.solvers.stages.score:Score")
+ABLATE = StageKind(AblateStage, "gridloom.solvers.stages.ablate:Ablate")
+
+STAGES: Registry[StageKind] = Registry("gridloom.stages", {
+    name: f"{__name__}:{name.upper()}"
+    for name in ("checkpoint", "train", "joint_train", "solve", "calibrate", "evaluate", "score", "ablate")
+}, StageKind)
+"""Every kind of stage, by name."""
