@@ -37,20 +37,23 @@ def facts() -> StaticFacts:
 
 @pytest.fixture
 def typist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Path], Type]:
-    """Return what makes, for a folder, a function that types a command there and gives all that was printed."""
+    """Return what makes, for a folder, a function that types a command there and gives all that was printed.
+
+    The exit status is `code`; any where that is None.
+    """
     from gridloom.cli.main import main
 
     def in_folder(folder: Path) -> Type:
         monkeypatch.chdir(folder)
         monkeypatch.delenv("GRIDLOOM_HOME", raising=False)
 
-        def type_(*words: str | Path, code: int = 0) -> str:
+        def type_(*words: str | Path, code: int | None = 0) -> str:
             monkeypatch.setattr(sys, "argv", ["gridloom", *map(str, words)])
             capsys.readouterr()
             with pytest.raises(SystemExit) as stop:
                 main()
             captured = capsys.readouterr()
-            assert (stop.value.code or 0) == code, captured.out + captured.err
+            assert code is None or (stop.value.code or 0) == code, captured.out + captured.err
             return captured.out + captured.err
 
         return type_
