@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from rounding import spread
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -46,6 +48,15 @@ def tiny_model(seed: int = 0, width: int = WIDTH, inner: int = 48) -> LlamaForCa
 def tiny_llama(chat: bool = False, seed: int = 0, **spec: Any) -> Llama:
     """Wrap a fresh tiny model."""
     return Llama(tiny_model(seed), tiny_tokenizer(chat), LlamaModel(weights="tiny", **spec))
+
+
+@cache
+def state_bound(width: int = WIDTH, inner: int = 48) -> float:
+    """Largest difference of an entry of a state between two ways to compute it: only their roundings differ."""
+    with torch.random.fork_rng():
+        llama = Llama(tiny_model(width=width, inner=inner), tiny_tokenizer(), LlamaModel(weights="tiny"))
+    prompts = ["1 2 3", "a much longer prompt\nof two lines", "another, longer head and tail"]
+    return spread(llama.model, lambda: {"states": llama.encode(prompts)}, inner)["states"]
 
 
 def save_tiny(folder: Path, chat: bool = False, width: int = WIDTH, inner: int = 48) -> Path:

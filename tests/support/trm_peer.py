@@ -67,13 +67,18 @@ def ours(name: str) -> tuple[RecursiveNetwork, dict[str, Tensor]]:
     """Our network with the formula's weights, and what it gives in each step."""
     model = build_network(SPECS[name], CANVAS, NUM_PUZZLES).eval()
     model.load_state_dict(weights({key: tuple(t.shape) for key, t in model.state_dict().items()}))
+    return model, outputs_of(model, name)
+
+
+def outputs_of(model: RecursiveNetwork, name: str) -> dict[str, Tensor]:
+    """What a network gives in each step: logits, halting logits, states."""
     carry, outputs = model.initial_carry(BATCH), {}
     for step in range(NUM_STEPS):
         carry, output = model.act_step(carry, *batch())
         q = torch.stack((output.q_halt, output.q_continue))
         for key, value in {"logits": output.logits, "q": q, "z_H": carry.z_H, "z_L": carry.z_L}.items():
             outputs[f"{name}.{step}.{key}"] = value.detach().contiguous().clone()
-    return model, outputs
+    return outputs
 
 
 def peers(name: str, checkout: Path) -> dict[str, Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from rounding import spread
 from test_inference import ROWS, batch, network
 
 from gridloom.runtime.models.recursive.carry import Injection
@@ -48,11 +50,20 @@ def test_a_row_says_of_its_steps_what_it_says_alone_and_nothing_behind_its_last(
     assert 1 < min(made) < max(made), "some rows stop before others"
     assert len(found.q_halt) == len(found.changed) == max(made)
     inputs, ids = batch()
+
+    def after(steps: int) -> dict[str, torch.Tensor]:
+        trace = model.run(inputs, ids, steps=steps)
+        return {"q_halt": trace.q_halt[-1], "z_H": trace.carry.z_H, "z_L": trace.carry.z_L}
+
+    # a row by itself is rounded otherwise than in a batch, and each step amplifies what the step before erred by
+    bounds = [spread(model, partial(after, steps), model.spec.hidden_size) for steps in range(1, max(made) + 1)]
     for row, steps in enumerate(made):
         alone = trace(model, inputs[row : row + 1], ids[row : row + 1], steps=steps)
         assert torch.equal(found.changed[:steps, row], alone.changed[:, 0])
         assert not found.changed[steps:, row].any()
         assert not found.q_halt[steps:, row].any()
-        torch.testing.assert_close(found.q_halt[:steps, row], alone.q_halt[:, 0], atol=1e-5, rtol=0)
-        torch.testing.assert_close(found.z_H[row], alone.carry.z_H[0], atol=1e-4, rtol=0)
-        torch.testing.assert_close(found.z_L[row], alone.carry.z_L[0], atol=1e-4, rtol=0)
+        last = bounds[steps - 1]
+        for step, bound in enumerate(bounds[:steps]):
+            assert abs(found.q_halt[step, row] - alone.q_halt[step, 0]) < bound["q_halt"]
+        torch.testing.assert_close(found.z_H[row], alone.carry.z_H[0], atol=last["z_H"], rtol=0)
+        torch.testing.assert_close(found.z_L[row], alone.carry.z_L[0], atol=last["z_L"], rtol=0)

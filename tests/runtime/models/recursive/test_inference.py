@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from rounding import spread
 from torch import Tensor
 
 from gridloom.errors import ModelError
@@ -154,6 +157,14 @@ def streaks(says: list[Tensor], patience: int) -> list[int]:
     return steps
 
 
+@cache
+def rounding_of_steps(name: str) -> list[float]:
+    """Bound on the rounding error of the halting logits after each of eight steps, in fp32."""
+    model = network(name, seed=3)
+    return list(spread(model, lambda: {str(step): q for step, (_, q) in enumerate(plain(model, *batch(), steps=8))},
+                       model.spec.hidden_size).values())
+
+
 @pytest.mark.parametrize("patience", [1, 2])
 @pytest.mark.parametrize("when", ["score", "unchanged"])
 @pytest.mark.parametrize("name", ["trm", "bf16", "hrm"])
@@ -174,10 +185,13 @@ def test_rows_halt_where_they_say_so_with_the_answer_of_that_step(name: str, whe
     found = answer(model, *batch(), steps=8, halting=Halting(when, patience),
                    same=lambda a, b: (a[:, :1] == b[:, :1]).all(dim=1))
     assert found.steps.tolist() == wanted
+    # Rows that are left move together, so they are rounded otherwise, and each step amplifies what was rounded before:
+    # in bf16 to the size of the logits themselves, so that there steps and tokens are compared alone. They are equal
+    # where the sums of fewer rows round to the same bf16 numbers, which depends on the kind of processor.
+    bounds = rounding_of_steps(name) if name != "bf16" else [math.inf] * 8
     for row, step in enumerate(wanted):
         assert torch.equal(found.tokens[row], outputs[step - 1][0][row])
-        # rows that are left move together, so bits may differ
-        assert torch.allclose(found.q_halt[row], outputs[step - 1][1][row], atol=1e-5 if name != "bf16" else 0.05)
+        assert abs(found.q_halt[row] - outputs[step - 1][1][row]) < bounds[step - 1]
     if name == "trm" and patience == 1:
         assert min(wanted) < 8, "some row halts"
         assert found.num_computed < 8 * ROWS

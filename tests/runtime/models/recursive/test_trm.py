@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rounding import DRAWS, HEADROOM, nearby
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.recursive.inference import trace
@@ -88,9 +89,9 @@ def _attention(x: np.ndarray, qkv: np.ndarray, out: np.ndarray, heads: int, rope
     return result @ out.T
 
 
-def numpy_step(model: TRM, tokens: np.ndarray, ids: np.ndarray, z_H: np.ndarray, z_L: np.ndarray) -> dict[str, Any]:
-    """One ACT step by the formulas of the paper, in float64."""
-    w = {name: t.double().numpy() for name, t in model.state_dict().items()}
+def numpy_step(model: TRM, w: dict[str, np.ndarray], tokens: np.ndarray, ids: np.ndarray, z_H: np.ndarray,
+               z_L: np.ndarray) -> dict[str, Any]:
+    """One ACT step with weights `w` by the formulas of the paper, in float64."""
     spec = model.spec
     x = w["embed_tokens.embedding_weight"][tokens]
     prefix = np.zeros((len(tokens), model.prefix_len, spec.hidden_size))
@@ -130,24 +131,25 @@ def test_two_act_steps_equal_a_numpy_forward(changes: dict[str, Any]) -> None:
     model = build(**changes).eval()
     tokens, ids = sample(model)
     carry = model.initial_carry(3)
+    exact = {name: t.double().numpy() for name, t in model.state_dict().items()}
+    weights = [exact, *(nearby(exact, model.spec.hidden_size, draw) for draw in range(DRAWS))]
     shape = (3, model.num_positions, 64)
-    z_H, z_L = (np.broadcast_to(init.double().numpy(), shape) for init in (model.H_init, model.L_init))
+    states = [(np.broadcast_to(w["H_init"], shape), np.broadcast_to(w["L_init"], shape)) for w in weights]
     for _ in range(2):
         carry, output = model.act_step(carry, tokens, ids)
-        wanted = numpy_step(model, tokens.numpy(), ids.numpy(), z_H, z_L)
-        z_H, z_L = wanted["z_H"], wanted["z_L"]
-        close(output.logits, wanted["logits"])
-        close(output.q_halt, wanted["q"][:, 0])
-        close(output.q_continue, wanted["q"][:, 1])
-        close(carry.z_H, z_H)
-        close(carry.z_L, z_L)
+        steps = [numpy_step(model, w, tokens.numpy(), ids.numpy(), *z) for w, z in zip(weights, states, strict=True)]
+        states = [(step["z_H"], step["z_L"]) for step in steps]
+        q = torch.stack((output.q_halt, output.q_continue), dim=1)
+        for name, found in {"logits": output.logits, "q": q, "z_H": carry.z_H, "z_L": carry.z_L}.items():
+            wanted, *near = (step[name] for step in steps)
+            close(found, wanted, np.stack(near))
 
 
-def close(found: torch.Tensor, wanted: np.ndarray) -> None:
-    """Equal to 1e-5 RMS; single fp32 roundings may grow a little further over the cycles."""
-    error = found.detach().numpy() - wanted
-    assert np.sqrt(np.mean(error**2)) < 1e-5
-    assert np.abs(error).max() < 1e-4
+def close(found: torch.Tensor, wanted: np.ndarray, near: np.ndarray) -> None:
+    """Equal but for fp32 rounding: `near` [draws, ...] is what float64 gives for weights off by as much."""
+    error, shift = found.detach().numpy() - wanted, near - wanted
+    assert np.sqrt(np.mean(error**2)) < HEADROOM * np.sqrt(np.mean(shift**2))
+    assert np.abs(error).max() < HEADROOM * np.abs(shift).max()
 
 
 def test_puzzle_row_enters_at_position_0_only() -> None:
