@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "langgraph", "duckdb", "numba", "pyarrow")
+HEAVY = ("torch", "transformers", "langgraph", "duckdb", "numba", "pyarrow", "httpx")
 
 
 def test_the_command_line_starts_without_what_only_some_commands_need() -> None:

@@ -1,42 +1,59 @@
-"""A client of OpenAI's chat protocol: one streamed answer a call, every way of failing told as one clear error.
+"""A client of OpenAI's chat protocol over httpx: one streamed answer a call, one clear error for every way of failing.
 
 Tried again: no connection, silence, an answer that breaks off, what is no answer, status 429 and 5xx. Not tried again:
 other statuses, which mean that the request is wrong. What the model writes is not judged here.
+
+httpx (0.27 s to import) is imported when an endpoint is made, so that solving with local weights does without it.
 """
 
 from __future__ import annotations
 
-import http.client
+import ipaddress
 import json
 import os
+import re
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.spec import EndpointModel
 
+if TYPE_CHECKING:
+    import httpx
+
 MAX_TOKEN_CHARACTERS = 64
 """An answer is cut off beyond so many characters for each token it was allowed."""
-MAX_LINE_BYTES = 1 << 20
-"""A longer line is no event of the protocol."""
+MAX_EVENT_BYTES = 1 << 20
+"""A longer line or event is none of the protocol."""
+MAX_REFUSAL_BYTES = 4096
+"""Bytes that are read of the body of a refusal."""
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 """Statuses that may pass."""
+IDLE_S = 1.0
+"""Seconds that an idle connection is kept for the next call. Servers close theirs after 2 s (gunicorn) or 5 s
+(uvicorn), and a request that meets the closing would cost a try."""
+END_S = 1.0
+"""Seconds that a body may go on after the event that ends the answer, before its connection is closed."""
+MAX_PORT = 65_535
+LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the server answered."""
+    """Answer of the server to one call, with its counts and its time."""
 
     text: str
     prompt_tokens: int
-    """As the server counts them; 0 where it does not tell."""
+    """As the server counts them; 0 without a count."""
     new_tokens: int
     """As the server counts them; else pieces of text, each a token or more."""
     seconds: float
+    """From the request to the end of the answer, in the try that gave it."""
     tries: int
 
 
@@ -45,25 +62,39 @@ class _Failed(Exception):
 
 
 class Endpoint:
-    """One server and model. Threads may share it: every call has a connection of its own."""
+    """One server and model. Threads may share it: their calls take connections from one pool.
+
+    The pool is closed by `close`, at the end of a `with` block, or with the last reference to the endpoint.
+    """
 
     def __init__(self, spec: EndpointModel, *, pause_s: float = 1.0) -> None:
-        """Read the key. Raises ModelError where its environment variable is not set.
+        """Read the key and set up the pool; nothing is sent.
 
         Args:
             pause_s: before the second try; doubled before each further one.
+
+        Raises:
+            ModelError: the key's environment variable is not set or holds what no header can carry, the url has no
+                valid host or port, or the environment names a proxy that cannot be used.
         """
         self.spec = spec
         self._pause_s = pause_s
-        self._headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-        if spec.api_key_env is not None:
-            key = os.environ.get(spec.api_key_env, "")
-            if not key:
-                raise ModelError(
-                    f"the environment variable {spec.api_key_env}, which holds the key for {spec.url}, is not set",
-                    f"export {spec.api_key_env}=...   or remove api_key_env from the model",
-                )
-            self._headers["Authorization"] = f"Bearer {key}"
+        self._address = spec.url.rstrip("/") + "/chat/completions"
+        self._bodies_end = True
+        self._client = _open_client(spec, _headers(spec))
+        self._closer = weakref.finalize(self, self._client.close)
+
+    def __enter__(self) -> Endpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the pool's connections. No call may follow."""
+        self._closer()
 
     def complete(self, prompt: str, *, max_new_tokens: int, temperature: float, seed: int) -> Completion:
         """Ask for one answer. Raises ModelError naming the server, what went wrong, and what to do."""
@@ -86,48 +117,56 @@ class Endpoint:
         )
 
     def _once(self, body: bytes, max_new_tokens: int, number: int) -> Completion:
+        import httpx
+
         began = time.monotonic()
-        connection = self._connection()
+        parts: list[str] = []
         try:
-            path = urlsplit(self.spec.url).path.rstrip("/") + "/chat/completions"
-            connection.request("POST", path, body, self._headers)
-            response = connection.getresponse()
-            if response.status != http.client.OK:
-                self._refused(response)
-            if "json" in response.headers.get_content_subtype():
-                content, usage = _whole(response.read())
-                pieces = 1
-            else:
-                content, usage, pieces = self._streamed(response, max_new_tokens, began)
-        except TimeoutError as error:
+            with self._client.stream("POST", self._address, content=body) as response:
+                chunks = self._chunks(response, parts, began)
+                if response.status_code != httpx.codes.OK:
+                    self._refused(response, chunks)
+                if "json" in response.headers.get("Content-Type", "").partition(";")[0].lower():
+                    content, usage = _whole(b"".join(chunks))
+                    parts.append(content)
+                    seconds = time.monotonic() - began
+                else:
+                    usage = self._streamed(chunks, parts, max_new_tokens)
+                    seconds = time.monotonic() - began
+                    if len(parts) <= max_new_tokens:
+                        self._read_to_the_end(chunks)
+        except httpx.TimeoutException as error:
             raise _Failed(f"said nothing for {self.spec.timeout_s:g} s") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _Failed(f"no answer: {_told(error)}") from error
-        finally:
-            connection.close()
-        text = content[: MAX_TOKEN_CHARACTERS * max_new_tokens]
+        except httpx.RequestError as error:
+            raise _Failed(f"no answer: {_reason(error)}") from error
+        text = "".join(parts[:max_new_tokens])[: MAX_TOKEN_CHARACTERS * max_new_tokens]
         counted = usage.get("completion_tokens")
+        pieces = min(len(parts), max_new_tokens)
         return Completion(
             text=text,
             prompt_tokens=int(usage.get("prompt_tokens") or 0),
             new_tokens=min(int(counted), max_new_tokens) if isinstance(counted, int) else (pieces if text else 0),
-            seconds=time.monotonic() - began,
+            seconds=seconds,
             tries=number,
         )
 
-    def _connection(self) -> http.client.HTTPConnection:
-        where = urlsplit(self.spec.url)
-        assert where.hostname is not None, "the spec's pattern wants a host"
-        if where.scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(
-                where.hostname, where.port, timeout=self.spec.timeout_s, context=context
-            )
-        return http.client.HTTPConnection(where.hostname, where.port, timeout=self.spec.timeout_s)
+    def _chunks(self, response: httpx.Response, parts: list[str], began: float) -> Iterator[bytes]:
+        """Yield the body as it comes, within the time for one answer."""
+        for chunk in response.iter_bytes():
+            if time.monotonic() - began > self.spec.answer_s:
+                raise _Failed(f"was not done after {self.spec.answer_s:g} s ({len(parts)} pieces of text)")
+            yield chunk
 
-    def _refused(self, response: http.client.HTTPResponse) -> None:
-        said = f"answered {response.status} {response.reason}: {_excerpt(response.read(4096))}"
-        if response.status in AGAIN:
+    def _refused(self, response: httpx.Response, chunks: Iterator[bytes]) -> None:
+        """Raise what a status other than 200 means: _Failed where it may pass, else ModelError."""
+        body = b""
+        for chunk in chunks:
+            body += chunk
+            if len(body) >= MAX_REFUSAL_BYTES:
+                break
+        excerpt = _excerpt(body[:MAX_REFUSAL_BYTES])
+        said = f"answered {response.status_code} {response.reason_phrase}: {excerpt}"
+        if response.status_code in AGAIN:
             raise _Failed(said)
         remedies = {
             400: f"see the model's name '{self.spec.model}'; else the request is one that it does not take: a shorter "
@@ -136,53 +175,186 @@ class Endpoint:
             403: f"see the key in ${self.spec.api_key_env}" if self.spec.api_key_env else "name its api_key_env",
             404: f"see the url, which should end where the protocol begins, and the model's name '{self.spec.model}'",
         }
-        raise ModelError(f"{self.spec.url}: {said}", remedies.get(response.status, "see what the server says"))
+        remedy = remedies.get(response.status_code, "see what the server says")
+        if response.has_redirect_location:
+            target = _excerpt(response.headers["Location"].partition("?")[0].encode())
+            remedy = f"prompt and key are not sent on to {target}; if that is the server, set url to its address"
+        raise ModelError(f"{self.spec.url}: {said}", remedy)
 
-    def _streamed(
-        self, response: http.client.HTTPResponse, max_new_tokens: int, began: float
-    ) -> tuple[str, Mapping[str, Any], int]:
-        """Read events up to the end of the answer, or to as many pieces as tokens were allowed."""
-        parts: list[str] = []
+    def _streamed(self, chunks: Iterator[bytes], parts: list[str], max_new_tokens: int) -> Mapping[str, Any]:
+        """Add the text of events to `parts`, up to the answer's end or one piece above the tokens; return the usage."""
+        import httpx
+
+        start = bytearray()
         usage: Mapping[str, Any] = {}
         finished = False
-        for event in self._events(response, parts):
-            if time.monotonic() - began > self.spec.answer_s:
-                raise _Failed(f"was not done after {self.spec.answer_s:g} s ({len(parts)} pieces of text)")
-            if event is None:
-                finished = True
-                break
-            usage = event.get("usage") or usage
-            for choice in event.get("choices") or ():
-                piece = (choice.get("delta") or {}).get("content")
-                parts += [piece] if piece else []
-                finished = finished or choice.get("finish_reason") is not None
-            if len(parts) > max_new_tokens:  # a server that knows no limit
-                parts.pop()
-                finished = True
-                break
+        num_events = 0
+        try:
+            for data in _event_data(_noted(chunks, start)):
+                num_events += 1
+                if data.strip() == "[DONE]":
+                    return usage
+                event = _object(data)
+                usage = event.get("usage") or usage
+                for choice in event.get("choices") or ():
+                    piece = (choice.get("delta") or {}).get("content")
+                    parts += [piece] if piece else []
+                    finished = finished or choice.get("finish_reason") is not None
+                if len(parts) > max_new_tokens:  # a server that knows no limit
+                    return usage
+        except httpx.TimeoutException:
+            raise
+        except httpx.RequestError as error:
+            raise _Failed(f"the answer broke off after {len(parts)} pieces of text: {_reason(error)}") from error
+        if not num_events and start.strip():
+            raise _Failed(f"answered what is no JSON: {_excerpt(bytes(start))}")
         if not finished:
             raise _Failed(f"the answer broke off after {len(parts)} pieces of text")
-        return "".join(parts), usage, len(parts)
+        return usage
 
-    def _events(self, response: http.client.HTTPResponse, parts: list[str]) -> Iterator[dict[str, Any] | None]:
-        """Yield what the `data:` lines hold; None for the end."""
-        while True:
-            try:
-                line = response.readline(MAX_LINE_BYTES)
-            except TimeoutError:
-                raise
-            except (OSError, http.client.HTTPException) as error:
-                raise _Failed(f"the answer broke off after {len(parts)} pieces of text: {_told(error)}") from error
-            if not line:
-                return
-            text = line.decode("utf-8", errors="replace").strip()
-            if not text or text.startswith((":", "event:", "id:", "retry:")):
-                continue
-            data = text.removeprefix("data:").strip()
-            if data == "[DONE]":
-                yield None
-                return
-            yield _object(data)
+    def _read_to_the_end(self, chunks: Iterator[bytes]) -> None:
+        """Read what ends the body after the answer, since only a connection with a whole body is kept in the pool.
+
+        httpx cannot shorten a time-out within a response, so a server that leaves its bodies open costs one call
+        `timeout_s`; after that its connections are closed behind each answer.
+        """
+        import httpx
+
+        if not self._bodies_end:
+            return
+        until = time.monotonic() + END_S
+        try:
+            for _ in chunks:
+                if time.monotonic() > until:
+                    self._bodies_end = False
+                    return
+        except httpx.TimeoutException:
+            self._bodies_end = False
+        except (httpx.RequestError, _Failed):
+            pass  # the answer is whole; only its connection is lost
+
+
+def _headers(spec: EndpointModel) -> dict[str, str]:
+    """Build the headers, with the key. Raises ModelError, which never shows the key."""
+    # identity: a compressed stream arrives in blocks, not in events
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
+    if spec.api_key_env is not None:
+        key = os.environ.get(spec.api_key_env, "").strip()
+        if not key:
+            raise ModelError(
+                f"the environment variable {spec.api_key_env}, which holds the key for {spec.url}, is not set",
+                f"export {spec.api_key_env}=...   or remove api_key_env from the model",
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise ModelError(
+                f"the environment variable {spec.api_key_env}, which holds the key for {spec.url}, has a line break or "
+                "another character that no HTTP header can carry",
+                f"export {spec.api_key_env}=...   with the key alone",
+            )
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def _open_client(spec: EndpointModel, headers: Mapping[str, str]) -> httpx.Client:
+    """Open a pool without a limit on connections, as callers limit their calls. Raises ModelError.
+
+    Certificates are checked against the system's store (or SSL_CERT_FILE, SSL_CERT_DIR), not against certifi's.
+    Redirects are not followed: they would carry prompt and key to a server that the spec does not name.
+    """
+    import httpx
+
+    try:
+        url = httpx.URL(spec.url)
+        if url.port is not None and url.port > MAX_PORT:
+            raise httpx.InvalidURL(f"Invalid port: '{url.port}'")
+    except httpx.InvalidURL as error:
+        raise ModelError(
+            f"{spec.url}: {error}", "set url to where the protocol begins, as http://HOST:PORT/v1"
+        ) from None
+    try:
+        return httpx.Client(
+            headers=headers,
+            timeout=httpx.Timeout(spec.timeout_s),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_S),
+            verify=ssl.create_default_context(),
+            trust_env=not _is_this_machine(url.host),
+            follow_redirects=False,
+        )
+    except (httpx.InvalidURL, ImportError, ValueError):  # whose text may hold a part of the proxy's password
+        raise ModelError(
+            f"{spec.url}: a proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY names cannot be used",
+            "write it as http://HOST:PORT (socks5://HOST:PORT needs pip install 'httpx[socks]'), or add the server's "
+            "host to NO_PROXY",
+        ) from None
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a host is a loopback or unspecified address, or a name of `localhost`: no proxy leads there."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
+
+
+def _noted(chunks: Iterable[bytes], start: bytearray) -> Iterator[bytes]:
+    """Yield the chunks, and keep the first bytes in `start`."""
+    for chunk in chunks:
+        start += chunk[: MAX_REFUSAL_BYTES - len(start)]
+        yield chunk
+
+
+def _event_data(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Yield the data of every event of a `text/event-stream`.
+
+    As in the WHATWG HTML standard, 9.2.6 "Interpreting an event stream": lines of `data` are joined by LF, a blank line
+    ends an event, comments and other fields are ignored, and so is an event that no blank line ends.
+
+    Raises:
+        _Failed: the data of one event are longer than MAX_EVENT_BYTES.
+    """
+    data: list[bytes] = []
+    size = 0
+    for line in _lines(chunks):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            data.append(value.removeprefix(b" "))
+            size += len(line)
+            if size > MAX_EVENT_BYTES:
+                raise _Failed(f"answered what is no JSON: {_excerpt(data[0])}")
+        elif not line and data:
+            yield b"\n".join(data).decode("utf-8", errors="replace")
+            data, size = [], 0
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of an event stream without their ends (CRLF, LF or CR), however chunks cut them.
+
+    `httpx.Response.iter_lines` also splits at U+0085, U+2028 and others, which JSON strings may hold. An end of line is
+    never part of a UTF-8 character, so lines are cut as bytes. A last line without an end is left out, and so is a byte
+    order mark.
+
+    Raises:
+        _Failed: a line is longer than MAX_EVENT_BYTES.
+    """
+    held = bytearray()
+    after_return = False
+    first = True
+    for chunk in chunks:
+        if not chunk:
+            continue
+        if after_return:  # the LF of a CRLF that was cut
+            chunk = chunk.removeprefix(b"\n")
+        after_return = chunk.endswith(b"\r")
+        *ended, rest = LINE_END.split(chunk)
+        for part in ended:
+            held += part
+            yield bytes(held).removeprefix(b"\xef\xbb\xbf") if first else bytes(held)
+            held.clear()
+            first = False
+        held += rest
+        if len(held) > MAX_EVENT_BYTES:
+            raise _Failed(f"answered what is no JSON: {_excerpt(bytes(held))}")
 
 
 def _whole(body: bytes) -> tuple[str, Mapping[str, Any]]:
@@ -213,5 +385,11 @@ def _excerpt(body: bytes) -> str:
     return repr(text if len(text) <= 120 else text[:117] + "...")
 
 
-def _told(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _reason(error: BaseException) -> str:
+    """Return the system's reason behind an error of httpx, as "Connection refused"; else the error's own text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__  # httpcore's pool raises `from None`
+    return str(error) or type(error).__name__
