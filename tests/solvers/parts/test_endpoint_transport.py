@@ -16,7 +16,7 @@ from chat_server import ChatServer, events, serving
 
 from gridloom.errors import ModelError
 from gridloom.solvers import endpoint as module
-from gridloom.solvers.endpoint import Completion, Endpoint
+from gridloom.solvers.parts.endpoint import Completion, Endpoint
 from gridloom.specs.models import EndpointModel
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -333,6 +333,6 @@ def test_a_key_with_a_line_break_is_refused_and_never_printed(monkeypatch: pytes
 
 
 def test_importing_the_endpoint_does_without_httpx() -> None:
-    code = "import sys, gridloom.solvers.endpoint; print('httpx' in sys.modules)"
+    code = "import sys, gridloom.solvers.parts.endpoint; print('httpx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
