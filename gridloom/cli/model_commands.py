@@ -101,9 +101,9 @@ def import_command(
     ] = None,
 ) -> None:
     """Turn a checkpoint of TinyRecursiveModels into a folder that `{kind: checkpoint, path: FOLDER}` takes."""
-    from gridloom.runtime.data.vacant import check_vacant, filling
     from gridloom.runtime.models.bundle import save_bundle
     from gridloom.runtime.models.upstream import import_checkpoint
+    from gridloom.stores.vacant import check_vacant, filling
 
     check_vacant(folder)
     imported = import_checkpoint(checkpoint, config=config, identifiers=identifiers, canvas=canvas, kind=data)
@@ -127,9 +127,9 @@ def export_command(
     ] = None,
 ) -> None:
     """Write step_N, all_config.yaml and identifiers.json that TinyRecursiveModels loads, with the averaged weights."""
-    from gridloom.runtime.data.vacant import check_vacant
     from gridloom.runtime.models.bundle import ADAPTERS, load_bundle
     from gridloom.runtime.models.upstream import export_checkpoint
+    from gridloom.stores.vacant import check_vacant
 
     check_vacant(folder)
     whole = load_bundle(bundle)

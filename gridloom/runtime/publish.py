@@ -23,11 +23,11 @@ from gridloom.compiler.session import listed, nearest
 from gridloom.errors import GridloomError
 from gridloom.runtime.card import CardFacts, Score, Training, render
 from gridloom.runtime.comparison import Made, find_run, made_of, nodes_behind
-from gridloom.runtime.data.vacant import check_vacant, filling
 from gridloom.runtime.models.bundle_description import read_description
 from gridloom.runtime.sides import run_graph
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
+from gridloom.stores.vacant import check_vacant, filling
 from gridloom.stores.workspace import Workspace
 
 CARD, GRAPH, REPORT = "card.md", "graph.json", "report.json"

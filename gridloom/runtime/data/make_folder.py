@@ -8,8 +8,8 @@ from gridloom.errors import DataError
 from gridloom.runtime.data.check_folder import FolderReport, check_folder
 from gridloom.runtime.data.entries import Entry
 from gridloom.runtime.data.puzzles import build_puzzles
-from gridloom.runtime.data.vacant import check_vacant, filling
 from gridloom.specs.puzzles import MazeData, SudokuData
+from gridloom.stores.vacant import check_vacant, filling
 
 
 def make_folder(entry: Entry, folder: Path) -> FolderReport:

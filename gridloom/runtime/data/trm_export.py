@@ -17,8 +17,8 @@ from gridloom.runtime.data.trm_folder import (
     read_trm_tasks_of,
     reference_plan,
 )
-from gridloom.runtime.data.vacant import check_vacant
 from gridloom.runtime.stage import Progress
+from gridloom.stores.vacant import check_vacant
 
 TEST_SUBSET = "evaluation"
 """The subset whose test pairs go into `test/`, where a source has it and no other is named."""

@@ -26,7 +26,7 @@ from gridloom.runtime.data.npy_layout import CANVAS, SEPARATOR, SET
 from gridloom.runtime.data.packed import PackedGrids
 from gridloom.runtime.data.sources import open_source
 from gridloom.runtime.data.tasks import Pair
-from gridloom.runtime.data.vacant import filling
+from gridloom.stores.vacant import filling
 
 BLANK = "<blank>"
 

@@ -22,13 +22,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.data.vacant import filling
 from gridloom.runtime.data.views import BLANK_NAME, IDENTITY, SEPARATOR
 from gridloom.runtime.models.bundle import Bundle, load_strictly
 from gridloom.runtime.models.bundle_description import data_kind
 from gridloom.runtime.models.ids import PuzzleIds
 from gridloom.runtime.models.networks import build_network
 from gridloom.runtime.models.upstream_config import CONFIG, OWN_KEY, REMEDY, PeerConfig, peer_config, read_config
+from gridloom.stores.vacant import filling
 
 PREFIXES = ("_orig_mod.", "model.", "inner.")
 IDENTIFIERS = "identifiers.json"
