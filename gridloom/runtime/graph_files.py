@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import GridloomError
-from gridloom.stores.disk import write_durably
+from gridloom.stores.write_aside import write_durably
 
 GRAPH_FORMAT = 1
 

@@ -7,7 +7,6 @@ aside.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -22,8 +21,9 @@ from typing import Any
 
 from gridloom.errors import StoreError
 from gridloom.stores import locks
-from gridloom.stores.disk import storage, sync_folder, write_durably
+from gridloom.stores.disk import storage, sync_folder
 from gridloom.stores.workspace import Workspace
+from gridloom.stores.write_aside import move, write_durably
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -266,13 +266,9 @@ class ArtifactStore:
             # not one of ours: publishing never leaves a folder without its manifest
             raise StoreError(f"{final} exists and is no artifact", "move it away, then run again")
         try:
-            tmp.rename(final)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+            move(tmp, final, durable=True)
+        except FileExistsError:  # another process published the key first
             shutil.rmtree(tmp)
-            return
-        sync_folder(final.parent)
 
 
 def _folder(key: str) -> str:

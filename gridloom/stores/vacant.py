@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gridloom.errors import DataError
 from gridloom.stores import locks
+from gridloom.stores.write_aside import move
 
 
 def check_vacant(folder: Path) -> None:
@@ -42,7 +43,7 @@ def filling(folder: Path) -> Iterator[Path]:
             _release(gate)
         yield aside
         check_vacant(folder)
-        aside.rename(folder)
+        move(aside, folder)
     except OSError as problem:
         raise DataError(f"{folder}: cannot be written: {problem.strerror}", "free space or check the rights") from None
     finally:
