@@ -7,8 +7,8 @@ from typing import Any
 
 from gridloom.compiler.diff import StageChange, diff_graphs
 from gridloom.compiler.diff_fields import FieldChange, Side, diff_sides
-from gridloom.compiler.session import listed
 from gridloom.diagnostics import Span
+from gridloom.wording import listed
 
 
 def diff_lines(before: Side, after: Side) -> list[str]:

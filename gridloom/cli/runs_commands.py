@@ -99,7 +99,7 @@ def export(
 def _shown(results: tuple[Result, ...]) -> list[dict[str, Any]]:
     """Return rows for a terminal; columns in which all results have nothing are left out."""
     from gridloom.cli.tables import short
-    from gridloom.compiler.check_cost import duration
+    from gridloom.wording import duration
 
     several = len({one.run_id for one in results}) > 1
     metrics = list(dict.fromkeys(name for one in results for name in one.metrics))

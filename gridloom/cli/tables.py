@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from gridloom.compiler.check_cost import duration
+from gridloom.wording import duration
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from gridloom.compiler.session import Session, listed, nearest
+from gridloom.compiler.session import Session
 from gridloom.compiler.tree import Path, Places
 from gridloom.compiler.validate import SECTIONS, Validated
 from gridloom.specs.base import ArtifactType, Ref
@@ -16,6 +16,7 @@ from gridloom.specs.fields import references
 from gridloom.specs.models import LlamaModel, ModelSpec
 from gridloom.specs.spec import Spec
 from gridloom.specs.stages import CheckpointStage, StageSpec
+from gridloom.wording import listed, nearest
 
 Owner = tuple[str, str]
 """(section, name)."""

@@ -10,6 +10,7 @@ from gridloom.compiler.graph import Cost, RunGraph, StageNode
 from gridloom.compiler.lower import section_name
 from gridloom.compiler.session import Session
 from gridloom.compiler.tree import Path
+from gridloom.wording import duration
 
 FAR_TOO_LARGE = 2
 """Estimates of peak memory were not checked against real runs: only one this many times the memory is an error."""
@@ -79,11 +80,3 @@ def _smaller(cost: Cost) -> str:
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
-
-
-def duration(seconds: float) -> str:
-    """Write a time as a person would: '41 min', '2 h 05 min'."""
-    if seconds < 60:
-        return f"{max(round(seconds), 1)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

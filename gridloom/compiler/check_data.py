@@ -5,12 +5,13 @@ from __future__ import annotations
 from gridloom.compiler.bind import data_of, dataset_of
 from gridloom.compiler.check_fit import ANY_CANVAS
 from gridloom.compiler.checked import Checked, sound
-from gridloom.compiler.session import Session, did_you_mean, listed
+from gridloom.compiler.session import Session
 from gridloom.compiler.tree import Path
 from gridloom.specs.data import ArcData
 from gridloom.specs.models import TrmModel
 from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.specs.stages import CalibrateStage, EvaluateStage, JointTrainStage, ScoreStage, SolveStage, TrainStage
+from gridloom.wording import did_you_mean, listed
 
 ANSWERING = (SolveStage, EvaluateStage)
 """Stages that answer held-out test inputs."""

@@ -9,10 +9,11 @@ from gridloom.compiler.bind import Owner, data_of, dataset_of
 from gridloom.compiler.check_data import ANSWERING
 from gridloom.compiler.checked import Checked, sound
 from gridloom.compiler.facts import TaskKey, short_key
-from gridloom.compiler.session import Session, listed
+from gridloom.compiler.session import Session
 from gridloom.errors import GridloomError
 from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.specs.stages import EvaluateStage, SolveStage
+from gridloom.wording import listed
 
 
 def training_sees_no_held_out_answer(checked: Checked, session: Session) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from gridloom.compiler.bind import Owner
 from gridloom.compiler.checked import Checked, sound
-from gridloom.compiler.session import Session, listed
+from gridloom.compiler.session import Session
 from gridloom.compiler.tree import Path
 from gridloom.diagnostics import Span
 from gridloom.specs.models import ROTARY_PARTS, VIEW_TOKENS, LatentToTextModel, LlamaModel, TextToLatentModel, TrmModel
 from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
+from gridloom.wording import listed
 
 
 def heads_divide_width(checked: Checked, session: Session) -> None:

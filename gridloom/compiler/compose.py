@@ -8,9 +8,10 @@ from pathlib import Path
 from gridloom.compiler.library import recipe_names, recipe_text
 from gridloom.compiler.load import decode, load, read_file
 from gridloom.compiler.overrides import apply_override
-from gridloom.compiler.session import Session, Stop, did_you_mean, listed
+from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.tree import Entry, Mapping, Node, Scalar
 from gridloom.diagnostics import Span
+from gridloom.wording import did_you_mean, listed
 
 SECTIONS = ("data", "models", "stages")
 

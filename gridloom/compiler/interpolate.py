@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from gridloom.compiler.session import Session, did_you_mean
+from gridloom.compiler.session import Session
 from gridloom.compiler.tree import Entry, Hole, Mapping, Node, Scalar, Sequence
 from gridloom.diagnostics import Span
+from gridloom.wording import did_you_mean
 
 _USE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 

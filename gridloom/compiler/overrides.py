@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from gridloom.compiler.load import parse_value
-from gridloom.compiler.session import Session, Stop, listed, nearest
+from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.tree import Entry, Mapping, Node, Path, Scalar, Sequence, dotted
 from gridloom.diagnostics import Span
 from gridloom.specs.fields import Shape, field_shape, keys, kind_of, shape
 from gridloom.specs.spec import Spec
+from gridloom.wording import listed, nearest
 
 _FIXED = {
     "extends": "it is resolved before overrides",

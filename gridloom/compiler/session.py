@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from gridloom.compiler.calibration import Calibration, Calibrations
 from gridloom.compiler.facts import Facts
@@ -58,22 +57,3 @@ class Session:
     def failed(self) -> bool:
         """Whether any error was recorded."""
         return any(d.severity == "error" for d in self.diagnostics)
-
-
-def nearest(word: str, names: Sequence[str]) -> str | None:
-    """Return the name most like `word`, or None where none is near."""
-    by_fold = {name.casefold(): name for name in reversed(names)}
-    found = get_close_matches(word.casefold(), list(by_fold), n=1, cutoff=0.6)
-    return by_fold[found[0]] if found else None
-
-
-def did_you_mean(word: str, names: Sequence[str], otherwise: str = "") -> str:
-    """Return a hint with the nearest name; without one, `otherwise`."""
-    near = nearest(word, names)
-    return f"did you mean '{near}'?" if near else otherwise
-
-
-def listed(names: Sequence[str], limit: int = 12) -> str:
-    """Write names in one line, at most `limit` of them."""
-    shown = ", ".join(names[:limit])
-    return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")

@@ -12,10 +12,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from gridloom.compiler.session import Session, Stop, did_you_mean, listed, nearest
+from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.tree import Mapping, Path, Places, Scalar, show, to_plain
 from gridloom.specs.fields import Shape, doc, expected, field_shape, keys, shape, takes
 from gridloom.specs.spec import Spec
+from gridloom.wording import did_you_mean, listed, nearest
 
 LANGUAGE_VERSION = 1
 SECTIONS = ("data", "models", "stages")

@@ -8,12 +8,12 @@ from typing import Any
 
 from gridloom.compiler.diff import Change
 from gridloom.compiler.fingerprint import key_inputs
-from gridloom.compiler.session import did_you_mean, listed
 from gridloom.errors import GridloomError
 from gridloom.runtime.earlier import Earlier, EarlierArtifacts, changes_since
 from gridloom.runtime.local import compile_local
 from gridloom.runtime.rekey import open_store
 from gridloom.stores.workspace import Workspace
+from gridloom.wording import did_you_mean, listed
 
 
 @dataclass(frozen=True, slots=True)

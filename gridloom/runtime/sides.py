@@ -8,12 +8,12 @@ from pathlib import Path
 from gridloom.compiler.diff_fields import Side
 from gridloom.compiler.graph import RunGraph
 from gridloom.compiler.library import recipe_names
-from gridloom.compiler.session import nearest
 from gridloom.errors import GridloomError, StoreError
 from gridloom.runtime.graph_files import read_graph, read_text
 from gridloom.runtime.local import compile_local
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
+from gridloom.wording import did_you_mean
 
 
 def load_side(what: str, overrides: Sequence[str], workspace: Workspace) -> Side:
@@ -57,10 +57,11 @@ def _find_run(what: str, workspace: Workspace) -> str:
         runs = []
     if what in runs:
         return what
-    near = nearest(what, [*recipe_names(), *runs])
     raise GridloomError(
         f"{what!r} is no spec file, recipe, graph file or run",
-        f"did you mean {near!r}?" if near else "`gridloom specs list` lists the recipes, `gridloom runs` the runs",
+        did_you_mean(
+            what, [*recipe_names(), *runs], "`gridloom specs list` lists the recipes, `gridloom runs` the runs"
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from gridloom.compiler.check_cost import duration
+from gridloom.wording import duration
 
 
 class Stop:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gridloom.compiler.calibration import Calibration
-from gridloom.compiler.session import nearest
+from gridloom.wording import nearest
 
 HEAD = "gridloom: 1\nextends: from-scratch\nname: example\n"
 """Examples are small specs over the recipe from-scratch."""

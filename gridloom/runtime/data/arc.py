@@ -8,10 +8,11 @@ from typing import Any
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.digest import answers_digest, tasks_digest
-from gridloom.runtime.data.grids import MAX_SIDE, PackedGrid, Place, did_you_mean, read_grid
+from gridloom.runtime.data.grids import MAX_SIDE, PackedGrid, Place, read_grid
 from gridloom.runtime.data.sources import Source, Subset, open_source
 from gridloom.runtime.data.tasks import Grid, Pair, Task, visible_side
 from gridloom.specs.data import ArcData
+from gridloom.wording import near_and_known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +108,7 @@ def _wanted(spec: ArcData, source: Source) -> list[tuple[str, Subset]]:
         if task_id not in where:
             raise DataError(
                 f"{source.label}: no task {task_id!r} in {', '.join(spec.subsets)}",
-                did_you_mean(task_id, sorted(known)),
+                near_and_known(task_id, sorted(known)),
             )
     return sorted(where.items())
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from gridloom.compiler.compile import compile_text
 from gridloom.errors import DataError
-from gridloom.runtime.data.grids import did_you_mean
 from gridloom.runtime.facts import LocalFacts
 from gridloom.runtime.local import compile_local
 from gridloom.runtime.project import spec_base
 from gridloom.specs.data import DataSpec
+from gridloom.wording import near_and_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +45,5 @@ def find_entry(data: str, spec: str | None, overrides: Sequence[str] = ()) -> En
         )
     told = compile_local(spec, overrides).spec
     if data not in told.data:
-        raise DataError(f"{spec} has no data entry {data!r}", did_you_mean(data, tuple(told.data)))
+        raise DataError(f"{spec} has no data entry {data!r}", near_and_known(data, tuple(told.data)))
     return Entry(data, told.data[data], spec_base(spec), told.seed)

@@ -1,0 +1,39 @@
+"""Wording of messages that every layer shares: the nearest known name, lists of names, times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+def nearest(word: str, names: Sequence[str]) -> str | None:
+    """Return the name most like `word`, or None where none is near."""
+    by_fold = {name.casefold(): name for name in reversed(names)}
+    found = get_close_matches(word.casefold(), list(by_fold), n=1, cutoff=0.6)
+    return by_fold[found[0]] if found else None
+
+
+def did_you_mean(word: str, names: Sequence[str], otherwise: str = "") -> str:
+    """Return a hint with the nearest name; without one, `otherwise`."""
+    near = nearest(word, names)
+    return f"did you mean '{near}'?" if near else otherwise
+
+
+def listed(names: Sequence[str], limit: int = 12) -> str:
+    """Write names in one line, at most `limit` of them."""
+    shown = ", ".join(names[:limit])
+    return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+
+
+def near_and_known(word: str, names: Sequence[str]) -> str:
+    """Return a hint with the nearest name, where one is near, and the known names."""
+    known = f"known: {listed(names, 20)}"
+    return f"{near} {known}" if (near := did_you_mean(word, names)) else known
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person would: '41 min', '2 h 05 min'."""
+    if seconds < 60:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
