@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gridloom.compiler.facts import LlamaFacts
+from gridloom.compiler.facts import VOCABULARY, LlamaFacts
 from gridloom.specs.models import HrmModel, LatentToTextModel, Lora, TextToLatentModel, TrmModel
 
-VOCABULARY = 12
 BYTES = {"fp32": 4, "bf16": 2}
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 """Of a weight in NF4: a level, a share of its block's 8-bit scale, a share of the fp32 scale of 256 of those."""

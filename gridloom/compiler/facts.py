@@ -13,6 +13,9 @@ from gridloom.errors import DataError, ModelError
 from gridloom.specs.data import ArcData, DataSpec
 from gridloom.specs.models import LlamaModel
 
+VOCABULARY = 12
+"""Tokens of an ARC canvas: PAD, EOS and ten colours."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
@@ -45,7 +48,7 @@ class DataFacts:
     """Mean cells of a training pair's output."""
     side_shares: tuple[tuple[int, float], ...] = ()
     """Share of the pairs that training may see on each canvas; empty where all lie on `canvas`."""
-    vocabulary: int = 12
+    vocabulary: int = VOCABULARY
     """Tokens there are, PAD included."""
     num_unanswered: int = 0
     """Of those, tasks whose right answers the files do not have."""

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from gridloom.errors import ModelError
-from gridloom.runtime.data.tasks import Grid, Task
+from gridloom.runtime.data.tasks import SEPARATOR, Grid, Task
 from gridloom.runtime.data.tokens import PAD, crop_batch, encode, encode_batch
-from gridloom.runtime.data.views import IDENTITY, SEPARATOR, View, parse_name
+from gridloom.runtime.data.views import IDENTITY, View, parse_name
 from gridloom.solvers.ballots import rank
 from gridloom.solvers.types import ActStep, Candidate, Plan, rows
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.data.tasks import Task, fitting_canvas
-from gridloom.runtime.data.views import SEPARATOR
+from gridloom.runtime.data.tasks import SEPARATOR, Task, fitting_canvas
 from gridloom.runtime.models.bundle import Bundle
 from gridloom.runtime.models.inference import Halting
 from gridloom.runtime.models.trm import Injection

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gridloom.errors import DataError
-from gridloom.runtime.data.npy_layout import SEPARATOR
 from gridloom.runtime.data.sources import open_source
+from gridloom.runtime.data.tasks import SEPARATOR
 from gridloom.runtime.data.trm_folder import (
     BLANK,
     TrmPlan,

@@ -22,10 +22,10 @@ from gridloom.errors import DataError
 from gridloom.runtime.data import kernels, reference_rng
 from gridloom.runtime.data.arc import RawTask
 from gridloom.runtime.data.grids import read_grid
-from gridloom.runtime.data.npy_layout import CANVAS, SEPARATOR, SET
+from gridloom.runtime.data.npy_layout import CANVAS, SET
 from gridloom.runtime.data.packed import PackedGrids
 from gridloom.runtime.data.sources import open_source
-from gridloom.runtime.data.tasks import Pair
+from gridloom.runtime.data.tasks import SEPARATOR, Pair
 from gridloom.stores.vacant import filling
 
 BLANK = "<blank>"

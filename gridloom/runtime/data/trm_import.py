@@ -15,7 +15,6 @@ from gridloom.runtime.data.arc import RawTask
 from gridloom.runtime.data.grids import read_grid
 from gridloom.runtime.data.npy_layout import (
     CANVAS,
-    SEPARATOR,
     SplitArrays,
     box,
     check_identifiers,
@@ -23,7 +22,7 @@ from gridloom.runtime.data.npy_layout import (
     read_split,
     read_test_puzzles,
 )
-from gridloom.runtime.data.tasks import Grid, Pair
+from gridloom.runtime.data.tasks import SEPARATOR, Grid, Pair
 from gridloom.runtime.data.trm_folder import TrmGroup, TrmPlan, render_group
 from gridloom.runtime.data.views import parse_name
 

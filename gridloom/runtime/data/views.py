@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from gridloom.errors import DataError
 from gridloom.runtime.data import kernels
 from gridloom.runtime.data.packed import PackedGrids
-from gridloom.runtime.data.tasks import Grid, Task
+from gridloom.runtime.data.tasks import SEPARATOR, Grid, Task
 from gridloom.runtime.data.turning import DIHEDRAL_INVERSE, turn
 from gridloom.specs.data import Augment
 
 IDENTITY_COLOURS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
-SEPARATOR = "|||"
 BLANK_NAME = "<blank>"
 
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gridloom.compiler.facts import VOCABULARY
 from gridloom.errors import ModelError
 from gridloom.runtime.models.carry import Carry, Injection, Output, Trace
 from gridloom.runtime.models.inference import trace
@@ -36,7 +37,6 @@ from gridloom.runtime.models.layers import (
 )
 from gridloom.specs.models import ROTARY_PARTS, VIEW_TOKENS, TrmModel
 
-VOCABULARY = 12
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 __all__ = ["DTYPES", "VOCABULARY", "Carry", "Injection", "Output", "RecursiveNetwork", "Trace"]
 

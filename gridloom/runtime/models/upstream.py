@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.data.views import BLANK_NAME, IDENTITY, SEPARATOR
+from gridloom.runtime.data.tasks import SEPARATOR
+from gridloom.runtime.data.views import BLANK_NAME, IDENTITY
 from gridloom.runtime.models.bundle import Bundle, load_strictly
 from gridloom.runtime.models.bundle_description import data_kind
 from gridloom.runtime.models.ids import PuzzleIds

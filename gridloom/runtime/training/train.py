@@ -13,9 +13,10 @@ import torch
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
+from gridloom.runtime.data.tasks import SEPARATOR
 from gridloom.runtime.device import hardware, precision_advice
 from gridloom.runtime.models.bundle import Bundle, load_bundle, require, save_bundle
-from gridloom.runtime.models.ids import BLANK, SEPARATOR, PuzzleIds
+from gridloom.runtime.models.ids import BLANK, PuzzleIds
 from gridloom.runtime.models.networks import network_spec
 from gridloom.runtime.models.recursive import RecursiveNetwork
 from gridloom.runtime.stage import StageContext
