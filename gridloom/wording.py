@@ -1,17 +1,9 @@
-"""Wording shared by messages: near names, lists in words, durations."""
+"""Wording of messages that every layer shares: the nearest known name, lists of names, times."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-
-
-def duration(seconds: float) -> str:
-    """Write a time as a person would: '41 min', '2 h 05 min'."""
-    if seconds < 60:
-        return f"{max(round(seconds), 1)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def nearest(word: str, names: Sequence[str]) -> str | None:
@@ -31,3 +23,17 @@ def listed(names: Sequence[str], limit: int = 12) -> str:
     """Write names in one line, at most `limit` of them."""
     shown = ", ".join(names[:limit])
     return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+
+
+def near_and_known(word: str, names: Sequence[str]) -> str:
+    """Return a hint with the nearest name, where one is near, and the known names."""
+    known = f"known: {listed(names, 20)}"
+    return f"{near} {known}" if (near := did_you_mean(word, names)) else known
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person would: '41 min', '2 h 05 min'."""
+    if seconds < 60:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

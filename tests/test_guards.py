@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+import gridloom
 
 HEAVY = ("torch", "transformers", "langgraph", "duckdb", "numba", "pyarrow", "httpx")
 
@@ -34,3 +39,75 @@ def test_compiling_quickstart_from_the_shell_loads_no_heavy_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
+
+
+LOCKS, WRITE_ASIDE = "stores/locks.py", "stores/write_aside.py"
+RENAMING = {"os": {"rename", "renames", "replace"}, "shutil": {"move"}, "Path": {"rename", "replace"}}
+"""Functions of the standard library that rename files, by module or class."""
+
+
+def locks_and_renames(source: str) -> Iterator[tuple[str, str]]:
+    """Yield what `source` does that only one module may: (that module, statement or expression).
+
+    `.rename` counts on any object. `.replace(...)` counts with one positional argument or with `target=`, as of a Path:
+    that of text and bytes takes two, those of dates and dataclasses take other names.
+    """
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names):
+                imported = [alias.name for alias in names]
+            case ast.ImportFrom(module=str(module), names=names):
+                imported = [module, *(f"{module}.{alias.name}" for alias in names)]
+            case ast.Attribute(ast.Name(module), attr) if attr in RENAMING.get(module, ()):
+                imported = [f"{module}.{attr}"]
+            case ast.Attribute(attr="rename"):
+                imported = ["os.rename"]
+            case ast.Call(ast.Attribute(ast.expr() as owner, "replace"), args, keywords):
+                names = {keyword.arg for keyword in keywords}
+                of_path = (len(args) == 1 and not isinstance(args[0], ast.Starred) and not names) or names == {"target"}
+                imported = ["os.replace"] if of_path and ast.unparse(owner) not in ("copy", "dataclasses") else []
+            case _:
+                continue
+        if "fcntl" in imported:
+            yield LOCKS, ast.unparse(node)
+        if any(name in imported for name in (f"{m}.{f}" for m, functions in RENAMING.items() for f in functions)):
+            yield WRITE_ASIDE, ast.unparse(node)
+
+
+def test_one_module_takes_locks_and_one_renames_files() -> None:
+    root = Path(gridloom.__file__).parent
+    found = {
+        (place, path.relative_to(root).as_posix(), text)
+        for path in root.rglob("*.py")
+        for place, text in locks_and_renames(path.read_text(encoding="utf-8"))
+    }
+    assert {text for place, path, text in found if path == place} == {
+        "import fcntl", "aside.rename", "aside.replace(path)",
+    }  # fmt: skip
+    assert [f"{path}: {text}" for place, path, text in sorted(found) if path != place] == []
+
+
+@pytest.mark.parametrize(("source", "place"), [
+    ("import fcntl", LOCKS),
+    ("def f():\n    from fcntl import flock", LOCKS),
+    ("import os\nos.replace(a, b)", WRITE_ASIDE),
+    ("from os import replace as put", WRITE_ASIDE),
+    ("move = os.rename", WRITE_ASIDE),
+    ("from shutil import move", WRITE_ASIDE),
+    ("shutil.move(a, b)", WRITE_ASIDE),
+    ("a.with_name('b').rename(c)", WRITE_ASIDE),
+    ("a.replace(b)", WRITE_ASIDE),
+    ("a.replace(target=b)", WRITE_ASIDE),
+    ("Path.rename(a, b)", WRITE_ASIDE),
+    ("Path.replace(a, b)", WRITE_ASIDE),
+])  # fmt: skip
+def test_each_way_to_lock_or_rename_is_seen(source: str, place: str) -> None:
+    assert {found for found, _ in locks_and_renames(source)} == {place}
+
+
+@pytest.mark.parametrize("source", [
+    "text.replace('a', 'b')", "text.replace(*pair)", "replace(spec, seed=1)", "dataclasses.replace(spec)",
+    "day.replace(tzinfo=UTC)", "from dataclasses import replace", "import os", "shutil.rmtree(a)",
+])  # fmt: skip
+def test_what_replaces_no_file_is_not_taken_for_it(source: str) -> None:
+    assert [*locks_and_renames(source)] == []

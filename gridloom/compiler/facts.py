@@ -13,7 +13,7 @@ from gridloom.errors import DataError, ModelError
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.specs.base import DataSpec
-from gridloom.specs.data import ArcData
+from gridloom.specs.data import VOCABULARY, ArcData
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class DataFacts:
     """Mean cells of a training pair's output."""
     side_shares: tuple[tuple[int, float], ...] = ()
     """Share of the pairs that training may see on each canvas; empty where all lie on `canvas`."""
-    vocabulary: int = 12
+    vocabulary: int = VOCABULARY
     """Tokens there are, PAD included."""
     num_unanswered: int = 0
     """Of those, tasks whose right answers the files do not have."""

@@ -17,6 +17,9 @@ from gridloom.specs.puzzles import (
     SudokuData,
 )
 
+VOCABULARY = 12
+"""Tokens of an ARC canvas: PAD, EOS and ten colours."""
+
 
 class Augment(SpecModel):
     """Views that training draws: dihedral x colour permutation x translation, computed as they are needed."""

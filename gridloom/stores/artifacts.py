@@ -7,8 +7,6 @@ aside.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -22,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.errors import StoreError
-from gridloom.stores.disk import storage, sync_folder, write_durably
+from gridloom.stores import locks
+from gridloom.stores.disk import storage, sync_folder
 from gridloom.stores.workspace import Workspace
+from gridloom.stores.write_aside import move, write_durably
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -163,8 +163,7 @@ class ArtifactStore:
         name = f"{_folder(key)}.{os.getpid()}.{secrets.token_hex(4)}"
         tmp, lock = aside / name, aside / f"{name}.lock"
         with storage("start an artifact", aside):
-            fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            fcntl.flock(fd, fcntl.LOCK_EX)  # held while this process lives: tells prune_aborted to keep away
+            fd = locks.create_held(lock)  # while it is held, prune_aborted leaves the folder
             tmp.mkdir()
         try:
             yield tmp
@@ -239,8 +238,8 @@ class ArtifactStore:
         if not aside.is_dir():
             return []
         folders = sorted(path for path in aside.iterdir() if path.is_dir())
-        locks = {tmp: tmp.with_name(f"{tmp.name}.lock") for tmp in folders}
-        return [tmp for tmp, lock in locks.items() if not (lock.exists() and _is_held(lock))]
+        lock_files = {tmp: tmp.with_name(f"{tmp.name}.lock") for tmp in folders}
+        return [tmp for tmp, lock in lock_files.items() if not (lock.exists() and locks.is_held(lock))]
 
     def prune_aborted(self) -> int:
         """Remove the unpublished folders of dead processes. Returns how many there were. Raises StoreError."""
@@ -251,7 +250,7 @@ class ArtifactStore:
                 shutil.rmtree(tmp)
                 tmp.with_name(f"{tmp.name}.lock").unlink(missing_ok=True)
             for lock in aside.glob("*.lock"):  # killed between making the lock and the folder
-                if not lock.with_suffix("").exists() and not _is_held(lock):
+                if not lock.with_suffix("").exists() and not locks.is_held(lock):
                     lock.unlink(missing_ok=True)
         return len(found)
 
@@ -267,13 +266,9 @@ class ArtifactStore:
             # not one of ours: publishing never leaves a folder without its manifest
             raise StoreError(f"{final} exists and is no artifact", "move it away, then run again")
         try:
-            tmp.rename(final)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+            move(tmp, final, durable=True)
+        except FileExistsError:  # another process published the key first
             shutil.rmtree(tmp)
-            return
-        sync_folder(final.parent)
 
 
 def _folder(key: str) -> str:
@@ -289,14 +284,3 @@ def _sha256(path: Path, *, sync: bool = False) -> str:
         if sync:
             os.fsync(file.fileno())
     return digest
-
-
-def _is_held(lock: Path) -> bool:
-    fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gridloom.errors import StoreError
+from gridloom.stores import locks
 from gridloom.stores.disk import storage
 
 if TYPE_CHECKING:
@@ -34,17 +34,6 @@ def _open_lock(path: Path, exclusive: bool) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a reader of someone else's workspace
 
 
-def _lock_holders(fd: int) -> list[str]:
-    """Return the ids of the processes that hold a flock on the file, where the system tells (Linux)."""
-    inode = f":{os.fstat(fd).st_ino}"
-    try:
-        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return []
-    entries = [line.split() for line in lines]  # 1: FLOCK ADVISORY WRITE 4711 fd:00:131072 0 EOF
-    return sorted({e[4] for e in entries if len(e) > 5 and e[1] == "FLOCK" and e[5].endswith(inode)})
-
-
 @contextmanager
 def ledger_lock(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[None]:
     """Hold the lock file `path`: exclusively to change the ledger, shared to read it. Not reentrant.
@@ -54,20 +43,13 @@ def ledger_lock(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[No
     """
     fd = _open_lock(path, exclusive)
     try:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    holders = _lock_holders(fd)
-                    who = f": process {', '.join(holders)} uses it" if holders else ""
-                    raise StoreError(
-                        f"the ledger in {path.parent} is busy{who} (waited {timeout_s:g} s)",
-                        "wait for the other gridloom command, or stop it, then try again",
-                    ) from None
-                time.sleep(POLL_S)
+        if not locks.take(fd, shared=not exclusive, timeout_s=timeout_s):
+            holders = locks.holders(fd)
+            who = f": process {', '.join(holders)} uses it" if holders else ""
+            raise StoreError(
+                f"the ledger in {path.parent} is busy{who} (waited {timeout_s:g} s)",
+                "wait for the other gridloom command, or stop it, then try again",
+            )
         yield
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""What an OSError of the disk means to a user, and the few durable file operations the stores share."""
+"""What an OSError of the disk means to a user, and how names become durable."""
 
 from __future__ import annotations
 
@@ -53,18 +53,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step: a crash leaves the old file or the new one. Raises OSError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)

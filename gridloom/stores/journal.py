@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -30,6 +29,7 @@ from typing import Any
 import orjson
 
 from gridloom.errors import StoreError
+from gridloom.stores import locks
 from gridloom.stores.disk import storage, storage_error, sync_folder
 from gridloom.stores.records import Record
 
@@ -170,8 +170,7 @@ class JournalWriter:
         path = folder / f"{stamp}-{safe_host}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         with storage("start a journal", folder):
             folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            fd = locks.create_held(path)
         if self._fd >= 0:
             os.close(self._fd)
         self.path, self._fd, self._pid = path, fd, os.getpid()
@@ -266,13 +265,4 @@ def read_header(payload: dict[str, Any], path: Path) -> JournalHeader:
 
 def is_live(path: Path) -> bool:
     """Tell whether the process that writes this journal is alive (on this machine). Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return True
-        raise
-    finally:
-        os.close(fd)
-    return False
+    return locks.is_held(path)

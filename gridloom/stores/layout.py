@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from gridloom.errors import StoreError
 from gridloom.stores.connect import open_database, transaction
-from gridloom.stores.disk import sync_folder
 from gridloom.stores.schema import BOOKKEEPING, MIGRATIONS, SCHEMA_VERSION, add_missing, tables
 from gridloom.stores.views import VIEWS
+from gridloom.stores.write_aside import move
 
 if TYPE_CHECKING:
     import duckdb
@@ -81,8 +81,7 @@ def _create(path: Path, timeout_s: float) -> None:
         connection.execute("CHECKPOINT")
     finally:
         connection.close()
-    aside.rename(path)
-    sync_folder(path.parent)
+    move(aside, path, durable=True)
 
 
 def lay_out_empty(connection: duckdb.DuckDBPyConnection) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,15 +53,14 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     """Write a table whole or not at all. Raises StoreError when the file cannot be written."""
     import pyarrow.parquet
 
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    from gridloom.stores.write_aside import replacing
+
     try:
-        pyarrow.parquet.write_table(table, aside)
-        aside.replace(path)
+        with replacing(path) as aside:
+            pyarrow.parquet.write_table(table, aside)
     except OSError as error:
         said = f"cannot write {path}: {error.strerror or error}"
         raise StoreError(said, "name a file in a folder that can be written") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def attempts(

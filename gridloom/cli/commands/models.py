@@ -102,8 +102,8 @@ def import_command(
 ) -> None:
     """Turn a checkpoint of TinyRecursiveModels into a folder that `{kind: checkpoint, path: FOLDER}` takes."""
     from gridloom.runtime.checkpoints.bundle import save_bundle
-    from gridloom.runtime.data.vacant import check_vacant, filling
     from gridloom.runtime.interop.trm_checkpoint import import_checkpoint
+    from gridloom.stores.vacant import check_vacant, filling
 
     check_vacant(folder)
     imported = import_checkpoint(checkpoint, config=config, identifiers=identifiers, canvas=canvas, kind=data)
@@ -128,8 +128,8 @@ def export_command(
 ) -> None:
     """Write step_N, all_config.yaml and identifiers.json that TinyRecursiveModels loads, with the averaged weights."""
     from gridloom.runtime.checkpoints.bundle import ADAPTERS, load_bundle
-    from gridloom.runtime.data.vacant import check_vacant
     from gridloom.runtime.interop.trm_checkpoint import export_checkpoint
+    from gridloom.stores.vacant import check_vacant
 
     check_vacant(folder)
     whole = load_bundle(bundle)

@@ -30,11 +30,11 @@ def export_command(
     max_mb: Annotated[int, typer.Option("--max-mb", min=1, help="Size of a file at most, in MiB.")] = 16,
 ) -> None:
     """Write the newest state of a training stage as files of a limited size."""
-    from gridloom.runtime.data.vacant import check_vacant, filling
     from gridloom.runtime.execution.run_locks import stage_lock
     from gridloom.runtime.training.state import saved_steps
     from gridloom.runtime.training.state_transfer import write_out
     from gridloom.stores.artifacts import ArtifactStore
+    from gridloom.stores.vacant import check_vacant, filling
     from gridloom.stores.workspace import Workspace
 
     check_vacant(folder)

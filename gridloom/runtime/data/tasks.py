@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Grid = NDArray[np.uint8]
 """uint8 [rows, columns], values 0-9, sides 1-30."""
+SEPARATOR = "|||"
+"""Between task id, turn and colours in the name of a view, and so in no task id."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.planning.plan import Plan
+from gridloom.stores import locks
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
@@ -43,11 +43,7 @@ def _is_locked(workspace: Workspace, run_id: str) -> bool:
     if not path.exists():
         return False
     with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not locks.take(handle.fileno())
 
 
 @contextmanager
@@ -67,15 +63,12 @@ def stage_lock(workspace: Workspace, node: StageNode) -> Iterator[None]:
 
 @contextmanager
 def _flock(path: Path, problem: str) -> Iterator[None]:
-    # flock is released by the kernel when the process dies, so a killed run never leaves a stale lock.
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.take(handle.fileno()):
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
-            raise StageError(f"{problem} (pid {holder})", "wait for it, or stop it") from None
+            raise StageError(f"{problem} (pid {holder})", "wait for it, or stop it")
         handle.seek(0)
         handle.truncate()
         handle.write(str(os.getpid()))

@@ -7,7 +7,6 @@ of the loop's attempt that proposed the grid; nothing was paid for. A test input
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from gridloom.errors import GridloomError, StageError
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import AttemptRecord, LlmCallRecord, PickRecord, RunRecord, StageRecord, TaskRecord
 from gridloom.stores.workspace import Workspace
+from gridloom.stores.write_aside import empty_folder, move
 
 PROVIDER = "gridloom"
 
@@ -45,24 +45,18 @@ def export_benchmarking(workspace: Workspace, run_id: str, folder: Path, stage: 
         raise GridloomError(f"{folder} is there already", "name a folder that does not exist")
     attempts = {(a.task_id, a.attempt): a for a in ledger.read(AttemptRecord, run_id=made_in, stage=name, fork=0)}
     calls = {(c.task_id, c.attempt): c for c in ledger.read(LlmCallRecord, run_id=made_in, stage=name, fork=0)}
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
     try:
-        aside.mkdir(parents=True)
-        written = {}
-        for task in tasks:
-            own = [pick for pick in picks if pick.task_id == task.task_id]
-            written[task.task_id] = _pairs(task, own, attempts, calls)
-            path = aside / f"{task.task_id}.json"
-            path.write_text(json.dumps(written[task.task_id], indent=1) + "\n", encoding="utf-8")
-        _verify(aside, written)
-        if folder.exists():
-            folder.rmdir()
-        aside.replace(folder)
+        with empty_folder(folder.with_name(f".{folder.name}.part")) as aside:
+            written = {}
+            for task in tasks:
+                own = [pick for pick in picks if pick.task_id == task.task_id]
+                written[task.task_id] = _pairs(task, own, attempts, calls)
+                path = aside / f"{task.task_id}.json"
+                path.write_text(json.dumps(written[task.task_id], indent=1) + "\n", encoding="utf-8")
+            _verify(aside, written)
+            move(aside, folder)
     except OSError as error:
         raise GridloomError(f"cannot write {folder}: {error.strerror or error}", "name another folder") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return len(tasks)
 
 

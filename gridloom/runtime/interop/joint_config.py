@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gridloom.errors import GridloomError
+from gridloom.wording import nearest
 
 ARC1_TRAINING_PAIRS = 958
 """Pairs of the 400 ARC-1 training tasks that training sees with one demonstration of each kept back for checking."""
@@ -133,9 +133,8 @@ def import_joint_config(values: Mapping[str, Any], num_pairs: int = ARC1_TRAININ
     known = {option.name.lower(): option for option in OPTIONS}
     unknown = [name for name in values if str(name).lower() not in known]
     if unknown:
-        near = [get_close_matches(str(name).lower(), known, n=1) for name in unknown]
-        pairs = zip(unknown, near, strict=True)
-        hints = [f"did you mean '{known[match[0]].name}' for '{name}'?" for name, match in pairs if match]
+        near = {name: nearest(str(name), [option.name for option in OPTIONS]) for name in unknown}
+        hints = [f"did you mean '{match}' for '{name}'?" for name, match in near.items() if match]
         raise GridloomError(f"no option of the joint trainer: {', '.join(map(repr, unknown))}", " ".join(hints))
     given = {str(name).lower(): value for name, value in values.items()}
     spec, notes = _skeleton(), []

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gridloom.compiler.device_speeds import Calibration, Calibrations
 from gridloom.errors import StoreError
-from gridloom.stores.disk import write_durably
 from gridloom.stores.workspace import cache_dir
+from gridloom.stores.write_aside import write_durably
 
 FORMAT_VERSION = 1
 AGAIN = "run gridloom doctor --calibrate"

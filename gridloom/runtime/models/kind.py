@@ -20,6 +20,7 @@ from gridloom.plugins import Registry
 from gridloom.runtime.models.flops import Flops
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import ModelSpec
+from gridloom.specs.data import VOCABULARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class RowShape:
     """Side of the square token canvas; 0 where rows are no square."""
     num_cells: int | None = None
     """Tokens L of a row, or time steps T of vectors, where rows are no square."""
-    vocabulary: int = 12
+    vocabulary: int = VOCABULARY
     """Tokens that there are, or classes of the answer."""
     num_features: int = 0
     """Features F of a vector; 0 for tokens."""

@@ -20,8 +20,8 @@ from typing import Any
 
 from gridloom.compiler import facts
 from gridloom.specs.base import DataSpec
-from gridloom.stores.disk import write_durably
 from gridloom.stores.workspace import cache_dir
+from gridloom.stores.write_aside import write_durably
 
 SETTLE_S = 2.0
 """Age of the last change from which on a file's times are trusted; coarser than any file system's clock."""

@@ -13,10 +13,10 @@ from gridloom.compiler.graph import RunGraph
 from gridloom.compiler.text.library import recipe_names
 from gridloom.errors import GridloomError, StoreError
 from gridloom.runtime.planning.local import compile_local
-from gridloom.stores.disk import write_durably
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
-from gridloom.wording import nearest
+from gridloom.stores.write_aside import write_durably
+from gridloom.wording import did_you_mean
 
 
 def load_side(what: str, overrides: Sequence[str], workspace: Workspace) -> Side:
@@ -60,10 +60,11 @@ def _find_run(what: str, workspace: Workspace) -> str:
         runs = []
     if what in runs:
         return what
-    near = nearest(what, [*recipe_names(), *runs])
     raise GridloomError(
         f"{what!r} is no spec file, recipe, graph file or run",
-        f"did you mean {near!r}?" if near else "`gridloom specs list` lists the recipes, `gridloom runs` the runs",
+        did_you_mean(
+            what, [*recipe_names(), *runs], "`gridloom specs list` lists the recipes, `gridloom runs` the runs"
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from gridloom.runtime.planning.graph_sources import run_graph
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
-from gridloom.wording import listed, nearest
+from gridloom.wording import did_you_mean, listed
 
 CASES = {f"pass{k}": "num_tasks" for k in (1, 2, 5, 10, 100, 1000)} | {
     "exact": "num_puzzles", "halting_accuracy": "num_puzzles",
@@ -124,10 +124,8 @@ def find_run(what: str, ledger: Ledger) -> str:
     runs = [str(row["run_id"]) for row in ledger.rows("select run_id from runs order by started_at desc")]
     if what in runs:
         return what
-    near = nearest(what, runs)
     raise GridloomError(
-        f"unknown run '{what}'",
-        f"did you mean '{near}'?" if near else f"recorded runs, newest first: {listed(runs, 4)}",
+        f"unknown run '{what}'", did_you_mean(what, runs, f"recorded runs, newest first: {listed(runs, 4)}")
     )
 
 

@@ -21,14 +21,14 @@ from gridloom.compiler.fingerprint import is_data
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import GridloomError
 from gridloom.runtime.checkpoints.description import read_description
-from gridloom.runtime.data.vacant import check_vacant, filling
 from gridloom.runtime.planning.graph_sources import run_graph
 from gridloom.runtime.reports.card import CardFacts, Score, Training, render
 from gridloom.runtime.reports.comparison import Made, find_run, made_of, nodes_behind
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
+from gridloom.stores.vacant import check_vacant, filling
 from gridloom.stores.workspace import Workspace
-from gridloom.wording import listed, nearest
+from gridloom.wording import did_you_mean, listed
 
 CARD, GRAPH, REPORT = "card.md", "graph.json", "report.json"
 TRAININGS = ("train", "joint_train")
@@ -151,9 +151,8 @@ def _run_of(stage: str, ledger: Ledger, run_id: str | None) -> str:
     if stage in known:
         raise GridloomError(f"stage '{stage}' is not done in any run",
                             "run the spec again: it goes on where it stopped")
-    near = nearest(stage, known)
-    raise GridloomError(f"no run has finished a stage '{stage}'", f"did you mean '{near}'?" if near else
-                        f"trainings in this workspace: {listed(known, 6)}" if known else "train something first")
+    otherwise = f"trainings in this workspace: {listed(known, 6)}" if known else "train something first"
+    raise GridloomError(f"no run has finished a stage '{stage}'", did_you_mean(stage, known, otherwise))
 
 
 def _trained(stage: str, graph: RunGraph, run_id: str) -> StageNode:

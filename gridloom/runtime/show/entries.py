@@ -8,10 +8,10 @@ from pathlib import Path
 
 from gridloom.compiler.compile import compile_text
 from gridloom.errors import DataError
-from gridloom.runtime.data.files.grids import did_you_mean
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.planning.local import compile_local, spec_base
 from gridloom.specs.base import DataSpec
+from gridloom.wording import near_and_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +44,5 @@ def find_entry(data: str, spec: str | None, overrides: Sequence[str] = ()) -> En
         )
     told = compile_local(spec, overrides).spec
     if data not in told.data:
-        raise DataError(f"{spec} has no data entry {data!r}", did_you_mean(data, tuple(told.data)))
+        raise DataError(f"{spec} has no data entry {data!r}", near_and_known(data, tuple(told.data)))
     return Entry(data, told.data[data], spec_base(spec), told.seed)

@@ -12,9 +12,10 @@ from gridloom.errors import DataError
 from gridloom.runtime.data.arc.canonical import Leak, find_leaks
 from gridloom.runtime.data.arc.read import RawTask
 from gridloom.runtime.data.arc.sources import Subset, open_source
-from gridloom.runtime.data.files.grids import MAX_SIDE, did_you_mean
+from gridloom.runtime.data.files.grids import MAX_SIDE
 from gridloom.runtime.data.tasks import Grid, Task
 from gridloom.specs.data import Augment
+from gridloom.wording import near_and_known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +97,7 @@ def find_task(source: str, task_id: str, base: Path) -> Task:
         known += subset.files
         if name in subset.files:
             return RawTask.of(subset, name).read(candidate, held_out=False, check_demos=0)[0]
-    raise DataError(f"{source}: no task {task_id!r}", did_you_mean(name, sorted(set(known))))
+    raise DataError(f"{source}: no task {task_id!r}", near_and_known(name, sorted(set(known))))
 
 
 def describe_task(task: Task, answers: bool = False) -> Sheet:

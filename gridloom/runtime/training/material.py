@@ -13,7 +13,6 @@ from gridloom.runtime.checkpoints.description import answers_of, read_descriptio
 from gridloom.runtime.data.arc.canonical import answers_told
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
-from gridloom.runtime.data.arc.tokens import VOCAB
 from gridloom.runtime.data.batch import Batch
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
@@ -23,6 +22,7 @@ from gridloom.runtime.models.build import build_network, views_for
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
+from gridloom.specs.data import VOCABULARY
 from gridloom.stores.artifacts import Artifact
 
 
@@ -67,7 +67,7 @@ def load_material(artifact: Artifact, seed: int) -> Material:
     dataset = load_dataset(artifact.path)
     sampler = CanvasSampler(dataset, seed) if dataset.canvases else Sampler(dataset, seed)
     return Material(
-        kind="arc", canvas=dataset.canvas, num_cells=dataset.canvas**2, vocabulary=VOCAB, sides=dataset.sides,
+        kind="arc", canvas=dataset.canvas, num_cells=dataset.canvas**2, vocabulary=VOCABULARY, sides=dataset.sides,
         ids=PuzzleIds(sampler.views.names), batch=sampler.batch,
         meta=arc_meta(dataset),
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gridloom.errors import StageError
+from gridloom.stores.write_aside import empty_folder, move, sync_files
 
 KEEP = 2
 _PREFIX = "state-"
@@ -46,29 +46,23 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
         best: the step of a state that is kept beside them.
     """
     target = state_folder(work, state.step)
-    aside = work / f"{target.name}.tmp"
     try:
         work.mkdir(parents=True, exist_ok=True)
         for leftover in work.glob(f"{_PREFIX}*.tmp"):
             shutil.rmtree(leftover)
-        aside.mkdir()
-        tensors = aside / "state.safetensors"
-        save_file({name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}, tensors)
-        description = {
-            "step": state.step, "key": key, "values": state.values, "bytes": tensors.stat().st_size,
-            "sha256": _sha256(tensors),
-        }
-        (aside / "state.json").write_text(json.dumps(description, sort_keys=True) + "\n", encoding="utf-8")
-        for file in aside.iterdir():
-            _sync(file)
-        if target.exists():
-            shutil.rmtree(target)
-        aside.rename(target)
-        _sync(work)
+        with empty_folder(work / f"{target.name}.tmp") as aside:
+            tensors = aside / "state.safetensors"
+            save_file({name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}, tensors)
+            description = {
+                "step": state.step, "key": key, "values": state.values, "bytes": tensors.stat().st_size,
+                "sha256": _sha256(tensors),
+            }
+            (aside / "state.json").write_text(json.dumps(description, sort_keys=True) + "\n", encoding="utf-8")
+            sync_files(aside)
+            move(aside, target, replace=True, durable=True)
         for old in set(saved_steps(work)[:-keep]) - {best}:
             shutil.rmtree(state_folder(work, old))
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise StageError(f"cannot save the training state of step {state.step:,} in {work}: {error}",
                          "free some disk space, then run again: it resumes from the state before") from error
     return target
@@ -148,11 +142,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

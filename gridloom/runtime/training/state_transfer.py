@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from gridloom.compiler.diff import diff_values
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.training.state import saved_steps, state_folder
+from gridloom.stores.write_aside import empty_folder, move
 
 FORMAT = 1
 DESCRIPTION = "state.json"
@@ -96,19 +96,15 @@ def take_in(folder: Path, node: StageNode, work: Path) -> Carried:
         raise StageError(f"stage {node.name!r} is at step {here[-1]:,} here, the state in {folder} is of step {step:,}",
                          f"go on from here, or remove {work} to take the older one")
     target = state_folder(work, step)
-    aside = target.with_name(f"{target.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     try:
-        _join(folder, told, aside / TENSORS)
-        kept = {name: told[name] for name in ("step", "key", "values", "bytes", "sha256")}
-        (aside / DESCRIPTION).write_text(json.dumps(kept, sort_keys=True) + "\n", encoding="utf-8")
-        aside.rename(target)
+        with empty_folder(target.with_name(f"{target.name}.tmp")) as aside:
+            _join(folder, told, aside / TENSORS)
+            kept = {name: told[name] for name in ("step", "key", "values", "bytes", "sha256")}
+            (aside / DESCRIPTION).write_text(json.dumps(kept, sort_keys=True) + "\n", encoding="utf-8")
+            move(aside, target)
     except OSError as error:
         raise StageError(f"cannot put the state into {work}: {error}",
                          "free some disk space, then import again") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return Carried(node.name, step, len(told["parts"]), told["bytes"])
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from gridloom.errors import ModelError
 from gridloom.runtime.data.arc.tokens import PAD, crop_batch, encode, encode_batch
-from gridloom.runtime.data.arc.views import IDENTITY, SEPARATOR, View, parse_name
+from gridloom.runtime.data.arc.views import IDENTITY, View, parse_name
 from gridloom.runtime.data.files.grids import rows
-from gridloom.runtime.data.tasks import Grid, Task
+from gridloom.runtime.data.tasks import SEPARATOR, Grid, Task
 from gridloom.runtime.evaluation.ballots import rank
 from gridloom.solvers.types import ActStep, Candidate, Plan
 

@@ -15,8 +15,7 @@ from torch import Tensor
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle
 from gridloom.runtime.data.arc.known_views import known_names
-from gridloom.runtime.data.arc.views import SEPARATOR
-from gridloom.runtime.data.tasks import Task, fitting_canvas
+from gridloom.runtime.data.tasks import SEPARATOR, Task, fitting_canvas
 from gridloom.runtime.models.recursive.inference import Halting
 from gridloom.runtime.models.recursive.trm import Injection
 from gridloom.solvers.parts.batch import AttemptRows, RowResults, make_rows, vote

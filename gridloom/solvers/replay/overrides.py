@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from gridloom.errors import ReplayError
 from gridloom.solvers.loop.policies import view_window
 from gridloom.solvers.types import Plan
+from gridloom.wording import did_you_mean
 
 TRM_KEYS = ("views", "act_steps", "halt", "patience")
 """What changes the TRM's part."""
@@ -37,10 +37,9 @@ def override_plan(
         if not equals:
             raise ReplayError(f"--set {override} is not KEY=VALUE", "for example --set temperature=0.9")
         if key not in TRM_KEYS + LLM_KEYS:
-            near = difflib.get_close_matches(key, TRM_KEYS + LLM_KEYS, n=1)
             known = ", ".join(TRM_KEYS + LLM_KEYS)
             raise ReplayError(
-                f"a plan has no '{key}' to set", f"did you mean '{near[0]}'?" if near else f"it has {known}"
+                f"a plan has no '{key}' to set", did_you_mean(key, TRM_KEYS + LLM_KEYS, f"it has {known}")
             )
         if key in LLM_KEYS and not has_text:
             said = f"--set {key} changes nothing: the attempt was made by the TRM alone"

@@ -35,6 +35,7 @@ from gridloom.stores.artifacts import Artifact
 from gridloom.stores.checkpointer import DuckDBSaver
 from gridloom.stores.ledger import Ledger, as_dict
 from gridloom.stores.records import AttemptRecord, CandidateRecord, LlmCallRecord, PickRecord, Record, VerdictRecord
+from gridloom.stores.write_aside import replacing
 
 LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
 """(checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
@@ -209,9 +210,8 @@ def _experience(stage: SolveStage, context: StageContext, ledger: Ledger) -> Exp
             "WHERE run_id <> ? AND fork = 0 AND score IS NOT NULL AND plan->>'arm' <> '' GROUP BY arm ORDER BY arm",
             [context.run_id],
         )
-        aside = path.with_suffix(".tmp")
-        aside.write_text(json.dumps({row["arm"]: [row["earned"], row["times"]] for row in rows}), encoding="utf-8")
-        aside.replace(path)
+        with replacing(path, aside=path.with_suffix(".tmp")) as aside:
+            aside.write_text(json.dumps({row["arm"]: [row["earned"], row["times"]] for row in rows}), encoding="utf-8")
     found = json.loads(path.read_text(encoding="utf-8"))
     return {arm: (float(earned), int(times)) for arm, (earned, times) in found.items()}
 

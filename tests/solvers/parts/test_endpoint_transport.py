@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, events, serving
+from gridloom.specs.models import EndpointModel
 
 from gridloom.errors import ModelError
 from gridloom.solvers import endpoint as module
 from gridloom.solvers.parts.endpoint import Completion, Endpoint
-from gridloom.specs.models import EndpointModel
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 TEXT = ["1 2", "\n", "é日本", " 🙂\u2028\u0085\x0c "]

@@ -8,9 +8,10 @@ from typing import Any
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.arc.sources import Source, Subset, open_source
-from gridloom.runtime.data.files.grids import MAX_SIDE, PackedGrid, Place, did_you_mean, read_grid
+from gridloom.runtime.data.files.grids import MAX_SIDE, PackedGrid, Place, read_grid
 from gridloom.runtime.data.tasks import Grid, Pair, Task, answers_digest, tasks_digest, visible_side
 from gridloom.specs.data import ArcData
+from gridloom.wording import near_and_known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +107,7 @@ def _wanted(spec: ArcData, source: Source) -> list[tuple[str, Subset]]:
         if task_id not in where:
             raise DataError(
                 f"{source.label}: no task {task_id!r} in {', '.join(spec.subsets)}",
-                did_you_mean(task_id, sorted(known)),
+                near_and_known(task_id, sorted(known)),
             )
     return sorted(where.items())
 

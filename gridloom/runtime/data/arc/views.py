@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from gridloom.errors import DataError
 from gridloom.runtime.data.arc import kernels as arc_kernels
 from gridloom.runtime.data.arc.packed import PackedGrids
-from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, Grid, Task, turn
+from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, SEPARATOR, Grid, Task, turn
 from gridloom.specs.data import Augment
 
 IDENTITY_COLOURS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
-SEPARATOR = "|||"
 BLANK_NAME = "<blank>"
 
 

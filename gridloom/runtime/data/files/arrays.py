@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.grids import Place
 from gridloom.runtime.data.files.json_files import load_json
-from gridloom.runtime.data.tasks import Grid
+from gridloom.runtime.data.tasks import SEPARATOR, Grid
 
 SET = "all"
 """The only set name that any builder writes."""
 CANVAS = 30
-SEPARATOR = "|||"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

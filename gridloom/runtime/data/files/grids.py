@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -104,13 +102,6 @@ def read_grid(value: Any, place: Place) -> Grid:
                     "a cell is a whole number from 0 to 9",
                 )
     return np.array(value, dtype=np.uint8)
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A remedy for an unknown name: the nearest known one, and the list when it is short."""
-    near = get_close_matches(name, known, n=1)
-    listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    return f"did you mean {near[0]!r}? known: {listed}" if near else f"known: {listed}"
 
 
 def _kind(value: Any) -> str:

@@ -13,11 +13,11 @@ from gridloom.runtime.data.files.arrays import CANVAS, is_array_folder
 from gridloom.runtime.data.files.json_files import load_json, read_bytes
 from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, num_met, read_source
 from gridloom.runtime.data.puzzles.tables import MAZE_VOCAB, SPLITS, vocab_of
-from gridloom.runtime.data.vacant import check_vacant, filling
 from gridloom.runtime.interop.arrays.trm_export import SplitCounts, count_splits
 from gridloom.runtime.interop.arrays.trm_import import import_trm
 from gridloom.runtime.show.entries import Entry
 from gridloom.specs.puzzles import MazeData, SudokuData
+from gridloom.stores.vacant import check_vacant, filling
 
 Kind = Literal["arc", "maze", "sudoku"]
 EVERY = 10_000_000

@@ -9,8 +9,7 @@ from pathlib import Path
 from gridloom.errors import DataError
 from gridloom.progress import Progress
 from gridloom.runtime.data.arc.sources import open_source
-from gridloom.runtime.data.files.arrays import SEPARATOR
-from gridloom.runtime.data.vacant import check_vacant
+from gridloom.runtime.data.tasks import SEPARATOR
 from gridloom.runtime.interop.arrays.trm_folder import (
     BLANK,
     TrmPlan,
@@ -19,6 +18,7 @@ from gridloom.runtime.interop.arrays.trm_folder import (
     read_trm_tasks_of,
     reference_plan,
 )
+from gridloom.stores.vacant import check_vacant
 
 TEST_SUBSET = "evaluation"
 """The subset whose test pairs go into `test/`, where a source has it and no other is named."""

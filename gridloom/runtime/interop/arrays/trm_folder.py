@@ -23,11 +23,11 @@ from gridloom.runtime.data.arc import kernels as arc_kernels
 from gridloom.runtime.data.arc.packed import PackedGrids
 from gridloom.runtime.data.arc.read import RawTask
 from gridloom.runtime.data.arc.sources import open_source
-from gridloom.runtime.data.files.arrays import CANVAS, SEPARATOR, SET
+from gridloom.runtime.data.files.arrays import CANVAS, SET
 from gridloom.runtime.data.files.grids import read_grid
-from gridloom.runtime.data.tasks import Pair
-from gridloom.runtime.data.vacant import filling
+from gridloom.runtime.data.tasks import SEPARATOR, Pair
 from gridloom.runtime.interop.arrays import reference_rng
+from gridloom.stores.vacant import filling
 
 BLANK = "<blank>"
 

@@ -15,7 +15,6 @@ from gridloom.runtime.data.arc.read import RawTask
 from gridloom.runtime.data.arc.views import parse_name
 from gridloom.runtime.data.files.arrays import (
     CANVAS,
-    SEPARATOR,
     SplitArrays,
     box,
     check_identifiers,
@@ -24,7 +23,7 @@ from gridloom.runtime.data.files.arrays import (
     read_test_puzzles,
 )
 from gridloom.runtime.data.files.grids import read_grid
-from gridloom.runtime.data.tasks import Grid, Pair
+from gridloom.runtime.data.tasks import SEPARATOR, Grid, Pair
 from gridloom.runtime.interop.arrays.trm_folder import TrmGroup, TrmPlan, render_group
 
 

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from gridloom.errors import StageError
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.stores.disk import storage, write_durably
+from gridloom.stores.disk import storage
 from gridloom.stores.workspace import Workspace
+from gridloom.stores.write_aside import write_durably
 
 VERSION = 1
 """Of how states come about; a new one makes all be read anew."""

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from gridloom.runtime.models.flops import BYTES, Flops
 from gridloom.runtime.models.recursive.spec import HrmModel, TrmModel
-
-VOCABULARY = 12
+from gridloom.specs.data import VOCABULARY
 
 
 def inner_width(expansion: float, width: int) -> int:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gridloom.runtime.models.recursive.cost import inner_width
 from gridloom.runtime.models.recursive.fused import add_norm, gate, rotate
 
 ROPE_BASE = 10_000.0
@@ -133,11 +134,6 @@ class Embedding(nn.Module):
     def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Look up [...] -> [..., D] in `dtype`."""
         return F.embedding(ids, self.embedding_weight.to(dtype))
-
-
-def inner_width(expansion: float, width: int) -> int:
-    """Hidden width of a SwiGLU: round(expansion * width * 2/3), rounded up to a multiple of 256."""
-    return -(-round(expansion * width * 2 / 3) // 256) * 256
 
 
 class SwiGLU(nn.Module):

@@ -34,8 +34,8 @@ from gridloom.runtime.models.recursive.layers import (
     truncated_normal,
 )
 from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.specs.data import VOCABULARY
 
-VOCABULARY = 12
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 __all__ = ["DTYPES", "VOCABULARY", "Carry", "Injection", "Output", "RecursiveNetwork", "Trace"]
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.errors import ModelError
+from gridloom.runtime.data.tasks import SEPARATOR
 
 BLANK = "<blank>"
-SEPARATOR = "|||"
 
 
 @dataclass(frozen=True, eq=True)

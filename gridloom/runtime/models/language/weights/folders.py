@@ -17,6 +17,7 @@ from typing import Any
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.stores.workspace import cache_dir
+from gridloom.stores.write_aside import replacing
 
 CONFIG = "config.json"
 MODEL_FILES = (
@@ -152,6 +153,5 @@ def _write_book(book: dict[str, Any]) -> None:
     # compiling must work where the cache cannot be written; the digest is then hashed anew each time
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_text(json.dumps(book, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        aside.replace(path)
+        with replacing(path) as aside:
+            aside.write_text(json.dumps(book, indent=1, sort_keys=True) + "\n", encoding="utf-8")

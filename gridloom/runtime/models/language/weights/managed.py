@@ -21,6 +21,7 @@ from gridloom.runtime.models.language.facts import PUBLISHED, LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.weights.folders import file_sha256, folder_facts, hub_snapshot, read_facts
 from gridloom.stores.workspace import cache_dir
+from gridloom.stores.write_aside import empty_folder, move
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress
@@ -250,28 +251,28 @@ def _convert(model: ManagedModel, source: Path, progress: Progress | None) -> No
     from gridloom.runtime.models.language.weights.convert import convert
 
     folder = model_dir(model.name)
-    aside = folder.with_name(f".{model.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    name = f".{model.name}.{os.getpid()}.{secrets.token_hex(4)}"
+    old = folder.with_name(f"{name}.old")
     try:
-        aside.mkdir(parents=True)
-        convert(source, aside, model.facts, progress, label=f"converting {model.name}")
-        files = {path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-                 for path in sorted(aside.iterdir())}
-        manifest = {"name": model.name, "source": model.requirement, "source_sha256": model.sha256,
-                    "converter": CONVERTER, "files": files}
-        # manifest last: its presence means the folder is whole
-        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        if folder.exists() and not _is_ready(model):
-            folder.rename(aside.with_name(f"{aside.name}.old"))
-        if not folder.exists():
-            aside.rename(folder)
+        with empty_folder(folder.with_name(name)) as aside:
+            convert(source, aside, model.facts, progress, label=f"converting {model.name}")
+            files = {path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+                     for path in sorted(aside.iterdir())}
+            manifest = {"name": model.name, "source": model.requirement, "source_sha256": model.sha256,
+                        "converter": CONVERTER, "files": files}
+            # manifest last: its presence means the folder is whole
+            (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            if folder.exists() and not _is_ready(model):
+                move(folder, old)
+            if not folder.exists():
+                move(aside, folder)
     except OSError as error:
         # another process that pulled the same model meanwhile has made an equal folder
         if not _is_ready(model):
             raise ModelError(f"cannot write {folder}: {error.strerror or error}",
                              "free some space there, or set GRIDLOOM_CACHE to a folder that can be written") from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(aside.with_name(f"{aside.name}.old"), ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _download(name: str, progress: Progress | None) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import shutil
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gridloom.errors import DataError
+from gridloom.stores import locks
+from gridloom.stores.write_aside import move
 
 
 def check_vacant(folder: Path) -> None:
@@ -33,16 +34,16 @@ def filling(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # others that begin here wait, so none sees a folder that was made and is not locked yet
-        gate = _locked(folder.parent, wait=True)
+        gate = locks.hold_folder(folder.parent, timeout_s=None)
         try:
             _remove_abandoned(folder)
             aside.mkdir()
-            held = _locked(aside, wait=False)
+            held = locks.hold_folder(aside)
         finally:
             _release(gate)
         yield aside
         check_vacant(folder)
-        aside.rename(folder)
+        move(aside, folder)
     except OSError as problem:
         raise DataError(f"{folder}: cannot be written: {problem.strerror}", "free space or check the rights") from None
     finally:
@@ -52,24 +53,10 @@ def filling(folder: Path) -> Iterator[Path]:
 
 def _remove_abandoned(folder: Path) -> None:
     for rest in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
-        held = _locked(rest, wait=False)
+        held = locks.hold_folder(rest)
         if held is not None:
             shutil.rmtree(rest, ignore_errors=True)
             _release(held)
-
-
-def _locked(folder: Path, *, wait: bool) -> int | None:
-    """Return a descriptor that locks a folder until it is closed, at the latest when this process dies.
-
-    None where another process has the lock, or the file system has none.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _release(descriptor: int | None) -> None:
