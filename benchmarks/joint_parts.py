@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from gridloom.runtime.data.arc.dataset import Dataset
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.read import read_arc
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
@@ -16,7 +17,6 @@ from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLaten
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.llama import DTYPES, Llama
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.training.joint.loop import JointTrainer

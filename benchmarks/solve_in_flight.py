@@ -23,13 +23,13 @@ import torch
 from gridloom.compiler.graph import StageNode
 from gridloom.runtime.checkpoints.bundle import Bundle, save_bundle
 from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.read import read_arc
 from gridloom.runtime.data.arc.views import view_table
 from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.stage import StageContext

@@ -24,12 +24,12 @@ from gridloom.progress import Progress
 from gridloom.runtime.checkpoints.bundle import Bundle, save_bundle
 from gridloom.runtime.data.arc.answers import save_answers
 from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.views import view_table
 from gridloom.runtime.data.tasks import Grid, tasks_digest
 from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.stage import StageContext

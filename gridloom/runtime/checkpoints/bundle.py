@@ -28,12 +28,12 @@ from torch import Tensor, nn
 
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.description import DESCRIPTION, FORMAT, data_kind, read_description
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.build import build_network, views_for
 from gridloom.runtime.models.kind import network_spec
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.recursive.layers import round_for_good
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.spec import TrmModel
 
 IDS = "puzzle_ids.json"

@@ -24,11 +24,11 @@ from torch import Tensor
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle, load_strictly
 from gridloom.runtime.checkpoints.description import data_kind
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.views import BLANK_NAME, IDENTITY
 from gridloom.runtime.data.tasks import SEPARATOR
 from gridloom.runtime.interop.trm_config import CONFIG, OWN_KEY, REMEDY, PeerConfig, peer_config, read_config
 from gridloom.runtime.models.build import build_network
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.stores.vacant import filling
 
 PREFIXES = ("_orig_mod.", "model.", "inner.")

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.kind import MODELS
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.network import VOCABULARY, RecursiveNetwork
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 
 
 def build_network(spec: NetworkSpec, canvas: int, num_puzzles: int, *, task_of: Sequence[int] | Tensor | None = None,

@@ -12,6 +12,7 @@ from gridloom.errors import StageError
 from gridloom.runtime.checkpoints.description import answers_of, read_description
 from gridloom.runtime.data.arc.canonical import answers_told
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
 from gridloom.runtime.data.batch import Batch
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
@@ -21,7 +22,6 @@ from gridloom.runtime.data.sequences.tokens import token_layout, token_rows
 from gridloom.runtime.models.build import build_network, views_for
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.specs.data import VOCABULARY
 from gridloom.stores.artifacts import Artifact
 

@@ -14,11 +14,11 @@ import torch
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require, save_bundle
+from gridloom.runtime.data.arc.puzzle_ids import BLANK, PuzzleIds
 from gridloom.runtime.data.tasks import SEPARATOR
 from gridloom.runtime.machine.device import hardware, precision_advice
 from gridloom.runtime.models.kind import network_spec
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
-from gridloom.runtime.models.recursive.puzzle_ids import BLANK, PuzzleIds
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material, with_earlier

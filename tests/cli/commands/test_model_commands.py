@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, save_bundle
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.build import build_network
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.spec import TrmModel
 
 Run = Callable[..., str]

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require, save_bundle
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.recursive.inference import trace
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM
 

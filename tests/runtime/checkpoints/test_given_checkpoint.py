@@ -15,9 +15,9 @@ import torch
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle, save_bundle
 from gridloom.runtime.checkpoints.description import checkpoint_facts, tensor_shapes
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.build import build_network
 from gridloom.runtime.models.kind import kinds_with, network_spec
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 
 SMALL = {"hidden_size": 16, "num_heads": 2, "layers": 2, "puzzle_embedding_len": 1, "precision": "fp32",
          "expansion": 1.0}

@@ -17,11 +17,11 @@ from trm_peer import SIZES, SPECS, batch, weights
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle
 from gridloom.runtime.checkpoints.description import data_kind
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.interop.trm_checkpoint import export_checkpoint, import_checkpoint
 from gridloom.runtime.interop.trm_config import peer_config
 from gridloom.runtime.models.build import build_network
 from gridloom.runtime.models.recursive.inference import trace
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.spec import TrmHybridModel
 
 IDS = PuzzleIds.of(["a|||t0|||0123456789", "a|||t1|||0123456789", "b|||t0|||0123456789"])

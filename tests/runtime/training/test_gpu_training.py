@@ -17,13 +17,13 @@ from train_support import MODEL, STAGE, StopAfter, dataset_artifact, stage_conte
 
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import load_bundle
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.execution.out_of_memory import memory_advice
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.models.build import build_network, views_for
 from gridloom.runtime.models.recursive.inference import trace
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.spec import (
     HrmModel,
     TransformerModel,

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, events, serving
-from gridloom.specs.models import EndpointModel
 
 from gridloom.errors import ModelError
+from gridloom.runtime.models.language.spec import EndpointModel
 from gridloom.solvers import endpoint as module
 from gridloom.solvers.parts.endpoint import Completion, Endpoint
 

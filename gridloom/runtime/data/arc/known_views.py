@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import takewhile
 
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.views import IDENTITY, View, parse_name, task_views
 from gridloom.runtime.data.tasks import SEPARATOR, Task
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.specs.data import Augment
 
 UNSEEN_VIEWS = 31

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gridloom.runtime.data.tasks import Pair
-from gridloom.runtime.models.language.segments import LATENT
 
+LATENT = "[latent]"
+"""Where the latent prefix goes; without it, at the start. Never reaches the model as text."""
 PromptForm = Literal["plain", "compact"]
 """`plain` writes cells as digits with spaces between, `compact` without, which is half as many tokens."""
 HEADING = "Each example turns an input grid into an output grid by the same rule. Digits are colours."

@@ -23,10 +23,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gridloom.errors import ModelError
+from gridloom.runtime.data.arc.prompts import LATENT
 from gridloom.runtime.models.language.linear_layout import lay_out_by_inputs
 from gridloom.runtime.models.language.lora import LoraWeights, attach
 from gridloom.runtime.models.language.quantized import DTYPES, is_quantized, loading_options, settle
-from gridloom.runtime.models.language.segments import LATENT, Prefix, Segments, States, last_states, per_row
+from gridloom.runtime.models.language.segments import Prefix, Segments, States, last_states, per_row
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.weights.managed import locate, pull
 

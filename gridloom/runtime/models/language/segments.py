@@ -65,7 +65,3 @@ def per_row(prefix: Prefix, batch: int) -> list[Tensor | None]:
 def last_states(states: Tensor, mask: Tensor, number: int) -> States:
     """Keep the last `number` of left-padded states [B, T, H] and of their mask [B, T]."""
     return States(values=states[:, -number:].float(), mask=mask[:, -number:].bool())
-
-
-LATENT = "[latent]"
-"""Where the latent prefix goes; without it, at the start. Never reaches the model as text."""

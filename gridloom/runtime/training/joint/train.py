@@ -13,6 +13,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
@@ -22,7 +23,6 @@ from gridloom.runtime.models.kind import kinds_with, network_spec, plays
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.state_store import StateStore
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.joint.loop import JointTrainer

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridloom.runtime.data.arc.prompts import QUESTION, BuiltPrompt, EarlierAttempt, build_prompt, grid_text
+from gridloom.runtime.data.arc.prompts import LATENT, QUESTION, BuiltPrompt, EarlierAttempt, build_prompt, grid_text
 from gridloom.runtime.data.tasks import Pair
-from gridloom.runtime.models.language.segments import LATENT
 
 
 def pair(value: int, side: int = 3) -> Pair:

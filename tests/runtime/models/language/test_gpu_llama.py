@@ -10,11 +10,11 @@ from gpu_device import DEVICE
 from tiny_language_model import WIDTH, save_tiny, tiny_model, tiny_tokenizer
 
 from gridloom.errors import ModelError
+from gridloom.runtime.data.arc.prompts import LATENT
 from gridloom.runtime.models.language import head_cache as length_groups
 from gridloom.runtime.models.language.generate import reason
 from gridloom.runtime.models.language.head_cache import HeadCache
 from gridloom.runtime.models.language.llama import Llama
-from gridloom.runtime.models.language.segments import LATENT
 from gridloom.runtime.models.language.spec import LlamaModel
 
 pytestmark = pytest.mark.gpu

@@ -10,10 +10,11 @@ from rounding import sum_bound
 from tiny_language_model import EOS, WIDTH, save_tiny, state_bound, tiny_llama, tiny_model, tiny_tokenizer
 
 from gridloom.errors import ModelError
+from gridloom.runtime.data.arc.prompts import LATENT
 from gridloom.runtime.models.language.generate import reason
 from gridloom.runtime.models.language.head_cache import FORWARD_TOKENS, HeadCache
 from gridloom.runtime.models.language.llama import Llama
-from gridloom.runtime.models.language.segments import LATENT, Reasoning, Segments
+from gridloom.runtime.models.language.segments import Reasoning, Segments
 from gridloom.runtime.models.language.spec import LlamaModel
 
 PROMPTS = ["1 2 3", "a much longer prompt\nof two lines", f"head {LATENT} tail"]

@@ -15,10 +15,9 @@ from tiny_language_model import state_bound, tiny_llama
 from train_support import toy_dataset
 
 from gridloom.errors import StageError
-from gridloom.runtime.data.arc.prompts import EarlierAttempt
+from gridloom.runtime.data.arc.prompts import LATENT, EarlierAttempt
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.data.tasks import Pair, Task
-from gridloom.runtime.models.language.segments import LATENT
 from gridloom.runtime.models.language.spec import Lora
 from gridloom.runtime.models.recursive.inference import trace
 from gridloom.runtime.models.recursive.trm import Injection

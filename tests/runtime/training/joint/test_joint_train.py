@@ -16,11 +16,11 @@ from train_support import MODEL, StopAfter, dataset_artifact, stage_context, toy
 
 from gridloom.errors import GridloomError, ModelError, StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, save_bundle
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.models.build import build_network
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.spec import Lora
-from gridloom.runtime.models.recursive.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.spec import TrmHybridModel, TrmSingleZModel
 from gridloom.runtime.training.joint import reader as joint_reader
 from gridloom.runtime.training.joint.metrics import METRICS
