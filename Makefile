@@ -15,6 +15,7 @@ test: lint types imports
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check gridloom tests benchmarks
+	$(BIN)/ruff format --check gridloom tests benchmarks
 
 types: $(VENV)/.dev
 	$(BIN)/mypy

@@ -69,9 +69,14 @@ def load_peer(checkout: Path, folder: Path) -> dict[str, Any]:
     """Draw a batch from a folder with the checkout's own loader; seconds without imports."""
     loader = import_peer(checkout, "puzzle_dataset")
     config = loader.PuzzleDatasetConfig(
-        seed=0, dataset_paths=[str(folder)], global_batch_size=BATCH, test_set_mode=False, epochs_per_iter=1, rank=0,
+        seed=0,
+        dataset_paths=[str(folder)],
+        global_batch_size=BATCH,
+        test_set_mode=False,
+        epochs_per_iter=1,
+        rank=0,
         num_replicas=1,
-    )  # fmt: skip
+    )
     began = time.process_time()
     _, batch, rows = next(iter(loader.PuzzleDataset(config, split="train")))
     took = time.process_time() - began

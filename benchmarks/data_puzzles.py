@@ -28,8 +28,13 @@ from gridloom.specs.puzzles import (
 )
 
 SEQUENCES: tuple[SequenceSpec, ...] = (
-    ParityData(), AdditionData(), CopyData(), SortData(), LogicData(), StringAdditionData()
-)  # fmt: skip
+    ParityData(),
+    AdditionData(),
+    CopyData(),
+    SortData(),
+    LogicData(),
+    StringAdditionData(),
+)
 
 
 def told(function: Callable[[int], object], repeats: int) -> tuple[float, str]:

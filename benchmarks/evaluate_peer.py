@@ -53,8 +53,10 @@ from gridloom.specs.data import ArcData
 
 Run = Callable[[], Tensor]
 FLAGS = {
-    "halt: score": Halting("score", 1), "halt: score, patience: 2": Halting("score", 2),
-    "halt: unchanged": Halting("unchanged", 1), "halt: unchanged, patience: 2": Halting("unchanged", 2),
+    "halt: score": Halting("score", 1),
+    "halt: score, patience: 2": Halting("score", 2),
+    "halt: unchanged": Halting("unchanged", 1),
+    "halt: unchanged, patience: 2": Halting("unchanged", 2),
 }
 
 
@@ -82,8 +84,9 @@ def main() -> None:
     if args.checkpoint is not None:
         ours = load_bundle(args.checkpoint).trm
         arrays = load_puzzles(args.puzzles).splits["test"]
-        tokens, labels = (torch.from_numpy(np.array(t[: args.rows], dtype=np.uint8)) for t in (arrays.inputs,
-                                                                                                 arrays.labels))
+        tokens, labels = (
+            torch.from_numpy(np.array(t[: args.rows], dtype=np.uint8)) for t in (arrays.inputs, arrays.labels)
+        )
         ids = torch.zeros(len(tokens), dtype=torch.int64)
     else:
         spec = TrmModel(hidden_size=args.width, precision=args.precision)
@@ -114,8 +117,10 @@ def main() -> None:
         runs[args.memory_of]()
         print((meter.grown() or 0) / 2**20)
         return
-    print(f"canvas {ours.canvas}, width {ours.spec.hidden_size}, {ours.spec.precision}, {len(tokens)} rows, {steps} "
-          f"ACT steps, {args.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"canvas {ours.canvas}, width {ours.spec.hidden_size}, {ours.spec.precision}, {len(tokens)} rows, {steps} "
+        f"ACT steps, {args.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     seconds = report(runs, made, labels, args.repeats)
     if shares:
         print_mean(ours, shares, seconds, args.rows)
@@ -144,8 +149,9 @@ def num_rows(ours: RecursiveNetwork, side: int, rows: int) -> int:
     return rows * (ours.prefix_len + ours.canvas**2) // (ours.prefix_len + side**2)
 
 
-def on_canvas(ours: RecursiveNetwork, side: int, rows: int, steps: int, generator: torch.Generator,
-              compiled: bool) -> Run:
+def on_canvas(
+    ours: RecursiveNetwork, side: int, rows: int, steps: int, generator: torch.Generator, compiled: bool
+) -> Run:
     """Rows that fill a canvas of their own, answered by a network of the same size."""
     network = build_network(ours.spec.model_copy(update={"positions": "rope_2d"}), side, 8, generator=generator).eval()
     network = network.to(ours.device)
@@ -172,8 +178,10 @@ def report(runs: dict[str, Run], made: dict[str, float], labels: Tensor, repeats
     for name, values in seconds.items():
         middle = statistics.median(values)
         rows = len(answers[name])
-        told = (f"{name:29} median {middle:8.3f} s ({min(values):.3f} - {max(values):.3f})  "
-                f"{rows / middle:8.3f} rows/s  {first / len(labels) / middle * rows:5.2f}x  {memory(name):6.1f} MB")
+        told = (
+            f"{name:29} median {middle:8.3f} s ({min(values):.3f} - {max(values):.3f})  "
+            f"{rows / middle:8.3f} rows/s  {first / len(labels) / middle * rows:5.2f}x  {memory(name):6.1f} MB"
+        )
         if answers[name].shape == labels.shape:
             exact = ((answers[name] == labels) | ~scored).all(dim=1).float().mean().item()
             same = (answers[name] == answers["original"]).float().mean().item()
@@ -197,13 +205,16 @@ def waited() -> float:
 
 def print_mean(ours: RecursiveNetwork, shares: dict[int, float], seconds: dict[str, list[float]], rows: int) -> None:
     """Print what a row costs on the canvases, by their shares."""
+
     def mean(pick: Callable[[list[float]], float]) -> float:
         return sum(share * pick(seconds[f"on {side}"]) / num_rows(ours, side, rows) for side, share in shares.items())
 
     middle, original = mean(statistics.median), statistics.median(seconds["original"]) / rows
     told = ", ".join(f"{side}: {share:.0%}" for side, share in shares.items())
-    print(f"{'canvases':29} mean   {middle:8.3f} s a row ({mean(min):.3f} - {mean(max):.3f})  "
-          f"{1 / middle:8.3f} rows/s  {original / middle:5.2f}x; shares {told}")
+    print(
+        f"{'canvases':29} mean   {middle:8.3f} s a row ({mean(min):.3f} - {mean(max):.3f})  "
+        f"{1 / middle:8.3f} rows/s  {original / middle:5.2f}x; shares {told}"
+    )
 
 
 @torch.no_grad()
@@ -231,16 +242,25 @@ def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor
     from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
 
     arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
-    peer = TinyRecursiveReasoningModel_ACTV1({
-        **arch, "halt_max_steps": steps, "batch_size": len(tokens), "seq_len": tokens.shape[1],
-        "num_puzzle_identifiers": len(ours.puzzle_emb.weights), "vocab_size": ours.vocabulary,
-    })
+    peer = TinyRecursiveReasoningModel_ACTV1(
+        {
+            **arch,
+            "halt_max_steps": steps,
+            "batch_size": len(tokens),
+            "seq_len": tokens.shape[1],
+            "num_puzzle_identifiers": len(ours.puzzle_emb.weights),
+            "vocab_size": ours.vocabulary,
+        }
+    )
     state = {name: t for name, t in ours.state_dict().items() if not name.startswith("puzzle_emb.task")}
     peer.inner.load_state_dict(state, strict=True)
     head = ACTLossHead(peer, "stablemax_cross_entropy").to(ours.device).eval()
     run_step = torch.compile(head) if compiled else head  # as its pretrain.py does
-    batch = {"inputs": tokens.int(), "labels": torch.where(labels == 0, -100, labels.int()),
-             "puzzle_identifiers": ids.int()}
+    batch = {
+        "inputs": tokens.int(),
+        "labels": torch.where(labels == 0, -100, labels.int()),
+        "puzzle_identifiers": ids.int(),
+    }
 
     @torch.inference_mode()
     def run() -> Tensor:

@@ -31,8 +31,11 @@ NEW, BUDGET, ROUNDS = 16, 512, 3
 
 def held_bytes(llama: Llama) -> int:
     """Bytes of all weights, scales of 4-bit ones included."""
-    scales = [state for part in llama.model.modules()
-              if (state := getattr(getattr(part, "weight", None), "quant_state", None)) is not None]
+    scales = [
+        state
+        for part in llama.model.modules()
+        if (state := getattr(getattr(part, "weight", None), "quant_state", None)) is not None
+    ]
     tensors = [*llama.model.parameters(), *(t for s in scales for t in (s.absmax, s.state2.absmax))]
     return sum(t.numel() * t.element_size() for t in tensors)
 
@@ -71,20 +74,28 @@ def main() -> None:
         models[name] = Llama.load(spec, options.device)
         loading[name] = time.process_time() - began
     count = models["fp32"].count_tokens
-    prompts = [build_prompt(task.demos, task.tests[0], count_tokens=count, budget=BUDGET).text
-               for task in source.tasks[: options.tasks]]
+    prompts = [
+        build_prompt(task.demos, task.tests[0], count_tokens=count, budget=BUDGET).text
+        for task in source.tasks[: options.tasks]
+    ]
     tokens = sum(map(count, prompts))
     reads: dict[str, list[float]] = {name: [] for name in FORMS}
     writes: dict[str, list[float]] = {name: [] for name in FORMS}
     for _ in range(ROUNDS):
         for name, llama in models.items():
             reads[name].append(sum(seconds(partial(next_tokens, llama, prompt), options.device) for prompt in prompts))
-            one, many = (seconds(partial(llama.reason, prompts[:1], max_new_tokens=new, temperature=[0.0], seeds=[0]),
-                                 options.device) for new in (1, 1 + NEW))
+            one, many = (
+                seconds(
+                    partial(llama.reason, prompts[:1], max_new_tokens=new, temperature=[0.0], seeds=[0]), options.device
+                )
+                for new in (1, 1 + NEW)
+            )
             writes[name].append(many - one)
     whole = [next_tokens(models["fp32"], prompt) for prompt in prompts]
-    print(f"{options.weights} on {options.device}, {torch.get_num_threads()} threads: {len(prompts)} prompts, "
-          f"{tokens:,} tokens")
+    print(
+        f"{options.weights} on {options.device}, {torch.get_num_threads()} threads: {len(prompts)} prompts, "
+        f"{tokens:,} tokens"
+    )
     print(f"{'':10}{'weights':>10}{'loaded in':>11}{'reads':>12}{'writes':>12}{'same next':>11}{'KL, nats':>10}")
     for name, llama in models.items():
         same, apart = 0, 0.0
@@ -93,8 +104,10 @@ def main() -> None:
             same += int((found.argmax(dim=-1) == want.argmax(dim=-1)).sum())
             apart += float((want.exp() * (want - found)).sum())
         read, write = tokens / statistics.median(reads[name]), NEW / statistics.median(writes[name])
-        print(f"{name:10}{held_bytes(llama) / 1e6:7.1f} MB{loading[name]:9.1f} s{read:8.0f} t/s{write:8.1f} t/s"
-              f"{same / tokens:11.1%}{apart / tokens:10.4f}")
+        print(
+            f"{name:10}{held_bytes(llama) / 1e6:7.1f} MB{loading[name]:9.1f} s{read:8.0f} t/s{write:8.1f} t/s"
+            f"{same / tokens:11.1%}{apart / tokens:10.4f}"
+        )
 
 
 if __name__ == "__main__":

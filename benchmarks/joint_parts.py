@@ -37,9 +37,15 @@ def arc_tasks(spec: ArcData, canvas: int) -> Dataset:
 def random_llama(facts: LlamaFacts, spec: LlamaModel, device: str) -> Llama:
     """A randomly initialised LLaMA, made on the device in the type it runs in; a token is a character."""
     config = LlamaConfig(
-        hidden_size=facts.hidden_size, intermediate_size=facts.intermediate_size, num_hidden_layers=facts.num_layers,
-        num_attention_heads=facts.num_heads, num_key_value_heads=facts.num_kv_heads, vocab_size=facts.vocab_size,
-        max_position_embeddings=facts.max_positions, tie_word_embeddings=facts.tied_embeddings, eos_token_id=1,
+        hidden_size=facts.hidden_size,
+        intermediate_size=facts.intermediate_size,
+        num_hidden_layers=facts.num_layers,
+        num_attention_heads=facts.num_heads,
+        num_key_value_heads=facts.num_kv_heads,
+        vocab_size=facts.vocab_size,
+        max_position_embeddings=facts.max_positions,
+        tie_word_embeddings=facts.tied_embeddings,
+        eos_token_id=1,
         bos_token_id=None,
     )
     before = torch.get_default_dtype()
@@ -57,8 +63,13 @@ def random_llama(facts: LlamaFacts, spec: LlamaModel, device: str) -> Llama:
 
 
 def joint_trainer(
-    llama: Llama, dataset: Dataset, stage: JointTrainStage, trm_spec: TrmModel, bridge_spec: TextToLatentModel,
-    back_spec: LatentToTextModel, device: str,
+    llama: Llama,
+    dataset: Dataset,
+    stage: JointTrainStage,
+    trm_spec: TrmModel,
+    bridge_spec: TextToLatentModel,
+    back_spec: LatentToTextModel,
+    device: str,
 ) -> JointTrainer:
     """A trainer of fresh networks on the device."""
     sampler = Sampler(dataset, 0)

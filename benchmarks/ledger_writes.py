@@ -37,11 +37,29 @@ def median_ms(function: Callable[[int], object], repeats: int) -> float:
 def an_attempt(number: int) -> AttemptRecord:
     """An attempt with the largest grid there is."""
     return AttemptRecord(
-        run_id="run-1", stage="solve", task_id="task", attempt=number, fork=0, attempt_id=f"task.{number}", parent=None,
-        plan={"views": ["t1|||0123456789"] * 8}, prompt="p" * 3000, text="t" * 300, latent=bytes(1152),
-        prefix=bytes(4608), grids=[[[7] * 30] * 30], verdict="rejected", score=0.5, feedback="3 of 4 demonstrations",
-        stage_key="gl1:a", checkpoint_key="gl1:b", geometry={"rows": 8}, started_at=0.0, ended_at=1.0, timings={},
-    )  # fmt: skip
+        run_id="run-1",
+        stage="solve",
+        task_id="task",
+        attempt=number,
+        fork=0,
+        attempt_id=f"task.{number}",
+        parent=None,
+        plan={"views": ["t1|||0123456789"] * 8},
+        prompt="p" * 3000,
+        text="t" * 300,
+        latent=bytes(1152),
+        prefix=bytes(4608),
+        grids=[[[7] * 30] * 30],
+        verdict="rejected",
+        score=0.5,
+        feedback="3 of 4 demonstrations",
+        stage_key="gl1:a",
+        checkpoint_key="gl1:b",
+        geometry={"rows": 8},
+        started_at=0.0,
+        ended_at=1.0,
+        timings={},
+    )
 
 
 def main() -> None:
@@ -57,8 +75,12 @@ def main() -> None:
 
             def put(number: int) -> None:
                 versions = dict.fromkeys(values, f"{number:04d}.0")
-                checkpoint: Any = {**empty_checkpoint(), "id": f"{number:04d}", "channel_values": values,
-                                   "channel_versions": versions}
+                checkpoint: Any = {
+                    **empty_checkpoint(),
+                    "id": f"{number:04d}",
+                    "channel_values": values,
+                    "channel_versions": versions,
+                }
                 place: Any = {"configurable": {"thread_id": "task", "checkpoint_ns": ""}}
                 saver.put(place, checkpoint, {"source": "loop", "step": number}, versions)  # type: ignore[arg-type]
 

@@ -79,19 +79,22 @@ class Proposer(ScriptedProposer):
             MODEL_TIME[0] += time.perf_counter() - began
 
 
-def run_task(
-    task: Task, attempts: int, graph: Graph, append: Callable[..., None]
-) -> tuple[float, float]:
+def run_task(task: Task, attempts: int, graph: Graph, append: Callable[..., None]) -> tuple[float, float]:
     """Run a task to the end of its attempts; milliseconds an attempt of the clock and of the process."""
     # of a side that no grid of the tasks has: the verifiers never accept it
     wrong = [[[0] * 2] for _ in task.tests]
     settings = Solver(max_attempts=attempts, early_stop=False)
     nodes = Nodes(
-        task, settings=settings, seed=0, policy=make_policy("fixed"), append=append,
-        services=Services(Proposer({task.task_id: [wrong]}, checks_right=False),
-                          Reasoner(("no grid",), hidden_size=LATENT_WIDTH)),
+        task,
+        settings=settings,
+        seed=0,
+        policy=make_policy("fixed"),
+        append=append,
+        services=Services(
+            Proposer({task.task_id: [wrong]}, checks_right=False), Reasoner(("no grid",), hidden_size=LATENT_WIDTH)
+        ),
         scope=AttemptScope("run-1", "solve", task.task_id, "gl1:a", "gl1:b"),
-    )  # fmt: skip
+    )
     MODEL_TIME[0] = 0.0
     began, used = time.perf_counter(), time.process_time()
     thread = thread_id("run-1", "solve", task.task_id)

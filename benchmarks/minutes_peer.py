@@ -40,14 +40,35 @@ from gridloom.compiler.text.library import recipe_text
 from gridloom.runtime.training.optim import AdamATan2
 
 README = {  # pretrain.py, cfg_pretrain.yaml, arch/trm.yaml, and the README's options for ARC-1
-    "global_batch_size": 768, "lr": 1e-4, "lr_min_ratio": 1.0, "lr_warmup_steps": 2000, "weight_decay": 0.1,
-    "beta1": 0.9, "beta2": 0.95, "puzzle_emb_lr": 1e-2, "puzzle_emb_weight_decay": 0.1, "seed": 0,
-    "epochs": 100_000, "eval_interval": 10_000, "ema": True, "ema_rate": 0.999,
+    "global_batch_size": 768,
+    "lr": 1e-4,
+    "lr_min_ratio": 1.0,
+    "lr_warmup_steps": 2000,
+    "weight_decay": 0.1,
+    "beta1": 0.9,
+    "beta2": 0.95,
+    "puzzle_emb_lr": 1e-2,
+    "puzzle_emb_weight_decay": 0.1,
+    "seed": 0,
+    "epochs": 100_000,
+    "eval_interval": 10_000,
+    "ema": True,
+    "ema_rate": 0.999,
     "arch.name": "recursive_reasoning.trm@TinyRecursiveReasoningModel_ACTV1",
     "arch.loss": {"name": "losses@ACTLossHead", "loss_type": "stablemax_cross_entropy"},
-    "arch.halt_exploration_prob": 0.1, "arch.halt_max_steps": 16, "arch.H_cycles": 3, "arch.L_cycles": 4,
-    "arch.H_layers": 0, "arch.L_layers": 2, "arch.hidden_size": 512, "arch.num_heads": 8, "arch.expansion": 4,
-    "arch.pos_encodings": "rope", "arch.forward_dtype": "bfloat16", "arch.mlp_t": False, "arch.puzzle_emb_len": 16,
+    "arch.halt_exploration_prob": 0.1,
+    "arch.halt_max_steps": 16,
+    "arch.H_cycles": 3,
+    "arch.L_cycles": 4,
+    "arch.H_layers": 0,
+    "arch.L_layers": 2,
+    "arch.hidden_size": 512,
+    "arch.num_heads": 8,
+    "arch.expansion": 4,
+    "arch.pos_encodings": "rope",
+    "arch.forward_dtype": "bfloat16",
+    "arch.mlp_t": False,
+    "arch.puzzle_emb_len": 16,
     "arch.no_ACT_continue": True,
 }
 STAND_INS = ("argdantic", "hydra", "omegaconf", "coolname", "wandb", "adam_atan2")
@@ -96,18 +117,37 @@ def main() -> None:
         subprocess.run(again, check=True, env=threads)
         gridloom("run", ours, "--home", home, env=threads)
     checkpoint = max((out / "original").glob("step_*"), key=lambda path: int(path.name.split("_")[1]))
-    gridloom("models", "import", checkpoint, out / "imported", "--identifiers", folder / "identifiers.json",
-             "--data", "arc", "--canvas", options.canvas)
+    gridloom(
+        "models",
+        "import",
+        checkpoint,
+        out / "imported",
+        "--identifiers",
+        folder / "identifiers.json",
+        "--data",
+        "arc",
+        "--canvas",
+        options.canvas,
+    )
     gridloom("run", theirs, "--home", home, env=threads)
-    runs = [row["run_id"] for row in json.loads(
-        gridloom("sql", "select run_id from runs order by started_at", "--json", "--home", home, capture=True))]
+    runs = [
+        row["run_id"]
+        for row in json.loads(
+            gridloom("sql", "select run_id from runs order by started_at", "--json", "--home", home, capture=True)
+        )
+    ]
     gridloom("runs", "compare", *runs, "--home", home)
 
 
 def gridloom(*words: object, env: dict[str, str] | None = None, capture: bool = False) -> str:
     """Run the command line, as a user does."""
-    done = subprocess.run([Path(sys.executable).with_name("gridloom"), *map(str, words)], check=True, text=True,
-                          env={**(env or os.environ)}, stdout=subprocess.PIPE if capture else None)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("gridloom"), *map(str, words)],
+        check=True,
+        text=True,
+        env={**(env or os.environ)},
+        stdout=subprocess.PIPE if capture else None,
+    )
     return done.stdout or ""
 
 
@@ -172,7 +212,10 @@ def our_spec(options: argparse.Namespace, out: Path) -> dict[str, Any]:
     train = next(name for name, stage in stages.items() if stage["kind"] == "train")
     judge = next(name for name, stage in stages.items() if stage["kind"] == "evaluate")
     spec: dict[str, Any] = {
-        "gridloom": 1, "name": "gridloom", "extends": options.recipe, "device": options.device,
+        "gridloom": 1,
+        "name": "gridloom",
+        "extends": options.recipe,
+        "device": options.device,
         "data": {"arc1": data(options, out)},
         "stages": {
             train: {"steps": 1_000_000, "budget": f"{options.minutes * 60:g}s"},
@@ -187,20 +230,31 @@ def our_spec(options: argparse.Namespace, out: Path) -> dict[str, Any]:
 def their_spec(options: argparse.Namespace, out: Path) -> dict[str, Any]:
     """The evaluation of the original's checkpoint."""
     return {
-        "gridloom": 1, "name": "original", "device": options.device,
+        "gridloom": 1,
+        "name": "original",
+        "device": options.device,
         "data": {"arc1": {"kind": "arc", "canvas": options.canvas, **data(options, out)}},
         "stages": {
             "original": {"kind": "checkpoint", "path": str(out / "imported")},
-            "judge": {"kind": "evaluate", "with": "original", "data": "arc1", "split": "evaluation",
-                      "views": options.views},
+            "judge": {
+                "kind": "evaluate",
+                "with": "original",
+                "data": "arc1",
+                "split": "evaluation",
+                "views": options.views,
+            },
         },
     }
 
 
 def data(options: argparse.Namespace, out: Path) -> dict[str, Any]:
     """The tasks of both."""
-    return {"source": str(out / "tasks"), "subsets": ["evaluation"], "holdout": ["evaluation"],
-            "augment": {"copies": options.copies}}
+    return {
+        "source": str(out / "tasks"),
+        "subsets": ["evaluation"],
+        "holdout": ["evaluation"],
+        "augment": {"copies": options.copies},
+    }
 
 
 def put(content: dict[str, Any], path: str, value: str) -> None:
@@ -229,8 +283,14 @@ def train_original(options: argparse.Namespace, folder: Path) -> None:
     config = pretrain.PretrainConfig(**content, data_paths=[str(folder)], checkpoint_path=str(out))
     torch.manual_seed(config.seed)
     loader, facts = pretrain.create_dataloader(
-        config, "train", 0, 1, test_set_mode=False, epochs_per_iter=config.eval_interval,
-        global_batch_size=config.global_batch_size)
+        config,
+        "train",
+        0,
+        1,
+        test_set_mode=False,
+        epochs_per_iter=config.eval_interval,
+        global_batch_size=config.global_batch_size,
+    )
     state = pretrain.init_train_state(config, facts, rank=0, world_size=1)
     average = pretrain.EMAHelper(mu=config.ema_rate)
     average.register(state.model)
@@ -248,9 +308,11 @@ def train_original(options: argparse.Namespace, folder: Path) -> None:
         batch = next(batches)
     if options.device.startswith("cuda"):
         torch.cuda.synchronize()
-    print(f"original: {state.step} steps in {(time.monotonic() - began) / 60:.1f} minutes, torch.compile "
-          f"{'off' if options.no_compile else 'on'}, {sum(p.numel() for p in state.model.parameters()):,} parameters",
-          flush=True)
+    print(
+        f"original: {state.step} steps in {(time.monotonic() - began) / 60:.1f} minutes, torch.compile "
+        f"{'off' if options.no_compile else 'on'}, {sum(p.numel() for p in state.model.parameters()):,} parameters",
+        flush=True,
+    )
     state.model = average.ema_copy(state.model)
     pretrain.save_train_state(config, state)
     (out / "all_config.yaml").write_text(yaml.safe_dump(config.model_dump()))

@@ -65,11 +65,38 @@ def parts(options: argparse.Namespace) -> list[Part]:
     sprint: tuple[str, ...] = ("trm-arc1-small", "train") if small else ("trm-arc1-sprint", "sprint")
     loops = ("off",) if small else ("off", "on", "graphs")
     found = [
-        *(script(f"floor_{how}", "step_floor", *sprint, "--device", device,
-                 "--set", f"stages.{sprint[1]}.compile={how}", limit=options.limit) for how in loops),
-        script("flight", "solve_in_flight", "--alone", "--device", device, "--max-side", "6", "--attempts",
-               "1" if small else "3", "--new-tokens", "4" if small else "64", "--tasks", "2" if small else "16",
-               "--in-flight", "1", "2" if small else "16", limit=options.limit),
+        *(
+            script(
+                f"floor_{how}",
+                "step_floor",
+                *sprint,
+                "--device",
+                device,
+                "--set",
+                f"stages.{sprint[1]}.compile={how}",
+                limit=options.limit,
+            )
+            for how in loops
+        ),
+        script(
+            "flight",
+            "solve_in_flight",
+            "--alone",
+            "--device",
+            device,
+            "--max-side",
+            "6",
+            "--attempts",
+            "1" if small else "3",
+            "--new-tokens",
+            "4" if small else "64",
+            "--tasks",
+            "2" if small else "16",
+            "--in-flight",
+            "1",
+            "2" if small else "16",
+            limit=options.limit,
+        ),
         script("four_bit", "four_bit", "--device", device, "--tasks", "1" if small else "4", limit=options.limit),
         script("joint", "joint_step", "--rounds", "1" if small else "5", limit=options.limit),
         script("joint_8b", "joint_8b", *(("--tiny",) if small else ()), limit=options.limit),
@@ -89,13 +116,46 @@ def parts(options: argparse.Namespace) -> list[Part]:
     ]
     if not small:
         found += [
-            script("training_on_canvases", "train_peer", peer, *batch, "--canvases", *CANVASES, "--device", device,
-                   limit=options.limit),
-            script("evaluation_on_canvases", "evaluate_peer", peer, *rows, "--canvases", *CANVASES, "--device", device,
-                   limit=options.limit),
-            script("minutes", "minutes_peer", peer, "--recipe", "trm-arc1-sprint", "--max-side", "30", "--device",
-                   device, "--minutes", f"{options.minutes:g}", "--views", "64", "--out",
-                   str(options.out.resolve() / "minutes-peer"), limit=options.limit + 120 * options.minutes),
+            script(
+                "training_on_canvases",
+                "train_peer",
+                peer,
+                *batch,
+                "--canvases",
+                *CANVASES,
+                "--device",
+                device,
+                limit=options.limit,
+            ),
+            script(
+                "evaluation_on_canvases",
+                "evaluate_peer",
+                peer,
+                *rows,
+                "--canvases",
+                *CANVASES,
+                "--device",
+                device,
+                limit=options.limit,
+            ),
+            script(
+                "minutes",
+                "minutes_peer",
+                peer,
+                "--recipe",
+                "trm-arc1-sprint",
+                "--max-side",
+                "30",
+                "--device",
+                device,
+                "--minutes",
+                f"{options.minutes:g}",
+                "--views",
+                "64",
+                "--out",
+                str(options.out.resolve() / "minutes-peer"),
+                limit=options.limit + 120 * options.minutes,
+            ),
         ]
     return found
 
@@ -111,9 +171,15 @@ def run(part: Part, out: Path, device: str) -> Part:
     with (out / f"{part.name}.log").open("w") as log:
         print("$", *shown(part.command), file=log, flush=True)
         try:
-            code = subprocess.run(part.command, stdout=log, stderr=subprocess.STDOUT, cwd=HERE.parent,
-                                  timeout=part.limit_s, check=False,
-                                  env={**os.environ, "GRIDLOOM_TEST_DEVICE": device}).returncode
+            code = subprocess.run(
+                part.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=HERE.parent,
+                timeout=part.limit_s,
+                check=False,
+                env={**os.environ, "GRIDLOOM_TEST_DEVICE": device},
+            ).returncode
         except subprocess.TimeoutExpired:
             code = 124
     return Part(part.name, part.command, part.limit_s, code, round(time.monotonic() - began, 1))

@@ -68,8 +68,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     spec = ArcData(
-        subsets=("training",), holdout=("training",), check_demos=1, canvas="auto",
-        select=ArcSelect(max_side=options.max_side, limit=options.tasks), augment=Augment(copies=31),
+        subsets=("training",),
+        holdout=("training",),
+        check_demos=1,
+        canvas="auto",
+        select=ArcSelect(max_side=options.max_side, limit=options.tasks),
+        augment=Augment(copies=31),
     )
     source = read_arc(spec, Path())
     data = Dataset(source.tasks, source.canvas, source.digest, spec.augment, source.version)
@@ -91,18 +95,33 @@ def main() -> None:
         )
         workspace = Workspace(root / f"home-{turn}")
         node = StageNode(
-            name="solve", kind="solve", version=1, produces="attempts", key="gl1:x",
-            models={"llama": llama} if options.alone else {}, facts={"llama": {"llama": {"digest": "benchmark"}}},
-            spec={"kind": "solve", "with": "llama" if options.alone else "joint", "data": "arc1",
-                  "solver": settings.model_dump(mode="json")},
+            name="solve",
+            kind="solve",
+            version=1,
+            produces="attempts",
+            key="gl1:x",
+            models={"llama": llama} if options.alone else {},
+            facts={"llama": {"llama": {"digest": "benchmark"}}},
+            spec={
+                "kind": "solve",
+                "with": "llama" if options.alone else "joint",
+                "data": "arc1",
+                "solver": settings.model_dump(mode="json"),
+            },
         )
         inputs = {"data": Artifact("gl1:d", "dataset", root / "data", {})}
         if not options.alone:
             inputs["with"] = Artifact("gl1:b", "checkpoint", root / "bundle", {})
         with LedgerWriter(workspace, "run") as writer:
             context = StageContext(
-                run_id="run", device=options.device, work=_made(root / f"work-{turn}"),
-                out=_made(root / f"out-{turn}"), base=Path(), ledger=writer, progress=Quiet(), stop=_Never(),
+                run_id="run",
+                device=options.device,
+                work=_made(root / f"work-{turn}"),
+                out=_made(root / f"out-{turn}"),
+                base=Path(),
+                ledger=writer,
+                progress=Quiet(),
+                stop=_Never(),
             )
             began, used = time.perf_counter(), time.process_time()
             given = partial(_given, services)
@@ -110,16 +129,21 @@ def main() -> None:
             spent = time.perf_counter() - began, time.process_time() - used
         if turn % len(options.in_flight) == 0:
             first = spent
-        print(f"in flight {number:3}: {60 * options.tasks / spent[0]:6.1f} tasks/min ({first[0] / spent[0]:.2f}x), "
-              f"{spent[1] / options.tasks:.2f} CPU s a task ({first[1] / spent[1]:.2f}x); {figures(services)}",
-              flush=True)
+        print(
+            f"in flight {number:3}: {60 * options.tasks / spent[0]:6.1f} tasks/min ({first[0] / spent[0]:.2f}x), "
+            f"{spent[1] / options.tasks:.2f} CPU s a task ({first[1] / spent[1]:.2f}x); {figures(services)}",
+            flush=True,
+        )
 
 
 def figures(services: Services) -> str:
     """Tell calls, batches and seconds of the models."""
     told = {"LLaMA": services.llm_desk, "TRM": services.trm_desk}
-    return ", ".join(f"{name} {desk.num_calls} calls in {desk.num_batches} batches, {desk.seconds:.1f} s"
-                     for name, desk in told.items() if desk is not None)
+    return ", ".join(
+        f"{name} {desk.num_calls} calls in {desk.num_batches} batches, {desk.seconds:.1f} s"
+        for name, desk in told.items()
+        if desk is not None
+    )
 
 
 def _given(services: Services, *_: Any) -> Services:
@@ -142,14 +166,22 @@ def _bundle(data: Dataset) -> Bundle:
     torch.manual_seed(0)
     ids = PuzzleIds(view_table(data.tasks, 0, data.augment.copies, data.augment).names)
     spec = TrmModel(
-        hidden_size=128, num_heads=4, layers=2, H_cycles=2, L_cycles=3, halt_max_steps=6, puzzle_embedding_len=2,
+        hidden_size=128,
+        num_heads=4,
+        layers=2,
+        H_cycles=2,
+        L_cycles=3,
+        halt_max_steps=6,
+        puzzle_embedding_len=2,
         precision="fp32",
     )
     trm = TRM(spec, data.canvas, len(ids), task_of=ids.task_of)
     llm = LlamaModel()
     width = Llama.load(llm).hidden_size
     return Bundle(
-        trm=trm.eval(), puzzle_ids=ids, llm_spec=llm,
+        trm=trm.eval(),
+        puzzle_ids=ids,
+        llm_spec=llm,
         text_to_latent=TextToLatent.build(TextToLatentModel(llm="llama", trm="trm", bottleneck=256), width, trm),
         latent_to_text=LatentToText.build(LatentToTextModel(llm="llama", trm="trm", tokens=2), width, trm),
     )

@@ -59,8 +59,14 @@ def main() -> None:
     dataset = Dataset(source.tasks, source.canvas, source.digest, data.augment, source.version, None, data.canvases)
     sampler = CanvasSampler(dataset, 0) if data.canvases else Sampler(dataset, 0)
     ids = PuzzleIds(sampler.views.names)
-    network = build_network(model, source.canvas, len(ids), task_of=ids.task_of, views=views_for(model, ids),
-                            generator=torch.Generator().manual_seed(0))
+    network = build_network(
+        model,
+        source.canvas,
+        len(ids),
+        task_of=ids.task_of,
+        views=views_for(model, ids),
+        generator=torch.Generator().manual_seed(0),
+    )
     network.take_canvases(dataset.sides)
     trainer = ActTrainer(network.to(device), stage.model_copy(update={"depth": ()}), seed=0)
     trainer.compile([side * side for side in dataset.sides], print)
@@ -74,12 +80,21 @@ def main() -> None:
         for step in range(first, first + args.steps):
             trainer.step(sampler.batch(step, rows))
 
-    print(f"{args.spec} {args.stage}: canvases {', '.join(map(str, shares))}, {model.precision}, {device}, "
-          f"{torch.get_num_threads()} threads, compile {stage.compile}")
+    print(
+        f"{args.spec} {args.stage}: canvases {', '.join(map(str, shares))}, {model.precision}, {device}, "
+        f"{torch.get_num_threads()} threads, compile {stage.compile}"
+    )
     print(f"machine    {flops_s / 1e9:,.0f} GFLOP/s in large products, {bytes_s / 1e9:,.1f} GB/s in large copies")
-    report("step", rows, sum(share * costs[side].train_step(rows) for side, share in shares.items()),
-           6 * weights + 2 * sum(share * costs[side].activation_bytes(rows) for side, share in shares.items()),
-           train, args.steps, (flops_s, bytes_s), device)
+    report(
+        "step",
+        rows,
+        sum(share * costs[side].train_step(rows) for side, share in shares.items()),
+        6 * weights + 2 * sum(share * costs[side].activation_bytes(rows) for side, share in shares.items()),
+        train,
+        args.steps,
+        (flops_s, bytes_s),
+        device,
+    )
     trainer.finish()
     network.eval()
     batches = {side: tokens_of(sampler, side, args.rows, device) for side in shares}
@@ -90,10 +105,19 @@ def main() -> None:
 
     steps = model.halt_max_steps
     width = DTYPES[model.precision].itemsize * model.hidden_size
-    report("evaluation", args.rows * len(shares),
-           sum(steps * cost.act_step(args.rows).forward for cost in costs.values()),
-           sum(steps * (weights + 2 * args.rows * cost.positions * width * cost.calls * model.layers)
-               for cost in costs.values()), evaluate, 1, (flops_s, bytes_s), device)
+    report(
+        "evaluation",
+        args.rows * len(shares),
+        sum(steps * cost.act_step(args.rows).forward for cost in costs.values()),
+        sum(
+            steps * (weights + 2 * args.rows * cost.positions * width * cost.calls * model.layers)
+            for cost in costs.values()
+        ),
+        evaluate,
+        1,
+        (flops_s, bytes_s),
+        device,
+    )
 
 
 def tokens_of(sampler: Sampler | CanvasSampler, side: int, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -104,8 +128,16 @@ def tokens_of(sampler: Sampler | CanvasSampler, side: int, rows: int, device: to
     return torch.from_numpy(batch.inputs).to(device), torch.from_numpy(batch.puzzle_ids).long().to(device)
 
 
-def report(name: str, rows: int, flops: float, moved: float, work: Callable[[int], None], repeats: int,
-           rates: tuple[float, float], device: torch.device) -> None:
+def report(
+    name: str,
+    rows: int,
+    flops: float,
+    moved: float,
+    work: Callable[[int], None],
+    repeats: int,
+    rates: tuple[float, float],
+    device: torch.device,
+) -> None:
     """Time `work`, which is given how often it ran, beside its floor; print the operators that take the most.
 
     Args:
@@ -118,8 +150,10 @@ def report(name: str, rows: int, flops: float, moved: float, work: Callable[[int
     floor = max(flops / rates[0], moved / rates[1])
     print(f"{name:10} {rows} rows, {flops / 1e9:,.1f} GFLOP, at least {moved / 1e6:,.0f} MB")
     print(f"floor      {floor * 1e3:,.1f} ms ({'products' if flops / rates[0] > moved / rates[1] else 'memory'})")
-    print(f"measured   {seconds * 1e3:,.1f} ms: {seconds / floor:.2f} times the floor, {rows / seconds:,.1f} rows/s, "
-          f"{flops / seconds / rates[0]:.0%} of the products' rate")
+    print(
+        f"measured   {seconds * 1e3:,.1f} ms: {seconds / floor:.2f} times the floor, {rows / seconds:,.1f} rows/s, "
+        f"{flops / seconds / rates[0]:.0%} of the products' rate"
+    )
     activities = [ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU]
     with profile(activities=activities) as watched:
         work(4 * repeats)

@@ -81,21 +81,27 @@ def main() -> None:
             started = clock()
             step()
             seconds[name].append(clock() - started)
-    print(f"canvas {args.canvas}, batch {args.batch}, width {args.width}, {args.precision}, {args.device}, "
-          f"{'compiled, ' if args.compile else ''}{torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"canvas {args.canvas}, batch {args.batch}, width {args.width}, {args.precision}, {args.device}, "
+        f"{'compiled, ' if args.compile else ''}{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     for name, values in seconds.items():
         middle = statistics.median(values)
-        print(f"{name:10} {memory(name):6.0f} MB  median {middle:.3f} s  ({min(values):.3f} - {max(values):.3f})  "
-              f"{args.batch / middle:.2f} rows/s  first loss {losses[name]:.5f}")
+        print(
+            f"{name:10} {memory(name):6.0f} MB  median {middle:.3f} s  ({min(values):.3f} - {max(values):.3f})  "
+            f"{args.batch / middle:.2f} rows/s  first loss {losses[name]:.5f}"
+        )
     ratio = statistics.median(seconds["original"]) / statistics.median(seconds["gridloom"])
     print(f"gridloom is {ratio:.2f} times as fast")
     if shares:
         mean = sum(share * statistics.median(seconds[f"on {side}"]) for side, share in shares.items())
         spread = [sum(share * pick(seconds[f"on {side}"]) for side, share in shares.items()) for pick in (min, max)]
         original = statistics.median(seconds["original"])
-        print(f"canvases   mean {mean:.3f} s  ({spread[0]:.3f} - {spread[1]:.3f})  {args.batch / mean:.2f} rows/s: "
-              f"{original / mean:.2f} times as fast as the original; shares "
-              + ", ".join(f"{side}: {share:.0%}" for side, share in shares.items()))
+        print(
+            f"canvases   mean {mean:.3f} s  ({spread[0]:.3f} - {spread[1]:.3f})  {args.batch / mean:.2f} rows/s: "
+            f"{original / mean:.2f} times as fast as the original; shares "
+            + ", ".join(f"{side}: {share:.0%}" for side, share in shares.items())
+        )
 
 
 def memory(name: str) -> float:
@@ -112,8 +118,9 @@ def side_shares(canvases: list[int]) -> dict[int, float]:
     return dict(LocalFacts().data(data, ".").side_shares)
 
 
-def example(batch: int, canvas: int, generator: torch.Generator,
-            filled: float = 0.17) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def example(
+    batch: int, canvas: int, generator: torch.Generator, filled: float = 0.17
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rows whose grids fill 17% of the canvas, as ARC-1 pairs do on average; a border stays free."""
     side = min(canvas - 1, max(1, round(canvas * filled**0.5)))
     tokens = torch.zeros(2, batch, canvas, canvas, dtype=torch.uint8)
@@ -124,6 +131,7 @@ def example(batch: int, canvas: int, generator: torch.Generator,
 
 def our_step(model: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Step:
     """One step of ours."""
+
     def step() -> float:
         model.zero_grad(set_to_none=True)
         with rounded_once(model):  # as the train stage does
@@ -135,15 +143,17 @@ def our_step(model: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor,
     return step
 
 
-def peer_step(ours: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor,
-              compiled: bool) -> Step:
+def peer_step(
+    ours: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor, compiled: bool
+) -> Step:
     """One step of the original with our weights."""
     from models.losses import ACTLossHead
     from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
 
     arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
-    peer = TinyRecursiveReasoningModel_ACTV1({
-        **arch, "batch_size": len(tokens), "seq_len": tokens.shape[1], "num_puzzle_identifiers": 8, "vocab_size": 12})
+    peer = TinyRecursiveReasoningModel_ACTV1(
+        {**arch, "batch_size": len(tokens), "seq_len": tokens.shape[1], "num_puzzle_identifiers": 8, "vocab_size": 12}
+    )
     peer.inner.load_state_dict(ours.state_dict(), strict=True)
     head = ACTLossHead(peer, "stablemax_cross_entropy").to(tokens.device).train()
     run_head = torch.compile(head) if compiled else head  # as its pretrain.py does

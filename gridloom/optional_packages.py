@@ -16,5 +16,6 @@ def needed(package: str, extra: str, what_for: str) -> Iterator[None]:
     except ImportError as error:
         if (error.name or "").partition(".")[0] != package:
             raise
-        raise GridloomError(f"{what_for} needs the package {package}, which is not installed",
-                            f"pip install 'gridloom[{extra}]'") from error
+        raise GridloomError(
+            f"{what_for} needs the package {package}, which is not installed", f"pip install 'gridloom[{extra}]'"
+        ) from error

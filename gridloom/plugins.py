@@ -68,8 +68,10 @@ class Registry(Generic[Kind]):
         """Return the kind called `name`. Raises PluginError where nobody brings it, or loading it failed."""
         found = self.find(name)
         if found is None:
-            raise PluginError(f"no installed package brings {self.group.partition('.')[2]} kind {name!r}",
-                              f"known: {', '.join(self.names())}; `gridloom plugins` lists what is installed")
+            raise PluginError(
+                f"no installed package brings {self.group.partition('.')[2]} kind {name!r}",
+                f"known: {', '.join(self.names())}; `gridloom plugins` lists what is installed",
+            )
         return found
 
     def names(self) -> tuple[str, ...]:
@@ -112,11 +114,15 @@ class Registry(Generic[Kind]):
             found: Any = point.load()
         except Exception as error:
             # whatever a foreign module raises while it is imported: its name and reason are the message
-            raise PluginError(f"kind {point.name!r} of package {package} ({point.value}) cannot be loaded: "
-                              f"{type(error).__name__}: {error}",
-                              f"mend or uninstall {package}; `gridloom plugins` lists what is installed") from error
+            raise PluginError(
+                f"kind {point.name!r} of package {package} ({point.value}) cannot be loaded: "
+                f"{type(error).__name__}: {error}",
+                f"mend or uninstall {package}; `gridloom plugins` lists what is installed",
+            ) from error
         if self._kind is not None and not isinstance(found, self._kind):
-            raise PluginError(f"kind {point.name!r} of package {package} ({point.value}) is a "
-                              f"{type(found).__name__}, and group {self.group} takes a {self._kind.__name__}",
-                              f"mend or uninstall {package}")
+            raise PluginError(
+                f"kind {point.name!r} of package {package} ({point.value}) is a "
+                f"{type(found).__name__}, and group {self.group} takes a {self._kind.__name__}",
+                f"mend or uninstall {package}",
+            )
         return found  # type: ignore[no-any-return]

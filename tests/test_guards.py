@@ -82,32 +82,46 @@ def test_one_module_takes_locks_and_one_renames_files() -> None:
         for place, text in locks_and_renames(path.read_text(encoding="utf-8"))
     }
     assert {text for place, path, text in found if path == place} == {
-        "import fcntl", "aside.rename", "aside.replace(path)",
-    }  # fmt: skip
+        "import fcntl",
+        "aside.rename",
+        "aside.replace(path)",
+    }
     assert [f"{path}: {text}" for place, path, text in sorted(found) if path != place] == []
 
 
-@pytest.mark.parametrize(("source", "place"), [
-    ("import fcntl", LOCKS),
-    ("def f():\n    from fcntl import flock", LOCKS),
-    ("import os\nos.replace(a, b)", WRITE_ASIDE),
-    ("from os import replace as put", WRITE_ASIDE),
-    ("move = os.rename", WRITE_ASIDE),
-    ("from shutil import move", WRITE_ASIDE),
-    ("shutil.move(a, b)", WRITE_ASIDE),
-    ("a.with_name('b').rename(c)", WRITE_ASIDE),
-    ("a.replace(b)", WRITE_ASIDE),
-    ("a.replace(target=b)", WRITE_ASIDE),
-    ("Path.rename(a, b)", WRITE_ASIDE),
-    ("Path.replace(a, b)", WRITE_ASIDE),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("import fcntl", LOCKS),
+        ("def f():\n    from fcntl import flock", LOCKS),
+        ("import os\nos.replace(a, b)", WRITE_ASIDE),
+        ("from os import replace as put", WRITE_ASIDE),
+        ("move = os.rename", WRITE_ASIDE),
+        ("from shutil import move", WRITE_ASIDE),
+        ("shutil.move(a, b)", WRITE_ASIDE),
+        ("a.with_name('b').rename(c)", WRITE_ASIDE),
+        ("a.replace(b)", WRITE_ASIDE),
+        ("a.replace(target=b)", WRITE_ASIDE),
+        ("Path.rename(a, b)", WRITE_ASIDE),
+        ("Path.replace(a, b)", WRITE_ASIDE),
+    ],
+)
 def test_each_way_to_lock_or_rename_is_seen(source: str, place: str) -> None:
     assert {found for found, _ in locks_and_renames(source)} == {place}
 
 
-@pytest.mark.parametrize("source", [
-    "text.replace('a', 'b')", "text.replace(*pair)", "replace(spec, seed=1)", "dataclasses.replace(spec)",
-    "day.replace(tzinfo=UTC)", "from dataclasses import replace", "import os", "shutil.rmtree(a)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "source",
+    [
+        "text.replace('a', 'b')",
+        "text.replace(*pair)",
+        "replace(spec, seed=1)",
+        "dataclasses.replace(spec)",
+        "day.replace(tzinfo=UTC)",
+        "from dataclasses import replace",
+        "import os",
+        "shutil.rmtree(a)",
+    ],
+)
 def test_what_replaces_no_file_is_not_taken_for_it(source: str) -> None:
     assert [*locks_and_renames(source)] == []

@@ -13,8 +13,10 @@ from gridloom.wording import did_you_mean, duration, listed, near_and_known, nea
 NAMES = ("training", "evaluation", "Eval2")
 
 
-@pytest.mark.parametrize(("word", "name"), [("trainin", "training"), ("EVALUATION", "evaluation"), ("eval2", "Eval2"),
-                                            ("sudoku", None), ("", None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("trainin", "training"), ("EVALUATION", "evaluation"), ("eval2", "Eval2"), ("sudoku", None), ("", None)],
+)
 def test_the_nearest_name_is_found_in_any_case(word: str, name: str | None) -> None:
     assert nearest(word, NAMES) == name
     assert did_you_mean(word, NAMES, "otherwise") == (f"did you mean '{name}'?" if name else "otherwise")
@@ -36,9 +38,17 @@ def test_a_long_list_is_cut_and_counted() -> None:
     assert listed([]) == ""
 
 
-@pytest.mark.parametrize(("seconds", "text"), [
-    (0.0, "1 s"), (59.4, "59 s"), (60, "1 min"), (41 * 60, "41 min"), (3599, "1 h 00 min"), (7500, "2 h 05 min"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "1 s"),
+        (59.4, "59 s"),
+        (60, "1 min"),
+        (41 * 60, "41 min"),
+        (3599, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+    ],
+)
 def test_a_time_is_written_as_a_person_would(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 

@@ -21,10 +21,12 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, c
 WalltimeOption = Annotated[
     float | None,
     typer.Option(
-        "--walltime", metavar="TIME", parser=_walltime,
+        "--walltime",
+        metavar="TIME",
+        parser=_walltime,
         help="Save, stop and exit 75 after this long: 90m, 2h, 1h30m, or seconds. Overrides the spec.",
     ),
-]  # fmt: skip
+]
 SpecArg = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a library recipe.")]
 SetOption = Annotated[
     list[str] | None,

@@ -109,8 +109,14 @@ class Bound:
     def given_to(self, stage: str) -> str | None:
         """Return the checkpoint stage that a stage's checkpoint goes back to."""
         for _ in self.spec.stages:
-            source = next((e.target for e in self.edges.get(("stages", stage), ())
-                           if e.field in ("model", "trm", "with") and e.target[0] == "stages"), None)
+            source = next(
+                (
+                    e.target
+                    for e in self.edges.get(("stages", stage), ())
+                    if e.field in ("model", "trm", "with") and e.target[0] == "stages"
+                ),
+                None,
+            )
             if source is None:
                 break
             stage = source[1]

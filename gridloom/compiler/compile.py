@@ -90,8 +90,9 @@ def compile_spec(
     With a calibration, memory and walltime are checked against the estimates, on `device` where it is given, without
     the stages whose keys `is_cached` knows.
     """
-    session = Session(facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s,
-                      device=device, is_cached=is_cached)
+    session = Session(
+        facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s, device=device, is_cached=is_cached
+    )
     try:
         source = open_source(spec, session)
     except Stop:
@@ -112,8 +113,9 @@ def compile_text(
     is_cached: Callable[[str], bool] | None = None,
 ) -> Compiled:
     """Compile a spec given as text; `path` is where it would stand, for relative paths. Raises SpecError."""
-    session = Session(facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s,
-                      device=device, is_cached=is_cached)
+    session = Session(
+        facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s, device=device, is_cached=is_cached
+    )
     return _compiled(Source(text, shown, path), session)
 
 

@@ -128,11 +128,14 @@ def _placed(
     path = (*section, *change.field.split(".")) if change.field else section
     path = tuple(int(part) if isinstance(part, str) and part.isdigit() else part for part in path)
     return FieldChange(
-        ".".join(map(str, path)), _word(change), getattr(change, "before", None), getattr(change, "after", None),
+        ".".join(map(str, path)),
+        _word(change),
+        getattr(change, "before", None),
+        getattr(change, "after", None),
         (new.name,) if alters else (),
         None if isinstance(change, Added) else before.place(old.name, path),
         None if isinstance(change, Removed) else after.place(new.name, path),
-    )  # fmt: skip
+    )
 
 
 def _word(change: Change) -> str:
@@ -145,9 +148,7 @@ def _rest(before: Side, after: Side) -> Iterator[FieldChange]:
         for field in ("name", "device"):
             pair = getattr(before.graph, field), getattr(after.graph, field)
             if pair[0] != pair[1]:
-                yield FieldChange(
-                    field, "changed", *pair, (), before.place("", (field,)), after.place("", (field,))
-                )  # fmt: skip
+                yield FieldChange(field, "changed", *pair, (), before.place("", (field,)), after.place("", (field,)))
         return
     ran = {node.key for node in before.graph.nodes}
     for change in diff_specs(before.spec, after.spec):
@@ -157,7 +158,11 @@ def _rest(before: Side, after: Side) -> Iterator[FieldChange]:
         alters = tuple(new) if isinstance(change, Added) and section in ("stages", "data") else ()
         path: Path = tuple(int(part) if part.isdigit() else part for part in change.field.split("."))
         yield FieldChange(
-            change.field, _word(change), getattr(change, "before", None), getattr(change, "after", None), alters,
+            change.field,
+            _word(change),
+            getattr(change, "before", None),
+            getattr(change, "after", None),
+            alters,
             None if isinstance(change, Added) else before.place("", path),
             None if isinstance(change, Removed) else after.place("", path),
-        )  # fmt: skip
+        )

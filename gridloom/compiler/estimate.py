@@ -53,10 +53,12 @@ class Network:
         spec = self.spec if spec is None else spec
         if not self.side_shares:
             return operations(network_cost(spec, self.rows))
-        return round(sum(
-            share * operations(network_cost(spec, replace(self.rows, canvas=side, num_cells=None)))
-            for side, share in self.side_shares
-        ))  # fmt: skip
+        return round(
+            sum(
+                share * operations(network_cost(spec, replace(self.rows, canvas=side, num_cells=None)))
+                for side, share in self.side_shares
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,11 @@ def train_cost(stage: str, sources: Sources) -> Cost | None:
         num_steps=spec.steps,
         step="optimizer step",
         peak_bytes=state + _table(cost, *found) + cost.activation_bytes(spec.batch_size),
-        assumes=("matrix products only", "activations of the last H round are kept",
-                 *(("the mean over the phases of depth",) if spec.depth else ())),
+        assumes=(
+            "matrix products only",
+            "activations of the last H round are kept",
+            *(("the mean over the phases of depth",) if spec.depth else ()),
+        ),
         most_s=spec.budget_s,
     )
 
@@ -217,9 +222,7 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
         kept_llama = llama_activations(llama_facts, rows, llm.max_prompt_tokens, llm.precision)
     elif spec.attempts > 1:
         retries = spec.attempts - 1
-        again = prompt_of(
-            facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=spec.attempts / 2
-        )  # fmt: skip
+        again = prompt_of(facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=spec.attempts / 2)
         head = again.head if has_back else 0
         behind = llama.read_tail(rows, again.tokens - head, head).forward
         # towards the prefix only activations are differentiated, no weights: one forward pass more
@@ -243,10 +246,13 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
         flops_once=once_flops,
         num_steps=spec.steps,
         step="optimizer step",
-        peak_bytes=4 * parameters * (WEIGHT_STATE - 1) + llama.weight_bytes(llm.precision, llm.quantize)
-        + _table(trm, data, facts) + kept + kept_llama,
+        peak_bytes=4 * parameters * (WEIGHT_STATE - 1)
+        + llama.weight_bytes(llm.precision, llm.quantize)
+        + _table(trm, data, facts)
+        + kept
+        + kept_llama,
         assumes=tuple(assumes),
-    )  # fmt: skip
+    )
 
 
 def solve_cost(stage: str, sources: Sources) -> Cost | None:

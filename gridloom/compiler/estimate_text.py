@@ -51,14 +51,17 @@ def prompt_of(shown: tuple[float, float], facts: DataFacts, most: int, attempts:
 
 
 def add_learning(
-    spec: JointTrainStage, llm: LlamaModel, lora: Lora, llama: LlamaCost, first: Prompt, facts: DataFacts,
+    spec: JointTrainStage,
+    llm: LlamaModel,
+    lora: Lora,
+    llama: LlamaCost,
+    first: Prompt,
+    facts: DataFacts,
     flops: dict[str, int],
-) -> None:  # fmt: skip
+) -> None:
     """Add what a language model that learns reads and writes in a step: whole prompts, in every attempt."""
     rows, retries = spec.batch_size, spec.attempts - 1
-    again = prompt_of(
-        facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=spec.attempts / 2
-    )  # fmt: skip
+    again = prompt_of(facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=spec.attempts / 2)
     flops[prompt_label(llm)] = llama.learn(rows, first.tokens, lora) + retries * llama.learn(rows, again.tokens, lora)
     if spec.max_new_tokens:
         for prompt, times in ((first, 1), (again, retries)):
@@ -116,9 +119,17 @@ def solve_reading_and_writing(
         return llama.parameters, flops, {}, held, [prompt.assumes, "every answer has all its tokens"]
     states = prompt.head * facts.hidden_size * BYTES[llm.precision]
     held += min(num_heads * (llama.cache_bytes(1, prompt.head, llm.precision) + states), HEAD_CACHE_BYTES)
-    return llama.parameters, flops, {prompt_label(llm): once}, held, [
-        prompt.assumes, "heads of prompts are read once a task and kept", "every answer has all its tokens",
-    ]  # fmt: skip
+    return (
+        llama.parameters,
+        flops,
+        {prompt_label(llm): once},
+        held,
+        [
+            prompt.assumes,
+            "heads of prompts are read once a task and kept",
+            "every answer has all its tokens",
+        ],
+    )
 
 
 def solve_reading(llama: LlamaCost, prompt: Prompt, num_heads: int) -> tuple[int, int]:

@@ -81,8 +81,11 @@ def _resolved(value: Any, place: Shape | None, node: StageNode) -> Any:
         if model is None:
             return value
         later = _later(model)
-        return {key: _resolved(value[key], inner, node) for key, inner in _covered(model)
-                if key in value and not (key in later and value[key] == later[key])}
+        return {
+            key: _resolved(value[key], inner, node)
+            for key, inner in _covered(model)
+            if key in value and not (key in later and value[key] == later[key])
+        }
     if isinstance(value, list):
         return [_resolved(item, place.values, node) for item in value]
     if isinstance(value, str) and place.ref is not None:
@@ -129,8 +132,10 @@ def _covered(model: type[SpecModel]) -> tuple[tuple[str, Shape], ...]:
 @cache
 def _later(model: type[SpecModel]) -> dict[str, Any]:
     """Return the defaults, as JSON values, of the fields that stand in a key only when they differ from them."""
-    return {key: to_jsonable_python(keys(model)[key].get_default(call_default_factory=True, validated_data={}))
-            for key in marked(model, Later)}
+    return {
+        key: to_jsonable_python(keys(model)[key].get_default(call_default_factory=True, validated_data={}))
+        for key in marked(model, Later)
+    }
 
 
 def _named(name: str, node: StageNode) -> Any:

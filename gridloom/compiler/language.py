@@ -92,6 +92,7 @@ def _language(models: tuple[str, ...], stages: tuple[str, ...]) -> type[Spec]:
     any_model: Any = _by_kind(MODELS.get(name).spec for name in (*MODELS.built_in, *models))
     any_stage: Any = _by_kind(STAGES.get(name).spec for name in (*STAGES.built_in, *stages))
     fields: dict[str, Any] = {
-        "models": (dict[Name, any_model], Field(default_factory=dict)), "stages": (dict[Name, any_stage], ...),
-    }  # fmt: skip
+        "models": (dict[Name, any_model], Field(default_factory=dict)),
+        "stages": (dict[Name, any_stage], ...),
+    }
     return create_model("Spec", __base__=Spec, __doc__=Spec.__doc__, **fields)

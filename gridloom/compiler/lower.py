@@ -135,8 +135,11 @@ def _inputs(name: str, stage: StageSpec, bound: Bound) -> dict[str, str]:
 
 def _facts(stage: str, checked: Checked) -> dict[str, Any]:
     llama = {
-        name: {field: value for field, value in asdict(checked.llama[name]).items()
-               if field not in ("missing", "quantized")}
+        name: {
+            field: value
+            for field, value in asdict(checked.llama[name]).items()
+            if field not in ("missing", "quantized")
+        }
         for name, model in checked.bound.models_of(("stages", stage))
         if isinstance(model, LlamaModel)
     }

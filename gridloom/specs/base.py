@@ -7,8 +7,18 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 ArtifactType = Literal[
-    "dataset", "answers", "puzzles", "sequences", "checkpoint", "attempts", "votes", "calibration", "report",
-    "evaluation", "submission", "metrics",
+    "dataset",
+    "answers",
+    "puzzles",
+    "sequences",
+    "checkpoint",
+    "attempts",
+    "votes",
+    "calibration",
+    "report",
+    "evaluation",
+    "submission",
+    "metrics",
 ]
 """What a stage publishes; an edge of the run graph carries one of these."""
 

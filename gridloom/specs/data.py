@@ -1,6 +1,5 @@
 """The `data` section: where tasks come from, which of their answers are held out, and how they are augmented."""
 
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -88,6 +87,14 @@ class ArcData(DataSpec):
 
 
 DATA_SPECS: tuple[type[DataSpec], ...] = (
-    ArcData, MazeData, SudokuData, ParityData, AdditionData, CopyData, SortData, LogicData, StringAdditionData,
+    ArcData,
+    MazeData,
+    SudokuData,
+    ParityData,
+    AdditionData,
+    CopyData,
+    SortData,
+    LogicData,
+    StringAdditionData,
 )
 """Kinds of an entry of `data`."""

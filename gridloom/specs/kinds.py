@@ -60,8 +60,12 @@ CALIBRATE = StageKind(CalibrateStage, "gridloom.solvers.stages.calibrate:Calibra
 SCORE = StageKind(ScoreStage, "gridloom.solvers.stages.score:Score")
 ABLATE = StageKind(AblateStage, "gridloom.solvers.stages.ablate:Ablate")
 
-STAGES: Registry[StageKind] = Registry("gridloom.stages", {
-    name: f"{__name__}:{name.upper()}"
-    for name in ("checkpoint", "train", "joint_train", "solve", "calibrate", "evaluate", "score", "ablate")
-}, StageKind)
+STAGES: Registry[StageKind] = Registry(
+    "gridloom.stages",
+    {
+        name: f"{__name__}:{name.upper()}"
+        for name in ("checkpoint", "train", "joint_train", "solve", "calibrate", "evaluate", "score", "ablate")
+    },
+    StageKind,
+)
 """Every kind of stage, by name."""

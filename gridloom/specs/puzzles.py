@@ -1,6 +1,5 @@
 """Data kinds beside ARC: mazes, sudokus, and the sequence tasks on which adaptive computation is studied."""
 
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt

@@ -1,6 +1,5 @@
 """The `solver` block of a solve stage: how many attempts, with what plans, judged by which verifiers."""
 
-
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt

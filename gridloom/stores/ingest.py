@@ -257,9 +257,7 @@ def _apply(connection: duckdb.DuckDBPyConnection, batch: Batch, report: IngestRe
     report.num_bytes += batch.num_bytes
 
 
-def _insert(
-    connection: duckdb.DuckDBPyConnection, table: Table, rows: list[Row], rejected: list[Rejection]
-) -> None:
+def _insert(connection: duckdb.DuckDBPyConnection, table: Table, rows: list[Row], rejected: list[Rejection]) -> None:
     try:
         arrow = _to_arrow(table, rows)
     except (ValueError, TypeError, KeyError, OverflowError):
@@ -309,9 +307,7 @@ def _remove(connection: duckdb.DuckDBPyConnection, change: dict[str, Any]) -> No
     )
 
 
-def _keep_rejected(
-    connection: duckdb.DuckDBPyConnection, rejected: Iterable[Rejection], report: IngestReport
-) -> None:
+def _keep_rejected(connection: duckdb.DuckDBPyConnection, rejected: Iterable[Rejection], report: IngestReport) -> None:
     for item in rejected:
         report.warnings.append(
             f"journal {item.row.journal}, line {item.row.sequence + 1}: a record of {item.table} was set aside "

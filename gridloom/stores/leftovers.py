@@ -45,10 +45,12 @@ def collect(workspace: Workspace, *, journals: bool = False, dry_run: bool = Fal
     return [
         _taken("aborted", aside, None if dry_run else store.prune_aborted, later),
         _taken(
-            "journals", spent, ledger.prune_journals if journals and not dry_run else None,
+            "journals",
+            spent,
+            ledger.prune_journals if journals and not dry_run else None,
             later if journals else "kept; --journals removes them, and the ledger is then the only copy",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _taken(

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 
-def read_records(
-    connection: duckdb.DuckDBPyConnection, kind: type[R], where: Mapping[str, Any]
-) -> list[R]:
+def read_records(connection: duckdb.DuckDBPyConnection, kind: type[R], where: Mapping[str, Any]) -> list[R]:
     """Return the records of a table whose columns equal `where` (a list: any of its values), in key order.
 
     Columns that were never set come back as the record's default, None where it has none.
@@ -40,11 +38,13 @@ def read_records(
     parsed = {c.name for c in table.columns if c.from_journal is to_json}
     optional = {field.name for field in fields(kind) if field.default is not MISSING}
     return [
-        kind(**{
-            name: json.loads(value) if name in parsed and value is not None else value
-            for name, value in row.items()
-            if value is not None or name not in optional
-        })
+        kind(
+            **{
+                name: json.loads(value) if name in parsed and value is not None else value
+                for name, value in row.items()
+                if value is not None or name not in optional
+            }
+        )
         for row in relation.to_arrow_table().to_pylist()
     ]
 
@@ -81,4 +81,4 @@ def _suggest(connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str
     near = difflib.get_close_matches(attempt_id, [row[1] for row in rows], n=3)
     if near:
         return f"did you mean {' or '.join(near)}? `gridloom attempts` lists them"
-    return "`gridloom attempts` lists the attempts, `gridloom sql \"from v_runs\"` the runs"
+    return '`gridloom attempts` lists the attempts, `gridloom sql "from v_runs"` the runs'

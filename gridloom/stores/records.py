@@ -326,6 +326,18 @@ class ReplayRecord(Record):
 
 
 TABLES: tuple[type[Record], ...] = (
-    RunRecord, StageRecord, EstimateRecord, ArtifactRecord, MetricRecord, TaskRecord, AttemptRecord,
-    CandidateRecord, VerdictRecord, LlmCallRecord, TrmStepRecord, PickRecord, ScoreRecord, ReplayRecord,
+    RunRecord,
+    StageRecord,
+    EstimateRecord,
+    ArtifactRecord,
+    MetricRecord,
+    TaskRecord,
+    AttemptRecord,
+    CandidateRecord,
+    VerdictRecord,
+    LlmCallRecord,
+    TrmStepRecord,
+    PickRecord,
+    ScoreRecord,
+    ReplayRecord,
 )

@@ -40,7 +40,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(SPEC)
     done = subprocess.run(
         [sys.executable, "-c", "from gridloom.cli.main import main; main()", "solve", "tiny.yaml"],
-        cwd=folder, capture_output=True, text=True, env={**os.environ, "GRIDLOOM_HOME": "", "OMP_NUM_THREADS": "1"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "GRIDLOOM_HOME": "", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     (folder / "out.txt").write_text(done.stdout)
@@ -205,8 +208,11 @@ def test_diff_takes_graph_files_and_runs_and_prints_data(run: Run, project: Path
     assert (told["format_version"], told["a"]["kind"], told["b"]["kind"]) == (1, "run", "spec")
     (field,) = told["fields"]
     assert (field["path"], field["before"], field["after"], field["alters"]) == (
-        "stages.pretrain.steps", 3, 4, ["pretrain"],
-    )  # fmt: skip
+        "stages.pretrain.steps",
+        3,
+        4,
+        ["pretrain"],
+    )
     assert field["after_at"]["source"] == "--set vars.steps=4"
     assert [stage["stage"] for stage in told["stages"] if stage["runs_anew"]] == ["pretrain", "solve", "score"]
 

@@ -22,8 +22,11 @@ import torch
 HERE = Path(__file__).parent
 RUN, STOPPED_TRAINING, STOPPED_SOLVE = "2026-11-30T14-39-06", "2026-11-30T14-40-00", "2026-11-30T14-40-24"
 LONGER = (
-    "--set", "stages.solve.solver.max_attempts=12", "--set", "stages.solve.solver.early_stop=false",
-)  # fmt: skip
+    "--set",
+    "stages.solve.solver.max_attempts=12",
+    "--set",
+    "stages.solve.solver.early_stop=false",
+)
 """What the interrupted solve was run with."""
 WHOLE = {
     "small": "gl1:9f868c670bc447de63cbf944a61228c3",
@@ -54,10 +57,12 @@ def processor() -> dict[str, Any]:
             fields.setdefault(name.strip(), value.strip())
     vector = re.compile(r"(sse|ssse|avx|fma|f16c|amx)\w*")
     return {
-        "machine": platform.machine(), "vendor": fields.get("vendor_id", ""), "torch": torch.__version__,
+        "machine": platform.machine(),
+        "vendor": fields.get("vendor_id", ""),
+        "torch": torch.__version__,
         "vectors": sorted(flag for flag in fields.get("flags", "").split() if vector.fullmatch(flag)),
         "used": torch.backends.cpu.get_cpu_capability(),
-    }  # fmt: skip
+    }
 
 
 def recorded(name: str) -> Any:
@@ -159,8 +164,10 @@ def test_the_ledger_takes_the_journal_that_waits_and_answers_as_before(run: Type
     assert ask(run, query) == recorded("attempts.json")
     assert unread(project) == [0, 0, 0]
     assert [(row["run_id"], row["status"]) for row in json.loads(run("runs", "--json"))] == [
-        (STOPPED_SOLVE, "interrupted"), (STOPPED_TRAINING, "interrupted"), (RUN, "done"),
-    ]  # fmt: skip
+        (STOPPED_SOLVE, "interrupted"),
+        (STOPPED_TRAINING, "interrupted"),
+        (RUN, "done"),
+    ]
 
 
 def test_the_journals_alone_make_the_same_ledger(run: Type, project: Path) -> None:
@@ -212,15 +219,21 @@ def test_the_interrupted_training_goes_on_to_its_end(run: Type) -> None:
     assert "nothing to run" in run("plan", "interrupted.yaml")
     runs = ask(run, "select run_id, status from runs where name = 'interrupted'")
     assert runs == [{"run_id": STOPPED_TRAINING, "status": "done"}]
-    losses = ask(run, "select step, value from metrics where name = 'loss' and stage = 'learn' "
-                      f"and run_id = '{STOPPED_TRAINING}' order by step")  # fmt: skip
+    losses = ask(
+        run,
+        "select step, value from metrics where name = 'loss' and stage = 'learn' "
+        f"and run_id = '{STOPPED_TRAINING}' order by step",
+    )
     unbroken = recorded("unbroken-losses.json")
     assert [row["step"] for row in losses] == [row["step"] for row in unbroken] == list(range(1, 61))
     if IS_RECORDED:
         assert losses == unbroken
     assert [row["value"] for row in losses] == pytest.approx([row["value"] for row in unbroken], rel=1e-2)
-    made_by = ask(run, f"select max(step) as step from metrics where run_id = '{STOPPED_TRAINING}' "
-                       "and recorded_at < timestamp '2026-11-30 14:40:24'")  # fmt: skip
+    made_by = ask(
+        run,
+        f"select max(step) as step from metrics where run_id = '{STOPPED_TRAINING}' "
+        "and recorded_at < timestamp '2026-11-30 14:40:24'",
+    )
     assert made_by == [{"step": 9}], "the steps before were not made again"
 
 

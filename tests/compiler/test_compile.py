@@ -34,8 +34,13 @@ def compiled(facts: StaticFacts, text: str = SPEC, *overrides: str) -> RunGraph:
 def test_nodes_follow_their_inputs_and_carry_all_defaults(facts: StaticFacts) -> None:
     graph = compiled(facts)
     assert [node.name for node in graph.nodes] == [
-        "arc1", "arc1.answers", "pretrain", "joint", "solve", "score",
-    ]  # fmt: skip
+        "arc1",
+        "arc1.answers",
+        "pretrain",
+        "joint",
+        "solve",
+        "score",
+    ]
     assert graph.node("pretrain").inputs == {"data": "arc1"}
     assert graph.node("pretrain").spec["optimizer"]["betas"] == [0.9, 0.95]
     assert graph.node("joint").inputs == {"trm": "pretrain", "data": "arc1"}

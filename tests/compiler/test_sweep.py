@@ -22,8 +22,15 @@ def names(graph: RunGraph) -> list[str]:
 def test_sweep_numbers_what_it_reaches_and_keeps_the_rest_once(facts: StaticFacts) -> None:
     graph = swept(facts, "stages.solve.solver.views: [2, 4]")
     assert names(graph) == [
-        "arc1", "arc1.answers", "pretrain", "joint", "solve@1", "score@1", "solve@2", "score@2",
-    ]  # fmt: skip
+        "arc1",
+        "arc1.answers",
+        "pretrain",
+        "joint",
+        "solve@1",
+        "score@1",
+        "solve@2",
+        "score@2",
+    ]
     assert graph.node("solve@2").spec["solver"]["views"] == 4
     assert graph.node("score@2").inputs["attempts"] == "solve@2"
     assert [v.values for v in graph.variants] == [{"stages.solve.solver.views": 2}, {"stages.solve.solver.views": 4}]
@@ -36,10 +43,12 @@ def test_sweep_numbers_what_it_reaches_and_keeps_the_rest_once(facts: StaticFact
         ("vars.steps: [10, 20]", "vars.steps: [10, 20, 30]"),
         ("vars.steps: [10, 20], stages.joint.steps: [1]", "vars.steps: [10, 20, 30], stages.joint.steps: [1, 2]"),
         ("vars.steps: [10]", "vars.steps: [10, 11]"),
-        ("models.trm.layers: [1, 2], stages.solve.solver.views: [2, 4]",
-         "models.trm.layers: [1, 2, 3], stages.solve.solver.views: [2, 4, 8]"),
+        (
+            "models.trm.layers: [1, 2], stages.solve.solver.views: [2, 4]",
+            "models.trm.layers: [1, 2, 3], stages.solve.solver.views: [2, 4, 8]",
+        ),
     ],
-)  # fmt: skip
+)
 def test_extending_a_sweep_renames_and_rekeys_nothing(facts: StaticFacts, axes: str, longer: str) -> None:
     before = {node.name: node.key for node in swept(facts, axes).nodes}
     after = {node.name: node.key for node in swept(facts, longer).nodes}

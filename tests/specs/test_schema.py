@@ -75,9 +75,14 @@ def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
 
 def _is(value: Any, name: str) -> bool:
     kinds: dict[str, Any] = {
-        "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None),
-        "array": list, "object": dict,
-    }  # fmt: skip
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+        "null": type(None),
+        "array": list,
+        "object": dict,
+    }
     return isinstance(value, kinds[name]) and not (isinstance(value, bool) and name in ("integer", "number"))
 
 

@@ -11,9 +11,21 @@ from gridloom.specs.walltime import walltime_seconds
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [("2h", 7200), ("90m", 5400), ("1h30m", 5400), ("1d12h", 129600), ("45s", 45), ("1.5h", 5400), ("1d1h1m1s", 90061),
-     ("90", 90), (" 2h ", 7200), (90, 90), (0.5, 0.5), ("0s", 0)],
-)  # fmt: skip
+    [
+        ("2h", 7200),
+        ("90m", 5400),
+        ("1h30m", 5400),
+        ("1d12h", 129600),
+        ("45s", 45),
+        ("1.5h", 5400),
+        ("1d1h1m1s", 90061),
+        ("90", 90),
+        (" 2h ", 7200),
+        (90, 90),
+        (0.5, 0.5),
+        ("0s", 0),
+    ],
+)
 def test_times_are_read_in_units_or_seconds(written: str | float, seconds: float) -> None:
     assert walltime_seconds(written) == seconds
 

@@ -98,7 +98,9 @@ def test_a_second_process_reads_what_the_first_one_put(workspace: Workspace) -> 
     ("as_async", "one_task"), [(False, False), (True, False), (True, True)], ids=["sync", "async", "async, one task"]
 )
 def test_a_graph_killed_in_a_node_goes_on_at_that_node(workspace: Workspace, as_async: bool, one_task: bool) -> None:
-    process = start(workspace.root, f"""
+    process = start(
+        workspace.root,
+        f"""
 import asyncio
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(store_cases.__file__).parent)!r}]
 import test_checkpointer as cases
@@ -115,7 +117,8 @@ if {as_async}:
     asyncio.run(graph.ainvoke(start, cases.on('task'), durability='sync'))
 else:
     graph.invoke(start, cases.on('task'), durability='sync')
-""")
+""",
+    )
     assert process.stdout is not None
     assert [process.stdout.readline() for _ in range(3)] == ["node0\n", "node1\n", "node2\n"]
     process.kill()
@@ -145,7 +148,8 @@ def test_forks_of_a_thread_do_not_overwrite_each_other(workspace: Workspace) -> 
     with LedgerWriter(workspace, "run-1") as writer:
         graph = build_loop(3, []).compile(checkpointer=DuckDBSaver(writer))
         assert [graph.get_state(tip.config).values["trail"] for tip in tips] == [
-            ["node0", "left", "node1", "node2"], ["node0", "right", "node1", "node2"],
+            ["node0", "left", "node1", "node2"],
+            ["node0", "right", "node1", "node2"],
         ]
 
 
@@ -230,8 +234,10 @@ def test_an_unknown_prune_strategy_is_refused(workspace: Workspace) -> None:
 
 
 class Long(TypedDict):
-    lines: Annotated[list[str], DeltaChannel(lambda state, writes: [*state, *(x for w in writes for x in w)], list,
-                                             snapshot_frequency=4)]
+    lines: Annotated[
+        list[str],
+        DeltaChannel(lambda state, writes: [*state, *(x for w in writes for x in w)], list, snapshot_frequency=4),
+    ]
 
 
 @pytest.mark.parametrize("num_rounds", range(1, 8))
@@ -263,7 +269,9 @@ def test_a_write_of_a_task_is_kept_once_but_an_interrupt_is_replaced(workspace: 
             }
             stored = saver.put(
                 {"configurable": {"thread_id": f"task {ingested}", "checkpoint_ns": ""}},
-                {**empty_checkpoint(), "id": "1"}, {"source": "loop", "step": 0}, {},
+                {**empty_checkpoint(), "id": "1"},
+                {"source": "loop", "step": 0},
+                {},
             )
             assert stored == config
             saver.put_writes(config, [("channel", "first"), (INTERRUPT, "first")], "task-1")
@@ -274,7 +282,8 @@ def test_a_write_of_a_task_is_kept_once_but_an_interrupt_is_replaced(workspace: 
             found = DuckDBSaver(writer).get_tuple(config)
         assert found is not None
         assert {(channel, value) for _, channel, value in found.pending_writes or ()} == {
-            ("channel", "first"), (INTERRUPT, "second"),
+            ("channel", "first"),
+            (INTERRUPT, "second"),
         }
 
 

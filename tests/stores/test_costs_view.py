@@ -17,11 +17,24 @@ def row(tmp_path: Path, status: str) -> dict[str, Any]:
     with LedgerWriter(workspace, "r") as writer:
         writer.append(
             EstimateRecord(
-                run_id="r", stage="pretrain", parameters=5, frozen_parameters=0, flops={"fp32": 1e9},
-                step="optimizer step", num_steps=100, peak_bytes=300, seconds=30.0, calibrated_on="cpu", assumes=["x"],
+                run_id="r",
+                stage="pretrain",
+                parameters=5,
+                frozen_parameters=0,
+                flops={"fp32": 1e9},
+                step="optimizer step",
+                num_steps=100,
+                peak_bytes=300,
+                seconds=30.0,
+                calibrated_on="cpu",
+                assumes=["x"],
             ),
             StageRecord(
-                run_id="r", stage="pretrain", status=status, started_at=100.0, ended_at=120.0,
+                run_id="r",
+                stage="pretrain",
+                status=status,
+                started_at=100.0,
+                ended_at=120.0,
                 notes={"steps_per_s": 5.5, "peak_memory_bytes": 900, "stage_memory_bytes": 400},
             ),
         )

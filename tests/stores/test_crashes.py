@@ -163,12 +163,15 @@ def test_a_foreign_program_that_lets_go_in_time_is_waited_for(workspace: Workspa
 def test_a_gridloom_process_that_holds_the_lock_is_named(workspace: Workspace) -> None:
     with LedgerWriter(workspace, "run-1") as writer:
         writer.append(call())
-    process = start(workspace.root, """
+    process = start(
+        workspace.root,
+        """
 from gridloom.stores.connect import ledger_lock
 with ledger_lock(workspace.lock_path, exclusive=True, timeout_s=1):
     print(os.getpid(), flush=True)
     time.sleep(60)
-""")
+""",
+    )
     pid = read_line(process).strip()
     with pytest.raises(StoreError, match=f"is busy: process {pid}"):
         Ledger(workspace, timeout_s=0.2).ingest()
@@ -181,7 +184,10 @@ def test_a_read_only_workspace_answers_with_what_was_ingested_and_says_so(worksp
         writer.append(call(number=1))
         Ledger(workspace).ingest()
         writer.append(call(number=2))
-    out = finish(start(workspace.root, """
+    out = finish(
+        start(
+            workspace.root,
+            """
 import shutil, tempfile, duckdb
 from gridloom.errors import StoreError
 duckdb.sql('SELECT 1').to_arrow_table().to_pylist()  # imports what another user may not read
@@ -204,7 +210,9 @@ except StoreError as error:
 if os.getuid() == 0:
     os.seteuid(0)
     shutil.rmtree(folder)
-"""))
+""",
+        )
+    )
     workspace.root.chmod(0o755)
     lines = out.splitlines()
     assert lines[0] == "1"
@@ -289,7 +297,10 @@ def test_leftovers_of_a_creation_that_was_killed_do_not_matter(workspace: Worksp
     "limit", [1_000, 100_000, 400_000, 1_200_000], ids=["when opened", "while made", "while filled", "late"]
 )
 def test_a_full_disk_while_ingesting_loses_nothing_and_the_next_try_gets_all(workspace: Workspace, limit: int) -> None:
-    out = finish(start(workspace.root, f"""
+    out = finish(
+        start(
+            workspace.root,
+            f"""
 import resource
 from gridloom.errors import StoreError
 with LedgerWriter(workspace, 'r') as writer:
@@ -303,7 +314,9 @@ except StoreError as error:
     print(error.remedy)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(Ledger(workspace).rows('SELECT count(*) AS n, count(DISTINCT attempt) AS d FROM attempts'))
-"""))
+""",
+        )
+    )
     message, remedy, rows = out.splitlines()
     assert str(workspace.ledger_path.parent) in message
     assert "File too large" in message

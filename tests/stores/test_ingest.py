@@ -163,7 +163,9 @@ def test_a_record_that_its_table_cannot_hold_is_set_aside_and_the_rest_is_kept(
     assert all("was set aside in the table 'rejected'" in warning for warning in report.warnings)
     rejected = ledger.rows("SELECT table_name, reason, record->>'attempt_id' AS id FROM rejected ORDER BY id")
     assert [(row["table_name"], row["id"]) for row in rejected] == [
-        ("attempts", "aaaa0001.2"), ("attempts", "aaaa0001.3"), ("metrics", None),
+        ("attempts", "aaaa0001.2"),
+        ("attempts", "aaaa0001.3"),
+        ("metrics", None),
     ]
     assert "key is not complete" in rejected[2]["reason"]
 
@@ -190,7 +192,12 @@ def test_columns_have_types_that_make_sql_pleasant(workspace: Workspace, ledger:
         "t.demos[1].output[1][2] AS demo_cell FROM attempts JOIN tasks t USING (run_id, stage, task_id)"
     )
     assert (row["cell"], row["dihedral"], row["reason_s"], row["width"], row["demos"], row["demo_cell"]) == (
-        3, 3, "0.3", 256, 2, 2,
+        3,
+        3,
+        "0.3",
+        256,
+        2,
+        2,
     )
     assert row["took_s"] == 0.5
 
@@ -250,9 +257,7 @@ def test_progress_counts_bytes_up_to_all_of_them(
     assert count(ledger, "attempts") == 19
 
 
-def test_spent_journals_of_dead_processes_are_pruned_and_nothing_is_lost(
-    workspace: Workspace, ledger: Ledger
-) -> None:
+def test_spent_journals_of_dead_processes_are_pruned_and_nothing_is_lost(workspace: Workspace, ledger: Ledger) -> None:
     spent = write(workspace, small_run())
     damaged = write(workspace, [call(number=9)], [call(number=8)])
     damaged.write_bytes(damaged.read_bytes().replace(b'"attempt":9', b'"attempt":7'))
@@ -279,20 +284,39 @@ def test_a_lost_ledger_is_rebuilt_from_the_journals(workspace: Workspace, ledger
 SMALL_TEXT = st.text(max_size=8)
 SMALL_GRID = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=3), min_size=1, max_size=3)
 CALLS = st.builds(
-    LlmCallRecord, run_id=st.just("r"), stage=st.just("s"), task_id=SMALL_TEXT, attempt=st.integers(1, 3),
-    fork=st.integers(0, 1), model=SMALL_TEXT, prompt_tokens=st.integers(0, 2**40), new_tokens=st.integers(0, 9),
-    prefix_tokens=st.just(0), dropped_demos=st.just(0), temperature=st.floats(allow_nan=False), seed=st.integers(0, 99),
+    LlmCallRecord,
+    run_id=st.just("r"),
+    stage=st.just("s"),
+    task_id=SMALL_TEXT,
+    attempt=st.integers(1, 3),
+    fork=st.integers(0, 1),
+    model=SMALL_TEXT,
+    prompt_tokens=st.integers(0, 2**40),
+    new_tokens=st.integers(0, 9),
+    prefix_tokens=st.just(0),
+    dropped_demos=st.just(0),
+    temperature=st.floats(allow_nan=False),
+    seed=st.integers(0, 99),
     duration_s=st.floats(0, 10),
 )
 TASKS = st.builds(
-    TaskRecord, run_id=st.just("r"), stage=st.just("s"), task_id=SMALL_TEXT, subset=SMALL_TEXT,
+    TaskRecord,
+    run_id=st.just("r"),
+    stage=st.just("s"),
+    task_id=SMALL_TEXT,
+    subset=SMALL_TEXT,
     tests=st.lists(SMALL_GRID, max_size=2),
     demos=st.lists(st.fixed_dictionaries({"input": SMALL_GRID, "output": SMALL_GRID}), max_size=2),
     check_demos=st.lists(st.integers(0, 5), max_size=2),
 )
 RUNS = st.builds(
-    RunRecord, run_id=SMALL_TEXT, name=st.none() | SMALL_TEXT, overrides=st.none() | st.lists(SMALL_TEXT, max_size=2),
-    graph=st.none() | SMALL_TEXT.map(json.dumps), pid=st.none() | st.integers(0, 9), device=st.none() | SMALL_TEXT,
+    RunRecord,
+    run_id=SMALL_TEXT,
+    name=st.none() | SMALL_TEXT,
+    overrides=st.none() | st.lists(SMALL_TEXT, max_size=2),
+    graph=st.none() | SMALL_TEXT.map(json.dumps),
+    pid=st.none() | st.integers(0, 9),
+    device=st.none() | SMALL_TEXT,
 )
 BATCHES = st.lists(st.lists(CALLS | TASKS | RUNS, min_size=1, max_size=4), max_size=5)
 

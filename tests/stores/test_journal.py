@@ -126,7 +126,10 @@ def test_a_living_writer_is_told_from_a_dead_one(workspace: Workspace) -> None:
 
 
 def test_a_forked_child_writes_a_file_of_its_own(workspace: Workspace) -> None:
-    out = finish(start(workspace.root, """
+    out = finish(
+        start(
+            workspace.root,
+            """
 w = LedgerWriter(workspace, 'r')
 w.append(call(number=1))
 if os.fork() == 0:
@@ -136,7 +139,9 @@ os.wait()
 w.append(call(number=3))
 w.close()
 print([row['attempt'] for row in Ledger(workspace).rows('from llm_calls order by attempt')])
-"""))
+""",
+        )
+    )
     assert out == "[1, 2, 3]\n"
     assert len([*workspace.journal_dir.iterdir()]) == 2
 
@@ -205,7 +210,10 @@ def test_a_tail_that_could_not_be_cut_is_cut_by_the_next_append(
 
 
 def test_a_real_file_size_limit_stops_an_append_cleanly(workspace: Workspace) -> None:
-    out = finish(start(workspace.root, """
+    out = finish(
+        start(
+            workspace.root,
+            """
 import resource
 from gridloom.errors import StoreError
 w = LedgerWriter(workspace, 'r')
@@ -224,7 +232,9 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 w.append(attempt(number=number))
 w.close()
 print(number, Ledger(workspace).rows('select count(*) n from attempts')[0]['n'])
-"""))
+""",
+        )
+    )
     message, counts = out.splitlines()
     assert message == f"cannot append to the journal in {workspace.journal_dir}: the file size limit is reached"
     number, rows = counts.split()
@@ -234,7 +244,10 @@ print(number, Ledger(workspace).rows('select count(*) n from attempts')[0]['n'])
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o755)
-    out = finish(start(folder / "home", """
+    out = finish(
+        start(
+            folder / "home",
+            """
 from gridloom.errors import StoreError
 if os.geteuid() == 0:
     os.seteuid(65534)
@@ -244,7 +257,9 @@ try:
     LedgerWriter(workspace, 'r').append(call())
 except StoreError as error:
     print(error)
-"""))
+""",
+        )
+    )
     folder.chmod(0o755)
     assert out.startswith(f"cannot create the workspace in {folder / 'home' / 'journal'}: permission denied")
     assert "GRIDLOOM_HOME" in out
@@ -298,9 +313,14 @@ def test_journals_begun_within_a_millisecond_are_read_in_their_order(workspace: 
     payload=st.dictionaries(
         st.text(),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-            | st.text(st.characters()) | st.binary(),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8,
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(st.characters())
+            | st.binary(),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+            max_leaves=8,
         ),
         max_size=4,
     )

@@ -28,14 +28,36 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
         writer.append(*small_run(), *scores())
         writer.append(attempt("bbbb0002", 3, verdict="accepted", score=0.8))  # accepted, but wrong
         writer.append(MetricRecord(run_id="run-1", stage="pretrain", step=1, name="loss", value=2.0, recorded_at=1.0))
-        writer.append(EstimateRecord(
-            run_id="run-1", stage="pretrain", parameters=1, frozen_parameters=0, flops={"fp32": 1.0}, step="attempt",
-            num_steps=1, peak_bytes=1, assumes=[],
-        ))
-        writer.append(CalibrationRecord(
-            run_id="run-1", stage="measure", solve_run_id=None, solve_stage="solve", verifier="all", threshold=0.7,
-            attempts=3, num_right=1, accepted=2, accepted_right=1, precision=0.5, recall=1.0, is_chosen=True,
-        ))
+        writer.append(
+            EstimateRecord(
+                run_id="run-1",
+                stage="pretrain",
+                parameters=1,
+                frozen_parameters=0,
+                flops={"fp32": 1.0},
+                step="attempt",
+                num_steps=1,
+                peak_bytes=1,
+                assumes=[],
+            )
+        )
+        writer.append(
+            CalibrationRecord(
+                run_id="run-1",
+                stage="measure",
+                solve_run_id=None,
+                solve_stage="solve",
+                verifier="all",
+                threshold=0.7,
+                attempts=3,
+                num_right=1,
+                accepted=2,
+                accepted_right=1,
+                precision=0.5,
+                recall=1.0,
+                is_chosen=True,
+            )
+        )
     return Ledger(workspace)
 
 

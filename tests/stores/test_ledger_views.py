@@ -53,7 +53,9 @@ def test_after_scoring_every_view_knows(workspace: Workspace, ledger: Ledger, el
     }
     tasks = by_task(ledger, "v_tasks")
     assert {name: (row["solved"], row["solved_first"]) for name, row in tasks.items()} == {
-        "aaaa0001": (True, False), "bbbb0002": (False, False), "cccc0003": (False, False),
+        "aaaa0001": (True, False),
+        "bbbb0002": (False, False),
+        "cccc0003": (False, False),
     }
     assert tasks["cccc0003"]["pass1"] == 0.5
     assert tasks["cccc0003"]["cell_accuracy"] == pytest.approx((1.0 + 0.75) / 2)
@@ -72,8 +74,12 @@ def test_an_attempt_whose_grid_no_pick_holds_stays_unknown_until_a_right_pick_te
 ) -> None:
     other = [[9]]
     record(
-        workspace, task("aaaa0001"), attempt("aaaa0001", 1, grids=[other]), attempt("aaaa0001", 2, grids=[WRONG]),
-        pick("aaaa0001", 0, WRONG), score("aaaa0001", 0, False),
+        workspace,
+        task("aaaa0001"),
+        attempt("aaaa0001", 1, grids=[other]),
+        attempt("aaaa0001", 2, grids=[WRONG]),
+        pick("aaaa0001", 0, WRONG),
+        score("aaaa0001", 0, False),
     )
     assert solved(ledger) == {"aaaa0001.1": None, "aaaa0001.2": False}
     record(workspace, pick("aaaa0001", 1, RIGHT), score("aaaa0001", 1, True))
@@ -92,7 +98,8 @@ def test_attempts_without_a_grid_or_a_call_are_shown(workspace: Workspace, ledge
 
 def test_forks_are_attempts_but_count_in_no_total(workspace: Workspace, ledger: Ledger) -> None:
     record(
-        workspace, *small_run(),
+        workspace,
+        *small_run(),
         attempt("bbbb0002", 1, fork=1, parent="bbbb0002.1", verdict="accepted", score=1.0),
     )
     assert len(ledger.rows("FROM v_attempts WHERE fork = 1")) == 1
@@ -124,7 +131,12 @@ def test_runs_are_listed_with_their_stages_and_counts(workspace: Workspace, ledg
     record(workspace, *small_run())
     (row,) = ledger.runs()
     assert (row["status"], row["seconds"], row["stages"], row["cached"], row["tasks"], row["attempts"]) == (
-        "done", 60.0, 2, 1, 3, 5,
+        "done",
+        60.0,
+        2,
+        1,
+        3,
+        5,
     )
 
 
@@ -167,7 +179,8 @@ def test_a_resumed_run_is_alive_though_its_first_process_is_dead(workspace: Work
 
 def test_the_latest_run_is_the_newest_that_made_attempts_itself(workspace: Workspace, ledger: Ledger) -> None:
     record(
-        workspace, *small_run(),
+        workspace,
+        *small_run(),
         RunRecord(run_id="run-0", status="done", started_at=5.0),
         StageRecord(run_id="run-0", stage="solve", kind="solve", status="done"),
         RunRecord(run_id="run-9", status="done", started_at=1e10),

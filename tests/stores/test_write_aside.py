@@ -34,11 +34,15 @@ def hang(*args, **kwargs):
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
-@pytest.mark.parametrize("code", [
-    "Path.replace = hang\nwrite_durably(folder / 'x.json', b'new')",
-    "os.fsync = hang\nwrite_durably(folder / 'x.json', b'new')",
-    "with replacing(folder / 'x.json') as aside:\n    aside.write_bytes(b'new')\n    hang()",
-], ids=["before the rename", "before the sync", "while written"])  # fmt: skip
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Path.replace = hang\nwrite_durably(folder / 'x.json', b'new')",
+        "os.fsync = hang\nwrite_durably(folder / 'x.json', b'new')",
+        "with replacing(folder / 'x.json') as aside:\n    aside.write_bytes(b'new')\n    hang()",
+    ],
+    ids=["before the rename", "before the sync", "while written"],
+)
 def test_a_process_killed_before_the_rename_leaves_the_old_file_and_one_aside(
     tmp_path: Path, code: str, old: bytes | None
 ) -> None:
@@ -137,13 +141,23 @@ def test_a_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize(("code", "target_is"), [
-    ("with empty_folder(folder / 'x.tmp') as aside:\n    (aside / 'half').touch()\n    hang()", ["old"]),
-    ("Path.rename = hang\nwith empty_folder(folder / 'x.tmp') as aside:\n"
-     "    (aside / 'half').touch()\n    move(aside, folder / 'x')", ["old"]),
-    ("Path.rename = hang\nwith empty_folder(folder / 'x.tmp') as aside:\n"
-     "    (aside / 'half').touch()\n    move(aside, folder / 'x', replace=True)", None),
-], ids=["while filled", "before the rename", "the old one removed"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "target_is"),
+    [
+        ("with empty_folder(folder / 'x.tmp') as aside:\n    (aside / 'half').touch()\n    hang()", ["old"]),
+        (
+            "Path.rename = hang\nwith empty_folder(folder / 'x.tmp') as aside:\n"
+            "    (aside / 'half').touch()\n    move(aside, folder / 'x')",
+            ["old"],
+        ),
+        (
+            "Path.rename = hang\nwith empty_folder(folder / 'x.tmp') as aside:\n"
+            "    (aside / 'half').touch()\n    move(aside, folder / 'x', replace=True)",
+            None,
+        ),
+    ],
+    ids=["while filled", "before the rename", "the old one removed"],
+)
 def test_a_process_killed_before_the_rename_leaves_no_half_folder_under_the_name(
     tmp_path: Path, code: str, target_is: list[str] | None
 ) -> None:

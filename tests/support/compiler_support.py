@@ -28,14 +28,28 @@ stages:
 """
 
 TASKS = DataFacts(
-    digest="tasks", answers_digest="answers", num_tasks=3, num_held_out=3, max_side=10, canvas=11,
-    subsets=("training", "evaluation"), num_check_demos=3, num_demos=12, task_ids=("t1", "t2", "t3"),
-)  # fmt: skip
+    digest="tasks",
+    answers_digest="answers",
+    num_tasks=3,
+    num_held_out=3,
+    max_side=10,
+    canvas=11,
+    subsets=("training", "evaluation"),
+    num_check_demos=3,
+    num_demos=12,
+    task_ids=("t1", "t2", "t3"),
+)
 SUDOKUS = replace(TASKS, digest="sudokus", canvas=4, vocabulary=6, subsets=("train", "test"), task_ids=())
 LLAMA = LlamaFacts(
-    digest="weights", hidden_size=576, num_layers=30, num_heads=9, intermediate_size=1536, vocab_size=49152,
-    max_positions=2048, num_kv_heads=3,
-)  # fmt: skip
+    digest="weights",
+    hidden_size=576,
+    num_layers=30,
+    num_heads=9,
+    intermediate_size=1536,
+    vocab_size=49152,
+    max_positions=2048,
+    num_kv_heads=3,
+)
 
 SHIPPED = CheckpointFacts("shipped", "trm", 128, "arc", 11, 121, 12, positions="rope_2d", any_canvas=True)
 
@@ -48,8 +62,12 @@ FACTS = StaticFacts(
         "maze": replace(SUDOKUS, digest="mazes", canvas=30),
         "broken": DataError("task 00d62c1b: row 2 has 3 cells, not 4", "mend it"),
     },
-    {"smollm2-135m": LLAMA, "./llama": LLAMA, "org/published": replace(LLAMA, missing="gridloom models pull X"),
-     "meta-llama/Llama-3.1-8B-Instruct": replace(LLAMA, hidden_size=4096, num_heads=32, max_positions=131072),
-     "gone": ModelError("no weights in 'gone'", "run: gridloom models list")},
+    {
+        "smollm2-135m": LLAMA,
+        "./llama": LLAMA,
+        "org/published": replace(LLAMA, missing="gridloom models pull X"),
+        "meta-llama/Llama-3.1-8B-Instruct": replace(LLAMA, hidden_size=4096, num_heads=32, max_positions=131072),
+        "gone": ModelError("no weights in 'gone'", "run: gridloom models list"),
+    },
     checkpoints={"shipped:trm-arc1-small": SHIPPED, "shipped:trm-arc1-sides10": SHIPPED},
 )

@@ -31,18 +31,44 @@ from gridloom.stores.workspace import Workspace
 LLAMA = LlamaModel(weights="./tiny", max_prompt_tokens=512)
 BRIDGE = TextToLatentModel(llm="llama", trm="trm", bottleneck=16)
 BACK = LatentToTextModel(trm="trm", llm="llama", bottleneck=16, tokens=2)
-STAGE = JointTrainStage(llm="llama", trm="trm", adapters=("bridge", "back"), data="toy", steps=6, batch_size=3,
-                        attempts=2, optimizer=AdamW(lr=1e-3), warmup_steps=2, checkpoint_every=2, embedding_lr=1e-2)
+STAGE = JointTrainStage(
+    llm="llama",
+    trm="trm",
+    adapters=("bridge", "back"),
+    data="toy",
+    steps=6,
+    batch_size=3,
+    attempts=2,
+    optimizer=AdamW(lr=1e-3),
+    warmup_steps=2,
+    checkpoint_every=2,
+    embedding_lr=1e-2,
+)
 
 
-def joint_node(key: str = "gl1:joint", bridge: TextToLatentModel = BRIDGE, llama: LlamaModel = LLAMA,
-               trm: TrmModel = MODEL, digest: str = "sha256:tiny", **changes: Any) -> StageNode:
+def joint_node(
+    key: str = "gl1:joint",
+    bridge: TextToLatentModel = BRIDGE,
+    llama: LlamaModel = LLAMA,
+    trm: TrmModel = MODEL,
+    digest: str = "sha256:tiny",
+    **changes: Any,
+) -> StageNode:
     """The graph node of a joint stage."""
     stage = STAGE.model_copy(update=changes)
     models = {"llama": llama, "trm": trm, "bridge": bridge, "back": BACK}
-    return StageNode(name="joint", kind="joint_train", version=1, produces="checkpoint", inputs={"data": "toy"}, seed=3,
-                     key=key, spec=stage.model_dump(mode="json"), facts={"llama": {"llama": {"digest": digest}}},
-                     models={name: model.model_dump(mode="json") for name, model in models.items()})
+    return StageNode(
+        name="joint",
+        kind="joint_train",
+        version=1,
+        produces="checkpoint",
+        inputs={"data": "toy"},
+        seed=3,
+        key=key,
+        spec=stage.model_dump(mode="json"),
+        facts={"llama": {"llama": {"digest": digest}}},
+        models={name: model.model_dump(mode="json") for name, model in models.items()},
+    )
 
 
 def kept_states(root: Path) -> dict[str, Any]:
@@ -64,9 +90,16 @@ def run_joint(root: Path, stop: Any = None, inputs: Any = None, **changes: Any) 
     return {(row["step"], row["name"]): row["value"] for row in rows if row["name"] != "steps_per_s"}
 
 
-def trainer_for(llama: Llama, bridge: TextToLatentModel = BRIDGE, with_back: bool = True, copies: int = 3,
-                back: LatentToTextModel = BACK, network: TrmModel = MODEL, dataset: Dataset | None = None,
-                **changes: Any) -> JointTrainer:
+def trainer_for(
+    llama: Llama,
+    bridge: TextToLatentModel = BRIDGE,
+    with_back: bool = True,
+    copies: int = 3,
+    back: LatentToTextModel = BACK,
+    network: TrmModel = MODEL,
+    dataset: Dataset | None = None,
+    **changes: Any,
+) -> JointTrainer:
     """A trainer of the toy tasks, its adapters open; so are the additions of a language model with `lora`."""
     dataset = toy_dataset(copies) if dataset is None else dataset
     sampler = Sampler(dataset, 0)

@@ -1,6 +1,6 @@
 """A real solve stage in miniature: three tasks, a tiny TRM, a tiny random LLaMA, a real ledger. Also run as a script.
 
-    python solve_support.py ROOT [seconds to sleep before each TRM call]
+python solve_support.py ROOT [seconds to sleep before each TRM call]
 """
 
 from __future__ import annotations
@@ -47,8 +47,15 @@ from gridloom.stores.workspace import Workspace
 CANVAS = 4
 RUN = "2026-11-21T10-00-00"
 TRM_SPEC = TrmModel(
-    hidden_size=32, num_heads=2, layers=1, H_cycles=2, L_cycles=1, expansion=1.0, puzzle_embedding_len=2,
-    halt_max_steps=3, precision="fp32",
+    hidden_size=32,
+    num_heads=2,
+    layers=1,
+    H_cycles=2,
+    L_cycles=1,
+    expansion=1.0,
+    puzzle_embedding_len=2,
+    halt_max_steps=3,
+    precision="fp32",
 )
 SOLVER: dict[str, Any] = {"max_attempts": 3, "views": 3, "in_flight": 1, "reason": {"max_new_tokens": 4}}
 
@@ -65,9 +72,7 @@ def mirror_answers(noise: int | None = None) -> dict[str, tuple[Grid, ...]]:
         return {t.task_id: tuple(np.ascontiguousarray(g[:, ::-1]) for g in t.tests) for t in dataset().tasks}
     random = np.random.default_rng(noise)
     shape = tuple(random.integers(1, 5, 2))
-    return {
-        t.task_id: tuple(random.integers(0, 10, shape).astype(np.uint8) for _ in t.tests) for t in dataset().tasks
-    }
+    return {t.task_id: tuple(random.integers(0, 10, shape).astype(np.uint8) for _ in t.tests) for t in dataset().tasks}
 
 
 def write_llama(folder: Path) -> None:
@@ -78,13 +83,19 @@ def write_llama(folder: Path) -> None:
     words = ["<pad>", "<eos>", "<unk>", *"0123456789", "Input", "Output", "Example", ":", "Test", "Attempt", "the"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
     torch.manual_seed(3)
     config = LlamaConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=2048, eos_token_id=1, pad_token_id=0, bos_token_id=None,
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        eos_token_id=1,
+        pad_token_id=0,
+        bos_token_id=None,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
@@ -183,7 +194,12 @@ class Place:
         self.checkpoint = self._published("gl1:joint", "checkpoint", "train", lambda out: save_bundle(out, bundle))
         settings = Solver.model_validate_json(json.dumps(self.settings))
         self.node = StageNode(
-            name="solve", kind="solve", version=1, produces="attempts", seed=0, key="gl1:solve",
+            name="solve",
+            kind="solve",
+            version=1,
+            produces="attempts",
+            seed=0,
+            key="gl1:solve",
             spec={"kind": "solve", "with": "joint", "data": "arc1", "solver": settings.model_dump(mode="json")},
             inputs={"with": "joint", "data": "arc1"},
         )
@@ -197,13 +213,15 @@ class Place:
     def write_alone(self, folder: str = "./llama", max_prompt_tokens: int = 400, **settings: Any) -> None:
         """Make the solve node one of a language model without a TRM."""
         solver = Solver.model_validate_json(json.dumps({**self.settings, **settings}))
-        self.node = self.node.model_copy(update={
-            "key": "gl1:written",
-            "spec": {"kind": "solve", "with": "llama", "data": "arc1", "solver": solver.model_dump(mode="json")},
-            "models": {"llama": {"kind": "llama", "weights": folder, "max_prompt_tokens": max_prompt_tokens}},
-            "facts": {"llama": {"llama": {"digest": "sha256:words"}}},
-            "inputs": {"data": "arc1"},
-        })
+        self.node = self.node.model_copy(
+            update={
+                "key": "gl1:written",
+                "spec": {"kind": "solve", "with": "llama", "data": "arc1", "solver": solver.model_dump(mode="json")},
+                "models": {"llama": {"kind": "llama", "weights": folder, "max_prompt_tokens": max_prompt_tokens}},
+                "facts": {"llama": {"llama": {"digest": "sha256:words"}}},
+                "inputs": {"data": "arc1"},
+            }
+        )
 
     def _published(self, key: str, kind: str, producer: str, fill: Any) -> Artifact:
         found = self.store.find(key)
@@ -218,7 +236,13 @@ class Place:
         work = self.root / "work"
         work.mkdir(exist_ok=True)
         return StageContext(
-            run_id=writer.run_id, device="cpu", work=work, out=out, base=self.root, ledger=writer, progress=Reporter(),
+            run_id=writer.run_id,
+            device="cpu",
+            work=work,
+            out=out,
+            base=self.root,
+            ledger=writer,
+            progress=Reporter(),
             stop=Stop() if stop is None else stop,
         )
 
@@ -236,8 +260,12 @@ class Place:
                 context = self.context(writer, out, stop)
                 Solve(load, write).run(self.node, self.inputs, context)
                 artifact = self.store.publish(
-                    out, key=f"gl1:solve.{run_id}", type="attempts", kind="solve",
-                    producer={"stage": "solve", "run_id": run_id}, inputs={},
+                    out,
+                    key=f"gl1:solve.{run_id}",
+                    type="attempts",
+                    kind="solve",
+                    producer={"stage": "solve", "run_id": run_id},
+                    inputs={},
                 )
             writer.append(RunRecord(run_id=run_id, status="done", ended_at=time.time()))
         assert isinstance(context.progress, Reporter)
@@ -246,7 +274,11 @@ class Place:
     def score(self, attempts: Artifact, run_id: str = RUN) -> dict[str, Any]:
         """Run the score stage; return its report."""
         node = StageNode(
-            name="score", kind="score", version=1, produces="report", spec={"kind": "score", "attempts": "solve"},
+            name="score",
+            kind="score",
+            version=1,
+            produces="report",
+            spec={"kind": "score", "attempts": "solve"},
             inputs={"attempts": "solve", "answers": "arc1.answers"},
         )
         out = self.root / f"report-{run_id}"

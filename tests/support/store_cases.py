@@ -56,22 +56,45 @@ def attempt(task_id: str = "aaaa0001", number: int = 1, *, run_id: str = "run-1"
 
 def call(task_id: str = "aaaa0001", number: int = 1, *, run_id: str = "run-1") -> LlmCallRecord:
     return LlmCallRecord(
-        run_id=run_id, stage="solve", task_id=task_id, attempt=number, model="smollm2-135m", prompt_tokens=100,
-        new_tokens=20, prefix_tokens=4, dropped_demos=0, temperature=0.7, seed=5, duration_s=0.3,
+        run_id=run_id,
+        stage="solve",
+        task_id=task_id,
+        attempt=number,
+        model="smollm2-135m",
+        prompt_tokens=100,
+        new_tokens=20,
+        prefix_tokens=4,
+        dropped_demos=0,
+        temperature=0.7,
+        seed=5,
+        duration_s=0.3,
     )
 
 
 def task(task_id: str, *, run_id: str = "run-1", num_tests: int = 1) -> TaskRecord:
     return TaskRecord(
-        run_id=run_id, stage="solve", task_id=task_id, subset="training", check_demos=[0],
-        demos=[{"input": [[1]], "output": RIGHT}, {"input": [[2]], "output": WRONG}], tests=[[[0]]] * num_tests,
+        run_id=run_id,
+        stage="solve",
+        task_id=task_id,
+        subset="training",
+        check_demos=[0],
+        demos=[{"input": [[1]], "output": RIGHT}, {"input": [[2]], "output": WRONG}],
+        tests=[[[0]]] * num_tests,
     )
 
 
 def pick(task_id: str, rank: int, grid: list[list[int]], *, test_index: int = 0, run_id: str = "run-1") -> PickRecord:
     return PickRecord(
-        run_id=run_id, stage="solve", task_id=task_id, test_index=test_index, rank=rank, grid=grid, weight=1.5,
-        attempt=1, accepted=True, num_attempts=2,
+        run_id=run_id,
+        stage="solve",
+        task_id=task_id,
+        test_index=test_index,
+        rank=rank,
+        grid=grid,
+        weight=1.5,
+        attempt=1,
+        accepted=True,
+        num_attempts=2,
     )
 
 
@@ -79,8 +102,16 @@ def score(
     task_id: str, rank: int, exact: bool, *, test_index: int = 0, run_id: str = "run-1", solved_by: str | None = None
 ) -> ScoreRecord:
     return ScoreRecord(
-        run_id=run_id, stage="score", solve_stage="solve", solve_run_id=solved_by, task_id=task_id,
-        test_index=test_index, rank=rank, exact_match=exact, shape_match=True, cell_accuracy=1.0 if exact else 0.75,
+        run_id=run_id,
+        stage="score",
+        solve_stage="solve",
+        solve_run_id=solved_by,
+        task_id=task_id,
+        test_index=test_index,
+        rank=rank,
+        exact_match=exact,
+        shape_match=True,
+        cell_accuracy=1.0 if exact else 0.75,
     )
 
 
@@ -88,14 +119,30 @@ def small_run(run_id: str = "run-1") -> list[Record]:
     """A finished run of three tasks: one solved at its second attempt, one failed, one half right (two tests)."""
     return [
         RunRecord(
-            run_id=run_id, name="quickstart", graph_key="gl1:99", status="done", spec="quickstart", overrides=["a=1"],
-            graph='{"nodes": []}\n', device="cpu", host="box", pid=1, gridloom_version="0.1.0", started_at=EPOCH,
+            run_id=run_id,
+            name="quickstart",
+            graph_key="gl1:99",
+            status="done",
+            spec="quickstart",
+            overrides=["a=1"],
+            graph='{"nodes": []}\n',
+            device="cpu",
+            host="box",
+            pid=1,
+            gridloom_version="0.1.0",
+            started_at=EPOCH,
             ended_at=EPOCH + 60,
         ),
         StageRecord(run_id=run_id, stage="pretrain", kind="train", key="gl1:c4", status="cached"),
         StageRecord(
-            run_id=run_id, stage="solve", kind="solve", key="gl1:5a", status="done", started_at=EPOCH,
-            ended_at=EPOCH + 50, notes={"peak_bytes": 10, "tasks_per_s": 0.5},
+            run_id=run_id,
+            stage="solve",
+            kind="solve",
+            key="gl1:5a",
+            status="done",
+            started_at=EPOCH,
+            ended_at=EPOCH + 50,
+            notes={"peak_bytes": 10, "tasks_per_s": 0.5},
         ),
         task("aaaa0001", run_id=run_id),
         task("bbbb0002", run_id=run_id),
@@ -107,8 +154,17 @@ def small_run(run_id: str = "run-1") -> list[Record]:
         attempt("cccc0003", 1, run_id=run_id, grids=[RIGHT, WRONG]),
         *(call(task_id, number, run_id=run_id) for task_id in ("aaaa0001", "bbbb0002") for number in (1, 2)),
         CandidateRecord(
-            run_id=run_id, stage="solve", task_id="aaaa0001", attempt=2, test_index=0, rank=0, source="trm", grid=RIGHT,
-            votes=3, num_views=4, confidence=0.8,
+            run_id=run_id,
+            stage="solve",
+            task_id="aaaa0001",
+            attempt=2,
+            test_index=0,
+            rank=0,
+            source="trm",
+            grid=RIGHT,
+            votes=3,
+            num_views=4,
+            confidence=0.8,
         ),
         *(
             VerdictRecord(run_id=run_id, stage="solve", task_id="aaaa0001", attempt=2, verifier=name, score=value)
@@ -116,7 +172,12 @@ def small_run(run_id: str = "run-1") -> list[Record]:
         ),
         *(
             TrmStepRecord(
-                run_id=run_id, stage="solve", task_id="aaaa0001", attempt=2, act_step=step, q_halt=-1.0 + step,
+                run_id=run_id,
+                stage="solve",
+                task_id="aaaa0001",
+                attempt=2,
+                act_step=step,
+                q_halt=-1.0 + step,
                 changed_cells=8 - step,
             )
             for step in range(3)

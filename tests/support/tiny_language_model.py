@@ -37,8 +37,16 @@ def tiny_tokenizer(chat: bool = False) -> Any:
 def tiny_model(seed: int = 0, width: int = WIDTH, inner: int = 48) -> LlamaForCausalLM:
     """Two layers, four heads of which two for keys; its embeddings have the scale of a trained model's."""
     config = LlamaConfig(
-        hidden_size=width, intermediate_size=inner, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        vocab_size=98, max_position_embeddings=2048, tie_word_embeddings=True, eos_token_id=1, bos_token_id=None,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=98,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        eos_token_id=1,
+        bos_token_id=None,
         initializer_range=0.2,
     )
     torch.manual_seed(seed)

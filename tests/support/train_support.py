@@ -1,6 +1,6 @@
 """A real train stage in miniature: two small tasks, a tiny TRM, a real ledger. Also run as a script, to be killed.
 
-    python train_support.py ROOT STEPS [seconds to sleep after each saved state]
+python train_support.py ROOT STEPS [seconds to sleep after each saved state]
 """
 
 from __future__ import annotations
@@ -27,10 +27,28 @@ from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import LedgerWriter
 from gridloom.stores.workspace import Workspace
 
-MODEL = TrmModel(hidden_size=32, num_heads=2, layers=1, H_cycles=2, L_cycles=1, expansion=1.0, puzzle_embedding_len=1,
-                 halt_max_steps=3, precision="fp32")
-STAGE = TrainStage(model="trm", data="toy", steps=12, batch_size=8, optimizer=AdamAtan2(lr=1e-3), warmup_steps=4,
-                   ema=0.9, checkpoint_every=4, log_every=1)
+MODEL = TrmModel(
+    hidden_size=32,
+    num_heads=2,
+    layers=1,
+    H_cycles=2,
+    L_cycles=1,
+    expansion=1.0,
+    puzzle_embedding_len=1,
+    halt_max_steps=3,
+    precision="fp32",
+)
+STAGE = TrainStage(
+    model="trm",
+    data="toy",
+    steps=12,
+    batch_size=8,
+    optimizer=AdamAtan2(lr=1e-3),
+    warmup_steps=4,
+    ema=0.9,
+    checkpoint_every=4,
+    log_every=1,
+)
 
 
 def toy_dataset(copies: int = 3) -> Dataset:
@@ -41,8 +59,10 @@ def toy_dataset(copies: int = 3) -> Dataset:
         grids = [rng.integers(0, 10, (3, 3)).astype(np.uint8) for _ in range(3)]
         return tuple(Pair(g, np.ascontiguousarray(g[:, ::-1]) if flip else g.copy()) for g in grids)
 
-    tasks = (Task("copy", "tasks", pairs(False), (np.eye(3, dtype=np.uint8),)),
-             Task("flip", "tasks", pairs(True), (np.eye(3, dtype=np.uint8),)))
+    tasks = (
+        Task("copy", "tasks", pairs(False), (np.eye(3, dtype=np.uint8),)),
+        Task("flip", "tasks", pairs(True), (np.eye(3, dtype=np.uint8),)),
+    )
     return Dataset(tasks, 4, tasks_digest(tasks), Augment(copies=copies), "toy 1")
 
 
@@ -100,9 +120,16 @@ def stage_context(root: Path, stop: Any = None, run_id: str = "run") -> StageCon
     """A context whose folders are under `root`."""
     for name in ("work", "out"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    return StageContext(run_id=run_id, device="cpu", base=root, work=root / "work", out=root / "out",
-                        ledger=LedgerWriter(Workspace(root / "home"), run_id), progress=Reporter(),
-                        stop=StopAfter() if stop is None else stop)
+    return StageContext(
+        run_id=run_id,
+        device="cpu",
+        base=root,
+        work=root / "work",
+        out=root / "out",
+        ledger=LedgerWriter(Workspace(root / "home"), run_id),
+        progress=Reporter(),
+        stop=StopAfter() if stop is None else stop,
+    )
 
 
 def dataset_artifact(root: Path, dataset: Dataset | None = None) -> Artifact:
@@ -115,8 +142,17 @@ def dataset_artifact(root: Path, dataset: Dataset | None = None) -> Artifact:
 
 def train_node(stage: TrainStage = STAGE, model: TrmModel = MODEL, key: str = "gl1:train") -> StageNode:
     """The graph node of a train stage."""
-    return StageNode(name="pretrain", kind="train", version=1, produces="checkpoint", inputs={"data": "toy"}, seed=3,
-                     key=key, spec=stage.model_dump(mode="json"), models={"trm": model.model_dump(mode="json")})
+    return StageNode(
+        name="pretrain",
+        kind="train",
+        version=1,
+        produces="checkpoint",
+        inputs={"data": "toy"},
+        seed=3,
+        key=key,
+        spec=stage.model_dump(mode="json"),
+        models={"trm": model.model_dump(mode="json")},
+    )
 
 
 def main() -> None:

@@ -29,8 +29,9 @@ CANVAS, NUM_PUZZLES, BATCH, NUM_STEPS = 3, 4, 3, 3
 SIZES: dict[str, Any] = {"hidden_size": 24, "num_heads": 2, "expansion": 1.0, "halt_max_steps": 4, "precision": "fp32"}
 SPECS: dict[str, TrmModel] = {
     "trm": TrmModel(**SIZES, layers=2, H_cycles=2, L_cycles=2, puzzle_embedding_len=2),
-    "trm_mlp": TrmModel(**SIZES, layers=1, H_cycles=2, L_cycles=2, puzzle_embedding_len=2, mixing="mlp",
-                        positions="none"),
+    "trm_mlp": TrmModel(
+        **SIZES, layers=1, H_cycles=2, L_cycles=2, puzzle_embedding_len=2, mixing="mlp", positions="none"
+    ),
     "trm_learned": TrmModel(**SIZES, layers=1, H_cycles=1, L_cycles=1, puzzle_embedding_len=1, positions="learned"),
     "singlez": TrmSingleZModel(**SIZES, layers=1, H_cycles=2, L_cycles=2, puzzle_embedding_len=2),
     "hier6": TrmHier6Model(**SIZES, layers=1, H_cycles=2, L_cycles=6, puzzle_embedding_len=2),
@@ -88,11 +89,23 @@ def peers(name: str, checkout: Path) -> dict[str, Tensor]:
         sys.path.insert(0, str(checkout))
     module, class_name = PLACES[spec.kind]
     config = {
-        "batch_size": BATCH, "seq_len": CANVAS * CANVAS, "puzzle_emb_ndim": spec.hidden_size, "vocab_size": 12,
-        "num_puzzle_identifiers": NUM_PUZZLES, "H_cycles": spec.H_cycles, "L_cycles": spec.L_cycles,
-        "H_layers": spec.layers, "L_layers": spec.layers, "hidden_size": spec.hidden_size, "expansion": spec.expansion,
-        "num_heads": spec.num_heads, "pos_encodings": spec.positions, "halt_max_steps": spec.halt_max_steps,
-        "halt_exploration_prob": 0.1, "forward_dtype": "float32", "mlp_t": spec.mixing == "mlp",
+        "batch_size": BATCH,
+        "seq_len": CANVAS * CANVAS,
+        "puzzle_emb_ndim": spec.hidden_size,
+        "vocab_size": 12,
+        "num_puzzle_identifiers": NUM_PUZZLES,
+        "H_cycles": spec.H_cycles,
+        "L_cycles": spec.L_cycles,
+        "H_layers": spec.layers,
+        "L_layers": spec.layers,
+        "hidden_size": spec.hidden_size,
+        "expansion": spec.expansion,
+        "num_heads": spec.num_heads,
+        "pos_encodings": spec.positions,
+        "halt_max_steps": spec.halt_max_steps,
+        "halt_exploration_prob": 0.1,
+        "forward_dtype": "float32",
+        "mlp_t": spec.mixing == "mlp",
         "puzzle_emb_len": spec.puzzle_embedding_len,
     }
     peer = getattr(importlib.import_module(f"models.recursive_reasoning.{module}"), class_name)(config).eval()

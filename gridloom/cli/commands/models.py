@@ -11,7 +11,8 @@ import typer
 from gridloom.cli.options import HomeOption, JsonOption, QuietOption
 
 models = typer.Typer(
-    help="Managed language models; checkpoints to hand on, and those of TinyRecursiveModels.", no_args_is_help=True,
+    help="Managed language models; checkpoints to hand on, and those of TinyRecursiveModels.",
+    no_args_is_help=True,
     rich_markup_mode=None,
 )
 
@@ -27,14 +28,22 @@ def list_command(as_json: JsonOption = False) -> None:
 
     rows: list[dict[str, Any]] = [
         {
-            "name": model.name, "ready": model.ready, "parameters": model.parameters, "licence": model.licence,
+            "name": model.name,
+            "ready": model.ready,
+            "parameters": model.parameters,
+            "licence": model.licence,
             "path": str(model.path) if model.ready else None,
         }
         for model in list_models()
     ]
     rows += [
-        {"name": shipped.name, "ready": True, "parameters": shipped.parameters, "licence": "Apache-2.0",
-         "path": str(shipped.path)}
+        {
+            "name": shipped.name,
+            "ready": True,
+            "parameters": shipped.parameters,
+            "licence": "Apache-2.0",
+            "path": str(shipped.path),
+        }
         for shipped in shipped_checkpoints()
     ]
     if as_json:
@@ -78,8 +87,10 @@ def publish_command(
 
     made = publish(stage, folder, Workspace.find(home), run_id=run, licence=licence)
     print(f"{stage} of run {made.run_id}, {made.key}: {made.num_bytes / 1e6:.1f} MB in {folder}")
-    print(f"{folder / CARD} tells {made.num_scores} score{'' if made.num_scores == 1 else 's'}; use it as "
-          f"{{kind: checkpoint, path: {folder}}}")
+    print(
+        f"{folder / CARD} tells {made.num_scores} score{'' if made.num_scores == 1 else 's'}; use it as "
+        f"{{kind: checkpoint, path: {folder}}}"
+    )
 
 
 @models.command("import")
@@ -111,8 +122,10 @@ def import_command(
         save_bundle(aside, imported.bundle)
     trm, ids, meta = imported.bundle.trm, imported.bundle.puzzle_ids, imported.bundle.meta
     parameters = sum(parameter.numel() for parameter in trm.parameters())
-    print(f"{trm.spec.kind}, {parameters:,} parameters, hidden_size {trm.spec.hidden_size}, {trm.spec.precision}; "
-          f"{meta['data']['kind']} on a canvas of {trm.canvas}, {len(ids) - 1:,} puzzle ids, step {meta['steps']:,}")
+    print(
+        f"{trm.spec.kind}, {parameters:,} parameters, hidden_size {trm.spec.hidden_size}, {trm.spec.precision}; "
+        f"{meta['data']['kind']} on a canvas of {trm.canvas}, {len(ids) - 1:,} puzzle ids, step {meta['steps']:,}"
+    )
     for note in imported.notes:
         print(f"  {note}")
     print(f"wrote {folder}: use it as {{kind: checkpoint, path: {folder}}}")

@@ -37,18 +37,32 @@ def plan(
     if as_json:
         rows: list[dict[str, Any]] = [
             {
-                "stage": s.node.name, "kind": s.node.kind, "key": s.node.key, "state": s.state, "why": s.why,
+                "stage": s.node.name,
+                "kind": s.node.kind,
+                "key": s.node.key,
+                "state": s.state,
+                "why": s.why,
                 "changes": [str(change) for change in s.changes],
-                "reasons": [change_data(change) for change in s.changes], "because": list(s.because),
+                "reasons": [change_data(change) for change in s.changes],
+                "because": list(s.because),
                 "cost": s.node.cost.model_dump(mode="json") if s.node.cost else None,
                 "expected_s": expected_seconds(s, calibration),
             }
             for s in planned.stages
         ]
-        print(json.dumps({"format_version": 1, "name": planned.graph.name, "key": planned.graph.key,
-                          "calibration": "calibrated" if calibration else calibrations.why_not(where),
-                          "walltime_s": made.compiled.spec.walltime_s if walltime is None else walltime,
-                          "warnings": to_data(made.compiled.warnings)["diagnostics"], "stages": rows}))
+        print(
+            json.dumps(
+                {
+                    "format_version": 1,
+                    "name": planned.graph.name,
+                    "key": planned.graph.key,
+                    "calibration": "calibrated" if calibration else calibrations.why_not(where),
+                    "walltime_s": made.compiled.spec.walltime_s if walltime is None else walltime,
+                    "warnings": to_data(made.compiled.warnings)["diagnostics"],
+                    "stages": rows,
+                }
+            )
+        )
     else:
         if made.compiled.warnings:
             print(render(made.compiled.warnings), file=sys.stderr)

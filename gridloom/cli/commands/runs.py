@@ -93,9 +93,12 @@ def _flat(one: Result) -> dict[str, Any]:
         if metric.num_cases is not None:
             row |= {f"{name}_low": metric.low, f"{name}_high": metric.high, f"{name}_cases": metric.num_cases}
     return row | {
-        "attempts": one.attempts, "llm_tokens": one.llm_tokens, "parameters": one.parameters, "flops": one.flops,
+        "attempts": one.attempts,
+        "llm_tokens": one.llm_tokens,
+        "parameters": one.parameters,
+        "flops": one.flops,
         "seconds": one.seconds,
-    }  # fmt: skip
+    }
 
 
 def register(app: typer.Typer) -> None:

@@ -44,10 +44,13 @@ def export_command(
         under_way = [node.name for node in graph.nodes if saved_steps(store.work_path(node.key))]
         if len(under_way) != 1:
             if under_way:
-                raise GridloomError(f"{len(under_way)} stages have a training state: {', '.join(under_way)}",
-                                    "name one with --stage")
-            raise GridloomError(f"no stage of {spec} has a training state in {workspace.root}",
-                                "a stage has one from its first checkpoint until it is done")
+                raise GridloomError(
+                    f"{len(under_way)} stages have a training state: {', '.join(under_way)}", "name one with --stage"
+                )
+            raise GridloomError(
+                f"no stage of {spec} has a training state in {workspace.root}",
+                "a stage has one from its first checkpoint until it is done",
+            )
         stage = under_way[0]
     node = _node(graph, stage)
     with stage_lock(workspace, node), filling(folder) as aside:
@@ -73,8 +76,10 @@ def import_command(
     workspace = Workspace.find(home)
     store, node = ArtifactStore(workspace), _node(_graph(spec, overrides), stage_of(folder))
     if store.find(node.key) is not None:
-        raise GridloomError(f"stage {node.name!r} is done here ({node.key}); there is nothing to go on with",
-                            f"see it with: gridloom plan {spec}")
+        raise GridloomError(
+            f"stage {node.name!r} is done here ({node.key}); there is nothing to go on with",
+            f"see it with: gridloom plan {spec}",
+        )
     with stage_lock(workspace, node):
         carried = take_in(folder, node, store.work_dir(node.key))
     again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])

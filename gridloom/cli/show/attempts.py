@@ -89,7 +89,8 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
     ]
     others = [
         (f"test {c['test_index'] + 1} {c['source']} {c['votes']}/{c['num_views']}", c["grid"])
-        for c in row["candidates"] if c["rank"] > 0
+        for c in row["candidates"]
+        if c["rank"] > 0
     ]
     if others:
         parts += [Text("other candidates", style="bold"), SideBySide(others[:8])]
@@ -106,7 +107,8 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
     timings = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in row["timings"].items())
     origin = f", forked from {row['parent']}" if row.get("parent") else ""
     parts += [
-        Text("timings", style="bold"), Text(timings),
+        Text("timings", style="bold"),
+        Text(timings),
         Text(f"from run {row['run_id']}{origin}. `gridloom replay {row['attempt_id']}` re-executes it.", style="dim"),
     ]
     return Group(*parts)
@@ -156,7 +158,8 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
         rows.append({"what": f"time.{node}", "change": change})
     rows.append({"what": "seconds", "change": f"{_seconds(a):.2f} -> {_seconds(b):.2f}"})
     titled = [
-        (f"{row['attempt_id']} test {i}", grid) for i in range(1, len(a["grids"]) + 1)
+        (f"{row['attempt_id']} test {i}", grid)
+        for i in range(1, len(a["grids"]) + 1)
         for row, grid in ((a, a["grids"][i - 1]), (b, (b["grids"] + [[]] * i)[i - 1]))
     ]
     return Group(rows_table(rows), SideBySide(titled))

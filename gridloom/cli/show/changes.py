@@ -52,19 +52,26 @@ def diff_data(before: Side, after: Side) -> dict[str, Any]:
         "b": _side(after),
         "fields": [
             {
-                "path": change.path, "change": change.change, "before": change.before, "after": change.after,
-                "alters": list(change.alters), "before_at": _span(change.before_at), "after_at": _span(change.after_at),
+                "path": change.path,
+                "change": change.change,
+                "before": change.before,
+                "after": change.after,
+                "alters": list(change.alters),
+                "before_at": _span(change.before_at),
+                "after_at": _span(change.after_at),
             }
             for change in diff_sides(before, after)
         ],
         "stages": [
             {
-                "stage": change.stage, "change": change.change, "runs_anew": change.runs_anew,
+                "stage": change.stage,
+                "change": change.change,
+                "runs_anew": change.runs_anew,
                 "because": list(change.because),
             }
             for change in diff_graphs(before.graph, after.graph)
         ],
-    }  # fmt: skip
+    }
 
 
 def _side(side: Side) -> dict[str, str]:
@@ -107,6 +114,9 @@ def explained_data(stage: str, told: StageExplained) -> dict[str, Any]:
 def change_data(change: Change) -> dict[str, Any]:
     """Return one change as plain data."""
     return {
-        "field": change.field, "change": type(change).__name__.lower(), "before": getattr(change, "before", None),
-        "after": getattr(change, "after", None), "at": asdict(change.span) if change.span else None,
-    }  # fmt: skip
+        "field": change.field,
+        "change": type(change).__name__.lower(),
+        "before": getattr(change, "before", None),
+        "after": getattr(change, "after", None),
+        "at": asdict(change.span) if change.span else None,
+    }

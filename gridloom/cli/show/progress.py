@@ -144,8 +144,14 @@ class RichReporter(Reporter):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), _RateColumn(),
-            _EtaColumn(), TextColumn("{task.fields[shown]}"), console=console, transient=False,
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            _RateColumn(),
+            _EtaColumn(),
+            TextColumn("{task.fields[shown]}"),
+            console=console,
+            transient=False,
         )
         self._open = 0
 

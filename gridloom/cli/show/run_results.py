@@ -64,8 +64,10 @@ def print_results(
 def _print_unscored(console: Console, stage: str, attempts: Path) -> None:
     """Say where the picks are that nobody can score here."""
     made = json.loads((attempts / "meta.json").read_text(encoding="utf-8"))
-    counts = ", ".join(f"{number:,} {what}{'' if number == 1 else 's'}" for what, number in (
-        ("task", made["num_tasks"]), ("test input", made["num_test_inputs"])))
+    counts = ", ".join(
+        f"{number:,} {what}{'' if number == 1 else 's'}"
+        for what, number in (("task", made["num_tasks"]), ("test input", made["num_test_inputs"]))
+    )
     for line in (
         f"{stage}  {counts}, not scored",
         f"{'':{len(stage)}}  two grids for each in {attempts / 'submission.json'}",
@@ -94,14 +96,17 @@ def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None
         f"test puzzles, {_who(made)}",
         f"{'':{len(stage)}}  exact {share_text(report['exact'], report['exact_interval'])}   cell accuracy "
         f"{report['cell_accuracy']:.1%}   open cells {report['open_cell_accuracy']:.1%}",
-        *(f"{'':{len(stage)}}  {_who(member)} alone: exact {member['exact']:.1%}"
-          for member in report.get("members", ())),
+        *(
+            f"{'':{len(stage)}}  {_who(member)} alone: exact {member['exact']:.1%}"
+            for member in report.get("members", ())
+        ),
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
 
 _LEFT_OUT = {
-    True: "could change neither pick", "first": "could not change the first pick",
+    True: "could change neither pick",
+    "first": "could not change the first pick",
     "likely": "would hardly have changed the first pick",
 }
 """What is said of the views that an evaluation's `early_stop` left out."""
@@ -120,8 +125,10 @@ def _print_votes(console: Console, stage: str, report: dict[str, Any]) -> None:
         f"{margin}  {shares}   cell accuracy {report['cell_accuracy']:.1%}",
         f"{margin}  {report['num_views_cast']:,} of {report['num_views']:,} views ran"
         + (f", the others {_LEFT_OUT[made['early_stop']]}" if report["num_views_cast"] < report["num_views"] else ""),
-        *(f"{margin}  {_who(member)} alone: " + "   ".join(f"pass@{k} {member['pass_at'][k]:.1%}" for k in ("1", "2"))
-          for member in report.get("members", ())),
+        *(
+            f"{margin}  {_who(member)} alone: " + "   ".join(f"pass@{k} {member['pass_at'][k]:.1%}" for k in ("1", "2"))
+            for member in report.get("members", ())
+        ),
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -136,8 +143,8 @@ def _who(made: dict[str, Any]) -> str:
 def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> None:
     made, config = report["solved_with"], report["solved_with"]["solver"]
     tasks = ledger.rows(
-        "select task_id as task, tests, attempts, accepted, solved, pass1 as \"pass@1\", pass2 as \"pass@2\", "
-        "cell_accuracy as \"cell accuracy\", round(seconds, 1) as seconds from v_tasks "
+        'select task_id as task, tests, attempts, accepted, solved, pass1 as "pass@1", pass2 as "pass@2", '
+        'cell_accuracy as "cell accuracy", round(seconds, 1) as seconds from v_tasks '
         "where (run_id, stage) = (select (run_id, stage) from attempts where stage_key = ? limit 1) order by task_id",
         [report["attempts"]],
     )
@@ -145,8 +152,7 @@ def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> No
     plural = "" if report["num_test_inputs"] == 1 else "s"
     lines = [
         f"score  {made['data_version']}, {report['num_tasks']} task{'' if report['num_tasks'] == 1 else 's'}, "
-        f"{report['num_test_inputs']} test input{plural}, "
-        + _solver(made["checkpoint_key"]),
+        f"{report['num_test_inputs']} test input{plural}, " + _solver(made["checkpoint_key"]),
         f"       pass@2 {share_text(report['pass2'], report['pass2_interval'])}   pass@1 {report['pass1']:.1%}   "
         f"cell accuracy {report['cell_accuracy']:.1%}",
         f"       up to {config['max_attempts']} attempts, {config['views']} views",

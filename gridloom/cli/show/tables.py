@@ -97,8 +97,11 @@ def graph_table(graph: RunGraph) -> TextTable:
     """Show a graph's stages with inputs and the first digits of keys."""
     rows = [
         {
-            "stage": node.name, "kind": node.kind, "makes": node.produces,
-            "from": ", ".join(dict.fromkeys(node.inputs.values())) or "-", "key": node.key[:12],
+            "stage": node.name,
+            "kind": node.kind,
+            "makes": node.produces,
+            "from": ", ".join(dict.fromkeys(node.inputs.values())) or "-",
+            "key": node.key[:12],
         }
         for node in graph.nodes
     ]
@@ -140,7 +143,8 @@ def _costs(node: StageNode) -> dict[str, str]:
     return {
         "parameters": f"{short(cost.parameters)}{frozen}".strip(),
         "FLOPs a step": short(sum(cost.flops.values())).strip(),
-        "steps": f"{cost.num_steps:,}", "peak memory": short(cost.peak_bytes, "B"),
+        "steps": f"{cost.num_steps:,}",
+        "peak memory": short(cost.peak_bytes, "B"),
     }
 
 
@@ -150,9 +154,12 @@ def plan_table(plan: Plan, calibrations: Calibrations, device: str | None = None
     times = [expected_seconds(stage, calibration) for stage in plan.stages]
     rows = [
         {
-            "stage": stage.node.name, "kind": stage.node.kind,
-            "state": "cached" if stage.state == "cached" else "will run", "why": stage.why,
-            **_costs(stage.node), "time": "-" if seconds is None else duration(seconds),
+            "stage": stage.node.name,
+            "kind": stage.node.kind,
+            "state": "cached" if stage.state == "cached" else "will run",
+            "why": stage.why,
+            **_costs(stage.node),
+            "time": "-" if seconds is None else duration(seconds),
         }
         for stage, seconds in zip(plan.stages, times, strict=True)
     ]

@@ -183,8 +183,11 @@ def calibration_is_of_a_trm(checked: Checked, session: Session) -> None:
 def tasks_fit_training(checked: Checked, session: Session) -> None:
     """GL341, GL342: the tasks to answer lie on the canvas the TRM was trained on, and it has an embedding for each."""
     bound = checked.bound
-    used = [(name, edge.target[1]) for name, _ in sound(checked, "stages", ANSWERING)
-            for edge in (*bound.inputs(name, "with"), *bound.inputs(name, "ensemble"))]
+    used = [
+        (name, edge.target[1])
+        for name, _ in sound(checked, "stages", ANSWERING)
+        for edge in (*bound.inputs(name, "with"), *bound.inputs(name, "ensemble"))
+    ]
     for name, source in used:
         found, trained = dataset_of(bound, name), dataset_of(bound, source)
         if found is None or trained is None or found[0] not in checked.data or trained[0] not in checked.data:

@@ -13,8 +13,13 @@ from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.data import ArcData
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
-STARTS = ((TrainStage, "model"), (JointTrainStage, "trm"), (SolveStage, "with"), (EvaluateStage, "with"),
-          (EvaluateStage, "ensemble"))
+STARTS = (
+    (TrainStage, "model"),
+    (JointTrainStage, "trm"),
+    (SolveStage, "with"),
+    (EvaluateStage, "with"),
+    (EvaluateStage, "ensemble"),
+)
 """Stage kinds that take a checkpoint, with the field that names it, or several."""
 ANY_CANVAS = "rope_2d"
 """Positions to propose where tasks lie on canvases of several sizes."""
@@ -62,8 +67,10 @@ def canvases_fit_network(checked: Checked, session: Session) -> None:
             at = bound.places.value(("data", found[0], "canvases"))
             if kind is JointTrainStage:
                 session.error(
-                    "GL306", f"'{found[0]}' has several canvases, but the adapters of '{name}' write positions of one",
-                    at, f"give '{name}' data without canvases",
+                    "GL306",
+                    f"'{found[0]}' has several canvases, but the adapters of '{name}' write positions of one",
+                    at,
+                    f"give '{name}' data without canvases",
                 )
                 continue
             source = bound.input(name, "model")
@@ -74,7 +81,8 @@ def canvases_fit_network(checked: Checked, session: Session) -> None:
                 session.error(
                     "GL306",
                     f"'{found[0]}' has several canvases, but the network of '{name}' has positions {positions}",
-                    at, f"remove canvases, or train a model with positions: {ANY_CANVAS} from scratch",
+                    at,
+                    f"remove canvases, or train a model with positions: {ANY_CANVAS} from scratch",
                 )
 
 
@@ -99,8 +107,7 @@ def checkpoint_fits_data(checked: Checked, session: Session) -> None:
             if mine != trained:
                 session.error(
                     "GL343",
-                    f"stage '{name}' gives '{source}' {rows_text(*mine)}, but it was trained on "
-                    f"{rows_text(*trained)}",
+                    f"stage '{name}' gives '{source}' {rows_text(*mine)}, but it was trained on {rows_text(*trained)}",
                     bound.places.value(edge.path),
                     f"use '{there[0]}', or a checkpoint trained on '{here[0]}'",
                     (f"'{there[0]}' comes from {bound.places.value(('stages', source, 'data'))}",),
@@ -161,9 +168,15 @@ def _rows_fit(
 
 
 def _network_fits(
-    name: str, stage: JointTrainStage, source: str, given: CheckpointFacts, at: Span | None, note: str,
-    checked: Checked, session: Session,
-) -> None:  # fmt: skip
+    name: str,
+    stage: JointTrainStage,
+    source: str,
+    given: CheckpointFacts,
+    at: Span | None,
+    note: str,
+    checked: Checked,
+    session: Session,
+) -> None:
     bound = checked.bound
     if not plays(given.network, "two_state"):
         session.error(

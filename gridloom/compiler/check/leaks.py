@@ -64,8 +64,12 @@ def given_weights_hold_no_held_out_answer(checked: Checked, session: Session) ->
             if not seen:
                 continue
             by_name = any(learnt[short_key(task.key)] == task.task_id for task in seen)
-            shown = [task.task_id if learnt[short_key(task.key)] == task.task_id
-                     else f"{task.task_id} ({learnt[short_key(task.key)]})" for task in seen]
+            shown = [
+                task.task_id
+                if learnt[short_key(task.key)] == task.task_id
+                else f"{task.task_id} ({learnt[short_key(task.key)]})"
+                for task in seen
+            ]
             (session.error if by_name else session.warn)(
                 "GL401",
                 f"'{stage}' was trained on the answers of {len(seen)} task{'s' if len(seen) > 1 else ''} that '{name}' "
@@ -133,9 +137,7 @@ def _answered(checked: Checked, session: Session, solve: str) -> tuple[TaskKey, 
 
 def subsets_share_no_task(checked: Checked, session: Session) -> None:
     """GL402: within one dataset, a task that is held out is also, under another name, in a subset that is not."""
-    solved = {
-        found[0] for name, _ in sound(checked, "stages", ANSWERING) if (found := dataset_of(checked.bound, name))
-    }
+    solved = {found[0] for name, _ in sound(checked, "stages", ANSWERING) if (found := dataset_of(checked.bound, name))}
     for name in checked.bound.spec.data:
         data = checked.bound.spec.data[name]
         subsets, holdout = set(getattr(data, "subsets", ())), set(getattr(data, "holdout", ()))

@@ -58,7 +58,8 @@ def lora_is_trained(checked: Checked, session: Session) -> None:
                 f"'{name}' solves with '{stage.with_}' alone, whose lora only joint_train trains and only its "
                 "checkpoint holds: the model's own weights answer",
                 bound.places.value(("stages", name, "with")),
-                f"with: {joint[0]}  solves with what that stage trained; else leave lora out of the model" if joint
+                f"with: {joint[0]}  solves with what that stage trained; else leave lora out of the model"
+                if joint
                 else "leave lora out of the model, or train it in a joint_train stage and solve with that",
                 (f"lora comes from {bound.places.key(('models', stage.with_, 'lora'))}",),
             )
@@ -82,16 +83,23 @@ def packages_are_here(checked: Checked, session: Session) -> None:
     bound = checked.bound
     for name, stage in (*sound(checked, "stages", TrainStage), *sound(checked, "stages", JointTrainStage)):
         if stage.wandb is not None:
-            _package_is_here("wandb", f"stage '{name}' sends figures to Weights & Biases",
-                             ("stages", name, "wandb"), checked, session)
+            _package_is_here(
+                "wandb",
+                f"stage '{name}' sends figures to Weights & Biases",
+                ("stages", name, "wandb"),
+                checked,
+                session,
+            )
         llm = bound.spec.models.get(stage.llm) if isinstance(stage, JointTrainStage) else None
         if isinstance(stage, JointTrainStage) and isinstance(llm, LlamaModel) and llm.lora is not None:
-            _package_is_here("peft", f"'{stage.llm}' learns through lora", ("models", stage.llm, "lora"),
-                             checked, session)
+            _package_is_here(
+                "peft", f"'{stage.llm}' learns through lora", ("models", stage.llm, "lora"), checked, session
+            )
     for name, model in bound.spec.models.items():
         if name in checked.llama and isinstance(model, LlamaModel) and model.quantize != "none":
-            _package_is_here("bitsandbytes", f"'{name}' is held in 4 bits a weight", ("models", name, "quantize"),
-                             checked, session)
+            _package_is_here(
+                "bitsandbytes", f"'{name}' is held in 4 bits a weight", ("models", name, "quantize"), checked, session
+            )
 
 
 def weights_are_whole(checked: Checked, session: Session) -> None:

@@ -101,6 +101,12 @@ def explain_code(code: Code) -> str:
 def code_data(code: Code) -> dict[str, object]:
     """Return the same as plain data, versioned."""
     return {
-        "format_version": 1, "code": code.code, "severity": code.severity, "title": code.title, "what": code.what,
-        "why": code.why, "bad": code.bad.shown(), "mended": code.mended.shown(),
-    }  # fmt: skip
+        "format_version": 1,
+        "code": code.code,
+        "severity": code.severity,
+        "title": code.title,
+        "what": code.what,
+        "why": code.why,
+        "bad": code.bad.shown(),
+        "mended": code.mended.shown(),
+    }

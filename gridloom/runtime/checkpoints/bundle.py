@@ -71,8 +71,12 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     trm = bundle.trm
     parts["trm"] = {
         "config": {
-            "spec": trm.spec.model_dump(mode="json"), "canvas": trm.canvas, "vocabulary": trm.vocabulary,
-            "num_cells": trm.num_cells, "num_puzzles": len(bundle.puzzle_ids), "sides": list(trm.sides),
+            "spec": trm.spec.model_dump(mode="json"),
+            "canvas": trm.canvas,
+            "vocabulary": trm.vocabulary,
+            "num_cells": trm.num_cells,
+            "num_puzzles": len(bundle.puzzle_ids),
+            "sides": list(trm.sides),
             "per_task": trm.puzzle_emb.task_weights is not None,
         },
         **_write(folder / "trm.safetensors", trm.state_dict()),
@@ -87,7 +91,9 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         parts["lora"] = _write(folder / "lora.safetensors", bundle.lora)
     bundle.puzzle_ids.save(folder / IDS)
     description = {
-        "format": FORMAT, "parts": parts, "meta": bundle.meta,
+        "format": FORMAT,
+        "parts": parts,
+        "meta": bundle.meta,
         "puzzle_ids": {"file": IDS, "count": len(bundle.puzzle_ids), "digest": bundle.puzzle_ids.digest},
         "llm": None if bundle.llm_spec is None else bundle.llm_spec.model_dump(mode="json"),
     }
@@ -105,13 +111,21 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
     parts: dict[str, Any] = description["parts"]
     ids = PuzzleIds.load(folder / IDS)
     if ids.digest != description["puzzle_ids"]["digest"]:
-        raise ModelError(f"{folder / IDS} is not the id map that this checkpoint was trained with",
-                         "restore the file that came with it; the puzzle embedding is numbered by it")
+        raise ModelError(
+            f"{folder / IDS} is not the id map that this checkpoint was trained with",
+            "restore the file that came with it; the puzzle embedding is numbered by it",
+        )
     config = parts["trm"]["config"]
     spec = network_spec(config["spec"])
-    trm = build_network(spec, config["canvas"], len(ids), vocabulary=config["vocabulary"],
-                        num_cells=config.get("num_cells"), task_of=ids.task_of if config["per_task"] else None,
-                        views=views_for(spec, ids))
+    trm = build_network(
+        spec,
+        config["canvas"],
+        len(ids),
+        vocabulary=config["vocabulary"],
+        num_cells=config.get("num_cells"),
+        task_of=ids.task_of if config["per_task"] else None,
+        views=views_for(spec, ids),
+    )
     trm.take_canvases(config.get("sides", [config["canvas"]]))
     used = _read(folder, "trm", parts["trm"])
     raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts and weights != "run" else None
@@ -122,8 +136,10 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
     if description["llm"] is not None:
         bundle.llm_spec = LlamaModel.model_validate_json(json.dumps(description["llm"]))
         if bundle.llm_spec.lora is not None and "lora" not in parts:
-            raise ModelError(f"{folder / DESCRIPTION} names a language model with lora, and lacks the part lora",
-                             "fetch or train it again")
+            raise ModelError(
+                f"{folder / DESCRIPTION} names a language model with lora, and lacks the part lora",
+                "fetch or train it again",
+            )
     if "lora" in parts:
         bundle.lora = _read(folder, "lora", parts["lora"])
     for name, (module, class_name) in ADAPTERS.items():
@@ -134,9 +150,17 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
     return bundle
 
 
-def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None = None, num_cells: int | None = None,
-            vocabulary: int | None = None, kind: str | None = None, puzzle_ids: PuzzleIds | None = None,
-            where: str = "the checkpoint") -> None:
+def require(
+    bundle: Bundle,
+    *,
+    spec: TrmModel | None = None,
+    canvas: int | None = None,
+    num_cells: int | None = None,
+    vocabulary: int | None = None,
+    kind: str | None = None,
+    puzzle_ids: PuzzleIds | None = None,
+    where: str = "the checkpoint",
+) -> None:
     """Raise ModelError that lists every way in which the bundle is not what is wanted."""
     found: list[str] = []
     if kind is not None and kind != data_kind(bundle.meta):
@@ -144,8 +168,11 @@ def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None 
     if spec is not None:
         have, want = bundle.trm.spec.model_dump(), spec.model_dump()
         # The activation type is a matter of this run, not of the weights.
-        found += [f"{key} is {have[key]}, wanted {want[key]}" for key in want
-                  if have.get(key) != want[key] and key != "precision"]
+        found += [
+            f"{key} is {have[key]}, wanted {want[key]}"
+            for key in want
+            if have.get(key) != want[key] and key != "precision"
+        ]
     if canvas is not None and canvas != bundle.trm.canvas:
         found.append(f"canvas is {bundle.trm.canvas}, wanted {canvas}")
     elif num_cells is not None and num_cells != bundle.trm.num_cells:
@@ -155,12 +182,15 @@ def require(bundle: Bundle, *, spec: TrmModel | None = None, canvas: int | None 
     if puzzle_ids is not None and (difference := bundle.puzzle_ids.difference(puzzle_ids)):
         found.append(f"puzzle ids differ: {difference}")
     if found:
-        raise ModelError(f"{where} does not fit: {'; '.join(found)}",
-                         "use the data and model it was trained with, or train anew")
+        raise ModelError(
+            f"{where} does not fit: {'; '.join(found)}", "use the data and model it was trained with, or train anew"
+        )
 
 
 def load_strictly(
-    module: nn.Module, tensors: Mapping[str, Tensor], source: Path,
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: Path,
     remedy: str = "it was made by another version of the code or for another network: train it again",
 ) -> None:
     """Load tensors whose names, shapes and dtypes all match. Raises ModelError naming the first that do not."""

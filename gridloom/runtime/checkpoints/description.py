@@ -33,14 +33,18 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{folder} holds no {DESCRIPTION}, so it is no gridloom checkpoint",
-                         "name the folder of a train or joint_train artifact") from error
+        raise ModelError(
+            f"{folder} holds no {DESCRIPTION}, so it is no gridloom checkpoint",
+            "name the folder of a train or joint_train artifact",
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         found = description.get("format") if isinstance(description, dict) else None
-        raise ModelError(f"{path} has format {found!r}, this gridloom reads {FORMAT}",
-                         "use the gridloom version that wrote it, or train again")
+        raise ModelError(
+            f"{path} has format {found!r}, this gridloom reads {FORMAT}",
+            "use the gridloom version that wrote it, or train again",
+        )
     missing = {"parts", "meta", "puzzle_ids", "llm"} - description.keys()
     if missing or "trm" not in description["parts"]:
         raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'the part trm'}")
@@ -102,8 +106,10 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
     """
     folder = checkpoint_folder(path, base)
     if not folder.is_dir():
-        raise ModelError(f"there is no checkpoint at '{path}': {folder} is no folder",
-                         "name the folder of a train or joint_train artifact")
+        raise ModelError(
+            f"there is no checkpoint at '{path}': {folder} is no folder",
+            "name the folder of a train or joint_train artifact",
+        )
     description = read_description(folder)
     try:
         parts, config = description["parts"], description["parts"]["trm"]["config"]
@@ -119,11 +125,18 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
     _weights_agree(folder / str(parts["trm"]["file"]), heads["trm"], vocabulary, hidden_size, layers)
     text = json.dumps(description, sort_keys=True, separators=(",", ":"))
     return CheckpointFacts(
-        digest=hashlib.sha256(text.encode()).hexdigest(), network=kind, hidden_size=hidden_size,
-        data_kind=data_kind(description["meta"]), canvas=canvas, num_cells=num_cells, vocabulary=vocabulary,
-        has_adapters="text_to_latent" in parts, positions=str(spec.get("positions", "rope")),
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+        network=kind,
+        hidden_size=hidden_size,
+        data_kind=data_kind(description["meta"]),
+        canvas=canvas,
+        num_cells=num_cells,
+        vocabulary=vocabulary,
+        has_adapters="text_to_latent" in parts,
+        positions=str(spec.get("positions", "rope")),
         any_canvas=network_spec(spec).any_canvas,
-        network_spec=dict(spec), answers_of=learnt,
+        network_spec=dict(spec),
+        answers_of=learnt,
     )
 
 

@@ -26,8 +26,9 @@ class GivenCheckpoint:
         path = str(node.spec["path"])
         folder = checkpoint_folder(path, str(context.base))
         if checkpoint_facts(path, str(context.base)).digest != node.facts["digest"]:
-            raise ModelError(f"the checkpoint in {folder} was changed since the spec was compiled",
-                             "run again: it is read anew")
+            raise ModelError(
+                f"the checkpoint in {folder} was changed since the spec was compiled", "run again: it is read anew"
+            )
         files = [str(part["file"]) for part in read_description(folder)["parts"].values()]
         for name in (*files, IDS, DESCRIPTION):
             try:

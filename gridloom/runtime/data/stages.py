@@ -30,8 +30,9 @@ class BuildDataset:
         _unchanged(node, "digest", source.digest)
         save_dataset(
             context.out,
-            Dataset(source.tasks, source.canvas, source.digest, spec.augment, source.version, spec.curriculum,
-                    spec.canvases),
+            Dataset(
+                source.tasks, source.canvas, source.digest, spec.augment, source.version, spec.curriculum, spec.canvases
+            ),
         )
         context.notes.update(tasks=len(source.tasks), held_out=len(source.answers), version=source.version)
 

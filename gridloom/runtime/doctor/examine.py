@@ -66,7 +66,9 @@ def _device() -> Iterator[Finding]:
 
     if not torch.cuda.is_available():
         yield Finding(
-            "device", "note", f"cpu, {torch.get_num_threads()} threads, no CUDA device",
+            "device",
+            "note",
+            f"cpu, {torch.get_num_threads()} threads, no CUDA device",
             "training large recipes here is slow; `device: auto` takes a GPU where there is one",
         )
         return

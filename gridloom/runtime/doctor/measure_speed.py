@@ -44,8 +44,10 @@ def calibrate(device: str, say: Callable[[str], None]) -> Path:
         figures[f"TRM train step {precision}, s"] = step_s
         figures[f"TRM ACT step {precision}, s"] = infer_s
         flops[f"{precision} ACT"] = _act_flops() / infer_s
-        say(f"TRM train step {precision}: {step_s:.3f} s, {flops[precision] / 1e9:.1f} GFLOP/s; "
-            f"ACT step in inference {infer_s:.3f} s")
+        say(
+            f"TRM train step {precision}: {step_s:.3f} s, {flops[precision] / 1e9:.1f} GFLOP/s; "
+            f"ACT step in inference {infer_s:.3f} s"
+        )
     flops.update(_llama(device, say, figures))
     figures["copy, GB/s"] = _bandwidth(device)
     say(f"memory copy: {figures['copy, GB/s']:.1f} GB/s")
@@ -53,8 +55,13 @@ def calibrate(device: str, say: Callable[[str], None]) -> Path:
     memory = device_memory(device)
     say(f"memory: {memory / 1e9:.1f} GB")
     found = Calibration(
-        device=name, memory_bytes=memory, flops_per_s=flops, measured_at=time.time(), torch=version("torch"),
-        cores=num_threads(), figures=figures,
+        device=name,
+        memory_bytes=memory,
+        flops_per_s=flops,
+        measured_at=time.time(),
+        torch=version("torch"),
+        cores=num_threads(),
+        figures=figures,
     )
     return keep(kind, found)
 
@@ -122,8 +129,10 @@ def _llama(device: str, say: Callable[[str], None], figures: dict[str, float]) -
 
     ready = next((status.name for status in list_models() if status.ready), None)
     if ready is None:
-        say("no language model is cached: times of prompts will use the TRM's operations a second; "
-            "run gridloom models pull NAME, then calibrate again")
+        say(
+            "no language model is cached: times of prompts will use the TRM's operations a second; "
+            "run gridloom models pull NAME, then calibrate again"
+        )
         return {}
     import torch
 

@@ -39,23 +39,35 @@ class CountVotes:
         voted = _read(inputs["votes"].path / VOTES)
         answers = load_answers(inputs["answers"].path)
         if missing := sorted(set(voted["tasks"]) - set(answers)):
-            raise StageError(f"no answer for {len(missing)} tasks, first {missing[0]}",
-                             "evaluate with the answers of the same data entry")
+            raise StageError(
+                f"no answer for {len(missing)} tasks, first {missing[0]}",
+                "evaluate with the answers of the same data entry",
+            )
         tests = _judged(voted["tasks"], answers)
         producer = inputs["votes"].manifest.get("producer", {})
-        context.ledger.append(*(
-            EvaluationRecord(
-                run_id=context.run_id, stage=node.name, task_id=task_id, test_index=number,
-                vote_run_id=producer.get("run_id"), vote_stage=str(producer.get("stage", node.inputs.get("votes", ""))),
-                **judged,
+        context.ledger.append(
+            *(
+                EvaluationRecord(
+                    run_id=context.run_id,
+                    stage=node.name,
+                    task_id=task_id,
+                    test_index=number,
+                    vote_run_id=producer.get("run_id"),
+                    vote_stage=str(producer.get("stage", node.inputs.get("votes", ""))),
+                    **judged,
+                )
+                for task_id, judgements in tests.items()
+                for number, judged in enumerate(judgements)
             )
-            for task_id, judgements in tests.items() for number, judged in enumerate(judgements)
-        ))  # fmt: skip
+        )
         at = [k for k in PASS_AT if k <= SETTLED or not voted["evaluated"]["early_stop"]]
         report = {
-            "format_version": FORMAT_VERSION, "evaluated": voted["evaluated"], "data": voted["data"],
-            "votes": inputs["votes"].key, **summarise(tests, at),
-        }  # fmt: skip
+            "format_version": FORMAT_VERSION,
+            "evaluated": voted["evaluated"],
+            "data": voted["data"],
+            "votes": inputs["votes"].key,
+            **summarise(tests, at),
+        }
         if members := voted["evaluated"].get("ensemble"):
             report["members"] = [
                 {**member, **_member_figures(voted["tasks"], number, answers, at)}
@@ -63,15 +75,27 @@ class CountVotes:
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
         write_eval_results(
-            context.out, accuracy=report["pass_at_of_test_inputs"]["1"], avg_loss=None,
-            avg_steps=voted["evaluated"]["mean_act_steps"], total_examples=report["num_test_inputs"],
-        )  # fmt: skip
+            context.out,
+            accuracy=report["pass_at_of_test_inputs"]["1"],
+            avg_loss=None,
+            avg_steps=voted["evaluated"]["mean_act_steps"],
+            total_examples=report["num_test_inputs"],
+        )
         figures = {f"pass{k}": share for k, share in report["pass_at"].items()}
         figures |= {name: report[name] for name in ("cell_accuracy", "shape_match", "num_tasks")}
-        context.ledger.append(*(
-            MetricRecord(run_id=context.run_id, stage=node.name, step=steps_trained(voted["evaluated"]), name=name,
-                         value=float(value), recorded_at=time.time()) for name, value in figures.items()
-        ))  # fmt: skip
+        context.ledger.append(
+            *(
+                MetricRecord(
+                    run_id=context.run_id,
+                    stage=node.name,
+                    step=steps_trained(voted["evaluated"]),
+                    name=name,
+                    value=float(value),
+                    recorded_at=time.time(),
+                )
+                for name, value in figures.items()
+            )
+        )
         context.notes.update(figures)
 
 
@@ -97,10 +121,14 @@ def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
     rank = next((number for number, found in enumerate(compared) if found["exact_match"]), None)
     first = compared[0] if compared else compare([], answer)
     return {
-        "rank": rank, "votes": 0 if rank is None else test["candidates"][rank]["votes"],
-        "num_candidates": len(compared), "num_views": test["num_views"], "num_cast": test["num_cast"],
-        "shape_match": first["shape_match"], "cell_accuracy": first["cell_accuracy"],
-    }  # fmt: skip
+        "rank": rank,
+        "votes": 0 if rank is None else test["candidates"][rank]["votes"],
+        "num_candidates": len(compared),
+        "num_views": test["num_views"],
+        "num_cast": test["num_cast"],
+        "shape_match": first["shape_match"],
+        "cell_accuracy": first["cell_accuracy"],
+    }
 
 
 def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int]) -> dict[str, Any]:
@@ -119,7 +147,8 @@ def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int
 
     shares = {k: over_tasks({task: [passes(t, k) for t in entries] for task, entries in tests.items()}) for k in at}
     return {
-        "num_tasks": len(tests), "num_test_inputs": len(flat),
+        "num_tasks": len(tests),
+        "num_test_inputs": len(flat),
         "pass_at": {str(k): share for k, share in shares.items()},
         "pass_at_intervals": {str(k): wilson(share, len(tests)) for k, share in shares.items()},
         "pass_at_of_test_inputs": {str(k): sum(passes(test, k) for test in flat) / len(flat) for k in at},
@@ -128,7 +157,8 @@ def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int
             name: over_tasks({task: [float(test[name]) for test in entries] for task, entries in tests.items()})
             for name in ("shape_match", "cell_accuracy")
         },
-        "num_views_cast": sum(test["num_cast"] for test in flat), "num_views": sum(test["num_views"] for test in flat),
+        "num_views_cast": sum(test["num_cast"] for test in flat),
+        "num_views": sum(test["num_views"] for test in flat),
         "denominators": {
             "pass_at, shape_match, cell_accuracy": "mean over the split's tasks of the mean over a task's test inputs",
             "pass_at_of_test_inputs": "test inputs",
@@ -136,7 +166,7 @@ def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int
             "solved": "tasks all of whose test inputs are right at pass@2",
             "pass_at_intervals": "Wilson, 95%, over tasks",
         },
-    }  # fmt: skip
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -97,10 +97,16 @@ class Evaluate:
         members: list[tuple[str, Bundle]] = []
         for field, name in spec.members().items():
             bundle = load_bundle(inputs[field].path, context.device, weights="run")
-            require(bundle, kind=puzzles.kind, canvas=puzzles.size, vocabulary=puzzles.vocab,
-                    where=f"the checkpoint of {name!r}")
-            compile_loop(bundle.trm, spec.compile, [bundle.trm.num_cells], TRIAL_ROWS, context.progress.say,
-                         any_rows=True)
+            require(
+                bundle,
+                kind=puzzles.kind,
+                canvas=puzzles.size,
+                vocabulary=puzzles.vocab,
+                where=f"the checkpoint of {name!r}",
+            )
+            compile_loop(
+                bundle.trm, spec.compile, [bundle.trm.num_cells], TRIAL_ROWS, context.progress.say, any_rows=True
+            )
             members.append((inputs[field].key, bundle))
         started = time.monotonic()
         tally, own = self._answer(node, spec, [bundle for _, bundle in members], puzzles.splits[SPLIT], context)
@@ -109,16 +115,32 @@ class Evaluate:
         evaluated = who_answers(members, spec.act_steps)
         mean_steps = tally.num_act_steps / (tally.num_puzzles * len(members))
         metrics = {**shares, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
-        context.ledger.append(*(
-            MetricRecord(run_id=context.run_id, stage=node.name, step=steps_trained(evaluated), name=name, value=value,
-                         recorded_at=time.time()) for name, value in metrics.items()
-        ))
+        context.ledger.append(
+            *(
+                MetricRecord(
+                    run_id=context.run_id,
+                    stage=node.name,
+                    step=steps_trained(evaluated),
+                    name=name,
+                    value=value,
+                    recorded_at=time.time(),
+                )
+                for name, value in metrics.items()
+            )
+        )
         report: dict[str, Any] = {
             "format_version": 1,
             "evaluated": {**evaluated, **halting_facts(spec)},
-            "data": {"kind": puzzles.kind, "size": puzzles.size, "split": SPLIT, "digest": puzzles.digest,
-                     "available": len(puzzles.splits[SPLIT].inputs)},
-            "num_puzzles": tally.num_puzzles, "num_exact": tally.num_exact, **shares,
+            "data": {
+                "kind": puzzles.kind,
+                "size": puzzles.size,
+                "split": SPLIT,
+                "digest": puzzles.digest,
+                "available": len(puzzles.splits[SPLIT].inputs),
+            },
+            "num_puzzles": tally.num_puzzles,
+            "num_exact": tally.num_exact,
+            **shares,
             "exact_interval": wilson(shares["exact"], tally.num_puzzles),
             "mean_act_steps": mean_steps,
             "denominators": {
@@ -127,29 +149,51 @@ class Evaluate:
                 "open_cell_accuracy": "cells where the answer differs from the question",
                 "exact_interval": "Wilson, 95%, over puzzles",
             },
-        }  # fmt: skip
+        }
         if own:
             report["members"] = [
-                {**who_answers([member], spec.act_steps), **one.shares(), "loss": one.mean_loss,
-                 "exact_interval": wilson(one.shares()["exact"], one.num_puzzles)}
+                {
+                    **who_answers([member], spec.act_steps),
+                    **one.shares(),
+                    "loss": one.mean_loss,
+                    "exact_interval": wilson(one.shares()["exact"], one.num_puzzles),
+                }
                 for member, one in zip(members, own, strict=True)
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-        write_eval_results(context.out, accuracy=shares["exact"], avg_loss=None if own else tally.mean_loss,
-                           avg_steps=mean_steps, total_examples=tally.num_puzzles)
-        context.notes.update(shares, num_puzzles=tally.num_puzzles, puzzles_per_s=tally.num_puzzles / seconds,
-                             act_steps_computed=tally.num_computed, hardware=hardware(context.device))
+        write_eval_results(
+            context.out,
+            accuracy=shares["exact"],
+            avg_loss=None if own else tally.mean_loss,
+            avg_steps=mean_steps,
+            total_examples=tally.num_puzzles,
+        )
+        context.notes.update(
+            shares,
+            num_puzzles=tally.num_puzzles,
+            puzzles_per_s=tally.num_puzzles / seconds,
+            act_steps_computed=tally.num_computed,
+            hardware=hardware(context.device),
+        )
 
-    def _answer(self, node: StageNode, spec: EvaluateStage, bundles: Sequence[Bundle], arrays: SplitArrays,
-                context: StageContext) -> tuple[Tally, list[Tally]]:
+    def _answer(
+        self,
+        node: StageNode,
+        spec: EvaluateStage,
+        bundles: Sequence[Bundle],
+        arrays: SplitArrays,
+        context: StageContext,
+    ) -> tuple[Tally, list[Tally]]:
         """Answer the puzzles batch by batch; the counts of all together, and those of each member of an ensemble."""
         total = min(len(arrays.inputs), spec.limit or len(arrays.inputs))
         tally, own = Tally(), [Tally() for _ in bundles] if len(bundles) > 1 else []
         with context.progress.task(node.name, total=total, unit="puzzle") as bar:
             for start in range(0, total, spec.batch_size):
                 if context.stop:
-                    raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at puzzle {start:,} of "
-                                           f"{total:,}", "run again: it starts anew, nothing else is lost")
+                    raise StageInterrupted(
+                        f"{node.name} stopped by {context.stop.reason} at puzzle {start:,} of {total:,}",
+                        "run again: it starts anew, nothing else is lost",
+                    )
                 rows = slice(start, min(start + spec.batch_size, total))
                 inputs, labels = (
                     torch.from_numpy(np.array(table[rows], dtype=np.uint8)).to(context.device)
@@ -157,12 +201,15 @@ class Evaluate:
                 )
                 ids = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
                 halting = Halting(spec.halt, spec.patience)
-                found = [answer(bundle.trm, inputs, ids, spec.act_steps, halting, loss=_loss_against(labels))
-                         for bundle in bundles]
+                found = [
+                    answer(bundle.trm, inputs, ids, spec.act_steps, halting, loss=_loss_against(labels))
+                    for bundle in bundles
+                ]
                 tokens, q_halt = found[0].tokens, found[0].q_halt
                 if own:
-                    tokens, q_halt = elect(torch.stack([one.tokens for one in found]),
-                                           torch.stack([one.q_halt for one in found]))
+                    tokens, q_halt = elect(
+                        torch.stack([one.tokens for one in found]), torch.stack([one.q_halt for one in found])
+                    )
                 for counted, one in zip(own or [tally], found, strict=True):
                     assert one.loss is not None
                     counted.loss += float(one.loss.double().sum())
@@ -218,8 +265,12 @@ def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) ->
         members: keys and bundles.
     """
     told = [
-        {"checkpoint": key, "stage": bundle.meta.get("stage"), "steps": int(bundle.meta.get("steps", 0)),
-         "act_steps": act_steps or bundle.trm.spec.halt_max_steps}
+        {
+            "checkpoint": key,
+            "stage": bundle.meta.get("stage"),
+            "steps": int(bundle.meta.get("steps", 0)),
+            "act_steps": act_steps or bundle.trm.spec.halt_max_steps,
+        }
         for key, bundle in members
     ]
     return told[0] if len(told) == 1 else {"ensemble": told}

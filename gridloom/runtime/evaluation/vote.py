@@ -57,8 +57,10 @@ class Vote:
         seconds = time.perf_counter() - began
         _write(spec, dataset, election, context.out)
         context.notes.update(
-            num_rows=election.num_cast, num_rows_left_out=election.num_rows - election.num_cast,
-            rows_per_s=(election.num_cast - before) / seconds if seconds else 0.0, hardware=hardware(context.device),
+            num_rows=election.num_cast,
+            num_rows_left_out=election.num_rows - election.num_cast,
+            rows_per_s=(election.num_cast - before) / seconds if seconds else 0.0,
+            hardware=hardware(context.device),
         )
 
 
@@ -66,9 +68,13 @@ class _Election:
     """All test inputs, and the loop that has views vote on them."""
 
     def __init__(
-        self, node: StageNode, spec: EvaluateStage, members: tuple[Member, ...], tasks: Sequence[Task],
+        self,
+        node: StageNode,
+        spec: EvaluateStage,
+        members: tuple[Member, ...],
+        tasks: Sequence[Task],
         context: StageContext,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.node, self.spec, self.members, self.context = node, spec, members, context
         self.tasks = tasks
         self.targets = [target for task in tasks for target in inputs_of(task, members, spec.views)]
@@ -92,7 +98,8 @@ class _Election:
         """Rows that have run or need not run."""
         left_out = sum(
             (target.own or (target.ballots,))[member].num_left
-            for target, over in zip(self.targets, self._over, strict=True) for member in over
+            for target, over in zip(self.targets, self._over, strict=True)
+            for member in over
         )
         return self.num_cast + left_out
 
@@ -147,9 +154,13 @@ class _Election:
         tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
         ids = torch.tensor([voter.puzzle_id for _, voter in chosen], device=network.device)
         answers = answer(
-            network, torch.from_numpy(tokens).to(network.device), ids, self.spec.act_steps,
-            Halting(self.spec.halt, self.spec.patience), same_grids,
-        )  # fmt: skip
+            network,
+            torch.from_numpy(tokens).to(network.device),
+            ids,
+            self.spec.act_steps,
+            Halting(self.spec.halt, self.spec.patience),
+            same_grids,
+        )
         logits = answers.q_halt.double().cpu().numpy()
         if not np.isfinite(logits).all():
             task = chosen[int(np.flatnonzero(~np.isfinite(logits))[0])][0].task.task_id
@@ -169,11 +180,16 @@ class _Election:
         target = self.targets[row.target]
         voter = target.voters[row.view]
         return PredictionRecord(
-            run_id=self.context.run_id, stage=self.node.name, task_id=target.task.task_id,
-            test_index=target.test_index, view=voter.view.name(""), view_index=row.view,
+            run_id=self.context.run_id,
+            stage=self.node.name,
+            task_id=target.task.task_id,
+            test_index=target.test_index,
+            view=voter.view.name(""),
+            view_index=row.view,
             checkpoint_key=self.members[voter.member].key,
-            grid=None if row.grid is None else rows(row.grid), q_halt=row.q_halt,
-        )  # fmt: skip
+            grid=None if row.grid is None else rows(row.grid),
+            q_halt=row.q_halt,
+        )
 
     def _keep(self, found: Sequence[Row]) -> None:
         """Append a batch to what a killed stage continues from; a torn line counts as not written."""
@@ -185,8 +201,10 @@ class _Election:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise StageError(f"cannot keep the votes so far in {self._saved}: {error}",
-                             "free some disk space, then run again: it goes on behind the last batch") from error
+            raise StageError(
+                f"cannot keep the votes so far in {self._saved}: {error}",
+                "free some disk space, then run again: it goes on behind the last batch",
+            ) from error
 
     def _saved_batches(self) -> Iterator[tuple[tuple[int, int], list[Row]]]:
         """Yield what earlier lives of the stage kept: cursor and rows of each batch.
@@ -245,9 +263,11 @@ def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path
         ]
     evaluated = {
         **who_answers([(member.key, member.bundle) for member in election.members], spec.act_steps),
-        "views": spec.views, "early_stop": True if spec.early_stop is None else spec.early_stop, **halting_facts(spec),
+        "views": spec.views,
+        "early_stop": True if spec.early_stop is None else spec.early_stop,
+        **halting_facts(spec),
         "mean_act_steps": election.num_act_steps / max(election.num_cast, 1),
-    }  # fmt: skip
+    }
     data = {"kind": "arc", "version": dataset.version, "digest": dataset.digest, "split": spec.split}
     content = {"format_version": FORMAT_VERSION, "evaluated": evaluated, "data": data, "tasks": tasks}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))

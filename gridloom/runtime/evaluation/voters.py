@@ -93,8 +93,9 @@ class Row:
         return cls(target, view, None if cells is None else np.array(cells, dtype=np.uint8), q_halt, act_steps)
 
 
-def load_members(spec: EvaluateStage, inputs: Mapping[str, Artifact], canvas: int, device: str,
-                 say: Callable[[str], None]) -> Iterator[Member]:
+def load_members(
+    spec: EvaluateStage, inputs: Mapping[str, Artifact], canvas: int, device: str, say: Callable[[str], None]
+) -> Iterator[Member]:
     """Load the checkpoints that vote, compiled where the spec says so. Raises ModelError for one of other data."""
     for field, name in spec.members().items():
         bundle = load_bundle(inputs[field].path, device, weights="run")

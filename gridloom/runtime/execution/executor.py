@@ -81,9 +81,17 @@ def execute(
     with LedgerWriter(workspace, run_id) as ledger, run_lock(workspace, run_id):
         ledger.append(
             RunRecord(
-                run_id=run_id, name=plan.graph.name, graph_key=plan.graph.key, status="started", spec=options.spec,
-                overrides=list(options.overrides), graph=plan.graph.to_json(), device=device,
-                host=socket.gethostname(), pid=os.getpid(), gridloom_version=gridloom.__version__,
+                run_id=run_id,
+                name=plan.graph.name,
+                graph_key=plan.graph.key,
+                status="started",
+                spec=options.spec,
+                overrides=list(options.overrides),
+                graph=plan.graph.to_json(),
+                device=device,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                gridloom_version=gridloom.__version__,
                 started_at=time.time(),
             )
         )
@@ -219,8 +227,13 @@ class _Walk:
         self.ledger.append(
             _stage_record(self.run_id, node, "done", ended_at=now, notes=notes),
             ArtifactRecord(
-                key=artifact.key, type=artifact.type, kind=node.kind, run_id=self.run_id, stage=node.name,
-                bytes=artifact.num_bytes, created_at=now,
+                key=artifact.key,
+                type=artifact.type,
+                kind=node.kind,
+                run_id=self.run_id,
+                stage=node.name,
+                bytes=artifact.num_bytes,
+                created_at=now,
             ),
         )
         self.store.remove_work(node.key)
@@ -240,8 +253,15 @@ class _Walk:
     def _publish(self, node: StageNode, inputs: dict[str, Artifact], notes: dict[str, Any]) -> Artifact:
         with self.store.writing(node.key) as out:
             context = StageContext(
-                run_id=self.run_id, device=self.device, work=self.store.work_dir(node.key), out=out,
-                base=self.options.base, ledger=self.ledger, progress=self.progress, stop=self.stop, notes=notes,
+                run_id=self.run_id,
+                device=self.device,
+                work=self.store.work_dir(node.key),
+                out=out,
+                base=self.options.base,
+                ledger=self.ledger,
+                progress=self.progress,
+                stop=self.stop,
+                notes=notes,
             )
             stage = self.stage_factory(node.kind)
             meter = MemoryMeter(self.device) if node.cost is not None else None
@@ -259,11 +279,20 @@ class _Walk:
             if meter is not None:
                 notes.update(peak_memory_bytes=meter.peak(), stage_memory_bytes=meter.grown())
             producer = {
-                "stage": node.name, "kind": node.kind, "version": node.version, "run_id": self.run_id,
-                "key_inputs": key_inputs(self.plan.graph, node), "spec": node.spec, "gridloom": gridloom.__version__,
+                "stage": node.name,
+                "kind": node.kind,
+                "version": node.version,
+                "run_id": self.run_id,
+                "key_inputs": key_inputs(self.plan.graph, node),
+                "spec": node.spec,
+                "gridloom": gridloom.__version__,
             }
             return self.store.publish(
-                out, key=node.key, type=node.produces, kind=node.kind, producer=producer,
+                out,
+                key=node.key,
+                type=node.produces,
+                kind=node.kind,
+                producer=producer,
                 inputs={name: artifact.key for name, artifact in inputs.items()},
             )
 
@@ -274,10 +303,17 @@ class _Walk:
 def _estimates(run_id: str, nodes: list[StageNode], calibration: Calibration | None) -> list[EstimateRecord]:
     return [
         EstimateRecord(
-            run_id=run_id, stage=node.name, parameters=cost.parameters, frozen_parameters=cost.frozen_parameters,
-            flops={name: float(count) for name, count in cost.flops.items()}, step=cost.step, num_steps=cost.num_steps,
-            peak_bytes=cost.peak_bytes, seconds=calibration.seconds(cost) if calibration else None,
-            calibrated_on=calibration.device if calibration else None, assumes=list(cost.assumes),
+            run_id=run_id,
+            stage=node.name,
+            parameters=cost.parameters,
+            frozen_parameters=cost.frozen_parameters,
+            flops={name: float(count) for name, count in cost.flops.items()},
+            step=cost.step,
+            num_steps=cost.num_steps,
+            peak_bytes=cost.peak_bytes,
+            seconds=calibration.seconds(cost) if calibration else None,
+            calibrated_on=calibration.device if calibration else None,
+            assumes=list(cost.assumes),
         )
         for node in nodes
         if (cost := node.cost) is not None

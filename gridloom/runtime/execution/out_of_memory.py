@@ -30,8 +30,11 @@ def memory_advice(node: StageNode, device: str) -> Iterator[None]:
 def ran_out_of_memory(error: Exception) -> bool:
     """Whether a device or this machine had no memory left; imports no torch to ask."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    return (
+        isinstance(error, MemoryError)
+        or "OutOfMemoryError" in names
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 def out_of_memory(node: StageNode, memory: int) -> StageError:
@@ -71,13 +74,15 @@ def _evaluate(values: Mapping[str, Any], excess: float) -> tuple[str, str]:
 def _joint(values: Mapping[str, Any], _: float) -> tuple[str, str]:
     size, attempts = values["batch_size"], values["attempts"]
     return f"batch_size {size}, attempts {attempts}", (
-        "lower batch_size or attempts, shorten prompts, or load the language model with  quantize: nf4")
+        "lower batch_size or attempts, shorten prompts, or load the language model with  quantize: nf4"
+    )
 
 
 def _solve(values: Mapping[str, Any], _: float) -> tuple[str, str]:
     solver = values["solver"]
     return f"in_flight {solver['in_flight']}, views {solver['views']}", (
-        "lower solver.in_flight, which changes results by rounding at most, or solver.views")
+        "lower solver.in_flight, which changes results by rounding at most, or solver.views"
+    )
 
 
 def _any(_: Mapping[str, Any], __: float) -> tuple[str, str]:
@@ -85,7 +90,11 @@ def _any(_: Mapping[str, Any], __: float) -> tuple[str, str]:
 
 
 _ADVICE: dict[str, Callable[[Mapping[str, Any], float], tuple[str, str]]] = {
-    "train": _train, "evaluate": _evaluate, "vote": _evaluate, "joint_train": _joint, "solve": _solve,
+    "train": _train,
+    "evaluate": _evaluate,
+    "vote": _evaluate,
+    "joint_train": _joint,
+    "solve": _solve,
 }
 
 

@@ -53,7 +53,7 @@ class RunFailed(StageError):
         ]
         if max(len(result.failed), len(result.blocked)) > MAX_TOLD:
             lines.append(
-                "  all of them: gridloom sql \"select stage, status, error from stages where run_id = "
+                '  all of them: gridloom sql "select stage, status, error from stages where run_id = '
                 f"'{result.run_id}' and status in ('failed', 'blocked')\""
             )
         super().__init__("\n".join(lines))

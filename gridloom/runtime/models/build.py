@@ -15,12 +15,26 @@ from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.network import VOCABULARY, RecursiveNetwork
 
 
-def build_network(spec: NetworkSpec, canvas: int, num_puzzles: int, *, task_of: Sequence[int] | Tensor | None = None,
-                  views: NDArray[np.uint8] | None = None, vocabulary: int = VOCABULARY, num_cells: int | None = None,
-                  generator: torch.Generator | None = None) -> RecursiveNetwork:
+def build_network(
+    spec: NetworkSpec,
+    canvas: int,
+    num_puzzles: int,
+    *,
+    task_of: Sequence[int] | Tensor | None = None,
+    views: NDArray[np.uint8] | None = None,
+    vocabulary: int = VOCABULARY,
+    num_cells: int | None = None,
+    generator: torch.Generator | None = None,
+) -> RecursiveNetwork:
     """Build the network of `spec.kind` with fresh weights; arguments as for `RecursiveNetwork`."""
     network: RecursiveNetwork = MODELS.get(spec.kind).builder()(
-        spec, canvas, num_puzzles, task_of=task_of, views=views, vocabulary=vocabulary, num_cells=num_cells,
+        spec,
+        canvas,
+        num_puzzles,
+        task_of=task_of,
+        views=views,
+        vocabulary=vocabulary,
+        num_cells=num_cells,
         generator=generator,
     )
     return network

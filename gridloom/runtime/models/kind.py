@@ -107,12 +107,22 @@ _RECURSIVE = "gridloom.runtime.models.recursive.kind"
 _LANGUAGE = "gridloom.runtime.models.language.kind"
 _ADAPTERS = "gridloom.runtime.models.adapters.kind"
 
-MODELS: Registry[ModelKind] = Registry("gridloom.models", {
-    "trm": f"{_RECURSIVE}:TRM", "trm_singlez": f"{_RECURSIVE}:TRM_SINGLEZ", "trm_hier6": f"{_RECURSIVE}:TRM_HIER6",
-    "hrm": f"{_RECURSIVE}:HRM", "transformer": f"{_RECURSIVE}:TRANSFORMER", "trm_hybrid": f"{_RECURSIVE}:TRM_HYBRID",
-    "llama": f"{_LANGUAGE}:LLAMA", "endpoint": f"{_LANGUAGE}:ENDPOINT",
-    "text_to_latent": f"{_ADAPTERS}:TEXT_TO_LATENT", "latent_to_text": f"{_ADAPTERS}:LATENT_TO_TEXT",
-}, ModelKind)
+MODELS: Registry[ModelKind] = Registry(
+    "gridloom.models",
+    {
+        "trm": f"{_RECURSIVE}:TRM",
+        "trm_singlez": f"{_RECURSIVE}:TRM_SINGLEZ",
+        "trm_hier6": f"{_RECURSIVE}:TRM_HIER6",
+        "hrm": f"{_RECURSIVE}:HRM",
+        "transformer": f"{_RECURSIVE}:TRANSFORMER",
+        "trm_hybrid": f"{_RECURSIVE}:TRM_HYBRID",
+        "llama": f"{_LANGUAGE}:LLAMA",
+        "endpoint": f"{_LANGUAGE}:ENDPOINT",
+        "text_to_latent": f"{_ADAPTERS}:TEXT_TO_LATENT",
+        "latent_to_text": f"{_ADAPTERS}:LATENT_TO_TEXT",
+    },
+    ModelKind,
+)
 """Every kind of model, by name."""
 
 
@@ -153,5 +163,7 @@ def network_cost(spec: NetworkSpec, rows: RowShape) -> NetworkCost:
 def refuse_problems(spec: ModelSpec) -> None:
     """Raise ModelError with every rule that the values of a spec break together, as the compiler would report them."""
     if found := list(spec.problems()):
-        raise ModelError("; ".join(problem.message.format(name=spec.kind) for problem in found),
-                         "; ".join(problem.remedy for problem in found if problem.remedy))
+        raise ModelError(
+            "; ".join(problem.message.format(name=spec.kind) for problem in found),
+            "; ".join(problem.remedy for problem in found if problem.remedy),
+        )

@@ -37,9 +37,7 @@ class LocalFacts:
         if question not in self._data:
             told = remembered("data", spec, base, lambda: self._read(spec, base))
             # JSON gives tuples back as lists
-            fields: dict[str, Any] = {
-                name: _tuples(value) for name, value in told.items()
-            }
+            fields: dict[str, Any] = {name: _tuples(value) for name, value in told.items()}
             self._data[question] = DataFacts(**fields)
         return self._data[question]
 
@@ -84,10 +82,19 @@ class LocalFacts:
 
         assert isinstance(spec, SequenceData), spec.kind
         layout = token_layout(spec)
-        return asdict(DataFacts(
-            sequences_digest(spec), "", 0, 0, 0, 0, ("train", "test"),
-            vocabulary=layout.vocabulary if layout else 0, length=layout.num_cells if layout else 0,
-        ))  # fmt: skip
+        return asdict(
+            DataFacts(
+                sequences_digest(spec),
+                "",
+                0,
+                0,
+                0,
+                0,
+                ("train", "test"),
+                vocabulary=layout.vocabulary if layout else 0,
+                length=layout.num_cells if layout else 0,
+            )
+        )
 
     def _read_keys(self, spec: ArcData, base: str) -> list[list[Any]]:
         from gridloom.runtime.data.arc.canonical import task_key
@@ -157,9 +164,11 @@ def _prompt_facts(found: ArcSource) -> dict[str, Any]:
         solve[1] += sum(cells + test.size for test in task.tests)
     shown, asked = max(pairs, 1), max(tests, 1)
     return {
-        "num_train_pairs": pairs, "answer_cells": answers / shown,
-        "joint_prompt": (joint[0] / shown, joint[1] / shown), "solve_prompt": (solve[0] / asked, solve[1] / asked),
-    }  # fmt: skip
+        "num_train_pairs": pairs,
+        "answer_cells": answers / shown,
+        "joint_prompt": (joint[0] / shown, joint[1] / shown),
+        "solve_prompt": (solve[0] / asked, solve[1] / asked),
+    }
 
 
 def _puzzle_facts(spec: MazeData | SudokuData, base: Path) -> DataFacts:

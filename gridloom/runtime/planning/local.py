@@ -28,7 +28,10 @@ class Planned:
 
 
 def plan_local(
-    spec: str, overrides: Sequence[str], workspace: Workspace, walltime_s: float | None = None,
+    spec: str,
+    overrides: Sequence[str],
+    workspace: Workspace,
+    walltime_s: float | None = None,
     device: str | None = None,
 ) -> Planned:
     """Compile a spec and look up which of its stages are already published in the workspace.
@@ -38,9 +41,14 @@ def plan_local(
     store = open_store(workspace)
     calibrations = load_calibrations()
     compiled = compile_spec(
-        spec, overrides, facts=LocalFacts(), calibration=calibrations, walltime_s=walltime_s, device=device,
+        spec,
+        overrides,
+        facts=LocalFacts(),
+        calibration=calibrations,
+        walltime_s=walltime_s,
+        device=device,
         is_cached=lambda key: store.find(key) is not None,
-    )  # fmt: skip
+    )
     return Planned(compiled, make_plan(compiled.graph, store, compiled.place), calibrations)
 
 
@@ -92,8 +100,12 @@ def task_overrides(file: str, budget: str | None) -> list[str]:
     task, is for the compiler to say.
     """
     source = file if Path(file).is_absolute() else f"./{Path(file)}"
-    found = [f"data.task.source={source}", f"data.task.subsets=[{SUBSET}]", f"data.task.holdout=[{SUBSET}]",
-             "data.task.select.ids=[]"]
+    found = [
+        f"data.task.source={source}",
+        f"data.task.subsets=[{SUBSET}]",
+        f"data.task.holdout=[{SUBSET}]",
+        "data.task.select.ids=[]",
+    ]
     if budget is not None:
         try:
             seconds = walltime_seconds(budget)

@@ -145,8 +145,13 @@ def _earlier(store: ArtifactStore) -> Iterator[Earlier]:
         inputs = rekeyer.inputs(artifact)
         if inputs is not None:
             yield Earlier(
-                artifact.key, str(producer.get("stage")), str(producer.get("kind")), str(producer.get("run_id")),
-                float(artifact.manifest.get("created_at", 0.0)), inputs, producer.get("spec"),
+                artifact.key,
+                str(producer.get("stage")),
+                str(producer.get("kind")),
+                str(producer.get("run_id")),
+                float(artifact.manifest.get("created_at", 0.0)),
+                inputs,
+                producer.get("spec"),
             )
 
 

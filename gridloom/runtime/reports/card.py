@@ -15,9 +15,12 @@ from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.stages import TrainStage
 
 PARTS = {
-    "trm": "the weights to use", "trm.raw": "as the last step left them, to train on from",
-    "text_to_latent": "adapter", "latent_to_text": "adapter", "lora": "additions to the language model",
-}  # fmt: skip
+    "trm": "the weights to use",
+    "trm.raw": "as the last step left them, to train on from",
+    "text_to_latent": "adapter",
+    "latent_to_text": "adapter",
+    "lora": "additions to the language model",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +95,35 @@ def render(facts: CardFacts) -> str:
         *((f"data {node.name}", _data(node)) for node in facts.data),
         ("test answers", _answers(facts)),
         *([("starts from", ", ".join(f"`{path}`" for path in facts.starts_from))] if facts.starts_from else []),
-        *((f"{'joint ' if one.kind == 'joint_train' else ''}training {one.stage}", _training(one))
-          for one in facts.trainings),
-        *((f"`{part['file']}`", f"{_megabytes(part['bytes'])}, {PARTS.get(name, name)}")
-          for name, part in facts.bundle["parts"].items()),
+        *(
+            (f"{'joint ' if one.kind == 'joint_train' else ''}training {one.stage}", _training(one))
+            for one in facts.trainings
+        ),
+        *(
+            (f"`{part['file']}`", f"{_megabytes(part['bytes'])}, {PARTS.get(name, name)}")
+            for name, part in facts.bundle["parts"].items()
+        ),
     ]
-    return "\n".join([
-        *head, "---", "", f"# {facts.name}", "",
-        f"A {network.kind} of {parameters:,} weights, and the puzzle embedding of {count:,} ids{tasks}. Use it as",
-        "`{kind: checkpoint, path: FOLDER}`.", "",
-        "| | |", "|---|---|", *(f"| {name} | {_cell(text)} |" for name, text in rows), "",
-        "## Scores", "", *_scores(facts.scores), "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            *head,
+            "---",
+            "",
+            f"# {facts.name}",
+            "",
+            f"A {network.kind} of {parameters:,} weights, and the puzzle embedding of {count:,} ids{tasks}. Use it as",
+            "`{kind: checkpoint, path: FOLDER}`.",
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | {_cell(text)} |" for name, text in rows),
+            "",
+            "## Scores",
+            "",
+            *_scores(facts.scores),
+            "",
+        ]
+    )
 
 
 def _network(bundle: Mapping[str, Any]) -> tuple[NetworkSpec, Mapping[str, Any]]:
@@ -131,8 +151,11 @@ def _short(value: Any) -> str:
     """Return a value of a spec as YAML in a line, without what is empty or off; of a long list, how long it is."""
     if isinstance(value, Mapping):
         inner = {key: _short(one) for key, one in sorted(value.items()) if one not in (None, False, [], {}, ())}
-        return ", ".join(f"{key}: {f'{{{text}}}' if isinstance(value[key], Mapping) else text}"
-                         for key, text in inner.items() if text)
+        return ", ".join(
+            f"{key}: {f'{{{text}}}' if isinstance(value[key], Mapping) else text}"
+            for key, text in inner.items()
+            if text
+        )
     if isinstance(value, list | tuple):
         return f"{len(value)} of them" if len(value) > 8 else f"[{', '.join(map(_short, value))}]"
     return json.dumps(value) if isinstance(value, bool) else str(value)
@@ -168,8 +191,11 @@ def _scores(scores: Sequence[Score]) -> list[str]:
         shares = [share_text(*one.figures[name]) if name in one.figures else "" for name in names]
         seconds = "" if one.seconds is None else f"{one.seconds:,.0f} s" + (f", {one.hardware}" if one.hardware else "")
         rows.append([one.stage, f"{one.num_cases:,} {one.cases}, {one.data}{split}", one.how, *shares, seconds])
-    return ["Of this one checkpoint, with 95% Wilson intervals; time of the stage that ran the network.", "",
-            *(f"| {' | '.join(map(_cell, row))} |" for row in rows)]
+    return [
+        "Of this one checkpoint, with 95% Wilson intervals; time of the stage that ran the network.",
+        "",
+        *(f"| {' | '.join(map(_cell, row))} |" for row in rows),
+    ]
 
 
 def _megabytes(size: int) -> str:

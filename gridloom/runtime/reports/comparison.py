@@ -18,14 +18,22 @@ from gridloom.stores.workspace import Workspace
 from gridloom.wording import did_you_mean, listed
 
 CASES = {f"pass{k}": "num_tasks" for k in (1, 2, 5, 10, 100, 1000)} | {
-    "exact": "num_puzzles", "halting_accuracy": "num_puzzles",
+    "exact": "num_puzzles",
+    "halting_accuracy": "num_puzzles",
 }
 """Shares of independent cases, with the figure that counts the cases: these get an interval."""
 SCORES = ("report", "evaluation")
 """Artifacts that say how good something is."""
-NO_METRICS = frozenset({
-    "peak_memory_bytes", "stage_memory_bytes", "steps_per_s", "puzzles_per_s", "seconds", *CASES.values(),
-})
+NO_METRICS = frozenset(
+    {
+        "peak_memory_bytes",
+        "stage_memory_bytes",
+        "steps_per_s",
+        "puzzles_per_s",
+        "seconds",
+        *CASES.values(),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +112,20 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
         attempts, tokens = costs.get((solve.run_id, solve.stage), (None, None)) if solve else (None, None)
         found.append(
             Result(
-                run_id, node.name, node.kind, "done" if own and status in ("done", "cached") else status, node.key,
-                {path: written.get(path) for path in varying}, metrics,
-                sum(one.cost.parameters for one in trained if one.cost) or None, _flops(closure, made),
-                _seconds([made.get(one.key) for one in closure]) if own else None, attempts, tokens,
+                run_id,
+                node.name,
+                node.kind,
+                "done" if own and status in ("done", "cached") else status,
+                node.key,
+                {path: written.get(path) for path in varying},
+                metrics,
+                sum(one.cost.parameters for one in trained if one.cost) or None,
+                _flops(closure, made),
+                _seconds([made.get(one.key) for one in closure]) if own else None,
+                attempts,
+                tokens,
             )
-        )  # fmt: skip
+        )
     if not any(result.metrics for result in found):
         states = ", ".join(f"{result.stage} {result.status}" for result in found[:6])
         raise GridloomError(

@@ -44,8 +44,9 @@ class Published:
     num_scores: int
 
 
-def publish(stage: str, folder: Path, workspace: Workspace, *, run_id: str | None = None,
-            licence: str | None = None) -> Published:
+def publish(
+    stage: str, folder: Path, workspace: Workspace, *, run_id: str | None = None, licence: str | None = None
+) -> Published:
     """Write the folder, whole or not at all.
 
     Args:
@@ -65,14 +66,20 @@ def publish(stage: str, folder: Path, workspace: Workspace, *, run_id: str | Non
     node = _trained(stage, graph, run_id)
     artifact = store.find(node.key)
     if artifact is None:
-        raise GridloomError(f"stage {stage} of run {run_id} has no checkpoint yet",
-                            "run the spec again: it goes on where it stopped")
+        raise GridloomError(
+            f"stage {stage} of run {run_id} has no checkpoint yet", "run the spec again: it goes on where it stopped"
+        )
     store.verify(artifact)
     scores = scores_of(artifact.key, ledger, store)
     facts = CardFacts(
-        name=folder.absolute().name, licence=licence, graph_key=graph.key, bundle=read_description(artifact.path),
-        **_run_facts(ledger, run_id), **_chain(node, graph, ledger, store), scores=scores,
-    )  # fmt: skip
+        name=folder.absolute().name,
+        licence=licence,
+        graph_key=graph.key,
+        bundle=read_description(artifact.path),
+        **_run_facts(ledger, run_id),
+        **_chain(node, graph, ledger, store),
+        scores=scores,
+    )
     with filling(folder) as aside:
         for name in artifact.manifest["files"]:
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +94,9 @@ def scores_of(key: str, ledger: Ledger, store: ArtifactStore) -> list[Score]:
     made = [artifact for artifact in store.all() if artifact.type in ("evaluation", "report")]
     reports = [(artifact, _report(artifact)) for artifact in sorted(made, key=lambda one: one.manifest["created_at"])]
     ours = [(artifact, report) for artifact, report in reports if _judged(report) == key]
-    spent = made_of(ledger, [
-        key for artifact, _ in ours for key in (artifact.key, *artifact.manifest["inputs"].values())], store)
+    spent = made_of(
+        ledger, [key for artifact, _ in ours for key in (artifact.key, *artifact.manifest["inputs"].values())], store
+    )
     return [_score(artifact, report, spent) for artifact, report in ours]
 
 
@@ -143,14 +151,20 @@ def _run_of(stage: str, ledger: Ledger, run_id: str | None) -> str:
     if run_id is not None:
         return run_id
     rows = ledger.rows(
-        "select run_id from stages where stage = ? and status in ('done', 'cached') order by started_at desc", [stage])
+        "select run_id from stages where stage = ? and status in ('done', 'cached') order by started_at desc", [stage]
+    )
     if rows:
         return str(rows[0]["run_id"])
-    known = [str(row["stage"]) for row in ledger.rows(
-        "select distinct stage from stages where kind in (select unnest(?)) order by stage", [[*TRAININGS]])]
+    known = [
+        str(row["stage"])
+        for row in ledger.rows(
+            "select distinct stage from stages where kind in (select unnest(?)) order by stage", [[*TRAININGS]]
+        )
+    ]
     if stage in known:
-        raise GridloomError(f"stage '{stage}' is not done in any run",
-                            "run the spec again: it goes on where it stopped")
+        raise GridloomError(
+            f"stage '{stage}' is not done in any run", "run the spec again: it goes on where it stopped"
+        )
     otherwise = f"trainings in this workspace: {listed(known, 6)}" if known else "train something first"
     raise GridloomError(f"no run has finished a stage '{stage}'", did_you_mean(stage, known, otherwise))
 
@@ -160,15 +174,20 @@ def _trained(stage: str, graph: RunGraph, run_id: str) -> StageNode:
     node = next((node for node in graph.nodes if node.name == stage), None)
     if node is None or node.kind not in TRAININGS:
         what = "has no" if node is None else "trains nothing in its"
-        raise GridloomError(f"run {run_id} {what} stage '{stage}'",
-                            f"its trainings: {listed(trainings, 6)}" if trainings else "it trains nothing")
+        raise GridloomError(
+            f"run {run_id} {what} stage '{stage}'",
+            f"its trainings: {listed(trainings, 6)}" if trainings else "it trains nothing",
+        )
     return node
 
 
 def _run_facts(ledger: Ledger, run_id: str) -> dict[str, Any]:
     (row,) = ledger.rows("select spec, overrides, gridloom_version from runs where run_id = ?", [run_id])
-    return {"spec": Path(str(row["spec"])).name, "overrides": tuple(row["overrides"] or ()),
-            "version": row["gridloom_version"]}
+    return {
+        "spec": Path(str(row["spec"])).name,
+        "overrides": tuple(row["overrides"] or ()),
+        "version": row["gridloom_version"],
+    }
 
 
 def _chain(node: StageNode, graph: RunGraph, ledger: Ledger, store: ArtifactStore) -> dict[str, Any]:

@@ -40,9 +40,16 @@ def _means(sums: Tensor) -> Means:
     loss, lm, q, exact, accuracy, q_right, act_steps, ended, steps, norm = sums.tolist()
     sums.zero_()
     steps, rows = max(steps, 1), max(ended, 1)
-    return Means(loss=loss / steps, lm_loss=lm / steps, q_halt_loss=q / steps, exact_match=exact / rows,
-                 cell_accuracy=accuracy / rows, q_halt_accuracy=q_right / rows, act_steps=act_steps / rows,
-                 grad_norm=norm / steps)
+    return Means(
+        loss=loss / steps,
+        lm_loss=lm / steps,
+        q_halt_loss=q / steps,
+        exact_match=exact / rows,
+        cell_accuracy=accuracy / rows,
+        q_halt_accuracy=q_right / rows,
+        act_steps=act_steps / rows,
+        grad_norm=norm / steps,
+    )
 
 
 def depth_at(progress: float, full: TrmModel, phases: Sequence[DepthPhase]) -> TrmModel:
@@ -97,8 +104,9 @@ class ActTrainer:
         """Compile the network's loop as the spec asks, for rows of these numbers of tokens."""
         rows = self.spec.batch_size // self.ranks.size // self.spec.accumulate
         depths = [self.full.at_depth(phase) for phase in self.spec.depth]
-        self.compile_s = compile_loop(self.model, self.spec.compile, lengths, rows, say, depths=depths,
-                                      frozen=self.spec.embeddings_first > 0)
+        self.compile_s = compile_loop(
+            self.model, self.spec.compile, lengths, rows, say, depths=depths, frozen=self.spec.embeddings_first > 0
+        )
 
     def step(self, batch: Batch, spent: float = 0.0) -> None:
         """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`.
@@ -121,8 +129,14 @@ class ActTrainer:
         sums = torch.zeros_like(self._sums)
         with rounded_once(self.model):
             parts = [
-                self._part(take_rows(carry, slice(at - mine.start, at - mine.start + size)), batch,
-                           slice(at, at + size), least, sums) for at in range(mine.start, mine.stop, size)
+                self._part(
+                    take_rows(carry, slice(at - mine.start, at - mine.start + size)),
+                    batch,
+                    slice(at, at + size),
+                    least,
+                    sums,
+                )
+                for at in range(mine.start, mine.stop, size)
             ]
         self.ranks.sum([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
         norm = self._clip()
@@ -130,9 +144,13 @@ class ActTrainer:
         factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
         self.carries[length] = self.last_carry = carry = join_carries([part for part, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
-        step_puzzle_rows(self.model.puzzle_emb, self.ranks.join(carry.puzzle_ids),
-                         self.ranks.join(torch.cat(rows)) if rows else None,
-                         spec.embedding_lr * factor, spec.embedding_decay)
+        step_puzzle_rows(
+            self.model.puzzle_emb,
+            self.ranks.join(carry.puzzle_ids),
+            self.ranks.join(torch.cat(rows)) if rows else None,
+            spec.embedding_lr * factor,
+            spec.embedding_decay,
+        )
         set_lr(self.optimizer, spec.lr * factor)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -141,8 +159,9 @@ class ActTrainer:
         self._sums += sums
         self._stretch += sums
 
-    def _part(self, before: Carry, batch: Batch, rows: slice, least: Tensor | None,
-              sums: Tensor) -> tuple[Carry, Tensor | None]:
+    def _part(
+        self, before: Carry, batch: Batch, rows: slice, least: Tensor | None, sums: Tensor
+    ) -> tuple[Carry, Tensor | None]:
         """Forward and backward of some rows; gradients and `sums` add up. Returns carry and puzzle rows' gradient.
 
         Args:
@@ -150,10 +169,17 @@ class ActTrainer:
         """
         device, batch_size = self.model.device, self.spec.batch_size
 
-        inputs, ids, labels = (without_waiting(torch.from_numpy(array[rows]), device)
-                               for array in (batch.inputs, batch.puzzle_ids, batch.labels))
+        inputs, ids, labels = (
+            without_waiting(torch.from_numpy(array[rows]), device)
+            for array in (batch.inputs, batch.puzzle_ids, batch.labels)
+        )
         carry, output = self.model.act_step(
-            before, inputs, ids, labels=labels, generator=self.generator, heads=False,
+            before,
+            inputs,
+            ids,
+            labels=labels,
+            generator=self.generator,
+            heads=False,
             least_steps=None if least is None else without_waiting(least[rows], device),
         )
         losses = row_losses(self.model, output, carry.labels)
@@ -161,11 +187,18 @@ class ActTrainer:
         total.backward()  # type: ignore[no-untyped-call]
         ended = carry.halted & losses.scored
         right_halt = (output.q_halt.detach() >= 0) == losses.correct
-        sums[:-2] += torch.stack([
-            total.detach(), losses.lm.detach().sum() / batch_size, losses.q_halt.detach().sum() / batch_size,
-            (losses.correct & ended).sum(), torch.where(ended, losses.accuracy, 0.0).sum(), (right_halt & ended).sum(),
-            torch.where(ended, carry.steps, 0).sum(), ended.sum(),
-        ])
+        sums[:-2] += torch.stack(
+            [
+                total.detach(),
+                losses.lm.detach().sum() / batch_size,
+                losses.q_halt.detach().sum() / batch_size,
+                (losses.correct & ended).sum(),
+                torch.where(ended, losses.accuracy, 0.0).sum(),
+                (right_halt & ended).sum(),
+                torch.where(ended, carry.steps, 0).sum(),
+                ended.sum(),
+            ]
+        )
         return carry, output.puzzle_rows.grad
 
     def _clip(self) -> Tensor:
@@ -191,8 +224,10 @@ class ActTrainer:
     def describe_divergence(self) -> str:
         """Say at which step the loss became NaN and which parameter is the first with a bad value."""
         bad = [name for name, p in self.model.named_parameters() if not bool(torch.isfinite(p).all())]
-        return (f"stopped at step {self.num_steps:,} of {self.spec.steps:,}: loss became NaN "
-                f"({'first bad parameter ' + bad[0] if bad else 'all parameters are finite: activations overflowed'})")
+        return (
+            f"stopped at step {self.num_steps:,} of {self.spec.steps:,}: loss became NaN "
+            f"({'first bad parameter ' + bad[0] if bad else 'all parameters are finite: activations overflowed'})"
+        )
 
     def is_finite(self) -> bool:
         """Say whether the losses since the last report are numbers; reads from the device."""
@@ -203,14 +238,26 @@ class ActTrainer:
 
         All processes call it; the first gets the whole carry, so that any number of processes can continue.
         """
-        carry = self.ranks.gather({f"carry.{length}.{f.name}": getattr(carry, f.name)
-                                   for length, carry in self.carries.items() for f in fields(Carry)})
-        return SavedState(step=self.num_steps, values={}, tensors={
-            **{f"model.{name}": t for name, t in self.model.state_dict().items()},
-            **{f"ema.{name}": t for name, t in self.ema.tensors().items()},
-            **optimizer_tensors(self.optimizer, "optimizer"), **carry,
-            "generator": self.generator.get_state(), "sums": self._sums, "stretch": self._stretch,
-        })
+        carry = self.ranks.gather(
+            {
+                f"carry.{length}.{f.name}": getattr(carry, f.name)
+                for length, carry in self.carries.items()
+                for f in fields(Carry)
+            }
+        )
+        return SavedState(
+            step=self.num_steps,
+            values={},
+            tensors={
+                **{f"model.{name}": t for name, t in self.model.state_dict().items()},
+                **{f"ema.{name}": t for name, t in self.ema.tensors().items()},
+                **optimizer_tensors(self.optimizer, "optimizer"),
+                **carry,
+                "generator": self.generator.get_state(),
+                "sums": self._sums,
+                "stretch": self._stretch,
+            },
+        )
 
     def restore(self, state: SavedState) -> None:
         """Go back to a saved state of the same model and stage."""
@@ -221,8 +268,9 @@ class ActTrainer:
         restore_optimizer(self.optimizer, tensors, "optimizer")
         mine = self.ranks.rows(self.spec.batch_size)
         self.carries = {
-            length: Carry(**{f.name: tensors[f"carry.{length}.{f.name}"][mine].to(self.model.device)
-                             for f in fields(Carry)})
+            length: Carry(
+                **{f.name: tensors[f"carry.{length}.{f.name}"][mine].to(self.model.device) for f in fields(Carry)}
+            )
             for length in {int(name.split(".")[1]) for name in tensors if name.startswith("carry.")}
         }
         self.generator.set_state(tensors["generator"])

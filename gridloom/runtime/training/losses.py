@@ -70,8 +70,14 @@ def row_losses(model: RecursiveNetwork, output: Output, labels: Tensor) -> RowLo
     if output.continue_target is not None:
         continuing = F.binary_cross_entropy_with_logits(output.q_continue, output.continue_target, reduction="none")
         continuing = torch.where(scored, continuing, 0.0)
-    return RowLosses(lm=total / divisor, q_halt=torch.where(scored, halting, 0.0), q_continue=continuing,
-                     correct=correct, accuracy=num_right / divisor, scored=scored)
+    return RowLosses(
+        lm=total / divisor,
+        q_halt=torch.where(scored, halting, 0.0),
+        q_continue=continuing,
+        correct=correct,
+        accuracy=num_right / divisor,
+        scored=scored,
+    )
 
 
 def _packed(model: RecursiveNetwork, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

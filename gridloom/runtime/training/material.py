@@ -50,8 +50,13 @@ class Material:
         """Build a network for such rows; where tasks have several ids, each id shares a row with its task."""
         by_view = spec.embeds_views
         network = build_network(
-            spec, self.canvas, len(self.ids), task_of=self.ids.task_of if len(self.ids) > 1 or by_view else None,
-            views=views_for(spec, self.ids), vocabulary=self.vocabulary, num_cells=self.num_cells,
+            spec,
+            self.canvas,
+            len(self.ids),
+            task_of=self.ids.task_of if len(self.ids) > 1 or by_view else None,
+            views=views_for(spec, self.ids),
+            vocabulary=self.vocabulary,
+            num_cells=self.num_cells,
             generator=generator,
         )
         network.take_canvases(self.sides or (self.canvas,))
@@ -67,16 +72,27 @@ def load_material(artifact: Artifact, seed: int) -> Material:
     dataset = load_dataset(artifact.path)
     sampler = CanvasSampler(dataset, seed) if dataset.canvases else Sampler(dataset, seed)
     return Material(
-        kind="arc", canvas=dataset.canvas, num_cells=dataset.canvas**2, vocabulary=VOCABULARY, sides=dataset.sides,
-        ids=PuzzleIds(sampler.views.names), batch=sampler.batch,
+        kind="arc",
+        canvas=dataset.canvas,
+        num_cells=dataset.canvas**2,
+        vocabulary=VOCABULARY,
+        sides=dataset.sides,
+        ids=PuzzleIds(sampler.views.names),
+        batch=sampler.batch,
         meta=arc_meta(dataset),
     )
 
 
 def arc_meta(dataset: Dataset) -> dict[str, Any]:
     """Return what a bundle tells of the ARC tasks that it was trained on; leak rules (GL401) read `answers_of`."""
-    return {"kind": "arc", "digest": dataset.digest, "version": dataset.version, "tasks": len(dataset.tasks),
-            "augment": dataset.augment.model_dump(mode="json"), "answers_of": answers_told(dataset.tasks)}
+    return {
+        "kind": "arc",
+        "digest": dataset.digest,
+        "version": dataset.version,
+        "tasks": len(dataset.tasks),
+        "augment": dataset.augment.model_dump(mode="json"),
+        "answers_of": answers_told(dataset.tasks),
+    }
 
 
 def with_earlier(meta: dict[str, Any], before: Artifact | None) -> dict[str, Any]:
@@ -91,10 +107,19 @@ def _puzzles(artifact: Artifact, seed: int) -> Material:
     puzzles = load_puzzles(artifact.path)
     sampler = PuzzleSampler(puzzles, seed)
     return Material(
-        kind=puzzles.kind, canvas=puzzles.size, num_cells=puzzles.size**2, vocabulary=puzzles.vocab,
-        ids=PuzzleIds.of(()), batch=sampler.batch,
-        meta={"kind": puzzles.kind, "digest": puzzles.digest, "version": f"{puzzles.kind} {puzzles.digest[:7]}",
-              "puzzles": sampler.epoch_rows, "augment": puzzles.augment},
+        kind=puzzles.kind,
+        canvas=puzzles.size,
+        num_cells=puzzles.size**2,
+        vocabulary=puzzles.vocab,
+        ids=PuzzleIds.of(()),
+        batch=sampler.batch,
+        meta={
+            "kind": puzzles.kind,
+            "digest": puzzles.digest,
+            "version": f"{puzzles.kind} {puzzles.digest[:7]}",
+            "puzzles": sampler.epoch_rows,
+            "augment": puzzles.augment,
+        },
     )
 
 
@@ -102,12 +127,22 @@ def _sequences(artifact: Artifact) -> Material:
     spec = load_sequences(artifact.path)
     layout = token_layout(spec)
     if layout is None:
-        raise StageError(f"{spec.kind} rows are numbers, not tokens, so no network here can be trained on them",
-                         "use parity, addition, copy or string_addition")
+        raise StageError(
+            f"{spec.kind} rows are numbers, not tokens, so no network here can be trained on them",
+            "use parity, addition, copy or string_addition",
+        )
     digest = sequences_digest(spec)
     return Material(
-        kind=spec.kind, canvas=0, num_cells=layout.num_cells, vocabulary=layout.vocabulary, ids=PuzzleIds.of(()),
+        kind=spec.kind,
+        canvas=0,
+        num_cells=layout.num_cells,
+        vocabulary=layout.vocabulary,
+        ids=PuzzleIds.of(()),
         batch=lambda step, batch_size: token_rows(spec, step, batch_size),
-        meta={"kind": spec.kind, "digest": digest, "version": f"{spec.kind} {digest[:7]}",
-              "spec": spec.model_dump(mode="json")},
+        meta={
+            "kind": spec.kind,
+            "digest": digest,
+            "version": f"{spec.kind} {digest[:7]}",
+            "spec": spec.model_dump(mode="json"),
+        },
     )

@@ -20,8 +20,9 @@ class AdamATan2(torch.optim.Optimizer):
     Weight decay is decoupled, p *= 1 - lr * wd, and comes first.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.95),
-                 weight_decay: float = 0.1) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.1
+    ) -> None:
         super().__init__(list(params), {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @overload
@@ -63,8 +64,9 @@ class AdamATan2(torch.optim.Optimizer):
             p.add_(torch.atan2(m, root), alpha=-group["lr"])
 
 
-def build_optimizer(spec: NetworkOptimizer, params: Iterable[Tensor],
-                    matrices: Iterable[Tensor] = ()) -> torch.optim.Optimizer:
+def build_optimizer(
+    spec: NetworkOptimizer, params: Iterable[Tensor], matrices: Iterable[Tensor] = ()
+) -> torch.optim.Optimizer:
     """Make the optimiser that the spec names, for parameters that require gradient.
 
     Args:
@@ -74,8 +76,12 @@ def build_optimizer(spec: NetworkOptimizer, params: Iterable[Tensor],
     if isinstance(spec, MuonSpec):
         chosen = {id(p) for p in matrices}
         return MuonWith(
-            Muon([p for p in wanted if id(p) in chosen], lr=spec.lr, momentum=spec.momentum,
-                 weight_decay=spec.weight_decay),
+            Muon(
+                [p for p in wanted if id(p) in chosen],
+                lr=spec.lr,
+                momentum=spec.momentum,
+                weight_decay=spec.weight_decay,
+            ),
             AdamATan2([p for p in wanted if id(p) not in chosen], lr=spec.lr, weight_decay=spec.weight_decay),
         )
     if isinstance(spec, AdamAtan2):
@@ -116,8 +122,9 @@ def sign_sgd_rows(table: Tensor, ids: Tensor, gradients: Tensor, lr: float, weig
     table[ids] = table[ids] * (1 - lr * weight_decay) - lr * summed.sign()
 
 
-def step_puzzle_rows(embedding: PuzzleEmbedding, ids: Tensor, gradients: Tensor | None, lr: float,
-                     weight_decay: float) -> None:
+def step_puzzle_rows(
+    embedding: PuzzleEmbedding, ids: Tensor, gradients: Tensor | None, lr: float, weight_decay: float
+) -> None:
     """Move the rows of each id seen and, where there is a task table, of each task seen."""
     if gradients is None:
         return

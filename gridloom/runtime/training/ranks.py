@@ -57,8 +57,10 @@ class Ranks:
         """Process 0: say what all do next. Raises StageError when an earlier failure left the others in the middle."""
         if self.size > 1:
             if self.broken:
-                raise StageError(f"the other processes of this run wait in a stage that failed: {self.broken}",
-                                 "mend that stage, then start all processes again")
+                raise StageError(
+                    f"the other processes of this run wait in a stage that failed: {self.broken}",
+                    "mend that stage, then start all processes again",
+                )
             dist.broadcast_object_list([(what, value)], src=0)
 
     def hear(self) -> tuple[str, Any]:

@@ -54,7 +54,10 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
             tensors = aside / "state.safetensors"
             save_file({name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}, tensors)
             description = {
-                "step": state.step, "key": key, "values": state.values, "bytes": tensors.stat().st_size,
+                "step": state.step,
+                "key": key,
+                "values": state.values,
+                "bytes": tensors.stat().st_size,
                 "sha256": _sha256(tensors),
             }
             (aside / "state.json").write_text(json.dumps(description, sort_keys=True) + "\n", encoding="utf-8")
@@ -63,8 +66,10 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
         for old in set(saved_steps(work)[:-keep]) - {best}:
             shutil.rmtree(state_folder(work, old))
     except (OSError, SafetensorError) as error:
-        raise StageError(f"cannot save the training state of step {state.step:,} in {work}: {error}",
-                         "free some disk space, then run again: it resumes from the state before") from error
+        raise StageError(
+            f"cannot save the training state of step {state.step:,} in {work}: {error}",
+            "free some disk space, then run again: it resumes from the state before",
+        ) from error
     return target
 
 
@@ -95,8 +100,10 @@ def load_latest(work: Path, *, key: str, say: Callable[[str], None]) -> SavedSta
             problems.append(f"{folder.name}: {error}")
             say(f"training state of step {step:,} is damaged ({error}); trying the one before")
     if problems:
-        raise StageError(f"every training state in {work} is damaged: {'; '.join(problems)}",
-                         f"remove {work} to start this stage anew")
+        raise StageError(
+            f"every training state in {work} is damaged: {'; '.join(problems)}",
+            f"remove {work} to start this stage anew",
+        )
     return None
 
 
@@ -106,15 +113,19 @@ def load_step(work: Path, step: int, *, key: str) -> SavedState:
     try:
         return _load(folder, key)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise StageError(f"the best training state, of step {step:,} in {folder}, cannot be read: {error}",
-                         f"remove {work} to start this stage anew") from error
+        raise StageError(
+            f"the best training state, of step {step:,} in {folder}, cannot be read: {error}",
+            f"remove {work} to start this stage anew",
+        ) from error
 
 
 def _load(folder: Path, key: str) -> SavedState:
     description = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     if description["key"] != key:
-        raise StageError(f"{folder} holds the state of stage {description['key']}, not of {key}",
-                         f"remove {folder.parent} to start this stage anew")
+        raise StageError(
+            f"{folder} holds the state of stage {description['key']}, not of {key}",
+            f"remove {folder.parent} to start this stage anew",
+        )
     tensors = folder / "state.safetensors"
     if tensors.stat().st_size != description["bytes"] or _sha256(tensors) != description["sha256"]:
         raise ValueError("its tensors are not the ones that were written")
@@ -125,7 +136,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
     """Flatten the optimiser's per-parameter state: `PREFIX.INDEX.NAME`."""
     return {
         f"{prefix}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
-        for index, slots in optimizer.state_dict()["state"].items() for name, value in slots.items()
+        for index, slots in optimizer.state_dict()["state"].items()
+        for name, value in slots.items()
     }
 
 

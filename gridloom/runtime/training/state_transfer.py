@@ -48,9 +48,11 @@ def write_out(node: StageNode, work: Path, folder: Path, max_bytes: int = MAX_BY
     """
     steps = saved_steps(work)
     if not steps:
-        raise StageError(f"stage {node.name!r} ({node.key}) has no training state in this workspace",
-                         "start it with `gridloom run`; a state is written when it is stopped, and every "
-                         "checkpoint_every steps, and is gone once the stage is done")
+        raise StageError(
+            f"stage {node.name!r} ({node.key}) has no training state in this workspace",
+            "start it with `gridloom run`; a state is written when it is stopped, and every "
+            "checkpoint_every steps, and is gone once the stage is done",
+        )
     source = state_folder(work, steps[-1])
     told = _read(source / DESCRIPTION)
     parts = []
@@ -66,8 +68,10 @@ def write_out(node: StageNode, work: Path, folder: Path, max_bytes: int = MAX_BY
                     size += len(block)
             parts.append({"file": name, "bytes": size, "sha256": digest.hexdigest()})
     if whole.hexdigest() != told["sha256"]:
-        raise StageError(f"the training state of step {steps[-1]:,} in {source} is damaged",
-                         f"remove {source}; the state before it is taken then")
+        raise StageError(
+            f"the training state of step {steps[-1]:,} in {source} is damaged",
+            f"remove {source}; the state before it is taken then",
+        )
     description = {**told, "format": FORMAT, "stage": node.name, "made_of": _made_of(node), "parts": parts}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return Carried(node.name, steps[-1], len(parts), told["bytes"])
@@ -85,16 +89,22 @@ def take_in(folder: Path, node: StageNode, work: Path) -> Carried:
     """
     told = _read(folder / DESCRIPTION)
     if told.get("format") != FORMAT:
-        raise StageError(f"{folder / DESCRIPTION} has format {told.get('format')!r}, not {FORMAT}",
-                         "read it with the gridloom version that wrote it")
+        raise StageError(
+            f"{folder / DESCRIPTION} has format {told.get('format')!r}, not {FORMAT}",
+            "read it with the gridloom version that wrote it",
+        )
     if told["key"] != node.key:
-        raise StageError(f"{folder} holds a state of stage {told['stage']!r} ({told['key']}), and stage {node.name!r} "
-                         f"is {node.key} here: {_difference(told['made_of'], _made_of(node))}",
-                         "use the spec, the --set values and the data that it was trained with")
+        raise StageError(
+            f"{folder} holds a state of stage {told['stage']!r} ({told['key']}), and stage {node.name!r} "
+            f"is {node.key} here: {_difference(told['made_of'], _made_of(node))}",
+            "use the spec, the --set values and the data that it was trained with",
+        )
     step, here = int(told["step"]), saved_steps(work)
     if here and here[-1] >= step:
-        raise StageError(f"stage {node.name!r} is at step {here[-1]:,} here, the state in {folder} is of step {step:,}",
-                         f"go on from here, or remove {work} to take the older one")
+        raise StageError(
+            f"stage {node.name!r} is at step {here[-1]:,} here, the state in {folder} is of step {step:,}",
+            f"go on from here, or remove {work} to take the older one",
+        )
     target = state_folder(work, step)
     try:
         with empty_folder(target.with_name(f"{target.name}.tmp")) as aside:
@@ -103,8 +113,9 @@ def take_in(folder: Path, node: StageNode, work: Path) -> Carried:
             (aside / DESCRIPTION).write_text(json.dumps(kept, sort_keys=True) + "\n", encoding="utf-8")
             move(aside, target)
     except OSError as error:
-        raise StageError(f"cannot put the state into {work}: {error}",
-                         "free some disk space, then import again") from error
+        raise StageError(
+            f"cannot put the state into {work}: {error}", "free some disk space, then import again"
+        ) from error
     return Carried(node.name, step, len(told["parts"]), told["bytes"])
 
 
@@ -136,8 +147,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StageError(f"{path.parent} holds no {DESCRIPTION}, so no training state",
-                         "name a folder that `gridloom state export` wrote") from None
+        raise StageError(
+            f"{path.parent} holds no {DESCRIPTION}, so no training state",
+            "name a folder that `gridloom state export` wrote",
+        ) from None
     except (OSError, ValueError) as error:
         raise StageError(f"cannot read {path}: {error}", "copy it again from where it was written") from error
     return dict(found)

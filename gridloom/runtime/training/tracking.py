@@ -27,10 +27,19 @@ def tracked(spec: Wandb | None, project: str, node: StageNode, context: StageCon
     """
 
     def record(step: int, figures: Mapping[str, float]) -> None:
-        context.ledger.append(*(
-            MetricRecord(run_id=context.run_id, stage=node.name, step=step, name=name, value=float(value),
-                         recorded_at=time.time()) for name, value in figures.items()
-        ))
+        context.ledger.append(
+            *(
+                MetricRecord(
+                    run_id=context.run_id,
+                    stage=node.name,
+                    step=step,
+                    name=name,
+                    value=float(value),
+                    recorded_at=time.time(),
+                )
+                for name, value in figures.items()
+            )
+        )
 
     if spec is None:
         yield record
@@ -41,15 +50,21 @@ def tracked(spec: Wandb | None, project: str, node: StageNode, context: StageCon
     folder = context.ledger.workspace.ensure(context.ledger.workspace.root / "wandb")
     try:
         run = wandb.init(
-            project=spec.project or project, mode=spec.mode, dir=folder, resume="allow",
-            name=f"{context.run_id} {node.name}", id=f"{context.run_id}-{node.key[-16:]}".replace(":", "-"),
+            project=spec.project or project,
+            mode=spec.mode,
+            dir=folder,
+            resume="allow",
+            name=f"{context.run_id} {node.name}",
+            id=f"{context.run_id}-{node.key[-16:]}".replace(":", "-"),
             config={"key": node.key, **node.spec},
             settings=wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True, quiet=True),
         )
     except (wandb.Error, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise StageError(f"{node.name} cannot begin a run at Weights & Biases: {reason}",
-                         "say  wandb: {mode: offline}  or log in with  wandb login") from error
+        raise StageError(
+            f"{node.name} cannot begin a run at Weights & Biases: {reason}",
+            "say  wandb: {mode: offline}  or log in with  wandb login",
+        ) from error
 
     def both(step: int, figures: Mapping[str, float]) -> None:
         record(step, figures)

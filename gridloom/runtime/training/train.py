@@ -53,8 +53,10 @@ class Train:
         spec = TrainStage.model_validate_json(json.dumps(node.spec))
         if spec.batch_size % (spec.accumulate * ranks.size):
             among = f" times {ranks.size} processes" if ranks.size > 1 else ""
-            raise StageError(f"accumulate {spec.accumulate}{among} does not divide batch_size {spec.batch_size}",
-                             f"set one of the two so that it does, in stage {node.name!r}")
+            raise StageError(
+                f"accumulate {spec.accumulate}{among} does not divide batch_size {spec.batch_size}",
+                f"set one of the two so that it does, in stage {node.name!r}",
+            )
         job = Job(node, inputs, context.device, context.work)
         ranks.meet()
         ranks.tell(TRAIN, job)
@@ -75,20 +77,41 @@ class Train:
         raw = {name: t.detach().clone() for name, t in model.state_dict().items()} if averaged else None
         if averaged:
             model.load_state_dict(trainer.ema.state_of(model))
-        save_bundle(context.out, Bundle(trm=model, puzzle_ids=material.ids, raw=raw, meta={
-            "stage": node.name, "key": node.key, "steps": trainer.num_steps, "seed": node.seed, "ema": spec.ema,
-            "data": with_earlier(material.meta, inputs.get("model")),
-        }))
+        save_bundle(
+            context.out,
+            Bundle(
+                trm=model,
+                puzzle_ids=material.ids,
+                raw=raw,
+                meta={
+                    "stage": node.name,
+                    "key": node.key,
+                    "steps": trainer.num_steps,
+                    "seed": node.seed,
+                    "ema": spec.ema,
+                    "data": with_earlier(material.meta, inputs.get("model")),
+                },
+            ),
+        )
 
-    def _train(self, node: StageNode, spec: TrainStage, trainer: ActTrainer, material: Material,
-               context: StageContext, values: Mapping[str, Any]) -> list[float] | None:
+    def _train(
+        self,
+        node: StageNode,
+        spec: TrainStage,
+        trainer: ActTrainer,
+        material: Material,
+        context: StageContext,
+        values: Mapping[str, Any],
+    ) -> list[float] | None:
         """Train to the end; returns the best step and its figure where `keep_best` asks."""
         spent_s, best = float(values.get("spent_s", 0.0)) + trainer.compile_s, values.get("best")
         first, started, budget_s = trainer.num_steps, time.monotonic(), spec.budget_s
         if budget_s is not None and spent_s - trainer.compile_s < budget_s <= spent_s:
-            raise StageError(f"compiling took {trainer.compile_s:.0f} s, and of the budget of {budget_s:.0f} s only "
-                             f"{budget_s - spent_s + trainer.compile_s:.0f} s were left",
-                             f"raise the budget of stage {node.name!r}, or say  compile: off  there")
+            raise StageError(
+                f"compiling took {trainer.compile_s:.0f} s, and of the budget of {budget_s:.0f} s only "
+                f"{budget_s - spent_s + trainer.compile_s:.0f} s were left",
+                f"raise the budget of stage {node.name!r}, or say  compile: off  there",
+            )
         host_reads_are_free = torch.device(context.device).type == "cpu"
         total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", round(spent_s))
         bars = context.progress.task(node.name, total=total, unit=unit, done=done)
@@ -124,17 +147,26 @@ class Train:
                     with trainer.ranks.together():
                         state = trainer.state()
                     values = {**state.values, "spent_s": after_s, "best": best}
-                    save_state(context.work, replace(state, values=values), key=node.key, keep=spec.keep_last,
-                               best=None if best is None else int(best[0]))
+                    save_state(
+                        context.work,
+                        replace(state, values=values),
+                        key=node.key,
+                        keep=spec.keep_last,
+                        best=None if best is None else int(best[0]),
+                    )
                 if stop:
-                    raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at step {step:,} of "
-                                           f"{spec.steps:,}, saved", "run again to continue from there")
+                    raise StageInterrupted(
+                        f"{node.name} stopped by {context.stop.reason} at step {step:,} of {spec.steps:,}, saved",
+                        "run again to continue from there",
+                    )
         seconds = time.monotonic() - started
         made = trainer.num_steps - first
         if best is not None and spec.keep_best is not None:
             step, value = int(best[0]), best[1]
-            context.progress.say(f"{node.name}: best {spec.keep_best.metric} {value:.4g} in the "
-                                 f"{spec.keep_best.every:,} steps up to {step:,}; those weights are published")
+            context.progress.say(
+                f"{node.name}: best {spec.keep_best.metric} {value:.4g} in the "
+                f"{spec.keep_best.every:,} steps up to {step:,}; those weights are published"
+            )
             context.notes.update(best_step=step, best_value=value)
         context.notes.update(
             steps=trainer.num_steps,
@@ -192,9 +224,14 @@ def _model(job: Job, material: Material, device: str, say: Say) -> RecursiveNetw
         return material.network(network_spec(node.models[name]), generator).to(device)
     before = load_bundle(job.inputs["model"].path, device, weights="raw")
     any_canvas = before.trm.spec.any_canvas
-    require(before, kind=material.kind, canvas=None if any_canvas else material.canvas,
-            num_cells=None if any_canvas else material.num_cells, vocabulary=material.vocabulary,
-            where=f"the checkpoint of {name!r}")
+    require(
+        before,
+        kind=material.kind,
+        canvas=None if any_canvas else material.canvas,
+        num_cells=None if any_canvas else material.num_cells,
+        vocabulary=material.vocabulary,
+        where=f"the checkpoint of {name!r}",
+    )
     model = material.network(before.trm.spec).to(device)
     adopt(model, before, material.ids, say)
     return model
@@ -215,8 +252,10 @@ def adopt(model: RecursiveNetwork, before: Bundle, ids: PuzzleIds, say: Say) -> 
             if task in where:
                 table.task_weights[i] = tasks.task_weights[where[task]]
     if len(known) < len(ids):
-        say(f"{len(ids) - len(known):,} of {len(ids):,} puzzle ids are new and start at zero "
-            f"({before.puzzle_ids.difference(ids)})")
+        say(
+            f"{len(ids) - len(known):,} of {len(ids):,} puzzle ids are new and start at zero "
+            f"({before.puzzle_ids.difference(ids)})"
+        )
 
 
 def _bad_rows(trainer: ActTrainer, ids: PuzzleIds) -> str:
@@ -237,5 +276,7 @@ def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage, ids: 
     kept = f"last good checkpoint: step {steps[-1]:,}, kept" if steps else "no checkpoint had been saved yet"
     resumes = f"it resumes at {steps[-1]:,}" if steps else "it starts anew"
     bf16 = " or set precision: fp32" if trainer.model.dtype == torch.bfloat16 else ""
-    return StageError(trainer.describe_divergence() + _bad_rows(trainer, ids),
-                      f"{kept}. Lower optimizer.lr (now {spec.optimizer.lr:g}){bf16}, then run again: {resumes}.")
+    return StageError(
+        trainer.describe_divergence() + _bad_rows(trainer, ids),
+        f"{kept}. Lower optimizer.lr (now {spec.optimizer.lr:g}){bf16}, then run again: {resumes}.",
+    )

@@ -55,6 +55,7 @@ def build_graph(checkpointer: BaseCheckpointSaver[Any] | None = None) -> Graph:
 
 def _node(name: str, choice: str | None = None) -> Any:
     """Return a node that runs a method of `Nodes`, and where `choice` names another, goes where that one says."""
+
     async def run(state: LoopState, runtime: Runtime[TaskRun]) -> dict[str, Any] | Command[str]:
         nodes = runtime.context.nodes
         node: Callable[[LoopState], Awaitable[dict[str, Any]]] = getattr(nodes, name)
@@ -93,8 +94,15 @@ async def run_graph(
     try:
         durability: Durability | None = "sync" if graph.checkpointer else None
         # version 2 streams nothing but the values of these keys, which saves a twentieth of an attempt
-        done = await graph.ainvoke(start, config, context=run, durability=durability, control=control,
-                                   output_keys=["history", "picks"], version="v2")
+        done = await graph.ainvoke(
+            start,
+            config,
+            context=run,
+            durability=durability,
+            control=control,
+            output_keys=["history", "picks"],
+            version="v2",
+        )
     except GraphDrained:
         return None
     return done.value

@@ -216,4 +216,3 @@ def with_text_grid(proposal: Proposal, plan: Plan, text: str) -> Proposal:
 
 def _timed(state: LoopState, node: str, began: float) -> dict[str, float]:
     return {**state.get("timings", {}), node: time.perf_counter() - began}
-

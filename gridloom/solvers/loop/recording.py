@@ -88,9 +88,7 @@ def attempt_records(
     Args:
         model: the LLaMA that was asked; None when none was, as in a fork that keeps the recorded text.
     """
-    trip = _Trip(
-        run_id=scope.run_id, stage=scope.stage, task_id=scope.task_id, attempt=plan.attempt, fork=scope.fork
-    )
+    trip = _Trip(run_id=scope.run_id, stage=scope.stage, task_id=scope.task_id, attempt=plan.attempt, fork=scope.fork)
     digests = {"propose": proposal.digest, "verify": verdict_digest(verdict)}
     if adapted:
         digests["adapt"] = adapted["sha256"]
@@ -164,9 +162,7 @@ def attempt_records(
     return records
 
 
-def pick_records(
-    scope: AttemptScope, picks: Sequence[Pick], *, accepted: bool, num_attempts: int
-) -> list[PickRecord]:
+def pick_records(scope: AttemptScope, picks: Sequence[Pick], *, accepted: bool, num_attempts: int) -> list[PickRecord]:
     """Return the final picks of a task."""
     return [
         PickRecord(

@@ -26,8 +26,10 @@ def with_latents(services: Services, latents: Latents, tasks: Sequence[Task], se
         return services
     reasoner = services.reasoner
     if reasoner is None or not isinstance(services.proposer, TrmProposer):
-        raise StageError(f"latents: {latents} needs a checkpoint of joint_train; this one has no LLaMA",
-                         "solve with the checkpoint of a joint_train stage, or say  latents: own")
+        raise StageError(
+            f"latents: {latents} needs a checkpoint of joint_train; this one has no LLaMA",
+            "solve with the checkpoint of a joint_train stage, or say  latents: own",
+        )
     if latents == "shuffled":
         if len(tasks) < 2:
             raise StageError("latents: shuffled needs two tasks or more", "raise the stage's limit")

@@ -98,10 +98,17 @@ class Endpoint:
 
     def complete(self, prompt: str, *, max_new_tokens: int, temperature: float, seed: int) -> Completion:
         """Ask for one answer. Raises ModelError naming the server, what went wrong, and what to do."""
-        body = json.dumps({
-            "model": self.spec.model, "messages": [{"role": "user", "content": prompt}], "max_tokens": max_new_tokens,
-            "temperature": temperature, "seed": seed, "stream": True, "stream_options": {"include_usage": True},
-        }).encode()  # fmt: skip
+        body = json.dumps(
+            {
+                "model": self.spec.model,
+                "messages": [{"role": "user", "content": prompt}],
+                "max_tokens": max_new_tokens,
+                "temperature": temperature,
+                "seed": seed,
+                "stream": True,
+                "stream_options": {"include_usage": True},
+            }
+        ).encode()
         said = ""
         for number in range(self.spec.retries + 1):
             if number:
@@ -170,7 +177,7 @@ class Endpoint:
             raise _Failed(said)
         remedies = {
             400: f"see the model's name '{self.spec.model}'; else the request is one that it does not take: a shorter "
-                 "prompt (max_prompt_characters), or fewer tokens",
+            "prompt (max_prompt_characters), or fewer tokens",
             401: f"see the key in ${self.spec.api_key_env}" if self.spec.api_key_env else "name its api_key_env",
             403: f"see the key in ${self.spec.api_key_env}" if self.spec.api_key_env else "name its api_key_env",
             404: f"see the url, which should end where the protocol begins, and the model's name '{self.spec.model}'",

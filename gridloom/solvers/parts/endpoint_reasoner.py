@@ -69,8 +69,13 @@ def endpoint_desk(endpoint: Endpoint, hub: Hub) -> Desk[EndpointCall, Completion
 
     def answer(calls: list[EndpointCall]) -> list[Completion]:
         with ThreadPoolExecutor(len(calls), thread_name_prefix="endpoint") as pool:
-            return list(pool.map(lambda call: endpoint.complete(
-                call.prompt, max_new_tokens=call.max_new_tokens, temperature=call.temperature, seed=call.seed
-            ), calls))  # fmt: skip
+            return list(
+                pool.map(
+                    lambda call: endpoint.complete(
+                        call.prompt, max_new_tokens=call.max_new_tokens, temperature=call.temperature, seed=call.seed
+                    ),
+                    calls,
+                )
+            )
 
     return Desk(hub, answer, kind=lambda call: None, size=lambda call: 1, max_size=MAX_CALLS)

@@ -62,6 +62,9 @@ def write_prompt(
         question=GRID_ALONE if alone else QUESTION,
     )
     return Prompt(
-        text=built.text, num_tokens=built.num_tokens, dropped_demos=built.dropped_demos,
-        dropped_attempts=built.dropped_attempts, over_budget=built.over_budget,
-    )  # fmt: skip
+        text=built.text,
+        num_tokens=built.num_tokens,
+        dropped_demos=built.dropped_demos,
+        dropped_attempts=built.dropped_attempts,
+        over_budget=built.over_budget,
+    )

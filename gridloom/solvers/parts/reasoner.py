@@ -58,9 +58,7 @@ class LlmRunner(Protocol):
 class LlamaReasoner:
     """Reasons with a local language model."""
 
-    def __init__(
-        self, llama: Llama, runner: LlmRunner, *, feedback: bool, latent: bool, alone: bool = False
-    ) -> None:
+    def __init__(self, llama: Llama, runner: LlmRunner, *, feedback: bool, latent: bool, alone: bool = False) -> None:
         """Wrap a loaded model.
 
         Args:
@@ -82,9 +80,15 @@ class LlamaReasoner:
     def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
         """Build the prompt within the model's token budget; the test input and the question always stay."""
         return write_prompt(
-            task, plan, history, count_tokens=self.llama.count_tokens, budget=self.llama.spec.max_prompt_tokens,
-            keeps_history=self._keeps_history, latent=self._latent, alone=self._alone,
-        )  # fmt: skip
+            task,
+            plan,
+            history,
+            count_tokens=self.llama.count_tokens,
+            budget=self.llama.spec.max_prompt_tokens,
+            keeps_history=self._keeps_history,
+            latent=self._latent,
+            alone=self._alone,
+        )
 
     async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         """Ask the model; the hidden state is rounded to fp16 here, before anything uses it. Raises ModelError."""

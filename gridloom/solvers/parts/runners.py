@@ -58,8 +58,13 @@ def placed_desk(trm: RecursiveNetwork, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
     return Desk(
         hub,
         lambda calls: run_placed(trm, calls),
-        kind=lambda placed: (placed.batch_rows, placed.call.act_steps, placed.call.halting,
-                             placed.call.injection is None, placed.call.rows.canvas),
+        kind=lambda placed: (
+            placed.batch_rows,
+            placed.call.act_steps,
+            placed.call.halting,
+            placed.call.injection is None,
+            placed.call.rows.canvas,
+        ),
         size=lambda placed: 1,
         max_size=sys.maxsize,
     )
@@ -131,8 +136,13 @@ def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
                 results=RowResults(tokens[start:end], q_halt[:, start:end], changed[:, start:end]),
                 z_H=traced.carry.z_H[start:end],
                 z_L=traced.carry.z_L[start:end],
-                geometry={**geometry(trm), "canvas": call.rows.canvas, "rows": len(call.rows),
-                          "batch_rows": len(inputs), "first_row": start},
+                geometry={
+                    **geometry(trm),
+                    "canvas": call.rows.canvas,
+                    "rows": len(call.rows),
+                    "batch_rows": len(inputs),
+                    "first_row": start,
+                },
                 seconds=seconds * len(call.rows) / len(inputs),
             )
         )
@@ -152,8 +162,13 @@ def _run_halting(trm: RecursiveNetwork, call: TrmCall) -> TrmAnswer:
         results=RowResults(tokens, q_halt, changed, made),
         z_H=traced.z_H,
         z_L=traced.z_L,
-        geometry={**geometry(trm), "canvas": call.rows.canvas, "rows": len(call.rows), "batch_rows": len(call.rows),
-                  "first_row": 0},
+        geometry={
+            **geometry(trm),
+            "canvas": call.rows.canvas,
+            "rows": len(call.rows),
+            "batch_rows": len(call.rows),
+            "first_row": 0,
+        },
         seconds=time.perf_counter() - began,
     )
 

@@ -21,8 +21,9 @@ def group(attempts: Sequence[Recorded], live: bool) -> Iterator[list[Recorded]]:
         kind = (
             *(row[name] for name in ("stage", "checkpoint_key")),
             *(geometry.get(name) for name in ("device", "device_name", "torch", "threads", "batch_rows")),
-            row["plan"]["act_steps"], row["latent"] is None,
-        )  # fmt: skip
+            row["plan"]["act_steps"],
+            row["latent"] is None,
+        )
         kinds.setdefault(kind, []).append(attempt)
     for alike in kinds.values():
         geometries = [attempt.attempt["geometry"] for attempt in alike]

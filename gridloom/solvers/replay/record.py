@@ -76,8 +76,7 @@ def recorded_history(ledger: Ledger, row: Mapping[str, Any]) -> list[Entry]:
     for attempt in sorted(ledger.read(AttemptRecord, **where), key=lambda record: record.attempt):
         if attempt.attempt < row["attempt"]:
             proposed = tuple(
-                (Candidate(grid=grid, source="trm", votes=0, num_views=0),) if grid else ()
-                for grid in attempt.grids
+                (Candidate(grid=grid, source="trm", votes=0, num_views=0),) if grid else () for grid in attempt.grids
             )
             entries.append(
                 Entry(
@@ -136,8 +135,9 @@ def check_from_node(node: str | None, row: Mapping[str, Any], live: bool, overri
     if node == "adapt" and row["latent"] is None:
         raise ReplayError(f"attempt {row['attempt_id']} adapted no latent", "begin at propose or verify")
     if node == "verify" and overrides:
-        raise ReplayError("--set changes what is proposed, which --from-node verify takes from the record",
-                          "begin at an earlier node")
+        raise ReplayError(
+            "--set changes what is proposed, which --from-node verify takes from the record", "begin at an earlier node"
+        )
     return node == "reason"
 
 

@@ -172,8 +172,16 @@ class Replayer:
         device, notes = place(first["geometry"])
         services = self._load(first, stage, node, run, device, live)
         placed = _placing(services)
-        again = [Again(recorded, stage, services, placed(recorded.attempt["geometry"]),
-                        *self._changed(recorded, services, live, overrides)) for recorded in frame]
+        again = [
+            Again(
+                recorded,
+                stage,
+                services,
+                placed(recorded.attempt["geometry"]),
+                *self._changed(recorded, services, live, overrides),
+            )
+            for recorded in frame
+        ]
 
         async def execute() -> list[Outcome]:
             return await asyncio.gather(*(self._execute(attempt, live) for attempt in again))
@@ -245,9 +253,7 @@ class Replayer:
         with timed(timings, "reason"):
             return await reasoner.reason(prompt, plan, prefix)
 
-    def _recorded_as(
-        self, again: Again, outcome: Outcome, report: ReplayReport
-    ) -> tuple[ReplayReport, list[Record]]:
+    def _recorded_as(self, again: Again, outcome: Outcome, report: ReplayReport) -> tuple[ReplayReport, list[Record]]:
         """Return the report, with the id of its fork where the plan is changed, and what the ledger keeps."""
         row, services = again.recorded.attempt, again.services
         records: list[Record] = []
@@ -257,8 +263,14 @@ class Replayer:
                 [row["run_id"], row["stage"], row["task_id"], row["attempt"]],
             )
             scope = AttemptScope(
-                row["run_id"], row["stage"], row["task_id"], row["stage_key"], row["checkpoint_key"],
-                fork=forks[0]["last"] + 1, parent=row["attempt_id"], accept=row["geometry"].get("accept"),
+                row["run_id"],
+                row["stage"],
+                row["task_id"],
+                row["stage_key"],
+                row["checkpoint_key"],
+                fork=forks[0]["last"] + 1,
+                parent=row["attempt_id"],
+                accept=row["geometry"].get("accept"),
             )
             records += attempt_records(
                 scope,

@@ -45,9 +45,11 @@ class Comparison:
         """Say it in one line."""
         low, high = self.interval
         says = "helps" if low > 0 else "harms" if high < 0 else "makes no difference that these tasks can show"
-        return (f"own {self.own:.1%}, {self.latents} {self.other:.1%}: difference {self.difference:+.1%} "
-                f"[{low:+.1%}, {high:+.1%}], {self.only_own} tasks solved by own alone, {self.only_other} by "
-                f"{self.latents} alone, p {self.p_value:.2f}: the LLaMA's latent {says}")
+        return (
+            f"own {self.own:.1%}, {self.latents} {self.other:.1%}: difference {self.difference:+.1%} "
+            f"[{low:+.1%}, {high:+.1%}], {self.only_own} tasks solved by own alone, {self.only_other} by "
+            f"{self.latents} alone, p {self.p_value:.2f}: the LLaMA's latent {says}"
+        )
 
 
 class Ablate:
@@ -56,13 +58,15 @@ class Ablate:
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Compare the reports, write report.json and say what came out."""
         reports = {name: _read(inputs[name].path) for name in ("own", "shuffled", "zero") if name in inputs}
-        found = [compare(name, reports["own"], reports[name]) for name in ("shuffled", "zero")
-                 if name in reports]
+        found = [compare(name, reports["own"], reports[name]) for name in ("shuffled", "zero") if name in reports]
         for one in found:
             context.progress.say(one.line())
             context.notes[f"{one.latents}_difference"] = one.difference
-        report = {"format_version": 1, "comparisons": [asdict(one) for one in found],
-                  "reports": {name: inputs[name].key for name in reports}}
+        report = {
+            "format_version": 1,
+            "comparisons": [asdict(one) for one in found],
+            "reports": {name: inputs[name].key for name in reports},
+        }
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
 
 
@@ -72,21 +76,30 @@ def compare(latents: str, own: Mapping[str, Any], other: Mapping[str, Any]) -> C
     for name in same:
         have, want = own["solved_with"].get(name), other["solved_with"].get(name)
         if have != want:
-            raise StageError(f"the reports are not of the same tasks: {name} is {have!r} with own latents, {want!r} "
-                             f"with {latents}", "give the solve stages the same data, split and limit")
+            raise StageError(
+                f"the reports are not of the same tasks: {name} is {have!r} with own latents, {want!r} with {latents}",
+                "give the solve stages the same data, split and limit",
+            )
     wanted = {"own": own, latents: other}
     for name, report in wanted.items():
         said = report["solved_with"]["solver"].get("latents", "own")
         if said != name:
-            raise StageError(f"the report given as '{name}' was made with latents: {said}",
-                             f"score a solve stage that says  latents: {name}")
+            raise StageError(
+                f"the report given as '{name}' was made with latents: {said}",
+                f"score a solve stage that says  latents: {name}",
+            )
     number = int(own["num_tasks"])
     mine, theirs = set(own["solved"]), set(other["solved"])
     only_own, only_other = len(mine - theirs), len(theirs - mine)
     return Comparison(
-        latents=latents, num_tasks=number, own=len(mine) / number, other=len(theirs) / number,
-        difference=(only_own - only_other) / number, interval=paired_interval(only_own, only_other, number),
-        only_own=only_own, only_other=only_other,
+        latents=latents,
+        num_tasks=number,
+        own=len(mine) / number,
+        other=len(theirs) / number,
+        difference=(only_own - only_other) / number,
+        interval=paired_interval(only_own, only_other, number),
+        only_own=only_own,
+        only_other=only_other,
         p_value=sign_test(only_own, only_other),
         cell_accuracy_difference=float(own["cell_accuracy"]) - float(other["cell_accuracy"]),
     )

@@ -39,7 +39,16 @@ def write_attempts(path: Path, attempts: Rows, candidates: Rows, verdicts: Rows,
         line = {
             name: attempt[name]
             for name in (
-                "attempt_id", "task_id", "attempt", "plan", "prompt", "text", "grids", "verdict", "score", "feedback",
+                "attempt_id",
+                "task_id",
+                "attempt",
+                "plan",
+                "prompt",
+                "text",
+                "grids",
+                "verdict",
+                "score",
+                "feedback",
                 "geometry",
             )
         }

@@ -96,10 +96,18 @@ class Calibrate:
                 at = one.at(threshold)
                 records.append(
                     CalibrationRecord(
-                        run_id=context.run_id, stage=node.name, solve_run_id=producer.get("run_id"),
-                        solve_stage=str(producer.get("stage", stage.attempts)), verifier=one.name, threshold=threshold,
-                        attempts=len(one.scores), num_right=at.num_right, accepted=at.accepted,
-                        accepted_right=at.accepted_right, precision=at.precision, recall=at.recall,
+                        run_id=context.run_id,
+                        stage=node.name,
+                        solve_run_id=producer.get("run_id"),
+                        solve_stage=str(producer.get("stage", stage.attempts)),
+                        verifier=one.name,
+                        threshold=threshold,
+                        attempts=len(one.scores),
+                        num_right=at.num_right,
+                        accepted=at.accepted,
+                        accepted_right=at.accepted_right,
+                        precision=at.precision,
+                        recall=at.recall,
                         is_chosen=threshold in chosen,
                     )
                 )
@@ -149,9 +157,13 @@ def _figures(one: Measured, precision: float) -> dict[str, Any]:
     if point is None:
         return {"verifier": one.name, "num_attempts": 0}
     return {
-        "verifier": one.name, "num_attempts": len(one.scores), "reached": reached, "precision": point.precision,
-        "recall": point.recall, **asdict(point),
-    }  # fmt: skip
+        "verifier": one.name,
+        "num_attempts": len(one.scores),
+        "reached": reached,
+        "precision": point.precision,
+        "recall": point.recall,
+        **asdict(point),
+    }
 
 
 def _line(name: str, found: Mapping[str, Any], reached: bool) -> str:
@@ -166,4 +178,3 @@ def _line(name: str, found: Mapping[str, Any], reached: bool) -> str:
         f"{name}: {of}; from {found['threshold']:.3f} on {found['num_accepted']} are accepted, "
         f"{found['precision']:.0%} of them right [{low:.0%}, {high:.0%}]: {found['recall']:.0%} of all right ones"
     )
-

@@ -71,9 +71,7 @@ class Solve:
         if open_tasks:
             rest = (stage.solver, context.device, context.base, context.progress)
             services = (
-                self._load(checkpoint.path, *rest)
-                if checkpoint
-                else self._load_writer(node.models[stage.with_], *rest)
+                self._load(checkpoint.path, *rest) if checkpoint else self._load_writer(node.models[stage.with_], *rest)
             )
             services = with_latents(services, stage.solver.latents, tasks, node.seed)
             experience = _experience(stage, context, ledger)

@@ -17,9 +17,15 @@ FORMAT_VERSION = 1
 NEVER = 2.0
 """A threshold that no score reaches."""
 TOLD = (
-    "threshold", "wanted_precision", "precision", "precision_interval", "recall", "num_accepted", "num_attempts",
+    "threshold",
+    "wanted_precision",
+    "precision",
+    "precision_interval",
+    "recall",
+    "num_accepted",
+    "num_attempts",
     "num_tasks",
-)  # fmt: skip
+)
 
 
 def read_calibration(folder: Path) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def test_check_names_what_is_wrong(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("question", "answer", "kind", "wrong"),
     [
-        ("1..." "...2" ".1.." "..3.", "1234" "3412" "4123" "2341", "sudoku 4x4", "does not extend the puzzle"),
-        ("S #" "# #" " G#", "So#" "#o#" " G#", "maze 3x3", "no shortest path"),
+        ("1......2.1....3.", "1234341241232341", "sudoku 4x4", "does not extend the puzzle"),
+        ("S ## # G#", "So##o# G#", "maze 3x3", "no shortest path"),
     ],
 )
 def test_check_judges_puzzles_from_csv(

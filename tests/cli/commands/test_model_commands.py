@@ -37,8 +37,16 @@ def run(tmp_path: Path, typist: Callable[[Path], Run]) -> Run:
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """A bundle of an untrained network."""
-    spec = TrmModel(hidden_size=16, num_heads=2, layers=1, H_cycles=1, L_cycles=1, puzzle_embedding_len=1,
-                    precision="fp32", expansion=1.0)
+    spec = TrmModel(
+        hidden_size=16,
+        num_heads=2,
+        layers=1,
+        H_cycles=1,
+        L_cycles=1,
+        puzzle_embedding_len=1,
+        precision="fp32",
+        expansion=1.0,
+    )
     ids = PuzzleIds.of(["a|||t0|||0123456789", "a|||t1|||0123456789"])
     network = build_network(spec, 5, len(ids), generator=torch.Generator().manual_seed(0))
     network.puzzle_emb.weights.normal_()
@@ -61,16 +69,22 @@ def test_a_checkpoint_goes_out_comes_in_and_fits_a_spec(run: Run, own: Path, tmp
     assert "was trained on one of 5" in run("compile", "spec.yaml", code=1)
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["models", "import", "out/gone", "in"], "cannot read out/gone"),
-    (["models", "import", "out", "in"], "out is a folder"),
-    (["models", "import", "out/step_30", "own"], "own exists already"),
-    (["models", "import", "out/step_30", "in", "--data", "maze"], "has a vocabulary of 12; maze data"),
-    (["models", "import", "out/step_30", "in", "--identifiers", "few.json"], "names 2 puzzle ids, out/step_30 has 3"),
-    (["models", "import", "out/step_30", "in", "--config", "few.json"], "few.json is no all_config.yaml"),
-    (["models", "export", "out", "in"], "out holds no bundle.json"),
-    (["models", "export", "own", "out"], "out exists already"),
-])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["models", "import", "out/gone", "in"], "cannot read out/gone"),
+        (["models", "import", "out", "in"], "out is a folder"),
+        (["models", "import", "out/step_30", "own"], "own exists already"),
+        (["models", "import", "out/step_30", "in", "--data", "maze"], "has a vocabulary of 12; maze data"),
+        (
+            ["models", "import", "out/step_30", "in", "--identifiers", "few.json"],
+            "names 2 puzzle ids, out/step_30 has 3",
+        ),
+        (["models", "import", "out/step_30", "in", "--config", "few.json"], "few.json is no all_config.yaml"),
+        (["models", "export", "out", "in"], "out holds no bundle.json"),
+        (["models", "export", "own", "out"], "out exists already"),
+    ],
+)
 def test_mistakes_are_one_message_and_leave_nothing(
     run: Run, own: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:

@@ -77,8 +77,12 @@ def test_a_failed_value_blocks_its_own_nodes_and_the_rest_is_done(swept: tuple[P
         assert wanted in said
     stages = {row["stage"]: row["status"] for row in Ledger(Workspace(folder / ".gridloom")).rows("from stages")}
     assert stages == {
-        "sudokus": "done", "learn@1": "done", "judge@1": "done", "learn@2": "failed", "judge@2": "blocked",
-    }  # fmt: skip
+        "sudokus": "done",
+        "learn@1": "done",
+        "judge@1": "done",
+        "learn@2": "failed",
+        "judge@2": "blocked",
+    }
 
 
 def test_a_sweep_is_extended_and_what_ran_keeps_its_id_and_key(run: Type, swept: tuple[Path, str]) -> None:

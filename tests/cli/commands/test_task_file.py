@@ -64,8 +64,9 @@ def test_a_task_whose_answer_is_told_is_scored_by_it_and_never_learns_it(
     assert json.dumps(test, separators=(",", ":")) not in told
 
 
-@pytest.mark.parametrize(("budget", "message"), [("soon", "--budget 'soon' is no length of time"),
-                                                 ("0s", "--budget 0s leaves no time")])
+@pytest.mark.parametrize(
+    ("budget", "message"), [("soon", "--budget 'soon' is no length of time"), ("0s", "--budget 0s leaves no time")]
+)
 def test_budget_that_is_no_time_is_refused(budget: str, message: str) -> None:
     with pytest.raises(GridloomError, match=message):
         task_overrides("mirror.json", budget)

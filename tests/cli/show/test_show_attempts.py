@@ -96,7 +96,13 @@ def test_a_terminal_shows_bar_rate_and_fields() -> None:
 
 def test_cells_of_a_table_are_written_for_people() -> None:
     assert [cell(v) for v in (None, True, 0.123456, 3, b"abc", [[1]], datetime(2026, 1, 2, 3, 4, 5))] == [
-        "-", "yes", "0.1235", "3", "<3 bytes>", "[[1]]", "2026-01-02 03:04:05",
+        "-",
+        "yes",
+        "0.1235",
+        "3",
+        "<3 bytes>",
+        "[[1]]",
+        "2026-01-02 03:04:05",
     ]
     assert rows_table([], ["a"]).lines() == ["a"]
 
@@ -127,14 +133,26 @@ def test_a_table_too_wide_for_the_terminal_is_folded_not_cut(monkeypatch: pytest
 
 def test_difference_of_two_attempts_tells_plans_texts_cells_verifiers_and_times() -> None:
     first = {
-        "attempt_id": "aaaa0001.1", "plan": {"seed": 1, "views": ["t1|||0123456789"]}, "prompt": "same", "text": "1 2",
-        "grids": [[[1, 2], [3, 4]]], "verdict": "rejected", "score": 0.5, "started_at": 0.0, "ended_at": 1.0,
+        "attempt_id": "aaaa0001.1",
+        "plan": {"seed": 1, "views": ["t1|||0123456789"]},
+        "prompt": "same",
+        "text": "1 2",
+        "grids": [[[1, 2], [3, 4]]],
+        "verdict": "rejected",
+        "score": 0.5,
+        "started_at": 0.0,
+        "ended_at": 1.0,
         "verdicts": [{"verifier": "form", "score": 1.0}, {"verifier": "agreement", "score": 0.25}],
         "timings": {"plan": 0.001, "propose": 0.5},
     }
     second = first | {
-        "attempt_id": "aaaa0001.2", "plan": {"seed": 2, "views": ["t1|||0123456789"]}, "text": "1 3",
-        "grids": [[[1, 2], [3, 5]]], "verdict": "accepted", "score": 0.9, "ended_at": 3.0,
+        "attempt_id": "aaaa0001.2",
+        "plan": {"seed": 2, "views": ["t1|||0123456789"]},
+        "text": "1 3",
+        "grids": [[[1, 2], [3, 5]]],
+        "verdict": "accepted",
+        "score": 0.9,
+        "ended_at": 3.0,
         "verdicts": [{"verifier": "form", "score": 1.0}, {"verifier": "agreement", "score": None}],
         "timings": {"plan": 0.001, "reason": 0.25},
     }
@@ -142,10 +160,19 @@ def test_difference_of_two_attempts_tells_plans_texts_cells_verifiers_and_times(
     Console(file=stream, width=100).print(attempt_diff_view(first, second))
     shown = stream.getvalue()
     for said in (
-        "plan.seed", "1 -> 2", "from character 3: '2' -> '3'", "1 of 4 cells differ: (2,2) 4 -> 5",
-        "0.50 rejected -> 0.90 accepted", "verdict.agreement", "0.25 -> none", "time.reason", "- -> 0.250 s",
-        "time.propose", "0.500 s -> -", "0.50 -> 0.25",
-    ):  # fmt: skip
+        "plan.seed",
+        "1 -> 2",
+        "from character 3: '2' -> '3'",
+        "1 of 4 cells differ: (2,2) 4 -> 5",
+        "0.50 rejected -> 0.90 accepted",
+        "verdict.agreement",
+        "0.25 -> none",
+        "time.reason",
+        "- -> 0.250 s",
+        "time.propose",
+        "0.500 s -> -",
+        "0.50 -> 0.25",
+    ):
         assert said in shown
     assert "plan.views" not in shown
     assert "reason.prompt" not in shown

@@ -31,8 +31,9 @@ stages:
 """
 JUDGE = "  judge: {kind: evaluate, with: one, data: tasks%s}"
 MEMBER = "  %s\n  judge: {kind: evaluate, with: one, data: tasks, ensemble: [two, more]}"
-SETS = replace(FACTS, datasets={**FACTS.datasets, "sudoku": SUDOKUS,
-                                "./fewer": replace(TASKS, digest="fewer", task_ids=("t1",))})
+SETS = replace(
+    FACTS, datasets={**FACTS.datasets, "sudoku": SUDOKUS, "./fewer": replace(TASKS, digest="fewer", task_ids=("t1",))}
+)
 
 
 def compiled(folder: Path, stages: str) -> Compiled:
@@ -72,8 +73,12 @@ def test_every_member_is_an_input_of_the_votes_and_their_order_counts(tmp_path: 
 @pytest.mark.parametrize(
     ("stages", "code", "says", "hint"),
     [
-        ("  more: {kind: train, model: tiny, data: tasks}", "GL348", "'more' makes the same as 'one'",
-         "give 'more' a seed of its own"),
+        (
+            "  more: {kind: train, model: tiny, data: tasks}",
+            "GL348",
+            "'more' makes the same as 'one'",
+            "give 'more' a seed of its own",
+        ),
         ("  more: {kind: train, model: tiny, data: wide}", "GL341", "'more' was trained on 12", ""),
         ("  more: {kind: train, model: tiny, data: fewer}", "GL342", "2 of 3 tasks", ""),
         ("  more: {kind: train, model: tiny, data: sudokus}", "GL343", "gives 'more' arc rows", ""),
@@ -94,8 +99,10 @@ def test_member_that_does_not_fit_is_refused_where_it_is_named(
 
 
 def test_member_that_saw_the_answers_is_refused(tmp_path: Path) -> None:
-    text = ("  more: {kind: train, model: tiny, data: open}\n"
-            "  judge: {kind: evaluate, with: one, data: tasks, ensemble: [more]}")
+    text = (
+        "  more: {kind: train, model: tiny, data: open}\n"
+        "  judge: {kind: evaluate, with: one, data: tasks, ensemble: [more]}"
+    )
     opened = "  open: {kind: arc, source: ./tasks, subsets: [training], canvas: 11}\n  sudokus:"
     (tmp_path / "spec.yaml").write_text(TEXT.replace("  sudokus:", opened) % text)
     keys = (TaskKey("t1", "training", False, "one"),)

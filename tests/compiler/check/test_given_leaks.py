@@ -56,7 +56,9 @@ def test_other_answers_are_no_matter(learnt: tuple[tuple[str, str], ...]) -> Non
 
 
 def test_a_training_that_starts_from_such_weights_is_told_too() -> None:
-    text = SPEC.replace("  judge: {kind: evaluate, with: given,", (
-        "  more: {kind: train, model: given, data: arc1, steps: 5}\n  judge: {kind: evaluate, with: more,"))
+    text = SPEC.replace(
+        "  judge: {kind: evaluate, with: given,",
+        ("  more: {kind: train, model: given, data: arc1, steps: 5}\n  judge: {kind: evaluate, with: more,"),
+    )
     (error,) = told((ONE[:16], "e1"), text=text)
     assert error.message.startswith("'given' was trained on the answers of 1 task that 'judge'")

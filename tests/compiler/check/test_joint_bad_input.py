@@ -18,9 +18,15 @@ def problems(*overrides: str, text: str = SPEC, facts: object = FACTS) -> tuple[
     return error.value.diagnostics
 
 
-@pytest.mark.parametrize("path", [
-    "stages.joint.attempts", "stages.solve.solver.max_attempts", "stages.joint.batch_size", "models.llama.lora.rank",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "stages.joint.attempts",
+        "stages.solve.solver.max_attempts",
+        "stages.joint.batch_size",
+        "models.llama.lora.rank",
+    ],
+)
 @pytest.mark.parametrize("value", ["0", "-1"])
 def test_numbers_that_must_be_above_zero_are_named_with_their_place(path: str, value: str) -> None:
     [found] = problems(f"{path}={value}")
@@ -64,10 +70,15 @@ def test_a_missing_language_model_says_how_to_use_a_local_folder() -> None:
     assert "weights: ./FOLDER" in (found[0].hint or "")
 
 
-@pytest.mark.parametrize(("override", "package", "extra"), [
-    ("stages.joint.wandb={}", "wandb", "wandb"), ("stages.pretrain.wandb={mode: online}", "wandb", "wandb"),
-    ("models.llama.lora={rank: 4}", "peft", "lora"), ("models.llama.quantize=nf4", "bitsandbytes", "quant"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "package", "extra"),
+    [
+        ("stages.joint.wandb={}", "wandb", "wandb"),
+        ("stages.pretrain.wandb={mode: online}", "wandb", "wandb"),
+        ("models.llama.lora={rank: 4}", "peft", "lora"),
+        ("models.llama.quantize=nf4", "bitsandbytes", "quant"),
+    ],
+)
 def test_an_absent_package_is_a_warning_that_names_the_extra(override: str, package: str, extra: str) -> None:
     assert not compile_text(SPEC, overrides=[override], facts=FACTS).warnings
     [found] = compile_text(SPEC, overrides=[override], facts=replace(FACTS, absent=frozenset({package}))).warnings

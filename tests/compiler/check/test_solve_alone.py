@@ -82,9 +82,11 @@ stages:
   score: {kind: score, attempts: solve}
 """
 TASK_KEYS = (
-    TaskKey("t1", "training", True, "one"), TaskKey("t2", "training", True, "two"),
-    TaskKey("e1", "evaluation", True, "three"), TaskKey("e2", "evaluation", True, "four"),
-)  # fmt: skip
+    TaskKey("t1", "training", True, "one"),
+    TaskKey("t2", "training", True, "two"),
+    TaskKey("e1", "evaluation", True, "three"),
+    TaskKey("e2", "evaluation", True, "four"),
+)
 
 
 def test_calibration_over_other_tasks_is_an_input_with_its_answers() -> None:
@@ -108,18 +110,22 @@ def test_calibration_on_a_task_that_is_solved_is_refused_also_turned_or_recolour
 
 def test_lora_of_a_model_that_solves_alone_is_warned_about_with_the_stage_that_trains_it() -> None:
     text = TEXT.replace("max_prompt_tokens: 1024}", "max_prompt_tokens: 1024, lora: {rank: 4}}") % (
-        "smollm2-135m", "llama"
+        "smollm2-135m",
+        "llama",
     )
     (alone,) = compile_text(text, facts=FACTS).warnings
     assert (alone.code, alone.severity) == ("GL315", "warning")
     assert "the model's own weights answer" in alone.message
     assert alone.hint is not None
     assert alone.hint.startswith("leave lora out of the model")
-    joint = text.replace("stages:\n", """  bridge: {kind: text_to_latent, llm: llama, trm: trm}
+    joint = text.replace(
+        "stages:\n",
+        """  bridge: {kind: text_to_latent, llm: llama, trm: trm}
 stages:
   pretrain: {kind: train, model: trm, data: arc1, steps: 5}
   joint: {kind: joint_train, trm: pretrain, llm: llama, adapters: [bridge], data: arc1, steps: 5}
-""")
+""",
+    )
     (beside,) = compile_text(joint, facts=FACTS).warnings
     assert beside.hint is not None
     assert beside.hint.startswith("with: joint  solves with what that stage trained")

@@ -23,9 +23,11 @@ BROKEN = EntryPoint("broken_net", "no_such_package.kind:NET", "gridloom.models")
 """A kind of model whose package is gone."""
 MINE = replace(TASKS, digest="mine", subsets=("easy", "hard"), task_ids=("m1", "m2"))
 KEYS = (
-    TaskKey("t1", "training", False, "one"), TaskKey("t2", "training", False, "two"),
-    TaskKey("e1", "evaluation", False, "one"), TaskKey("e2", "evaluation", False, "three"),
-)  # fmt: skip
+    TaskKey("t1", "training", False, "one"),
+    TaskKey("t2", "training", False, "two"),
+    TaskKey("e1", "evaluation", False, "one"),
+    TaskKey("e2", "evaluation", False, "three"),
+)
 SUDOKUS = replace(TASKS, digest="sudokus", canvas=9, vocabulary=11, subsets=("train", "test"), task_ids=())
 ROWS = {"sudoku": SUDOKUS, "sort": replace(SUDOKUS, canvas=0, length=0), "copy": replace(SUDOKUS, canvas=0, length=41)}
 TRAINED = CheckpointFacts("trained", "trm", 128, "arc", 11, 121, 12)
@@ -36,7 +38,7 @@ EXAMPLE_FACTS: StaticFacts = replace(
     checkpoints={"./trained": TRAINED, "./wide": replace(TRAINED, hidden_size=256)},
     absent=frozenset({"wandb"}),
     llamas={**FACTS.llamas, "./small": replace(LLAMA, quantized="bitsandbytes")},
-)  # fmt: skip
+)
 
 
 def outcome(example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Diagnostic, ...]:
@@ -50,9 +52,12 @@ def outcome(example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (folder / "spec.yaml").write_bytes(text.encode(example.encoding))
     try:
         return compile_spec(
-            example.spec, example.overrides, facts=EXAMPLE_FACTS,
-            calibration=example.calibration, walltime_s=example.walltime_s,
-        ).warnings  # fmt: skip
+            example.spec,
+            example.overrides,
+            facts=EXAMPLE_FACTS,
+            calibration=example.calibration,
+            walltime_s=example.walltime_s,
+        ).warnings
     except SpecError as error:
         return error.diagnostics
 

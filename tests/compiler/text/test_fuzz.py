@@ -17,13 +17,18 @@ FAST = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 BASE = yaml.safe_load(SPEC)
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,8}", fullmatch=True)
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
     | st.sampled_from(["${vars.steps}", "${vars.nope}", "${", "$${x}", "arc1", "trm", "joint", ".inf", "0x1f", "1e-4"])
-)  # fmt: skip
+)
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 def judged(text: str, overrides: tuple[str, ...] = ()) -> bool:
@@ -51,20 +56,30 @@ def sound(draw: st.DrawFn) -> dict[str, Any]:
     trm, train = draw(st.lists(NAMES.filter(lambda n: n != "arc1"), min_size=2, max_size=2, unique=True))
     heads = draw(st.integers(1, 4))
     model = {
-        "kind": "trm", "num_heads": heads, "hidden_size": heads * 2 * draw(st.integers(4, 40)),
-        "layers": draw(st.integers(1, 4)), "mixing": draw(st.sampled_from(["attention", "mlp"])),
-        "halt_exploration": draw(st.floats(0, 1)), "precision": draw(st.sampled_from(["fp32", "bf16"])),
-    }  # fmt: skip
+        "kind": "trm",
+        "num_heads": heads,
+        "hidden_size": heads * 2 * draw(st.integers(4, 40)),
+        "layers": draw(st.integers(1, 4)),
+        "mixing": draw(st.sampled_from(["attention", "mlp"])),
+        "halt_exploration": draw(st.floats(0, 1)),
+        "precision": draw(st.sampled_from(["fp32", "bf16"])),
+    }
     stage = {
-        "kind": "train", "model": trm, "data": "arc1", "steps": draw(st.integers(1, 10**6)),
+        "kind": "train",
+        "model": trm,
+        "data": "arc1",
+        "steps": draw(st.integers(1, 10**6)),
         "optimizer": {"kind": draw(st.sampled_from(["adamw", "adam_atan2"])), "lr": draw(st.floats(1e-9, 1))},
         "clip_norm": draw(st.none() | st.floats(0.01, 10)),
-    }  # fmt: skip
+    }
     return {
-        "gridloom": 1, "name": draw(NAMES), "seed": draw(st.integers(0, 2**31 - 1)),
+        "gridloom": 1,
+        "name": draw(NAMES),
+        "seed": draw(st.integers(0, 2**31 - 1)),
         "data": {"arc1": {"kind": "arc", "canvas": draw(st.integers(10, 30) | st.just("auto"))}},
-        "models": {trm: model}, "stages": {train: stage},
-    }  # fmt: skip
+        "models": {trm: model},
+        "stages": {train: stage},
+    }
 
 
 @FAST

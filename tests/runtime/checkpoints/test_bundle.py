@@ -20,8 +20,17 @@ from gridloom.runtime.models.recursive.inference import trace
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM
 
-SPEC = TrmModel(hidden_size=32, num_heads=2, layers=1, H_cycles=1, L_cycles=1, expansion=1.0, puzzle_embedding_len=1,
-                halt_max_steps=2, precision="fp32")
+SPEC = TrmModel(
+    hidden_size=32,
+    num_heads=2,
+    layers=1,
+    H_cycles=1,
+    L_cycles=1,
+    expansion=1.0,
+    puzzle_embedding_len=1,
+    halt_max_steps=2,
+    precision="fp32",
+)
 IDS = PuzzleIds.of(["a|||t0|||0123456789", "a|||t1|||0123456789", "b|||t0|||0123456789"])
 
 
@@ -74,7 +83,8 @@ def test_network_of_views_without_room_for_them_is_refused() -> None:
 def test_the_same_bundle_gives_the_same_bytes(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
     save_bundle(tmp_path / "again", bundle)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {
-        p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()}
+        p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()
+    }
 
 
 def truncate(folder: Path) -> None:
@@ -128,24 +138,31 @@ class Bomb:
         return (Path.touch, (self.mark,))
 
 
-@pytest.mark.parametrize(("damage", "message"), [
-    (truncate, "is truncated or grown"),
-    (flip_a_bit, "was changed after it was written"),
-    (reorder_ids, "is not the id map that this checkpoint was trained with"),
-    (lambda folder: (folder / "trm.safetensors").unlink(), "part trm is missing"),
-    (lambda folder: (folder / "bundle.json").unlink(), "is no gridloom checkpoint"),
-    (lambda folder: (folder / "bundle.json").write_text("{"), "cannot read"),
-    (lambda folder: (folder / "puzzle_ids.json").write_text("[1]"), "is not a puzzle id map"),
-    (edit(lambda d: d.update(format=99)), "has format 99, this gridloom reads 1"),
-    (edit(lambda d: d.pop("meta")), "lacks meta"),
-    (edit(lambda d: d["parts"]["trm"].update(file="../trm.safetensors")), "outside the bundle"),
-    (edit(lambda d: d["parts"]["trm"]["config"]["spec"].update(layers=2)),
-     r"another architecture: lacks L_level.layers.1.*and 1 more"),
-    (edit(lambda d: d["parts"]["trm"]["config"].update(vocabulary=11)),
-     r"embed_tokens.embedding_weight is float32 \[12, 32\], the network wants float32 \[11, 32\]"),
-    (edit(lambda d: d["parts"]["trm"]["config"]["spec"].update(layers="two")), "configuration is not valid"),
-    (replace_tensors, r"lm_head.weight is float32 \[11, 32\], the network wants float32 \[12, 32\]"),
-])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "is truncated or grown"),
+        (flip_a_bit, "was changed after it was written"),
+        (reorder_ids, "is not the id map that this checkpoint was trained with"),
+        (lambda folder: (folder / "trm.safetensors").unlink(), "part trm is missing"),
+        (lambda folder: (folder / "bundle.json").unlink(), "is no gridloom checkpoint"),
+        (lambda folder: (folder / "bundle.json").write_text("{"), "cannot read"),
+        (lambda folder: (folder / "puzzle_ids.json").write_text("[1]"), "is not a puzzle id map"),
+        (edit(lambda d: d.update(format=99)), "has format 99, this gridloom reads 1"),
+        (edit(lambda d: d.pop("meta")), "lacks meta"),
+        (edit(lambda d: d["parts"]["trm"].update(file="../trm.safetensors")), "outside the bundle"),
+        (
+            edit(lambda d: d["parts"]["trm"]["config"]["spec"].update(layers=2)),
+            r"another architecture: lacks L_level.layers.1.*and 1 more",
+        ),
+        (
+            edit(lambda d: d["parts"]["trm"]["config"].update(vocabulary=11)),
+            r"embed_tokens.embedding_weight is float32 \[12, 32\], the network wants float32 \[11, 32\]",
+        ),
+        (edit(lambda d: d["parts"]["trm"]["config"]["spec"].update(layers="two")), "configuration is not valid"),
+        (replace_tensors, r"lm_head.weight is float32 \[11, 32\], the network wants float32 \[12, 32\]"),
+    ],
+)
 def test_damage_is_refused_with_its_reason(folder: Path, damage: Callable[[Path], Any], message: str) -> None:
     damage(folder)
     with pytest.raises(ModelError, match=message):
@@ -168,7 +185,8 @@ def test_require_lists_every_difference(bundle: Bundle) -> None:
         require(bundle, spec=SPEC.model_copy(update={"layers": 2, "H_cycles": 3}), canvas=30, puzzle_ids=other)
     assert caught.value.message == (
         "the checkpoint does not fit: layers is 1, wanted 2; H_cycles is 1, wanted 3; canvas is 4, wanted 30; "
-        "puzzle ids differ: id 2 is 'a|||t1|||0123456789' against 'c|||t0|||0123456789'")
+        "puzzle ids differ: id 2 is 'a|||t1|||0123456789' against 'c|||t0|||0123456789'"
+    )
 
 
 def test_a_name_may_have_one_id_only() -> None:

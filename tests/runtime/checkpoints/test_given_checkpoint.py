@@ -19,8 +19,14 @@ from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.build import build_network
 from gridloom.runtime.models.kind import kinds_with, network_spec
 
-SMALL = {"hidden_size": 16, "num_heads": 2, "layers": 2, "puzzle_embedding_len": 1, "precision": "fp32",
-         "expansion": 1.0}
+SMALL = {
+    "hidden_size": 16,
+    "num_heads": 2,
+    "layers": 2,
+    "puzzle_embedding_len": 1,
+    "precision": "fp32",
+    "expansion": 1.0,
+}
 
 
 def saved(folder: Path, kind: str = "trm", canvas: int = 4) -> Path:
@@ -105,7 +111,7 @@ def set_config(**values: object) -> Callable[[Path], None]:
         (edited(lambda d: d["parts"]["trm"]["config"]["spec"].update(hidden_size=32)), r"\[6, 16\], not \[6, 32\]"),
         (edited(lambda d: d["parts"]["trm"]["config"]["spec"].update(layers=3)), "L_level has 2 layers, not 3"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_whole_is_refused_with_what_is_wrong(
     damage: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:

@@ -58,9 +58,13 @@ def test_shipped_name_that_is_none_is_refused_with_those_that_are() -> None:
     assert Path(checkpoint_folder("weights", "here")) == Path("here/weights")
 
 
-@pytest.mark.parametrize(("recipe", "shipped", "num_tests", "least"), [
-    ("quickstart", "trm-arc1-small", 16, 6), ("solve-evaluation", "trm-arc1-sides10", 20, 2),
-])
+@pytest.mark.parametrize(
+    ("recipe", "shipped", "num_tests", "least"),
+    [
+        ("quickstart", "trm-arc1-small", 16, 6),
+        ("solve-evaluation", "trm-arc1-sides10", 20, 2),
+    ],
+)
 def test_shipped_trm_solves_tasks_of_a_recipe_by_votes(recipe: str, shipped: str, num_tests: int, least: int) -> None:
     data = compile_local(recipe, ()).spec.data["arc1"]
     assert isinstance(data, ArcData)

@@ -45,8 +45,12 @@ def test_a_measured_device_gives_times(cache: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "told"),
-    [("torch", "1.0", "calibrated with torch 1.0"), ("device", "Other CPU", "calibrated on Other CPU"),
-     ("cores", 999, "calibrated with 999 threads"), ("format_version", 99, "is not readable")],
+    [
+        ("torch", "1.0", "calibrated with torch 1.0"),
+        ("device", "Other CPU", "calibrated on Other CPU"),
+        ("cores", 999, "calibrated with 999 threads"),
+        ("format_version", 99, "is not readable"),
+    ],
 )
 def test_a_stale_one_is_named_and_not_used(cache: Path, field: str, value: object, told: str) -> None:
     path = calibrate.calibrate("cpu", lambda _: None)

@@ -49,8 +49,15 @@ def test_once_settled_no_further_answers_change_the_two_first(
 
 @pytest.mark.parametrize(
     ("votes", "left", "settled"),
-    [((5, 2), 1, True), ((5, 2), 2, False), ((5, 3, 1), 1, True), ((5, 3, 2), 1, False), ((3, 2, 0), 1, False),
-     ((7,), 1, False), ((2, 2), 0, True)],
+    [
+        ((5, 2), 1, True),
+        ((5, 2), 2, False),
+        ((5, 3, 1), 1, True),
+        ((5, 3, 2), 1, False),
+        ((3, 2, 0), 1, False),
+        ((7,), 1, False),
+        ((2, 2), 0, True),
+    ],
 )
 def test_a_place_is_safe_that_leads_the_next_by_more_than_is_left(
     votes: tuple[int, ...], left: int, settled: bool

@@ -39,16 +39,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def evaluate(root: Path, trained: Path, *, data: Artifact | None = None, stop: Any = None,
-             members: tuple[Artifact, ...] = (), **fields: Any) -> Any:
+def evaluate(
+    root: Path,
+    trained: Path,
+    *,
+    data: Artifact | None = None,
+    stop: Any = None,
+    members: tuple[Artifact, ...] = (),
+    **fields: Any,
+) -> Any:
     context = stage_context(root, stop)
     fields |= {"ensemble": tuple(member.path.parent.name for member in members)}
     spec = EvaluateStage.model_validate({"with": "pretrain", "data": "puzzles", **fields})
-    node = StageNode(name="judge", kind="evaluate", version=1, produces="report",
-                     spec=spec.model_dump(mode="json", by_alias=True))
-    inputs = {"with": Artifact("gl1:checkpoint", "checkpoint", trained / "out", {}),
-              **{f"ensemble.{i}": member for i, member in enumerate(members)},
-              "data": puzzle_artifact(trained, SUDOKUS) if data is None else data}
+    node = StageNode(
+        name="judge", kind="evaluate", version=1, produces="report", spec=spec.model_dump(mode="json", by_alias=True)
+    )
+    inputs = {
+        "with": Artifact("gl1:checkpoint", "checkpoint", trained / "out", {}),
+        **{f"ensemble.{i}": member for i, member in enumerate(members)},
+        "data": puzzle_artifact(trained, SUDOKUS) if data is None else data,
+    }
     Evaluate().run(node, inputs, context)
     context.ledger.close()
     return json.loads((root / "out" / "report.json").read_text())
@@ -101,8 +111,11 @@ def test_ensemble_answers_what_most_members_say_and_names_them(tmp_path: Path, t
     voted = right[torch.tensor(chosen), torch.arange(len(labels))]
     assert report["cell_accuracy"] == pytest.approx(float(voted.double().mean()))
     assert report["num_exact"] == int(voted.all(dim=1).sum())
-    assert [one["checkpoint"] for one in report["evaluated"]["ensemble"]] == ["gl1:checkpoint", "gl1:second",
-                                                                              "gl1:third"]
+    assert [one["checkpoint"] for one in report["evaluated"]["ensemble"]] == [
+        "gl1:checkpoint",
+        "gl1:second",
+        "gl1:third",
+    ]
     alone = right.double().mean(dim=(1, 2)).tolist()
     assert [one["cell_accuracy"] for one in report["members"]] == pytest.approx(alone)
     assert report["mean_act_steps"] == 3
@@ -137,8 +150,12 @@ def test_the_earlier_scripts_file_holds_its_four_figures(tmp_path: Path, trained
             carry, output = network.act_step(carry, inputs, torch.zeros(12, dtype=torch.int64), labels=labels)
             carry = replace(carry, halted=torch.zeros_like(carry.halted))
         wanted = row_losses(network, output, labels).lm.mean()
-    assert figures == {"accuracy": report["exact"], "avg_loss": pytest.approx(float(wanted), rel=1e-4),
-                       "avg_steps": 3.0, "total_examples": 12}
+    assert figures == {
+        "accuracy": report["exact"],
+        "avg_loss": pytest.approx(float(wanted), rel=1e-4),
+        "avg_steps": 3.0,
+        "total_examples": 12,
+    }
 
 
 @pytest.mark.parametrize("halt", ["score", "unchanged"])
@@ -152,9 +169,16 @@ def test_loss_is_of_the_step_that_a_row_halted_with(tmp_path: Path, trained: Pat
     losses = []
     for row, step in enumerate(steps.tolist()):
         alone: list[float] = []
-        answer(network, inputs[row:row + 1], ids[:1], step, loss=lambda logits, _, row=row, alone=alone: (
-            alone.append(float(torch.nn.functional.nll_loss(log_stablemax(logits)[0], labels[row].long())))
-            or torch.zeros(1)))  # fmt: skip
+        answer(
+            network,
+            inputs[row : row + 1],
+            ids[:1],
+            step,
+            loss=lambda logits, _, row=row, alone=alone: (
+                alone.append(float(torch.nn.functional.nll_loss(log_stablemax(logits)[0], labels[row].long())))
+                or torch.zeros(1)
+            ),
+        )
         losses.append(alone[-1])
     assert told["avg_loss"] == pytest.approx(sum(losses) / 9, rel=1e-4)
 
@@ -178,8 +202,12 @@ def test_tally_counts_whole_grids_open_cells_and_halting() -> None:
     labels = torch.tensor([[4, 2, 3, 0], [4, 2, 3, 0]], dtype=torch.uint8)
     answers = torch.tensor([[4, 2, 3, 9], [4, 5, 3, 0]], dtype=torch.uint8)
     tally.add(answers, torch.tensor([1.0, 2.0]), inputs, labels)
-    assert tally.shares() == {"exact": 0.5, "cell_accuracy": 5 / 6, "open_cell_accuracy": 2 / 3,
-                              "halting_accuracy": 0.5}
+    assert tally.shares() == {
+        "exact": 0.5,
+        "cell_accuracy": 5 / 6,
+        "open_cell_accuracy": 2 / 3,
+        "halting_accuracy": 0.5,
+    }
 
 
 def test_stop_signal_leaves_no_report(tmp_path: Path, trained: Path) -> None:

@@ -110,9 +110,11 @@ def test_report_names_every_member_and_its_own_score(
     report = place.count("together", whole)
     assert "checkpoint" not in report["evaluated"]
     named = [{name: one[name] for name in ("checkpoint", "stage", "steps")} for one in report["evaluated"]["ensemble"]]
-    assert named == [{"checkpoint": "gl1:seed4", "stage": "seed4", "steps": 50},
-                     {"checkpoint": "gl1:pretrain", "stage": "pretrain", "steps": 160},
-                     {"checkpoint": "gl1:hybrid", "stage": "hybrid", "steps": 50}]
+    assert named == [
+        {"checkpoint": "gl1:seed4", "stage": "seed4", "steps": 50},
+        {"checkpoint": "gl1:pretrain", "stage": "pretrain", "steps": 160},
+        {"checkpoint": "gl1:hybrid", "stage": "hybrid", "steps": 50},
+    ]
     for member, told in zip(members, report["members"], strict=True):
         alone = place.vote(f"alone-{member.path.name}", members=(member,), early_stop=False)
         counted = place.count(f"alone-{member.path.name}", alone)
@@ -125,9 +127,14 @@ def test_report_names_every_member_and_its_own_score(
     shown = io.StringIO()
     node = StageNode(name="judge", kind="count_votes", version=1, produces="evaluation", spec={})
     made = {"judge": Artifact("gl1:judge", "evaluation", place.root / "report-together", {})}
-    print_results(Console(file=shown, width=120), RunResult("run", ("judge",), (), made, 1.0),
-                  RunGraph(name="x", seed=0, device="cpu", nodes=(node,)), place.workspace,
-                  show_tasks=False, quiet=False)  # fmt: skip
+    print_results(
+        Console(file=shown, width=120),
+        RunResult("run", ("judge",), (), made, 1.0),
+        RunGraph(name="x", seed=0, device="cpu", nodes=(node,)),
+        place.workspace,
+        show_tasks=False,
+        quiet=False,
+    )
     assert "an ensemble of 3 checkpoints" in shown.getvalue()
     alone_line = f"checkpoint gl1:pretrain (step 160) alone: pass@1 {report['members'][1]['pass_at']['1']:.1%}"
     assert alone_line in shown.getvalue()

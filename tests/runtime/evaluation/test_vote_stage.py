@@ -65,9 +65,7 @@ def test_votes_equal_those_of_rows_run_one_by_one(made: VotePlace, whole: Path) 
             assert [c["confidence"] for c in told] == pytest.approx([s.confidence for s in ballots.ranked()], abs=1e-4)
 
 
-def test_early_stop_leaves_rows_out_and_changes_neither_pick(
-    made: VotePlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_early_stop_leaves_rows_out_and_changes_neither_pick(made: VotePlace, monkeypatch: pytest.MonkeyPatch) -> None:
     names = load_bundle(made.checkpoint.path).puzzle_ids.names
 
     def scripted(network: RecursiveNetwork, inputs: torch.Tensor, puzzle_ids: torch.Tensor, *_: Any) -> Answers:
@@ -115,9 +113,11 @@ def test_a_compiled_network_votes_alike_from_one_graph_for_any_number_of_rows(
     for task_id, tests in votes_of(whole).items():
         for plain, one in zip(tests, votes_of(found)[task_id], strict=True):
             assert [(c["grid"], c["votes"]) for c in one["candidates"]] == [
-                (c["grid"], c["votes"]) for c in plain["candidates"]]
+                (c["grid"], c["votes"]) for c in plain["candidates"]
+            ]
             assert [c["confidence"] for c in one["candidates"]] == pytest.approx(
-                [c["confidence"] for c in plain["candidates"]], abs=1e-4)
+                [c["confidence"] for c in plain["candidates"]], abs=1e-4
+            )
 
 
 def test_a_compiler_that_fails_later_leaves_the_votes_to_the_plain_loop(
@@ -132,6 +132,7 @@ def test_a_compiler_that_fails_later_leaves_the_votes_to_the_plain_loop(
             if calls == 4:
                 raise RuntimeError("kernel 7 is gone\nmore lines")
             return graph(*given)
+
         return run
 
     monkeypatch.setattr(compiled, "BACKEND", fails_later)
@@ -140,7 +141,8 @@ def test_a_compiler_that_fails_later_leaves_the_votes_to_the_plain_loop(
     assert calls == 4
     assert made.said["fails-later"] == ["torch.compile failed, going on without it: RuntimeError: kernel 7 is gone"]
     assert [[t["candidates"][0]["grid"] for t in tests] for tests in votes_of(found).values()] == [
-        [t["candidates"][0]["grid"] for t in tests] for tests in votes_of(whole).values()]
+        [t["candidates"][0]["grid"] for t in tests] for tests in votes_of(whole).values()
+    ]
 
 
 def test_predictions_are_in_the_ledger_one_a_view(made: VotePlace, whole: Path) -> None:
@@ -207,8 +209,10 @@ def test_report_metrics_and_evaluations_agree(made: VotePlace, whole: Path) -> N
     assert set(report["pass_at"]) == {"1", "2", "5", "10", "100", "1000"}
     assert (report["num_tasks"], report["num_test_inputs"]) == (3, 4)
     assert json.loads((made.root / "report-agree" / "eval_results.json").read_text()) == {
-        "accuracy": report["pass_at_of_test_inputs"]["1"], "avg_loss": None,
-        "avg_steps": report["evaluated"]["mean_act_steps"], "total_examples": 4,
+        "accuracy": report["pass_at_of_test_inputs"]["1"],
+        "avg_loss": None,
+        "avg_steps": report["evaluated"]["mean_act_steps"],
+        "total_examples": 4,
     }
     shares = {m.name: m.value for m in made.ledger.read(MetricRecord, run_id="agree")}
     assert shares["pass2"] == report["pass_at"]["2"]

@@ -34,7 +34,12 @@ Body = Callable[[StageNode, Mapping[str, Artifact], StageContext], None]
 
 def node(name: str, key: str, inputs: dict[str, str] | None = None, kind: str = "train") -> StageNode:
     return StageNode(
-        name=name, kind=kind, version=1, produces="checkpoint", spec={"kind": kind, "steps": 3}, inputs=inputs or {},
+        name=name,
+        kind=kind,
+        version=1,
+        produces="checkpoint",
+        spec={"kind": kind, "steps": 3},
+        inputs=inputs or {},
         key=f"gl1:{key}",
     )
 
@@ -103,10 +108,13 @@ def test_a_failed_stage_publishes_nothing_and_keeps_what_came_before(workspace: 
 
 TREE = graph(
     node("data", "d"),
-    node("left", "l", {"data": "data"}), node("left_end", "le", {"model": "left"}),
-    node("right", "r", {"data": "data"}), node("right_end", "re", {"model": "right"}),
-    node("both", "b", {"one": "left_end", "two": "right_end"}), node("alone", "a"),
-)  # fmt: skip
+    node("left", "l", {"data": "data"}),
+    node("left_end", "le", {"model": "left"}),
+    node("right", "r", {"data": "data"}),
+    node("right_end", "re", {"model": "right"}),
+    node("both", "b", {"one": "left_end", "two": "right_end"}),
+    node("alone", "a"),
+)
 
 
 def fails(*names: str, error: Callable[[str], BaseException] = lambda name: DataError(f"{name} is broken")) -> Body:
@@ -181,8 +189,9 @@ def test_a_stage_is_blocked_exactly_by_the_broken_ones_it_depends_on(drawn: tupl
     assert list(result.failed) == [name for name in free if name in broken]
     assert result.blocked == {
         name: tuple(sorted(root for root in above if root in result.failed))
-        for name, above in behind.items() if above & broken
-    }  # fmt: skip
+        for name, above in behind.items()
+        if above & broken
+    }
 
 
 def test_running_again_takes_only_what_failed_and_what_it_blocked(workspace: Workspace) -> None:

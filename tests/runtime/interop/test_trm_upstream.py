@@ -40,8 +40,9 @@ def checkpoint(folder: Path, name: str = "trm", prefix: str = "", **changes: Any
 @pytest.mark.parametrize("prefix", ["_orig_mod.model.inner.", "model.inner.", "inner.", ""])
 @pytest.mark.parametrize("name", SPECS)
 def test_every_prefix_and_kind_gives_the_same_network(tmp_path: Path, name: str, prefix: str) -> None:
-    imported = import_checkpoint(checkpoint(tmp_path, name, prefix), canvas=3,
-                                 identifiers=tmp_path / "identifiers.json")
+    imported = import_checkpoint(
+        checkpoint(tmp_path, name, prefix), canvas=3, identifiers=tmp_path / "identifiers.json"
+    )
     assert imported.bundle.trm.spec == SPECS[name]
     assert imported.bundle.puzzle_ids == IDS
     assert not imported.notes
@@ -50,14 +51,20 @@ def test_every_prefix_and_kind_gives_the_same_network(tmp_path: Path, name: str,
     assert all(torch.equal(state[key], wanted[key]) for key in wanted)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"q_head.bias": None}, "lacks q_head.bias"),
-    ({"extra.weight": torch.zeros(1)}, "has unknown extra.weight"),
-    ({"lm_head.weight": torch.zeros(11, 24)}, r"lm_head.weight is float32 \[11, 24\], the network wants .*\[12, 24\]"),
-    ({"puzzle_emb.weights": None}, "lacks puzzle_emb.weights"),
-    ({"puzzle_emb.weights": torch.zeros(9, 24)}, "names 4 puzzle ids, .* has 9"),
-    ({"inner.q_head.bias": torch.zeros(2)}, "holds q_head.bias more than once"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"q_head.bias": None}, "lacks q_head.bias"),
+        ({"extra.weight": torch.zeros(1)}, "has unknown extra.weight"),
+        (
+            {"lm_head.weight": torch.zeros(11, 24)},
+            r"lm_head.weight is float32 \[11, 24\], the network wants .*\[12, 24\]",
+        ),
+        ({"puzzle_emb.weights": None}, "lacks puzzle_emb.weights"),
+        ({"puzzle_emb.weights": torch.zeros(9, 24)}, "names 4 puzzle ids, .* has 9"),
+        ({"inner.q_head.bias": torch.zeros(2)}, "holds q_head.bias more than once"),
+    ],
+)
 def test_what_does_not_fit_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = checkpoint(tmp_path, **changes)
     with pytest.raises(ModelError, match=message):
@@ -94,10 +101,13 @@ def test_safetensors_are_read_and_a_cut_or_changed_file_is_named(tmp_path: Path)
             import_checkpoint(path, canvas=3)
 
 
-@pytest.mark.parametrize(("kind", "canvas", "message"), [
-    ("maze", 3, "has a vocabulary of 12; maze data on a canvas of 3 has 6"),
-    ("sudoku", 9, "has a vocabulary of 12; sudoku data on a canvas of 9 has 11"),
-])
+@pytest.mark.parametrize(
+    ("kind", "canvas", "message"),
+    [
+        ("maze", 3, "has a vocabulary of 12; maze data on a canvas of 3 has 6"),
+        ("sudoku", 9, "has a vocabulary of 12; sudoku data on a canvas of 9 has 11"),
+    ],
+)
 def test_another_vocabulary_is_named(tmp_path: Path, kind: str, canvas: int, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         import_checkpoint(checkpoint(tmp_path), canvas=canvas, kind=kind)
@@ -134,11 +144,14 @@ def test_rows_that_are_no_square_come_back(tmp_path: Path) -> None:
     assert (back.trm.canvas, back.trm.num_cells, data_kind(back.meta)) == (0, 11, "parity")
 
 
-@pytest.mark.parametrize(("spec", "message"), [
-    (TrmHybridModel(**SIZES, puzzle_embedding_len=1), "the original has no trm_hybrid"),
-    (SPECS["hrm"].model_copy(update={"puzzle_embedding_len": 3}), "puzzle_embedding_len is 3; the original's hrm"),
-    (SPECS["trm"].model_copy(update={"positions": "rope_2d"}), "the original has nothing like positions: rope_2d"),
-])
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (TrmHybridModel(**SIZES, puzzle_embedding_len=1), "the original has no trm_hybrid"),
+        (SPECS["hrm"].model_copy(update={"puzzle_embedding_len": 3}), "puzzle_embedding_len is 3; the original's hrm"),
+        (SPECS["trm"].model_copy(update={"positions": "rope_2d"}), "the original has nothing like positions: rope_2d"),
+    ],
+)
 def test_a_network_that_the_original_lacks_is_not_exported(tmp_path: Path, spec: Any, message: str) -> None:
     bundle = Bundle(trm=build_network(spec, 3, 4), puzzle_ids=IDS)
     with pytest.raises(ModelError, match=message):
@@ -146,15 +159,21 @@ def test_a_network_that_the_original_lacks_is_not_exported(tmp_path: Path, spec:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("edit", "message"), [
-    (lambda arch: arch.update(name="recursive_reasoning.lstm@LSTM"), "unknown architecture 'recursive_reasoning.lstm"),
-    (lambda arch: arch.pop("hidden_size"), "is no all_config.yaml of the original: KeyError.'hidden_size'"),
-    (lambda arch: arch.update(num_heads="many"), "configuration is not valid"),
-    (lambda arch: arch.update(rope_theta=5e5), "rope_theta is 500000.0; networks here have 10000"),
-    (lambda arch: arch.update(puzzle_emb_ndim=8), "puzzle_emb_ndim 8 is not hidden_size 24"),
-    (lambda arch: arch.update(puzzle_emb_ndim=0), "puzzle_emb_len 2 without a puzzle embedding"),
-    (lambda arch: arch.update(L_layers=3), "lacks L_level.layers.2.*all_config.yaml belong to two networks"),
-])
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda arch: arch.update(name="recursive_reasoning.lstm@LSTM"),
+            "unknown architecture 'recursive_reasoning.lstm",
+        ),
+        (lambda arch: arch.pop("hidden_size"), "is no all_config.yaml of the original: KeyError.'hidden_size'"),
+        (lambda arch: arch.update(num_heads="many"), "configuration is not valid"),
+        (lambda arch: arch.update(rope_theta=5e5), "rope_theta is 500000.0; networks here have 10000"),
+        (lambda arch: arch.update(puzzle_emb_ndim=8), "puzzle_emb_ndim 8 is not hidden_size 24"),
+        (lambda arch: arch.update(puzzle_emb_ndim=0), "puzzle_emb_len 2 without a puzzle embedding"),
+        (lambda arch: arch.update(L_layers=3), "lacks L_level.layers.2.*all_config.yaml belong to two networks"),
+    ],
+)
 def test_a_config_that_does_not_describe_a_network_is_named(tmp_path: Path, edit: Any, message: str) -> None:
     path = checkpoint(tmp_path)
     config = yaml.safe_load((tmp_path / "all_config.yaml").read_text())

@@ -36,9 +36,18 @@ stages:
 def facts(digest: str = "some") -> StaticFacts:
     """Facts of the sudokus under another digest."""
     known = DataFacts(
-        digest=digest, answers_digest="", num_tasks=6, num_held_out=6, max_side=4, canvas=4, vocabulary=6,
-        subsets=("train", "test"), num_check_demos=0, num_demos=0, task_ids=(),
-    )  # fmt: skip
+        digest=digest,
+        answers_digest="",
+        num_tasks=6,
+        num_held_out=6,
+        max_side=4,
+        canvas=4,
+        vocabulary=6,
+        subsets=("train", "test"),
+        num_check_demos=0,
+        num_demos=0,
+        task_ids=(),
+    )
     return StaticFacts({"sudoku": known}, {})
 
 
@@ -51,8 +60,13 @@ class Published(ArtifactStore):
         for age, graph in enumerate(graphs):
             keys = {node.name: node.key for node in graph.nodes}
             for node in graph.nodes:
-                producer = {"stage": node.name, "kind": node.kind, "run_id": f"run {age}",
-                            "key_inputs": node_inputs(node, keys), **({"spec": node.spec} if with_spec else {})}
+                producer = {
+                    "stage": node.name,
+                    "kind": node.kind,
+                    "run_id": f"run {age}",
+                    "key_inputs": node_inputs(node, keys),
+                    **({"spec": node.spec} if with_spec else {}),
+                }
                 manifest = {"created_at": float(age), "producer": producer}
                 self.artifacts[node.key] = Artifact(node.key, node.produces, Path(), manifest)
 
@@ -138,11 +152,17 @@ def test_the_nearest_has_the_fewest_differing_fields_of_all(earlier: Sequence[di
 @pytest.mark.parametrize(
     ("field", "path"),
     [
-        ("steps", ("stages", "learn", "steps")), ("optimizer.lr", ("stages", "learn", "optimizer", "lr")),
-        ("model.layers", ("models", "trm", "layers")), ("model", ("stages", "learn", "model")), ("seed", ("seed",)),
-        ("facts.digest", None), ("version", None), ("inputs.data", None), ("steps.of", None),
+        ("steps", ("stages", "learn", "steps")),
+        ("optimizer.lr", ("stages", "learn", "optimizer", "lr")),
+        ("model.layers", ("models", "trm", "layers")),
+        ("model", ("stages", "learn", "model")),
+        ("seed", ("seed",)),
+        ("facts.digest", None),
+        ("version", None),
+        ("inputs.data", None),
+        ("steps.of", None),
     ],
-)  # fmt: skip
+)
 def test_fields_of_a_key_are_found_in_the_spec(field: str, path: Any) -> None:
     assert spec_path(compiled().graph.node("learn"), field) == path
 

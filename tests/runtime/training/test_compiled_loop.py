@@ -147,8 +147,9 @@ def test_a_gpu_that_emulates_bf16_is_told_of(monkeypatch: pytest.MonkeyPatch) ->
     assert precision_advice("cuda:0", "fp32") is None
     assert precision_advice("cpu", "bf16") is None
     assert hardware("cuda:0", 2) == "2 processes of Tesla T4"
-    assert hardware("cpu", 2).endswith(f", 2 processes of {torch.get_num_threads()} threads".removesuffix(
-        "s" if torch.get_num_threads() == 1 else ""))
+    assert hardware("cpu", 2).endswith(
+        f", 2 processes of {torch.get_num_threads()} threads".removesuffix("s" if torch.get_num_threads() == 1 else "")
+    )
 
 
 @pytest.mark.slow

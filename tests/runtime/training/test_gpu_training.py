@@ -40,13 +40,22 @@ from gridloom.stores.workspace import Workspace
 
 pytestmark = pytest.mark.gpu
 
-SIZES: dict[str, Any] = {"hidden_size": 64, "num_heads": 4, "layers": 2, "H_cycles": 2, "L_cycles": 2, "expansion": 2.0,
-                         "halt_max_steps": 3}
+SIZES: dict[str, Any] = {
+    "hidden_size": 64,
+    "num_heads": 4,
+    "layers": 2,
+    "H_cycles": 2,
+    "L_cycles": 2,
+    "expansion": 2.0,
+    "halt_max_steps": 3,
+}
 NETWORKS = {
-    "trm": TrmModel(**SIZES, puzzle_embedding_len=2), "mlp": TrmModel(**SIZES, puzzle_embedding_len=2, mixing="mlp"),
+    "trm": TrmModel(**SIZES, puzzle_embedding_len=2),
+    "mlp": TrmModel(**SIZES, puzzle_embedding_len=2, mixing="mlp"),
     "task_view": TrmModel(**SIZES, positions="rope_2d", puzzle_embedding="task_view", puzzle_embedding_len=11),
     "trm_singlez": TrmSingleZModel(**SIZES, puzzle_embedding_len=2),
-    "trm_hier6": TrmHier6Model(**SIZES, puzzle_embedding_len=2), "hrm": HrmModel(**SIZES),
+    "trm_hier6": TrmHier6Model(**SIZES, puzzle_embedding_len=2),
+    "hrm": HrmModel(**SIZES),
     "transformer": TransformerModel(**{**SIZES, "H_cycles": 1, "L_cycles": 0}),
 }
 
@@ -54,8 +63,9 @@ NETWORKS = {
 def network(name: str, precision: str, device: str) -> RecursiveNetwork:
     spec = NETWORKS[name].model_copy(update={"precision": precision})
     ids = PuzzleIds(Sampler(toy_dataset(), 0).views.names)
-    made = build_network(spec, 4, len(ids), task_of=ids.task_of, views=views_for(spec, ids),
-                         generator=torch.Generator().manual_seed(0))
+    made = build_network(
+        spec, 4, len(ids), task_of=ids.task_of, views=views_for(spec, ids), generator=torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         made.q_head.weight.normal_(generator=torch.Generator().manual_seed(1))
     return made.to(device)
@@ -186,8 +196,10 @@ def test_a_batch_that_does_not_fit_is_told_what_does(tmp_path: Path) -> None:
     torch.cuda.set_per_process_memory_fraction(0.01, DEVICE)
     node = train_node(STAGE.model_copy(update={"batch_size": 65536}))
     try:
-        with (pytest.raises(StageError, match=r"out of memory with batch_size 65536.*\n.*set accumulate: "),
-              memory_advice(node, DEVICE)):
+        with (
+            pytest.raises(StageError, match=r"out of memory with batch_size 65536.*\n.*set accumulate: "),
+            memory_advice(node, DEVICE),
+        ):
             run(tmp_path, batch_size=65536, model=MODEL.model_copy(update={"hidden_size": 512}), compile="off")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)

@@ -16,11 +16,26 @@ from gridloom.runtime.training import losses
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.specs.stages import AdamAtan2, Muon, TrainStage
 
-READS = {"aten._local_scalar_dense", "aten.nonzero", "aten._unique2", "aten.unique_dim", "aten.masked_select",
-         "aten.is_nonzero", "aten.equal", "aten.repeat_interleave"}
+READS = {
+    "aten._local_scalar_dense",
+    "aten.nonzero",
+    "aten._unique2",
+    "aten.unique_dim",
+    "aten.masked_select",
+    "aten.is_nonzero",
+    "aten.equal",
+    "aten.repeat_interleave",
+}
 """Operations whose result, or its size, the host must know."""
-SIZES: dict[str, Any] = {"hidden_size": 32, "num_heads": 2, "layers": 1, "H_cycles": 2, "L_cycles": 2, "expansion": 1.0,
-                         "halt_max_steps": 3}
+SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_heads": 2,
+    "layers": 1,
+    "H_cycles": 2,
+    "L_cycles": 2,
+    "expansion": 1.0,
+    "halt_max_steps": 3,
+}
 
 
 class Watch(TorchDispatchMode):
@@ -44,22 +59,30 @@ class Watch(TorchDispatchMode):
 
 def trainer(model: TrmModel, optimizer: AdamAtan2 | Muon) -> tuple[ActTrainer, SimpleNamespace]:
     views = np.tile(np.array([0, *range(10)], dtype=np.uint8), (6, 1))
-    network = build_network(model, 4, 6, task_of=[0, 1, 1, 2, 2, 2], views=views,
-                            generator=torch.Generator().manual_seed(0))
+    network = build_network(
+        model, 4, 6, task_of=[0, 1, 1, 2, 2, 2], views=views, generator=torch.Generator().manual_seed(0)
+    )
     stage = TrainStage(model="trm", data="toy", steps=9, batch_size=4, accumulate=2, optimizer=optimizer, clip_norm=1.0)
     rng = np.random.default_rng(0)
-    batch = SimpleNamespace(inputs=rng.integers(1, 12, (4, 16), dtype=np.uint8),
-                            labels=rng.integers(0, 12, (4, 16), dtype=np.uint8),
-                            puzzle_ids=np.array([1, 2, 2, 5], dtype=np.int32))
+    batch = SimpleNamespace(
+        inputs=rng.integers(1, 12, (4, 16), dtype=np.uint8),
+        labels=rng.integers(0, 12, (4, 16), dtype=np.uint8),
+        puzzle_ids=np.array([1, 2, 2, 5], dtype=np.int32),
+    )
     return ActTrainer(network, stage, seed=0), batch
 
 
 @pytest.mark.parametrize("optimizer", [AdamAtan2(), Muon()], ids=["adam_atan2", "muon"])
-@pytest.mark.parametrize("model", [
-    TrmModel(**SIZES, precision="bf16", puzzle_embedding_len=2),
-    TrmModel(**SIZES, precision="fp32", positions="rope_2d", puzzle_embedding="task_view", puzzle_embedding_len=11),
-    TrmSingleZModel(**SIZES, precision="bf16", puzzle_embedding_len=2), HrmModel(**SIZES, precision="bf16"),
-], ids=["trm", "task_view", "trm_singlez", "hrm"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        TrmModel(**SIZES, precision="bf16", puzzle_embedding_len=2),
+        TrmModel(**SIZES, precision="fp32", positions="rope_2d", puzzle_embedding="task_view", puzzle_embedding_len=11),
+        TrmSingleZModel(**SIZES, precision="bf16", puzzle_embedding_len=2),
+        HrmModel(**SIZES, precision="bf16"),
+    ],
+    ids=["trm", "task_view", "trm_singlez", "hrm"],
+)
 def test_a_step_reads_nothing_from_the_device(
     model: TrmModel, optimizer: AdamAtan2 | Muon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

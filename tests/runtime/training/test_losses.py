@@ -12,8 +12,17 @@ from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.training import losses
 from gridloom.runtime.training.losses import log_stablemax, row_losses
 
-SPEC = TrmModel(hidden_size=32, num_heads=2, layers=1, H_cycles=1, L_cycles=1, expansion=1.0, puzzle_embedding_len=2,
-                halt_max_steps=2, precision="fp32")
+SPEC = TrmModel(
+    hidden_size=32,
+    num_heads=2,
+    layers=1,
+    H_cycles=1,
+    L_cycles=1,
+    expansion=1.0,
+    puzzle_embedding_len=2,
+    halt_max_steps=2,
+    precision="fp32",
+)
 
 
 def reference(x: torch.Tensor) -> torch.Tensor:
@@ -62,8 +71,9 @@ def run(model: TRM, labels: torch.Tensor, heads: bool = True) -> tuple:  # type:
 ROUNDINGS = 2 * 6 * 32 + 4 * 11
 """On the way to a gradient: six products over 32 inputs, forward and backward; a sum over four rows of 11 positions."""
 
-LABELS = torch.tensor([[2, 3, 1, 4, 5, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0], [7, 1, 0, 1, 0, 0, 0, 0, 0]],
-                      dtype=torch.uint8)
+LABELS = torch.tensor(
+    [[2, 3, 1, 4, 5, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0], [7, 1, 0, 1, 0, 0, 0, 0, 0]], dtype=torch.uint8
+)
 
 
 @torch.no_grad()
@@ -125,8 +135,12 @@ def test_repeating_the_batch_leaves_the_mean_gradient_unchanged(model: TRM) -> N
     for repeat in (1, 2):
         labels = LABELS[[0, 2]].repeat(repeat, 1)
         tokens = torch.randint(0, 12, (2, 9), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
-        _, output = model.act_step(model.initial_carry(2 * repeat), tokens.repeat(repeat, 1),
-                                   torch.tensor([1, 2]).repeat(repeat), labels=labels)
+        _, output = model.act_step(
+            model.initial_carry(2 * repeat),
+            tokens.repeat(repeat, 1),
+            torch.tensor([1, 2]).repeat(repeat),
+            labels=labels,
+        )
         (row_losses(model, output, labels).total() / (2 * repeat)).backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
         model.zero_grad(set_to_none=True)

@@ -43,8 +43,13 @@ def together(root: Path, stop_after: int) -> list[str]:
         port = free.getsockname()[1]
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     processes = [
-        subprocess.Popen([sys.executable, str(SUPPORT), str(root), str(stop_after)], stdout=subprocess.PIPE, text=True,
-                         stderr=subprocess.PIPE, env={**os.environ, **meeting, "RANK": str(rank)})
+        subprocess.Popen(
+            [sys.executable, str(SUPPORT), str(root), str(stop_after)],
+            stdout=subprocess.PIPE,
+            text=True,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **meeting, "RANK": str(rank)},
+        )
         for rank in range(2)
     ]
     told = []

@@ -34,8 +34,11 @@ def test_offline_run_holds_every_figure_of_the_ledger_without_a_login(tmp_path: 
     from wandb.proto import wandb_internal_pb2
 
     context = stage_context(tmp_path)
-    Train().run(train_node(STAGE.model_copy(update={"steps": 3, "wandb": Wandb()})),
-                {"data": dataset_artifact(tmp_path)}, context)
+    Train().run(
+        train_node(STAGE.model_copy(update={"steps": 3, "wandb": Wandb()})),
+        {"data": dataset_artifact(tmp_path)},
+        context,
+    )
     context.ledger.close()
     [file] = (tmp_path / "home" / "wandb").rglob("*.wandb")
     assert file.parent.name.startswith("offline-run-")
@@ -70,8 +73,10 @@ def test_without_the_package_the_extra_to_install_is_named(tmp_path: Path, monke
 def test_online_without_a_login_says_how_to_log_in_or_stay_offline(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     context = stage_context(tmp_path)
-    with pytest.raises(StageError, match="cannot begin a run at Weights & Biases") as error, \
-            tracked(Wandb(mode="online"), "project", joint_node(), context):
+    with (
+        pytest.raises(StageError, match="cannot begin a run at Weights & Biases") as error,
+        tracked(Wandb(mode="online"), "project", joint_node(), context),
+    ):
         pytest.fail("there is no login")
     assert "mode: offline" in error.value.remedy
     assert "wandb login" in error.value.remedy
@@ -92,8 +97,8 @@ def _log_records(data: bytes) -> Iterator[bytes]:
         if room < 7:
             at += room
             continue
-        _, length, part = struct.unpack("<IHB", data[at:at + 7])
-        whole += data[at + 7:at + 7 + length]
+        _, length, part = struct.unpack("<IHB", data[at : at + 7])
+        whole += data[at + 7 : at + 7 + length]
         at += 7 + length
         if part in (1, 4):
             yield whole

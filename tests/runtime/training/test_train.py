@@ -63,8 +63,15 @@ def train(root: Path, **changes: Any) -> dict[tuple[int, str], float]:
 
 
 def test_training_fits_two_tasks_and_publishes_what_inference_needs(tmp_path: Path) -> None:
-    stage = {"steps": 200, "batch_size": 8, "optimizer": AdamAtan2(lr=1e-3), "ema": 0.9, "log_every": 20,
-             "checkpoint_every": 100, "warmup_steps": 10}
+    stage = {
+        "steps": 200,
+        "batch_size": 8,
+        "optimizer": AdamAtan2(lr=1e-3),
+        "ema": 0.9,
+        "log_every": 20,
+        "checkpoint_every": 100,
+        "warmup_steps": 10,
+    }
     context = stage_context(tmp_path)
     model = MODEL.model_copy(update={"hidden_size": 64, "halt_max_steps": 2})
     data = dataset_artifact(tmp_path, toy_dataset(copies=0))
@@ -195,9 +202,13 @@ def test_the_weights_after_the_best_stretch_are_published(tmp_path: Path) -> Non
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-@pytest.mark.parametrize(("metric", "values", "best"), [
-    ("loss", [2.0, 1.0, 1.5, 1.0], [2, 1.0]), ("cell_accuracy", [0.2, 0.5, 0.1, 0.6], [4, 0.6]),
-])
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        ("loss", [2.0, 1.0, 1.5, 1.0], [2, 1.0]),
+        ("cell_accuracy", [0.2, 0.5, 0.1, 0.6], [4, 0.6]),
+    ],
+)
 def test_losses_are_better_when_lower_and_shares_when_higher(metric: Any, values: list[float], best: Any) -> None:
     found = None
     for step, value in enumerate(values, start=1):
@@ -257,13 +268,17 @@ def test_checkpoint_of_another_canvas_is_refused(tmp_path: Path) -> None:
     other = type(small)(small.tasks, 5, small.digest, small.augment, small.version)
     checkpoint = Artifact("gl1:first", "checkpoint", tmp_path / "a" / "out", {})
     with pytest.raises(Exception, match="canvas is 4, wanted 5"):
-        Train().run(train_node(), {"data": dataset_artifact(tmp_path / "b", other), "model": checkpoint},
-                    stage_context(tmp_path / "b"))
+        Train().run(
+            train_node(),
+            {"data": dataset_artifact(tmp_path / "b", other), "model": checkpoint},
+            stage_context(tmp_path / "b"),
+        )
 
 
 def test_views_are_learnt_without_a_row_an_id_and_resume_exactly(tmp_path: Path) -> None:
-    model = MODEL.model_copy(update={"puzzle_embedding": "task_view", "puzzle_embedding_len": 11,
-                                     "positions": "rope_2d"})
+    model = MODEL.model_copy(
+        update={"puzzle_embedding": "task_view", "puzzle_embedding_len": 11, "positions": "rope_2d"}
+    )
     whole = train(tmp_path / "a", model=model)
     with pytest.raises(StageInterrupted):
         train(tmp_path / "b", model=model, stop=StopAfter(5))
@@ -334,8 +349,9 @@ def test_embeddings_move_first_and_alone(tmp_path: Path) -> None:
 
 
 def test_trunk_with_square_positions_goes_on_on_another_canvas(tmp_path: Path) -> None:
-    model = MODEL.model_copy(update={"puzzle_embedding": "task_view", "puzzle_embedding_len": 11,
-                                     "positions": "rope_2d"})
+    model = MODEL.model_copy(
+        update={"puzzle_embedding": "task_view", "puzzle_embedding_len": 11, "positions": "rope_2d"}
+    )
     train(tmp_path / "a", model=model)
     larger = replace(toy_dataset(), canvas=6)
     node = train_node(STAGE.model_copy(update={"model": "first"}), model)

@@ -57,11 +57,16 @@ def train(root: Path, spec: Any, stop: Any = None, model: Any = MODEL, **changes
 
 @pytest.mark.parametrize(
     ("spec", "num_cells", "vocabulary"),
-    [(SUDOKU, 16, 6), (MazeData(size=7, train=20, test=5), 49, 6), (ParityData(bits=5), 5, 6),
-     (CopyData(length=4, symbols=5), 5, 8), (StringAdditionData(terms=2, digits=2), 6, 14),
-     (AdditionData(numbers=2, digits=2), 6, 12)],
+    [
+        (SUDOKU, 16, 6),
+        (MazeData(size=7, train=20, test=5), 49, 6),
+        (ParityData(bits=5), 5, 6),
+        (CopyData(length=4, symbols=5), 5, 8),
+        (StringAdditionData(terms=2, digits=2), 6, 14),
+        (AdditionData(numbers=2, digits=2), 6, 12),
+    ],
     ids=lambda value: getattr(value, "kind", None),
-)  # fmt: skip
+)
 def test_network_takes_length_and_vocabulary_from_the_data(
     tmp_path: Path, spec: Any, num_cells: int, vocabulary: int
 ) -> None:
@@ -83,8 +88,17 @@ def test_sudoku_run_that_is_interrupted_resumes_with_equal_losses(tmp_path: Path
 
 def test_parity_is_learnt(tmp_path: Path) -> None:
     model = MODEL.model_copy(update={"halt_max_steps": 2})
-    logged = train(tmp_path, ParityData(bits=2), model=model, steps=150, batch_size=32, log_every=50, ema=0.9,
-                   optimizer=AdamAtan2(lr=2e-3), checkpoint_every=150)
+    logged = train(
+        tmp_path,
+        ParityData(bits=2),
+        model=model,
+        steps=150,
+        batch_size=32,
+        log_every=50,
+        ema=0.9,
+        optimizer=AdamAtan2(lr=2e-3),
+        checkpoint_every=150,
+    )
     assert logged[150, "exact_match"] > 0.95
 
 
@@ -130,13 +144,29 @@ def test_generated_puzzles_have_no_padding_among_their_labels(tmp_path: Path) ->
 @pytest.mark.slow
 def test_eight_sudokus_are_learnt_by_heart_in_two_hundred_steps(tmp_path: Path) -> None:
     """As the original does with these sizes, in 69 s of two cores."""
-    model = MODEL.model_copy(update={
-        "hidden_size": 64, "layers": 2, "L_cycles": 2, "expansion": 2.0, "halt_max_steps": 8, "mixing": "mlp",
-        "positions": "none",
-    })
-    train(tmp_path, SudokuData(train=8, test=0, shuffle=False), model=model, steps=200, optimizer=AdamAtan2(lr=1e-3),
-          warmup_steps=5, checkpoint_every=200, log_every=50)
+    model = MODEL.model_copy(
+        update={
+            "hidden_size": 64,
+            "layers": 2,
+            "L_cycles": 2,
+            "expansion": 2.0,
+            "halt_max_steps": 8,
+            "mixing": "mlp",
+            "positions": "none",
+        }
+    )
+    train(
+        tmp_path,
+        SudokuData(train=8, test=0, shuffle=False),
+        model=model,
+        steps=200,
+        optimizer=AdamAtan2(lr=1e-3),
+        warmup_steps=5,
+        checkpoint_every=200,
+        log_every=50,
+    )
     rows = load_puzzles(tmp_path / "data").splits["train"]
-    found = answer(load_bundle(tmp_path / "out").trm, torch.from_numpy(np.array(rows.inputs)),
-                   torch.zeros(8, dtype=torch.int64))
+    found = answer(
+        load_bundle(tmp_path / "out").trm, torch.from_numpy(np.array(rows.inputs)), torch.zeros(8, dtype=torch.int64)
+    )
     assert torch.equal(found.tokens, torch.from_numpy(np.array(rows.labels)))

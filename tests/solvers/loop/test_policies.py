@@ -29,15 +29,28 @@ def entry(attempt: int, *ranked: tuple[Any, int, float], arm: str = "", score: f
     candidates = tuple(Candidate(grid=grid, source="trm", votes=votes, num_views=8) for grid, votes, _ in ranked)
     weights = tuple(weight for _, _, weight in ranked)
     return Entry(
-        attempt=attempt, arm=arm, candidates=(candidates,), weights=(weights,), score=score, accepted=False,
-        feedback="", llm_tokens=tokens,
+        attempt=attempt,
+        arm=arm,
+        candidates=(candidates,),
+        weights=(weights,),
+        score=score,
+        accepted=False,
+        feedback="",
+        llm_tokens=tokens,
     )
 
 
 def situation(attempt: int = 1, *, policy: str = "fixed", **fields: Any) -> Situation:
     given: dict[str, Any] = {
-        "task_id": "aaaa0001", "num_tests": 2, "views": VIEWS, "seed": 0, "has_llm": True, "has_prefix": attempt > 1,
-        "act_steps": 6, "experience": {}, "history": tuple(entry(n) for n in range(1, attempt)),
+        "task_id": "aaaa0001",
+        "num_tests": 2,
+        "views": VIEWS,
+        "seed": 0,
+        "has_llm": True,
+        "has_prefix": attempt > 1,
+        "act_steps": 6,
+        "experience": {},
+        "history": tuple(entry(n) for n in range(1, attempt)),
         "settings": Solver(policy=policy, views=4, reason=Reason(max_new_tokens=8)),  # type: ignore[arg-type]
     }
     return Situation(**{**given, **fields})

@@ -16,9 +16,7 @@ def entry(attempt: int, *ranked: tuple[list[list[int]], int, float], confidence:
         Candidate(grid=grid, source="trm", votes=votes, num_views=8, confidence=confidence) for grid, votes, _ in ranked
     )
     weights = tuple(weight for _, _, weight in ranked)
-    return Entry(
-        attempt=attempt, candidates=(candidates,), weights=(weights,), score=0.0, accepted=False, feedback=""
-    )
+    return Entry(attempt=attempt, candidates=(candidates,), weights=(weights,), score=0.0, accepted=False, feedback="")
 
 
 def test_votes_are_weighed_by_verifier_score() -> None:

@@ -78,8 +78,12 @@ def test_failing_server_is_tried_again_and_then_named(how: str, said: str) -> No
 
 @pytest.mark.parametrize(
     ("status", "remedy"),
-    [("400", "see the model's name 'tiny'; else"), ("400", "shorter prompt"), ("401", "api_key_env"),
-     ("404", "model's name 'tiny'")],
+    [
+        ("400", "see the model's name 'tiny'; else"),
+        ("400", "shorter prompt"),
+        ("401", "api_key_env"),
+        ("404", "model's name 'tiny'"),
+    ],
 )
 def test_wrong_request_is_told_at_once_with_what_to_mend(status: str, remedy: str) -> None:
     with serving(pieces, always=status) as server, pytest.raises(ModelError, match=f"answered {status}") as caught:
@@ -137,8 +141,11 @@ def test_real_model_behind_a_server_solves_and_its_record_replays_without_it(tmp
     def generate(request: dict[str, Any]) -> list[str]:
         with one_at_a_time:
             (made,) = reason(
-                model, [request["messages"][0]["content"]], max_new_tokens=request["max_tokens"],
-                temperature=[request["temperature"]], seeds=[request["seed"]],
+                model,
+                [request["messages"][0]["content"]],
+                max_new_tokens=request["max_tokens"],
+                temperature=[request["temperature"]],
+                seeds=[request["seed"]],
             )
         return [f"{word} " for word in made.text.split()]
 
@@ -190,18 +197,14 @@ def test_server_that_fails_fails_the_stage_and_the_next_run_goes_on(
         assert "run again: it goes on" in str(caught.value)
         assert len(made.ledger.recorded_attempts(RUN, "solve")) == 4
         server.always = "no"
-        made.node = made.node.model_copy(
-            update={"models": {"llama": {**made.node.models["llama"], "timeout_s": 30}}}
-        )
+        made.node = made.node.model_copy(update={"models": {"llama": {**made.node.models["llama"], "timeout_s": 30}}})
         made.solve()
     assert len(made.ledger.recorded_attempts(RUN, "solve")) == 9
     assert len(server.requests) == 10, "no answer is asked for twice"
 
 
 @pytest.mark.parametrize(("number", "kept"), [(0, 0), (10_000, 24)])
-def test_server_that_writes_nothing_or_far_too_much_is_a_parse_failure(
-    tmp_path: Path, number: int, kept: int
-) -> None:
+def test_server_that_writes_nothing_or_far_too_much_is_a_parse_failure(tmp_path: Path, number: int, kept: int) -> None:
     with serving(lambda _: ["word "] * number, always="uncounted") as server:
         made = alone(tmp_path / "place", server)
         artifact, _ = made.solve()

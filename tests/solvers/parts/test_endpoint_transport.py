@@ -16,7 +16,7 @@ from chat_server import ChatServer, events, serving
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.spec import EndpointModel
-from gridloom.solvers import endpoint as module
+from gridloom.solvers.parts import endpoint as module
 from gridloom.solvers.parts.endpoint import Completion, Endpoint
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -128,9 +128,13 @@ def test_server_that_closes_within_an_answer_is_tried_again(kind: str, body: byt
 
 @pytest.mark.parametrize(
     ("kind", "drop", "count"),
-    [("text/event-stream", b": wait\n\n", 0), ("text/event-stream", b"data: ", 0), ("application/json", b" ", 0),
-     ("text/event-stream", next(events(["7"])), None)],
-)  # fmt: skip
+    [
+        ("text/event-stream", b": wait\n\n", 0),
+        ("text/event-stream", b"data: ", 0),
+        ("application/json", b" ", 0),
+        ("text/event-stream", next(events(["7"])), None),
+    ],
+)
 def test_slow_drip_ends_with_the_time_for_one_answer(kind: str, drop: bytes, count: int | None) -> None:
     def drip(server: ChatServer) -> Iterator[bytes]:
         while not server.released.wait(0.05):

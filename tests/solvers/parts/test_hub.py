@@ -152,9 +152,7 @@ def test_attempts_made_in_shared_batches_replay_bit_equal(shared: tuple[Place, A
     assert all(report.equal for report in reports), "\n".join(map(str, reports))
 
 
-def test_shared_batches_are_the_same_in_every_run(
-    shared: tuple[Place, Artifact], tmp_path: Path, llama: Path
-) -> None:
+def test_shared_batches_are_the_same_in_every_run(shared: tuple[Place, Artifact], tmp_path: Path, llama: Path) -> None:
     again = place(tmp_path / "again", llama, settings={**SOLVER, "in_flight": 3}, answers=5)
     artifact, _ = again.solve()
     for name in ("attempts.jsonl", "picks.json", "submission.json"):

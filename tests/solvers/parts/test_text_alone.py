@@ -66,7 +66,11 @@ def test_model_that_writes_the_right_grids_scores_all(alone: Place) -> None:
     results = results_of(alone)
     assert results["summary"] == {"total": 3, "correct": 3, "accuracy": 1.0}
     assert results["config"] == {
-        "model_name": "scripted", "subset": None, "max_attempts": 3, "num_problems": 3, "data": "mirror 1",
+        "model_name": "scripted",
+        "subset": None,
+        "max_attempts": 3,
+        "num_problems": 3,
+        "data": "mirror 1",
     }
     assert (results["parse_failures"], results["tokens"] > 0, results["seconds"] > 0) == (0, True, True)
     first = results["results"][0]
@@ -90,8 +94,11 @@ def test_garbage_scores_nothing_and_every_parse_failure_counts(alone: Place) -> 
 
 def test_test_inputs_take_turns_and_each_is_judged_by_its_own_grid(alone: Place) -> None:
     alone.solve(write=write_with(right))
-    asked = [(a.attempt, a.plan["focus"], [bool(g) for g in a.grids]) for a in alone.ledger.read(AttemptRecord)
-             if a.task_id == "bbbb0002"]
+    asked = [
+        (a.attempt, a.plan["focus"], [bool(g) for g in a.grids])
+        for a in alone.ledger.read(AttemptRecord)
+        if a.task_id == "bbbb0002"
+    ]
     assert asked == [(1, 0, [True, False]), (2, 1, [False, True]), (3, 0, [True, False])]
     for attempt in alone.ledger.read(AttemptRecord):
         assert attempt.score == 1.0, "form, size and colours of the right grid are right"
@@ -105,12 +112,25 @@ def test_feedback_tells_only_of_attempts_at_the_same_test_input(alone: Place) ->
     made = load_writer(alone.node.models["llama"], _settings(alone), "cpu", alone.root)
     assert made.reasoner is not None
 
-
     told = [
-        Entry(attempt=1, only=0, candidates=((Candidate(grid=[[7]], source="llama", votes=1, num_views=1),), ()),
-              weights=((0.5,), ()), score=0.5, accepted=False, feedback="first went wrong"),
-        Entry(attempt=2, only=1, candidates=((), ()), weights=((), ()), score=0.0, accepted=False,
-              feedback="second went wrong"),
+        Entry(
+            attempt=1,
+            only=0,
+            candidates=((Candidate(grid=[[7]], source="llama", votes=1, num_views=1),), ()),
+            weights=((0.5,), ()),
+            score=0.5,
+            accepted=False,
+            feedback="first went wrong",
+        ),
+        Entry(
+            attempt=2,
+            only=1,
+            candidates=((), ()),
+            weights=((), ()),
+            score=0.0,
+            accepted=False,
+            feedback="second went wrong",
+        ),
     ]
     plan = Plan(attempt=3, seed=0, focus=0, feedback=True)
     prompt = made.reasoner.prompt(dataset().tasks[1], plan, told)

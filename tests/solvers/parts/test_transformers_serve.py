@@ -38,10 +38,15 @@ def served(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder)]
     log = folder.with_suffix(".log")
-    with log.open("wb") as out, subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}, stdout=out, stderr=out,
-    ) as process:  # fmt: skip
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            stdout=out,
+            stderr=out,
+        ) as process,
+    ):
         try:
             _wait(port, process, log)
             yield EndpointModel(url=f"http://127.0.0.1:{port}/v1", model=str(folder), retries=0, timeout_s=60)

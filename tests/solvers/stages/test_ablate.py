@@ -33,7 +33,9 @@ from gridloom.stores.records import AttemptRecord
 
 def report(solved: set[str], number: int = 10, latents: str = "own", **meta: Any) -> dict[str, Any]:
     return {
-        "num_tasks": number, "solved": sorted(solved), "cell_accuracy": 0.5,
+        "num_tasks": number,
+        "solved": sorted(solved),
+        "cell_accuracy": 0.5,
         "solved_with": {"data_digest": "d", "split": None, "num_tasks": number, "solver": {"latents": latents}, **meta},
     }
 
@@ -63,8 +65,9 @@ def test_shuffled_asks_about_the_partner_within_its_tests() -> None:
     assert reasoning == asyncio.run(ScriptedReasoner().reason(prompt, Plan(attempt=1, seed=0), None))
 
 
-def test_zero_is_the_mean_state_of_training_and_changes_nothing_else(tmp_path: Path, llama: Path,
-                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_is_the_mean_state_of_training_and_changes_nothing_else(
+    tmp_path: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def bundle(with_llama: bool = True) -> Any:
         made = make_bundle(with_llama)
         made.text_to_latent.standardise.fit(torch.arange(32.0).reshape(2, 16))  # type: ignore[union-attr,operator]
@@ -94,12 +97,14 @@ def test_ablation_without_a_llama_is_refused(tmp_path: Path) -> None:
         made.solve()
 
 
-def test_token_states_are_recorded_read_and_replayed_bit_equal(tmp_path: Path, llama: Path,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_states_are_recorded_read_and_replayed_bit_equal(
+    tmp_path: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def bundle(with_llama: bool = True) -> Any:
         made = make_bundle(with_llama)
-        spec = TextToLatentModel(llm="llama", trm="trm", mode="cross_attention", bottleneck=16, attention_heads=2,
-                                 sequence_tokens=30)
+        spec = TextToLatentModel(
+            llm="llama", trm="trm", mode="cross_attention", bottleneck=16, attention_heads=2, sequence_tokens=30
+        )
         made.text_to_latent = TextToLatent.build(spec, 16, made.trm)
         with torch.no_grad():
             made.text_to_latent.out.weight.normal_(std=0.3)
@@ -157,11 +162,14 @@ def test_sign_test_is_exact(plus: int, minus: int, p: float) -> None:
     assert sign_test(minus, plus) == pytest.approx(p)
 
 
-@pytest.mark.parametrize(("other", "message"), [
-    (report({"a"}, number=11, latents="shuffled"), "num_tasks is 10 with own latents, 11 with shuffled"),
-    (report({"a"}, latents="shuffled", data_digest="e"), "data_digest is 'd'"),
-    (report({"a"}), "given as 'shuffled' was made with latents: own"),
-])
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (report({"a"}, number=11, latents="shuffled"), "num_tasks is 10 with own latents, 11 with shuffled"),
+        (report({"a"}, latents="shuffled", data_digest="e"), "data_digest is 'd'"),
+        (report({"a"}), "given as 'shuffled' was made with latents: own"),
+    ],
+)
 def test_reports_that_cannot_be_compared_are_refused(other: dict[str, Any], message: str) -> None:
     with pytest.raises(StageError, match=message):
         compare("shuffled", report({"a"}), other)
@@ -186,9 +194,15 @@ def test_stage_writes_and_says_what_came_out(tmp_path: Path, llama: Path) -> Non
     home = place(tmp_path / "home", llama)
     out = tmp_path / "out"
     out.mkdir()
-    node = StageNode(name="ablate", kind="ablate", version=1, produces="report", seed=0,
-                     spec={"kind": "ablate", "own": "score", "shuffled": "score_shuffled", "zero": None},
-                     inputs={name: name for name in inputs})
+    node = StageNode(
+        name="ablate",
+        kind="ablate",
+        version=1,
+        produces="report",
+        seed=0,
+        spec={"kind": "ablate", "own": "score", "shuffled": "score_shuffled", "zero": None},
+        inputs={name: name for name in inputs},
+    )
     with LedgerWriter(home.workspace, "run") as writer:
         context = home.context(writer, out)
         Ablate().run(node, inputs, context)

@@ -33,15 +33,25 @@ def scripted(*attempts: dict[str, list[Any]]) -> Any:
 
 def calibrate(made: Place, attempts: Artifact, precision: float = 0.9) -> tuple[Artifact, Reporter]:
     node = StageNode(
-        name="measure", kind="calibrate", version=1, produces="calibration", key="gl1:measure",
+        name="measure",
+        kind="calibrate",
+        version=1,
+        produces="calibration",
+        key="gl1:measure",
         spec={"kind": "calibrate", "attempts": "solve", "precision": precision},
         inputs={"attempts": "solve", "data": "arc1", "answers": "arc1.answers"},
     )
     with LedgerWriter(made.workspace, RUN) as writer, made.store.writing("gl1:measure") as out:
         context = made.context(writer, out)
         Calibrate().run(node, {"attempts": attempts, "answers": made.truth}, context)
-        artifact = made.store.publish(out, key="gl1:measure", type="calibration", kind="calibrate",
-                                      producer={"stage": "measure", "run_id": RUN}, inputs={})
+        artifact = made.store.publish(
+            out,
+            key="gl1:measure",
+            type="calibration",
+            kind="calibrate",
+            producer={"stage": "measure", "run_id": RUN},
+            inputs={},
+        )
     assert isinstance(context.progress, Reporter)
     return artifact, context.progress
 
@@ -49,10 +59,13 @@ def calibrate(made: Place, attempts: Artifact, precision: float = 0.9) -> tuple[
 def calibrated(made: Place, calibration: Artifact) -> None:
     """Let the solve node read a calibration."""
     made.given["calibration"] = calibration
-    made.node = made.node.model_copy(update={
-        "key": "gl1:calibrated", "spec": {**made.node.spec, "calibration": "measure"},
-        "inputs": {**made.node.inputs, "calibration": "measure"},
-    })
+    made.node = made.node.model_copy(
+        update={
+            "key": "gl1:calibrated",
+            "spec": {**made.node.spec, "calibration": "measure"},
+            "inputs": {**made.node.inputs, "calibration": "measure"},
+        }
+    )
 
 
 @pytest.fixture
@@ -71,8 +84,15 @@ def test_threshold_separates_right_from_wrong_attempts_and_the_ledger_keeps_the_
     assert scores[2] is not None
     assert scores[1] < found["threshold"] <= scores[2]
     rows = known.ledger.rows("select * from v_verifiers")
-    assert {row["verifier"] for row in rows} == {"all", "leave_one_out", "agreement", "form", "shape", "palette",
-                                                 "confidence"}
+    assert {row["verifier"] for row in rows} == {
+        "all",
+        "leave_one_out",
+        "agreement",
+        "form",
+        "shape",
+        "palette",
+        "confidence",
+    }
     by_name = {row["verifier"]: row for row in rows}
     assert (by_name["all"]["precision"], by_name["all"]["solve_stage"]) == (1.0, "solve")
     assert (by_name["shape"]["precision"], by_name["agreement"]["precision"]) == (1.0, 0.5)
@@ -116,15 +136,19 @@ def test_noise_for_answers_moves_the_calibration_and_no_attempt(known: Place, tm
     both = [made.solve(load=scripted(WRONG, RIGHT))[0] for made in (known, noisy)]
     first, second = ((artifact.path / "attempts.jsonl").read_bytes() for artifact in both)
     assert first == second
-    found = [read_calibration(calibrate(made, artifact)[0].path) for made, artifact in zip((known, noisy), both,
-                                                                                          strict=True)]
+    found = [
+        read_calibration(calibrate(made, artifact)[0].path) for made, artifact in zip((known, noisy), both, strict=True)
+    ]
     assert found[0]["threshold"] is not None
     assert found[1]["threshold"] is None
 
 
 def test_damaged_and_foreign_calibrations_are_clear_errors(known: Place, tmp_path: Path) -> None:
-    for text, said in (("{", "cannot read"), ('{"format_version": 9, "threshold": 1}', "has format 9"),
-                       ('{"format_version": 1, "threshold": 7}', "a threshold of 7 is no score")):
+    for text, said in (
+        ("{", "cannot read"),
+        ('{"format_version": 9, "threshold": 1}', "has format 9"),
+        ('{"format_version": 1, "threshold": 7}', "a threshold of 7 is no score"),
+    ):
         (tmp_path / CALIBRATION).write_text(text)
         with pytest.raises(StageError, match=said):
             read_calibration(tmp_path)
@@ -137,8 +161,10 @@ def test_damaged_and_foreign_calibrations_are_clear_errors(known: Place, tmp_pat
         calibrate(known, Artifact("gl1:x", "attempts", other, {}))
 
 
-@given(st.lists(st.tuples(st.integers(0, 10).map(lambda n: n / 10), st.booleans()), min_size=1, max_size=30),
-       st.floats(0.05, 1.0))
+@given(
+    st.lists(st.tuples(st.integers(0, 10).map(lambda n: n / 10), st.booleans()), min_size=1, max_size=30),
+    st.floats(0.05, 1.0),
+)
 def test_chosen_threshold_is_the_lowest_that_reaches_the_precision(
     scores: list[tuple[float, bool]], precision: float
 ) -> None:

@@ -23,8 +23,14 @@ WRONG = [[9, 9, 9], [9, 9, 9]]
 
 def pick(task_id: str, test_index: int, rank: int, grid: Any, accepted: bool = False) -> dict[str, Any]:
     return {
-        "task_id": task_id, "test_index": test_index, "rank": rank, "grid": grid, "weight": 1.0 - rank, "attempt": 1,
-        "accepted": accepted, "num_attempts": 2,
+        "task_id": task_id,
+        "test_index": test_index,
+        "rank": rank,
+        "grid": grid,
+        "weight": 1.0 - rank,
+        "attempt": 1,
+        "accepted": accepted,
+        "num_attempts": 2,
     }
 
 

@@ -169,10 +169,13 @@ def test_ctrl_c_ends_the_node_saves_and_says_how_to_go_on(
     (tmp_path / "tiny.yaml").write_text(SPEC)
     workspace = Workspace(tmp_path / ".gridloom")
     process = subprocess.Popen(
-        [sys.executable, "-c", "from gridloom.cli.main import main; main()", "run", "tiny.yaml"], cwd=tmp_path,
-        env={**os.environ, "GRIDLOOM_HOME": "", "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", "from gridloom.cli.main import main; main()", "run", "tiny.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "GRIDLOOM_HOME": "", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     while not recorded_ids(workspace):
         assert process.poll() is None
         time.sleep(0.005)

@@ -46,9 +46,7 @@ def test_a_solve_that_makes_every_step_says_so(tmp_path: Path) -> None:
         assert {step.num_rows for step in steps} == {rows[task_id]}
 
 
-def test_every_failed_attempt_replays_bit_equal_and_live_too(
-    halted: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_failed_attempt_replays_bit_equal_and_live_too(halted: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     reports = list(replay_failed(halted.workspace, run_id=RUN))
     assert len(reports) > 3
     assert all(report.equal for report in reports), [str(report) for report in reports if not report.equal]

@@ -33,7 +33,13 @@ from gridloom.stores.records import (
 CLOCK = {"run_id", "started_at", "ended_at", "timings", "duration_s"}
 """Columns that tell when or in which run something happened."""
 TABLES: tuple[type[Record], ...] = (
-    TaskRecord, AttemptRecord, CandidateRecord, VerdictRecord, LlmCallRecord, TrmStepRecord, PickRecord,
+    TaskRecord,
+    AttemptRecord,
+    CandidateRecord,
+    VerdictRecord,
+    LlmCallRecord,
+    TrmStepRecord,
+    PickRecord,
 )
 
 

@@ -116,8 +116,9 @@ def held_out_tasks(dataset: Dataset, name: str, split: str | None, limit: int | 
         )
     chosen = [task for task in held_out if split in (None, task.subset)][:limit]
     if not chosen:
-        raise DataError(f"{name} holds out no test input, so there is nothing to answer",
-                         f"name a subset in `data.{name}.holdout`")
+        raise DataError(
+            f"{name} holds out no test input, so there is nothing to answer", f"name a subset in `data.{name}.holdout`"
+        )
     return chosen
 
 

@@ -60,8 +60,15 @@ class BuiltPrompt:
 
 
 def build_prompt(
-    demos: Sequence[Pair], test_input: ArrayLike, *, count_tokens: CountTokens, budget: int,
-    history: Sequence[EarlierAttempt] = (), history_budget: int = 0, latent: bool = False, form: PromptForm = "plain",
+    demos: Sequence[Pair],
+    test_input: ArrayLike,
+    *,
+    count_tokens: CountTokens,
+    budget: int,
+    history: Sequence[EarlierAttempt] = (),
+    history_budget: int = 0,
+    latent: bool = False,
+    form: PromptForm = "plain",
     question: str = QUESTION,
 ) -> BuiltPrompt:
     """Write the prompt, leaving out the oldest demonstrations and attempts that its budget has no room for.
@@ -98,8 +105,13 @@ def build_prompt(
     tail = _tail(told[dropped_attempts:], question)
     text = f"{kept}{LATENT if latent else ''}{tail}"
     num_tokens = count_tokens(text)
-    return BuiltPrompt(text=text, num_tokens=num_tokens, dropped_demos=dropped_demos, dropped_attempts=dropped_attempts,
-                       over_budget=max(0, num_tokens - budget))
+    return BuiltPrompt(
+        text=text,
+        num_tokens=num_tokens,
+        dropped_demos=dropped_demos,
+        dropped_attempts=dropped_attempts,
+        over_budget=max(0, num_tokens - budget),
+    )
 
 
 def grid_text(grid: ArrayLike, form: PromptForm = "plain") -> str:

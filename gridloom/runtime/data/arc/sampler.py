@@ -26,8 +26,15 @@ from gridloom.runtime.data.tasks import fitting_canvas
 class Sampler:
     """An endless, random-access stream of training rows over a dataset."""
 
-    def __init__(self, dataset: Dataset, seed: int, views: ViewTable | None = None, *,
-                 members: NDArray[np.int64] | None = None, canvas: int | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        seed: int,
+        views: ViewTable | None = None,
+        *,
+        members: NDArray[np.int64] | None = None,
+        canvas: int | None = None,
+    ) -> None:
         """Draw the views (unless given) and flatten the pairs. Raises DataError for a task without training pairs.
 
         Args:
@@ -80,9 +87,18 @@ class Sampler:
             here = np.flatnonzero(epochs == epoch)
             part = np.zeros((len(here), 5), dtype=np.int64)
             arc_kernels.pick_rows(
-                within[here], epoch, self._key, order, ends, self._pairs.pair_start, self.views.start,
-                self.views.dihedral, self._room, self.dataset.augment.translate, part,
-            )  # fmt: skip
+                within[here],
+                epoch,
+                self._key,
+                order,
+                ends,
+                self._pairs.pair_start,
+                self.views.start,
+                self.views.dihedral,
+                self._room,
+                self.dataset.augment.translate,
+                part,
+            )
             picked[here] = part
         return self._render(picked)
 
@@ -128,9 +144,17 @@ class Sampler:
         for grid in (first_grid, first_grid + 1):
             out = np.zeros((len(picked), canvas * canvas), dtype=np.uint8)
             arc_kernels.render(
-                grids.cells, grids.start, grids.rows, grids.columns, grid,
-                self.views.dihedral[row], self.views.colours[row], offsets, canvas, out,
-            )  # fmt: skip
+                grids.cells,
+                grids.start,
+                grids.rows,
+                grids.columns,
+                grid,
+                self.views.dihedral[row],
+                self.views.colours[row],
+                offsets,
+                canvas,
+                out,
+            )
             sides.append(out)
         return TrainBatch(
             inputs=sides[0],
@@ -171,7 +195,8 @@ class CanvasSampler:
         chosen = np.array([fitting_canvas(task, dataset.sides) for task in dataset.tasks])
         self.samplers = [
             Sampler(dataset, seed, self.views, members=np.flatnonzero(chosen == side), canvas=side)
-            for side in dataset.sides if (chosen == side).any()
+            for side in dataset.sides
+            if (chosen == side).any()
         ]
         self._turns, self._quotas = turns([sampler.epoch_rows for sampler in self.samplers], PERIOD)
         self._before = [self._turns[:slot].count(turn) for slot, turn in enumerate(self._turns)]

@@ -67,9 +67,18 @@ def generate_sudokus(spec: SudokuData) -> Tables:
     def attempt(first: int, trials: int, wanted: int) -> _Found:
         puzzles, answers = np.zeros((wanted, cells), dtype=np.uint8), np.zeros((wanted, cells), dtype=np.uint8)
         made, onward = sudoku_kernels.make_sudokus(
-            key, first, trials, spec.size, *box_of(spec.size), max_clues, spec.spare_clues, spec.min_guesses,
-            puzzles, answers, np.zeros(wanted, dtype=np.int32),
-        )  # fmt: skip
+            key,
+            first,
+            trials,
+            spec.size,
+            *box_of(spec.size),
+            max_clues,
+            spec.spare_clues,
+            spec.min_guesses,
+            puzzles,
+            answers,
+            np.zeros(wanted, dtype=np.int32),
+        )
         told, answered = puzzles[:made], answers[:made]
         keys = [hash_bytes(row.tobytes()) for row in told]
         apart = spec.apart == "symmetry"

@@ -170,9 +170,7 @@ def write_split(folder: Path, inputs: NDArray[np.uint8], labels: NDArray[np.uint
         raise DataError(f"{folder}: cannot be written: {problem.strerror}", "free space or check the rights") from None
 
 
-def read_source(
-    spec: MazeData | SudokuData, folder: Path, judge: bool = True, variants: bool = False
-) -> Tables:
+def read_source(spec: MazeData | SudokuData, folder: Path, judge: bool = True, variants: bool = False) -> Tables:
     """Read arrays or CSV files as far as `spec` wants; with `judge`, check each answer. Raises DataError.
 
     Of the rows of a group the first is the puzzle itself; `variants` reads the others too.

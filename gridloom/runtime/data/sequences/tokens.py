@@ -75,12 +75,12 @@ def token_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "tra
         width = layout.num_cells // spec.numbers
         digits = drawn.inputs.reshape(batch_size, spec.numbers, spec.digits, 10)
         lines = np.zeros((batch_size, spec.numbers, width), dtype=np.uint8)
-        lines[:, :, :spec.digits] = np.where(digits.any(axis=-1), digits.argmax(axis=-1) + 1, 0)
+        lines[:, :, : spec.digits] = np.where(digits.any(axis=-1), digits.argmax(axis=-1) + 1, 0)
         inputs[:] = lines.reshape(batch_size, -1)
         labels[:] = np.where(drawn.labels < 0, 0, drawn.labels + 1).reshape(batch_size, -1)
     else:
-        inputs[:, :drawn.inputs.shape[1]] = drawn.inputs
-        labels[:, :drawn.labels.shape[1]] = drawn.labels
+        inputs[:, : drawn.inputs.shape[1]] = drawn.inputs
+        labels[:, : drawn.labels.shape[1]] = drawn.labels
     return TokenRows(inputs, labels, np.zeros(batch_size, dtype=np.int32), drawn.lengths)
 
 

@@ -240,8 +240,16 @@ def render_group(group: TrmGroup) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]
         packed = PackedGrids.of(grids)
         out = np.zeros((len(variants), CANVAS * CANVAS), dtype=np.uint8)
         arc_kernels.render(
-            packed.cells, packed.start, packed.rows, packed.columns, np.tile(np.arange(num), len(group.dihedral)),
-            group.dihedral[variants], group.colours[variants], group.offsets.astype(np.int64), CANVAS, out,
-        )  # fmt: skip
+            packed.cells,
+            packed.start,
+            packed.rows,
+            packed.columns,
+            np.tile(np.arange(num), len(group.dihedral)),
+            group.dihedral[variants],
+            group.colours[variants],
+            group.offsets.astype(np.int64),
+            CANVAS,
+            out,
+        )
         sides.append(out)
     return sides[0], sides[1]

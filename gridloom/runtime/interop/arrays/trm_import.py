@@ -63,10 +63,7 @@ def _compare_tests(folder: Path, groups: Sequence[TrmGroup], test_puzzles: Mappi
     for task_id, task in test_puzzles.items():
         raw = RawTask(str(file), task_id, task)
         told = [
-            tuple(
-                read_grid(pair.get(side, [[0]]), raw.place(section, i, side))
-                for side in ("input", "output")
-            )
+            tuple(read_grid(pair.get(side, [[0]]), raw.place(section, i, side)) for side in ("input", "output"))
             for section in ("train", "test")
             for i, pair in enumerate(raw.pairs(section))
         ][len(raw.pairs("train")) :]

@@ -27,9 +27,7 @@ def text_to_latent(
         seen = tokens or spec.sequence_tokens
         block = 12 * width * width + 6 * width + 4 * width + 5 * width
         parameters += hidden_size * width + width + length * width + spec.attention_layers * block
-        each = Flops(
-            2 * rows * width * width * (2 * length + 2 * seen + 8 * length), 4 * rows * length * seen * width
-        )
+        each = Flops(2 * rows * width * width * (2 * length + 2 * seen + 8 * length), 4 * rows * length * seen * width)
         flops += Flops(first=2 * rows * seen * hidden_size * width) + each * spec.attention_layers
     return parameters, flops
 

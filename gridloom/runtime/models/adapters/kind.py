@@ -3,7 +3,15 @@
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.kind import ModelKind
 
-TEXT_TO_LATENT = ModelKind("text_to_latent", TextToLatentModel, frozenset({"adapter", "text_to_latent"}),
-                           "gridloom.runtime.models.adapters.network:build_text_to_latent")
-LATENT_TO_TEXT = ModelKind("latent_to_text", LatentToTextModel, frozenset({"adapter", "latent_to_text"}),
-                           "gridloom.runtime.models.adapters.network:LatentToText")
+TEXT_TO_LATENT = ModelKind(
+    "text_to_latent",
+    TextToLatentModel,
+    frozenset({"adapter", "text_to_latent"}),
+    "gridloom.runtime.models.adapters.network:build_text_to_latent",
+)
+LATENT_TO_TEXT = ModelKind(
+    "latent_to_text",
+    LatentToTextModel,
+    frozenset({"adapter", "latent_to_text"}),
+    "gridloom.runtime.models.adapters.network:LatentToText",
+)

@@ -55,16 +55,34 @@ class TextToLatent(nn.Module):
     state is compressed to the bottleneck and meets a table of positions there.
     """
 
-    def __init__(self, *, mode: Mode, bottleneck: int, hidden_size: int, positions: int, width: int,
-                 projection: Literal["bottleneck", "linear"] = "bottleneck", variational: bool = False,
-                 attention_layers: int = 2, attention_heads: int = 8, sequence_tokens: int = 256,
-                 generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        mode: Mode,
+        bottleneck: int,
+        hidden_size: int,
+        positions: int,
+        width: int,
+        projection: Literal["bottleneck", "linear"] = "bottleneck",
+        variational: bool = False,
+        attention_layers: int = 2,
+        attention_heads: int = 8,
+        sequence_tokens: int = 256,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Build with fresh weights; `build` takes the sizes from a language model and a TRM."""
         super().__init__()
         self._config = {
-            "mode": mode, "bottleneck": bottleneck, "hidden_size": hidden_size, "positions": positions, "width": width,
-            "projection": projection, "variational": variational, "attention_layers": attention_layers,
-            "attention_heads": attention_heads, "sequence_tokens": sequence_tokens,
+            "mode": mode,
+            "bottleneck": bottleneck,
+            "hidden_size": hidden_size,
+            "positions": positions,
+            "width": width,
+            "projection": projection,
+            "variational": variational,
+            "attention_layers": attention_layers,
+            "attention_heads": attention_heads,
+            "sequence_tokens": sequence_tokens,
         }
         self.mode, self.projection, self.variational = mode, projection, variational
         self.hidden_size, self.positions, self.width = hidden_size, positions, width
@@ -79,8 +97,11 @@ class TextToLatent(nn.Module):
         self.compress = nn.Linear(hidden_size, bottleneck)
         self.spread = nn.Linear(hidden_size, bottleneck) if variational else None
         self.norm = None if variational else nn.LayerNorm(bottleneck)
-        self.bridge = (CrossAttentionBridge(hidden_size, bottleneck, positions, attention_layers, attention_heads)
-                       if mode == "cross_attention" else None)
+        self.bridge = (
+            CrossAttentionBridge(hidden_size, bottleneck, positions, attention_layers, attention_heads)
+            if mode == "cross_attention"
+            else None
+        )
         self.position = nn.Parameter(torch.empty(positions, bottleneck))
         self.out = nn.Linear(bottleneck, outputs)
         init_linears(self, generator)
@@ -89,15 +110,23 @@ class TextToLatent(nn.Module):
             self.out.weight.zero_()
 
     @classmethod
-    def build(cls, spec: TextToLatentModel, hidden_size: int, trm: TRM,
-              generator: torch.Generator | None = None) -> Self:
+    def build(
+        cls, spec: TextToLatentModel, hidden_size: int, trm: TRM, generator: torch.Generator | None = None
+    ) -> Self:
         """Make the adapter that the spec names, between a language model of width `hidden_size` and `trm`."""
         refuse_problems(spec)
         return cls(
-            mode=spec.mode, bottleneck=spec.bottleneck, hidden_size=hidden_size, positions=trm.num_positions,
-            width=trm.spec.hidden_size, projection=spec.projection, variational=spec.variational,
-            attention_layers=spec.attention_layers, attention_heads=spec.attention_heads,
-            sequence_tokens=spec.sequence_tokens, generator=generator,
+            mode=spec.mode,
+            bottleneck=spec.bottleneck,
+            hidden_size=hidden_size,
+            positions=trm.num_positions,
+            width=trm.spec.hidden_size,
+            projection=spec.projection,
+            variational=spec.variational,
+            attention_layers=spec.attention_layers,
+            attention_heads=spec.attention_heads,
+            sequence_tokens=spec.sequence_tokens,
+            generator=generator,
         )
 
     def config(self) -> dict[str, Any]:
@@ -118,8 +147,9 @@ class TextToLatent(nn.Module):
         """Make the injection of hidden states [B, H] or [B, T, H] for `trm`, fp32, without sampling."""
         return self.inject(hidden, trm, mask).injection
 
-    def inject(self, hidden: Tensor, trm: TRM, mask: Tensor | None = None,
-               generator: torch.Generator | None = None) -> Injected:
+    def inject(
+        self, hidden: Tensor, trm: TRM, mask: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Injected:
         """Make the injection; a variational adapter samples where there is a generator, else takes its mean.
 
         Args:
@@ -127,8 +157,11 @@ class TextToLatent(nn.Module):
             mask: bool [B, T], False on padding; absent where all states count.
         """
         if (trm.num_positions, trm.spec.hidden_size) != (self.positions, self.width):
-            raise ModelError(f"the adapter writes {self.positions} positions of width {self.width}, the TRM has "
-                             f"{trm.num_positions} of {trm.spec.hidden_size}", "the two are of different checkpoints")
+            raise ModelError(
+                f"the adapter writes {self.positions} positions of width {self.width}, the TRM has "
+                f"{trm.num_positions} of {trm.spec.hidden_size}",
+                "the two are of different checkpoints",
+            )
         deltas, kl = self._deltas(hidden, mask, generator)
         if self.mode == "injection":
             return Injected(Injection(term=bounded(deltas)), kl)
@@ -142,11 +175,15 @@ class TextToLatent(nn.Module):
 
     def _deltas(self, hidden: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         if hidden.shape[-1] != self.hidden_size:
-            raise ModelError(f"a hidden state is {hidden.shape[-1]} wide, the adapter was made for {self.hidden_size}",
-                             "use the language model that the checkpoint was trained with")
+            raise ModelError(
+                f"a hidden state is {hidden.shape[-1]} wide, the adapter was made for {self.hidden_size}",
+                "use the language model that the checkpoint was trained with",
+            )
         if hidden.dim() != (3 if self.reads_sequence else 2):
-            raise ModelError(f"a {self.mode} adapter reads {'token states' if self.reads_sequence else 'one state'} a "
-                             f"row, not a tensor of shape {list(hidden.shape)}")
+            raise ModelError(
+                f"a {self.mode} adapter reads {'token states' if self.reads_sequence else 'one state'} a "
+                f"row, not a tensor of shape {list(hidden.shape)}"
+            )
         states = self.standardise(hidden.float())
         state, kl = states[:, -1] if self.reads_sequence else states, states.new_zeros(())
         if self.projection == "linear":
@@ -170,28 +207,54 @@ class TextToLatent(nn.Module):
 class LatentToText(nn.Module):
     """Maps a final carry z_H, z_L [B, S, D] to k prefix embeddings [B, k, H]; the language model sets their norm."""
 
-    def __init__(self, *, pooling: Literal["mean", "attention"], tokens: int, bottleneck: int, width: int,
-                 hidden_size: int, variational: bool = False, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        pooling: Literal["mean", "attention"],
+        tokens: int,
+        bottleneck: int,
+        width: int,
+        hidden_size: int,
+        variational: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Build with fresh weights; `build` takes the sizes from a TRM and a language model."""
         super().__init__()
-        self._config = {"pooling": pooling, "tokens": tokens, "bottleneck": bottleneck, "width": width,
-                        "hidden_size": hidden_size, "variational": variational}
+        self._config = {
+            "pooling": pooling,
+            "tokens": tokens,
+            "bottleneck": bottleneck,
+            "width": width,
+            "hidden_size": hidden_size,
+            "variational": variational,
+        }
         self.tokens, self.width, self.hidden_size, self.variational = tokens, width, hidden_size, variational
         self.pool_H, self.pool_L = (AttentionPool(width) if pooling == "attention" else MeanPool() for _ in range(2))
         # the decoder of the variational pair has a layer more
-        self.inner = (nn.Sequential(nn.Linear(2 * width, bottleneck // 2), nn.GELU(), nn.LayerNorm(bottleneck // 2))
-                      if variational else nn.Identity())
+        self.inner = (
+            nn.Sequential(nn.Linear(2 * width, bottleneck // 2), nn.GELU(), nn.LayerNorm(bottleneck // 2))
+            if variational
+            else nn.Identity()
+        )
         self.compress = nn.Linear(bottleneck // 2 if variational else 2 * width, bottleneck)
         self.norm = nn.LayerNorm(bottleneck)
         self.out = nn.Linear(bottleneck, tokens * hidden_size)
         init_linears(self, generator)
 
     @classmethod
-    def build(cls, spec: LatentToTextModel, hidden_size: int, trm: TRM,
-              generator: torch.Generator | None = None) -> Self:
+    def build(
+        cls, spec: LatentToTextModel, hidden_size: int, trm: TRM, generator: torch.Generator | None = None
+    ) -> Self:
         """Make the adapter that the spec names, between `trm` and a language model of width `hidden_size`."""
-        return cls(pooling=spec.pooling, tokens=spec.tokens, bottleneck=spec.bottleneck, width=trm.spec.hidden_size,
-                   hidden_size=hidden_size, variational=spec.variational, generator=generator)
+        return cls(
+            pooling=spec.pooling,
+            tokens=spec.tokens,
+            bottleneck=spec.bottleneck,
+            width=trm.spec.hidden_size,
+            hidden_size=hidden_size,
+            variational=spec.variational,
+            generator=generator,
+        )
 
     def config(self) -> dict[str, Any]:
         """JSON values from which `from_config` rebuilds the module."""
@@ -205,8 +268,10 @@ class LatentToText(nn.Module):
     def forward(self, z_H: Tensor, z_L: Tensor) -> Tensor:
         """Return fp32 [B, k, H]."""
         if z_H.shape[-1] != self.width:
-            raise ModelError(f"a carry is {z_H.shape[-1]} wide, the adapter was made for {self.width}",
-                             "the TRM and the adapter are of different checkpoints")
+            raise ModelError(
+                f"a carry is {z_H.shape[-1]} wide, the adapter was made for {self.width}",
+                "the TRM and the adapter are of different checkpoints",
+            )
         pooled = torch.cat((self.pool_H(z_H.float()), self.pool_L(z_L.float())), dim=-1)
         flat: Tensor = self.out(self.norm(F.gelu(self.compress(self.inner(pooled)))))
         return flat.view(len(flat), self.tokens, self.hidden_size)
@@ -216,5 +281,7 @@ def _rebuild(cls: type[_Module], config: Mapping[str, Any]) -> _Module:
     try:
         return cls(**config)
     except TypeError as error:
-        raise ModelError(f"the checkpoint's {cls.__name__} configuration does not fit this gridloom: {error}",
-                         "use the gridloom version that wrote it, or train again") from error
+        raise ModelError(
+            f"the checkpoint's {cls.__name__} configuration does not fit this gridloom: {error}",
+            "use the gridloom version that wrote it, or train again",
+        ) from error

@@ -50,10 +50,14 @@ class LlamaCost:
         width, inner = facts.hidden_size, facts.intermediate_size
         key_value = width // facts.num_heads * (facts.num_kv_heads or facts.num_heads)
         shapes = {
-            "q_proj": (width, width), "k_proj": (width, key_value), "v_proj": (width, key_value),
-            "o_proj": (width, width), "gate_proj": (width, inner), "up_proj": (width, inner),
+            "q_proj": (width, width),
+            "k_proj": (width, key_value),
+            "v_proj": (width, key_value),
+            "o_proj": (width, width),
+            "gate_proj": (width, inner),
+            "up_proj": (width, inner),
             "down_proj": (inner, width),
-        }  # fmt: skip
+        }
         return [shapes[target] for target in dict.fromkeys(spec.targets)]
 
     def additions(self, spec: Lora) -> int:

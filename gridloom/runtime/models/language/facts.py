@@ -29,10 +29,16 @@ def _llama(
     hidden_size: int, num_layers: int, num_heads: int, intermediate_size: int, max_positions: int, tied: bool = False
 ) -> LlamaFacts:
     return LlamaFacts(
-        digest="", hidden_size=hidden_size, num_layers=num_layers, num_heads=num_heads,
-        intermediate_size=intermediate_size, vocab_size=128_256, max_positions=max_positions, num_kv_heads=8,
+        digest="",
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        intermediate_size=intermediate_size,
+        vocab_size=128_256,
+        max_positions=max_positions,
+        num_kv_heads=8,
         tied_embeddings=tied,
-    )  # fmt: skip
+    )
 
 
 _8B = _llama(4096, 32, 32, 14336, 131_072)

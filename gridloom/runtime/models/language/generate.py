@@ -34,9 +34,17 @@ class _Row:
 
 
 @torch.no_grad()
-def reason(llama: Llama, prompts: Sequence[str], *, prefix: Prefix = None, max_new_tokens: int,
-           temperature: Sequence[float], seeds: Sequence[int], num_states: int = 1,
-           heads: HeadCache | None = None) -> list[Reasoning]:
+def reason(
+    llama: Llama,
+    prompts: Sequence[str],
+    *,
+    prefix: Prefix = None,
+    max_new_tokens: int,
+    temperature: Sequence[float],
+    seeds: Sequence[int],
+    num_states: int = 1,
+    heads: HeadCache | None = None,
+) -> list[Reasoning]:
     """Answer each prompt: greedy where its temperature is 0, else sampled from a generator of its own seed.
 
     A row's result does not depend on the rows beside it, but for rounding in the batched products.
@@ -49,17 +57,27 @@ def reason(llama: Llama, prompts: Sequence[str], *, prefix: Prefix = None, max_n
     answers = generate(llama, rows, prefix, max_new_tokens, temperature, seeds, num_states, heads)
     return [
         Reasoning(
-            text=llama.tokenizer.decode(list(answer.tokens), skip_special_tokens=True), hidden=answer.hidden,
-            prompt_tokens=len(row), new_tokens=len(answer.tokens), tokens=answer.tokens,
+            text=llama.tokenizer.decode(list(answer.tokens), skip_special_tokens=True),
+            hidden=answer.hidden,
+            prompt_tokens=len(row),
+            new_tokens=len(answer.tokens),
+            tokens=answer.tokens,
         )
         for row, answer in zip(rows, answers, strict=True)
     ]
 
 
 @torch.no_grad()
-def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_tokens: int,
-             temperature: Sequence[float], seeds: Sequence[int], num_states: int = 1,
-             heads: HeadCache | None = None) -> list[Answer]:
+def generate(
+    llama: Llama,
+    prompts: Sequence[Segments],
+    prefix: Prefix,
+    max_new_tokens: int,
+    temperature: Sequence[float],
+    seeds: Sequence[int],
+    num_states: int = 1,
+    heads: HeadCache | None = None,
+) -> list[Answer]:
     """Decode up to `max_new_tokens` a row; 0 only reads the states of the prompt.
 
     With `heads`, the head of a prompt is read once, alone, and kept: a retry reads its tail.
@@ -79,9 +97,13 @@ def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_
         embeds, mask = llama.inputs(prompts, prefix, room=max_new_tokens)
         states = llama.forward(embeds, mask, cache if max_new_tokens else None)
         last = states[:, -1]
-        kept = last.float().cpu() if num_states == 1 else [
-            row[-min(num_states, int(seen.sum())):].float().cpu() for row, seen in zip(states, mask, strict=True)
-        ]
+        kept = (
+            last.float().cpu()
+            if num_states == 1
+            else [
+                row[-min(num_states, int(seen.sum())) :].float().cpu() for row, seen in zip(states, mask, strict=True)
+            ]
+        )
     rows = [
         _Row(temperature=heat, generator=torch.Generator().manual_seed(seed), tokens=[], states=state)
         for heat, seed, state in zip(temperature, seeds, kept, strict=True)
@@ -90,8 +112,10 @@ def generate(llama: Llama, prompts: Sequence[Segments], prefix: Prefix, max_new_
     for count in range(max_new_tokens):
         logits = head_of_few(llama.head, last).float()
         if not bool(torch.isfinite(logits).all()):
-            raise ModelError(f"LLaMA '{llama.spec.weights}' gave a logit that is not a number, run in "
-                             f"{llama.spec.precision}", "say  precision: fp32  for it")
+            raise ModelError(
+                f"LLaMA '{llama.spec.weights}' gave a logit that is not a number, run in {llama.spec.precision}",
+                "say  precision: fp32  for it",
+            )
         chosen = _choose(logits, [rows[index] for index in running])
         going = [at for at, token in enumerate(chosen) if token not in llama.stop_tokens]
         for at in going:

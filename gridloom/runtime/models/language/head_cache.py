@@ -54,7 +54,7 @@ class Tails:
         """Return up to `number` states of each row that end with its last, those of its head included: [n, H]."""
         found = []
         for index, head in enumerate(self.heads):
-            tail = self.states[index, self.states.shape[1] - int(self.mask[index].sum()):]
+            tail = self.states[index, self.states.shape[1] - int(self.mask[index].sum()) :]
             whole = tail if head is None else torch.cat((head.states[0].to(tail.dtype), tail))
             found.append(whole[-number:])
         return found
@@ -75,13 +75,26 @@ def _joined(groups: Sequence[Sequence[int]], parts: Sequence[Tails], room: int |
     whole = (torch.arange(most, device=mask.device) >= most - lengths[:, None]).to(mask.dtype)
     cache = None
     if room is not None:
-        cache = roomy_cache(room, (
-            (torch.stack([_left_padded(part.cache.layers[layer].keys[index][:, row], most)
-                          for (part, index), row in zip(where, seen, strict=True)]),
-             torch.stack([_left_padded(part.cache.layers[layer].values[index][:, row], most)
-                          for (part, index), row in zip(where, seen, strict=True)]))
-            for layer in range(len(parts[0].cache.layers))
-        ))
+        cache = roomy_cache(
+            room,
+            (
+                (
+                    torch.stack(
+                        [
+                            _left_padded(part.cache.layers[layer].keys[index][:, row], most)
+                            for (part, index), row in zip(where, seen, strict=True)
+                        ]
+                    ),
+                    torch.stack(
+                        [
+                            _left_padded(part.cache.layers[layer].values[index][:, row], most)
+                            for (part, index), row in zip(where, seen, strict=True)
+                        ]
+                    ),
+                )
+                for layer in range(len(parts[0].cache.layers))
+            ),
+        )
     return Tails(states, mask, tuple(part.heads[index] for part, index in where), whole, cache)
 
 
@@ -114,9 +127,9 @@ def length_groups(lengths: Sequence[int], forward_tokens: int) -> list[list[int]
     cheapest: list[tuple[int, int]] = [(0, 0)]
     for end in range(1, len(order) + 1):
         longest = lengths[order[end - 1]]
-        cheapest.append(min(
-            (cheapest[start][0] + forward_tokens + (end - start) * longest, start) for start in range(end)
-        ))
+        cheapest.append(
+            min((cheapest[start][0] + forward_tokens + (end - start) * longest, start) for start in range(end))
+        )
     groups: list[list[int]] = []
     end = len(order)
     while end:
@@ -183,36 +196,49 @@ class HeadCache:
         Raises ModelError when a row does not fit the model's context.
         """
         prefixes = per_row(prefix, len(rows))
-        lengths = [len(row.tail) + (0 if latent is None else len(latent))
-                   for row, latent in zip(rows, prefixes, strict=True)]
+        lengths = [
+            len(row.tail) + (0 if latent is None else len(latent)) for row, latent in zip(rows, prefixes, strict=True)
+        ]
         groups = length_groups(lengths, FORWARD_TOKENS.get(self.llama.device.type, FORWARD_TOKENS["cuda"]))
         if len(groups) == 1:
             return self._read(rows, prefixes, room, room or 0)
-        parts = [self._read([rows[at] for at in group], [prefixes[at] for at in group], None if room is None else 0,
-                            room or 0) for group in groups]
+        parts = [
+            self._read(
+                [rows[at] for at in group], [prefixes[at] for at in group], None if room is None else 0, room or 0
+            )
+            for group in groups
+        ]
         return _joined(groups, parts, room)
 
-    def _read(self, rows: Sequence[Segments], prefixes: Sequence[Tensor | None], room: int | None,
-              new: int) -> Tails:
+    def _read(self, rows: Sequence[Segments], prefixes: Sequence[Tensor | None], room: int | None, new: int) -> Tails:
         """Read some rows in one batch, where `new` tokens may come and `room` of them go to this batch's cache."""
         from gridloom.runtime.models.language.kv_cache import roomy_cache
 
-        embeds, mask = self.llama.inputs([Segments(head=(), tail=row.tail) for row in rows], prefixes,
-                                         behind=[len(row.head) for row in rows], room=new)
+        embeds, mask = self.llama.inputs(
+            [Segments(head=(), tail=row.tail) for row in rows],
+            prefixes,
+            behind=[len(row.head) for row in rows],
+            room=new,
+        )
         heads = tuple(self.head(row.head) if row.head else None for row in rows)
         some = next((head for head in heads if head is not None), None)
         if some is None:
             cache = None if room is None else roomy_cache(room)
             return Tails(self.llama.forward(embeds, mask, cache), mask, heads, mask, cache)
         longest = max(len(row.head) for row in rows)
-        cache = roomy_cache(embeds.shape[1] + (room or 0), (
-            (_stack([None if head is None else head.keys_values[layer][0] for head in heads], keys, longest),
-             _stack([None if head is None else head.keys_values[layer][1] for head in heads], values, longest))
-            for layer, (keys, values) in enumerate(some.keys_values)
-        ))
+        cache = roomy_cache(
+            embeds.shape[1] + (room or 0),
+            (
+                (
+                    _stack([None if head is None else head.keys_values[layer][0] for head in heads], keys, longest),
+                    _stack([None if head is None else head.keys_values[layer][1] for head in heads], values, longest),
+                )
+                for layer, (keys, values) in enumerate(some.keys_values)
+            ),
+        )
         before = torch.zeros(len(rows), longest, dtype=mask.dtype, device=mask.device)
         for index, row in enumerate(rows):
-            before[index, longest - len(row.head):] = 1
+            before[index, longest - len(row.head) :] = 1
         whole = torch.cat((before, mask), dim=1)
         return Tails(self.llama.forward(embeds, whole, cache), mask, heads, whole, cache)
 

@@ -44,8 +44,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
             room = self.room if held == 0 else max(self.room, GROWTH)
             self._buffers = self._copied(self.keys, key_states, room), self._copied(self.values, value_states, room)
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[..., held:held + new, :] = states
-        self.keys, self.values = (buffer[..., :held + new, :] for buffer in self._buffers)
+            buffer[..., held : held + new, :] = states
+        self.keys, self.values = (buffer[..., : held + new, :] for buffer in self._buffers)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:

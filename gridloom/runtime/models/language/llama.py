@@ -40,8 +40,11 @@ TEMPLATE_DATE = "26 Jul 2024"
 
 
 def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    named = [tokenizer.eos_token_id, model.config.eos_token_id,
-             getattr(getattr(model, "generation_config", None), "eos_token_id", None)]
+    named = [
+        tokenizer.eos_token_id,
+        model.config.eos_token_id,
+        getattr(getattr(model, "generation_config", None), "eos_token_id", None),
+    ]
     flat = [token for entry in named for token in (entry if isinstance(entry, list | tuple) else [entry])]
     return frozenset(int(token) for token in flat if token is not None)
 
@@ -67,8 +70,9 @@ class Llama:
 
     lora: LoraWeights | None
 
-    def __init__(self, model: Any, tokenizer: Any, spec: LlamaModel, device: str | torch.device = "cpu",
-                 seed: int = 0) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, spec: LlamaModel, device: str | torch.device = "cpu", seed: int = 0
+    ) -> None:
         """Wrap a transformers causal model and its tokenizer; `load` is the way in for users.
 
         Raises ModelError for a tokenizer without the chat template that the spec asks for, and for a `lora` that does
@@ -78,8 +82,10 @@ class Llama:
             seed: of fresh additions.
         """
         if spec.prompt_format == "chat" and not tokenizer.chat_template:
-            raise ModelError(f"LLaMA '{spec.weights}' has no chat template, and the spec says prompt_format: chat",
-                             "say  prompt_format: plain  or add chat_template.jinja to the model's folder")
+            raise ModelError(
+                f"LLaMA '{spec.weights}' has no chat template, and the spec says prompt_format: chat",
+                "say  prompt_format: plain  or add chat_template.jinja to the model's folder",
+            )
         self.spec, self.tokenizer, self.device = spec, tokenizer, torch.device(device)
         # quantised weights were read onto the device, and stay there
         self.model = (model if is_quantized(model) else model.to(self.device)).eval().requires_grad_(False)
@@ -94,8 +100,16 @@ class Llama:
         self.max_positions = int(model.config.max_position_embeddings)
 
     @classmethod
-    def load(cls, spec: LlamaModel, device: str | torch.device = "cpu", base: str | Path = "",
-             progress: Progress | None = None, *, seed: int = 0, lora: Mapping[str, Tensor] | None = None) -> Llama:
+    def load(
+        cls,
+        spec: LlamaModel,
+        device: str | torch.device = "cpu",
+        base: str | Path = "",
+        progress: Progress | None = None,
+        *,
+        seed: int = 0,
+        lora: Mapping[str, Tensor] | None = None,
+    ) -> Llama:
         """Load by managed name (pulled if need be), local folder, or hub id that is already downloaded.
 
         Raises ModelError naming model, cause and remedy.
@@ -109,21 +123,29 @@ class Llama:
         found = locate(spec, base)
         folder = found.folder if found.managed is None else pull(found.name, progress)
         if not any(folder.glob("*.safetensors")):
-            raise ModelError(f"{folder} holds no *.safetensors, so it has no weights to load",
-                             "put the weights beside config.json; pickled weights (*.bin) are not read")
+            raise ModelError(
+                f"{folder} holds no *.safetensors, so it has no weights to load",
+                "put the weights beside config.json; pickled weights (*.bin) are not read",
+            )
         options = loading_options(spec, folder, device)
         try:
             with _quiet():
                 tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
                 model = transformers.AutoModelForCausalLM.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, dtype=DTYPES[spec.precision],
+                    folder,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    dtype=DTYPES[spec.precision],
                     **options,
                 )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"cannot load LLaMA '{spec.weights}' from {folder}: {reason}",
-                             f"gridloom models verify {spec.weights}" if found.managed else
-                             "the folder must hold config.json, the tokenizer's files and *.safetensors") from error
+            raise ModelError(
+                f"cannot load LLaMA '{spec.weights}' from {folder}: {reason}",
+                f"gridloom models verify {spec.weights}"
+                if found.managed
+                else "the folder must hold config.json, the tokenizer's files and *.safetensors",
+            ) from error
         settle(model, spec)
         llama = cls(model, tokenizer, spec, device, seed)
         if lora is not None and llama.lora is not None:
@@ -153,12 +175,15 @@ class Llama:
         if self.uses_chat:
             try:
                 text = self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False,
+                    [{"role": "user", "content": text}],
+                    add_generation_prompt=True,
+                    tokenize=False,
                     date_string=TEMPLATE_DATE,
                 )
             except Exception as error:  # templates are programs of their own and raise what they like
-                raise ModelError(f"the chat template of LLaMA '{self.spec.weights}' fails: {error}",
-                                 "say  prompt_format: plain") from error
+                raise ModelError(
+                    f"the chat template of LLaMA '{self.spec.weights}' fails: {error}", "say  prompt_format: plain"
+                ) from error
         head, _, tail = text.partition(LATENT) if marked else ("", "", text)
         # a template writes its special tokens itself; plain text gets the tokenizer's own at its start
         first = self._ids(head, special=not self.uses_chat) if marked else ()
@@ -174,8 +199,9 @@ class Llama:
         scaled: Tensor = (values * (self.embedding_norm / norm)).to(self.dtype)
         return scaled
 
-    def inputs(self, rows: Sequence[Segments], prefix: Prefix = None, *, room: int = 0,
-               behind: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    def inputs(
+        self, rows: Sequence[Segments], prefix: Prefix = None, *, room: int = 0, behind: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Embed prompts with their prefixes, left-padded: embeddings [B, T, H] and mask int64 [B, T].
 
         Args:
@@ -191,22 +217,27 @@ class Llama:
             pieces = [self._embed(row.head), self._embed(row.tail)]
             if latent is not None and len(latent):
                 if latent.shape[-1] != self.hidden_size:
-                    raise ModelError(f"a latent prefix is {latent.shape[-1]} wide, LLaMA '{self.spec.weights}' is "
-                                     f"{self.hidden_size}", "the adapter was made for another language model")
+                    raise ModelError(
+                        f"a latent prefix is {latent.shape[-1]} wide, LLaMA '{self.spec.weights}' is "
+                        f"{self.hidden_size}",
+                        "the adapter was made for another language model",
+                    )
                 pieces.insert(1, self.scaled(latent))
             parts.append(torch.cat(pieces))
         longest = max(len(part) for part in parts)
         most = max(len(part) + held for part, held in zip(parts, behind or [0] * len(parts), strict=True))
         if most + room > self.max_positions:
-            raise ModelError(f"a prompt of {most:,} tokens with {room:,} new ones does not fit the "
-                             f"{self.max_positions:,} positions of LLaMA '{self.spec.weights}'",
-                             "lower max_prompt_tokens or max_new_tokens")
+            raise ModelError(
+                f"a prompt of {most:,} tokens with {room:,} new ones does not fit the "
+                f"{self.max_positions:,} positions of LLaMA '{self.spec.weights}'",
+                "lower max_prompt_tokens or max_new_tokens",
+            )
         if longest == 0:
             raise ModelError("an empty prompt has no hidden state")
         mask = torch.zeros(len(parts), longest, dtype=torch.long, device=self.device)
         padded = []
         for index, part in enumerate(parts):
-            mask[index, longest - len(part):] = 1
+            mask[index, longest - len(part) :] = 1
             padded.append(torch.nn.functional.pad(part, (0, 0, longest - len(part), 0)))
         return torch.stack(padded), mask
 
@@ -220,14 +251,20 @@ class Llama:
         Args:
             mask: int64 [B, cached + T]; 0 on padding.
         """
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -embeds.shape[1]:]
-        out = self.body(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                        use_cache=cache is not None)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+        out = self.body(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
         states: Tensor = out.last_hidden_state
         return states
 
-    def encode(self, prompts: Sequence[str], prefix: Prefix = None,
-               new_tokens: Sequence[Sequence[int]] | None = None) -> Tensor:
+    def encode(
+        self, prompts: Sequence[str], prefix: Prefix = None, new_tokens: Sequence[Sequence[int]] | None = None
+    ) -> Tensor:
         """Return fp32 [B, H], the state that `spec.state` names; differentiable in the prefix, weights fixed.
 
         Args:
@@ -239,8 +276,14 @@ class Llama:
         states = self.forward(*self.inputs(whole, prefix))
         return self.pick(states, [len(answer) for answer in answers])
 
-    def encode_states(self, prompts: Sequence[str], prefix: Prefix = None,
-                      new_tokens: Sequence[Sequence[int]] | None = None, *, num_states: int) -> States:
+    def encode_states(
+        self,
+        prompts: Sequence[str],
+        prefix: Prefix = None,
+        new_tokens: Sequence[Sequence[int]] | None = None,
+        *,
+        num_states: int,
+    ) -> States:
         """Return the last `num_states` states of each prompt; with a `state` of new tokens, of prompt and answer."""
         rows = [self.segments(prompt) for prompt in prompts]
         answers = [()] * len(rows) if new_tokens is None or self.spec.state == "last_prompt" else new_tokens
@@ -251,5 +294,5 @@ class Llama:
         """Choose or average the states of left-padded rows [B, T, H] that end in `num_new` new tokens: fp32 [B, H]."""
         if self.spec.state != "mean_new":
             return states[:, -1].float()
-        spans = [row[-max(1, count):] for row, count in zip(states, num_new, strict=True)]
+        spans = [row[-max(1, count) :] for row, count in zip(states, num_new, strict=True)]
         return torch.stack([span.float().mean(dim=0) for span in spans])

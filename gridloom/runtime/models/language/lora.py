@@ -43,12 +43,17 @@ class LoraWeights(nn.Module):
         own = dict(zip(self.names, self.weights, strict=True))
         problems = [f"lacks {name}" for name in sorted(own.keys() - tensors.keys())]
         problems += [f"has unknown {name}" for name in sorted(tensors.keys() - own.keys())]
-        problems += [f"{name} is {list(tensors[name].shape)}, the model wants {list(own[name].shape)}"
-                     for name in sorted(own.keys() & tensors.keys()) if own[name].shape != tensors[name].shape]
+        problems += [
+            f"{name} is {list(tensors[name].shape)}, the model wants {list(own[name].shape)}"
+            for name in sorted(own.keys() & tensors.keys())
+            if own[name].shape != tensors[name].shape
+        ]
         if problems:
             more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-            raise ModelError(f"{source} does not fit the language model: {'; '.join(problems[:3])}{more}",
-                             "use the language model and the lora settings that it was trained with")
+            raise ModelError(
+                f"{source} does not fit the language model: {'; '.join(problems[:3])}{more}",
+                "use the language model and the lora settings that it was trained with",
+            )
         for name, p in own.items():
             p.copy_(tensors[name])
 
@@ -77,19 +82,24 @@ def attach(model: Any, spec: Lora, seed: int = 0) -> LoraWeights:
     with needed("peft", "lora", "a language model with  lora:"):
         import peft
 
-    config = peft.LoraConfig(r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout,
-                             target_modules=list(spec.targets))
+    config = peft.LoraConfig(
+        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=list(spec.targets)
+    )
     try:
         peft.inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
     except ValueError as error:
-        raise ModelError(f"lora does not fit this language model: {str(error).splitlines()[0]}",
-                         "name matrices that the model has under  lora.targets:") from error
+        raise ModelError(
+            f"lora does not fit this language model: {str(error).splitlines()[0]}",
+            "name matrices that the model has under  lora.targets:",
+        ) from error
     model.eval()  # what was put in began in training mode
     weights = LoraWeights(model)
     missing = [target for target in spec.targets if not any(f".{target}." in name for name in weights.names)]
     if missing:
-        raise ModelError(f"lora.targets names {', '.join(missing)}, which this language model does not have",
-                         "name matrices that the model has under  lora.targets:")
+        raise ModelError(
+            f"lora.targets names {', '.join(missing)}, which this language model does not have",
+            "name matrices that the model has under  lora.targets:",
+        )
     generator = torch.Generator().manual_seed(seed)
     for name, p in zip(weights.names, weights.weights, strict=True):
         p.data = p.data.float()

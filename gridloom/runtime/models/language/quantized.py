@@ -42,8 +42,11 @@ def loading_options(spec: LlamaModel, folder: Path, device: str | torch.device) 
     if spec.quantize == "none":
         return placed if method else {}
     if method:
-        raise ModelError(f"the weights of LLaMA '{spec.weights}' in {folder} are quantised already ({method}), and the "
-                         f"spec says quantize: {spec.quantize}", "say  quantize: none  , or name the whole weights")
+        raise ModelError(
+            f"the weights of LLaMA '{spec.weights}' in {folder} are quantised already ({method}), and the "
+            f"spec says quantize: {spec.quantize}",
+            "say  quantize: none  , or name the whole weights",
+        )
     what_for = f"a language model with  quantize: {spec.quantize}"
     with needed("bitsandbytes", "quant", what_for):
         import bitsandbytes  # noqa: F401  told apart from what fails in it
@@ -54,7 +57,9 @@ def loading_options(spec: LlamaModel, folder: Path, device: str | torch.device) 
 
     return {
         "quantization_config": transformers.BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type=spec.quantize, bnb_4bit_use_double_quant=True,
+            load_in_4bit=True,
+            bnb_4bit_quant_type=spec.quantize,
+            bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=DTYPES[spec.precision],
         ),
         **placed,
@@ -85,9 +90,12 @@ def settle(model: Any, spec: LlamaModel) -> None:
         device = next(part.weight.device for part in matrices if part.in_features == width)
         wrong = _error(device, DTYPES[spec.precision], width)
         if not wrong <= MOST_OFF:
-            raise ModelError(f"bitsandbytes {version('bitsandbytes')} does not read 4-bit weights of LLaMA "
-                             f"'{spec.weights}' right on {device}: in rows of {width} inputs a weight is off by up to "
-                             f"{wrong:.0%} of its block's largest, where rounding gives 15%", _REMEDY)
+            raise ModelError(
+                f"bitsandbytes {version('bitsandbytes')} does not read 4-bit weights of LLaMA "
+                f"'{spec.weights}' right on {device}: in rows of {width} inputs a weight is off by up to "
+                f"{wrong:.0%} of its block's largest, where rounding gives 15%",
+                _REMEDY,
+            )
 
 
 def _keep_unpacked(part: Any) -> None:
@@ -104,8 +112,9 @@ def _runs_on(device: torch.device, dtype: torch.dtype) -> None:
         _error(device, dtype, 64)
     except Exception as error:  # kernels that are missing raise what they like
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"bitsandbytes {version('bitsandbytes')} cannot multiply 4-bit weights on {device}: {reason}",
-                         _REMEDY) from error
+        raise ModelError(
+            f"bitsandbytes {version('bitsandbytes')} cannot multiply 4-bit weights on {device}: {reason}", _REMEDY
+        ) from error
 
 
 @torch.no_grad()

@@ -54,16 +54,25 @@ class StateStore:
         self._described = text
 
     @classmethod
-    def of(cls, workspace: Workspace, spec: LlamaModel, digest: str, device: str, *, num_states: int,
-           max_new_tokens: int) -> StateStore:
+    def of(
+        cls, workspace: Workspace, spec: LlamaModel, digest: str, device: str, *, num_states: int, max_new_tokens: int
+    ) -> StateStore:
         """Open the states of the weights with `digest`, as the spec asks them."""
         # whole weights are named as they were before there were others, so that their states are still known
         held = {} if spec.quantize == "none" else {"quantize": spec.quantize}
-        return cls(workspace, {
-            **held,
-            "weights": digest, "precision": spec.precision, "prompt_format": spec.prompt_format, "state": spec.state,
-            "num_states": num_states, "max_new_tokens": max_new_tokens, "device": torch.device(device).type,
-        })
+        return cls(
+            workspace,
+            {
+                **held,
+                "weights": digest,
+                "precision": spec.precision,
+                "prompt_format": spec.prompt_format,
+                "state": spec.state,
+                "num_states": num_states,
+                "max_new_tokens": max_new_tokens,
+                "device": torch.device(device).type,
+            },
+        )
 
     def get(self, prompt: str) -> KnownState | None:
         """Return the state of a prompt, None when it was never read. Raises StageError when its file is damaged."""
@@ -77,8 +86,9 @@ class StateStore:
                 raise ValueError("its content is not what was written")
             return KnownState(hidden, notes["text"], notes["num_new"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise StageError(f"the LLaMA's state in {path} is damaged: {error}",
-                             "delete the file and run again") from error
+            raise StageError(
+                f"the LLaMA's state in {path} is damaged: {error}", "delete the file and run again"
+            ) from error
 
     def put(self, prompt: str, state: KnownState) -> None:
         """Keep the state of a prompt. Raises StoreError when the disk refuses."""

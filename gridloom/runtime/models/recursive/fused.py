@@ -99,6 +99,6 @@ def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Ten
     if torch.compiler.is_compiling():
         turning = 2 * heads.shape[2] // 3
         turned = _turn(heads[:, :, :turning], cos, sin)
-        return turned[:, :, :turning // 2], turned[:, :, turning // 2:], heads[:, :, turning:]
+        return turned[:, :, : turning // 2], turned[:, :, turning // 2 :], heads[:, :, turning:]
     query, key, value = _Rotate.apply(heads, cos, sin)  # type: ignore[no-untyped-call]
     return query, key, value

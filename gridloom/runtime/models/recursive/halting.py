@@ -43,9 +43,15 @@ class HaltedTrace:
 
 
 @torch.no_grad()
-def trace_halting(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, halting: Halting,
-                  injection: Injection | None = None, steps: int | None = None,
-                  same: Same | None = None) -> HaltedTrace:
+def trace_halting(
+    network: RecursiveNetwork,
+    inputs: Tensor,
+    puzzle_ids: Tensor,
+    halting: Halting,
+    injection: Injection | None = None,
+    steps: int | None = None,
+    same: Same | None = None,
+) -> HaltedTrace:
     """Run rows until each halts, at most `steps` ACT steps (the network's own number when absent).
 
     The bits of a row depend on the rows beside it, since those that have halted leave: run rows together that will be
@@ -85,8 +91,16 @@ def trace_halting(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor,
 class _Traced(FoundAnswers):
     """The answers of a tile, with what each step of a row said and the states it ended in."""
 
-    def __init__(self, network: RecursiveNetwork, shape: torch.Size, halting: Halting, same: Same | None, most: int,
-                 z_H: Tensor, z_L: Tensor) -> None:
+    def __init__(
+        self,
+        network: RecursiveNetwork,
+        shape: torch.Size,
+        halting: Halting,
+        same: Same | None,
+        most: int,
+        z_H: Tensor,
+        z_L: Tensor,
+    ) -> None:
         super().__init__(network, shape, halting, same, None, 0)
         self.q_of_step = torch.zeros(most, shape[0], device=network.device)
         self.changed = torch.zeros(most, shape[0], dtype=torch.int32, device=network.device)
@@ -99,9 +113,9 @@ class _Traced(FoundAnswers):
         before = self.tokens[place]
         done = self.look(z_H, step, last)
         different = self.tokens[place] != before
-        self.changed[step - 1, place] = (
-            torch.ones_like(different) if step == 1 else different
-        ).sum(dim=1, dtype=torch.int32)
+        self.changed[step - 1, place] = (torch.ones_like(different) if step == 1 else different).sum(
+            dim=1, dtype=torch.int32
+        )
         self.q_of_step[step - 1, place] = self.q_halt[place]
         self.z_H[place], self.z_L[place] = z_H[running], z_L[running]
         return done

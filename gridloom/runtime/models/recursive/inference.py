@@ -63,8 +63,13 @@ class Answers:
 
 
 @torch.no_grad()
-def trace(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None = None,
-          steps: int | None = None) -> Trace:
+def trace(
+    network: RecursiveNetwork,
+    inputs: Tensor,
+    puzzle_ids: Tensor,
+    injection: Injection | None = None,
+    steps: int | None = None,
+) -> Trace:
     """Run all steps and keep what each says: halting logits, and how many positions changed."""
     num_steps = num_steps_of(network, steps)
     parts: list[Trace] = []
@@ -87,15 +92,29 @@ def trace(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, injecti
                     changed += [torch.zeros_like(changed[-1])] * left
                     break
             assert tokens is not None
-            done = Carry(z_H=z_H, z_L=z_L, steps=carry.steps + num_steps, halted=torch.ones_like(carry.halted),
-                         inputs=carry.inputs, labels=carry.labels, puzzle_ids=carry.puzzle_ids)
+            done = Carry(
+                z_H=z_H,
+                z_L=z_L,
+                steps=carry.steps + num_steps,
+                halted=torch.ones_like(carry.halted),
+                inputs=carry.inputs,
+                labels=carry.labels,
+                puzzle_ids=carry.puzzle_ids,
+            )
             parts.append(Trace(tokens, torch.stack(q_halt), torch.stack(changed), done))
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 
 @torch.no_grad()
-def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps: int | None = None,
-           halting: Halting = Halting(), same: Same | None = None, loss: RowLoss | None = None) -> Answers:
+def answer(
+    network: RecursiveNetwork,
+    inputs: Tensor,
+    puzzle_ids: Tensor,
+    steps: int | None = None,
+    halting: Halting = Halting(),
+    same: Same | None = None,
+    loss: RowLoss | None = None,
+) -> Answers:
     """Return what rows answer; without halting, bit for bit what `trace` ends with.
 
     Args:
@@ -134,8 +153,15 @@ def answer(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, steps:
 class FoundAnswers:
     """The answers of a tile: of each row, the one it halted with. N rows of the tile's B still run."""
 
-    def __init__(self, network: RecursiveNetwork, shape: torch.Size, halting: Halting, same: Same | None,
-                 loss: RowLoss | None, first: int) -> None:
+    def __init__(
+        self,
+        network: RecursiveNetwork,
+        shape: torch.Size,
+        halting: Halting,
+        same: Same | None,
+        loss: RowLoss | None,
+        first: int,
+    ) -> None:
         """Args: shape: (B, L); first: number of the tile's first row in the batch."""
         device, num_rows = network.device, shape[0]
         self.loss, self.first = loss, first
@@ -202,8 +228,9 @@ def num_steps_of(network: RecursiveNetwork, steps: int | None) -> int:
     return num_steps
 
 
-def begin(network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor,
-          injection: Injection | None) -> tuple[Carry, Tensor]:
+def begin(
+    network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None
+) -> tuple[Carry, Tensor]:
     """Return the carry of rows that begin, and the embedding that every cycle reads."""
     carry = network.initial_carry(len(inputs), inputs.device, inputs.shape[1])
     carry = network.reset(carry, inputs, puzzle_ids, None, injection)
@@ -235,6 +262,9 @@ def part_of(injection: Injection | None, rows: slice) -> Injection | None:
 def _joined(parts: list[Trace]) -> Trace:
     carries = [part.carry for part in parts]
     carry = Carry(**{name: torch.cat([getattr(c, name) for c in carries]) for name in Carry.__dataclass_fields__})
-    return Trace(tokens=torch.cat([part.tokens for part in parts]), carry=carry,
-                 q_halt=torch.cat([part.q_halt for part in parts], dim=1),
-                 changed=torch.cat([part.changed for part in parts], dim=1))
+    return Trace(
+        tokens=torch.cat([part.tokens for part in parts]),
+        carry=carry,
+        q_halt=torch.cat([part.q_halt for part in parts], dim=1),
+        changed=torch.cat([part.changed for part in parts], dim=1),
+    )

@@ -24,15 +24,23 @@ def _cost(spec: TrmModel, rows: RowShape) -> TrmCost:
 def _card_line(spec: TrmModel, config: Mapping[str, Any]) -> str:
     sides = config.get("sides") or [config["canvas"]]
     place = f"canvases of {', '.join(map(str, sides))}" if len(sides) > 1 else f"canvas of {sides[0]}"
-    return (f"width {spec.hidden_size}, {spec.layers} layers, {spec.num_heads} heads, H{spec.H_cycles} "
-            f"L{spec.L_cycles}, {spec.halt_max_steps} ACT steps, {spec.mixing}, positions {spec.positions}, puzzle "
-            f"embedding {spec.puzzle_embedding} of {spec.puzzle_embedding_len}, {spec.precision}; {place}")
+    return (
+        f"width {spec.hidden_size}, {spec.layers} layers, {spec.num_heads} heads, H{spec.H_cycles} "
+        f"L{spec.L_cycles}, {spec.halt_max_steps} ACT steps, {spec.mixing}, positions {spec.positions}, puzzle "
+        f"embedding {spec.puzzle_embedding} of {spec.puzzle_embedding_len}, {spec.precision}; {place}"
+    )
 
 
 def _kind(spec: type[TrmModel], build: str, *roles: str) -> ModelKind:
     name = spec.model_fields["kind"].default
-    return ModelKind(name, spec, frozenset({"network", *roles}), f"gridloom.runtime.models.recursive.{build}",
-                     _cost, card_line=_card_line)
+    return ModelKind(
+        name,
+        spec,
+        frozenset({"network", *roles}),
+        f"gridloom.runtime.models.recursive.{build}",
+        _cost,
+        card_line=_card_line,
+    )
 
 
 TRM = _kind(TrmModel, "trm:TRM", "two_state")

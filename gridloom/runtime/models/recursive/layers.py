@@ -42,8 +42,9 @@ class Linear(nn.Module):
     rounded numbers and with the same fp32 sums, and rounded at the end.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = False,
-                 generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, *, bias: bool = False, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         initial = truncated_normal((out_features, in_features), in_features**-0.5, generator=generator)
         self.weight = nn.Parameter(initial)
@@ -236,8 +237,16 @@ class Block(nn.Module):
     With `mixing` 'mlp' the first sublayer is a SwiGLU over positions, normalised over positions for each channel.
     """
 
-    def __init__(self, width: int, num_heads: int, expansion: float, num_positions: int, mixing: str,
-                 *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        expansion: float,
+        num_positions: int,
+        mixing: str,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.self_attn = Attention(width, num_heads, generator=generator) if mixing == "attention" else None
         self.mlp_t = SwiGLU(num_positions, expansion, generator=generator) if mixing == "mlp" else None

@@ -46,9 +46,18 @@ class RecursiveNetwork(nn.Module, ABC):
     Subclasses make their stacks and initial states in `build`, and update the states in `recur`.
     """
 
-    def __init__(self, spec: TrmModel, canvas: int, num_puzzles: int, *, task_of: Sequence[int] | Tensor | None = None,
-                 views: NDArray[np.uint8] | None = None, vocabulary: int = VOCABULARY, num_cells: int | None = None,
-                 generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        spec: TrmModel,
+        canvas: int,
+        num_puzzles: int,
+        *,
+        task_of: Sequence[int] | Tensor | None = None,
+        views: NDArray[np.uint8] | None = None,
+        vocabulary: int = VOCABULARY,
+        num_cells: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Build with fresh weights.
 
         Args:
@@ -84,8 +93,9 @@ class RecursiveNetwork(nn.Module, ABC):
             # "Never halt" at first, whatever the state: learning starts from full-length runs.
             self.q_head.weight.zero_()
             self.q_head.bias.fill_(-5)  # type: ignore[union-attr]
-        self.puzzle_emb = PuzzleEmbedding(num_puzzles, width, None if task_of is None else torch.as_tensor(task_of),
-                                          per_id=not by_view)
+        self.puzzle_emb = PuzzleEmbedding(
+            num_puzzles, width, None if task_of is None else torch.as_tensor(task_of), per_id=not by_view
+        )
         self.view_tokens = None
         if by_view and views is not None:
             self.view_tokens = ViewTokens(width, torch.from_numpy(views), generator=generator)
@@ -96,8 +106,10 @@ class RecursiveNetwork(nn.Module, ABC):
         No weight belongs to a position with rope_2d, so rows of any square length may run.
         """
         if tuple(sides) != (self.canvas,) and not self.spec.any_canvas:
-            raise ModelError(f"rows on canvases of {', '.join(map(str, sides))} need positions rope_2d, not "
-                             f"{self.spec.positions}", "remove data.*.canvases, or set the model's positions")
+            raise ModelError(
+                f"rows on canvases of {', '.join(map(str, sides))} need positions rope_2d, not {self.spec.positions}",
+                "remove data.*.canvases, or set the model's positions",
+            )
         self.sides = tuple(sorted(sides))
 
     def _rope(self, head_width: int) -> Rope | None:
@@ -105,8 +117,10 @@ class RecursiveNetwork(nn.Module, ABC):
             return Rope(line_angles(head_width, self.num_positions))
         if self.spec.positions == "rope_2d":
             if self.canvas**2 != self.num_cells:
-                raise ModelError(f"rope_2d needs a square canvas; these rows have {self.num_cells} tokens in a line",
-                                 "use positions: rope")
+                raise ModelError(
+                    f"rope_2d needs a square canvas; these rows have {self.num_cells} tokens in a line",
+                    "use positions: rope",
+                )
             return SquareRope(head_width, self.prefix_len, self.canvas)
         return None
 
@@ -133,10 +147,19 @@ class RecursiveNetwork(nn.Module, ABC):
     def stack(self, generator: torch.Generator | None) -> Stack:
         """Make a stack of `spec.layers` blocks."""
         spec = self.spec
-        return Stack([
-            Block(spec.hidden_size, spec.num_heads, spec.expansion, self.num_positions, spec.mixing,
-                  generator=generator) for _ in range(spec.layers)
-        ])
+        return Stack(
+            [
+                Block(
+                    spec.hidden_size,
+                    spec.num_heads,
+                    spec.expansion,
+                    self.num_positions,
+                    spec.mixing,
+                    generator=generator,
+                )
+                for _ in range(spec.layers)
+            ]
+        )
 
     def register_start(self, name: str, generator: torch.Generator | None) -> None:
         """Draw a fixed initial state [D]: a buffer, saved but never trained."""
@@ -152,8 +175,9 @@ class RecursiveNetwork(nn.Module, ABC):
         """Weights of the stacks' linear maps: neither embeddings nor heads."""
         return [p for module in self.children() if isinstance(module, Stack) for p in module.parameters()]
 
-    def initial_carry(self, batch: int, device: torch.device | str | None = None,
-                      num_cells: int | None = None) -> Carry:
+    def initial_carry(
+        self, batch: int, device: torch.device | str | None = None, num_cells: int | None = None
+    ) -> Carry:
         """Return a carry whose rows are all halted, so that the first call resets them and takes its data.
 
         Args:
@@ -163,18 +187,35 @@ class RecursiveNetwork(nn.Module, ABC):
         num_cells = self.num_cells if num_cells is None else num_cells
         num_positions = self.prefix_len + num_cells
         z_H, z_L = (
-            torch.zeros(batch, *start.shape[1:-2], num_positions * start.shape[-2], start.shape[-1],
-                        dtype=self.dtype, device=device) for start in self.starts()
+            torch.zeros(
+                batch,
+                *start.shape[1:-2],
+                num_positions * start.shape[-2],
+                start.shape[-1],
+                dtype=self.dtype,
+                device=device,
+            )
+            for start in self.starts()
         )
         tokens = torch.zeros(batch, num_cells, dtype=torch.uint8, device=device)
         return Carry(
-            z_H=z_H, z_L=z_L, steps=torch.zeros(batch, dtype=torch.int32, device=device),
-            halted=torch.ones(batch, dtype=torch.bool, device=device), inputs=tokens, labels=tokens,
+            z_H=z_H,
+            z_L=z_L,
+            steps=torch.zeros(batch, dtype=torch.int32, device=device),
+            halted=torch.ones(batch, dtype=torch.bool, device=device),
+            inputs=tokens,
+            labels=tokens,
             puzzle_ids=torch.zeros(batch, dtype=torch.int64, device=device),
         )
 
-    def reset(self, carry: Carry, inputs: Tensor, puzzle_ids: Tensor, labels: Tensor | None = None,
-              injection: Injection | None = None) -> Carry:
+    def reset(
+        self,
+        carry: Carry,
+        inputs: Tensor,
+        puzzle_ids: Tensor,
+        labels: Tensor | None = None,
+        injection: Injection | None = None,
+    ) -> Carry:
         """Start the halted rows on the given data, from the initial states or the injection; keep the others."""
         new = carry.halted
         start_H, start_L = self.starts()
@@ -214,13 +255,22 @@ class RecursiveNetwork(nn.Module, ABC):
 
     def predict(self, z_H: Tensor) -> Tensor:
         """Return the grid positions' logits [B, L, V]."""
-        logits: Tensor = self.lm_head(z_H[:, self.prefix_len:])
+        logits: Tensor = self.lm_head(z_H[:, self.prefix_len :])
         return logits
 
-    def act_step(self, carry: Carry, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None = None,
-                 grad_all_rounds: bool = False, *, labels: Tensor | None = None,
-                 generator: torch.Generator | None = None, least_steps: Tensor | None = None,
-                 heads: bool = True) -> tuple[Carry, Output]:
+    def act_step(
+        self,
+        carry: Carry,
+        inputs: Tensor,
+        puzzle_ids: Tensor,
+        injection: Injection | None = None,
+        grad_all_rounds: bool = False,
+        *,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        least_steps: Tensor | None = None,
+        heads: bool = True,
+    ) -> tuple[Carry, Output]:
         """Reset halted rows onto the new data, run one ACT step on every row, and decide which rows halt.
 
         In training a row halts when `wants_to_halt` or after `halt_max_steps`, subject to exploration drawn from
@@ -241,13 +291,19 @@ class RecursiveNetwork(nn.Module, ABC):
         q = self.halting(z_H)
         logits = self.predict(z_H) if heads else z_H.new_empty(0)
         steps = carry.steps + 1
-        after = replace(carry, z_H=z_H.detach(), z_L=z_L.detach(), steps=steps,
-                        halted=self._halt(steps, q.detach(), generator, least_steps))
+        after = replace(
+            carry,
+            z_H=z_H.detach(),
+            z_L=z_L.detach(),
+            steps=steps,
+            halted=self._halt(steps, q.detach(), generator, least_steps),
+        )
         target = None
         if self.training and self.spec.halt_max_steps > 1:
             target = self.continue_target(after.z_H, after.z_L, x, steps >= self.spec.halt_max_steps)
-        return after, Output(logits=logits, q_halt=q[:, 0], q_continue=q[:, 1], puzzle_rows=rows, z_H=z_H,
-                             continue_target=target)
+        return after, Output(
+            logits=logits, q_halt=q[:, 0], q_continue=q[:, 1], puzzle_rows=rows, z_H=z_H, continue_target=target
+        )
 
     def exploration(self, batch: int, generator: torch.Generator | None) -> Tensor | None:
         """Draw the steps [B] that rows must make at least in training, on the CPU; None where none are drawn."""
@@ -258,8 +314,7 @@ class RecursiveNetwork(nn.Module, ABC):
         least = torch.randint(2, limit + 1, (batch,), generator=generator)
         return torch.where(draw < self.spec.halt_exploration, least, 0)
 
-    def _halt(self, steps: Tensor, q: Tensor, generator: torch.Generator | None,
-              least: Tensor | None = None) -> Tensor:
+    def _halt(self, steps: Tensor, q: Tensor, generator: torch.Generator | None, least: Tensor | None = None) -> Tensor:
         halted = steps >= self.spec.halt_max_steps
         least = self.exploration(len(steps), generator) if least is None else least
         if least is None:

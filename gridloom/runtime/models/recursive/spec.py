@@ -71,10 +71,13 @@ class TrmModel(NetworkSpec):
 
     def at_depth(self, phase: DepthPhase) -> Self:
         """Return the spec as a phase of a training runs it, with its ACT steps and cycles."""
-        return self.model_copy(update={
-            "halt_max_steps": min(phase.act_steps, self.halt_max_steps),
-            "H_cycles": phase.H_cycles or self.H_cycles, "L_cycles": phase.L_cycles or self.L_cycles,
-        })
+        return self.model_copy(
+            update={
+                "halt_max_steps": min(phase.act_steps, self.halt_max_steps),
+                "H_cycles": phase.H_cycles or self.H_cycles,
+                "L_cycles": phase.L_cycles or self.L_cycles,
+            }
+        )
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong with heads, rotary positions and prefix: GL301, GL302, GL304."""
@@ -82,16 +85,28 @@ class TrmModel(NetworkSpec):
         parts = ROTARY_PARTS.get(self.positions, 1)
         if self.hidden_size % self.num_heads and not self.uneven_heads:
             near = ", ".join(map(str, _divisors_near(self.num_heads, self.hidden_size)))
-            yield Problem("GL301", "num_heads",
-                          f"{self.num_heads} heads do not divide hidden_size {self.hidden_size} of '{{name}}'",
-                          f"{near} do", because="hidden_size")
+            yield Problem(
+                "GL301",
+                "num_heads",
+                f"{self.num_heads} heads do not divide hidden_size {self.hidden_size} of '{{name}}'",
+                f"{near} do",
+                because="hidden_size",
+            )
         elif self.mixing == "attention" and head_width % parts:
-            yield Problem("GL302", "num_heads", f"heads of '{{name}}' are {head_width} wide; {self.positions} needs a "
-                          f"width divisible by {parts}", "use fewer heads, or positions: learned")
+            yield Problem(
+                "GL302",
+                "num_heads",
+                f"heads of '{{name}}' are {head_width} wide; {self.positions} needs a width divisible by {parts}",
+                "use fewer heads, or positions: learned",
+            )
         if self.embeds_views and self.puzzle_embedding_len <= VIEW_TOKENS:
-            yield Problem("GL304", "puzzle_embedding_len",
-                          f"'{{name}}' has {self.puzzle_embedding_len} prefix positions; puzzle_embedding: task_view "
-                          f"fills {VIEW_TOKENS + 1}", f"write puzzle_embedding_len: {VIEW_TOKENS + 1} or more")
+            yield Problem(
+                "GL304",
+                "puzzle_embedding_len",
+                f"'{{name}}' has {self.puzzle_embedding_len} prefix positions; puzzle_embedding: task_view "
+                f"fills {VIEW_TOKENS + 1}",
+                f"write puzzle_embedding_len: {VIEW_TOKENS + 1} or more",
+            )
 
 
 def _divisors_near(wanted: int, width: int) -> list[int]:

@@ -36,7 +36,10 @@ class CompiledLoop:
         self.plain, self.say = network.recur, say
         self.graphs, self.any_rows = graphs, any_rows
         self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = torch.compile(
-            self.plain, dynamic=None if any_rows else False, fullgraph=True, backend=BACKEND,
+            self.plain,
+            dynamic=None if any_rows else False,
+            fullgraph=True,
+            backend=BACKEND,
             mode="reduce-overhead" if graphs else None,
         )
         if graphs:
@@ -70,9 +73,17 @@ class CompiledLoop:
         self.say(f"torch.compile failed, going on without it: {type(cause).__name__}: {reason.strip()[:300]}")
 
 
-def compile_loop(network: RecursiveNetwork, wanted: Compiling, lengths: Sequence[int], rows: int,
-                 say: Callable[[str], None], *, depths: Sequence[TrmModel] = (), frozen: bool = False,
-                 any_rows: bool = False) -> float:
+def compile_loop(
+    network: RecursiveNetwork,
+    wanted: Compiling,
+    lengths: Sequence[int],
+    rows: int,
+    say: Callable[[str], None],
+    *,
+    depths: Sequence[TrmModel] = (),
+    frozen: bool = False,
+    any_rows: bool = False,
+) -> float:
     """Compile the network's `recur` and try it on every row length, forward and, in training, backward.
 
     Where that fails the network runs as it did, and `say` is told why. The network's gradients are left empty.

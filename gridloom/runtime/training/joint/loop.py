@@ -59,8 +59,15 @@ class _Row:
 class JointTrainer:
     """Networks, optimiser and counters of a joint run, moved on by `step`."""
 
-    def __init__(self, trm: TRM, bridge: TextToLatent, back: LatentToText | None, reader: JointReader,
-                 sampler: Sampler, spec: JointTrainStage) -> None:
+    def __init__(
+        self,
+        trm: TRM,
+        bridge: TextToLatent,
+        back: LatentToText | None,
+        reader: JointReader,
+        sampler: Sampler,
+        spec: JointTrainStage,
+    ) -> None:
         self.trm, self.bridge, self.back = trm.eval(), bridge, back
         self.reader, self.sampler, self.spec = reader, sampler, spec
         self.batches = JointBatches(sampler, spec)
@@ -94,8 +101,11 @@ class JointTrainer:
             here = torch.tensor(active, device=device)
             keys = [rows[i].key for i in active]
             seed = self._seed(attempt)
-            reading = (self.reader.first(keys, seed) if attempt == 1 else
-                       self.reader.retry(keys, [rows[i].history for i in active], prefix, seed))
+            reading = (
+                self.reader.first(keys, seed)
+                if attempt == 1
+                else self.reader.retry(keys, [rows[i].history for i in active], prefix, seed)
+            )
             outcome = self._attempt(reading, inputs[here], ids[here], labels[here], attempt)
             loss += outcome.loss
             puzzle_gradients.index_add_(0, here, outcome.puzzle_gradients)
@@ -125,7 +135,12 @@ class JointTrainer:
         loss = 0.0
         for step in range(self.act_steps):
             carry, output = self.trm.act_step(
-                carry, inputs, ids, injection, grad_all_rounds=made.z_H is not None and step == 0, labels=labels,
+                carry,
+                inputs,
+                ids,
+                injection,
+                grad_all_rounds=made.z_H is not None and step == 0,
+                labels=labels,
                 heads=False,
             )
             # all rows run all steps, as they do in solving: halting must not restart a row within the attempt
@@ -146,8 +161,13 @@ class JointTrainer:
         torch.autograd.backward([tensor for tensor, _ in reached], [gradient for _, gradient in reached])
         with torch.no_grad():
             tokens = self.trm.predict(carry.z_H).argmax(dim=-1).to(torch.uint8)
-        return _Outcome(loss=loss, carry=carry, tokens=tokens.cpu().numpy(), trm_steps=wanted_halt.tolist(),
-                        puzzle_gradients=puzzle_gradients)
+        return _Outcome(
+            loss=loss,
+            carry=carry,
+            tokens=tokens.cpu().numpy(),
+            trm_steps=wanted_halt.tolist(),
+            puzzle_gradients=puzzle_gradients,
+        )
 
     def _noise(self, attempt: int) -> torch.Generator | None:
         """Noise of a variational adapter, by step and attempt, so that a resumed run draws the same."""
@@ -191,11 +211,19 @@ class JointTrainer:
         for at, row in enumerate(rows):
             down, right = batch.offsets[row]
             square = moved[at].reshape(canvas, canvas)
-            square[:canvas - down, :canvas - right] = tokens[at].reshape(canvas, canvas)[down:, right:]
+            square[: canvas - down, : canvas - right] = tokens[at].reshape(canvas, canvas)[down:, right:]
         return crop_batch(moved, canvas)
 
-    def _judge(self, rows: list[_Row], active: list[int], batch: TrainBatch, outcome: _Outcome,
-               num_new: Sequence[int], attempt: int, texts: Sequence[str]) -> list[Grid | None]:
+    def _judge(
+        self,
+        rows: list[_Row],
+        active: list[int],
+        batch: TrainBatch,
+        outcome: _Outcome,
+        num_new: Sequence[int],
+        attempt: int,
+        texts: Sequence[str],
+    ) -> list[Grid | None]:
         """Compare with the targets, and return the proposed grids in the identity view."""
         proposed = self._grids(batch, active, outcome.tokens)
         shown: list[Grid | None] = []
@@ -235,8 +263,9 @@ class JointTrainer:
             torch.nn.utils.clip_grads_with_norm_(parameters, spec.clip_norm, norm)
         factor = lr_factor(self.num_steps, spec.steps, spec.warmup_steps, spec.lr_min_ratio)
         if spec.embedding_lr > 0:
-            step_puzzle_rows(self.trm.puzzle_emb, ids.long(), puzzle_gradients, spec.embedding_lr * factor,
-                             spec.embedding_decay)
+            step_puzzle_rows(
+                self.trm.puzzle_emb, ids.long(), puzzle_gradients, spec.embedding_lr * factor, spec.embedding_decay
+            )
         set_lr(self.optimizer, spec.optimizer.lr * factor)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -244,19 +273,29 @@ class JointTrainer:
 
     def describe_divergence(self) -> str:
         """Say at which step the loss became NaN and which parameter is the first with a bad gradient or value."""
-        bad = [name for name, p in self.networks.named_parameters()
-               if not bool(torch.isfinite(p).all()) or (p.grad is not None and not bool(torch.isfinite(p.grad).all()))]
-        return (f"stopped at step {self.num_steps:,} of {self.spec.steps:,}: loss became NaN "
-                f"(first bad parameter {bad[0] if bad else 'none: activations overflowed'})")
+        bad = [
+            name
+            for name, p in self.networks.named_parameters()
+            if not bool(torch.isfinite(p).all()) or (p.grad is not None and not bool(torch.isfinite(p.grad).all()))
+        ]
+        return (
+            f"stopped at step {self.num_steps:,} of {self.spec.steps:,}: loss became NaN "
+            f"(first bad parameter {bad[0] if bad else 'none: activations overflowed'})"
+        )
 
     def state(self) -> SavedState:
         """All that continuing needs; of the language model its `lora` alone."""
-        return SavedState(step=self.num_steps, values={
-            "since_report": self.since_report.values, "since_epoch": self.since_epoch.values,
-        }, tensors={
-            **{f"model.{name}": t for name, t in self.networks.state_dict().items()},
-            **optimizer_tensors(self.optimizer, "optimizer"),
-        })
+        return SavedState(
+            step=self.num_steps,
+            values={
+                "since_report": self.since_report.values,
+                "since_epoch": self.since_epoch.values,
+            },
+            tensors={
+                **{f"model.{name}": t for name, t in self.networks.state_dict().items()},
+                **optimizer_tensors(self.optimizer, "optimizer"),
+            },
+        )
 
     def restore(self, state: SavedState) -> None:
         """Go back to a saved state of the same networks and stage."""

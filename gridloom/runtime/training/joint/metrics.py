@@ -9,15 +9,32 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 METRICS = (
-    "loss", "exact_match", "shape_match", "cell_accuracy", "oracle_exact_match", "avg_attempts", "avg_trm_steps",
-    "avg_reasoning_length", "grad_norm",
+    "loss",
+    "exact_match",
+    "shape_match",
+    "cell_accuracy",
+    "oracle_exact_match",
+    "avg_attempts",
+    "avg_trm_steps",
+    "avg_reasoning_length",
+    "grad_norm",
 )
 """exact_match, shape_match and cell_accuracy are of a row's first attempt; oracle_exact_match of its last, which the
 target helped to choose. avg_attempts is a mean over rows; avg_trm_steps, ACT steps to the halt, and
 avg_reasoning_length, new tokens, are means over attempts; loss and grad_norm over steps."""
 
 _TOTALS = (
-    "steps", "loss", "grad_norm", "rows", "exact", "shape", "cells", "solved", "attempts", "trm_steps", "new_tokens",
+    "steps",
+    "loss",
+    "grad_norm",
+    "rows",
+    "exact",
+    "shape",
+    "cells",
+    "solved",
+    "attempts",
+    "trm_steps",
+    "new_tokens",
 )
 
 
@@ -44,8 +61,14 @@ class JointTotals:
         """Count a step."""
         firsts = [row.first for row in rows if row.first is not None]
         found = (
-            1, loss, grad_norm, len(rows), *(sum(first[i] for first in firsts) for i in range(3)),
-            sum(row.solved for row in rows), sum(row.attempts for row in rows), sum(row.trm_steps for row in rows),
+            1,
+            loss,
+            grad_norm,
+            len(rows),
+            *(sum(first[i] for first in firsts) for i in range(3)),
+            sum(row.solved for row in rows),
+            sum(row.attempts for row in rows),
+            sum(row.trm_steps for row in rows),
             sum(row.new_tokens for row in rows),
         )
         for name, value in zip(_TOTALS, found, strict=True):
@@ -53,12 +76,20 @@ class JointTotals:
 
     def take(self) -> dict[str, float]:
         """Return the means by name, and begin anew."""
-        t = {name: max(value, 1.0) if name in ("steps", "rows", "attempts") else value
-             for name, value in self.values.items()}
+        t = {
+            name: max(value, 1.0) if name in ("steps", "rows", "attempts") else value
+            for name, value in self.values.items()
+        }
         self.values = dict.fromkeys(_TOTALS, 0.0)
         means = (
-            t["loss"] / t["steps"], t["exact"] / t["rows"], t["shape"] / t["rows"], t["cells"] / t["rows"],
-            t["solved"] / t["rows"], t["attempts"] / t["rows"], t["trm_steps"] / t["attempts"],
-            t["new_tokens"] / t["attempts"], t["grad_norm"] / t["steps"],
+            t["loss"] / t["steps"],
+            t["exact"] / t["rows"],
+            t["shape"] / t["rows"],
+            t["cells"] / t["rows"],
+            t["solved"] / t["rows"],
+            t["attempts"] / t["rows"],
+            t["trm_steps"] / t["attempts"],
+            t["new_tokens"] / t["attempts"],
+            t["grad_norm"] / t["steps"],
         )
         return dict(zip(METRICS, means, strict=True))

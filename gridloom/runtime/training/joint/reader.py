@@ -46,12 +46,20 @@ class Reading:
 class JointReader:
     """Turns (task, pair) and a history into hidden states."""
 
-    def __init__(self, llama: Llama, dataset: Dataset, spec: JointTrainStage, *, latent: bool,
-                 num_states: int = 1, store: StateStore | None = None) -> None:
+    def __init__(
+        self,
+        llama: Llama,
+        dataset: Dataset,
+        spec: JointTrainStage,
+        *,
+        latent: bool,
+        num_states: int = 1,
+        store: StateStore | None = None,
+    ) -> None:
         """Args:
-            latent: retries read a latent prefix, whose place the prompts then mark.
-            num_states: token states that the adapter reads; 1 is the one that the spec's `state` names.
-            store: where first states are looked for and kept.
+        latent: retries read a latent prefix, whose place the prompts then mark.
+        num_states: token states that the adapter reads; 1 is the one that the spec's `state` names.
+        store: where first states are looked for and kept.
         """
         self.num_states, self.store = num_states, store
         self.llama, self.dataset, self.spec, self.latent = llama, dataset, spec, latent
@@ -71,8 +79,12 @@ class JointReader:
         pairs = self.dataset.tasks[task_index].train_pairs
         budget = self.llama.spec.max_prompt_tokens
         return build_prompt(
-            [pair for i, pair in enumerate(pairs) if i != pair_index], pairs[pair_index].input,
-            count_tokens=self.llama.count_tokens, budget=budget, history=history, latent=self.latent,
+            [pair for i, pair in enumerate(pairs) if i != pair_index],
+            pairs[pair_index].input,
+            count_tokens=self.llama.count_tokens,
+            budget=budget,
+            history=history,
+            latent=self.latent,
             history_budget=budget // HISTORY_SHARE if self.spec.attempts > 1 else 0,
         )
 
@@ -95,12 +107,15 @@ class JointReader:
             self.cache = HeadCache(self.llama)  # these heads are of the model as it was before training
         dropped = sum(self._prompts[key].dropped_demos for key in wanted)
         if dropped:
-            progress.say(f"prompts left out {dropped} demonstrations to keep to "
-                         f"{self.llama.spec.max_prompt_tokens} tokens")
+            progress.say(
+                f"prompts left out {dropped} demonstrations to keep to {self.llama.spec.max_prompt_tokens} tokens"
+            )
         over = [built.over_budget for key in wanted if (built := self._prompts[key]).over_budget]
         if over:
-            progress.say(f"{len(over)} of {len(wanted):,} prompts are over {self.llama.spec.max_prompt_tokens} tokens "
-                         f"with their test input alone, by up to {max(over)}")
+            progress.say(
+                f"{len(over)} of {len(wanted):,} prompts are over {self.llama.spec.max_prompt_tokens} tokens "
+                f"with their test input alone, by up to {max(over)}"
+            )
         return not stop
 
     def first(self, keys: Sequence[PairKey], seed: int = 0) -> Reading:
@@ -122,15 +137,24 @@ class JointReader:
             lengths = torch.tensor([len(state) for state in states])
             mask = (torch.arange(longest) >= longest - lengths[:, None]).to(self.llama.device)
             states = [F.pad(state, (0, 0, longest - len(state), 0)) for state in states]
-        return Reading(hidden=torch.stack(states).to(self.llama.device), mask=mask,
-                       num_new=tuple(known.num_new for known in found), texts=tuple(known.text for known in found))
+        return Reading(
+            hidden=torch.stack(states).to(self.llama.device),
+            mask=mask,
+            num_new=tuple(known.num_new for known in found),
+            texts=tuple(known.text for known in found),
+        )
 
     def known_states(self) -> Tensor:
         """All first states known so far, fp32 [N, H], by task and pair."""
         return torch.cat([self._first[key].hidden.reshape(-1, self.llama.hidden_size) for key in sorted(self._first)])
 
-    def retry(self, keys: Sequence[PairKey], histories: Sequence[Sequence[EarlierAttempt]],
-              prefix: Tensor | None, seed: int = 0) -> Reading:
+    def retry(
+        self,
+        keys: Sequence[PairKey],
+        histories: Sequence[Sequence[EarlierAttempt]],
+        prefix: Tensor | None,
+        seed: int = 0,
+    ) -> Reading:
         """Read the prompts of a later attempt, in one forward. The states carry the gradient of a prefix [B, k, H]."""
         texts = [self.prompt(key, history).text for key, history in zip(keys, histories, strict=True)]
         with torch.set_grad_enabled(prefix is not None or self.learns):
@@ -141,9 +165,12 @@ class JointReader:
         said, answers = [""] * len(rows), [tuple[int, ...]()] * len(rows)
         if self.spec.max_new_tokens:
             reasonings = reason(
-                self.llama, texts, prefix=None if prefix is None else prefix.detach(),
+                self.llama,
+                texts,
+                prefix=None if prefix is None else prefix.detach(),
                 max_new_tokens=self.spec.max_new_tokens,
-                temperature=[0.0] * len(rows), seeds=[0] * len(rows),
+                temperature=[0.0] * len(rows),
+                seeds=[0] * len(rows),
             )
             said, answers = [r.text for r in reasonings], [r.tokens for r in reasonings]
         num_new = [len(answer) for answer in answers]
@@ -152,8 +179,9 @@ class JointReader:
         hidden, mask = self._states(rows, prefix, num_new, seed)
         return Reading(hidden, mask, tuple(num_new), tuple(said))
 
-    def _states(self, rows: Sequence[Segments], prefix: Tensor | None,
-                num_new: Sequence[int], seed: int) -> tuple[Tensor, Tensor | None]:
+    def _states(
+        self, rows: Sequence[Segments], prefix: Tensor | None, num_new: Sequence[int], seed: int
+    ) -> tuple[Tensor, Tensor | None]:
         """Run the model over whole rows: states [B, H], or [B, T, H] and their mask."""
         lora = self.llama.lora
         if lora is None or not torch.is_grad_enabled():

@@ -49,8 +49,14 @@ class JointTrain:
         llama = Llama.load(llm_spec, context.device, context.base, context.progress, seed=node.seed + 2)
         bridge, back = _adapters(node, spec, llama, trm, context)
         digest = str(node.facts["llama"][spec.llm]["digest"])
-        store = StateStore.of(context.ledger.workspace, llm_spec, digest, context.device, num_states=bridge.num_states,
-                              max_new_tokens=spec.max_new_tokens)
+        store = StateStore.of(
+            context.ledger.workspace,
+            llm_spec,
+            digest,
+            context.device,
+            num_states=bridge.num_states,
+            max_new_tokens=spec.max_new_tokens,
+        )
         reader = JointReader(llama, dataset, spec, latent=back is not None, num_states=bridge.num_states, store=store)
         trainer = JointTrainer(trm, bridge, back, reader, sampler, spec)
         state = load_latest(context.work, key=node.key, say=context.progress.say)
@@ -59,40 +65,61 @@ class JointTrain:
         # a language model that learns has moved on from its first states
         wanted = [] if state is not None and reader.learns else trainer.batches.pairs(state.step if state else 0)
         if not reader.prepare(wanted, context.progress, context.stop):
-            raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} while the LLaMA read its prompts, "
-                                   "saved", "run again to continue from there")
+            raise StageInterrupted(
+                f"{node.name} stopped by {context.stop.reason} while the LLaMA read its prompts, saved",
+                "run again to continue from there",
+            )
         if state is None:
             bridge.standardise.fit(reader.known_states())
         else:
             trainer.restore(state)
         _train(node, trainer, context)
-        save_bundle(context.out, Bundle(trm=trm, puzzle_ids=ids, text_to_latent=bridge, latent_to_text=back,
-                                        llm_spec=llm_spec, lora=None if llama.lora is None else llama.lora.tensors(),
-                                        meta={
-            "stage": node.name, "key": node.key, "steps": spec.steps, "seed": node.seed, "attempts": spec.attempts,
-            "llm_digest": digest,
-            "data": with_earlier(arc_meta(dataset), inputs.get("trm")),
-        }))
+        save_bundle(
+            context.out,
+            Bundle(
+                trm=trm,
+                puzzle_ids=ids,
+                text_to_latent=bridge,
+                latent_to_text=back,
+                llm_spec=llm_spec,
+                lora=None if llama.lora is None else llama.lora.tensors(),
+                meta={
+                    "stage": node.name,
+                    "key": node.key,
+                    "steps": spec.steps,
+                    "seed": node.seed,
+                    "attempts": spec.attempts,
+                    "llm_digest": digest,
+                    "data": with_earlier(arc_meta(dataset), inputs.get("trm")),
+                },
+            ),
+        )
 
 
-def _trm(node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids: PuzzleIds,
-         context: StageContext) -> TRM:
+def _trm(
+    node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids: PuzzleIds, context: StageContext
+) -> TRM:
     name = str(node.spec["trm"])
     if "trm" not in inputs:
         generator = torch.Generator().manual_seed(node.seed)
         trm_spec = network_spec(node.models[name])
-        fresh = build_network(trm_spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(trm_spec, ids),
-                              generator=generator)
+        fresh = build_network(
+            trm_spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(trm_spec, ids), generator=generator
+        )
         return cast(TRM, fresh.to(context.device))
     before = load_bundle(inputs["trm"].path, context.device)
     require(before, canvas=dataset.canvas, where=f"the checkpoint of {name!r}")
     if len(before.trm.sides) > 1:
         sides = ", ".join(map(str, before.trm.sides))
-        raise StageError(f"the checkpoint of {name!r} was trained on canvases of {sides}; adapters write positions of "
-                         "one", "train it on data without canvases")
+        raise StageError(
+            f"the checkpoint of {name!r} was trained on canvases of {sides}; adapters write positions of one",
+            "train it on data without canvases",
+        )
     if not plays(before.trm.spec.kind, "two_state"):
-        raise StageError(f"the checkpoint of {name!r} holds a {before.trm.spec.kind}, whose carry is not z_H and z_L",
-                         f"train a model of kind {' or '.join(kinds_with('two_state'))} for it")
+        raise StageError(
+            f"the checkpoint of {name!r} holds a {before.trm.spec.kind}, whose carry is not z_H and z_L",
+            f"train a model of kind {' or '.join(kinds_with('two_state'))} for it",
+        )
     spec = before.trm.spec
     network = build_network(spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(spec, ids))
     trm = cast(TRM, network.to(context.device))
@@ -100,16 +127,19 @@ def _trm(node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids:
     return trm
 
 
-def _adapters(node: StageNode, spec: JointTrainStage, llama: Llama, trm: TRM,
-              context: StageContext) -> tuple[TextToLatent, LatentToText | None]:
+def _adapters(
+    node: StageNode, spec: JointTrainStage, llama: Llama, trm: TRM, context: StageContext
+) -> tuple[TextToLatent, LatentToText | None]:
     """Build the adapters that the stage names, with weights from its seed. Raises StageError for a wrong set."""
     generator = torch.Generator().manual_seed(node.seed + 1)
     sections = [node.models[name] for name in spec.adapters]
     forward = [TextToLatentModel.model_validate(s) for s in sections if s["kind"] == "text_to_latent"]
     backward = [LatentToTextModel.model_validate(s) for s in sections if s["kind"] == "latent_to_text"]
     if len(forward) != 1 or len(backward) > 1:
-        raise StageError(f"{node.name} names {len(forward)} text_to_latent and {len(backward)} latent_to_text adapters",
-                         "name one text_to_latent and at most one latent_to_text in  adapters:")
+        raise StageError(
+            f"{node.name} names {len(forward)} text_to_latent and {len(backward)} latent_to_text adapters",
+            "name one text_to_latent and at most one latent_to_text in  adapters:",
+        )
     bridge = TextToLatent.build(forward[0], llama.hidden_size, trm, generator).to(context.device)
     back = LatentToText.build(backward[0], llama.hidden_size, trm, generator).to(context.device) if backward else None
     return bridge, back
@@ -140,15 +170,19 @@ def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> Non
             if last or step % spec.checkpoint_every == 0 or context.stop:
                 save_state(context.work, trainer.state(), key=node.key)
             if context.stop and not last:
-                raise StageInterrupted(f"{node.name} stopped by {context.stop.reason} at step {step:,} of "
-                                       f"{spec.steps:,}, saved", "run again to continue from there")
+                raise StageInterrupted(
+                    f"{node.name} stopped by {context.stop.reason} at step {step:,} of {spec.steps:,}, saved",
+                    "run again to continue from there",
+                )
     seconds = time.monotonic() - started
     context.notes.update(
         steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
         trainable_parameters=sum(p.numel() for p in trainer.networks.parameters()),
-        states_read=trainer.reader.num_read, states_reused=trainer.reader.num_reused,
+        states_read=trainer.reader.num_read,
+        states_reused=trainer.reader.num_reused,
         hardware=hardware(context.device),
-        head_cache_hits=trainer.reader.cache.num_hits, head_cache_misses=trainer.reader.cache.num_misses,
+        head_cache_hits=trainer.reader.cache.num_hits,
+        head_cache_misses=trainer.reader.cache.num_misses,
     )
 
 

@@ -16,8 +16,14 @@ from gridloom.runtime.data.arc.tokens import encode
 from gridloom.runtime.data.tasks import fitting_canvas, visible_side
 from gridloom.specs.data import ArcData, ArcSelect, Augment
 
-SPEC = ArcData(subsets=("training",), holdout=("training",), select=ArcSelect(max_side=12, limit=40), canvas="auto",
-               canvases=(5, 8), augment=Augment(copies=3))
+SPEC = ArcData(
+    subsets=("training",),
+    holdout=("training",),
+    select=ArcSelect(max_side=12, limit=40),
+    canvas="auto",
+    canvases=(5, 8),
+    augment=Augment(copies=3),
+)
 SOURCE = read_arc(SPEC, Path())
 DATASET = Dataset(SOURCE.tasks, SOURCE.canvas, SOURCE.digest, SPEC.augment, SOURCE.version, None, SPEC.canvases)
 
@@ -48,8 +54,10 @@ def test_batches_are_of_one_canvas_and_hold_the_pairs_of_its_tasks() -> None:
 
 def test_pairs_are_drawn_as_often_as_on_one_canvas() -> None:
     sampler = CanvasSampler(DATASET, 0)
-    pairs = {side: sum(len(t.train_pairs) for t in DATASET.tasks if fitting_canvas(t, DATASET.sides) == side)
-             for side in DATASET.sides}
+    pairs = {
+        side: sum(len(t.train_pairs) for t in DATASET.tasks if fitting_canvas(t, DATASET.sides) == side)
+        for side in DATASET.sides
+    }
     total = sum(pairs.values())
     for side, share in sampler.shares.items():
         assert abs(share - pairs[side] / total) <= 1 / PERIOD
@@ -60,8 +68,9 @@ def test_a_canvas_goes_through_its_tasks_without_gap_or_repetition() -> None:
     drawn: dict[int, list[tuple[int, int]]] = {}
     for step in range(3 * PERIOD):
         batch = sampler.batch(step, 4)
-        drawn.setdefault(batch.inputs.shape[1], []).extend(zip(batch.task_index.tolist(), batch.pair_index.tolist(),
-                                                               strict=True))
+        drawn.setdefault(batch.inputs.shape[1], []).extend(
+            zip(batch.task_index.tolist(), batch.pair_index.tolist(), strict=True)
+        )
     for part in sampler.samplers:
         rows = drawn[part.canvas**2]
         epoch = part.epoch_rows

@@ -33,8 +33,10 @@ def earlier(count: int) -> list[EarlierAttempt]:
 
 def test_prompt_shows_every_demonstration_the_test_input_and_the_question() -> None:
     built = build()
-    at = [built.text.index(part) for part in
-          ("Example 1", "1 1 1\n1 1 1", "2 2 2", "Example 3", "Test input:\n7 8\n8 7\n", QUESTION)]
+    at = [
+        built.text.index(part)
+        for part in ("Example 1", "1 1 1\n1 1 1", "2 2 2", "Example 3", "Test input:\n7 8\n8 7\n", QUESTION)
+    ]
     assert at == sorted(at)
     assert (built.dropped_demos, built.over_budget, built.num_tokens) == (0, 0, words(built.text))
 

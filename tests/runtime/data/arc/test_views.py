@@ -28,9 +28,15 @@ def test_inverse_undoes_every_view(grid: Grid, view: View) -> None:
 @given(grids(max_side=4), st.integers(0, 7))
 def test_dihedral_ids_are_the_reference_numbering(grid: Grid, dihedral: int) -> None:
     expected = (
-        grid, np.rot90(grid), np.rot90(grid, 2), np.rot90(grid, 3),
-        np.fliplr(grid), np.flipud(grid), grid.T, np.fliplr(np.rot90(grid)),
-    )[dihedral]  # fmt: skip
+        grid,
+        np.rot90(grid),
+        np.rot90(grid, 2),
+        np.rot90(grid, 3),
+        np.fliplr(grid),
+        np.flipud(grid),
+        grid.T,
+        np.fliplr(np.rot90(grid)),
+    )[dihedral]
     assert np.array_equal(turn(grid, dihedral), expected)
     assert np.array_equal(turn(expected, DIHEDRAL_INVERSE[dihedral]), grid)
 
@@ -76,9 +82,10 @@ def test_no_two_views_of_a_task_show_the_same(task: Task, seed: int, copies: int
 @settings(max_examples=20)
 @given(tasks(max_side=2, max_colour=2), st.integers(0, 2**31 - 1))
 def test_small_pools_are_drawn_to_the_last_view(task: Task, seed: int) -> None:
-    used = sorted({int(c) for pair in task.demos for g in (pair.input, pair.output) for c in np.unique(g)} | {
-        int(c) for g in task.tests for c in np.unique(g)
-    })  # fmt: skip
+    used = sorted(
+        {int(c) for pair in task.demos for g in (pair.input, pair.output) for c in np.unique(g)}
+        | {int(c) for g in task.tests for c in np.unique(g)}
+    )
     everything = set()
     for dihedral in range(8):
         for first in range(1, 10):

@@ -135,9 +135,10 @@ def keys_of(inputs: Tokens, labels: Tokens, size: int) -> list[int]:
 def test_sudoku_keys_survive_every_exchange_and_see_every_clue(size: int, seed: int, key: int) -> None:
     (inputs, labels), _ = generate_sudokus(SudokuData(size=size, train=1, test=0, seed=seed)).values()
     puzzle, answer = inputs[0] - 1, labels[0] - 1
-    here, there = (keys_of(a[None] + 1, b[None] + 1, size) for a, b in (
-        (puzzle, answer), (exchanged(puzzle, key, size), exchanged(answer, key, size))
-    ))  # fmt: skip
+    here, there = (
+        keys_of(a[None] + 1, b[None] + 1, size)
+        for a, b in ((puzzle, answer), (exchanged(puzzle, key, size), exchanged(answer, key, size)))
+    )
     assert here == there
     without = puzzle.copy()
     without[np.flatnonzero(puzzle)[0]] = 0
@@ -259,9 +260,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for spec in (MAZES, SUDOKUS):
         found[spec.kind] = tmp_path_factory.mktemp(spec.kind)
         node = StageNode(
-            name="p", kind=spec.kind, version=1, produces="puzzles", spec=spec.model_dump(mode="json"),
+            name="p",
+            kind=spec.kind,
+            version=1,
+            produces="puzzles",
+            spec=spec.model_dump(mode="json"),
             facts={"digest": LocalFacts().data(spec, ".").digest},
-        )  # fmt: skip
+        )
         context = SimpleNamespace(out=found[spec.kind], base=Path(), notes={})
         BuildPuzzles().run(node, {}, cast(StageContext, context))
     return found
@@ -379,7 +384,7 @@ def test_bad_sources_are_named(
     ],
 )
 def test_bad_csv_lines_are_named(tmp_path: Path, line: str, said: str) -> None:
-    solved = "1234" "3412" "2143" "4321"
+    solved = "1234341221434321"
     content = CSV + line if line != "NO HEADER" else f"x,{solved},{solved},0\nx,{solved},{solved},0\n"
     (tmp_path / "train.csv").write_text(content)
     with pytest.raises(DataError, match=said):

@@ -28,15 +28,25 @@ WIDTH, CANVAS = 24, 4
 
 
 def tiny_trm(**changes: Any) -> TRM:
-    spec = TrmModel(hidden_size=32, num_heads=2, layers=1, H_cycles=3, L_cycles=2, puzzle_embedding_len=3,
-                    halt_max_steps=2, precision="fp32", **changes)
+    spec = TrmModel(
+        hidden_size=32,
+        num_heads=2,
+        layers=1,
+        H_cycles=3,
+        L_cycles=2,
+        puzzle_embedding_len=3,
+        halt_max_steps=2,
+        precision="fp32",
+        **changes,
+    )
     return TRM(spec, CANVAS, 5, generator=torch.Generator().manual_seed(0)).eval()
 
 
 def bridge_for(trm: TRM, mode: Mode, opened: bool = True, **changes: Any) -> TextToLatent:
     generator = torch.Generator().manual_seed(1)
-    spec = TextToLatentModel(llm="llama", trm="trm", mode=mode, bottleneck=16, attention_heads=2, attention_layers=1,
-                             **changes)
+    spec = TextToLatentModel(
+        llm="llama", trm="trm", mode=mode, bottleneck=16, attention_heads=2, attention_layers=1, **changes
+    )
     bridge = TextToLatent.build(spec, WIDTH, trm, generator)
     if opened:
         with torch.no_grad():
@@ -61,17 +71,30 @@ def run(trm: TRM, bridge: TextToLatent | None, hidden: torch.Tensor, grad_all_ro
     return output.logits
 
 
-@pytest.mark.parametrize(("made", "parameters"), [
-    (lambda: TextToLatent(mode="carry", bottleneck=1024, hidden_size=4096, positions=900, width=512), 6_168_576),
-    (lambda: TextToLatent(mode="cross_attention", bottleneck=1024, hidden_size=4096, positions=900, width=512),
-     36_482_048),
-    (lambda: TextToLatent(mode="carry", bottleneck=1024, hidden_size=4096, positions=900, width=512, variational=True),
-     10_361_856),
-    (lambda: LatentToText(pooling="attention", tokens=1, bottleneck=2048, width=512, hidden_size=4096,
-                          variational=True), 11_810_818),
-    (lambda: LatentToText(pooling="attention", tokens=1, bottleneck=2048, width=512, hidden_size=4096), 10_759_170),
-    (lambda: LatentToText(pooling="mean", tokens=1, bottleneck=2048, width=512, hidden_size=4096), 10_496_000),
-])
+@pytest.mark.parametrize(
+    ("made", "parameters"),
+    [
+        (lambda: TextToLatent(mode="carry", bottleneck=1024, hidden_size=4096, positions=900, width=512), 6_168_576),
+        (
+            lambda: TextToLatent(mode="cross_attention", bottleneck=1024, hidden_size=4096, positions=900, width=512),
+            36_482_048,
+        ),
+        (
+            lambda: TextToLatent(
+                mode="carry", bottleneck=1024, hidden_size=4096, positions=900, width=512, variational=True
+            ),
+            10_361_856,
+        ),
+        (
+            lambda: LatentToText(
+                pooling="attention", tokens=1, bottleneck=2048, width=512, hidden_size=4096, variational=True
+            ),
+            11_810_818,
+        ),
+        (lambda: LatentToText(pooling="attention", tokens=1, bottleneck=2048, width=512, hidden_size=4096), 10_759_170),
+        (lambda: LatentToText(pooling="mean", tokens=1, bottleneck=2048, width=512, hidden_size=4096), 10_496_000),
+    ],
+)
 def test_parameter_counts_at_llama_8b_and_the_full_trm(made: Any, parameters: int) -> None:
     with torch.device("cpu"):
         assert sum(p.numel() for p in made().parameters()) == parameters
@@ -112,8 +135,11 @@ def test_loss_reaches_every_adapter_weight_and_the_hidden_state(mode: Mode) -> N
     hidden = states_for(mode, 2, requires_grad=True)
     run(trm, bridge, hidden).square().sum().backward()
     # a key's bias moves every score of a query alike, and the softmax not at all; rounding leaves next to nothing
-    silent = [name for name, p in bridge.named_parameters()
-              if (p.grad is None or not bool(p.grad.any())) and not name.endswith("key.bias")]
+    silent = [
+        name
+        for name, p in bridge.named_parameters()
+        if (p.grad is None or not bool(p.grad.any())) and not name.endswith("key.bias")
+    ]
     assert silent == []
     assert hidden.grad is not None
     assert bool(hidden.grad.any())
@@ -240,11 +266,14 @@ def test_standardised_states_differ_where_raw_ones_are_nearly_parallel() -> None
     assert not standardise(states[:1]).any()
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"mode": "cross_attention", "variational": True}, "goes with neither"),
-    ({"mode": "carry", "variational": True, "projection": "linear"}, "no bottleneck"),
-    ({"mode": "cross_attention", "bottleneck": 12, "attention_heads": 5}, "attention_heads 5 does not divide"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": "cross_attention", "variational": True}, "goes with neither"),
+        ({"mode": "carry", "variational": True, "projection": "linear"}, "no bottleneck"),
+        ({"mode": "cross_attention", "bottleneck": 12, "attention_heads": 5}, "attention_heads 5 does not divide"),
+    ],
+)
 def test_settings_that_exclude_one_another_are_refused(changes: dict[str, Any], message: str) -> None:
     spec = TextToLatentModel(llm="llama", trm="trm", **changes)
     with pytest.raises(ModelError, match=message):
@@ -274,8 +303,9 @@ def test_bundle_gives_the_same_adapters_back(tmp_path: Path) -> None:
     trm = tiny_trm()
     bridge, back = bridge_for(trm, "injection"), back_for(trm, tokens=2)
     ids = PuzzleIds.of([f"t|||t{i}|||0123456789" for i in range(4)])
-    save_bundle(tmp_path, Bundle(trm=trm, puzzle_ids=ids, text_to_latent=bridge, latent_to_text=back,
-                                 llm_spec=LlamaModel()))
+    save_bundle(
+        tmp_path, Bundle(trm=trm, puzzle_ids=ids, text_to_latent=bridge, latent_to_text=back, llm_spec=LlamaModel())
+    )
     loaded = load_bundle(tmp_path)
     hidden, z = torch.randn(2, WIDTH), torch.randn(2, trm.num_positions, 32)
     assert loaded.text_to_latent is not None

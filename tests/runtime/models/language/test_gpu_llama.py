@@ -39,8 +39,18 @@ def test_answers_are_those_of_a_cpu(apart: bool, monkeypatch: pytest.MonkeyPatch
         model = llama(device)
         heads = HeadCache(model)
         for _ in range(2):
-            answers.append(reason(model, TEXTS, prefix=prefix, max_new_tokens=8, temperature=[0, 0.9, 0.7],
-                                        seeds=[1, 2, 3], num_states=4, heads=heads))
+            answers.append(
+                reason(
+                    model,
+                    TEXTS,
+                    prefix=prefix,
+                    max_new_tokens=8,
+                    temperature=[0, 0.9, 0.7],
+                    seeds=[1, 2, 3],
+                    num_states=4,
+                    heads=heads,
+                )
+            )
         assert (heads.num_misses, heads.num_hits) == (2, 2)
     for row in zip(*answers, strict=True):
         for other in row[1:]:

@@ -20,7 +20,8 @@ def test_no_other_parting_of_the_sorted_rows_costs_less(lengths: list[int], forw
     order = sorted(range(len(lengths)), key=lambda at: lengths[at])
     least = min(
         cost(lengths, [order[a:b] for a, b in zip((0, *cuts), (*cuts, len(order)), strict=True)], forward_tokens)
-        for number in range(len(lengths)) for cuts in combinations(range(1, len(lengths)), number)
+        for number in range(len(lengths))
+        for cuts in combinations(range(1, len(lengths)), number)
     )
     assert cost(lengths, groups, forward_tokens) == least
 

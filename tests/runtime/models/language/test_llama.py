@@ -21,10 +21,17 @@ PROMPTS = ["1 2 3", "a much longer prompt\nof two lines", f"head {LATENT} tail"]
 NO_LATENT = "head  tail"
 
 
-def ask(llama: Llama, prompts: list[str], temperature: float = 0.0, tokens: int = 6,
-        prefix: object = None) -> list[Reasoning]:
-    return reason(llama, prompts, prefix=prefix, max_new_tokens=tokens,  # type: ignore[arg-type]
-                        temperature=[temperature] * len(prompts), seeds=list(range(len(prompts))))
+def ask(
+    llama: Llama, prompts: list[str], temperature: float = 0.0, tokens: int = 6, prefix: object = None
+) -> list[Reasoning]:
+    return reason(
+        llama,
+        prompts,
+        prefix=prefix,
+        max_new_tokens=tokens,  # type: ignore[arg-type]
+        temperature=[temperature] * len(prompts),
+        seeds=list(range(len(prompts))),
+    )
 
 
 def plain_states(llama: Llama, ids: list[int]) -> torch.Tensor:
@@ -48,7 +55,7 @@ def test_states_of_new_tokens_equal_a_forward_over_prompt_and_answer(state: str)
     answers = ask(llama, PROMPTS[:2])
     for prompt, answer in zip(PROMPTS, answers, strict=False):
         states = plain_states(llama, [*llama.tokenizer(prompt)["input_ids"], *answer.tokens])
-        new = states[-len(answer.tokens):]
+        new = states[-len(answer.tokens) :]
         want = new[-1] if state == "last_new" else new.mean(dim=0)
         torch.testing.assert_close(answer.hidden, want, atol=state_bound(), rtol=0)
         again = llama.encode([prompt], new_tokens=[answer.tokens])[0].detach()
@@ -122,8 +129,9 @@ def test_end_token_stops_a_row_and_is_seen_inside_a_prompt_though_it_pads() -> N
     assert [(row.text, row.new_tokens) for row in stopped] == [("", 0), ("", 0)]
     inside = llama.encode([f"1{EOS}2", "12"]).detach()
     assert llama.segments(f"1{EOS}2").tail[1] == 1
-    torch.testing.assert_close(inside[0], plain_states(llama, list(llama.segments(f"1{EOS}2").tail))[-1],
-                               atol=state_bound(), rtol=0)
+    torch.testing.assert_close(
+        inside[0], plain_states(llama, list(llama.segments(f"1{EOS}2").tail))[-1], atol=state_bound(), rtol=0
+    )
     assert not torch.allclose(inside[0], inside[1], atol=1e-2)
 
 
@@ -160,8 +168,10 @@ def test_prefix_stands_at_the_mark_else_before_the_text() -> None:
     prefix = torch.randn(1, 2, WIDTH)
     embed = llama.embeddings
     before, after = (torch.tensor([llama.tokenizer(part)["input_ids"]]) for part in ("head ", " tail"))
-    for text, parts in ((f"head {LATENT} tail", [embed(before), llama.scaled(prefix), embed(after)]),
-                        (NO_LATENT, [llama.scaled(prefix), embed(before), embed(after)])):
+    for text, parts in (
+        (f"head {LATENT} tail", [embed(before), llama.scaled(prefix), embed(after)]),
+        (NO_LATENT, [llama.scaled(prefix), embed(before), embed(after)]),
+    ):
         with torch.no_grad():
             want = llama.model.model(inputs_embeds=torch.cat(parts, dim=1)).last_hidden_state[0, -1]
         torch.testing.assert_close(llama.encode([text], prefix)[0].detach(), want, atol=state_bound(), rtol=0)
@@ -179,9 +189,7 @@ def test_gradient_reaches_the_prefix_and_no_weight_of_the_model() -> None:
 
 
 @pytest.mark.parametrize("forward_tokens", [0, 64], ids=["each alone", "together"])
-def test_cached_heads_give_the_same_states_and_gradients(
-    forward_tokens: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cached_heads_give_the_same_states_and_gradients(forward_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FORWARD_TOKENS, "cpu", forward_tokens)
     llama = tiny_llama()
     texts = [f"one head {LATENT}tail", f"another, longer head {LATENT}and tail", "no mark"]
@@ -232,8 +240,9 @@ def test_cached_heads_give_the_same_token_states(forward_tokens: int, monkeypatc
         want = llama.encode_states(texts, prefix, num_states=num_states)
         have = HeadCache(llama).encode_states(rows, prefix, num_states=num_states)
         for index in range(3):
-            torch.testing.assert_close(have.values[index][have.mask[index]], want.values[index][want.mask[index]],
-                                       atol=state_bound(), rtol=0)
+            torch.testing.assert_close(
+                have.values[index][have.mask[index]], want.values[index][want.mask[index]], atol=state_bound(), rtol=0
+            )
 
 
 @pytest.mark.parametrize("forward_tokens", [0, 64], ids=["each alone", "together"])
@@ -245,8 +254,13 @@ def test_answers_behind_kept_heads_are_those_without_and_heads_are_read_once(
     monkeypatch.setitem(FORWARD_TOKENS, "cpu", forward_tokens)
     llama = tiny_llama(state=state)
     texts = [f"one head {LATENT}tail", f"another, longer head {LATENT}and tail", "no mark", f"one head {LATENT}other"]
-    asked = {"prefix": [torch.ones(2, WIDTH), None, torch.ones(1, WIDTH), None], "max_new_tokens": 6,
-             "temperature": [0.0, 0.9, 0.0, 0.0], "seeds": [1, 2, 3, 4], "num_states": num_states}
+    asked = {
+        "prefix": [torch.ones(2, WIDTH), None, torch.ones(1, WIDTH), None],
+        "max_new_tokens": 6,
+        "temperature": [0.0, 0.9, 0.0, 0.0],
+        "seeds": [1, 2, 3, 4],
+        "num_states": num_states,
+    }
     want = reason(llama, texts, **asked)
     heads = HeadCache(llama)
     for _ in range(2):
@@ -268,8 +282,8 @@ def test_rows_read_in_several_batches_lie_behind_one_padding_on_the_left(monkeyp
     for index, row in enumerate(rows):
         cache = HeadCache(llama).read([row], room=0).cache
         for ours, alone in zip(read.cache.layers, cache.layers, strict=True):
-            torch.testing.assert_close(ours.keys[index, :, -len(row):], alone.keys[0], atol=state_bound(), rtol=0)
-            torch.testing.assert_close(ours.values[index, :, -len(row):], alone.values[0], atol=state_bound(), rtol=0)
+            torch.testing.assert_close(ours.keys[index, :, -len(row) :], alone.keys[0], atol=state_bound(), rtol=0)
+            torch.testing.assert_close(ours.values[index, :, -len(row) :], alone.values[0], atol=state_bound(), rtol=0)
     assert HeadCache(llama).read(rows).cache is None
 
 
@@ -324,15 +338,24 @@ def test_failing_chat_template_is_an_error_that_names_the_model() -> None:
         llama.segments("1")
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda m: reason(m, ["x" * 2050], max_new_tokens=0, temperature=[0], seeds=[0]), "not fit the 2,048 positions"),
-    (lambda m: reason(m, ["x" * 2040], max_new_tokens=9, temperature=[0], seeds=[0]), "with 9 new ones does not fit"),
-    (lambda m: m.encode(["x"], torch.zeros(1, 1, WIDTH + 1)), "is 33 wide, LLaMA 'tiny' is 32"),
-    (lambda m: m.encode(["x", "y"], torch.zeros(1, 1, WIDTH)), "1 latent prefixes for 2 prompts"),
-    (lambda m: m.encode([f"{LATENT}{LATENT}"]), "2 times"),
-    (lambda m: m.encode([""]), "empty prompt"),
-    (lambda m: reason(m, ["x"], max_new_tokens=1, temperature=[0, 0], seeds=[0]), "1 prompts, 2 temperatures"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda m: reason(m, ["x" * 2050], max_new_tokens=0, temperature=[0], seeds=[0]),
+            "not fit the 2,048 positions",
+        ),
+        (
+            lambda m: reason(m, ["x" * 2040], max_new_tokens=9, temperature=[0], seeds=[0]),
+            "with 9 new ones does not fit",
+        ),
+        (lambda m: m.encode(["x"], torch.zeros(1, 1, WIDTH + 1)), "is 33 wide, LLaMA 'tiny' is 32"),
+        (lambda m: m.encode(["x", "y"], torch.zeros(1, 1, WIDTH)), "1 latent prefixes for 2 prompts"),
+        (lambda m: m.encode([f"{LATENT}{LATENT}"]), "2 times"),
+        (lambda m: m.encode([""]), "empty prompt"),
+        (lambda m: reason(m, ["x"], max_new_tokens=1, temperature=[0, 0], seeds=[0]), "1 prompts, 2 temperatures"),
+    ],
+)
 def test_impossible_calls_are_refused_in_words(call: object, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         call(tiny_llama())  # type: ignore[operator]

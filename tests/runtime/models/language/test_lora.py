@@ -33,8 +33,10 @@ def test_fresh_additions_change_no_bit_and_are_the_same_for_a_seed() -> None:
     plain, with_lora = tiny_llama(), tiny_llama(lora=LORA)
     assert torch.equal(plain.encode(PROMPTS), with_lora.encode(PROMPTS))
     assert not torch.equal(plain.encode(PROMPTS), opened(with_lora).encode(PROMPTS))
-    first, again, other = (Llama(tiny_model(), tiny_tokenizer(), LlamaModel(weights="tiny", lora=LORA), seed=seed).lora
-                           for seed in (3, 3, 4))
+    first, again, other = (
+        Llama(tiny_model(), tiny_tokenizer(), LlamaModel(weights="tiny", lora=LORA), seed=seed).lora
+        for seed in (3, 3, 4)
+    )
     assert first is not None
     assert again is not None
     assert other is not None
@@ -76,8 +78,11 @@ def test_saved_additions_come_back_and_strangers_are_named(tmp_path: Path) -> No
     with pytest.raises(ModelError, match=r"lora.safetensors does not fit .*lora_A.weight is \[2, 32\], .* \[3, 32\]"):
         Llama.load(spec.model_copy(update={"lora": Lora(rank=3)}), base=tmp_path, lora=tensors)
     with pytest.raises(ModelError, match=r"lacks model.layers.0.mlp.up_proj.lora_A.weight"):
-        Llama.load(spec.model_copy(update={"lora": Lora(rank=2, targets=("q_proj", "v_proj", "up_proj"))}),
-                   base=tmp_path, lora=tensors)
+        Llama.load(
+            spec.model_copy(update={"lora": Lora(rank=2, targets=("q_proj", "v_proj", "up_proj"))}),
+            base=tmp_path,
+            lora=tensors,
+        )
 
 
 def test_dropout_depends_on_its_seed_alone_and_only_acts_in_training() -> None:

@@ -50,7 +50,8 @@ def test_matrices_of_layers_take_four_bits_and_the_rest_keeps_its_precision(base
     want = torch.float32 if precision == "fp32" else torch.bfloat16
     assert llama.dtype == want
     assert {type(part).__name__ for name, part in llama.model.named_modules() if name.endswith("_proj")} == {
-        "Linear4bit"}
+        "Linear4bit"
+    }
     kinds = {name: p.dtype for name, p in llama.model.named_parameters()}
     assert {kind for name, kind in kinds.items() if "_proj" in name} == {torch.uint8}
     assert {kind for name, kind in kinds.items() if "_proj" not in name} == {want}
@@ -83,8 +84,10 @@ def test_batches_and_prefixes_are_answered_as_by_any_model(base: Path) -> None:
     llama = Llama.load(NF4, base=base)
     prefix = torch.randn(2, 1, llama.hidden_size, generator=torch.Generator().manual_seed(0))
     both = reason(llama, PROMPTS, prefix=prefix, max_new_tokens=5, temperature=[0.0, 0.0], seeds=[1, 2])
-    alone = [reason(llama, [prompt], prefix=one[None], max_new_tokens=5, temperature=[0.0], seeds=[1])[0]
-             for prompt, one in zip(PROMPTS, prefix, strict=True)]
+    alone = [
+        reason(llama, [prompt], prefix=one[None], max_new_tokens=5, temperature=[0.0], seeds=[1])[0]
+        for prompt, one in zip(PROMPTS, prefix, strict=True)
+    ]
     assert [answer.tokens for answer in both] == [answer.tokens for answer in alone]
     for ours, theirs in zip(both, alone, strict=True):
         torch.testing.assert_close(ours.hidden, theirs.hidden, atol=state_bound(64, 128), rtol=0)
@@ -185,11 +188,17 @@ def test_the_config_file_is_read_as_it_is(base: Path, tmp_path: Path) -> None:
     assert llama_facts(WHOLE, base).quantized == ""
 
 
-@pytest.mark.skipif(not any(m.name == "smollm2-135m" and m.ready for m in list_models()),
-                    reason="smollm2-135m is not pulled")
+@pytest.mark.skipif(
+    not any(m.name == "smollm2-135m" and m.ready for m in list_models()), reason="smollm2-135m is not pulled"
+)
 @pytest.mark.slow
 def test_a_real_model_in_four_bits_still_knows_the_capital_of_italy() -> None:
     llama = Llama.load(LlamaModel(weights="smollm2-135m", quantize="nf4", prompt_format="plain"))
-    [answer] = reason(llama, ["The capital of France is Paris. The capital of Italy is"], max_new_tokens=3,
-                            temperature=[0.0], seeds=[0])
+    [answer] = reason(
+        llama,
+        ["The capital of France is Paris. The capital of Italy is"],
+        max_new_tokens=3,
+        temperature=[0.0],
+        seeds=[0],
+    )
     assert answer.text.strip().startswith("Rome")

@@ -38,8 +38,13 @@ def test_where_no_row_halts_every_bit_is_that_of_the_plain_trace() -> None:
     plain = trace(model, *batch(), Injection(term=term), steps=5)
     found = trace_halting(model, *batch(), Halting("unchanged", 99), Injection(term=term), steps=5)
     assert found.steps.tolist() == [5] * ROWS
-    for ours, theirs in ((found.tokens, plain.tokens), (found.q_halt, plain.q_halt), (found.changed, plain.changed),
-                         (found.z_H, plain.carry.z_H), (found.z_L, plain.carry.z_L)):
+    for ours, theirs in (
+        (found.tokens, plain.tokens),
+        (found.q_halt, plain.q_halt),
+        (found.changed, plain.changed),
+        (found.z_H, plain.carry.z_H),
+        (found.z_L, plain.carry.z_L),
+    ):
         assert torch.equal(ours, theirs)
 
 

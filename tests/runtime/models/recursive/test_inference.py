@@ -20,12 +20,22 @@ from gridloom.runtime.models.recursive.layers import Linear, rounded_once
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import HrmModel, TrmHier6Model, TrmModel, TrmSingleZModel
 
-SIZES: dict[str, Any] = {"hidden_size": 24, "num_heads": 2, "layers": 1, "expansion": 1.0, "halt_max_steps": 99,
-                         "puzzle_embedding_len": 2, "H_cycles": 2, "L_cycles": 2}
+SIZES: dict[str, Any] = {
+    "hidden_size": 24,
+    "num_heads": 2,
+    "layers": 1,
+    "expansion": 1.0,
+    "halt_max_steps": 99,
+    "puzzle_embedding_len": 2,
+    "H_cycles": 2,
+    "L_cycles": 2,
+}
 SPECS = {
-    "trm": TrmModel(**SIZES, precision="fp32"), "bf16": TrmModel(**SIZES, precision="bf16"),
+    "trm": TrmModel(**SIZES, precision="fp32"),
+    "bf16": TrmModel(**SIZES, precision="bf16"),
     "mlp": TrmModel(**SIZES, precision="fp32", mixing="mlp", positions="none"),
-    "singlez": TrmSingleZModel(**SIZES, precision="fp32"), "hier6": TrmHier6Model(**SIZES, precision="fp32"),
+    "singlez": TrmSingleZModel(**SIZES, precision="fp32"),
+    "hier6": TrmHier6Model(**SIZES, precision="fp32"),
     "hrm": HrmModel(**SIZES, precision="fp32"),
 }
 ROWS = 7
@@ -44,8 +54,10 @@ def network(name: str = "trm", seed: int = 0) -> RecursiveNetwork:
 
 def batch(rows: int = ROWS, seed: int = 1) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return (torch.randint(0, 12, (rows, 9), generator=generator, dtype=torch.uint8),
-            torch.randint(0, 5, (rows,), generator=generator))
+    return (
+        torch.randint(0, 12, (rows, 9), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 5, (rows,), generator=generator),
+    )
 
 
 @torch.no_grad()
@@ -59,8 +71,9 @@ def plain(model: RecursiveNetwork, tokens: Tensor, ids: Tensor, steps: int) -> l
             carry, output = model.act_step(carry, tokens[rows], ids[rows])
             outputs.append((output.logits.argmax(dim=-1).to(torch.uint8), output.q_halt))
         parts.append(outputs)
-    return [(torch.cat([part[s][0] for part in parts]), torch.cat([part[s][1] for part in parts]))
-            for s in range(steps)]
+    return [
+        (torch.cat([part[s][0] for part in parts]), torch.cat([part[s][1] for part in parts])) for s in range(steps)
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +92,7 @@ def test_savings_give_the_bits_of_the_plain_path(name: str) -> None:
         assert torch.equal(tokens, wanted[-1][0])
         assert torch.equal(q_halt, wanted[-1][1])
     assert torch.equal(traced.q_halt, torch.stack([q for _, q in wanted]))
-    assert traced.changed[1:].tolist() == [
-        (a != b).sum(dim=1).tolist() for (a, _), (b, _) in pairwise(wanted)
-    ]
+    assert traced.changed[1:].tolist() == [(a != b).sum(dim=1).tolist() for (a, _), (b, _) in pairwise(wanted)]
     assert found.steps.tolist() == [5] * ROWS
     assert found.num_computed == 5 * ROWS
 
@@ -161,8 +172,13 @@ def streaks(says: list[Tensor], patience: int) -> list[int]:
 def rounding_of_steps(name: str) -> list[float]:
     """Bound on the rounding error of the halting logits after each of eight steps, in fp32."""
     model = network(name, seed=3)
-    return list(spread(model, lambda: {str(step): q for step, (_, q) in enumerate(plain(model, *batch(), steps=8))},
-                       model.spec.hidden_size).values())
+    return list(
+        spread(
+            model,
+            lambda: {str(step): q for step, (_, q) in enumerate(plain(model, *batch(), steps=8))},
+            model.spec.hidden_size,
+        ).values()
+    )
 
 
 @pytest.mark.parametrize("patience", [1, 2])
@@ -182,8 +198,9 @@ def test_rows_halt_where_they_say_so_with_the_answer_of_that_step(name: str, whe
         first = torch.zeros(ROWS, dtype=torch.bool)
         says = [first] + [(a[:, :1] == b[:, :1]).all(dim=1) for (a, _), (b, _) in pairwise(outputs)]
     wanted = streaks(says, patience)
-    found = answer(model, *batch(), steps=8, halting=Halting(when, patience),
-                   same=lambda a, b: (a[:, :1] == b[:, :1]).all(dim=1))
+    found = answer(
+        model, *batch(), steps=8, halting=Halting(when, patience), same=lambda a, b: (a[:, :1] == b[:, :1]).all(dim=1)
+    )
     assert found.steps.tolist() == wanted
     # Rows that are left move together, so they are rounded otherwise, and each step amplifies what was rounded before:
     # in bf16 to the size of the logits themselves, so that there steps and tokens are compared alone. They are equal

@@ -16,8 +16,15 @@ from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM, Carry, Injection
 
 TINY: dict[str, Any] = {
-    "hidden_size": 64, "num_heads": 4, "layers": 2, "H_cycles": 2, "L_cycles": 2, "expansion": 1.0,
-    "puzzle_embedding_len": 2, "halt_max_steps": 4, "precision": "fp32",
+    "hidden_size": 64,
+    "num_heads": 4,
+    "layers": 2,
+    "H_cycles": 2,
+    "L_cycles": 2,
+    "expansion": 1.0,
+    "puzzle_embedding_len": 2,
+    "halt_max_steps": 4,
+    "precision": "fp32",
 }
 
 
@@ -36,12 +43,15 @@ def sample(model: TRM, batch: int = 3, seed: int = 1) -> tuple[torch.Tensor, tor
     return tokens, torch.arange(batch) % 4 + 1
 
 
-@pytest.mark.parametrize(("changes", "canvas", "vocabulary", "parameters"), [
-    ({}, 30, 12, 6_829_058),
-    ({"L_cycles": 6}, 9, 11, 6_828_034),
-    ({"mixing": "mlp", "positions": "none"}, 9, 11, 5_028_866),
-    ({"mixing": "mlp", "positions": "none"}, 30, 12, 18_801_666),
-])
+@pytest.mark.parametrize(
+    ("changes", "canvas", "vocabulary", "parameters"),
+    [
+        ({}, 30, 12, 6_829_058),
+        ({"L_cycles": 6}, 9, 11, 6_828_034),
+        ({"mixing": "mlp", "positions": "none"}, 9, 11, 5_028_866),
+        ({"mixing": "mlp", "positions": "none"}, 30, 12, 18_801_666),
+    ],
+)
 def test_parameter_counts_equal_the_originals(
     changes: dict[str, Any], canvas: int, vocabulary: int, parameters: int
 ) -> None:
@@ -52,10 +62,18 @@ def test_parameter_counts_equal_the_originals(
 
 def test_state_names_equal_the_originals() -> None:
     assert set(build().state_dict()) == {
-        "H_init", "L_init", "embed_tokens.embedding_weight", "lm_head.weight", "q_head.weight", "q_head.bias",
+        "H_init",
+        "L_init",
+        "embed_tokens.embedding_weight",
+        "lm_head.weight",
+        "q_head.weight",
+        "q_head.bias",
         "puzzle_emb.weights",
-        *(f"L_level.layers.{i}.{part}.weight" for i in (0, 1) for part in (
-            "self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")),
+        *(
+            f"L_level.layers.{i}.{part}.weight"
+            for i in (0, 1)
+            for part in ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
+        ),
     }
 
 
@@ -72,13 +90,13 @@ def _swiglu(x: np.ndarray, gate_up: np.ndarray, down: np.ndarray) -> np.ndarray:
 def _attention(x: np.ndarray, qkv: np.ndarray, out: np.ndarray, heads: int, rope: bool) -> np.ndarray:
     _, length, width = x.shape
     d = width // heads
-    q, k, v = (x @ qkv[i * width:(i + 1) * width].T for i in range(3))
+    q, k, v = (x @ qkv[i * width : (i + 1) * width].T for i in range(3))
     result = np.empty_like(x)
     angle = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, d, 2) / d)[None]
     cos, sin = np.cos(angle), np.sin(angle)
 
     def turn(t: np.ndarray) -> np.ndarray:
-        a, b = t[..., : d // 2], t[..., d // 2:]
+        a, b = t[..., : d // 2], t[..., d // 2 :]
         return np.concatenate((a * cos - b * sin, b * cos + a * sin), -1) if rope else t
 
     for h in range(heads):
@@ -89,8 +107,9 @@ def _attention(x: np.ndarray, qkv: np.ndarray, out: np.ndarray, heads: int, rope
     return result @ out.T
 
 
-def numpy_step(model: TRM, w: dict[str, np.ndarray], tokens: np.ndarray, ids: np.ndarray, z_H: np.ndarray,
-               z_L: np.ndarray) -> dict[str, Any]:
+def numpy_step(
+    model: TRM, w: dict[str, np.ndarray], tokens: np.ndarray, ids: np.ndarray, z_H: np.ndarray, z_L: np.ndarray
+) -> dict[str, Any]:
     """One ACT step with weights `w` by the formulas of the paper, in float64."""
     spec = model.spec
     x = w["embed_tokens.embedding_weight"][tokens]
@@ -106,8 +125,16 @@ def numpy_step(model: TRM, w: dict[str, np.ndarray], tokens: np.ndarray, ids: np
         for i in range(spec.layers):
             at = f"L_level.layers.{i}."
             if spec.mixing == "attention":
-                u = _rms(u + _attention(u, w[at + "self_attn.qkv_proj.weight"], w[at + "self_attn.o_proj.weight"],
-                                        spec.num_heads, spec.positions == "rope"))
+                u = _rms(
+                    u
+                    + _attention(
+                        u,
+                        w[at + "self_attn.qkv_proj.weight"],
+                        w[at + "self_attn.o_proj.weight"],
+                        spec.num_heads,
+                        spec.positions == "rope",
+                    )
+                )
             else:
                 t = u.swapaxes(1, 2)
                 t = _rms(t + _swiglu(t, w[at + "mlp_t.gate_up_proj.weight"], w[at + "mlp_t.down_proj.weight"]))
@@ -119,14 +146,24 @@ def numpy_step(model: TRM, w: dict[str, np.ndarray], tokens: np.ndarray, ids: np
         for _ in range(spec.L_cycles):
             z_L = f(z_L, z_H + x)
         z_H = f(z_H, z_L)
-    return {"z_H": z_H, "z_L": z_L, "logits": z_H[:, model.prefix_len:] @ w["lm_head.weight"].T,
-            "q": z_H[:, 0] @ w["q_head.weight"].T + w["q_head.bias"]}
+    return {
+        "z_H": z_H,
+        "z_L": z_L,
+        "logits": z_H[:, model.prefix_len :] @ w["lm_head.weight"].T,
+        "q": z_H[:, 0] @ w["q_head.weight"].T + w["q_head.bias"],
+    }
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"mixing": "mlp", "positions": "none"}, {"positions": "learned"}, {"H_cycles": 3, "L_cycles": 1, "layers": 1},
-    {"puzzle_embedding_len": 1},
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mixing": "mlp", "positions": "none"},
+        {"positions": "learned"},
+        {"H_cycles": 3, "L_cycles": 1, "layers": 1},
+        {"puzzle_embedding_len": 1},
+    ],
+)
 def test_two_act_steps_equal_a_numpy_forward(changes: dict[str, Any]) -> None:
     model = build(**changes).eval()
     tokens, ids = sample(model)
@@ -205,8 +242,9 @@ def test_injected_carry_survives_the_reset_and_leaves_running_rows_alone() -> No
     tokens, ids = sample(model)
     carry = model.initial_carry(3)
     kept = torch.full_like(carry.z_H, 7.0)
-    carry = Carry(kept, kept, carry.steps + 2, torch.tensor([True, False, True]), carry.inputs, carry.labels,
-                  carry.puzzle_ids)
+    carry = Carry(
+        kept, kept, carry.steps + 2, torch.tensor([True, False, True]), carry.inputs, carry.labels, carry.puzzle_ids
+    )
     latent = torch.full_like(kept, 3.0)
     after = model.reset(carry, tokens, ids, tokens, Injection(latent, latent))
     assert torch.equal(after.z_H[[0, 2]], latent[[0, 2]])

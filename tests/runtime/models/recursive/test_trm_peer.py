@@ -17,8 +17,9 @@ from trm_peer import GOLDEN, NUM_STEPS, SPECS, ours, outputs_of, peers
 from gridloom.runtime.models.recursive import RecursiveNetwork
 
 
-def equal_but_for_rounding(name: str, model: RecursiveNetwork, found: dict[str, Tensor],
-                           wanted: dict[str, Tensor]) -> None:
+def equal_but_for_rounding(
+    name: str, model: RecursiveNetwork, found: dict[str, Tensor], wanted: dict[str, Tensor]
+) -> None:
     """Compare outputs of two implementations in fp32, perhaps of two kinds of processor."""
     bounds = spread(model, lambda: outputs_of(model, name), model.spec.hidden_size)
     for key, value in wanted.items():

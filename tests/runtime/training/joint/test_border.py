@@ -32,9 +32,21 @@ def two_shapes() -> Dataset:
 
 def trained(targets: Literal["scored", "colours"]) -> tuple[np.ndarray, np.ndarray]:
     """Train the z_init hybrid until it knows the pairs; tokens it answers and labels of a batch, uint8 [B, 25]."""
-    trainer = trainer_for(tiny_llama(), INJECTION, with_back=False, network=HYBRID, dataset=two_shapes(), steps=90,
-                          adapters=("bridge",), batch_size=8, attempts=1, targets=targets, warmup_steps=5,
-                          optimizer=AdamW(lr=5e-3, weight_decay=0.0), embedding_lr=0.02)
+    trainer = trainer_for(
+        tiny_llama(),
+        INJECTION,
+        with_back=False,
+        network=HYBRID,
+        dataset=two_shapes(),
+        steps=90,
+        adapters=("bridge",),
+        batch_size=8,
+        attempts=1,
+        targets=targets,
+        warmup_steps=5,
+        optimizer=AdamW(lr=5e-3, weight_decay=0.0),
+        embedding_lr=0.02,
+    )
     for step in range(90):
         trainer.step(trainer.sampler.batch(step, 8))
     batch = trainer.sampler.batch(0, 16)

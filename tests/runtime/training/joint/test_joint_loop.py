@@ -37,10 +37,16 @@ def one_step(trainer: JointTrainer) -> dict[str, float]:
     return trainer.since_report.take()
 
 
-@pytest.mark.parametrize("changes", [
-    {"mode": "carry"}, {"mode": "injection"}, {"mode": "cross_attention"}, {"mode": "carry", "variational": True},
-    {"mode": "injection", "projection": "linear"},
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": "carry"},
+        {"mode": "injection"},
+        {"mode": "cross_attention"},
+        {"mode": "carry", "variational": True},
+        {"mode": "injection", "projection": "linear"},
+    ],
+)
 def test_gradient_reaches_trm_and_both_adapters_and_no_frozen_weight(changes: dict[str, Any]) -> None:
     llama = tiny_llama()
     before = {name: p.detach().clone() for name, p in llama.model.named_parameters()}
@@ -115,8 +121,9 @@ def test_loss_is_the_mean_over_active_rows_act_steps_and_attempts(mode: Mode) ->
         carry = trainer.trm.initial_carry(3)
         for step in range(trainer.act_steps):
             with torch.no_grad():
-                carry, output = trainer.trm.act_step(carry, inputs, ids, injection if step == 0 or mode == "injection"
-                                                     else None)
+                carry, output = trainer.trm.act_step(
+                    carry, inputs, ids, injection if step == 0 or mode == "injection" else None
+                )
                 losses = row_losses(trainer.trm, output, labels)
                 parts.append(float((losses.lm + 0.5 * losses.q_halt).mean()))
         tokens = trainer.trm.predict(carry.z_H).argmax(dim=-1).to(torch.uint8).numpy()
@@ -139,12 +146,18 @@ def test_gradient_equals_that_of_the_whole_attempt_at_once(mode: Mode) -> None:
     carry, total = trainer.trm.initial_carry(3), torch.zeros(())
     labels = torch.from_numpy(batch.labels)
     for step in range(trainer.act_steps):
-        carry, output = trainer.trm.act_step(carry, torch.from_numpy(batch.inputs), torch.from_numpy(batch.puzzle_ids),
-                                             injection, grad_all_rounds=mode == "carry" and step == 0)
+        carry, output = trainer.trm.act_step(
+            carry,
+            torch.from_numpy(batch.inputs),
+            torch.from_numpy(batch.puzzle_ids),
+            injection,
+            grad_all_rounds=mode == "carry" and step == 0,
+        )
         total = total + row_losses(trainer.trm, output, labels).total() / (3 * trainer.act_steps)
     want = torch.autograd.grad(total, list(trainer.bridge.parameters()))
-    outcome = trainer._attempt(trainer.reader.first(keys), torch.from_numpy(batch.inputs),
-                               torch.from_numpy(batch.puzzle_ids), labels, 1)
+    outcome = trainer._attempt(
+        trainer.reader.first(keys), torch.from_numpy(batch.inputs), torch.from_numpy(batch.puzzle_ids), labels, 1
+    )
     for have, gradient in zip(trainer.bridge.parameters(), want, strict=True):
         torch.testing.assert_close(have.grad, gradient, rtol=1e-4, atol=1e-7)
     assert outcome.loss == pytest.approx(float(total.detach()), rel=1e-5)
@@ -306,8 +319,13 @@ def test_loss_on_colours_alone_ignores_the_border() -> None:
 def test_curriculum_draws_small_grids_first_and_all_in_the_end() -> None:
     sizes = {"small": 2, "middle": 4, "large": 6}
     tasks = tuple(
-        Task(name, "s", tuple(Pair(np.full((side, side), i, np.uint8), np.full((side, side), i, np.uint8))
-                              for i in range(3)), (grid("1"),)) for name, side in sizes.items()
+        Task(
+            name,
+            "s",
+            tuple(Pair(np.full((side, side), i, np.uint8), np.full((side, side), i, np.uint8)) for i in range(3)),
+            (grid("1"),),
+        )
+        for name, side in sizes.items()
     )
     dataset = toy_dataset()
     dataset = type(dataset)(tasks, 7, "d", dataset.augment, "v")
@@ -338,8 +356,15 @@ def test_logged_figures_are_the_means_over_rows_and_attempts_not_over_batches() 
     totals.add([Figures((False, False, 0.0), True, 2, 7, 9)], 1.0, 1.5)
     kept = JointTotals(totals.values)
     want = {
-        "loss": 1.5, "exact_match": 1 / 3, "shape_match": 2 / 3, "cell_accuracy": 0.5, "oracle_exact_match": 2 / 3,
-        "avg_attempts": 7 / 3, "avg_trm_steps": 30 / 7, "avg_reasoning_length": 2.0, "grad_norm": 1.0,
+        "loss": 1.5,
+        "exact_match": 1 / 3,
+        "shape_match": 2 / 3,
+        "cell_accuracy": 0.5,
+        "oracle_exact_match": 2 / 3,
+        "avg_attempts": 7 / 3,
+        "avg_trm_steps": 30 / 7,
+        "avg_reasoning_length": 2.0,
+        "grad_norm": 1.0,
     }
     assert totals.take() == pytest.approx(want)
     assert kept.take() == pytest.approx(want)
@@ -367,11 +392,14 @@ def test_clipping_bounds_the_step_and_a_nan_is_named() -> None:
         one_step(trainer)
 
 
-@pytest.mark.parametrize(("proposed", "want"), [
-    (None, (False, False, 0.0)),
-    (grid("12"), (False, False, 0.0)),
-    (grid("12", "30"), (False, True, 0.75)),
-    (grid("12", "34"), (True, True, 1.0)),
-])
+@pytest.mark.parametrize(
+    ("proposed", "want"),
+    [
+        (None, (False, False, 0.0)),
+        (grid("12"), (False, False, 0.0)),
+        (grid("12", "30"), (False, True, 0.75)),
+        (grid("12", "34"), (True, True, 1.0)),
+    ],
+)
 def test_comparison_with_a_target(proposed: Any, want: tuple[bool, bool, float]) -> None:
     assert compare(proposed, grid("12", "34")) == want

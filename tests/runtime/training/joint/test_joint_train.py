@@ -31,18 +31,27 @@ from gridloom.stores.artifacts import Artifact
 
 
 def test_joint_training_lowers_the_loss_and_logs_every_metric(tmp_path: Path) -> None:
-    logged = run_joint(tmp_path, steps=18, batch_size=6, optimizer=AdamW(lr=5e-3, weight_decay=0.0), log_every=6,
-                       checkpoint_every=18)
+    logged = run_joint(
+        tmp_path, steps=18, batch_size=6, optimizer=AdamW(lr=5e-3, weight_decay=0.0), log_every=6, checkpoint_every=18
+    )
     assert logged[18, "loss"] < 0.85 * logged[6, "loss"]
     assert {name for _, name in logged if not name.startswith("epoch")} == set(METRICS)
     assert {step for step, name in logged if name in METRICS} == {6, 12, 18}
 
 
 def test_every_figure_is_logged_by_step_and_by_epoch_and_an_epoch_is_the_mean_of_its_steps(tmp_path: Path) -> None:
-    logged = run_joint(tmp_path, steps=5, batch_size=3, llama=LLAMA.model_copy(update={"state": "mean_new"}),
-                       max_new_tokens=2)
-    seven = {"loss", "exact_match", "shape_match", "cell_accuracy", "avg_attempts", "avg_trm_steps",
-             "avg_reasoning_length"}
+    logged = run_joint(
+        tmp_path, steps=5, batch_size=3, llama=LLAMA.model_copy(update={"state": "mean_new"}), max_new_tokens=2
+    )
+    seven = {
+        "loss",
+        "exact_match",
+        "shape_match",
+        "cell_accuracy",
+        "avg_attempts",
+        "avg_trm_steps",
+        "avg_reasoning_length",
+    }
     assert seven <= {name for step, name in logged if step == 1}
     assert {step: logged[step, "epoch"] for step, name in logged if name == "epoch"} == {2: 1.0, 4: 2.0}
     for name in METRICS:
@@ -111,17 +120,26 @@ def test_training_starts_from_the_checkpoint_of_a_train_stage(tmp_path: Path) ->
     context.ledger.close()
     checkpoint = Artifact("gl1:train", "checkpoint", tmp_path / "pretrain" / "out", {})
     before = load_bundle(checkpoint.path).trm
-    run_joint(tmp_path / "joint", inputs={"trm": checkpoint}, steps=1, warmup_steps=0,
-              optimizer=AdamW(lr=1e-9, weight_decay=0.0), embedding_lr=0.0)
+    run_joint(
+        tmp_path / "joint",
+        inputs={"trm": checkpoint},
+        steps=1,
+        warmup_steps=0,
+        optimizer=AdamW(lr=1e-9, weight_decay=0.0),
+        embedding_lr=0.0,
+    )
     after = load_bundle(tmp_path / "joint" / "out").trm
     for name, tensor in before.state_dict().items():
         torch.testing.assert_close(after.state_dict()[name], tensor, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("adapters", "message"), [
-    (("back",), "names 0 text_to_latent and 1 latent_to_text"),
-    (("bridge", "bridge"), "names 2 text_to_latent"),
-])
+@pytest.mark.parametrize(
+    ("adapters", "message"),
+    [
+        (("back",), "names 0 text_to_latent and 1 latent_to_text"),
+        (("bridge", "bridge"), "names 2 text_to_latent"),
+    ],
+)
 def test_wrong_sets_of_adapters_are_refused(tmp_path: Path, adapters: tuple[str, ...], message: str) -> None:
     with pytest.raises(StageError, match=message):
         run_joint(tmp_path, adapters=adapters)
@@ -131,8 +149,17 @@ def test_zinit_hybrid_trains_in_one_pass_on_colours(tmp_path: Path) -> None:
     spec = TrmHybridModel(hidden_size=32, num_heads=2, layers=1, puzzle_embedding_len=1, precision="fp32")
     assert (spec.H_cycles, spec.L_cycles, spec.halt_max_steps) == (2, 1, 1)
     bridge = BRIDGE.model_copy(update={"mode": "injection", "projection": "linear"})
-    logged = run_joint(tmp_path, trm=spec, bridge=bridge, adapters=("bridge",), attempts=1, targets="colours",
-                       steps=12, lr_min_ratio=0.1, optimizer=AdamW(lr=5e-3, weight_decay=0.0))
+    logged = run_joint(
+        tmp_path,
+        trm=spec,
+        bridge=bridge,
+        adapters=("bridge",),
+        attempts=1,
+        targets="colours",
+        steps=12,
+        lr_min_ratio=0.1,
+        optimizer=AdamW(lr=5e-3, weight_decay=0.0),
+    )
     assert logged[12, "loss"] < logged[1, "loss"]
     assert logged[12, "avg_trm_steps"] == 1.0
     bundle = load_bundle(tmp_path / "out")
@@ -144,11 +171,19 @@ def test_zinit_hybrid_trains_in_one_pass_on_colours(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["injection", "cross_attention"])
 def test_the_hybrids_later_options_go_together_and_resume(tmp_path: Path, mode: Any) -> None:
     """Several ACT steps with halting, the whole sequence, small grids first, views of each task."""
-    spec = TrmHybridModel(hidden_size=32, num_heads=2, layers=1, puzzle_embedding_len=1, precision="fp32",
-                          halt_max_steps=3)
+    spec = TrmHybridModel(
+        hidden_size=32, num_heads=2, layers=1, puzzle_embedding_len=1, precision="fp32", halt_max_steps=3
+    )
     bridge = BRIDGE.model_copy(update={"mode": mode, "attention_heads": 2, "sequence_tokens": 12})
-    options: dict[str, Any] = {"trm": spec, "bridge": bridge, "steps": 4, "targets": "colours", "attempts": 1,
-                               "adapters": ("bridge",), "curriculum": Curriculum(first_side=2, steps=3)}
+    options: dict[str, Any] = {
+        "trm": spec,
+        "bridge": bridge,
+        "steps": 4,
+        "targets": "colours",
+        "attempts": 1,
+        "adapters": ("bridge",),
+        "curriculum": Curriculum(first_side=2, steps=3),
+    }
     whole = run_joint(tmp_path / "whole", **options)
     assert 1 <= whole[4, "avg_trm_steps"] <= 3
     with pytest.raises(StageInterrupted, match="at step"):

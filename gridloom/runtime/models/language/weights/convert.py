@@ -23,16 +23,22 @@ if TYPE_CHECKING:
 FP16_MAX = 65504.0
 
 TENSORS = {
-    "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
-    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
 }
 """GGUF name within a block -> transformers name within a layer."""
 
 
-def convert(source: Path, folder: Path, facts: LlamaFacts, progress: Progress | None = None, *,
-            label: str = "converting") -> None:
+def convert(
+    source: Path, folder: Path, facts: LlamaFacts, progress: Progress | None = None, *, label: str = "converting"
+) -> None:
     """Write model.safetensors, config.json and the tokenizer's files into `folder`. Raises ModelError."""
     if progress is None:
         _convert(source, folder, facts, None)
@@ -104,22 +110,34 @@ def _config(reader: Any, facts: LlamaFacts, source: Path) -> dict[str, Any]:
     heads, width = int(field("llama.attention.head_count")), int(field("llama.embedding_length"))
     tied = not any(tensor.name == "output.weight" for tensor in reader.tensors)
     config = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "float16",
-        "hidden_size": width, "num_hidden_layers": int(field("llama.block_count")), "num_attention_heads": heads,
-        "num_key_value_heads": int(field("llama.attention.head_count_kv", heads)), "head_dim": width // heads,
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "dtype": "float16",
+        "hidden_size": width,
+        "num_hidden_layers": int(field("llama.block_count")),
+        "num_attention_heads": heads,
+        "num_key_value_heads": int(field("llama.attention.head_count_kv", heads)),
+        "head_dim": width // heads,
         "intermediate_size": int(field("llama.feed_forward_length")),
         "max_position_embeddings": int(field("llama.context_length")),
-        "vocab_size": int(field("llama.vocab_size")), "hidden_act": "silu",
+        "vocab_size": int(field("llama.vocab_size")),
+        "hidden_act": "silu",
         "rms_norm_eps": float(field("llama.attention.layer_norm_rms_epsilon")),
         "rope_parameters": {"rope_type": "default", "rope_theta": float(field("llama.rope.freq_base", 10000.0))},
-        "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": tied,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": tied,
         "bos_token_id": int(field("tokenizer.ggml.bos_token_id")),
         "eos_token_id": int(field("tokenizer.ggml.eos_token_id")),
     }
     wanted = {
-        "hidden_size": facts.hidden_size, "num_hidden_layers": facts.num_layers, "num_attention_heads": facts.num_heads,
-        "num_key_value_heads": facts.num_kv_heads, "intermediate_size": facts.intermediate_size,
-        "max_position_embeddings": facts.max_positions, "vocab_size": facts.vocab_size,
+        "hidden_size": facts.hidden_size,
+        "num_hidden_layers": facts.num_layers,
+        "num_attention_heads": facts.num_heads,
+        "num_key_value_heads": facts.num_kv_heads,
+        "intermediate_size": facts.intermediate_size,
+        "max_position_embeddings": facts.max_positions,
+        "vocab_size": facts.vocab_size,
         "tie_word_embeddings": facts.tied_embeddings,
     }
     for name, value in wanted.items():

@@ -21,9 +21,19 @@ from gridloom.stores.write_aside import replacing
 
 CONFIG = "config.json"
 MODEL_FILES = (
-    CONFIG, "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-    "tokenizer.model", "chat_template.jinja", "chat_template.json",
+    CONFIG,
+    "generation_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
 )
 """What takes part in a folder's digest; anything else in it is ignored, as in loading."""
 
@@ -36,8 +46,10 @@ def read_facts(folder: Path) -> LlamaFacts:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{folder} holds no {CONFIG}, so it is no model folder in transformers layout",
-                         "name the folder that holds config.json, tokenizer.json and *.safetensors") from error
+        raise ModelError(
+            f"{folder} holds no {CONFIG}, so it is no model folder in transformers layout",
+            "name the folder that holds config.json, tokenizer.json and *.safetensors",
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
     if not isinstance(config, dict):
@@ -46,13 +58,17 @@ def read_facts(folder: Path) -> LlamaFacts:
         raise ModelError(f"{path}: an encoder-decoder model; a causal language model is wanted")
     heads = _count(config, "num_attention_heads", path)
     return LlamaFacts(
-        digest="", hidden_size=_count(config, "hidden_size", path),
-        num_layers=_count(config, "num_hidden_layers", path), num_heads=heads,
-        intermediate_size=_count(config, "intermediate_size", path), vocab_size=_count(config, "vocab_size", path),
+        digest="",
+        hidden_size=_count(config, "hidden_size", path),
+        num_layers=_count(config, "num_hidden_layers", path),
+        num_heads=heads,
+        intermediate_size=_count(config, "intermediate_size", path),
+        vocab_size=_count(config, "vocab_size", path),
         max_positions=_count(config, "max_position_embeddings", path),
         num_kv_heads=_count(config, "num_key_value_heads", path, heads),
         # transformers ties them unless the file says otherwise only for some families; Llama's default is not tied
-        tied_embeddings=bool(config.get("tie_word_embeddings", False)), quantized=held_as(config),
+        tied_embeddings=bool(config.get("tie_word_embeddings", False)),
+        quantized=held_as(config),
     )
 
 
@@ -125,8 +141,10 @@ def hub_cache() -> Path:
 def _count(config: dict[str, Any], name: str, path: Path, default: int | None = None) -> int:
     value = config.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"{path}: {name} is {value!r}, a positive number is wanted",
-                         "the file must be the config.json of a causal language model")
+        raise ModelError(
+            f"{path}: {name} is {value!r}, a positive number is wanted",
+            "the file must be the config.json of a causal language model",
+        )
     return value
 
 

