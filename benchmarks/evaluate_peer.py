@@ -43,8 +43,9 @@ from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.tasks import fitting_canvas
 from gridloom.runtime.interop.trm_config import peer_config
 from gridloom.runtime.machine.memory import MemoryMeter
-from gridloom.runtime.models.build import build_network
-from gridloom.runtime.models.recursive.inference import Halting, answer
+from gridloom.runtime.models.network import Halting
+from gridloom.runtime.models.recursive.build import build_network
+from gridloom.runtime.models.recursive.inference import answer
 from gridloom.runtime.models.recursive.layers import round_for_good
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmModel
@@ -82,7 +83,7 @@ def main() -> None:
     sys.path.insert(0, args.checkout)
     generator = torch.Generator().manual_seed(0)
     if args.checkpoint is not None:
-        ours = load_bundle(args.checkpoint).trm
+        ours = load_bundle(args.checkpoint).network
         arrays = load_puzzles(args.puzzles).splits["test"]
         tokens, labels = (
             torch.from_numpy(np.array(t[: args.rows], dtype=np.uint8)) for t in (arrays.inputs, arrays.labels)

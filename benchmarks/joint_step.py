@@ -25,12 +25,12 @@ from gridloom.runtime.data.arc.prompts import EarlierAttempt
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.runtime.models.recursive.carry import Injection
+from gridloom.runtime.models.recursive.losses import row_losses
 from gridloom.runtime.models.recursive.spec import TrmModel
-from gridloom.runtime.models.recursive.trm import Injection
 from gridloom.runtime.training.joint.batches import PairKey
 from gridloom.runtime.training.joint.loop import JointTrainer
 from gridloom.runtime.training.joint.reader import Reading
-from gridloom.runtime.training.losses import row_losses
 from gridloom.runtime.training.optim import step_puzzle_rows
 from gridloom.specs.data import ArcData, ArcSelect
 from gridloom.specs.stages import JointTrainStage

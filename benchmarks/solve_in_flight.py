@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from gridloom.compiler.graph import StageNode
-from gridloom.runtime.checkpoints.bundle import Bundle, save_bundle
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.read import read_arc
@@ -179,11 +179,13 @@ def _bundle(data: Dataset) -> Bundle:
     llm = LlamaModel()
     width = Llama.load(llm).hidden_size
     return Bundle(
-        trm=trm.eval(),
+        {
+            NETWORK: trm.eval(),
+            "text_to_latent": TextToLatent.build(TextToLatentModel(llm="llama", trm="trm", bottleneck=256), width, trm),
+            "latent_to_text": LatentToText.build(LatentToTextModel(llm="llama", trm="trm", tokens=2), width, trm),
+        },
         puzzle_ids=ids,
         llm_spec=llm,
-        text_to_latent=TextToLatent.build(TextToLatentModel(llm="llama", trm="trm", bottleneck=256), width, trm),
-        latent_to_text=LatentToText.build(LatentToTextModel(llm="llama", trm="trm", tokens=2), width, trm),
     )
 
 

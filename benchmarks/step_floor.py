@@ -27,10 +27,10 @@ from gridloom.runtime.data.arc.dataset import Dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.read import read_arc
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
-from gridloom.runtime.models.build import build_network, views_for
+from gridloom.runtime.models.network import DTYPES
+from gridloom.runtime.models.recursive.build import build_network, views_for
 from gridloom.runtime.models.recursive.cost import TrmCost
 from gridloom.runtime.models.recursive.inference import answer
-from gridloom.runtime.models.recursive.network import DTYPES
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.planning.local import compile_local, spec_base
 from gridloom.runtime.training.loop import ActTrainer

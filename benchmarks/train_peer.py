@@ -24,12 +24,12 @@ import torch
 
 from gridloom.runtime.interop.trm_config import peer_config
 from gridloom.runtime.machine.memory import MemoryMeter
-from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.layers import rounded_once
+from gridloom.runtime.models.recursive.losses import row_losses
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.torch_compile import compile_loop
 from gridloom.runtime.planning.facts import LocalFacts
-from gridloom.runtime.training.losses import row_losses
 from gridloom.specs.data import ArcData
 
 Step = Callable[[], float]

@@ -80,8 +80,8 @@ class Sources:
         """Return the network behind a stage."""
         name = self.bound.trm_of(stage)
         spec = self.bound.spec.models.get(name) if name else self._given(stage)
-        rows = RowShape(facts.canvas, facts.num_cells, facts.vocabulary)
-        return Network(spec, rows, facts.side_shares) if isinstance(spec, NetworkSpec) else None
+        rows = facts.rows(spec.reads) if isinstance(spec, NetworkSpec) else None
+        return Network(spec, rows, facts.side_shares) if isinstance(spec, NetworkSpec) and rows else None
 
     def _given(self, stage: str) -> NetworkSpec | None:
         """Return the network of the given checkpoint behind a stage."""

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gridloom.errors import DataError, ModelError
+from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.specs.base import DataSpec
@@ -53,6 +54,19 @@ class DataFacts:
     """Of those, tasks whose right answers the files do not have."""
     length: int | None = None
     """Tokens of a row where they are no square canvas; 0 for rows that are no tokens."""
+
+    vectors: tuple[int, ...] = ()
+    """(time steps T, features F, vocabulary V) of the rows as vectors; empty where there are none."""
+
+    def rows(self, reads: Sequence[str]) -> RowShape | None:
+        """Return the rows in the first form of `reads` that the data has: 'tokens', 'vectors'; None without one."""
+        for form in reads:
+            if form == "tokens" and self.num_cells:
+                return RowShape(self.canvas, self.num_cells, self.vocabulary)
+            if form == "vectors" and self.vectors:
+                steps, features, vocabulary = self.vectors
+                return RowShape(0, steps, vocabulary, features)
+        return None
 
     @property
     def num_cells(self) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gridloom.compiler.graph import StageNode
 from gridloom.progress import Progress, StopSignal
 from gridloom.specs.kinds import STAGES, load
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import LedgerWriter
+
+if TYPE_CHECKING:
+    from gridloom.runtime.machine.ranks import Ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class StageContext:
     ledger: LedgerWriter
     progress: Progress
     stop: StopSignal
+    ranks: Ranks | None = None
+    """Processes that train together, this one the first of them; None where this process is alone."""
     notes: dict[str, Any] = field(default_factory=dict)
     """A stage may leave figures here (peak memory, steps/s); the executor stores them with the stage row."""
 

@@ -19,7 +19,6 @@ from gridloom.errors import SpecError
 from gridloom.runtime.models.adapters.cost import latent_to_text, text_to_latent
 from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
-from gridloom.runtime.models.build import build_network
 from gridloom.runtime.models.language.cost import LlamaCost
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.generate import generate
@@ -29,8 +28,10 @@ from gridloom.runtime.models.language.lora import attach
 from gridloom.runtime.models.language.segments import Segments
 from gridloom.runtime.models.language.spec import LlamaModel, Lora
 from gridloom.runtime.models.recursive import layers
+from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.cost import TrmCost
 from gridloom.runtime.models.recursive.inference import trace
+from gridloom.runtime.models.recursive.losses import row_losses
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import (
     HrmModel,
@@ -41,7 +42,6 @@ from gridloom.runtime.models.recursive.spec import (
     TrmSingleZModel,
 )
 from gridloom.runtime.models.recursive.trm import TRM
-from gridloom.runtime.training.losses import row_losses
 
 ROWS, CANVAS = 2, 8
 

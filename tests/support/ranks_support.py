@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from train_support import STAGE, StopAfter, dataset_artifact, stage_context, train_node
 
 from gridloom.errors import StageInterrupted
+from gridloom.runtime.machine.ranks import Ranks
 from gridloom.runtime.training.follow import follow, leading
 from gridloom.runtime.training.train import Train
 
@@ -18,13 +20,13 @@ def main() -> None:
     """Take the place that RANK says."""
     torch.set_num_threads(1)
     if os.environ["RANK"] != "0":
-        follow()
+        follow(Ranks.of_environment())
         return
     context = stage_context(Path(sys.argv[1]), StopAfter(int(sys.argv[2])))
     data = dataset_artifact(Path(sys.argv[1]))
-    with leading():
+    with leading(Ranks.of_environment()) as ranks:
         try:
-            Train().run(train_node(STAGE), {"data": data}, context)
+            Train().run(train_node(STAGE), {"data": data}, replace(context, ranks=ranks))
         except StageInterrupted as interrupted:
             print(interrupted.message)
         context.ledger.close()

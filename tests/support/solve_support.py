@@ -21,7 +21,7 @@ from mirror_task import mirror_task
 
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.progress import Progress
-from gridloom.runtime.checkpoints.bundle import Bundle, save_bundle
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.answers import save_answers
 from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
@@ -108,14 +108,20 @@ def make_bundle(with_llama: bool = True, llm_digest: str | None = None) -> Bundl
     ids = PuzzleIds(view_table(data.tasks, 0, data.augment.copies, data.augment).names)
     trm = TRM(TRM_SPEC, CANVAS, len(ids), task_of=ids.task_of)
     trm.puzzle_emb.weights.normal_()
-    bundle = Bundle(trm=trm.eval(), puzzle_ids=ids, meta={} if llm_digest is None else {"llm_digest": llm_digest})
+    bundle = Bundle(
+        {NETWORK: trm.eval()}, puzzle_ids=ids, meta={} if llm_digest is None else {"llm_digest": llm_digest}
+    )
     if with_llama:
         llm_spec = LlamaModel(weights="./llama", max_prompt_tokens=400)
         bundle.llm_spec = llm_spec
-        bundle.text_to_latent = TextToLatent.build(TextToLatentModel(llm="llama", trm="trm", bottleneck=16), 16, trm)
-        bundle.latent_to_text = LatentToText.build(LatentToTextModel(llm="llama", trm="trm", tokens=2), 16, trm)
+        bundle.parts["text_to_latent"] = TextToLatent.build(
+            TextToLatentModel(llm="llama", trm="trm", bottleneck=16), 16, trm
+        )
+        bundle.parts["latent_to_text"] = LatentToText.build(
+            LatentToTextModel(llm="llama", trm="trm", tokens=2), 16, trm
+        )
         with torch.no_grad():
-            bundle.text_to_latent.out.weight.normal_(std=0.3)
+            bundle.part("text_to_latent").out.weight.normal_(std=0.3)
     return bundle
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import (
     HrmModel,

@@ -119,7 +119,7 @@ class VotePlace:
         if spoil:
             bundle = load_bundle(self.checkpoint.path)
             with torch.no_grad():
-                bundle.trm.q_head.bias.fill_(float("nan"))
+                bundle.network.q_head.bias.fill_(float("nan"))
             save_bundle(self.checkpoint.path, bundle)
 
     def _context(self, writer: LedgerWriter, out: Path, run: str, stop: Any) -> StageContext:
@@ -196,7 +196,7 @@ class VotePlace:
 
     def answer(self, bundle: Bundle, tokens: Any, name: str) -> tuple[Grid | None, float]:
         """Run one row by itself: its crop, and its halting probability."""
-        traced = trace(bundle.trm, torch.from_numpy(tokens[None]), torch.tensor([bundle.puzzle_ids.index[name]]))
+        traced = trace(bundle.network, torch.from_numpy(tokens[None]), torch.tensor([bundle.puzzle_ids.index[name]]))
         return crop(traced.tokens[0].numpy(), CANVAS), float(torch.sigmoid(traced.q_halt[-1].double())[0])
 
     @property

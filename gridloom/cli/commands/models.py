@@ -120,7 +120,7 @@ def import_command(
     imported = import_checkpoint(checkpoint, config=config, identifiers=identifiers, canvas=canvas, kind=data)
     with filling(folder) as aside:
         save_bundle(aside, imported.bundle)
-    trm, ids, meta = imported.bundle.trm, imported.bundle.puzzle_ids, imported.bundle.meta
+    trm, ids, meta = imported.bundle.network, imported.bundle.puzzle_ids, imported.bundle.meta
     parameters = sum(parameter.numel() for parameter in trm.parameters())
     print(
         f"{trm.spec.kind}, {parameters:,} parameters, hidden_size {trm.spec.hidden_size}, {trm.spec.precision}; "
@@ -140,16 +140,15 @@ def export_command(
     ] = None,
 ) -> None:
     """Write step_N, all_config.yaml and identifiers.json that TinyRecursiveModels loads, with the averaged weights."""
-    from gridloom.runtime.checkpoints.bundle import ADAPTERS, load_bundle
+    from gridloom.runtime.checkpoints.bundle import load_bundle
     from gridloom.runtime.interop.trm_checkpoint import export_checkpoint
     from gridloom.stores.vacant import check_vacant
 
     check_vacant(folder)
     whole = load_bundle(bundle)
     path = export_checkpoint(whole, folder, step=step)
-    for name in ADAPTERS:
-        if getattr(whole, name) is not None:
-            print(f"  {name} is left out: the original has no adapters")
+    for name in whole.adapters:
+        print(f"  {name} is left out: the original has no adapters")
     if whole.raw is not None:
         print("  the weights of the last step are left out: the original keeps the average alone")
     print(f"wrote {path}, all_config.yaml and identifiers.json")

@@ -6,12 +6,15 @@ import json
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, SetOption, SpecArg, WalltimeOption
 from gridloom.errors import GridloomError
+
+if TYPE_CHECKING:
+    from gridloom.runtime.machine.ranks import Ranks
 
 
 def plan(
@@ -79,13 +82,14 @@ def plan(
         raise typer.Exit(3)
 
 
-def _processes() -> AbstractContextManager[None]:
+def _processes() -> AbstractContextManager[Ranks | None]:
     """Lead the processes that torchrun started beside this one, if any."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return nullcontext()
+    from gridloom.runtime.machine.ranks import Ranks
     from gridloom.runtime.training.follow import leading
 
-    return leading()
+    return leading(Ranks.of_environment())
 
 
 def _execute(
@@ -112,9 +116,9 @@ def _execute(
     console = Console()
     again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
     limit_s = planned.compiled.spec.walltime_s if walltime is None else walltime
-    with _processes(), stop_on_signals(Stop(limit_s)) as stop:
+    with _processes() as ranks, stop_on_signals(Stop(limit_s)) as stop:
         try:
-            result = run_local(planned, spec, overrides, workspace, reporter(console, quiet), stop, device)
+            result = run_local(planned, spec, overrides, workspace, reporter(console, quiet), stop, device, ranks)
         except StageInterrupted as interrupted:
             print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
             raise typer.Exit(interrupted.exit_code) from None
@@ -144,9 +148,10 @@ def run(
     Under torchrun or accelerate the first process is the run, and the others take part in its training.
     """
     if int(os.environ.get("RANK", "0")) > 0:
+        from gridloom.runtime.machine.ranks import Ranks
         from gridloom.runtime.training.follow import follow
 
-        follow()
+        follow(Ranks.of_environment())
         return
     if dry_run:
         plan(spec, overrides, home, device=device, walltime=walltime)

@@ -25,18 +25,29 @@ ANY_CANVAS = "rope_2d"
 """Positions to propose where tasks lie on canvases of several sizes."""
 
 
-def rows_are_tokens(checked: Checked, session: Session) -> None:
-    """GL344: a network reads and writes tokens; rows of numbers are no material for it."""
+READABLE = {
+    "tokens": "use arc, maze, sudoku, parity, addition, copy or string_addition data",
+    "vectors": "use parity, logic or sort data",
+}
+"""Remedy for data without rows of a form that a network reads."""
+
+
+def rows_fit_network(checked: Checked, session: Session) -> None:
+    """GL344: the data has rows of a form that the network reads: tokens or vectors."""
     bound = checked.bound
     for name, _ in sound(checked, "stages", TrainStage):
         found = data_of(bound, name)
         facts = checked.data.get(found[0]) if found else None
-        if found and facts and facts.num_cells == 0:
+        model = bound.spec.models.get(bound.trm_of(name) or "")
+        reads = model.reads if isinstance(model, NetworkSpec) else ("tokens",)
+        if found and facts and facts.rows(reads) is None:
+            has = "numbers" if facts.num_cells == 0 else "tokens"
             session.error(
                 "GL344",
-                f"'{found[0]}' is a {found[1].kind} dataset, whose rows are numbers; '{name}' trains on tokens",
+                f"'{found[0]}' is a {found[1].kind} dataset, whose rows are {has}; '{name}' trains on "
+                f"{' or '.join(reads)}",
                 bound.places.value(("stages", name, "data")),
-                "use arc, maze, sudoku, parity, addition, copy or string_addition data",
+                READABLE[reads[0]],
             )
 
 

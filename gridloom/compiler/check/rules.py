@@ -25,7 +25,7 @@ from gridloom.compiler.check.fit import (
     checkpoint_fits_data,
     given_checkpoint_fits,
     positions_fit_rows,
-    rows_are_tokens,
+    rows_fit_network,
 )
 from gridloom.compiler.check.leaks import (
     calibration_sees_no_task_it_judges,
@@ -66,7 +66,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     calibration_is_of_a_trm,
     tasks_fit_training,
     training_keeps_canvas,
-    rows_are_tokens,
+    rows_fit_network,
     positions_fit_rows,
     canvases_fit_network,
     checkpoint_fits_data,

@@ -48,8 +48,8 @@ CHECKING = (
     ),
     Code(
         "GL303", "settings that exclude one another",
-        "An adapter has settings of two forms that cannot be one.",
-        "One of them would be passed over.",
+        "A model has settings that exclude one another, such as an adapter of two forms.",
+        "One of them would have no effect.",
         over("models: {bridge: {mode: cross_attention, projection: linear}}\n"),
         over("models: {bridge: {mode: cross_attention}}\n"),
     ),
@@ -242,9 +242,9 @@ CHECKING = (
         over(_PUZZLES % ("sudokus", "sudoku", "small", "sudokus")),
     ),
     Code(
-        "GL344", "rows that are no tokens",
-        "A train stage reads a dataset whose rows are vectors of numbers.",
-        "The networks here read and write tokens.",
+        "GL344", "rows of another form",
+        "A train stage reads a dataset without rows of the form that its network reads.",
+        "Most networks read tokens; an act_rnn reads vectors. A dataset has rows of tokens, of vectors, or both.",
         over(_PUZZLES % ("numbers", "sort", "small", "numbers")),
         over(_PUZZLES % ("words", "copy", "small", "words")),
     ),

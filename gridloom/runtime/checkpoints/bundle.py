@@ -14,12 +14,11 @@ networks want. Nothing but JSON and safetensors is read, so nothing can execute.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError
@@ -29,64 +28,77 @@ from torch import Tensor, nn
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.description import DESCRIPTION, FORMAT, data_kind, read_description
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
-from gridloom.runtime.models.build import build_network, views_for
-from gridloom.runtime.models.kind import network_spec
+from gridloom.runtime.models.kind import MODELS, RowShape, network_spec
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.runtime.models.recursive.layers import round_for_good
-from gridloom.runtime.models.recursive.network import RecursiveNetwork
-from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.runtime.models.network import Network
+from gridloom.runtime.models.network_spec import NetworkSpec
 
 IDS = "puzzle_ids.json"
-ADAPTERS = {
-    "text_to_latent": ("gridloom.runtime.models.adapters.network", "TextToLatent"),
-    "latent_to_text": ("gridloom.runtime.models.adapters.network", "LatentToText"),
-}
-"""Each adapter class has `config() -> dict` of JSON values and `from_config(dict)` that rebuilds it without weights."""
+NETWORK = "network"
+"""Role of the network in a bundle; its file and its entry in bundle.json are called `trm`."""
+WEIGHTS_ONLY = ("trm", "trm.raw", "lora")
+"""Entries of bundle.json's parts that are read by name; every other one names a kind of model that rebuilds it."""
 
 Weights = Literal["use", "raw", "run"]
 
 
 @dataclass
 class Bundle:
-    """The networks of a checkpoint and the map that its puzzle embedding is numbered by."""
+    """The networks of a checkpoint, by role, and the map that the puzzle embedding is numbered by."""
 
-    trm: RecursiveNetwork
+    parts: dict[str, nn.Module]
+    """By role: `network`, `text_to_latent`, `latent_to_text`. A part but the network has `config() -> dict` of JSON
+    values, and its class `from_config(dict)`, which rebuilds it without weights."""
     puzzle_ids: PuzzleIds
-    text_to_latent: nn.Module | None = None
-    latent_to_text: nn.Module | None = None
     llm_spec: LlamaModel | None = None
     """The language model that the adapters were made for; its weights are never in the bundle."""
     lora: dict[str, Tensor] | None = None
     """Trained additions to the language model, by the names of `LoraWeights.tensors`."""
     raw: dict[str, Tensor] | None = None
-    """The TRM's tensors as training left them, where `trm` holds their average."""
+    """The network's tensors as the last step left them, where `network` holds their average."""
     meta: dict[str, Any] = field(default_factory=dict)
     """How it came about: steps, data digest, stage key; JSON values."""
+
+    @property
+    def network(self) -> Network:
+        """The network that answers rows."""
+        return cast(Network, self.parts[NETWORK])
+
+    @property
+    def adapters(self) -> dict[str, nn.Module]:
+        """Every part but the network, by role."""
+        return {role: part for role, part in self.parts.items() if role != NETWORK}
+
+    def part(self, role: str) -> Any:
+        """Return the part that plays a role, or None where the bundle holds none."""
+        return self.parts.get(role)
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> None:
     """Write the bundle into `folder`, which is made if need be; bundle.json comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, dict[str, Any]] = {}
-    trm = bundle.trm
+    network = bundle.network
+    table = network.puzzle_emb
+    features = {"num_features": network.rows.num_features} if network.rows.num_features else {}
     parts["trm"] = {
         "config": {
-            "spec": trm.spec.model_dump(mode="json"),
-            "canvas": trm.canvas,
-            "vocabulary": trm.vocabulary,
-            "num_cells": trm.num_cells,
+            "spec": network.spec.model_dump(mode="json"),
+            "canvas": network.canvas,
+            "vocabulary": network.vocabulary,
+            "num_cells": network.num_cells,
             "num_puzzles": len(bundle.puzzle_ids),
-            "sides": list(trm.sides),
-            "per_task": trm.puzzle_emb.task_weights is not None,
+            "sides": list(network.sides),
+            "per_task": getattr(table, "task_weights", None) is not None,
+            **features,
         },
-        **_write(folder / "trm.safetensors", trm.state_dict()),
+        **_write(folder / "trm.safetensors", network.state_dict()),
     }
     if bundle.raw is not None:
         parts["trm.raw"] = _write(folder / "trm.raw.safetensors", bundle.raw)
-    for name in ADAPTERS:
-        adapter = getattr(bundle, name)
-        if adapter is not None:
-            parts[name] = {"config": adapter.config(), **_write(folder / f"{name}.safetensors", adapter.state_dict())}
+    for role, part in bundle.adapters.items():
+        config: dict[str, Any] = part.config()  # type: ignore[operator]
+        parts[role] = {"config": config, **_write(folder / f"{role}.safetensors", part.state_dict())}
     if bundle.lora is not None:
         parts["lora"] = _write(folder / "lora.safetensors", bundle.lora)
     bundle.puzzle_ids.save(folder / IDS)
@@ -117,22 +129,15 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
         )
     config = parts["trm"]["config"]
     spec = network_spec(config["spec"])
-    trm = build_network(
-        spec,
-        config["canvas"],
-        len(ids),
-        vocabulary=config["vocabulary"],
-        num_cells=config.get("num_cells"),
-        task_of=ids.task_of if config["per_task"] else None,
-        views=views_for(spec, ids),
-    )
-    trm.take_canvases(config.get("sides", [config["canvas"]]))
+    rows = RowShape(config["canvas"], config.get("num_cells"), config["vocabulary"], config.get("num_features", 0))
+    network: Network = MODELS.get(spec.kind).builder().for_rows(spec, rows, ids, per_task=config["per_task"])
+    network.take_canvases(config.get("sides", [config["canvas"]]))
     used = _read(folder, "trm", parts["trm"])
     raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts and weights != "run" else None
-    load_strictly(trm, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")
-    bundle = Bundle(trm=trm.to(device).eval(), puzzle_ids=ids, raw=raw, meta=description["meta"])
+    load_strictly(network, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")
+    bundle = Bundle({NETWORK: network.to(device).eval()}, ids, raw=raw, meta=description["meta"])
     if weights == "run":
-        round_for_good(bundle.trm)
+        bundle.network.freeze_rounded()
     if description["llm"] is not None:
         bundle.llm_spec = LlamaModel.model_validate_json(json.dumps(description["llm"]))
         if bundle.llm_spec.lora is not None and "lora" not in parts:
@@ -142,18 +147,18 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
             )
     if "lora" in parts:
         bundle.lora = _read(folder, "lora", parts["lora"])
-    for name, (module, class_name) in ADAPTERS.items():
-        if name in parts:
-            adapter: nn.Module = getattr(importlib.import_module(module), class_name).from_config(parts[name]["config"])
-            load_strictly(adapter, _read(folder, name, parts[name]), folder / f"{name}.safetensors")
-            setattr(bundle, name, adapter.to(device).eval())
+    for role, part in parts.items():
+        if role not in WEIGHTS_ONLY:
+            made: nn.Module = MODELS.get(role).builder().from_config(part["config"])
+            load_strictly(made, _read(folder, role, part), folder / f"{role}.safetensors")
+            bundle.parts[role] = made.to(device).eval()
     return bundle
 
 
 def require(
     bundle: Bundle,
     *,
-    spec: TrmModel | None = None,
+    spec: NetworkSpec | None = None,
     canvas: int | None = None,
     num_cells: int | None = None,
     vocabulary: int | None = None,
@@ -166,19 +171,19 @@ def require(
     if kind is not None and kind != data_kind(bundle.meta):
         found.append(f"it was trained on {data_kind(bundle.meta)} data, wanted {kind}")
     if spec is not None:
-        have, want = bundle.trm.spec.model_dump(), spec.model_dump()
+        have, want = bundle.network.spec.model_dump(), spec.model_dump()
         # The activation type is a matter of this run, not of the weights.
         found += [
             f"{key} is {have[key]}, wanted {want[key]}"
             for key in want
             if have.get(key) != want[key] and key != "precision"
         ]
-    if canvas is not None and canvas != bundle.trm.canvas:
-        found.append(f"canvas is {bundle.trm.canvas}, wanted {canvas}")
-    elif num_cells is not None and num_cells != bundle.trm.num_cells:
-        found.append(f"rows have {bundle.trm.num_cells} tokens, wanted {num_cells}")
-    if vocabulary is not None and vocabulary != bundle.trm.vocabulary:
-        found.append(f"vocabulary is {bundle.trm.vocabulary}, wanted {vocabulary}")
+    if canvas is not None and canvas != bundle.network.canvas:
+        found.append(f"canvas is {bundle.network.canvas}, wanted {canvas}")
+    elif num_cells is not None and num_cells != bundle.network.num_cells:
+        found.append(f"rows have {bundle.network.num_cells} tokens, wanted {num_cells}")
+    if vocabulary is not None and vocabulary != bundle.network.vocabulary:
+        found.append(f"vocabulary is {bundle.network.vocabulary}, wanted {vocabulary}")
     if puzzle_ids is not None and (difference := bundle.puzzle_ids.difference(puzzle_ids)):
         found.append(f"puzzle ids differ: {difference}")
     if found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from typing import Any
 import gridloom
 from gridloom.compiler.facts import CheckpointFacts
 from gridloom.errors import ModelError
-from gridloom.runtime.models.kind import RowShape, network_cost, network_spec
+from gridloom.runtime.models.kind import MODELS, RowShape, network_cost, network_spec
+from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.stages import SHIPPED
 
 FORMAT = 1
@@ -23,8 +23,6 @@ WEIGHTS = Path(gridloom.__file__).parent / "weights"
 """The checkpoints that come with gridloom, a folder each."""
 MAX_HEADER = 100_000_000
 """Bytes of a safetensors header at most, as the format has it."""
-EMBEDDING = "embed_tokens.embedding_weight"
-_LAYER = re.compile(r"([HL]_level)\.layers\.(\d+)\.")
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -114,15 +112,21 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
     try:
         parts, config = description["parts"], description["parts"]["trm"]["config"]
         spec = config["spec"]
-        vocabulary, hidden_size, layers = int(config["vocabulary"]), int(spec["hidden_size"]), int(spec["layers"])
+        vocabulary, hidden_size = int(config["vocabulary"]), int(spec["hidden_size"])
         canvas = int(config["canvas"])
         num_cells = int(config.get("num_cells") or canvas**2)
         kind = str(spec["kind"])
         heads = {name: tensor_shapes(folder, name, part) for name, part in parts.items()}
         learnt = tuple(sorted(answers_of(description["meta"]).items()))
+        network = _described_network(folder, spec)
+        problems = MODELS.get(kind).weights_problems(config, heads["trm"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / DESCRIPTION} is damaged: {error!r}", "fetch or train it again") from error
-    _weights_agree(folder / str(parts["trm"]["file"]), heads["trm"], vocabulary, hidden_size, layers)
+    if problems:
+        raise ModelError(
+            f"{folder / str(parts['trm']['file'])} is not what {DESCRIPTION} says: {'; '.join(problems)}",
+            "fetch or train it again",
+        )
     text = json.dumps(description, sort_keys=True, separators=(",", ":"))
     return CheckpointFacts(
         digest=hashlib.sha256(text.encode()).hexdigest(),
@@ -134,7 +138,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         vocabulary=vocabulary,
         has_adapters="text_to_latent" in parts,
         positions=str(spec.get("positions", "rope")),
-        any_canvas=network_spec(spec).any_canvas,
+        any_canvas=network.any_canvas,
         network_spec=dict(spec),
         answers_of=learnt,
     )
@@ -165,22 +169,9 @@ def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str,
         raise ModelError(f"{path} is no safetensors file: {error}", remedy) from error
 
 
-def _weights_agree(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], vocabulary: int, hidden_size: int, layers: int
-) -> None:
-    """Hold the head of the network's weights against its description."""
-    problems = []
-    wanted = (vocabulary, hidden_size)
-    found = shapes.get(EMBEDDING)
-    if found != wanted:
-        problems.append(f"{EMBEDDING} is {'absent' if found is None else list(found)}, not {list(wanted)}")
-    levels: dict[str, set[str]] = {}
-    for match in filter(None, map(_LAYER.match, shapes)):
-        levels.setdefault(match[1], set()).add(match[2])
-    for level, have in levels.items():
-        if len(have) != layers:
-            problems.append(f"{level} has {len(have)} layers, not {layers}")
-    if not levels:
-        problems.append("it has no layers")
-    if problems:
-        raise ModelError(f"{path} is not what {DESCRIPTION} says: {'; '.join(problems)}", "fetch or train it again")
+def _described_network(folder: Path, spec: Mapping[str, Any]) -> NetworkSpec:
+    """Return the network's spec in a bundle's description. Raises ModelError that names the file."""
+    try:
+        return network_spec(spec)
+    except ModelError as error:
+        raise ModelError(f"{folder / DESCRIPTION} is damaged: {error.message}", "fetch or train it again") from error

@@ -36,4 +36,4 @@ class GivenCheckpoint:
             except FileNotFoundError as error:
                 raise ModelError(f"{folder} lacks {name}", "fetch or train it again") from error
         bundle = load_bundle(context.out)
-        context.notes["parameters"] = sum(parameter.numel() for parameter in bundle.trm.parameters())
+        context.notes["parameters"] = sum(parameter.numel() for parameter in bundle.network.parameters())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +27,25 @@ class TrainBatch:
     """int32 [B], into `Task.train_pairs`."""
     offsets: NDArray[np.int32]
     """int32 [B, 2], place on the canvas."""
+    valid: None = None
+    """Every token is valid."""
 
 
 class Batch(Protocol):
     """Rows to train on."""
 
     @property
-    def inputs(self) -> NDArray[np.uint8]:
-        """uint8 [B, L] tokens."""
+    def inputs(self) -> NDArray[Any]:
+        """uint8 [B, L] tokens, or float32 [B, T, F] vectors."""
 
     @property
     def labels(self) -> NDArray[np.uint8]:
-        """uint8 [B, L] tokens, 0 where nothing is scored."""
+        """uint8 [B, L] tokens or [B, T] classes + 1; 0 where nothing is scored."""
 
     @property
     def puzzle_ids(self) -> NDArray[np.int32]:
         """int32 [B]."""
+
+    @property
+    def valid(self) -> NDArray[np.int32] | None:
+        """int32 [B], valid tokens or time steps of each row; None where all are valid."""

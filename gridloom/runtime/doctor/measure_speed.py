@@ -102,7 +102,7 @@ def _trm(device: str, precision: Precision) -> tuple[float, int, float]:
     import torch
 
     from gridloom.runtime.data.sequences.tokens import TokenRows
-    from gridloom.runtime.models.build import build_network
+    from gridloom.runtime.models.recursive.build import build_network
     from gridloom.runtime.training.loop import ActTrainer
 
     spec = TrmModel.model_validate({**SMALL, "precision": precision})

@@ -23,10 +23,8 @@ from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
-from gridloom.runtime.models.recursive.inference import Halting, RowLoss, answer
-from gridloom.runtime.models.recursive.torch_compile import TRIAL_ROWS, compile_loop
+from gridloom.runtime.models.network import TRIAL_ROWS, Halting, Rows
 from gridloom.runtime.stage import StageContext
-from gridloom.runtime.training.losses import log_stablemax
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import MetricRecord
@@ -104,8 +102,8 @@ class Evaluate:
                 vocabulary=puzzles.vocab,
                 where=f"the checkpoint of {name!r}",
             )
-            compile_loop(
-                bundle.trm, spec.compile, [bundle.trm.num_cells], TRIAL_ROWS, context.progress.say, any_rows=True
+            bundle.network.compile_step(
+                spec.compile, [bundle.network.num_cells], TRIAL_ROWS, context.progress.say, any_rows=True
             )
             members.append((inputs[field].key, bundle))
         started = time.monotonic()
@@ -202,8 +200,7 @@ class Evaluate:
                 ids = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
                 halting = Halting(spec.halt, spec.patience)
                 found = [
-                    answer(bundle.trm, inputs, ids, spec.act_steps, halting, loss=_loss_against(labels))
-                    for bundle in bundles
+                    bundle.network.answer(Rows(inputs, ids, labels), spec.act_steps, halting) for bundle in bundles
                 ]
                 tokens, q_halt = found[0].tokens, found[0].q_halt
                 if own:
@@ -220,22 +217,6 @@ class Evaluate:
                 tally.num_computed += sum(one.num_computed for one in found)
                 bar.advance(len(inputs), exact=f"{tally.num_exact / tally.num_puzzles:.1%}")
         return tally, own
-
-
-def _loss_against(labels: torch.Tensor) -> RowLoss:
-    """Return the loss of answers to puzzles: cross-entropy by stablemax, averaged over the cells that are scored.
-
-    Args:
-        labels: uint8 [B, L]; 0 is not scored.
-    """
-
-    def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        wanted = labels[rows].long()
-        scored = wanted != 0
-        surprise = -log_stablemax(logits).gather(-1, wanted[..., None])[..., 0]
-        return torch.where(scored, surprise, 0.0).sum(dim=1) / scored.sum(dim=1).clamp(min=1)
-
-    return loss
 
 
 def elect(tokens: torch.Tensor, q_halt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -269,7 +250,7 @@ def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) ->
             "checkpoint": key,
             "stage": bundle.meta.get("stage"),
             "steps": int(bundle.meta.get("steps", 0)),
-            "act_steps": act_steps or bundle.trm.spec.halt_max_steps,
+            "act_steps": act_steps or bundle.network.spec.halt_max_steps,
         }
         for key, bundle in members
     ]

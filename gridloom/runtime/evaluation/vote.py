@@ -28,7 +28,7 @@ from gridloom.runtime.evaluation.puzzles import halting_facts, who_answers
 from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
-from gridloom.runtime.models.recursive.inference import Halting, answer
+from gridloom.runtime.models.network import Halting, Rows
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
@@ -148,15 +148,13 @@ class _Election:
         return [found[place] for place in batch]
 
     def _answer_on(self, member: Member, canvas: int, batch: Sequence[tuple[int, int]]) -> list[Row]:
-        network = member.bundle.trm
+        network = member.bundle.network
         chosen = [(self.targets[index], self.targets[index].voters[view]) for index, view in batch]
         views = [voter.view for _, voter in chosen]
         tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
         ids = torch.tensor([voter.puzzle_id for _, voter in chosen], device=network.device)
-        answers = answer(
-            network,
-            torch.from_numpy(tokens).to(network.device),
-            ids,
+        answers = network.answer(
+            Rows(torch.from_numpy(tokens).to(network.device), ids),
             self.spec.act_steps,
             Halting(self.spec.halt, self.spec.patience),
             same_grids,

@@ -16,7 +16,7 @@ from gridloom.runtime.data.arc.views import IDENTITY, View
 from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Grid, Task, fitting_canvas
 from gridloom.runtime.evaluation.ballots import Ballots
-from gridloom.runtime.models.recursive.torch_compile import TRIAL_ROWS, compile_loop
+from gridloom.runtime.models.network import TRIAL_ROWS
 from gridloom.specs.stages import EarlyStop, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 
@@ -100,7 +100,9 @@ def load_members(
     for field, name in spec.members().items():
         bundle = load_bundle(inputs[field].path, device, weights="run")
         require(bundle, kind="arc", canvas=canvas, where=f"the checkpoint of {name!r}")
-        compile_loop(bundle.trm, spec.compile, [side**2 for side in bundle.trm.sides], TRIAL_ROWS, say, any_rows=True)
+        bundle.network.compile_step(
+            spec.compile, [side**2 for side in bundle.network.sides], TRIAL_ROWS, say, any_rows=True
+        )
         yield Member(name, inputs[field].key, bundle)
 
 
@@ -110,10 +112,10 @@ def inputs_of(task: Task, members: Sequence[Member], most: int | None) -> Iterat
     voters = tuple(voter for turn in zip_longest(*lists) for voter in turn if voter is not None)
     for number, grid in enumerate(task.tests):
         for member in members:
-            if max(grid.shape) > member.bundle.trm.canvas:
+            if max(grid.shape) > member.bundle.network.canvas:
                 raise ModelError(
                     f"task {task.task_id} has a side of {max(grid.shape)}, the canvas of {member.name!r} is "
-                    f"{member.bundle.trm.canvas}",
+                    f"{member.bundle.network.canvas}",
                     "leave the task out (data.select.max_side) or train on a larger canvas (data.canvas)",
                 )
         own = tuple(Ballots(len(votes)) for votes in lists) if len(lists) > 1 else ()
@@ -125,5 +127,5 @@ def _voters(task: Task, number: int, bundle: Bundle, most: int | None) -> list[V
     index = bundle.puzzle_ids.index
     views = (IDENTITY, *known_views(bundle.puzzle_ids, task))[:most]
     whole = index.get(IDENTITY.name(task.task_id), 0)
-    canvas = fitting_canvas(task, bundle.trm.sides)
+    canvas = fitting_canvas(task, bundle.network.sides)
     return [Voter(number, view, index.get(view.name(task.task_id), whole), canvas) for view in views]

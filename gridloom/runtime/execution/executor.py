@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gridloom
 from gridloom.compiler.device_speeds import Calibration
@@ -41,6 +41,9 @@ from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import ArtifactRecord, EstimateRecord, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
 
+if TYPE_CHECKING:
+    from gridloom.runtime.machine.ranks import Ranks
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -55,6 +58,8 @@ class RunOptions:
     """Of the device it runs on, for the times in the ledger."""
     device: str | None = None
     """Overrides the spec's `device`."""
+    ranks: Ranks | None = None
+    """Processes that train together, this one the first of them; None where this process is alone."""
 
 
 def execute(
@@ -261,6 +266,7 @@ class _Walk:
                 ledger=self.ledger,
                 progress=self.progress,
                 stop=self.stop,
+                ranks=self.options.ranks,
                 notes=notes,
             )
             stage = self.stage_factory(node.kind)
@@ -328,10 +334,16 @@ def run_local(
     progress: Progress,
     stop: StopSignal,
     device: str | None = None,
+    ranks: Ranks | None = None,
 ) -> RunResult:
     """Execute a plan made by `plan_local`. Raises what `execute` does: RunFailed where stages failed."""
     calibration = planned.calibrations.of(device or planned.plan.graph.device)
     options = RunOptions(
-        base=spec_base(spec), spec=spec, overrides=tuple(overrides), device=device, calibration=calibration
+        base=spec_base(spec),
+        spec=spec,
+        overrides=tuple(overrides),
+        device=device,
+        calibration=calibration,
+        ranks=ranks,
     )
     return execute(planned.plan, workspace, options, progress, stop)

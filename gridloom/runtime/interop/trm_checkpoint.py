@@ -22,13 +22,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.checkpoints.bundle import Bundle, load_strictly
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_strictly
 from gridloom.runtime.checkpoints.description import data_kind
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.views import BLANK_NAME, IDENTITY
 from gridloom.runtime.data.tasks import SEPARATOR
 from gridloom.runtime.interop.trm_config import CONFIG, OWN_KEY, REMEDY, PeerConfig, peer_config, read_config
-from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive.build import build_network
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.stores.vacant import filling
 
 PREFIXES = ("_orig_mod.", "model.", "inner.")
@@ -104,7 +105,7 @@ def import_checkpoint(
         "averaged": told.averaged,
         "data": {"kind": kind, "paths": list(told.data_paths)},
     }
-    return Imported(Bundle(trm=model.eval(), puzzle_ids=ids, meta=meta), tuple(notes))
+    return Imported(Bundle({NETWORK: model.eval()}, ids, meta=meta), tuple(notes))
 
 
 def export_checkpoint(bundle: Bundle, folder: Path, *, step: int | None = None) -> Path:
@@ -115,7 +116,9 @@ def export_checkpoint(bundle: Bundle, folder: Path, *, step: int | None = None) 
     Args:
         step: N; the steps that the bundle tells when absent.
     """
-    model = bundle.trm
+    model = bundle.network
+    if not isinstance(model, RecursiveNetwork):
+        raise ModelError(f"the original has no {model.spec.kind}", "export a trm or one of its relatives")
     config = {
         "arch": peer_config(model),
         "ema": bool(bundle.meta.get("averaged") or bundle.meta.get("ema")),

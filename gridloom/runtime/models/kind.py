@@ -77,6 +77,10 @@ class TwoStateCost(NetworkCost, Protocol):
         """S, prefix and cells: positions of each state."""
 
 
+def _no_problems(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class ModelKind:
     """A kind of model: what `kind: NAME` in the `models` section of a spec stands for."""
@@ -88,19 +92,19 @@ class ModelKind:
     """What a field of another section may name it as: 'network', 'two_state', 'language_model', 'writer', 'adapter',
     'text_to_latent', 'latent_to_text'."""
     build: str
-    """Place of the function or class that makes it, `module:attribute`; only the runtime loads it."""
+    """Place of the class that runs it, `module:class`; only the runtime loads it."""
     cost: Callable[[Any, RowShape], NetworkCost] | None = None
     """(spec, rows) -> cost of a network; None where a kind is costed by the stage that uses it."""
-    weights_problems: Callable[[Mapping[str, Any], Any], list[str]] | None = None
-    """(configuration in a bundle, wanted spec) -> what keeps the weights from being used; None compares the specs."""
+    weights_problems: Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], list[str]] = _no_problems
+    """(configuration in bundle.json, shape by tensor name) -> every way in which the weights are not those described,
+    found without reading them. Loading compares every tensor's name, shape and type all the same."""
     card_line: Callable[[Any, Mapping[str, Any]], str] | None = None
     """(spec, configuration in a bundle) -> one line of a model card."""
 
-    def builder(self) -> Callable[..., Any]:
-        """Load what `build` names. Imports torch."""
+    def builder(self) -> Any:
+        """Load the class that `build` names: a network's has `for_rows`, an adapter's `from_config`. Imports torch."""
         module, _, attribute = self.build.partition(":")
-        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        return found
+        return getattr(importlib.import_module(module), attribute)
 
 
 _RECURSIVE = "gridloom.runtime.models.recursive.kind"
@@ -116,6 +120,7 @@ MODELS: Registry[ModelKind] = Registry(
         "hrm": f"{_RECURSIVE}:HRM",
         "transformer": f"{_RECURSIVE}:TRANSFORMER",
         "trm_hybrid": f"{_RECURSIVE}:TRM_HYBRID",
+        "act_rnn": "gridloom.runtime.models.act_rnn.kind:ACT_RNN",
         "llama": f"{_LANGUAGE}:LLAMA",
         "endpoint": f"{_LANGUAGE}:ENDPOINT",
         "text_to_latent": f"{_ADAPTERS}:TEXT_TO_LATENT",

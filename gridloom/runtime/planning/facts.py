@@ -79,9 +79,10 @@ class LocalFacts:
             return asdict(_puzzle_facts(spec, Path(base)))
         from gridloom.runtime.data.sequences.artifact import sequences_digest
         from gridloom.runtime.data.sequences.tokens import token_layout
+        from gridloom.runtime.data.sequences.vectors import vector_layout
 
         assert isinstance(spec, SequenceData), spec.kind
-        layout = token_layout(spec)
+        layout, vectors = token_layout(spec), vector_layout(spec)
         return asdict(
             DataFacts(
                 sequences_digest(spec),
@@ -93,6 +94,7 @@ class LocalFacts:
                 ("train", "test"),
                 vocabulary=layout.vocabulary if layout else 0,
                 length=layout.num_cells if layout else 0,
+                vectors=(vectors.num_steps, vectors.num_features, vectors.vocabulary) if vectors else (),
             )
         )
 

@@ -6,13 +6,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gridloom.runtime.training.ranks import TRAIN, Ranks, current
+from gridloom.runtime.machine.ranks import TRAIN, Ranks
 from gridloom.runtime.training.train import take_part
 
 
-def follow(ranks: Ranks | None = None) -> None:
+def follow(ranks: Ranks) -> None:
     """Take part in every training of the run until it ends. Signals are the first process's business."""
-    ranks = current() if ranks is None else ranks
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     ranks.meet()
@@ -25,11 +24,10 @@ def follow(ranks: Ranks | None = None) -> None:
 
 
 @contextmanager
-def leading() -> Iterator[None]:
+def leading(ranks: Ranks) -> Iterator[Ranks]:
     """Around a run: tell the others at its end to go. One that failed in the middle leaves them to torchrun."""
-    ranks = current()
     try:
-        yield
+        yield ranks
     finally:
         if not ranks.broken:
             ranks.meet()

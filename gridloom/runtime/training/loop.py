@@ -1,58 +1,37 @@
-"""Optimiser steps of a TRM: deep supervision with a carry that persists across steps, resumable bit for bit."""
+"""Optimiser steps of a network: deep supervision with a carry that persists across steps, resumable bit for bit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gridloom.runtime.data.batch import Batch
-from gridloom.runtime.models.recursive.layers import rounded_once
-from gridloom.runtime.models.recursive.network import Carry, RecursiveNetwork
-from gridloom.runtime.models.recursive.spec import TrmModel
-from gridloom.runtime.models.recursive.torch_compile import compile_loop
-from gridloom.runtime.training.losses import row_losses
+from gridloom.runtime.machine.ranks import ALONE, Ranks
+from gridloom.runtime.models.network import Network, Rows, join_carries, take_rows
+from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
 from gridloom.runtime.training.optim import Ema, build_optimizer, lr_factor, set_lr, step_puzzle_rows
-from gridloom.runtime.training.ranks import ALONE, Ranks
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
 from gridloom.specs.stages import DepthPhase, TrainStage
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
-    """Averages over the steps since the last report."""
-
-    loss: float
-    lm_loss: float
-    q_halt_loss: float
-    exact_match: float
-    """Share of the rows that halted whose every scored token was right; so are the two below over those rows."""
-    cell_accuracy: float
-    q_halt_accuracy: float
-    act_steps: float
-    grad_norm: float
-
-
-def _means(sums: Tensor) -> Means:
-    """Read sums and start them anew."""
-    loss, lm, q, exact, accuracy, q_right, act_steps, ended, steps, norm = sums.tolist()
+def _means(network: Network, sums: Tensor) -> dict[str, float]:
+    """Read sums [figures, rows that ended, steps, gradient norms] and start them anew; means by figure."""
+    *totals, ended, steps, norm = sums.tolist()
     sums.zero_()
     steps, rows = max(steps, 1), max(ended, 1)
-    return Means(
-        loss=loss / steps,
-        lm_loss=lm / steps,
-        q_halt_loss=q / steps,
-        exact_match=exact / rows,
-        cell_accuracy=accuracy / rows,
-        q_halt_accuracy=q_right / rows,
-        act_steps=act_steps / rows,
-        grad_norm=norm / steps,
-    )
+    by_step = len(network.STEP_FIGURES)
+    means = {name: total / steps for name, total in zip(network.STEP_FIGURES, totals[:by_step], strict=True)}
+    means |= {name: total / rows for name, total in zip(network.ROW_FIGURES, totals[by_step:], strict=True)}
+    return {**means, "grad_norm": norm / steps}
 
 
-def depth_at(progress: float, full: TrmModel, phases: Sequence[DepthPhase]) -> TrmModel:
+def depth_at(progress: float, full: NetworkSpec, phases: Sequence[DepthPhase]) -> NetworkSpec:
     """Return the network's spec at the depth of the phase that `progress`, in [0, 1), falls in."""
     end = 0.0
     for phase in phases:
@@ -67,34 +46,23 @@ def without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def take_rows(carry: Carry, rows: slice) -> Carry:
-    """Return some rows of a carry."""
-    return Carry(**{f.name: getattr(carry, f.name)[rows] for f in fields(Carry)})
-
-
-def join_carries(carries: Sequence[Carry]) -> Carry:
-    """Put carries one after the other; a single one is returned as it is."""
-    if len(carries) == 1:
-        return carries[0]
-    return Carry(**{f.name: torch.cat([getattr(carry, f.name) for carry in carries]) for f in fields(Carry)})
-
-
 class ActTrainer:
     """Model, averages, optimisers, carry and random numbers of a training run, moved on by `step`."""
 
-    def __init__(self, model: RecursiveNetwork, spec: TrainStage, *, seed: int, ranks: Ranks = ALONE) -> None:
+    def __init__(self, model: Network, spec: TrainStage, *, seed: int, ranks: Ranks = ALONE) -> None:
         """Args: ranks: the processes that train together; each has the weights and its rows of the batch."""
         self.ranks = ranks
         self.model, self.spec, self.full = model.train(), spec, model.spec
         self.ema = Ema(model, spec.ema)
         self.optimizer = build_optimizer(spec.optimizer, model.parameters(), model.matrices())
         self.generator = torch.Generator().manual_seed(seed)
-        self.carries: dict[int, Carry] = {}
+        self.carries: dict[int, Any] = {}
         """By the tokens of a row: each canvas has rows of its own under way."""
-        self.last_carry: Carry
+        self.last_carry: Any
         """What the last step left; there is none before the first."""
         self.num_steps = 0
-        self._sums = torch.zeros(len(fields(Means)) + 2, device=model.device)
+        num_figures = len(model.STEP_FIGURES) + len(model.ROW_FIGURES)
+        self._sums = torch.zeros(num_figures + 3, device=model.device)
         self._stretch = self._sums.clone()
         """The same sums since the last call of `stretch_means`."""
         self.compile_s = 0.0
@@ -104,8 +72,8 @@ class ActTrainer:
         """Compile the network's loop as the spec asks, for rows of these numbers of tokens."""
         rows = self.spec.batch_size // self.ranks.size // self.spec.accumulate
         depths = [self.full.at_depth(phase) for phase in self.spec.depth]
-        self.compile_s = compile_loop(
-            self.model, self.spec.compile, lengths, rows, say, depths=depths, frozen=self.spec.embeddings_first > 0
+        self.compile_s = self.model.compile_step(
+            self.spec.compile, lengths, rows, say, depths=depths, frozen=self.spec.embeddings_first > 0
         )
 
     def step(self, batch: Batch, spent: float = 0.0) -> None:
@@ -127,7 +95,7 @@ class ActTrainer:
         # drawn for the whole batch, so that neither parts nor processes change what a row must do
         least = self.model.exploration(spec.batch_size, self.generator)
         sums = torch.zeros_like(self._sums)
-        with rounded_once(self.model):
+        with self.model.rounded():
             parts = [
                 self._part(
                     take_rows(carry, slice(at - mine.start, at - mine.start + size)),
@@ -144,13 +112,14 @@ class ActTrainer:
         factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
         self.carries[length] = self.last_carry = carry = join_carries([part for part, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
-        step_puzzle_rows(
-            self.model.puzzle_emb,
-            self.ranks.join(carry.puzzle_ids),
-            self.ranks.join(torch.cat(rows)) if rows else None,
-            spec.embedding_lr * factor,
-            spec.embedding_decay,
-        )
+        if isinstance(self.model.puzzle_emb, PuzzleEmbedding):
+            step_puzzle_rows(
+                self.model.puzzle_emb,
+                self.ranks.join(carry.puzzle_ids),
+                self.ranks.join(torch.cat(rows)) if rows else None,
+                spec.embedding_lr * factor,
+                spec.embedding_decay,
+            )
         set_lr(self.optimizer, spec.lr * factor)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -160,8 +129,8 @@ class ActTrainer:
         self._stretch += sums
 
     def _part(
-        self, before: Carry, batch: Batch, rows: slice, least: Tensor | None, sums: Tensor
-    ) -> tuple[Carry, Tensor | None]:
+        self, before: Any, batch: Batch, rows: slice, least: Tensor | None, sums: Tensor
+    ) -> tuple[Any, Tensor | None]:
         """Forward and backward of some rows; gradients and `sums` add up. Returns carry and puzzle rows' gradient.
 
         Args:
@@ -169,37 +138,26 @@ class ActTrainer:
         """
         device, batch_size = self.model.device, self.spec.batch_size
 
-        inputs, ids, labels = (
-            without_waiting(torch.from_numpy(array[rows]), device)
-            for array in (batch.inputs, batch.puzzle_ids, batch.labels)
-        )
-        carry, output = self.model.act_step(
+        def on_device(array: NDArray[Any]) -> Tensor:
+            return without_waiting(torch.from_numpy(array[rows]), device)
+
+        carry, output = self.model.step(
+            Rows(
+                on_device(batch.inputs),
+                on_device(batch.puzzle_ids),
+                on_device(batch.labels),
+                None if batch.valid is None else on_device(batch.valid),
+            ),
             before,
-            inputs,
-            ids,
-            labels=labels,
             generator=self.generator,
             heads=False,
             least_steps=None if least is None else without_waiting(least[rows], device),
         )
-        losses = row_losses(self.model, output, carry.labels)
+        losses = self.model.losses(output, carry)
         total = losses.total() / batch_size
         total.backward()  # type: ignore[no-untyped-call]
-        ended = carry.halted & losses.scored
-        right_halt = (output.q_halt.detach() >= 0) == losses.correct
-        sums[:-2] += torch.stack(
-            [
-                total.detach(),
-                losses.lm.detach().sum() / batch_size,
-                losses.q_halt.detach().sum() / batch_size,
-                (losses.correct & ended).sum(),
-                torch.where(ended, losses.accuracy, 0.0).sum(),
-                (right_halt & ended).sum(),
-                torch.where(ended, carry.steps, 0).sum(),
-                ended.sum(),
-            ]
-        )
-        return carry, output.puzzle_rows.grad
+        sums[:-2] += self.model.figures(output, carry, losses, batch_size)
+        return carry, None if output.puzzle_rows is None else output.puzzle_rows.grad
 
     def _clip(self) -> Tensor:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -213,13 +171,13 @@ class ActTrainer:
         self.model.spec = self.full
         self.model.requires_grad_(True)
 
-    def means(self) -> Means:
+    def means(self) -> dict[str, float]:
         """Averages since the last call; reads from the device."""
-        return _means(self._sums)
+        return _means(self.model, self._sums)
 
-    def stretch_means(self) -> Means:
+    def stretch_means(self) -> dict[str, float]:
         """Averages since the last call of this, whatever `means` was asked meanwhile; reads from the device."""
-        return _means(self._stretch)
+        return _means(self.model, self._stretch)
 
     def describe_divergence(self) -> str:
         """Say at which step the loss became NaN and which parameter is the first with a bad value."""
@@ -242,7 +200,7 @@ class ActTrainer:
             {
                 f"carry.{length}.{f.name}": getattr(carry, f.name)
                 for length, carry in self.carries.items()
-                for f in fields(Carry)
+                for f in fields(self.model.CARRY)
             }
         )
         return SavedState(
@@ -268,8 +226,11 @@ class ActTrainer:
         restore_optimizer(self.optimizer, tensors, "optimizer")
         mine = self.ranks.rows(self.spec.batch_size)
         self.carries = {
-            length: Carry(
-                **{f.name: tensors[f"carry.{length}.{f.name}"][mine].to(self.model.device) for f in fields(Carry)}
+            length: self.model.CARRY(
+                **{
+                    f.name: tensors[f"carry.{length}.{f.name}"][mine].to(self.model.device)
+                    for f in fields(self.model.CARRY)
+                }
             )
             for length in {int(name.split(".")[1]) for name in tensors if name.startswith("carry.")}
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,12 @@ from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
 from gridloom.runtime.data.batch import Batch
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
-from gridloom.runtime.data.sequences.artifact import load_sequences, sequences_digest
+from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequences, sequences_digest
 from gridloom.runtime.data.sequences.tokens import token_layout, token_rows
-from gridloom.runtime.models.build import build_network, views_for
+from gridloom.runtime.data.sequences.vectors import vector_layout, vector_rows
+from gridloom.runtime.models.kind import MODELS, RowShape
+from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
-from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.specs.data import VOCABULARY
 from gridloom.stores.artifacts import Artifact
 
@@ -32,11 +33,8 @@ class Material:
 
     kind: str
     """Kind of the data entry: arc, maze, sudoku, parity, ..."""
-    canvas: int
-    """Side of the square; 0 for sequences."""
-    num_cells: int
-    """Tokens L of a row."""
-    vocabulary: int
+    rows: RowShape
+    """Shape of the rows: canvas, tokens or vectors, vocabulary."""
     ids: PuzzleIds
     """Names of the puzzle ids; puzzles and sequences have the blank one alone."""
     batch: Callable[[int, int], Batch]
@@ -46,36 +44,36 @@ class Material:
     sides: tuple[int, ...] = ()
     """Canvases that tasks lie on; none but `canvas` where empty."""
 
-    def network(self, spec: NetworkSpec, generator: torch.Generator | None = None) -> RecursiveNetwork:
+    def network(self, spec: NetworkSpec, generator: torch.Generator | None = None) -> Network:
         """Build a network for such rows; where tasks have several ids, each id shares a row with its task."""
-        by_view = spec.embeds_views
-        network = build_network(
-            spec,
-            self.canvas,
-            len(self.ids),
-            task_of=self.ids.task_of if len(self.ids) > 1 or by_view else None,
-            views=views_for(spec, self.ids),
-            vocabulary=self.vocabulary,
-            num_cells=self.num_cells,
-            generator=generator,
+        network: Network = (
+            MODELS.get(spec.kind)
+            .builder()
+            .for_rows(spec, self.rows, self.ids, per_task=len(self.ids) > 1, generator=generator)
         )
-        network.take_canvases(self.sides or (self.canvas,))
+        network.take_canvases(self.sides or (self.rows.canvas,))
         return network
 
 
-def load_material(artifact: Artifact, seed: int) -> Material:
-    """Open a dataset artifact of any kind for training. Raises DataError, or StageError for what is no tokens."""
+def load_material(artifact: Artifact, seed: int, reads: Sequence[str] = ("tokens",)) -> Material:
+    """Open a dataset artifact of any kind for training.
+
+    Args:
+        reads: kinds of rows that the network takes, the preferred first: 'tokens', 'vectors'.
+
+    Raises:
+        DataError: the artifact is damaged or empty.
+        StageError: the data has no rows of a kind that the network takes.
+    """
     if artifact.type == "puzzles":
         return _puzzles(artifact, seed)
     if artifact.type == "sequences":
-        return _sequences(artifact)
+        return _sequences(artifact, reads)
     dataset = load_dataset(artifact.path)
     sampler = CanvasSampler(dataset, seed) if dataset.canvases else Sampler(dataset, seed)
     return Material(
         kind="arc",
-        canvas=dataset.canvas,
-        num_cells=dataset.canvas**2,
-        vocabulary=VOCABULARY,
+        rows=RowShape(dataset.canvas, dataset.canvas**2, VOCABULARY),
         sides=dataset.sides,
         ids=PuzzleIds(sampler.views.names),
         batch=sampler.batch,
@@ -108,9 +106,7 @@ def _puzzles(artifact: Artifact, seed: int) -> Material:
     sampler = PuzzleSampler(puzzles, seed)
     return Material(
         kind=puzzles.kind,
-        canvas=puzzles.size,
-        num_cells=puzzles.size**2,
-        vocabulary=puzzles.vocab,
+        rows=RowShape(puzzles.size, puzzles.size**2, puzzles.vocab),
         ids=PuzzleIds.of(()),
         batch=sampler.batch,
         meta={
@@ -123,26 +119,36 @@ def _puzzles(artifact: Artifact, seed: int) -> Material:
     )
 
 
-def _sequences(artifact: Artifact) -> Material:
+def _sequences(artifact: Artifact, reads: Sequence[str]) -> Material:
     spec = load_sequences(artifact.path)
-    layout = token_layout(spec)
-    if layout is None:
-        raise StageError(
-            f"{spec.kind} rows are numbers, not tokens, so no network here can be trained on them",
-            "use parity, addition, copy or string_addition",
-        )
     digest = sequences_digest(spec)
+    rows, batch = _rows_of(spec, reads)
     return Material(
         kind=spec.kind,
-        canvas=0,
-        num_cells=layout.num_cells,
-        vocabulary=layout.vocabulary,
+        rows=rows,
         ids=PuzzleIds.of(()),
-        batch=lambda step, batch_size: token_rows(spec, step, batch_size),
+        batch=batch,
         meta={
             "kind": spec.kind,
             "digest": digest,
             "version": f"{spec.kind} {digest[:7]}",
             "spec": spec.model_dump(mode="json"),
         },
+    )
+
+
+def _rows_of(spec: SequenceSpec, reads: Sequence[str]) -> tuple[RowShape, Callable[[int, int], Batch]]:
+    """Return the rows of a sequence task in the first form that the network takes and the task has."""
+    tokens, vectors = token_layout(spec), vector_layout(spec)
+    for form in reads:
+        if form == "tokens" and tokens is not None:
+            rows = RowShape(0, tokens.num_cells, tokens.vocabulary)
+            return rows, lambda step, batch_size: token_rows(spec, step, batch_size)
+        if form == "vectors" and vectors is not None:
+            rows = RowShape(0, vectors.num_steps, vectors.vocabulary, vectors.num_features)
+            return rows, lambda step, batch_size: vector_rows(spec, step, batch_size)
+    has, wanted = ("tokens", "vectors of numbers") if vectors is None else ("numbers", "tokens")
+    raise StageError(
+        f"{spec.kind} rows are {has}, not {wanted}, so this network cannot be trained on them",
+        "use parity, addition, copy or string_addition" if wanted == "tokens" else "use parity, logic or sort",
     )

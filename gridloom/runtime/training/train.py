@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,18 @@ import torch
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
-from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require, save_bundle
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import BLANK, PuzzleIds
 from gridloom.runtime.data.tasks import SEPARATOR
 from gridloom.runtime.machine.device import hardware, precision_advice
+from gridloom.runtime.machine.ranks import ALONE, END, STATE, STEP, TRAIN, Ranks
 from gridloom.runtime.models.kind import network_spec
-from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.network import Network
+from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material, with_earlier
-from gridloom.runtime.training.ranks import END, STATE, STEP, TRAIN, Ranks, current
 from gridloom.runtime.training.state import load_latest, load_step, save_state, saved_steps
 from gridloom.runtime.training.tracking import TRAIN_PROJECT, tracked
 from gridloom.specs.stages import KeepBest, TrainStage
@@ -49,7 +51,7 @@ class Train:
 
         Where several processes were started, this is the first of them, and the others are told to take part.
         """
-        ranks = current()
+        ranks = ALONE if context.ranks is None else context.ranks
         spec = TrainStage.model_validate_json(json.dumps(node.spec))
         if spec.batch_size % (spec.accumulate * ranks.size):
             among = f" times {ranks.size} processes" if ranks.size > 1 else ""
@@ -80,7 +82,7 @@ class Train:
         save_bundle(
             context.out,
             Bundle(
-                trm=model,
+                parts={NETWORK: model},
                 puzzle_ids=material.ids,
                 raw=raw,
                 meta={
@@ -134,7 +136,7 @@ class Train:
                     raise diverged(trainer, context, spec, material.ids)
                 shown: dict[str, Any] = {}
                 if log:
-                    means = asdict(trainer.means())
+                    means = trainer.means()
                     means["steps_per_s"] = (step - first) / (time.monotonic() - started)
                     track(step, means)
                     shown = {} if budget_s is None else {"step": step}
@@ -182,12 +184,15 @@ class Train:
 def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Material, ActTrainer, dict[str, Any]]:
     """Build what trains, as its newest saved state left it, and the values saved with it. Every process calls it."""
     node = job.node
-    material = load_material(job.inputs["data"], node.seed)
-    model = _model(job, material, ranks.device(job.device), say)
-    if advice := precision_advice(ranks.device(job.device), model.spec.precision):
+    device = ranks.device(job.device)
+    before = load_bundle(job.inputs["model"].path, device, weights="raw") if "model" in job.inputs else None
+    network = network_spec(node.models[str(node.spec["model"])]) if before is None else before.network.spec
+    material = load_material(job.inputs["data"], node.seed, network.reads)
+    model = _model(job, network, before, material, device, say)
+    if advice := precision_advice(device, model.spec.precision):
         say(advice)
     trainer = ActTrainer(model, spec, seed=node.seed, ranks=ranks)
-    trainer.compile([side * side for side in material.sides] or [material.num_cells], say)
+    trainer.compile([side * side for side in material.sides] or [material.rows.cells], say)
     state = load_latest(job.work, key=node.key, say=say)
     if state is None:
         return material, trainer, {}
@@ -197,7 +202,13 @@ def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Materia
 
 def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> list[float]:
     """Return [step, figure] of the better of what was best and the stretch that ends now; the earlier of equals."""
-    value = float(getattr(trainer.stretch_means(), wanted.metric))
+    means = trainer.stretch_means()
+    if wanted.metric not in means:
+        raise StageError(
+            f"keep_best compares {wanted.metric}, which a {trainer.full.kind} does not report",
+            f"its training figures: {', '.join(means)}",
+        )
+    value = means[wanted.metric]
     sign = -1 if wanted.metric.endswith("loss") else 1
     return [trainer.num_steps, value] if best is None or sign * value > sign * best[1] else best
 
@@ -216,32 +227,29 @@ def take_part(job: Job, ranks: Ranks) -> None:
             return
 
 
-def _model(job: Job, material: Material, device: str, say: Say) -> RecursiveNetwork:
-    node = job.node
-    name = str(node.spec["model"])
-    if "model" not in job.inputs:
-        generator = torch.Generator().manual_seed(node.seed)
-        return material.network(network_spec(node.models[name]), generator).to(device)
-    before = load_bundle(job.inputs["model"].path, device, weights="raw")
-    any_canvas = before.trm.spec.any_canvas
+def _model(job: Job, spec: NetworkSpec, before: Bundle | None, material: Material, device: str, say: Say) -> Network:
+    if before is None:
+        return material.network(spec, torch.Generator().manual_seed(job.node.seed)).to(device)
     require(
         before,
         kind=material.kind,
-        canvas=None if any_canvas else material.canvas,
-        num_cells=None if any_canvas else material.num_cells,
-        vocabulary=material.vocabulary,
-        where=f"the checkpoint of {name!r}",
+        canvas=None if spec.any_canvas else material.rows.canvas,
+        num_cells=None if spec.any_canvas else material.rows.cells,
+        vocabulary=material.rows.vocabulary,
+        where=f"the checkpoint of {str(job.node.spec['model'])!r}",
     )
-    model = material.network(before.trm.spec).to(device)
+    model = material.network(spec).to(device)
     adopt(model, before, material.ids, say)
     return model
 
 
-def adopt(model: RecursiveNetwork, before: Bundle, ids: PuzzleIds, say: Say) -> None:
+def adopt(model: Network, before: Bundle, ids: PuzzleIds, say: Say) -> None:
     """Take the weights of a checkpoint; rows of the puzzle embedding go by name, unknown names start at zero."""
-    tensors = {name: t for name, t in before.trm.state_dict().items() if not name.startswith("puzzle_emb.")}
+    tensors = {n: t for n, t in before.network.state_dict().items() if not n.startswith("puzzle_emb.")}
     model.load_state_dict({**model.state_dict(), **tensors})
-    table, tasks = model.puzzle_emb, before.trm.puzzle_emb
+    table, tasks = model.puzzle_emb, before.network.puzzle_emb
+    if not isinstance(table, PuzzleEmbedding) or not isinstance(tasks, PuzzleEmbedding):
+        return
     known = [(i, before.puzzle_ids.index[name]) for i, name in enumerate(ids.names) if name in before.puzzle_ids.index]
     if len(table.weights):
         new, old = (torch.tensor(column, device=model.device) for column in zip(*known, strict=True))
@@ -261,7 +269,9 @@ def adopt(model: RecursiveNetwork, before: Bundle, ids: PuzzleIds, say: Say) -> 
 def _bad_rows(trainer: ActTrainer, ids: PuzzleIds) -> str:
     """Name the batch, and the rows in it whose state is no number."""
     carry = trainer.last_carry
-    bad = (~torch.isfinite(carry.z_H.float()).flatten(1).all(dim=1)).nonzero().flatten().tolist()
+    states = [getattr(carry, f.name) for f in fields(carry)]
+    finite = [torch.isfinite(t.float()).flatten(1).all(dim=1) for t in states if t.is_floating_point() and t.numel()]
+    bad = (~torch.stack(finite).all(dim=0)).nonzero().flatten().tolist() if finite else []
     rows = "all rows" if len(bad) == len(carry.steps) else f"row {bad[0]}" if len(bad) == 1 else f"{len(bad)} rows"
     which = f", {rows} of it" if bad else ""
     names = [ids.names[int(carry.puzzle_ids[row])] for row in bad]
@@ -275,7 +285,7 @@ def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage, ids: 
     steps = saved_steps(context.work)
     kept = f"last good checkpoint: step {steps[-1]:,}, kept" if steps else "no checkpoint had been saved yet"
     resumes = f"it resumes at {steps[-1]:,}" if steps else "it starts anew"
-    bf16 = " or set precision: fp32" if trainer.model.dtype == torch.bfloat16 else ""
+    bf16 = " or set precision: fp32" if trainer.full.precision == "bf16" else ""
     return StageError(
         trainer.describe_divergence() + _bad_rows(trainer, ids),
         f"{kept}. Lower optimizer.lr (now {spec.optimizer.lr:g}){bf16}, then run again: {resumes}.",

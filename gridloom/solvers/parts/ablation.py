@@ -34,7 +34,7 @@ def with_latents(services: Services, latents: Latents, tasks: Sequence[Task], se
         if len(tasks) < 2:
             raise StageError("latents: shuffled needs two tasks or more", "raise the stage's limit")
         return replace(services, reasoner=ShuffledReasoner(reasoner, partners(tasks, seed)))
-    adapter = services.proposer.bundle.text_to_latent
+    adapter = services.proposer.bundle.part("text_to_latent")
     assert adapter is not None, "a bundle with a LLaMA has the adapter"
     mean = cast(Any, adapter).standardise.shift.cpu().numpy().astype(np.float16)
     return replace(services, reasoner=MeanReasoner(reasoner, mean.tobytes()))

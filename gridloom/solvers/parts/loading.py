@@ -46,11 +46,11 @@ def load_services(
     """
     bundle = load_bundle(checkpoint, device, weights="run")
     hub = Hub()
-    trm = trm_desk(bundle.trm, hub, MAX_BATCH_ROWS)
+    trm = trm_desk(bundle.network, hub, MAX_BATCH_ROWS)
     proposer = TrmProposer(bundle, trm, str(checkpoint))
     if bundle.llm_spec is None or not with_llm:
         return Services(proposer, hub=hub, trm_desk=trm)
-    if bundle.text_to_latent is None:
+    if bundle.part("text_to_latent") is None:
         raise ModelError(
             f"{checkpoint} names the LLaMA '{bundle.llm_spec.weights}' but holds no text_to_latent adapter",
             "solve with a checkpoint of joint_train, or of train alone",
@@ -63,9 +63,9 @@ def load_services(
             "put back the weights that they were trained with, or train anew",
         )
     llama = Llama.load(bundle.llm_spec, device, base, progress, lora=bundle.lora)
-    num_states = cast(int, bundle.text_to_latent.num_states)
+    num_states = cast(int, bundle.part("text_to_latent").num_states)
     llm = llm_desk(llama, hub, MAX_BATCH_TOKENS, num_states)
-    has_prefix = bundle.latent_to_text is not None
+    has_prefix = bundle.part("latent_to_text") is not None
     reasoner = LlamaReasoner(llama, llm, feedback=_tells_of_attempts(settings), latent=has_prefix)
     return Services(proposer, reasoner, hub=hub, trm_desk=trm, llm_desk=llm)
 

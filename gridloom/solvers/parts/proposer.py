@@ -16,8 +16,8 @@ from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle
 from gridloom.runtime.data.arc.known_views import known_names
 from gridloom.runtime.data.tasks import SEPARATOR, Task, fitting_canvas
-from gridloom.runtime.models.recursive.inference import Halting
-from gridloom.runtime.models.recursive.trm import Injection
+from gridloom.runtime.models.network import Halting
+from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.solvers.parts.batch import AttemptRows, RowResults, make_rows, vote
 from gridloom.solvers.types import Plan, Proposal
 
@@ -38,9 +38,9 @@ class TrmAnswer:
     """What became of them."""
 
     results: RowResults
-    z_H: Tensor
-    """[N, S, D]"""
-    z_L: Tensor
+    z_H: Tensor | None
+    """[N, S, D]; None, as z_L, for a network that has not these two states."""
+    z_L: Tensor | None
     geometry: dict[str, Any]
     """Rows of the whole batch, and where this call's began."""
     seconds: float
@@ -74,7 +74,7 @@ class TrmProposer:
     @property
     def act_steps(self) -> int:
         """ACT steps where a plan names none."""
-        return self.bundle.trm.spec.halt_max_steps
+        return self.bundle.network.spec.halt_max_steps
 
     def views(self, task: Task) -> tuple[str, ...]:
         """Return the views that training drew, in its order; views of its own for a task it never saw."""
@@ -93,7 +93,7 @@ class TrmProposer:
     async def propose(self, task: Task, plan: Plan, latent: bytes | None) -> Proposal:
         """Run the attempt's rows, vote, and read the next attempt's prefix off the identity row of the test shown."""
         began = time.perf_counter()
-        rows = make_rows(task, plan, fitting_canvas(task, self.bundle.trm.sides), self._ids)
+        rows = make_rows(task, plan, fitting_canvas(task, self.bundle.network.sides), self._ids)
         injection = None if latent is None else self._inject(latent)
         seconds = time.perf_counter() - began
         answer = await self.runner.ask(TrmCall(rows, injection, plan.act_steps, Halting(plan.halt, plan.patience)))
@@ -119,21 +119,23 @@ class TrmProposer:
     def _inject(self, latent: bytes) -> Injection:
         """Run the adapter on one latent; `adapt` and `propose` of an attempt share the result."""
         if latent not in self._injections:
-            adapter = self.bundle.text_to_latent
+            adapter = self.bundle.part("text_to_latent")
             assert adapter is not None, "a bundle with a LLaMA has the adapter"
             hidden = torch.from_numpy(np.frombuffer(latent, dtype=np.float16).copy()).float()
             if adapter.reads_sequence:
                 hidden = hidden.view(-1, cast(int, adapter.hidden_size))
-            self._injections[latent] = adapter(hidden[None].to(self.bundle.trm.device), self.bundle.trm)
+            self._injections[latent] = adapter(hidden[None].to(self.bundle.network.device), self.bundle.network)
             while len(self._injections) > 64:
                 self._injections.pop(next(iter(self._injections)))
         return self._injections[latent]
 
     @torch.no_grad()
     def _prefix(self, answer: TrmAnswer, row: int) -> bytes | None:
-        adapter = self.bundle.latent_to_text
+        adapter = self.bundle.part("latent_to_text")
         if adapter is None:
             return None
+        assert answer.z_H is not None, "adapters are joined to networks with two states alone"
+        assert answer.z_L is not None
         prefix: Tensor = adapter(answer.z_H[row : row + 1], answer.z_L[row : row + 1])[0]
         return prefix.to(torch.float16).cpu().numpy().tobytes()
 

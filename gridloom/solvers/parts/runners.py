@@ -12,15 +12,14 @@ import numpy as np
 import torch
 
 from gridloom.runtime.data.arc.tokens import same_grids
-from gridloom.runtime.models.recursive.halting import trace_halting
-from gridloom.runtime.models.recursive.inference import trace
-from gridloom.runtime.models.recursive.network import Injection, RecursiveNetwork
+from gridloom.runtime.models.network import Network, Rows
+from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.solvers.parts.batch import RowResults
 from gridloom.solvers.parts.hub import Desk, Hub
 from gridloom.solvers.parts.proposer import TrmAnswer, TrmCall
 
 
-def trm_desk(trm: RecursiveNetwork, hub: Hub, max_rows: int) -> Desk[TrmCall, TrmAnswer]:
+def trm_desk(trm: Network, hub: Hub, max_rows: int) -> Desk[TrmCall, TrmAnswer]:
     """Return a desk whose batches hold up to `max_rows` rows of whole attempts."""
     return Desk(
         hub,
@@ -53,7 +52,7 @@ class PlacedRunner:
         return await self._desk.ask(PlacedCall(call, self.batch_rows, self.first_row))
 
 
-def placed_desk(trm: RecursiveNetwork, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
+def placed_desk(trm: Network, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
     """Return a desk for replays: calls that were recorded at free places of batches of one size share a batch."""
     return Desk(
         hub,
@@ -70,7 +69,7 @@ def placed_desk(trm: RecursiveNetwork, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
     )
 
 
-def run_placed(trm: RecursiveNetwork, placed: Sequence[PlacedCall]) -> list[TrmAnswer]:
+def run_placed(trm: Network, placed: Sequence[PlacedCall]) -> list[TrmAnswer]:
     """Run calls of one kind at their places in batches of the recorded size; the rows between them are blank.
 
     The bits of a row depend on the batch's shape and the row's place in it, not on what the other rows hold. So it does
@@ -114,7 +113,7 @@ def frames(spans: Sequence[tuple[int, int]]) -> list[list[int]]:
     return found
 
 
-def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
+def run_rows(trm: Network, calls: list[TrmCall]) -> list[TrmAnswer]:
     """Run calls of equal ACT steps in one batch, one after the other in the order given.
 
     Where rows halt, each call is a batch of its own: rows that leave move those that stay, and a replay, which has the
@@ -125,7 +124,7 @@ def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
     began = time.perf_counter()
     inputs = torch.cat([torch.from_numpy(call.rows.inputs) for call in calls]).to(trm.device)
     ids = torch.cat([torch.from_numpy(call.rows.puzzle_ids) for call in calls]).to(trm.device)
-    traced = trace(trm, inputs, ids, _joined(calls), calls[0].act_steps)
+    traced = trm.trace(Rows(inputs, ids), _joined(calls), calls[0].act_steps)
     tokens, q_halt, changed = (part.cpu().numpy() for part in (traced.tokens, traced.q_halt, traced.changed))
     seconds = time.perf_counter() - began
     answers, start = [], 0
@@ -134,8 +133,8 @@ def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
         answers.append(
             TrmAnswer(
                 results=RowResults(tokens[start:end], q_halt[:, start:end], changed[:, start:end]),
-                z_H=traced.carry.z_H[start:end],
-                z_L=traced.carry.z_L[start:end],
+                z_H=_rows_of(traced.carry, "z_H", start, end),
+                z_L=_rows_of(traced.carry, "z_L", start, end),
                 geometry={
                     **geometry(trm),
                     "canvas": call.rows.canvas,
@@ -150,11 +149,17 @@ def run_rows(trm: RecursiveNetwork, calls: list[TrmCall]) -> list[TrmAnswer]:
     return answers
 
 
-def _run_halting(trm: RecursiveNetwork, call: TrmCall) -> TrmAnswer:
+def _rows_of(carry: Any, state: str, start: int, end: int) -> torch.Tensor | None:
+    """Return rows of a state [B, S, D] of the carry; None for a family that has no such state."""
+    found = getattr(carry, state, None)
+    return None if found is None else found[start:end]
+
+
+def _run_halting(trm: Network, call: TrmCall) -> TrmAnswer:
     began = time.perf_counter()
     inputs = torch.from_numpy(call.rows.inputs).to(trm.device)
     ids = torch.from_numpy(call.rows.puzzle_ids).to(trm.device)
-    traced = trace_halting(trm, inputs, ids, call.halting, call.injection, call.act_steps, same_grids)
+    traced = trm.trace_halting(Rows(inputs, ids), call.halting, call.injection, call.act_steps, same_grids)
     tokens, q_halt, changed, made = (
         part.cpu().numpy() for part in (traced.tokens, traced.q_halt, traced.changed, traced.steps)
     )
@@ -173,7 +178,7 @@ def _run_halting(trm: RecursiveNetwork, call: TrmCall) -> TrmAnswer:
     )
 
 
-def geometry(trm: RecursiveNetwork) -> dict[str, Any]:
+def geometry(trm: Network) -> dict[str, Any]:
     """Return what the bits of a TRM run depend on beside weights and inputs."""
     return {**machine(trm.device), "precision": trm.spec.precision, "canvas": trm.canvas}
 

@@ -352,5 +352,5 @@ def _placing(services: Services) -> Callable[[Mapping[str, Any]], Proposer]:
     proposer = services.proposer
     if not isinstance(proposer, TrmProposer):
         return lambda _geometry: proposer
-    desk = placed_desk(proposer.bundle.trm, services.hub)
+    desk = placed_desk(proposer.bundle.network, services.hub)
     return lambda geometry: proposer.through(PlacedRunner(desk, geometry["batch_rows"], geometry["first_row"]))

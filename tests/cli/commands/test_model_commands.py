@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
-from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, save_bundle
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
-from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.spec import TrmModel
 
 Run = Callable[..., str]
@@ -50,7 +50,7 @@ def own(tmp_path: Path) -> Path:
     ids = PuzzleIds.of(["a|||t0|||0123456789", "a|||t1|||0123456789"])
     network = build_network(spec, 5, len(ids), generator=torch.Generator().manual_seed(0))
     network.puzzle_emb.weights.normal_()
-    save_bundle(tmp_path / "own", Bundle(trm=network, puzzle_ids=ids, meta={"steps": 30}))
+    save_bundle(tmp_path / "own", Bundle({NETWORK: network}, puzzle_ids=ids, meta={"steps": 30}))
     return tmp_path / "own"
 
 
@@ -61,7 +61,7 @@ def test_a_checkpoint_goes_out_comes_in_and_fits_a_spec(run: Run, own: Path, tmp
     assert "wrote in: use it as {kind: checkpoint, path: in}" in told
     before, after = load_bundle(own), load_bundle(tmp_path / "in")
     assert before.puzzle_ids == after.puzzle_ids
-    states = before.trm.state_dict(), after.trm.state_dict()
+    states = before.network.state_dict(), after.network.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     (tmp_path / "spec.yaml").write_text(SPEC)
     assert "given" in run("compile", "spec.yaml")

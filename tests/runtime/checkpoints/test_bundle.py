@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gridloom.errors import ModelError
-from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require, save_bundle
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.recursive.inference import trace
@@ -38,7 +38,7 @@ IDS = PuzzleIds.of(["a|||t0|||0123456789", "a|||t1|||0123456789", "b|||t0|||0123
 def bundle() -> Bundle:
     trm = TRM(SPEC, 4, len(IDS), task_of=IDS.task_of, generator=torch.Generator().manual_seed(0))
     trm.puzzle_emb.weights.normal_()
-    return Bundle(trm=trm, puzzle_ids=IDS, llm_spec=LlamaModel(), meta={"steps": 3})
+    return Bundle({NETWORK: trm}, puzzle_ids=IDS, llm_spec=LlamaModel(), meta={"steps": 3})
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ def test_round_trip_keeps_everything(bundle: Bundle, folder: Path) -> None:
     assert back.puzzle_ids.task_of == (0, 1, 1, 2)
     assert back.meta == {"steps": 3}
     assert back.llm_spec == LlamaModel()
-    assert not back.trm.training
-    assert back.trm.spec == SPEC
+    assert not back.network.training
+    assert back.network.spec == SPEC
     tokens, ids = torch.randint(0, 12, (2, 16), dtype=torch.uint8), torch.tensor([1, 3])
-    assert torch.equal(trace(back.trm, tokens, ids).carry.z_H, trace(bundle.trm.eval(), tokens, ids).carry.z_H)
+    assert torch.equal(trace(back.network, tokens, ids).carry.z_H, trace(bundle.network.eval(), tokens, ids).carry.z_H)
 
 
 def test_bundle_of_views_needs_no_row_an_id_and_comes_back(tmp_path: Path) -> None:
@@ -65,8 +65,8 @@ def test_bundle_of_views_needs_no_row_an_id_and_comes_back(tmp_path: Path) -> No
     generator = torch.Generator().manual_seed(0)
     trm = TRM(spec, 4, len(IDS), task_of=IDS.task_of, views=IDS.views, generator=generator).eval()
     assert trm.puzzle_emb.weights.numel() == 0
-    save_bundle(tmp_path / "views", Bundle(trm=trm, puzzle_ids=IDS))
-    back = load_bundle(tmp_path / "views").trm
+    save_bundle(tmp_path / "views", Bundle({NETWORK: trm}, puzzle_ids=IDS))
+    back = load_bundle(tmp_path / "views").network
     tokens, ids = torch.randint(0, 12, (3, 16), dtype=torch.uint8), torch.tensor([1, 2, 3])
     assert torch.equal(trace(back, tokens, ids).carry.z_H, trace(trm, tokens, ids).carry.z_H)
     same = tokens[:1].expand(2, -1)

@@ -41,14 +41,14 @@ def test_shipped_checkpoint_is_whole_small_and_made_by_a_recipe(name: str) -> No
     assert f"{bundle.meta['steps']:,} steps" in card
     assert "pass@2" in card
     (spec,) = (model for key, model in compile_local(name, ()).spec.models.items() if key == "trm")
-    assert bundle.trm.spec == spec
+    assert bundle.network.spec == spec
     (listed,) = (one for one in shipped_checkpoints() if one.path == folder)
-    assert listed.parameters == sum(p.numel() for p in bundle.trm.parameters())
+    assert listed.parameters == sum(p.numel() for p in bundle.network.parameters())
 
 
 def test_quickstart_joins_adapters_to_the_network_that_is_shipped() -> None:
     spec = compile_local("quickstart", ()).spec
-    assert spec.models["trm"] == load_bundle(WEIGHTS / "trm-arc1-small").trm.spec
+    assert spec.models["trm"] == load_bundle(WEIGHTS / "trm-arc1-small").network.spec
 
 
 def test_shipped_name_that_is_none_is_refused_with_those_that_are() -> None:
@@ -73,13 +73,13 @@ def test_shipped_trm_solves_tasks_of_a_recipe_by_votes(recipe: str, shipped: str
     for task in source.tasks:
         views = (IDENTITY, *known_views(bundle.puzzle_ids, task))[:8]
         ids = torch.tensor([index[view.name(task.task_id)] for view in views])
-        canvas = fitting_canvas(task, bundle.trm.sides)
+        canvas = fitting_canvas(task, bundle.network.sides)
         for grid, answer in zip(task.tests, source.answers[task.task_id], strict=True):
             if asked == num_tests:
                 break
             tokens = torch.from_numpy(encode_batch([grid] * len(views), canvas, views))
             ballots = Ballots(len(views))
-            for guess in crop_back(trace(bundle.trm, tokens, ids).tokens.numpy(), canvas, views):
+            for guess in crop_back(trace(bundle.network, tokens, ids).tokens.numpy(), canvas, views):
                 ballots.add(guess, 0.5)
             right += any(np.array_equal(standing.grid, answer) for standing in ballots.ranked()[:2])
             asked += 1

@@ -24,8 +24,9 @@ from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.evaluation.puzzles import Evaluate, Tally, elect
 from gridloom.runtime.execution.run_outcome import RunResult
-from gridloom.runtime.models.recursive.inference import Halting, answer, trace
-from gridloom.runtime.training.losses import log_stablemax, row_losses
+from gridloom.runtime.models.network import Halting
+from gridloom.runtime.models.recursive.inference import answer, trace
+from gridloom.runtime.models.recursive.losses import log_stablemax, row_losses
 from gridloom.specs.stages import AdamAtan2, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.workspace import Workspace
@@ -75,7 +76,7 @@ def test_counts_equal_those_of_a_plain_run(tmp_path: Path, trained: Path) -> Non
     report = evaluate(tmp_path, trained, batch_size=7)
     arrays = load_puzzles(trained / "puzzles").splits["test"]
     inputs, labels = (np.array(table) for table in (arrays.inputs, arrays.labels))
-    network = load_bundle(trained / "out").trm
+    network = load_bundle(trained / "out").network
     answers = trace(network, torch.from_numpy(inputs), torch.zeros(len(inputs), dtype=torch.int64)).tokens.numpy()
     assert report["num_puzzles"] == 30
     assert report["num_exact"] == (answers == labels).all(axis=1).sum()
@@ -94,7 +95,7 @@ def test_ensemble_answers_what_most_members_say_and_names_them(tmp_path: Path, t
     arrays = load_puzzles(trained / "puzzles").splits["test"]
     inputs, labels = (torch.from_numpy(np.array(table)) for table in (arrays.inputs, arrays.labels))
     folders = [trained / "out", *(member.path for member in more)]
-    traces = [trace(load_bundle(at).trm, inputs, torch.zeros(len(inputs), dtype=torch.int64)) for at in folders]
+    traces = [trace(load_bundle(at).network, inputs, torch.zeros(len(inputs), dtype=torch.int64)) for at in folders]
     right = torch.stack([trace.tokens == labels for trace in traces])
     tokens = torch.stack([trace.tokens for trace in traces])
     chosen = []
@@ -143,7 +144,7 @@ def test_the_earlier_scripts_file_holds_its_four_figures(tmp_path: Path, trained
     figures = json.loads((tmp_path / "out" / "eval_results.json").read_text())
     arrays = load_puzzles(trained / "puzzles").splits["test"]
     inputs, labels = (torch.from_numpy(np.array(table[:12])) for table in (arrays.inputs, arrays.labels))
-    network = load_bundle(trained / "out").trm
+    network = load_bundle(trained / "out").network
     with torch.no_grad():
         carry = network.initial_carry(12)
         for _ in range(3):
@@ -164,7 +165,7 @@ def test_loss_is_of_the_step_that_a_row_halted_with(tmp_path: Path, trained: Pat
     inputs, labels = (torch.from_numpy(np.array(table[:9])) for table in (arrays.inputs, arrays.labels))
     evaluate(tmp_path, trained, limit=9, halt=halt)
     told = json.loads((tmp_path / "out" / "eval_results.json").read_text())
-    network, ids = load_bundle(trained / "out").trm, torch.zeros(9, dtype=torch.int64)
+    network, ids = load_bundle(trained / "out").network, torch.zeros(9, dtype=torch.int64)
     steps = answer(network, inputs, ids, None, Halting(halt)).steps  # type: ignore[arg-type]
     losses = []
     for row, step in enumerate(steps.tolist()):

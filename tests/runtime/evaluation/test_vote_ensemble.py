@@ -21,7 +21,7 @@ from gridloom.runtime.data.arc.tokens import encode
 from gridloom.runtime.data.arc.views import parse_name
 from gridloom.runtime.evaluation.ballots import rank
 from gridloom.runtime.execution.run_outcome import RunResult
-from gridloom.runtime.models.recursive.inference import Answers
+from gridloom.runtime.models.network import Answers, Rows
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmHybridModel
 from gridloom.stores.artifacts import Artifact
@@ -79,21 +79,21 @@ def test_early_stop_leaves_rows_of_a_settled_member_out_and_changes_no_pick(
     place: VotePlace, members: tuple[Artifact, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = members[1:]
-    known = {found.trm.spec.kind: found.puzzle_ids.names for found in (load_bundle(member.path) for member in two)}
+    known = {found.network.spec.kind: found.puzzle_ids.names for found in (load_bundle(member.path) for member in two)}
 
-    def scripted(network: RecursiveNetwork, inputs: torch.Tensor, puzzle_ids: torch.Tensor, *_: Any) -> Answers:
+    def scripted(network: RecursiveNetwork, rows: Rows, *_: Any) -> Answers:
         """Colours by the turn of a view: 0 0 0 0 0 1 1 2 says the TRM, 0 0 0 0 1 1 1 2 the hybrid."""
         last, names = 5 if network.spec.kind == "trm" else 4, known[network.spec.kind]
         tokens = []
-        for puzzle in puzzle_ids.tolist():
+        for puzzle in rows.puzzle_ids.tolist():
             task_id, view = parse_name(names[puzzle])
             turn = [name for name in names if name.startswith(task_id)].index(names[puzzle])
             grid = np.full((1, 2), 0 if turn < last else 1 if turn < 7 else 2, dtype=np.uint8)
             tokens.append(encode(view.apply(grid), network.canvas))
-        run = len(inputs)
+        run = len(rows.inputs)
         return Answers(torch.from_numpy(np.stack(tokens)), torch.zeros(run), torch.ones(run, dtype=torch.int32), run)
 
-    monkeypatch.setattr("gridloom.runtime.evaluation.vote.answer", scripted)
+    monkeypatch.setattr(RecursiveNetwork, "answer", scripted)
     full = entries_of(place.vote("full-scripted", members=two, early_stop=False))
     early = entries_of(place.vote("early-scripted", members=two, batch_size=4))
     for short, long in zip(early, full, strict=True):

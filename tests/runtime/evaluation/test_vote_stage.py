@@ -24,8 +24,8 @@ from gridloom.runtime.data.arc.views import parse_name
 from gridloom.runtime.evaluation.ballots import Ballots
 from gridloom.runtime.evaluation.count_votes import summarise
 from gridloom.runtime.interop.result_files import check_submission
+from gridloom.runtime.models.network import Answers, Rows
 from gridloom.runtime.models.recursive import torch_compile as compiled
-from gridloom.runtime.models.recursive.inference import Answers
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.evaluation_records import EvaluationRecord, PredictionRecord
@@ -68,18 +68,18 @@ def test_votes_equal_those_of_rows_run_one_by_one(made: VotePlace, whole: Path) 
 def test_early_stop_leaves_rows_out_and_changes_neither_pick(made: VotePlace, monkeypatch: pytest.MonkeyPatch) -> None:
     names = load_bundle(made.checkpoint.path).puzzle_ids.names
 
-    def scripted(network: RecursiveNetwork, inputs: torch.Tensor, puzzle_ids: torch.Tensor, *_: Any) -> Answers:
+    def scripted(network: RecursiveNetwork, rows: Rows, *_: Any) -> Answers:
         """Five views for one grid, then two for another, then one for a third."""
         tokens = []
-        for puzzle in puzzle_ids.tolist():
+        for puzzle in rows.puzzle_ids.tolist():
             task_id, view = parse_name(names[puzzle])
             turn = [name for name in names if name.startswith(task_id)].index(names[puzzle])
             grid = np.full((1, 2), 0 if turn < 5 else 1 if turn < 7 else 2, dtype=np.uint8)
             tokens.append(encode(view.apply(grid), network.canvas))
-        run = len(inputs)
+        run = len(rows.inputs)
         return Answers(torch.from_numpy(np.stack(tokens)), torch.zeros(run), torch.ones(run, dtype=torch.int32), run)
 
-    monkeypatch.setattr("gridloom.runtime.evaluation.vote.answer", scripted)
+    monkeypatch.setattr(RecursiveNetwork, "answer", scripted)
     first = made.vote("first-scripted", early_stop="first", batch_size=4)
     assert {t["num_cast"] for tests in votes_of(first).values() for t in tests} == {5}, "no three can reach five"
     assert json.loads((first / "votes.json").read_text())["evaluated"]["early_stop"] == "first"

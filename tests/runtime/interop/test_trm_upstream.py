@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from trm_peer import SIZES, SPECS, batch, weights
 
 from gridloom.errors import ModelError
-from gridloom.runtime.checkpoints.bundle import Bundle
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle
 from gridloom.runtime.checkpoints.description import data_kind
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.interop.trm_checkpoint import export_checkpoint, import_checkpoint
 from gridloom.runtime.interop.trm_config import peer_config
-from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.inference import trace
 from gridloom.runtime.models.recursive.spec import TrmHybridModel
 
@@ -43,10 +43,10 @@ def test_every_prefix_and_kind_gives_the_same_network(tmp_path: Path, name: str,
     imported = import_checkpoint(
         checkpoint(tmp_path, name, prefix), canvas=3, identifiers=tmp_path / "identifiers.json"
     )
-    assert imported.bundle.trm.spec == SPECS[name]
+    assert imported.bundle.network.spec == SPECS[name]
     assert imported.bundle.puzzle_ids == IDS
     assert not imported.notes
-    state = imported.bundle.trm.state_dict()
+    state = imported.bundle.network.state_dict()
     wanted = weights({key: tuple(t.shape) for key, t in state.items()})
     assert all(torch.equal(state[key], wanted[key]) for key in wanted)
 
@@ -127,11 +127,11 @@ def test_what_is_exported_comes_back_with_canvas_kind_and_every_tensor(tmp_path:
     spec = SPECS["trm"].model_copy(update={"puzzle_embedding_len": 0}) if name == "no_prefix" else SPECS[name]
     model = build_network(spec, 3, 1, vocabulary=5).eval()
     meta = {"steps": 40, "ema": 0.999, "data": {"kind": "sudoku"}}
-    path = export_checkpoint(Bundle(trm=model, puzzle_ids=PuzzleIds.of(()), meta=meta), tmp_path / "out")
+    path = export_checkpoint(Bundle({NETWORK: model}, puzzle_ids=PuzzleIds.of(()), meta=meta), tmp_path / "out")
     assert path.name == "step_40"
     back = import_checkpoint(path).bundle
-    assert (back.trm.canvas, back.trm.spec, data_kind(back.meta)) == (3, spec, "sudoku")
-    state = back.trm.state_dict()
+    assert (back.network.canvas, back.network.spec, data_kind(back.meta)) == (3, spec, "sudoku")
+    state = back.network.state_dict()
     assert all(torch.equal(t, state[key]) for key, t in model.state_dict().items())
 
 
@@ -139,9 +139,9 @@ def test_rows_that_are_no_square_come_back(tmp_path: Path) -> None:
     spec = SPECS["trm_mlp"]
     model = build_network(spec, 0, 1, vocabulary=7, num_cells=11).eval()
     meta = {"data": {"kind": "parity"}}
-    path = export_checkpoint(Bundle(trm=model, puzzle_ids=PuzzleIds.of(()), meta=meta), tmp_path / "out")
+    path = export_checkpoint(Bundle({NETWORK: model}, puzzle_ids=PuzzleIds.of(()), meta=meta), tmp_path / "out")
     back = import_checkpoint(path).bundle
-    assert (back.trm.canvas, back.trm.num_cells, data_kind(back.meta)) == (0, 11, "parity")
+    assert (back.network.canvas, back.network.num_cells, data_kind(back.meta)) == (0, 11, "parity")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_rows_that_are_no_square_come_back(tmp_path: Path) -> None:
     ],
 )
 def test_a_network_that_the_original_lacks_is_not_exported(tmp_path: Path, spec: Any, message: str) -> None:
-    bundle = Bundle(trm=build_network(spec, 3, 4), puzzle_ids=IDS)
+    bundle = Bundle({NETWORK: build_network(spec, 3, 4)}, puzzle_ids=IDS)
     with pytest.raises(ModelError, match=message):
         export_checkpoint(bundle, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -209,8 +209,8 @@ def test_truncated_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_canvas_is_read_from_the_weights_where_they_tell(tmp_path: Path) -> None:
-    assert import_checkpoint(checkpoint(tmp_path, "trm_mlp")).bundle.trm.canvas == 3
-    assert import_checkpoint(checkpoint(tmp_path, "trm_learned")).bundle.trm.canvas == 3
+    assert import_checkpoint(checkpoint(tmp_path, "trm_mlp")).bundle.network.canvas == 3
+    assert import_checkpoint(checkpoint(tmp_path, "trm_learned")).bundle.network.canvas == 3
     with pytest.raises(ModelError, match="no canvas of side 5"):
         import_checkpoint(checkpoint(tmp_path, "trm_mlp"), canvas=5)
 
@@ -220,11 +220,11 @@ def test_export_folds_task_rows_and_imports_again(tmp_path: Path) -> None:
     model.puzzle_emb.weights.normal_()
     assert model.puzzle_emb.task_weights is not None
     model.puzzle_emb.task_weights.normal_()
-    path = export_checkpoint(Bundle(trm=model, puzzle_ids=IDS), tmp_path / "out", step=12)
+    path = export_checkpoint(Bundle({NETWORK: model}, puzzle_ids=IDS), tmp_path / "out", step=12)
     assert path.name == "step_12"
     back = import_checkpoint(path).bundle
     assert back.puzzle_ids == IDS
-    assert torch.equal(trace(back.trm, *batch()).carry.z_H, trace(model, *batch()).carry.z_H)
+    assert torch.equal(trace(back.network, *batch()).carry.z_H, trace(model, *batch()).carry.z_H)
 
 
 @pytest.mark.skipif("GRIDLOOM_TRM_PEER" not in os.environ, reason="needs a checkout of the original")
@@ -248,7 +248,7 @@ def test_a_checkpoint_of_the_original_comes_in_and_goes_back(tmp_path: Path, pre
     carry = head.initial_carry(batch)
     carry, *_ = head(return_keys=[], carry=carry, batch=batch)
     # 1e-5 is held in test_trm_peer on a small canvas; here a tensor in a wrong place would show
-    found = trace(bundle.trm, tokens, ids, steps=1).carry
+    found = trace(bundle.network, tokens, ids, steps=1).carry
     assert torch.allclose(found.z_H, carry.inner_carry.z_H, atol=1e-3, rtol=0)
     path = export_checkpoint(bundle, tmp_path / "back")
     assert path.name == "step_9"

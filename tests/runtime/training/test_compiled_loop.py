@@ -17,8 +17,9 @@ from gridloom.errors import StageError
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.machine.device import hardware, precision_advice
-from gridloom.runtime.models.build import build_network
 from gridloom.runtime.models.recursive import torch_compile as compiled
+from gridloom.runtime.models.recursive.build import build_network
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.train import Train
@@ -50,8 +51,8 @@ def test_compiled_training_has_the_same_losses_but_for_rounding(
     assert not [line for line in said if "compile" in line]
     assert len(graphs) == 1, "the whole loop is one graph"
     assert found == pytest.approx(plain, rel=1e-4 if name == "fp32" else 2e-2)
-    assert list(load_bundle(tmp_path / "compiled" / "out").trm.state_dict()) == list(
-        load_bundle(tmp_path / "plain" / "out").trm.state_dict()
+    assert list(load_bundle(tmp_path / "compiled" / "out").network.state_dict()) == list(
+        load_bundle(tmp_path / "plain" / "out").network.state_dict()
     )
 
 
@@ -132,7 +133,7 @@ def test_nothing_is_compiled_on_a_cpu_unless_asked_for(tmp_path: Path, monkeypat
 
 
 def test_a_budget_that_compiling_spends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gridloom.runtime.training.loop.compile_loop", lambda *_, **__: 40.0)
+    monkeypatch.setattr(RecursiveNetwork, "compile_step", lambda *_, **__: 40.0)
     with pytest.raises(StageError, match=r"compiling took 40 s, and of the budget of 30 s only 30 s were left"):
         run(tmp_path, budget="30s")
 

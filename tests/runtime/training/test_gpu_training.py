@@ -21,7 +21,7 @@ from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.execution.out_of_memory import memory_advice
 from gridloom.runtime.machine.memory import MemoryMeter
-from gridloom.runtime.models.build import build_network, views_for
+from gridloom.runtime.models.recursive.build import build_network, views_for
 from gridloom.runtime.models.recursive.inference import trace
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import (
@@ -95,7 +95,7 @@ def losses(name: str, device: str, steps: int = 8, **changes: Any) -> tuple[list
     trainer, found = ActTrainer(network(name, "fp32", device), stage, seed=3), []
     for step in range(steps):
         trainer.step(sampler.batch(step, stage.batch_size))
-        found.append(trainer.means().loss)
+        found.append(trainer.means()["loss"])
     return found, trainer
 
 
@@ -134,7 +134,7 @@ def test_a_restored_training_goes_on_as_the_unbroken_one() -> None:
     found = []
     for step in range(4, 8):
         again.step(sampler.batch(step, STAGE.batch_size))
-        found.append(again.means().loss)
+        found.append(again.means()["loss"])
     assert found == pytest.approx(whole[4:], rel=1e-4)
 
 
@@ -170,7 +170,7 @@ def test_a_stage_stops_resumes_and_publishes_what_a_cpu_reads(tmp_path: Path) ->
     assert any("resuming at step 3" in line for line in said)
     assert found == pytest.approx(whole, rel=1e-4)
     published = load_bundle(tmp_path / "cut" / "out")
-    answer = trace(published.trm, torch.ones(1, 16, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+    answer = trace(published.network, torch.ones(1, 16, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
     assert answer.tokens.shape == (1, 16)
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.recursive import losses
+from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.spec import HrmModel, TrmModel, TrmSingleZModel
-from gridloom.runtime.training import losses
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.specs.stages import AdamAtan2, Muon, TrainStage
 
@@ -68,6 +68,7 @@ def trainer(model: TrmModel, optimizer: AdamAtan2 | Muon) -> tuple[ActTrainer, S
         inputs=rng.integers(1, 12, (4, 16), dtype=np.uint8),
         labels=rng.integers(0, 12, (4, 16), dtype=np.uint8),
         puzzle_ids=np.array([1, 2, 2, 5], dtype=np.int32),
+        valid=None,
     )
     return ActTrainer(network, stage, seed=0), batch
 

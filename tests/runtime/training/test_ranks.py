@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from train_support import STAGE, dataset_artifact, stage_context, train_node
 
 from gridloom.errors import StageError
 from gridloom.runtime.checkpoints.bundle import load_bundle
-from gridloom.runtime.training.ranks import Ranks
+from gridloom.runtime.machine.ranks import Ranks
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
 from gridloom.stores.ledger import Ledger
@@ -29,8 +30,8 @@ def losses(root: Path) -> dict[tuple[int, str], float]:
     return {(row["step"], row["name"]): row["value"] for row in rows if row["name"] != "steps_per_s"}
 
 
-def alone(root: Path) -> None:
-    context = stage_context(root)
+def alone(root: Path, ranks: Ranks | None = None) -> None:
+    context = replace(stage_context(root), ranks=ranks)
     Train().run(train_node(STAGE), {"data": dataset_artifact(root)}, context)
     context.ledger.close()
 
@@ -72,7 +73,7 @@ def test_two_processes_train_as_one_and_another_number_of_them_goes_on(tmp_path:
     assert max(step for step, _ in found) == 12
     for key, value in wanted.items():
         assert found[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
-    one, two = (load_bundle(tmp_path / name / "out", weights="raw").trm.state_dict() for name in ("one", "two"))
+    one, two = (load_bundle(tmp_path / name / "out", weights="raw").network.state_dict() for name in ("one", "two"))
     for name, tensor in one.items():
         assert torch.allclose(tensor, two[name], rtol=1e-3, atol=1e-4), name
     assert one["puzzle_emb.weights"].any()
@@ -100,7 +101,6 @@ def test_after_a_failure_in_the_middle_the_others_are_spoken_to_no_more() -> Non
         ranks.tell("step")
 
 
-def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gridloom.runtime.training.train.current", lambda: Ranks(0, 3))
+def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="accumulate 1 times 3 processes does not divide batch_size 8"):
-        alone(tmp_path)
+        alone(tmp_path, Ranks(0, 3))

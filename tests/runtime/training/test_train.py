@@ -86,14 +86,14 @@ def test_training_fits_two_tasks_and_publishes_what_inference_needs(tmp_path: Pa
     ids = torch.full((3,), bundle.puzzle_ids.index["flip|||t0|||0123456789"])
     answers = torch.stack([torch.from_numpy(encode(pair.output, 4)) for pair in flip.demos])
     scored = answers != 0
-    assert torch.equal(trace(bundle.trm, inputs, ids).tokens[scored], answers[scored])
+    assert torch.equal(trace(bundle.network, inputs, ids).tokens[scored], answers[scored])
     assert bundle.meta["data"]["version"] == "toy 1"
     assert context.notes["steps_per_s"] > 0
 
 
 def test_bundle_holds_the_average_and_the_raw_weights(tmp_path: Path) -> None:
     train(tmp_path)
-    used, raw = (load_bundle(tmp_path / "out", weights=w).trm.state_dict() for w in ("use", "raw"))
+    used, raw = (load_bundle(tmp_path / "out", weights=w).network.state_dict() for w in ("use", "raw"))
     assert not torch.equal(used["lm_head.weight"], raw["lm_head.weight"])
     assert torch.equal(used["puzzle_emb.weights"], raw["puzzle_emb.weights"])
     assert used["puzzle_emb.weights"].any()
@@ -104,8 +104,8 @@ def test_a_bundle_that_only_runs_is_rounded_and_leaves_the_raw_weights_out(tmp_p
     used, run = (load_bundle(tmp_path / "out", weights=w) for w in ("use", "run"))
     assert used.raw is not None
     assert run.raw is None
-    assert not torch.equal(used.trm.lm_head.weight, used.trm.lm_head.weight.bfloat16().float())
-    assert torch.equal(run.trm.lm_head.weight.float(), used.trm.lm_head.weight.bfloat16().float())
+    assert not torch.equal(used.network.lm_head.weight, used.network.lm_head.weight.bfloat16().float())
+    assert torch.equal(run.network.lm_head.weight.float(), used.network.lm_head.weight.bfloat16().float())
 
 
 def test_without_average_the_raw_weights_are_used(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_interrupted_run_resumes_with_equal_losses(tmp_path: Path, optimizer: An
     assert not (tmp_path / "b" / "out" / "bundle.json").exists()
     resumed = train(tmp_path / "b", optimizer=optimizer)
     assert resumed == whole
-    a, b = (load_bundle(tmp_path / x / "out", weights="raw").trm.state_dict() for x in "ab")
+    a, b = (load_bundle(tmp_path / x / "out", weights="raw").network.state_dict() for x in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -198,7 +198,7 @@ def test_the_weights_after_the_best_stretch_are_published(tmp_path: Path) -> Non
     train(tmp_path / "parts", **changes)
     again = load_bundle(tmp_path / "parts" / "out")
     assert again.meta["steps"] == best
-    states = bundle.trm.state_dict(), again.trm.state_dict()
+    states = bundle.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -212,7 +212,7 @@ def test_the_weights_after_the_best_stretch_are_published(tmp_path: Path) -> Non
 def test_losses_are_better_when_lower_and_shares_when_higher(metric: Any, values: list[float], best: Any) -> None:
     found = None
     for step, value in enumerate(values, start=1):
-        figures = SimpleNamespace(**{metric: value})
+        figures = {metric: value}
         trainer: Any = SimpleNamespace(num_steps=step, stretch_means=lambda figures=figures: figures)
         found = better(found, KeepBest(metric=metric, every=1), trainer)
     assert found == best
@@ -237,9 +237,9 @@ def test_continuing_from_a_checkpoint_keeps_weights_and_matches_rows_by_name(tmp
     checkpoint = Artifact("gl1:first", "checkpoint", tmp_path / "a" / "out", {})
     Train().run(node, {"data": dataset_artifact(tmp_path / "b", dataset), "model": checkpoint}, context)
     after = load_bundle(tmp_path / "b" / "out", weights="raw")
-    assert torch.allclose(after.trm.lm_head.weight, before.trm.lm_head.weight, atol=1e-4)
+    assert torch.allclose(after.network.lm_head.weight, before.network.lm_head.weight, atol=1e-4)
     name = "flip|||t0|||0123456789"
-    rows = [b.trm.puzzle_emb.weights[b.puzzle_ids.index[name]] for b in (before, after)]
+    rows = [b.network.puzzle_emb.weights[b.puzzle_ids.index[name]] for b in (before, after)]
     assert torch.allclose(rows[0], rows[1], atol=1e-3)
     assert any("4 of 13 puzzle ids are new" in line for line in context.progress.lines)  # type: ignore[attr-defined]
 
@@ -283,7 +283,7 @@ def test_views_are_learnt_without_a_row_an_id_and_resume_exactly(tmp_path: Path)
     with pytest.raises(StageInterrupted):
         train(tmp_path / "b", model=model, stop=StopAfter(5))
     assert train(tmp_path / "b", model=model) == whole
-    trm = load_bundle(tmp_path / "a" / "out").trm
+    trm = load_bundle(tmp_path / "a" / "out").network
     assert trm.puzzle_emb.weights.numel() == 0
     assert float(trm.puzzle_emb.task_weights[1:].abs().min()) > 0
     assert whole[12, "loss"] < whole[1, "loss"]
@@ -300,7 +300,7 @@ def test_depth_grows_by_phases_and_the_bundle_has_full_depth(tmp_path: Path) -> 
     with pytest.raises(StageInterrupted):
         train(tmp_path / "b", model=model, depth=depth, stop=StopAfter(7))
     assert train(tmp_path / "b", model=model, depth=depth) == whole
-    assert load_bundle(tmp_path / "a" / "out").trm.spec == model
+    assert load_bundle(tmp_path / "a" / "out").network.spec == model
 
 
 def test_first_phase_takes_new_samples_at_every_step(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_embeddings_move_first_and_alone(tmp_path: Path) -> None:
     for name, tensor in start.items():
         kept = torch.equal(half.tensors[f"model.{name}"], tensor)
         assert kept is not (name in ("puzzle_emb.weights", "puzzle_emb.task_weights")), name
-    done = load_bundle(tmp_path / "a" / "out").trm
+    done = load_bundle(tmp_path / "a" / "out").network
     assert not torch.equal(done.lm_head.weight, start["lm_head.weight"])
     assert all(p.requires_grad for p in done.parameters())
 
@@ -358,7 +358,7 @@ def test_trunk_with_square_positions_goes_on_on_another_canvas(tmp_path: Path) -
     checkpoint = Artifact("gl1:first", "checkpoint", tmp_path / "a" / "out", {})
     context = stage_context(tmp_path / "b")
     Train().run(node, {"data": dataset_artifact(tmp_path / "b", larger), "model": checkpoint}, context)
-    after = load_bundle(tmp_path / "b" / "out").trm
+    after = load_bundle(tmp_path / "b" / "out").network
     assert (after.canvas, after.num_cells) == (6, 36)
     context.ledger.close()
     learnt, anew = metrics(tmp_path / "b"), train(tmp_path / "c", model=model)
@@ -378,7 +378,7 @@ def test_canvases_are_learnt_side_by_side_and_resume_exactly(tmp_path: Path) -> 
     assert state is not None
     assert {name.split(".")[1] for name in state.tensors if name.startswith("carry.")} == {"16", "49"}
     assert train(tmp_path / "b", model=model, dataset=dataset) == whole
-    trm = load_bundle(tmp_path / "a" / "out").trm
+    trm = load_bundle(tmp_path / "a" / "out").network
     assert trm.sides == (4, 7)
     for task, side in ((tasks[0], 4), (tasks[2], 7)):
         assert fitting_canvas(task, trm.sides) == side

@@ -71,7 +71,7 @@ def test_network_takes_length_and_vocabulary_from_the_data(
     tmp_path: Path, spec: Any, num_cells: int, vocabulary: int
 ) -> None:
     train(tmp_path, spec, steps=1)
-    trm = load_bundle(tmp_path / "out").trm
+    trm = load_bundle(tmp_path / "out").network
     assert (trm.num_cells, trm.vocabulary) == (num_cells, vocabulary)
     assert load_bundle(tmp_path / "out").meta["data"]["kind"] == spec.kind
 
@@ -82,7 +82,7 @@ def test_sudoku_run_that_is_interrupted_resumes_with_equal_losses(tmp_path: Path
     with pytest.raises(StageInterrupted, match="saved"):
         train(tmp_path / "b", SUDOKU, StopAfter(5), model=model)
     assert train(tmp_path / "b", SUDOKU, model=model) == whole
-    a, b = (load_bundle(tmp_path / x / "out", weights="raw").trm.state_dict() for x in "ab")
+    a, b = (load_bundle(tmp_path / x / "out", weights="raw").network.state_dict() for x in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -167,6 +167,8 @@ def test_eight_sudokus_are_learnt_by_heart_in_two_hundred_steps(tmp_path: Path) 
     )
     rows = load_puzzles(tmp_path / "data").splits["train"]
     found = answer(
-        load_bundle(tmp_path / "out").trm, torch.from_numpy(np.array(rows.inputs)), torch.zeros(8, dtype=torch.int64)
+        load_bundle(tmp_path / "out").network,
+        torch.from_numpy(np.array(rows.inputs)),
+        torch.zeros(8, dtype=torch.int64),
     )
     assert torch.equal(found.tokens, torch.from_numpy(np.array(rows.labels)))

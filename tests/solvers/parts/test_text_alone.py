@@ -190,7 +190,7 @@ def test_network_that_gives_nan_stops_the_solve_with_its_task(tmp_path: Path) ->
 
     def load(*arguments: Any) -> Services:
         services = load_services(*arguments)
-        services.proposer.bundle.trm.q_head.bias.data.fill_(float("nan"))  # type: ignore[attr-defined]
+        services.proposer.bundle.network.q_head.bias.data.fill_(float("nan"))  # type: ignore[attr-defined]
         return services
 
     with pytest.raises(ModelError, match=r"gave a value that is not finite on task aaaa0001[\s\S]*earlier checkpoint"):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from solve_support import RUN, SOLVER, Place, Reporter, dataset, make_bundle, place
 
 from gridloom.errors import ReplayError
-from gridloom.runtime.models.recursive.inference import Halting
+from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.solvers.parts.batch import make_rows
 from gridloom.solvers.parts.proposer import TrmAnswer, TrmCall
@@ -163,7 +163,7 @@ def test_changed_weights_are_found_at_the_first_node_they_touch(tmp_path: Path, 
     assert replayer.one("aaaa0001.1").equal
     (services,) = replayer._services.values()
     with torch.no_grad():
-        services.proposer.bundle.text_to_latent.out.bias += 1e-3  # type: ignore[attr-defined]
+        services.proposer.bundle.part("text_to_latent").out.bias += 1e-3  # type: ignore[attr-defined]
     services.proposer._injections.clear()  # type: ignore[attr-defined]
     report = replayer.one("aaaa0001.1")
     assert report.first_divergence == "adapt"
@@ -177,24 +177,24 @@ def test_rows_placed_among_blanks_are_bit_equal_to_the_shared_batch(alone: bool)
     ids = bundle.puzzle_ids.index
     plan = Plan(attempt=1, seed=0, views=("t1|||0123456789", "t4|||0213456789"))
     latents = torch.randn(3, 1, 16, generator=torch.Generator().manual_seed(0))
-    assert bundle.text_to_latent is not None
+    assert bundle.part("text_to_latent") is not None
     calls = [
         TrmCall(
-            make_rows(task, plan, bundle.trm.canvas, ids),
-            None if alone else bundle.text_to_latent(latent, bundle.trm),
+            make_rows(task, plan, bundle.network.canvas, ids),
+            None if alone else bundle.part("text_to_latent")(latent, bundle.network),
             None,
             Halting(),
         )
         for task, latent in zip(tasks, latents, strict=True)
     ]
     with torch.no_grad():
-        shared = run_rows(bundle.trm, calls)
+        shared = run_rows(bundle.network, calls)
     placed = [
         PlacedCall(call, answer.geometry["batch_rows"], answer.geometry["first_row"])
         for call, answer in zip(calls, shared, strict=True)
     ]
     for chosen in ([0], [1], [2], [2, 0], [1, 2], [2, 1, 0]):
-        again = run_placed(bundle.trm, [placed[index] for index in chosen])
+        again = run_placed(bundle.network, [placed[index] for index in chosen])
         for index, answer in zip(chosen, again, strict=True):
             assert answer.results.digest(b"") == shared[index].results.digest(b"")
             assert torch.equal(answer.z_H, shared[index].z_H)

@@ -70,7 +70,7 @@ def test_zero_is_the_mean_state_of_training_and_changes_nothing_else(
 ) -> None:
     def bundle(with_llama: bool = True) -> Any:
         made = make_bundle(with_llama)
-        made.text_to_latent.standardise.fit(torch.arange(32.0).reshape(2, 16))  # type: ignore[union-attr,operator]
+        made.part("text_to_latent").standardise.fit(torch.arange(32.0).reshape(2, 16))  # type: ignore[union-attr,operator]
         return made
 
     monkeypatch.setattr(solve_support, "make_bundle", bundle)
@@ -105,9 +105,9 @@ def test_token_states_are_recorded_read_and_replayed_bit_equal(
         spec = TextToLatentModel(
             llm="llama", trm="trm", mode="cross_attention", bottleneck=16, attention_heads=2, sequence_tokens=30
         )
-        made.text_to_latent = TextToLatent.build(spec, 16, made.trm)
+        made.parts["text_to_latent"] = TextToLatent.build(spec, 16, made.network)
         with torch.no_grad():
-            made.text_to_latent.out.weight.normal_(std=0.3)
+            made.part("text_to_latent").out.weight.normal_(std=0.3)
         return made
 
     monkeypatch.setattr(solve_support, "make_bundle", bundle)

@@ -44,6 +44,8 @@ class TokenRows:
     """int32 [B], zeros."""
     lengths: NDArray[np.int32]
     """int32 [B], difficulty of each row."""
+    valid: None = None
+    """Every token is valid."""
 
 
 def token_layout(spec: SequenceData) -> TokenLayout | None:

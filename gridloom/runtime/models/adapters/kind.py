@@ -7,7 +7,7 @@ TEXT_TO_LATENT = ModelKind(
     "text_to_latent",
     TextToLatentModel,
     frozenset({"adapter", "text_to_latent"}),
-    "gridloom.runtime.models.adapters.network:build_text_to_latent",
+    "gridloom.runtime.models.adapters.network:TextToLatent",
 )
 LATENT_TO_TEXT = ModelKind(
     "latent_to_text",

@@ -28,7 +28,8 @@ from gridloom.runtime.models.adapters.parts import (
 )
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.kind import refuse_problems
-from gridloom.runtime.models.recursive.trm import TRM, Injection
+from gridloom.runtime.models.recursive.carry import Injection
+from gridloom.runtime.models.recursive.trm import TRM
 
 Mode = Literal["carry", "injection", "cross_attention"]
 

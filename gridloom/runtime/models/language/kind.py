@@ -4,7 +4,7 @@ from gridloom.runtime.models.kind import ModelKind
 from gridloom.runtime.models.language.spec import EndpointModel, LlamaModel
 
 LLAMA = ModelKind(
-    "llama", LlamaModel, frozenset({"language_model", "writer"}), "gridloom.runtime.models.language.llama:load_llama"
+    "llama", LlamaModel, frozenset({"language_model", "writer"}), "gridloom.runtime.models.language.llama:Llama"
 )
 ENDPOINT = ModelKind(
     "endpoint", EndpointModel, frozenset({"writer"}), "gridloom.solvers.parts.endpoint_reasoner:EndpointReasoner"

@@ -56,16 +56,3 @@ class Output:
     """[B, S, D], the answer state with its graph; the carry holds it detached."""
     continue_target: Tensor | None = None
     """fp32 [B], what q_continue is trained towards where it is trained."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """An inference run: the answer and how it came about."""
-
-    tokens: Tensor
-    """uint8 [B, L], argmax after the last step."""
-    q_halt: Tensor
-    """fp32 [steps, B], halting logits."""
-    changed: Tensor
-    """int32 [steps, B], positions whose argmax differs from the step before (L at step 1 means all are new)."""
-    carry: Carry

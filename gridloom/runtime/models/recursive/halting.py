@@ -3,17 +3,14 @@ not. Rows that have halted leave the batch; what a row says of its steps ends wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from gridloom.runtime.models.network import HaltedTrace, Halting, Same
 from gridloom.runtime.models.recursive.carry import Injection
+from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.inference import (
     FoundAnswers,
-    Halting,
-    Same,
     begin,
     num_steps_of,
     part_of,
@@ -21,30 +18,10 @@ from gridloom.runtime.models.recursive.inference import (
 )
 from gridloom.runtime.models.recursive.layers import rounded_once
 
-if TYPE_CHECKING:
-    from gridloom.runtime.models.recursive.network import RecursiveNetwork
-
-
-@dataclass(frozen=True, slots=True)
-class HaltedTrace:
-    """What rows answer at the step each halted at, and how they came there. T: the most steps that a row made."""
-
-    tokens: Tensor
-    """uint8 [B, L]"""
-    q_halt: Tensor
-    """fp32 [T, B], halting logits; 0 behind a row's last step."""
-    changed: Tensor
-    """int32 [T, B], positions whose argmax differs from the step before (L at step 1); 0 behind a row's last step."""
-    steps: Tensor
-    """int32 [B], ACT steps that each row made."""
-    z_H: Tensor
-    """[B, S, D] after a row's last step; so is z_L."""
-    z_L: Tensor
-
 
 @torch.no_grad()
 def trace_halting(
-    network: RecursiveNetwork,
+    network: RecursiveCore,
     inputs: Tensor,
     puzzle_ids: Tensor,
     halting: Halting,
@@ -93,7 +70,7 @@ class _Traced(FoundAnswers):
 
     def __init__(
         self,
-        network: RecursiveNetwork,
+        network: RecursiveCore,
         shape: torch.Size,
         halting: Halting,
         same: Same | None,

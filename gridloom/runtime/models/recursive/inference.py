@@ -13,58 +13,26 @@ by its score or by an unchanged answer is not exact; `Halting` asks for it by na
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.models.recursive.carry import Carry, Injection, Trace
+from gridloom.runtime.models.network import EVERY_STEP, Answers, Halting, Same, Trace
+from gridloom.runtime.models.recursive.carry import Carry, Injection
+from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.layers import rounded_once
-
-if TYPE_CHECKING:
-    from gridloom.runtime.models.recursive.network import RecursiveNetwork
 
 TILE_ELEMENTS = 1 << 18
 """Positions times width of a tile on a CPU: smaller ones wait for the interpreter, larger ones for memory."""
-
-Same = Callable[[Tensor, Tensor], Tensor]
-"""(tokens [B, L], tokens [B, L]) -> bool [B], where both are the same answer."""
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 """(logits [N, L, V], int64 [N], which rows of the batch they are of) -> fp32 [N]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Halting:
-    """When a row stops before its last ACT step; this changes results."""
-
-    when: Literal["none", "score", "unchanged"] = "none"
-    """`score`: the network would halt; `unchanged`: the answer is that of the step before."""
-    patience: int = 1
-    """Steps in a row that must say so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What rows answer at their last ACT step."""
-
-    tokens: Tensor
-    """uint8 [B, L]"""
-    q_halt: Tensor
-    """fp32 [B], halting logits."""
-    steps: Tensor
-    """int32 [B], the ACT step that the answer is of; all of them without halting."""
-    num_computed: int
-    """ACT steps of a row that were computed, over all rows; fewer than the sum of `steps` where states repeated."""
-    loss: Tensor | None = None
-    """fp32 [B], what the caller's loss says of the logits of each answer."""
-
-
 @torch.no_grad()
 def trace(
-    network: RecursiveNetwork,
+    network: RecursiveCore,
     inputs: Tensor,
     puzzle_ids: Tensor,
     injection: Injection | None = None,
@@ -107,11 +75,11 @@ def trace(
 
 @torch.no_grad()
 def answer(
-    network: RecursiveNetwork,
+    network: RecursiveCore,
     inputs: Tensor,
     puzzle_ids: Tensor,
     steps: int | None = None,
-    halting: Halting = Halting(),
+    halting: Halting = EVERY_STEP,
     same: Same | None = None,
     loss: RowLoss | None = None,
 ) -> Answers:
@@ -155,7 +123,7 @@ class FoundAnswers:
 
     def __init__(
         self,
-        network: RecursiveNetwork,
+        network: RecursiveCore,
         shape: torch.Size,
         halting: Halting,
         same: Same | None,
@@ -193,7 +161,7 @@ class FoundAnswers:
         if last:
             return True
         if self.halting.when == "score":
-            says = self.network.wants_to_halt(q)
+            says = self.network.halts(q)
         else:
             says = torch.zeros_like(running) if self.before is None else self.same(self.before, tokens)
         self.before = tokens
@@ -211,7 +179,7 @@ class FoundAnswers:
         return stay
 
 
-def tiles(network: RecursiveNetwork, num_rows: int, num_cells: int) -> Iterator[slice]:
+def tiles(network: RecursiveCore, num_rows: int, num_cells: int) -> Iterator[slice]:
     """Yield the tiles of a batch of rows of `num_cells` tokens; beside a CPU the whole batch is one."""
     size = num_rows
     if network.device.type == "cpu":
@@ -220,7 +188,7 @@ def tiles(network: RecursiveNetwork, num_rows: int, num_cells: int) -> Iterator[
         yield slice(start, min(start + size, num_rows))
 
 
-def num_steps_of(network: RecursiveNetwork, steps: int | None) -> int:
+def num_steps_of(network: RecursiveCore, steps: int | None) -> int:
     """Return the ACT steps to make. Raises ModelError below 1."""
     num_steps = network.spec.halt_max_steps if steps is None else steps
     if num_steps < 1:
@@ -229,7 +197,7 @@ def num_steps_of(network: RecursiveNetwork, steps: int | None) -> int:
 
 
 def begin(
-    network: RecursiveNetwork, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None
+    network: RecursiveCore, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None
 ) -> tuple[Carry, Tensor]:
     """Return the carry of rows that begin, and the embedding that every cycle reads."""
     carry = network.initial_carry(len(inputs), inputs.device, inputs.shape[1])

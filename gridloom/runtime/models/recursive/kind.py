@@ -7,6 +7,7 @@ from typing import Any
 
 from gridloom.runtime.models.kind import ModelKind, RowShape
 from gridloom.runtime.models.recursive.cost import TrmCost
+from gridloom.runtime.models.recursive.facts import weights_problems
 from gridloom.runtime.models.recursive.spec import (
     HrmModel,
     TransformerModel,
@@ -39,6 +40,7 @@ def _kind(spec: type[TrmModel], build: str, *roles: str) -> ModelKind:
         frozenset({"network", *roles}),
         f"gridloom.runtime.models.recursive.{build}",
         _cost,
+        weights_problems=weights_problems,
         card_line=_card_line,
     )
 

@@ -104,7 +104,7 @@ class HRM(RecursiveNetwork):
         z_L = self.L_level(z_L, z_H + x, self.rope)
         return self.H_level(z_H, z_L, self.rope), z_L
 
-    def wants_to_halt(self, q: Tensor) -> Tensor:
+    def halts(self, q: Tensor) -> Tensor:
         """Where halting is worth more than going on."""
         return q[:, 0] > q[:, 1]
 
@@ -133,7 +133,7 @@ class Transformer(RecursiveNetwork):
         """Call the stack once."""
         return self.H_level(z_H, x, self.rope), z_L
 
-    def wants_to_halt(self, q: Tensor) -> Tensor:
+    def halts(self, q: Tensor) -> Tensor:
         """Compare with the untrained q_continue, as the original does."""
         return q[:, 0] > q[:, 1]
 

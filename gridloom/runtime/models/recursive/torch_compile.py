@@ -10,28 +10,25 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.layers import rounded_once
-from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmModel
 
-Compiling = Literal["auto", "on", "graphs", "off"]
 BACKEND: Any = "inductor"
 MAX_GRAPHS = 64
 """Shapes times depths; torch's own limit of 8 would leave the last canvases uncompiled."""
-
-TRIAL_ROWS = 4
-"""Rows to try a loop on that is to take any number."""
 
 
 class CompiledLoop:
     """A network's `recur`, compiled for as long as that works."""
 
-    def __init__(self, network: RecursiveNetwork, say: Callable[[str], None], *, graphs: bool, any_rows: bool) -> None:
+    def __init__(self, network: RecursiveCore, say: Callable[[str], None], *, graphs: bool, any_rows: bool) -> None:
         """Args: graphs: record each shape's kernels as a CUDA graph; any_rows: one graph for any number of rows."""
         self.plain, self.say = network.recur, say
         self.graphs, self.any_rows = graphs, any_rows
@@ -74,13 +71,13 @@ class CompiledLoop:
 
 
 def compile_loop(
-    network: RecursiveNetwork,
-    wanted: Compiling,
+    network: RecursiveCore,
+    wanted: str,
     lengths: Sequence[int],
     rows: int,
     say: Callable[[str], None],
     *,
-    depths: Sequence[TrmModel] = (),
+    depths: Sequence[NetworkSpec] = (),
     frozen: bool = False,
     any_rows: bool = False,
 ) -> float:
@@ -109,7 +106,9 @@ def compile_loop(
     began = time.monotonic()
     loop = CompiledLoop(network, say, graphs=wanted == "graphs", any_rows=any_rows)
     network.recur = loop  # type: ignore[method-assign]
-    full, loops = network.spec, {(spec.H_cycles, spec.L_cycles): spec for spec in (*depths, network.spec)}
+    full = network.spec
+    specs = (*cast(Sequence[TrmModel], depths), full)
+    loops = {(spec.H_cycles, spec.L_cycles): spec for spec in specs}
     try:
         for learns in (False, True) if frozen else (None,):
             if learns is not None:
@@ -120,7 +119,7 @@ def compile_loop(
                         _try(network, length, rows, loop)
     except torch.cuda.OutOfMemoryError:
         raise
-    except Exception as error:  # of the way back
+    except Exception as error:  # raised in the backward pass
         loop.give_up(error)
     finally:
         network.spec = full
@@ -132,7 +131,7 @@ def compile_loop(
     return time.monotonic() - began
 
 
-def _try(network: RecursiveNetwork, length: int, rows: int, loop: CompiledLoop) -> None:
+def _try(network: RecursiveCore, length: int, rows: int, loop: CompiledLoop) -> None:
     carry = network.initial_carry(rows, num_cells=length)
     shape = rows, network.prefix_len + length, network.spec.hidden_size
     x = torch.zeros(shape, dtype=network.dtype, device=network.device, requires_grad=not loop.any_rows)

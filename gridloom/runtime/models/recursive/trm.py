@@ -14,9 +14,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from gridloom.runtime.models.recursive.network import VOCABULARY, Carry, Injection, Output, RecursiveNetwork, Trace
-
-__all__ = ["TRM", "VOCABULARY", "Carry", "Injection", "Output", "RecursiveNetwork", "Trace"]
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
 
 
 class TRM(RecursiveNetwork):

@@ -30,11 +30,12 @@ from gridloom.runtime.data.arc.tokens import EOS, PAD, crop_batch
 from gridloom.runtime.data.batch import TrainBatch
 from gridloom.runtime.data.tasks import Grid
 from gridloom.runtime.models.adapters.network import Injected, LatentToText, TextToLatent
-from gridloom.runtime.models.recursive.trm import TRM, Carry, Injection
+from gridloom.runtime.models.recursive.carry import Carry, Injection
+from gridloom.runtime.models.recursive.losses import row_losses
+from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.training.joint.batches import JointBatches, PairKey
 from gridloom.runtime.training.joint.metrics import JointTotals
 from gridloom.runtime.training.joint.reader import JointReader, Reading
-from gridloom.runtime.training.losses import row_losses
 from gridloom.runtime.training.optim import build_optimizer, lr_factor, set_lr, step_puzzle_rows
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
 from gridloom.specs.stages import JointTrainStage

@@ -11,18 +11,18 @@ import torch
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
-from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require, save_bundle
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
-from gridloom.runtime.models.build import build_network, views_for
 from gridloom.runtime.models.kind import kinds_with, network_spec, plays
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.state_store import StateStore
+from gridloom.runtime.models.recursive.build import build_network, views_for
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.joint.loop import JointTrainer
@@ -77,10 +77,8 @@ class JointTrain:
         save_bundle(
             context.out,
             Bundle(
-                trm=trm,
+                parts={NETWORK: trm, "text_to_latent": bridge, **({} if back is None else {"latent_to_text": back})},
                 puzzle_ids=ids,
-                text_to_latent=bridge,
-                latent_to_text=back,
                 llm_spec=llm_spec,
                 lora=None if llama.lora is None else llama.lora.tensors(),
                 meta={
@@ -109,18 +107,18 @@ def _trm(
         return cast(TRM, fresh.to(context.device))
     before = load_bundle(inputs["trm"].path, context.device)
     require(before, canvas=dataset.canvas, where=f"the checkpoint of {name!r}")
-    if len(before.trm.sides) > 1:
-        sides = ", ".join(map(str, before.trm.sides))
+    if len(before.network.sides) > 1:
+        sides = ", ".join(map(str, before.network.sides))
         raise StageError(
             f"the checkpoint of {name!r} was trained on canvases of {sides}; adapters write positions of one",
             "train it on data without canvases",
         )
-    if not plays(before.trm.spec.kind, "two_state"):
+    if not plays(before.network.spec.kind, "two_state"):
         raise StageError(
-            f"the checkpoint of {name!r} holds a {before.trm.spec.kind}, whose carry is not z_H and z_L",
+            f"the checkpoint of {name!r} holds a {before.network.spec.kind}, whose carry is not z_H and z_L",
             f"train a model of kind {' or '.join(kinds_with('two_state'))} for it",
         )
-    spec = before.trm.spec
+    spec = before.network.spec
     network = build_network(spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(spec, ids))
     trm = cast(TRM, network.to(context.device))
     adopt(trm, before, ids, context.progress.say)

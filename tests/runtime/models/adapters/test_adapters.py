@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rounding import spread
 
 from gridloom.errors import ModelError
-from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, save_bundle
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
 from gridloom.runtime.models.adapters.parts import Standardise, bounded, kl_divergence
@@ -304,14 +304,15 @@ def test_bundle_gives_the_same_adapters_back(tmp_path: Path) -> None:
     bridge, back = bridge_for(trm, "injection"), back_for(trm, tokens=2)
     ids = PuzzleIds.of([f"t|||t{i}|||0123456789" for i in range(4)])
     save_bundle(
-        tmp_path, Bundle(trm=trm, puzzle_ids=ids, text_to_latent=bridge, latent_to_text=back, llm_spec=LlamaModel())
+        tmp_path,
+        Bundle({NETWORK: trm, "text_to_latent": bridge, "latent_to_text": back}, puzzle_ids=ids, llm_spec=LlamaModel()),
     )
     loaded = load_bundle(tmp_path)
     hidden, z = torch.randn(2, WIDTH), torch.randn(2, trm.num_positions, 32)
-    assert loaded.text_to_latent is not None
-    assert loaded.latent_to_text is not None
-    assert torch.equal(loaded.text_to_latent(hidden, loaded.trm).term, bridge(hidden, trm).term)
-    assert torch.equal(loaded.latent_to_text(z, z), back(z, z))
+    assert loaded.part("text_to_latent") is not None
+    assert loaded.part("latent_to_text") is not None
+    assert torch.equal(loaded.part("text_to_latent")(hidden, loaded.network).term, bridge(hidden, trm).term)
+    assert torch.equal(loaded.part("latent_to_text")(z, z), back(z, z))
 
 
 def test_configuration_of_another_version_is_refused() -> None:

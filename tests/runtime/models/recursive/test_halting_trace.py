@@ -10,9 +10,10 @@ import torch
 from rounding import spread
 from test_inference import ROWS, batch, network
 
+from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.runtime.models.recursive.halting import trace_halting
-from gridloom.runtime.models.recursive.inference import Halting, answer, trace
+from gridloom.runtime.models.recursive.inference import answer, trace
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -57,8 +58,8 @@ def test_a_row_says_of_its_steps_what_it_says_alone_and_nothing_behind_its_last(
     inputs, ids = batch()
 
     def after(steps: int) -> dict[str, torch.Tensor]:
-        trace = model.run(inputs, ids, steps=steps)
-        return {"q_halt": trace.q_halt[-1], "z_H": trace.carry.z_H, "z_L": trace.carry.z_L}
+        traced = trace(model, inputs, ids, steps=steps)
+        return {"q_halt": traced.q_halt[-1], "z_H": traced.carry.z_H, "z_L": traced.carry.z_L}
 
     # a row by itself is rounded otherwise than in a batch, and each step amplifies what the step before erred by
     bounds = [spread(model, partial(after, steps), model.spec.hidden_size) for steps in range(1, max(made) + 1)]

@@ -13,9 +13,10 @@ from rounding import spread
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.models.build import build_network
+from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive import inference, layers
-from gridloom.runtime.models.recursive.inference import Halting, answer, tiles, trace
+from gridloom.runtime.models.recursive.build import build_network
+from gridloom.runtime.models.recursive.inference import answer, tiles, trace
 from gridloom.runtime.models.recursive.layers import Linear, rounded_once
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import HrmModel, TrmHier6Model, TrmModel, TrmSingleZModel
@@ -193,7 +194,7 @@ def test_rows_halt_where_they_say_so_with_the_answer_of_that_step(name: str, whe
         says = []
         for step in range(1, 9):
             states = trace(model, *batch(), steps=step).carry.z_H
-            says.append(model.wants_to_halt(model.halting(states)))
+            says.append(model.halts(model.halting(states)))
     else:
         first = torch.zeros(ROWS, dtype=torch.bool)
         says = [first] + [(a[:, :1] == b[:, :1]).all(dim=1) for (a, _), (b, _) in pairwise(outputs)]

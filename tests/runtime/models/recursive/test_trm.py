@@ -11,9 +11,10 @@ import torch
 from rounding import DRAWS, HEADROOM, nearby
 
 from gridloom.errors import ModelError
+from gridloom.runtime.models.recursive.carry import Carry, Injection
 from gridloom.runtime.models.recursive.inference import trace
 from gridloom.runtime.models.recursive.spec import TrmModel
-from gridloom.runtime.models.recursive.trm import TRM, Carry, Injection
+from gridloom.runtime.models.recursive.trm import TRM
 
 TINY: dict[str, Any] = {
     "hidden_size": 64,

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from trm_peer import GOLDEN, NUM_STEPS, SPECS, ours, outputs_of, peers
 
-from gridloom.runtime.models.recursive import RecursiveNetwork
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
 
 
 def equal_but_for_rounding(

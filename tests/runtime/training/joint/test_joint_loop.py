@@ -18,14 +18,15 @@ from gridloom.errors import StageError
 from gridloom.runtime.data.arc.prompts import LATENT, EarlierAttempt
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.data.tasks import Pair, Task
+from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.language.spec import Lora
+from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.runtime.models.recursive.inference import trace
-from gridloom.runtime.models.recursive.trm import Injection
+from gridloom.runtime.models.recursive.losses import row_losses
 from gridloom.runtime.training.joint.batches import JointBatches
 from gridloom.runtime.training.joint.loop import JointTrainer, compare
 from gridloom.runtime.training.joint.metrics import METRICS, JointTotals
 from gridloom.runtime.training.joint.reader import JointReader
-from gridloom.runtime.training.losses import row_losses
 from gridloom.specs.stages import Curriculum
 
 Mode = Literal["carry", "injection", "cross_attention"]
@@ -270,7 +271,7 @@ def test_grids_are_cropped_at_their_offset_and_shown_in_the_identity_view() -> N
     sampler = Sampler(dataset, 0)
     trainer = trainer_for(tiny_llama())
     trainer.sampler = sampler
-    trainer.trm.canvas = 6
+    trainer.trm.rows = RowShape(6)
     batch = sampler.batch(0, 24)
     assert batch.offsets.any()
     for i, row in enumerate(trainer._rows(batch)):

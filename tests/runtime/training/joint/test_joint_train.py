@@ -15,12 +15,12 @@ from tiny_language_model import WIDTH, save_tiny
 from train_support import MODEL, StopAfter, dataset_artifact, stage_context, toy_dataset, train_node
 
 from gridloom.errors import GridloomError, ModelError, StageError, StageInterrupted
-from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, save_bundle
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import Sampler
-from gridloom.runtime.models.build import build_network
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.spec import Lora
+from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.spec import TrmHybridModel, TrmSingleZModel
 from gridloom.runtime.training.joint import reader as joint_reader
 from gridloom.runtime.training.joint.metrics import METRICS
@@ -63,15 +63,15 @@ def test_bundle_holds_adapters_and_the_llamas_name_but_not_its_weights(tmp_path:
     run_joint(tmp_path)
     bundle = load_bundle(tmp_path / "out")
     assert bundle.llm_spec == LLAMA
-    assert bundle.text_to_latent is not None
-    assert bundle.latent_to_text is not None
+    assert bundle.part("text_to_latent") is not None
+    assert bundle.part("latent_to_text") is not None
     assert bundle.meta["attempts"] == 2
     own = set(load_file(tmp_path / "tiny" / "model.safetensors"))
     for file in (tmp_path / "out").glob("*.safetensors"):
         assert not own & set(load_file(file))
     hidden = torch.randn(1, WIDTH)
-    made = bundle.text_to_latent(hidden, bundle.trm)
-    assert not torch.equal(made.z_H, bundle.trm.H_init.float().expand_as(made.z_H))
+    made = bundle.part("text_to_latent")(hidden, bundle.network)
+    assert not torch.equal(made.z_H, bundle.network.H_init.float().expand_as(made.z_H))
 
 
 def test_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_stopped_run_continues_bit_for_bit(tmp_path: Path) -> None:
     assert 0 < saved_steps(tmp_path / "parts" / "work")[-1] < 6
     assert run_joint(tmp_path / "parts", log_every=2) == whole
     one, other = (load_bundle(tmp_path / name / "out") for name in ("whole", "parts"))
-    for name in ("trm", "text_to_latent", "latent_to_text"):
-        for key, tensor in getattr(one, name).state_dict().items():
-            assert torch.equal(tensor, getattr(other, name).state_dict()[key]), f"{name}.{key}"
+    for name in (NETWORK, "text_to_latent", "latent_to_text"):
+        for key, tensor in one.parts[name].state_dict().items():
+            assert torch.equal(tensor, other.parts[name].state_dict()[key]), f"{name}.{key}"
 
 
 def test_stop_while_prompts_are_read_keeps_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_training_starts_from_the_checkpoint_of_a_train_stage(tmp_path: Path) ->
     Train().run(train_node(), {"data": dataset_artifact(tmp_path)}, context)
     context.ledger.close()
     checkpoint = Artifact("gl1:train", "checkpoint", tmp_path / "pretrain" / "out", {})
-    before = load_bundle(checkpoint.path).trm
+    before = load_bundle(checkpoint.path).network
     run_joint(
         tmp_path / "joint",
         inputs={"trm": checkpoint},
@@ -128,7 +128,7 @@ def test_training_starts_from_the_checkpoint_of_a_train_stage(tmp_path: Path) ->
         optimizer=AdamW(lr=1e-9, weight_decay=0.0),
         embedding_lr=0.0,
     )
-    after = load_bundle(tmp_path / "joint" / "out").trm
+    after = load_bundle(tmp_path / "joint" / "out").network
     for name, tensor in before.state_dict().items():
         torch.testing.assert_close(after.state_dict()[name], tensor, atol=1e-6, rtol=0)
 
@@ -163,9 +163,9 @@ def test_zinit_hybrid_trains_in_one_pass_on_colours(tmp_path: Path) -> None:
     assert logged[12, "loss"] < logged[1, "loss"]
     assert logged[12, "avg_trm_steps"] == 1.0
     bundle = load_bundle(tmp_path / "out")
-    assert bundle.trm.spec == spec
-    assert bundle.text_to_latent is not None
-    assert bool(bundle.text_to_latent.out.weight.any())  # type: ignore[union-attr]
+    assert bundle.network.spec == spec
+    assert bundle.part("text_to_latent") is not None
+    assert bool(bundle.part("text_to_latent").out.weight.any())  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("mode", ["injection", "cross_attention"])
@@ -195,7 +195,9 @@ def test_checkpoint_without_two_states_is_refused(tmp_path: Path) -> None:
     data = toy_dataset()
     ids = PuzzleIds(Sampler(data, 3).views.names)
     spec = TrmSingleZModel(**MODEL.model_dump(exclude={"kind"}))
-    save_bundle(tmp_path / "single", Bundle(build_network(spec, data.canvas, len(ids), task_of=ids.task_of), ids))
+    save_bundle(
+        tmp_path / "single", Bundle({NETWORK: build_network(spec, data.canvas, len(ids), task_of=ids.task_of)}, ids)
+    )
     checkpoint = Artifact("gl1:train", "checkpoint", tmp_path / "single", {})
     with pytest.raises(StageError, match="holds a trm_singlez, whose carry is not z_H and z_L"):
         run_joint(tmp_path, inputs={"trm": checkpoint})
@@ -204,7 +206,7 @@ def test_checkpoint_without_two_states_is_refused(tmp_path: Path) -> None:
 def test_without_a_way_back_retries_get_text_alone(tmp_path: Path) -> None:
     logged = run_joint(tmp_path, adapters=("bridge",))
     bundle = load_bundle(tmp_path / "out")
-    assert bundle.latent_to_text is None
+    assert bundle.part("latent_to_text") is None
     assert logged[6, "avg_attempts"] == 2.0
 
 

@@ -114,11 +114,4 @@ class Ranks:
 
 
 ALONE = Ranks()
-_current: list[Ranks] = []
-
-
-def current() -> Ranks:
-    """Return this process's place; the same object every time."""
-    if not _current:
-        _current.append(Ranks.of_environment())
-    return _current[0]
+"""This process by itself."""

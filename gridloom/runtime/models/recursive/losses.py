@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gridloom.runtime.models.recursive.network import Output, RecursiveNetwork
+from gridloom.runtime.models.recursive.carry import Output
+from gridloom.runtime.models.recursive.core import RecursiveCore
 
 HALTING_WEIGHT = 0.5
 PACKED_ON = ("cpu",)
@@ -52,7 +53,7 @@ class RowLosses:
         return (self.lm + HALTING_WEIGHT * halting).sum()
 
 
-def row_losses(model: RecursiveNetwork, output: Output, labels: Tensor) -> RowLosses:
+def row_losses(model: RecursiveCore, output: Output, labels: Tensor) -> RowLosses:
     """Score `output` against uint8 labels [B, L]; label 0 (PAD) is not scored, EOS is.
 
     `output` may have been made without logits. On a CPU only the scored positions go through the head. Elsewhere all
@@ -80,7 +81,7 @@ def row_losses(model: RecursiveNetwork, output: Output, labels: Tensor) -> RowLo
     )
 
 
-def _packed(model: RecursiveNetwork, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _packed(model: RecursiveCore, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Sums over each row's scored tokens, fp32 [B]: cross-entropy and number right; heads of those tokens alone."""
     row, position = mask.nonzero(as_tuple=True)
     wanted = labels[row, position].long()
@@ -94,9 +95,17 @@ def _packed(model: RecursiveNetwork, output: Output, labels: Tensor, mask: Tenso
     return total, num_right
 
 
-def _dense(model: RecursiveNetwork, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _dense(model: RecursiveCore, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The same sums from the heads of all tokens, without asking the device how many are scored."""
     logits = output.logits if output.logits.numel() else model.predict(output.z_H)
     loss = -log_stablemax(logits).gather(-1, labels.long()[..., None]).squeeze(-1)
     right = (logits.detach().argmax(dim=-1) == labels) & mask
     return torch.where(mask, loss, 0.0).sum(dim=1), right.sum(dim=1).float()
+
+
+def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return fp32 [B], stablemax cross-entropy of logits [B, L, V] averaged over the scored cells of uint8 labels."""
+    wanted = labels.long()
+    scored = wanted != 0
+    surprise = -log_stablemax(logits).gather(-1, wanted[..., None])[..., 0]
+    return torch.where(scored, surprise, 0.0).sum(dim=1) / scored.sum(dim=1).clamp(min=1)

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from rounding import UNIT, sum_bound
 
+from gridloom.runtime.models.recursive import losses
+from gridloom.runtime.models.recursive.losses import log_stablemax, row_losses
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM
-from gridloom.runtime.training import losses
-from gridloom.runtime.training.losses import log_stablemax, row_losses
 
 SPEC = TrmModel(
     hidden_size=32,

@@ -12,7 +12,8 @@ from torch import Tensor
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.kind import MODELS
 from gridloom.runtime.models.network_spec import NetworkSpec
-from gridloom.runtime.models.recursive.network import VOCABULARY, RecursiveNetwork
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.specs.data import VOCABULARY
 
 
 def build_network(

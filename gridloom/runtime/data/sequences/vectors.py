@@ -1,0 +1,84 @@
+"""Sequence tasks as vectors over time steps, for networks that read numbers: float32 [B, T, F] with valid lengths.
+
+| kind | T | F | answer |
+|---|---|---|---|
+| parity | 1 | bits | odd or even, after the one step |
+| logic | steps | 2 + 10 * gates | the gates' output at each step |
+| sort | 2 * length | 2 | the index of the number of each rank, in the steps after the numbers |
+
+Answers are classes + 1; 0 is not scored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.specs.puzzles import LogicData, ParityData, SequenceData, SortData
+
+
+@dataclass(frozen=True, slots=True)
+class VectorLayout:
+    """Shape of the vector rows of a task."""
+
+    num_steps: int
+    """T, time steps of a row."""
+    num_features: int
+    """F, numbers in a vector."""
+    vocabulary: int
+    """Classes of an answer, and 0 for places that are not scored."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorRows:
+    """B rows of T vectors."""
+
+    inputs: NDArray[np.float32]
+    """float32 [B, T, F]"""
+    labels: NDArray[np.uint8]
+    """uint8 [B, T], class + 1; 0 where nothing is scored."""
+    puzzle_ids: NDArray[np.int32]
+    """int32 [B], zeros."""
+    lengths: NDArray[np.int32]
+    """int32 [B], difficulty of each row."""
+    valid: NDArray[np.int32]
+    """int32 [B], time steps that each row has."""
+
+
+def vector_layout(spec: SequenceData) -> VectorLayout | None:
+    """Return the shape of a task's vector rows; None for a task of tokens alone. Light: no numba."""
+    if isinstance(spec, ParityData):
+        return VectorLayout(1, spec.bits, 3)
+    if isinstance(spec, LogicData):
+        return VectorLayout(spec.steps, 2 + 10 * spec.gates, 3)
+    if isinstance(spec, SortData):
+        return VectorLayout(2 * spec.length, 2, spec.length + 1)
+    return None
+
+
+def vector_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "train") -> VectorRows:
+    """Rows step * batch_size ... of a split of a task that has a vector layout."""
+    from gridloom.runtime.data.sequences.streams import SequenceStream
+
+    layout = vector_layout(spec)
+    assert layout is not None, f"{spec.kind} has no vector layout"
+    drawn = SequenceStream(spec).batch(step, batch_size, split)
+    inputs = np.zeros((batch_size, layout.num_steps, layout.num_features), dtype=np.float32)
+    labels = np.zeros((batch_size, layout.num_steps), dtype=np.uint8)
+    classes = np.where(drawn.labels < 0, 0, drawn.labels + 1)
+    if isinstance(spec, ParityData):
+        inputs[:, 0] = drawn.inputs
+        labels[:, 0] = classes
+        valid = np.ones(batch_size, dtype=np.int32)
+    elif isinstance(spec, LogicData):
+        inputs[:], labels[:], valid = drawn.inputs, classes, drawn.lengths
+    else:
+        # answers begin where the numbers end, as many steps as there are numbers
+        inputs[:, : drawn.inputs.shape[1]] = drawn.inputs
+        for row, length in enumerate(drawn.lengths):
+            labels[row, length : 2 * length] = classes[row, :length]
+        valid = 2 * drawn.lengths
+    return VectorRows(inputs, labels, np.zeros(batch_size, dtype=np.int32), drawn.lengths, valid.astype(np.int32))

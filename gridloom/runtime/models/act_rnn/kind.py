@@ -1,0 +1,27 @@
+"""Kind of the ACT-RNN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gridloom.runtime.models.act_rnn.cost import ActRnnCost
+from gridloom.runtime.models.act_rnn.spec import ActRnnModel
+from gridloom.runtime.models.kind import ModelKind
+
+
+def _card_line(spec: ActRnnModel, config: Mapping[str, Any]) -> str:
+    return (
+        f"{spec.cell} cell, width {spec.hidden_size}, up to {spec.halt_max_steps} ponder steps, ponder weight "
+        f"{spec.ponder_weight:g}, {spec.precision}"
+    )
+
+
+ACT_RNN = ModelKind(
+    "act_rnn",
+    ActRnnModel,
+    frozenset({"network"}),
+    "gridloom.runtime.models.act_rnn.network:ActRnn",
+    ActRnnCost,
+    card_line=_card_line,
+)

@@ -1,0 +1,442 @@
+"""The network contract: what training, evaluation and solving ask of a network of any family.
+
+Shapes: B rows; L tokens of a row, or T time steps of F features; V classes of an answer place.
+A family implements `for_rows`, `initial_carry` and `step`, and `losses` and `figures` where cross-entropy is not all.
+Inference (`answer`, `trace`) runs `step` until every row has halted, unless the family has a faster way.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gridloom.errors import ModelError
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
+from gridloom.runtime.models.kind import RowShape
+from gridloom.runtime.models.network_spec import NetworkSpec
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+TRIAL_ROWS = 4
+"""Rows to try a compiled step on that is to take any number of rows."""
+
+Same = Callable[[Tensor, Tensor], Tensor]
+"""(tokens [B, L], tokens [B, L]) -> bool [B], where both are the same answer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows of a batch: tokens or vectors, each with its valid length."""
+
+    inputs: Tensor
+    """uint8 [B, L] tokens, or fp32 [B, T, F] vectors."""
+    puzzle_ids: Tensor
+    """int64 [B], 0 for rows without a puzzle embedding."""
+    labels: Tensor | None = None
+    """uint8 [B, L] or [B, T]; 0 where nothing is scored. None in inference."""
+    lengths: Tensor | None = None
+    """int32 [B], valid tokens or time steps of each row; None where all are valid."""
+
+    def part(self, rows: slice) -> Rows:
+        """Return some of the rows."""
+        return Rows(
+            self.inputs[rows],
+            self.puzzle_ids[rows],
+            None if self.labels is None else self.labels[rows],
+            None if self.lengths is None else self.lengths[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Halting:
+    """When a row stops before its last ACT step; this changes results."""
+
+    when: Literal["none", "score", "unchanged"] = "none"
+    """`score`: the network's halting unit decides; `unchanged`: the answer equals that of the step before."""
+    patience: int = 1
+    """Consecutive steps that must agree."""
+
+
+EVERY_STEP = Halting()
+"""No row stops before its last ACT step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers of rows at their last ACT step."""
+
+    tokens: Tensor
+    """uint8 [B, L]"""
+    q_halt: Tensor
+    """fp32 [B], halting logits."""
+    steps: Tensor
+    """int32 [B], the ACT step that each answer belongs to; all of them without halting."""
+    num_computed: int
+    """ACT steps of a row that were computed, over all rows; fewer than the sum of `steps` where states repeated."""
+    loss: Tensor | None = None
+    """fp32 [B], loss of each answer where labels were given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """An inference run: the answer and how each step changed it."""
+
+    tokens: Tensor
+    """uint8 [B, L], argmax after the last step."""
+    q_halt: Tensor
+    """fp32 [steps, B], halting logits."""
+    changed: Tensor
+    """int32 [steps, B], positions whose argmax differs from the step before (L at step 1)."""
+    carry: Any
+    """The family's carry after the last step."""
+
+
+@dataclass(frozen=True, slots=True)
+class HaltedTrace:
+    """Answers of rows at the step that each halted at, and their history. T: the most steps that a row made."""
+
+    tokens: Tensor
+    """uint8 [B, L]"""
+    q_halt: Tensor
+    """fp32 [T, B], halting logits; 0 behind a row's last step."""
+    changed: Tensor
+    """int32 [T, B], positions whose argmax differs from the step before (L at step 1); 0 behind a row's last step."""
+    steps: Tensor
+    """int32 [B], ACT steps that each row made."""
+    z_H: Tensor | None = None
+    """[B, S, D], answer state after a row's last step; None for a family without z_H and z_L."""
+    z_L: Tensor | None = None
+
+
+class StepOutput(Protocol):
+    """Prediction of one ACT step."""
+
+    @property
+    def logits(self) -> Tensor:
+        """[B, L, V]; of size 0 when the step was run without heads."""
+
+    @property
+    def q_halt(self) -> Tensor:
+        """fp32 [B], or [B, L] where positions halt one by one: halting logits."""
+
+    @property
+    def puzzle_rows(self) -> Tensor | None:
+        """fp32 [B, D] leaf whose `.grad` moves the puzzle embedding; None without one."""
+
+
+class Losses(Protocol):
+    """Losses of one step."""
+
+    def total(self) -> Tensor:
+        """Sum over the rows; the caller divides by the global batch size."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLosses:
+    """Cross-entropy of rows, with the counts behind their accuracies."""
+
+    cross_entropy: Tensor
+    """fp32 [B], averaged over the scored places of each row."""
+    num_right: Tensor
+    """int64 [B]"""
+    num_scored: Tensor
+    """int64 [B]"""
+
+    def total(self) -> Tensor:
+        """Sum over the rows."""
+        return self.cross_entropy.sum()
+
+
+class Network(nn.Module, ABC):
+    """Base of the networks of every family."""
+
+    CARRY: ClassVar[type[Any]]
+    """Dataclass of tensors [B, ...] that a row keeps between ACT steps; it has `halted` bool [B], `steps` int32 [B],
+    `labels` and `puzzle_ids` int64 [B]. A saved training state holds its fields."""
+    STEP_FIGURES: ClassVar[tuple[str, ...]] = ("loss",)
+    """Training figures averaged over optimizer steps; the first is the loss."""
+    ROW_FIGURES: ClassVar[tuple[str, ...]] = ("exact_match", "cell_accuracy", "act_steps")
+    """Training figures averaged over the rows that halted."""
+
+    spec: NetworkSpec
+    rows: RowShape
+    sides: tuple[int, ...]
+    """Sides of the canvases that rows lie on; (0,) where rows are no canvas."""
+    puzzle_emb: nn.Module | None
+    """Puzzle embedding whose rows training moves apart from the other weights; None without one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.puzzle_emb = None
+
+    @classmethod
+    @abstractmethod
+    def for_rows(
+        cls,
+        spec: Any,
+        rows: RowShape,
+        ids: PuzzleIds,
+        *,
+        per_task: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """Build a network with fresh weights.
+
+        Args:
+            ids: names of the puzzle ids that rows carry.
+            per_task: add an embedding row per task to the row per id.
+            generator: source of the initial weights; torch's global one when absent.
+
+        Raises:
+            ModelError: the spec's values do not go together, or rows have a shape that the network cannot take.
+        """
+
+    @abstractmethod
+    def initial_carry(self, batch: int, device: torch.device | str | None = None, num_cells: int | None = None) -> Any:
+        """Return a carry whose rows are all halted, so that the first step takes its data. `num_cells`: L or T."""
+
+    @abstractmethod
+    def step(
+        self,
+        rows: Rows,
+        carry: Any,
+        *,
+        generator: torch.Generator | None = None,
+        least_steps: Tensor | None = None,
+        heads: bool = True,
+    ) -> tuple[Any, StepOutput]:
+        """Start halted rows on the given data, run one ACT step on every row, and decide which rows halt.
+
+        Args:
+            generator: source of randomness in training.
+            least_steps: [B], steps that rows must make at least, as `exploration` drew them.
+            heads: compute the logits; a family whose losses read the state may leave them out.
+        """
+
+    def losses(self, output: Any, carry: Any) -> Losses:
+        """Return the losses of a step against the labels in the carry that it returned with: cross-entropy alone,
+        unless the family has more."""
+        scored = carry.labels != 0
+        right = (output.logits.detach().argmax(dim=-1) == carry.labels) & scored
+        return AnswerLosses(self.answer_loss(output.logits, carry.labels), right.sum(dim=1), scored.sum(dim=1))
+
+    def figures(self, output: Any, carry: Any, losses: Any, batch_size: int) -> Tensor:
+        """Return fp32 sums over the rows: STEP_FIGURES divided by `batch_size`, ROW_FIGURES over the scored rows that
+        halted, and last the number of those rows."""
+        ended = carry.halted & (losses.num_scored > 0)
+        right = losses.num_right / losses.num_scored.clamp(min=1)
+        return torch.stack(
+            [
+                losses.total().detach() / batch_size,
+                (ended & (losses.num_right == losses.num_scored)).sum(),
+                torch.where(ended, right, 0.0).sum(),
+                torch.where(ended, carry.steps, 0).sum(),
+                ended.sum(),
+            ]
+        )
+
+    def exploration(self, batch: int, generator: torch.Generator | None) -> Tensor | None:
+        """Draw the steps [B] that rows must make at least in training, on the CPU; None where none are drawn."""
+        return None
+
+    def wants_to_halt(self, output: StepOutput) -> Tensor:
+        """Return which rows halt by their own score, bool [B]."""
+        return row_halting(output.q_halt) > 0
+
+    def answer_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return fp32 [B]: cross-entropy of logits [B, L, V] averaged over the scored places of uint8 [B, L] labels."""
+        scored = labels != 0
+        surprise = F.cross_entropy(logits.float().transpose(1, 2), labels.long(), reduction="none")
+        return torch.where(scored, surprise, 0.0).sum(dim=1) / scored.sum(dim=1).clamp(min=1)
+
+    def matrices(self) -> list[nn.Parameter]:
+        """Weights that Muon may move: linear maps that are neither embeddings nor heads."""
+        return []
+
+    def take_canvases(self, sides: Sequence[int]) -> None:
+        """Let tasks lie on canvases of these sides. Raises ModelError where rows of one shape alone can run."""
+        if tuple(sides) != self.sides:
+            raise ModelError(
+                f"a {self.spec.kind} runs on rows of one shape, not on canvases of {', '.join(map(str, sides))}",
+                "remove data.*.canvases",
+            )
+
+    def compile_step(
+        self,
+        wanted: str,
+        lengths: Sequence[int],
+        rows: int,
+        say: Callable[[str], None],
+        *,
+        depths: Sequence[NetworkSpec] = (),
+        frozen: bool = False,
+        any_rows: bool = False,
+    ) -> float:
+        """Compile the step with torch.compile as `compile:` in the spec asks; return the seconds that it took.
+
+        Args:
+            lengths: tokens of a row, for each canvas. rows: rows that run at once.
+            depths: the spec in each phase of a training.
+            frozen: training begins with the puzzle embedding alone.
+            any_rows: later calls may have any number of rows, and no gradient.
+        """
+        if wanted not in ("auto", "off"):
+            say(f"compile: {wanted} has no effect on a {self.spec.kind}, which has no compiled form")
+        return 0.0
+
+    def rounded(self) -> AbstractContextManager[None]:
+        """Round weights to the activation type once for the calls inside the context, where the family does so."""
+        return nullcontext()
+
+    def freeze_rounded(self) -> None:
+        """Round weights to the activation type for good: the network will only run."""
+
+    @property
+    def canvas(self) -> int:
+        """Side of the square token canvas; 0 where rows are no square."""
+        return self.rows.canvas
+
+    @property
+    def num_cells(self) -> int:
+        """L, tokens of a row, or T, its time steps."""
+        return self.rows.cells
+
+    @property
+    def vocabulary(self) -> int:
+        """V, tokens that there are."""
+        return self.rows.vocabulary
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.parameters()).device
+
+    def answer(
+        self,
+        rows: Rows,
+        steps: int | None = None,
+        halting: Halting = EVERY_STEP,
+        same: Same | None = None,
+    ) -> Answers:
+        """Return the answers of rows, and their losses where labels are given.
+
+        Args:
+            steps: ACT steps of every row; the spec's `halt_max_steps` when absent.
+            same: compares answers for `unchanged`; all tokens when absent.
+        """
+        found = self._run(rows, steps, halting, same)
+        loss = None if rows.labels is None else self.answer_loss(found.logits, rows.labels)
+        made = found.trace.steps
+        return Answers(found.trace.tokens, found.last_q, made, found.num_computed, loss)
+
+    def trace(self, rows: Rows, injection: Any = None, steps: int | None = None) -> Trace:
+        """Run every step and keep its halting logits and how many positions changed.
+
+        Raises:
+            ModelError: a latent is injected, and the family has no place for one.
+        """
+        self._refuse(injection)
+        found = self._run(rows, steps, Halting(), None)
+        return Trace(found.trace.tokens, found.trace.q_halt, found.trace.changed, found.carry)
+
+    def trace_halting(
+        self,
+        rows: Rows,
+        halting: Halting,
+        injection: Any = None,
+        steps: int | None = None,
+        same: Same | None = None,
+    ) -> HaltedTrace:
+        """Run rows until each halts, and keep the history of each."""
+        self._refuse(injection)
+        return self._run(rows, steps, halting, same).trace
+
+    def _refuse(self, injection: Any) -> None:
+        if injection is not None:
+            raise ModelError(f"a {self.spec.kind} takes no latent", "use a network with two states, such as a trm")
+
+    @torch.no_grad()
+    def _run(self, rows: Rows, steps: int | None, halting: Halting, same: Same | None) -> _Run:
+        most = self.spec.halt_max_steps if steps is None else steps
+        if most < 1:
+            raise ModelError(f"ACT steps must be at least 1, not {most}")
+        same = _all_equal if same is None else same
+        batch, num_cells = rows.inputs.shape[:2]
+        carry = self.initial_carry(batch, rows.inputs.device, num_cells)
+        running = torch.ones(batch, dtype=torch.bool, device=rows.inputs.device)
+        streak = torch.zeros(batch, dtype=torch.int32, device=rows.inputs.device)
+        made = torch.zeros_like(streak)
+        tokens: Tensor | None = None
+        logits: Tensor | None = None
+        q_halt: list[Tensor] = []
+        changed: list[Tensor] = []
+        with self.rounded():
+            for step in range(1, most + 1):
+                carry, output = self.step(rows, carry)
+                new = output.logits.argmax(dim=-1).to(torch.uint8)
+                q = row_halting(output.q_halt)
+                before = torch.full_like(new, 255) if tokens is None else tokens
+                differs = (new != before) & running[:, None]
+                if halting.when == "score":
+                    agrees = self.wants_to_halt(output)
+                else:
+                    agrees = torch.zeros_like(running) if tokens is None else same(before, new)
+                tokens = torch.where(running[:, None], new, before)
+                logits = output.logits if logits is None else torch.where(running[:, None, None], output.logits, logits)
+                q_halt.append(torch.where(running, q, 0.0))
+                changed.append(differs.sum(dim=1, dtype=torch.int32))
+                made = torch.where(running, step, made)
+                streak = torch.where(agrees, streak + 1, 0)
+                if halting.when != "none":
+                    running = running & (streak < halting.patience)
+                # a family that ponders within one step is done after it: the next step would take new data
+                if not bool(running.any()) or bool(carry.halted.all()):
+                    break
+        assert tokens is not None
+        assert logits is not None
+        made = made.to(torch.int32)
+        history = torch.stack(q_halt)
+        last_q = history[made.long() - 1, torch.arange(batch, device=history.device)]
+        found = HaltedTrace(tokens, history, torch.stack(changed), made)
+        return _Run(found, carry, logits, last_q, int(made.sum()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """A run of the steps: history, carry, and logits [B, L, V] of each row's last step."""
+
+    trace: HaltedTrace
+    carry: Any
+    logits: Tensor
+    last_q: Tensor
+    """fp32 [B]"""
+    num_computed: int
+
+
+def row_halting(q_halt: Tensor) -> Tensor:
+    """Return fp32 [B] halting logits of rows: of [B, L] logits the lowest, since a row halts with its last position."""
+    return q_halt if q_halt.ndim == 1 else q_halt.flatten(1).min(dim=1).values
+
+
+def take_rows(carry: Any, rows: slice) -> Any:
+    """Return some rows of a carry."""
+    return type(carry)(**{f.name: getattr(carry, f.name)[rows] for f in fields(carry)})
+
+
+def join_carries(carries: Sequence[Any]) -> Any:
+    """Concatenate carries along the rows; a single one is returned as it is."""
+    if len(carries) == 1:
+        return carries[0]
+    first = carries[0]
+    return type(first)(**{f.name: torch.cat([getattr(one, f.name) for one in carries]) for f in fields(first)})
+
+
+def _all_equal(before: Tensor, after: Tensor) -> Tensor:
+    return (before == after).all(dim=1)
