@@ -18,6 +18,7 @@ from gridloom.compiler.estimate_text import (
 )
 from gridloom.compiler.facts import CheckpointFacts, DataFacts
 from gridloom.compiler.graph import Cost
+from gridloom.plugins import load_place
 from gridloom.runtime.models.adapters.cost import latent_to_text, text_to_latent
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.kind import NetworkCost, RowShape, TwoStateCost, network_cost, network_spec
@@ -27,7 +28,7 @@ from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData
-from gridloom.specs.kinds import STAGES, load
+from gridloom.specs.kinds import STAGES
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 WEIGHT_STATE = 5
@@ -98,7 +99,7 @@ class Sources:
 def estimate(stage: str, sources: Sources) -> Cost | None:
     """Return a stage's cost; None for a stage that runs no network, or one whose parts are not all known."""
     place = STAGES.get(sources.bound.spec.stages[stage].kind).cost
-    cost: Cost | None = load(place)(stage, sources) if place else None
+    cost: Cost | None = load_place(place)(stage, sources) if place else None
     return cost
 
 
