@@ -29,8 +29,8 @@ class Installed:
 
     group: str
     name: str
-    value: str
-    """Place of the kind, `module:attribute`."""
+    place: str
+    """`module:attribute`."""
     package: str
     version: str
     problem: str = ""

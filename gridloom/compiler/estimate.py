@@ -29,6 +29,7 @@ from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData
 from gridloom.specs.kinds import STAGES
+from gridloom.specs.solver_kinds import AUTO, PROPOSERS
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 WEIGHT_STATE = 5
@@ -259,8 +260,8 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
 def solve_cost(stage: str, sources: Sources) -> Cost | None:
     """Estimate a solve: attempts of a network, with a language model where one was trained beside it."""
     spec, found = cast(SolveStage, sources.bound.spec.stages[stage]), sources.data_of(stage)
-    if found is None:
-        return None
+    if found is None or spec.solver.proposer not in (AUTO, *PROPOSERS.built_in):
+        return None  # what a proposer of another package runs is not known
     facts = found[1]
     if spec.with_ in sources.bound.spec.models:
         return _solve_alone(spec, facts, sources)

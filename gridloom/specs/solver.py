@@ -14,8 +14,8 @@ Latents = Literal["own", "shuffled", "zero"]
 class Verifier(SpecModel):
     """How an attempt is judged without the held-out answer: weights of the signals and the score that accepts.
 
-    Each signal gives a score in [0, 1]; a signal that cannot be computed for a task takes no part in the mean. Verifiers
-    of other packages are weighed by their names, as keys beside those below.
+    Each signal gives a score in [0, 1]; a signal that cannot be computed for a task takes no part in the mean.
+    Verifiers of other packages are weighed by their names, as keys beside those below.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -79,8 +79,8 @@ class Solver(SpecModel):
     proposer: Annotated[str, Registered(PROPOSERS, also=(AUTO,)), Later()] = Field(
         AUTO, exclude_if=lambda name: name == AUTO
     )
-    """What proposes grids: `trm` runs the checkpoint's network, `text` takes the grid that a language model wrote alone,
-    `auto` is the one of the two that fits what `with` names. Other packages may bring more."""
+    """What proposes grids: `trm` runs the checkpoint's network, `text` takes the grid that a language model wrote
+    alone, `auto` is the one of the two that fits what `with` names. Other packages may bring more."""
     budget: Budget = Budget()
     """What one task may cost beside its attempts."""
     early_stop: bool = True

@@ -27,9 +27,18 @@ class ProposerKind:
     needs: Literal["", "checkpoint", "language_model"] = ""
     """What the stage's `with` must name; empty where the proposer works with either."""
 
+    def works_with(self, *, has_checkpoint: bool) -> bool:
+        """Whether a stage whose `with` names a checkpoint, or else a language model, can use it."""
+        return self.needs in ("", "checkpoint" if has_checkpoint else "language_model")
+
+    def needed(self) -> str:
+        """What `with` must name, in words."""
+        return self.needs.replace("_", " ") or "checkpoint or language model"
+
     def loader(self) -> Callable[..., Any]:
         """Import what `load` names. May import torch."""
-        return load_place(self.load)
+        found: Callable[..., Any] = load_place(self.load)
+        return found
 
 
 TRM = ProposerKind("trm", "gridloom.solvers.parts.proposer:load_proposer", "checkpoint")
@@ -39,7 +48,7 @@ AUTO = "auto"
 
 
 def proposer_for(name: str, *, has_checkpoint: bool) -> str:
-    """Return the name of the proposer that `solver.proposer` stands for: `auto` is `trm` for a checkpoint, else `text`."""
+    """Return what `solver.proposer` stands for: `auto` is `trm` for a checkpoint, `text` for a language model."""
     return name if name != AUTO else TRM.name if has_checkpoint else TEXT.name
 
 
@@ -55,10 +64,7 @@ POLICIES: Registry[Callable[[], Any]] = Registry(
 
 VERIFIERS: Registry[Callable[[Any], Any]] = Registry(
     "gridloom.verifiers",
-    {
-        name: f"{_SIGNALS}:{name}"
-        for name in ("leave_one_out", "agreement", "form", "shape", "palette", "confidence")
-    },
+    {name: f"{_SIGNALS}:{name}" for name in ("leave_one_out", "agreement", "form", "shape", "palette", "confidence")},
 )
 """Every verifier: a function `gridloom.solvers.verifiers.signals.Evidence` -> `gridloom.solvers.types.Signal`."""
 

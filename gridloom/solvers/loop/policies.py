@@ -55,7 +55,7 @@ class Policy(Protocol):
     """Whether `situation.experience` is read; without, the ledger is not asked for it."""
 
     def plan(self, situation: Situation) -> Plan:
-        """Return the plan of attempt `situation.attempt`, under the policy's name; equal situations give equal plans."""
+        """Return the plan of attempt `situation.attempt`, with the policy's name; equal situations, equal plans."""
 
 
 def make_policy(name: str) -> Policy:
