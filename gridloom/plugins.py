@@ -110,8 +110,7 @@ class Registry(Generic[Kind]):
         """Yield what other packages bring to this registry, each loaded once to see whether it can be used."""
         used: dict[str, str] = {}
         for point in sorted(self._points(), key=lambda point: point.name):
-            distribution = point.dist
-            package, version = (distribution.name, distribution.version) if distribution else ("", "")
+            package, version = _package(point), point.dist.version if point.dist else ""
             problem = ""
             if point.name in self.built_in:
                 problem = f"gridloom itself has the {self.noun} {point.name!r}, which is used instead"
@@ -129,7 +128,7 @@ class Registry(Generic[Kind]):
         return tuple(entry_points(group=self.group))
 
     def _load(self, point: EntryPoint) -> Kind:
-        package = point.dist.name if point.dist else "an unknown package"
+        package = _package(point)
         try:
             found: Any = point.load()
         except Exception as error:
@@ -147,3 +146,7 @@ class Registry(Generic[Kind]):
                 f"mend or uninstall {package}",
             )
         return found  # type: ignore[no-any-return]
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "(unknown)"

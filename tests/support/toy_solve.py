@@ -43,7 +43,7 @@ def solve(place: Place) -> list[dict[str, Any]]:
 
 
 def again(place: Place) -> dict[str, Any]:
-    """Replay every attempt, those that ended a task from `verify` too; return whether all is bit-equal, or the error."""
+    """Replay every attempt, accepted ones from `verify` too; return whether all is bit-equal, or the error."""
     found: dict[str, Any] = {}
     for record in place.ledger.recorded_attempts(RUN, "solve"):
         nodes = (None, "verify") if record.verdict == "accepted" else (None,)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from gridloom.errors import PluginError
 from gridloom.runtime.data.arc.prompts import PromptForm
 from gridloom.solvers.types import Entry, Plan, derive_seed
 from gridloom.specs.solver import Solver
@@ -48,6 +49,7 @@ class Situation:
         return len(self.history) + 1
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Chooses the next attempt. Subclass it, so that a policy has the defaults."""
 
@@ -62,9 +64,14 @@ def make_policy(name: str) -> Policy:
     """Return the policy of that name.
 
     Raises:
-        PluginError: no installed package brings the policy, or the one that does cannot be loaded.
+        PluginError: no installed package brings the policy, or what it brings cannot be loaded or is no policy.
     """
-    made: Policy = POLICIES.get(name)()
+    made = POLICIES.get(name)()
+    if not isinstance(made, Policy):
+        raise PluginError(
+            f"policy {name!r} is a {type(made).__name__} without the members of a Policy",
+            "mend its package: subclass gridloom.solvers.loop.policies.Policy",
+        )
     return made
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from gridloom.errors import ModelError
+from gridloom.errors import ModelError, PluginError
 from gridloom.progress import Progress
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.models.language.llama import Llama
@@ -32,14 +32,19 @@ def make_proposer(loaded: Loaded) -> Proposer:
     """Make the proposer that the settings name.
 
     Raises:
-        PluginError: no installed package brings the proposer, or the one that does cannot be loaded.
+        PluginError: no installed package brings the proposer, or what it brings cannot be loaded or is no proposer.
         ModelError: the proposer needs another `with` than the stage has.
     """
     has_checkpoint = loaded.bundle is not None
     kind = PROPOSERS.get(proposer_for(loaded.settings.proposer, has_checkpoint=has_checkpoint))
     if not kind.works_with(has_checkpoint=has_checkpoint):
         raise ModelError(f"proposer '{kind.name}' cannot use {loaded.source}", f"it needs a {kind.needed()}")
-    made: Proposer = kind.loader()(loaded)
+    made = kind.loader()(loaded)
+    if not isinstance(made, Proposer):
+        raise PluginError(
+            f"proposer '{kind.name}' is a {type(made).__name__} without the members of a Proposer",
+            "mend its package: gridloom.solvers.parts.services.Proposer lists them",
+        )
     return made
 
 

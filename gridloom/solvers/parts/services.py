@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.parts.hub import Desk, Hub
@@ -29,6 +29,7 @@ class Reasoner(Protocol):
         """Answer it, with the latent prefix of the attempt before where there is one."""
 
 
+@runtime_checkable
 class Proposer(Protocol):
     """Proposes grids for the test inputs of a task. A `ProposerKind` names the function that makes one of a `Loaded`.
 

@@ -124,6 +124,12 @@ def test_unknown_policy_names_the_known_ones() -> None:
         make_policy("greedy")
 
 
+def test_thing_that_is_no_policy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POLICIES._loaded, "greedy", dict)
+    with pytest.raises(PluginError, match="policy 'greedy' is a dict without the members of a Policy"):
+        make_policy("greedy")
+
+
 @given(st.integers(0, 40), st.integers(1, 30), st.integers(1, 40))
 def test_view_windows_are_distinct_views_and_go_round_all(num_known: int, attempt: int, num_views: int) -> None:
     known = [str(n) for n in range(num_known)]
