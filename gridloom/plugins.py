@@ -17,14 +17,20 @@ from gridloom.errors import PluginError
 Kind = TypeVar("Kind")
 
 
+def load_place(place: str) -> Any:
+    """Import what a place, `module:attribute`, names."""
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 @dataclass(frozen=True, slots=True)
 class Installed:
     """A kind that a package other than gridloom brings, as `gridloom plugins` lists it."""
 
     group: str
     name: str
-    value: str
-    """Place of the kind, `module:attribute`."""
+    place: str
+    """`module:attribute`."""
     package: str
     version: str
     problem: str = ""
@@ -40,12 +46,27 @@ class Registry(Generic[Kind]):
         Args:
             group: entry-point group of other packages, such as `gridloom.models`.
             built_in: place of each built-in kind, `module:attribute`, by name; the order is that of messages.
-            kind: class whose instances the places hold; checked where given.
+            kind: class whose instances the places hold; functions or classes to call where None.
         """
         self.group = group
         self.built_in = dict(built_in)
         self._kind = kind
         self._loaded: dict[str, Kind] = {}
+        self._brought: set[str] = set()
+
+    @property
+    def noun(self) -> str:
+        """What one kind is called in a message: 'model', 'policy'."""
+        many = self.group.partition(".")[2]
+        return f"{many[:-3]}y" if many.endswith("ies") else many.removesuffix("s")
+
+    def has(self, name: str) -> bool:
+        """Whether gridloom or an installed package brings the kind. Loads nothing, so the kind may be broken."""
+        if name in self.built_in or name in self._brought:
+            return True
+        if any(point.name == name for point in self._points()):
+            self._brought.add(name)
+        return name in self._brought
 
     def find(self, name: str) -> Kind | None:
         """Return the kind called `name`, or None where neither gridloom nor an installed package brings it.
@@ -56,7 +77,7 @@ class Registry(Generic[Kind]):
         if name not in self._loaded:
             place = self.built_in.get(name)
             if place is not None:
-                self._loaded[name] = self._at(place)
+                self._loaded[name] = load_place(place)
             else:
                 point = next((point for point in self._points() if point.name == name), None)
                 if point is None:
@@ -69,7 +90,7 @@ class Registry(Generic[Kind]):
         found = self.find(name)
         if found is None:
             raise PluginError(
-                f"no installed package brings {self.group.partition('.')[2]} kind {name!r}",
+                f"no installed package brings the {self.noun} {name!r}",
                 f"known: {', '.join(self.names())}; `gridloom plugins` lists what is installed",
             )
         return found
@@ -87,13 +108,16 @@ class Registry(Generic[Kind]):
 
     def installed(self) -> Iterator[Installed]:
         """Yield what other packages bring to this registry, each loaded once to see whether it can be used."""
+        used: dict[str, str] = {}
         for point in sorted(self._points(), key=lambda point: point.name):
-            distribution = point.dist
-            package, version = (distribution.name, distribution.version) if distribution else ("", "")
+            package, version = _package(point), point.dist.version if point.dist else ""
             problem = ""
             if point.name in self.built_in:
-                problem = f"gridloom itself has a kind {point.name!r}, which is used instead"
+                problem = f"gridloom itself has the {self.noun} {point.name!r}, which is used instead"
+            elif point.name in used:
+                problem = f"package {used[point.name]} brings the {self.noun} {point.name!r} too, which is used instead"
             else:
+                used[point.name] = package
                 try:
                     self._loaded.setdefault(point.name, self._load(point))
                 except PluginError as error:
@@ -103,13 +127,8 @@ class Registry(Generic[Kind]):
     def _points(self) -> tuple[EntryPoint, ...]:
         return tuple(entry_points(group=self.group))
 
-    def _at(self, place: str) -> Kind:
-        module, _, attribute = place.partition(":")
-        found: Kind = getattr(importlib.import_module(module), attribute)
-        return found
-
     def _load(self, point: EntryPoint) -> Kind:
-        package = point.dist.name if point.dist else "an unknown package"
+        package = _package(point)
         try:
             found: Any = point.load()
         except Exception as error:
@@ -119,10 +138,15 @@ class Registry(Generic[Kind]):
                 f"{type(error).__name__}: {error}",
                 f"mend or uninstall {package}; `gridloom plugins` lists what is installed",
             ) from error
-        if self._kind is not None and not isinstance(found, self._kind):
+        takes = "something to call" if self._kind is None else f"a {self._kind.__name__}"
+        if not (callable(found) if self._kind is None else isinstance(found, self._kind)):
             raise PluginError(
                 f"kind {point.name!r} of package {package} ({point.value}) is a "
-                f"{type(found).__name__}, and group {self.group} takes a {self._kind.__name__}",
+                f"{type(found).__name__}, and group {self.group} takes {takes}",
                 f"mend or uninstall {package}",
             )
         return found  # type: ignore[no-any-return]
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "(unknown)"

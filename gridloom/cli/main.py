@@ -19,6 +19,7 @@ GROUPS = {
     "runs": ("runs",),
     "ledger": ("sql", "attempts", "attempt", "replay", "gc"),
     "models": ("models", "doctor"),
+    "plugins": ("plugins",),
     "data": ("data",),
     "state": ("state",),
 }

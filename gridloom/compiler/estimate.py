@@ -18,6 +18,7 @@ from gridloom.compiler.estimate_text import (
 )
 from gridloom.compiler.facts import CheckpointFacts, DataFacts
 from gridloom.compiler.graph import Cost
+from gridloom.plugins import load_place
 from gridloom.runtime.models.adapters.cost import latent_to_text, text_to_latent
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.kind import NetworkCost, RowShape, TwoStateCost, network_cost, network_spec
@@ -27,7 +28,8 @@ from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData
-from gridloom.specs.kinds import STAGES, load
+from gridloom.specs.kinds import STAGES
+from gridloom.specs.solver_kinds import AUTO, PROPOSERS
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 WEIGHT_STATE = 5
@@ -98,7 +100,7 @@ class Sources:
 def estimate(stage: str, sources: Sources) -> Cost | None:
     """Return a stage's cost; None for a stage that runs no network, or one whose parts are not all known."""
     place = STAGES.get(sources.bound.spec.stages[stage].kind).cost
-    cost: Cost | None = load(place)(stage, sources) if place else None
+    cost: Cost | None = load_place(place)(stage, sources) if place else None
     return cost
 
 
@@ -258,8 +260,8 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
 def solve_cost(stage: str, sources: Sources) -> Cost | None:
     """Estimate a solve: attempts of a network, with a language model where one was trained beside it."""
     spec, found = cast(SolveStage, sources.bound.spec.stages[stage]), sources.data_of(stage)
-    if found is None:
-        return None
+    if found is None or spec.solver.proposer not in (AUTO, *PROPOSERS.built_in):
+        return None  # what a proposer of another package runs is not known
     facts = found[1]
     if spec.with_ in sources.bound.spec.models:
         return _solve_alone(spec, facts, sources)

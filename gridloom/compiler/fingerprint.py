@@ -18,7 +18,7 @@ from gridloom.compiler.key_algorithms import current
 from gridloom.runtime.models.kind import MODELS
 from gridloom.specs.base import ByContent, Later, OfNode, Operational, SpecModel
 from gridloom.specs.data import DATA_SPECS
-from gridloom.specs.fields import Shape, field_shape, keys, kind_of, marked, shape
+from gridloom.specs.fields import Shape, beside, field_shape, keys, kind_of, marked, shape
 from gridloom.specs.kinds import STAGES
 
 ANSWERS_SUFFIX = "_answers"
@@ -81,11 +81,13 @@ def _resolved(value: Any, place: Shape | None, node: StageNode) -> Any:
         if model is None:
             return value
         later = _later(model)
-        return {
+        own = {
             key: _resolved(value[key], inner, node)
             for key, inner in _covered(model)
             if key in value and not (key in later and value[key] == later[key])
         }
+        # what stands beside the fields is covered as written, whether or not its kind is installed here
+        return {**own, **{key: value[key] for key in value if beside(model) and key not in keys(model)}}
     if isinstance(value, list):
         return [_resolved(item, place.values, node) for item in value]
     if isinstance(value, str) and place.ref is not None:

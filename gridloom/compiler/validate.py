@@ -16,7 +16,8 @@ from gridloom.compiler.language import Spec
 from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.text.kinds import language_of
 from gridloom.compiler.text.tree import Mapping, Path, Places, Scalar, show, to_plain
-from gridloom.specs.fields import Shape, doc, expected, field_shape, keys, shape, takes
+from gridloom.specs.base import CHECK_NAMES, UNREGISTERED
+from gridloom.specs.fields import Shape, doc, expected, field_shape, has_key, keys, known_keys, shape, takes
 from gridloom.wording import did_you_mean, listed, nearest
 
 LANGUAGE_VERSION = 1
@@ -61,7 +62,7 @@ def validate(root: Mapping, session: Session) -> Validated:
     first = True
     while True:
         try:
-            spec = model.model_validate_json(json.dumps(plain), by_alias=True, by_name=False)
+            spec = model.model_validate_json(json.dumps(plain), by_alias=True, by_name=False, context=CHECK_NAMES)
             return Validated(spec, places, names, frozenset(shaky))
         except ValidationError as error:
             faults = _faults(error, model)
@@ -125,11 +126,13 @@ def _locate(loc: tuple[int | str, ...], kind: str, spec: type[Spec]) -> _Fault:
         path.append(item)
         model = place.model()
         place = place.values if model is None else _field(model, str(item))
+        if kind == UNREGISTERED and model is not None and item not in keys(model):
+            kind = "extra_forbidden"  # the key itself is what no registry has
     return _Fault(tuple(path), kind, place, owner, is_key)
 
 
 def _field(model: type[BaseModel], key: str) -> Shape | None:
-    return field_shape(model, key) if key in keys(model) else None
+    return field_shape(model, key) if has_key(model, key) else None
 
 
 def _cut(plain: Any, fault: _Fault) -> None:
@@ -214,7 +217,7 @@ def noun(path: Path, owner: Shape | None, root: Mapping) -> str:
 def _unknown_key(fault: _Fault, root: Mapping, places: Places, session: Session) -> None:
     key = str(fault.path[-1])
     model = fault.owner.model() if fault.owner else None
-    known = tuple(keys(model)) if model else ()
+    known = known_keys(model) if model else ()
     near = nearest(key, [name for name in known if name != "kind"])
     inside = _deeper(fault.owner, key) if not near else ""
     if near:
@@ -232,7 +235,7 @@ def _deeper(owner: Shape | None, key: str) -> str:
     for model in owner.models if owner else ():
         for name in keys(model):
             for inner in field_shape(model, name).models:
-                if key in keys(inner) and key != "kind":
+                if has_key(inner, key) and key != "kind":
                     return f"{name}.{key}"
                 if deeper := _deeper(shape(inner), key):
                     return f"{name}.{deeper}"
@@ -313,7 +316,7 @@ def _choices(place: Shape | None) -> tuple[str, ...]:
     for member in place.members if place else ():
         if get_origin(member.type) is Literal:
             found += [arg for arg in get_args(member.type) if isinstance(arg, str)]
-    return tuple(found)
+    return (*found, *(place.registered.names() if place and place.registered else ()))
 
 
 def _described(value: Any) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gridloom.compiler.graph import StageNode
+from gridloom.plugins import load_place
 from gridloom.progress import Progress, StopSignal
-from gridloom.specs.kinds import STAGES, load
+from gridloom.specs.kinds import STAGES
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import LedgerWriter
 
@@ -73,4 +74,4 @@ def load_stage(kind: str) -> Stage:
     Raises:
         PluginError: no installed package brings the kind, or the one that does cannot be loaded.
     """
-    return cast(Stage, load(NODES.get(kind) or STAGES.get(kind).run)())
+    return cast(Stage, load_place(NODES.get(kind) or STAGES.get(kind).run)())

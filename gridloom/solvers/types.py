@@ -13,8 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gridloom.runtime.data.files.grids import GridRows
 
-Source = Literal["trm", "llama"]
-
 
 class Frozen(BaseModel):
     """Base of the loop's records: immutable, unknown fields are errors."""
@@ -94,7 +92,8 @@ class Candidate(Frozen):
     """One proposed grid for one test input, after its views were inverted and counted."""
 
     grid: GridRows
-    source: Source
+    source: str
+    """What proposed it: `trm`, `llama` for a grid read from its text, or the name of another proposer."""
     votes: int
     """Views that gave exactly this grid."""
     num_views: int

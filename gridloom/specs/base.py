@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+
+from gridloom.plugins import Registry
 
 ArtifactType = Literal[
     "dataset",
@@ -104,6 +108,46 @@ class Ref:
     """Artifact types of the stages and datasets that may be named."""
     part: str | None = None
     """For checkpoints: the role the bundle must hold, such as 'trm'."""
+
+
+CHECK_NAMES = {"check_names": True}
+"""Validation context under which names of kinds must be those of built-in or installed ones: the compiler's. Recorded
+specs are read without it, since a record may name a kind that is not installed here and that its reader never needs."""
+UNREGISTERED = "unregistered"
+"""Type of the validation error for a name that no registry has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Marks text that names a kind of a registry: the value of a field, or a key beside the fields of a model."""
+
+    registry: Registry[Any]
+    also: tuple[str, ...] = ()
+    """Words that are taken beside the names, before them in messages."""
+    never: tuple[str, ...] = ()
+    """Names that are refused whoever brings them."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return every word that is taken."""
+        return (*self.also, *(name for name in self.registry.names() if name not in self.never))
+
+    def takes(self, name: str) -> bool:
+        """Whether a word is taken; loads no kind."""
+        return name in self.also or (name not in self.never and self.registry.has(name))
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.with_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, name: str, info: ValidationInfo) -> str:
+        if info.context == CHECK_NAMES and not self.takes(name):
+            raise PydanticCustomError(UNREGISTERED, "no kind of this name is known")
+        return name
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """List the built-in names, which an editor can complete, and take those of other packages."""
+        return {"anyOf": [{"type": "string", "enum": [*self.also, *self.registry.built_in]}, {"type": "string"}]}
 
 
 @dataclass(frozen=True, slots=True)

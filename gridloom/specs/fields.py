@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gridloom.specs.base import Ref, SpecModel
+from gridloom.specs.base import Ref, Registered, SpecModel
 from gridloom.specs.walltime import Takes
 
 
@@ -61,6 +61,11 @@ class Shape:
         return next((item for m in self.members for item in m.meta if isinstance(item, Ref)), None)
 
     @cached_property
+    def registered(self) -> Registered | None:
+        """The mark of a place that takes a name of a registry."""
+        return next((item for m in self.members for item in m.meta if isinstance(item, Registered)), None)
+
+    @cached_property
     def values(self) -> Shape | None:
         """The shape of a dict's values or a list's items."""
         for member in self.members:
@@ -96,8 +101,32 @@ def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 @cache
+def beside(model: type[BaseModel]) -> tuple[Registered, Shape] | None:
+    """Return which keys a model takes beside those of its fields, and the shape of their values; None for none."""
+    if model.model_config.get("extra") != "allow":
+        return None
+    names, values = map(shape, get_args(get_type_hints(model, include_extras=True)["__pydantic_extra__"]))
+    return (names.registered, values) if names.registered else None
+
+
+def has_key(model: type[BaseModel], key: str) -> bool:
+    """Whether a model takes a key: one of a field, or one that a registry has."""
+    more = None if key in keys(model) else beside(model)
+    return key in keys(model) or (more is not None and more[0].takes(key))
+
+
+def known_keys(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the keys that a model takes: those of its fields, then those of other packages."""
+    more = beside(model)
+    others = more[0].names() if more else ()
+    return (*keys(model), *(name for name in others if name not in keys(model)))
+
+
+@cache
 def field_shape(model: type[BaseModel], key: str) -> Shape:
-    """Return the shape of one field."""
+    """Return the shape of the value of one key."""
+    if key not in keys(model) and (more := beside(model)) is not None:
+        return more[1]
     field = keys(model)[key]
     found = shape(field.annotation, tuple(field.metadata))
     tag = field.discriminator if isinstance(field.discriminator, str) else found.discriminator
@@ -160,6 +189,8 @@ def _member_text(member: Member) -> str:
         return "a mapping"
     if any(isinstance(item, Ref) for item in member.meta):
         return "a name"
+    if (named := next((item for item in member.meta if isinstance(item, Registered)), None)) is not None:
+        return _choices(named.names())
     noun = _NOUNS.get(member.type, ("a value", ""))[0]
     return noun + _bounds(member.meta)
 

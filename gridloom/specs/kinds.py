@@ -1,14 +1,11 @@
-"""Registries of what a spec names by kind beside models: stages, planning policies, verifiers, proposers.
+"""Registry of the stages that a spec names by kind.
 
 Places are strings, so that the compiler knows every name without loading what stands behind it.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from gridloom.plugins import Registry
 from gridloom.specs.base import StageSpec
@@ -40,13 +37,6 @@ class StageKind:
     def name(self) -> str:
         """Name of the kind."""
         return str(self.spec.model_fields["kind"].default)
-
-
-def load(place: str) -> Callable[..., Any]:
-    """Import what a place, `module:attribute`, names."""
-    module, _, attribute = place.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return found
 
 
 _ESTIMATE = "gridloom.compiler.estimate"

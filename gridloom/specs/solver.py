@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import ConfigDict, Field, PositiveInt
 
-from gridloom.specs.base import Later, Operational, SpecModel
+from gridloom.specs.base import Later, Operational, Registered, SpecModel
+from gridloom.specs.solver_kinds import AUTO, POLICIES, PROPOSERS, VERIFIERS
 
 Weight = Annotated[float, Field(ge=0)]
 Latents = Literal["own", "shuffled", "zero"]
@@ -14,8 +15,11 @@ class Verifier(SpecModel):
     """How an attempt is judged without the held-out answer: weights of the signals and the score that accepts.
 
     Each signal gives a score in [0, 1]; a signal that cannot be computed for a task takes no part in the mean.
+    Verifiers of other packages are weighed by their names, as keys beside those below.
     """
 
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[Annotated[str, Registered(VERIFIERS, never=("oracle",))], Weight]
     leave_one_out: Weight = 2.0
     """Share of the demonstrations that training never saw (`data.*.check_demos`) reproduced exactly."""
     agreement: Weight = 2.0
@@ -30,6 +34,14 @@ class Verifier(SpecModel):
     """The TRM's halting probability."""
     accept: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Score from which the attempt is accepted and the loop stops."""
+
+    def weights(self) -> dict[str, float]:
+        """Return the weight of each verifier by name: built-in ones, then those of other packages by name.
+
+        The order is that of the sums, so it does not depend on the order in which a spec was written or read.
+        """
+        own = {name: float(getattr(self, name)) for name in type(self).model_fields if name != "accept"}
+        return {**own, **dict(sorted((self.model_extra or {}).items()))}
 
 
 class Reason(SpecModel):
@@ -59,10 +71,16 @@ class Solver(SpecModel):
 
     max_attempts: PositiveInt = 4
     """Trips round the loop for one task."""
-    policy: Literal["fixed", "escalate", "bandit"] = "fixed"
+    policy: Annotated[str, Registered(POLICIES)] = "fixed"
     """How the next attempt is chosen: `fixed` repeats one plan on other views, a little warmer each time; `escalate`
     makes each attempt harder (more views, warmer, the other prompt form, more ACT steps); `bandit` draws plans by how
-    well such plans were judged in the ledger's earlier runs."""
+    well such plans were judged in the ledger's earlier runs. Other packages may bring more."""
+    # absent from graphs at its default, which were written before the field came
+    proposer: Annotated[str, Registered(PROPOSERS, also=(AUTO,)), Later()] = Field(
+        AUTO, exclude_if=lambda name: name == AUTO
+    )
+    """What proposes grids: `trm` runs the checkpoint's network, `text` takes the grid that a language model wrote
+    alone, `auto` is the one of the two that fits what `with` names. Other packages may bring more."""
     budget: Budget = Budget()
     """What one task may cost beside its attempts."""
     early_stop: bool = True

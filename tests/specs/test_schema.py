@@ -138,3 +138,15 @@ def test_variables_and_removals_fit_anywhere() -> None:
     text = 'gridloom: 1\nextends: from-scratch\nstages: {joint: null, pretrain: {kind: train, steps: "${vars.n}"}}\n'
     schema = json_schema()
     assert fits(yaml.safe_load(text), schema, schema)
+
+
+def test_names_of_other_packages_fit_and_built_in_ones_are_listed() -> None:
+    schema = json_schema()
+    solver = "{policy: theirs, proposer: theirs, verifier: {theirs: 1.5}}"
+    text = f"gridloom: 1\nextends: from-scratch\nstages: {{solve: {{kind: solve, solver: {solver}}}}}\n"
+    assert fits(yaml.safe_load(text), schema, schema)
+    assert not fits(yaml.safe_load(text.replace("1.5", "heavy")), schema, schema)
+    properties = schema["definitions"]["Solver"]["properties"]
+    listed = {key: [node["enum"] for node in nodes(properties[key]) if "enum" in node] for key in properties}
+    assert listed["policy"] == [["fixed", "escalate", "bandit"]]
+    assert listed["proposer"] == [["auto", "trm", "text"]]

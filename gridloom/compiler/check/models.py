@@ -7,10 +7,12 @@ from gridloom.compiler.session import Session
 from gridloom.compiler.spec_facts import Checked, sound
 from gridloom.compiler.text.tree import Path
 from gridloom.diagnostics import Span
+from gridloom.errors import PluginError
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import ModelSpec
+from gridloom.specs.solver_kinds import PROPOSERS, proposer_for
 from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
 from gridloom.wording import listed
 
@@ -62,6 +64,30 @@ def lora_is_trained(checked: Checked, session: Session) -> None:
                 if joint
                 else "leave lora out of the model, or train it in a joint_train stage and solve with that",
                 (f"lora comes from {bound.places.key(('models', stage.with_, 'lora'))}",),
+            )
+
+
+def proposer_fits(checked: Checked, session: Session) -> None:
+    """GL111 and GL316: the proposer of a solve stage can be loaded, and can use what `with` names."""
+    bound = checked.bound
+    for name, stage in sound(checked, "stages", SolveStage):
+        if ("stages", name) in bound.unbound:
+            continue
+        at = bound.places.value(("stages", name, "solver", "proposer"))
+        has_checkpoint = stage.with_ not in bound.spec.models
+        try:
+            kind = PROPOSERS.get(proposer_for(stage.solver.proposer, has_checkpoint=has_checkpoint))
+        except PluginError as error:
+            session.error("GL111", error.message, at, error.remedy)
+            continue
+        if not kind.works_with(has_checkpoint=has_checkpoint):
+            session.error(
+                "GL316",
+                f"the proposer '{kind.name}' of '{name}' needs a {kind.needed()}, and '{stage.with_}' is a "
+                + ("checkpoint" if has_checkpoint else "language model"),
+                at,
+                "leave proposer out, or name another thing under with",
+                (f"'{stage.with_}' comes from {bound.places.value(('stages', name, 'with'))}",),
             )
 
 

@@ -120,6 +120,12 @@ CHECKING = (
         over("stages: {solve: {with: llama}}\n"), severity="warning",
     ),
     Code(
+        "GL316", "proposer without its model",
+        "The proposer of a solve stage needs a checkpoint, and `with` names a language model; or the other way round.",
+        "It would have nothing to propose with. `auto` takes the proposer that fits `with`.",
+        over("stages: {solve: {solver: {proposer: text}}}\n"), over("stages: {solve: {solver: {proposer: trm}}}\n"),
+    ),
+    Code(
         "GL320", "canvas too small",
         "The largest visible grid of the dataset is larger than its canvas.",
         "It could not be written down without losing cells.",

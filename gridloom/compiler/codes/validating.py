@@ -65,7 +65,7 @@ VALIDATING = (
     ),
     Code(
         "GL111", "kind that cannot be loaded",
-        "An installed package brings this kind of model or stage, and importing it failed.",
+        "An installed package brings this kind of model, stage or proposer, and importing it failed.",
         "Its fields are not known, so no use of it can be checked; `gridloom plugins` lists what is installed.",
         over("models: {mine: {kind: broken_net}}\n"), over("models: {mine: {kind: trm}}\n"),
     ),

@@ -12,7 +12,7 @@ from gridloom.compiler.text.kinds import language_of
 from gridloom.compiler.text.load import parse_value
 from gridloom.compiler.text.tree import Entry, Mapping, Node, Path, Scalar, Sequence, dotted
 from gridloom.diagnostics import Span
-from gridloom.specs.fields import Shape, field_shape, keys, kind_of, shape
+from gridloom.specs.fields import Shape, field_shape, has_key, keys, kind_of, known_keys, shape
 from gridloom.wording import listed, nearest
 
 _FIXED = {
@@ -134,13 +134,13 @@ def _declared(
         if step not in names:
             raise UnknownPathError(depth, f"{where} has no '{step}'", names)
         return child, None, None
-    if step not in keys(model):
+    if not has_key(model, step):
         label = kind_of(model)
         raise UnknownPathError(
-            depth, f"{where}{f' of kind {label}' if label else ''} has no '{step}'", tuple(keys(model))
+            depth, f"{where}{f' of kind {label}' if label else ''} has no '{step}'", known_keys(model)
         )
-    field = keys(model)[step]
-    return child, _known(field_shape(model, step)), field.get_default(call_default_factory=True)
+    field = keys(model).get(step)
+    return child, _known(field_shape(model, step)), field.get_default(call_default_factory=True) if field else None
 
 
 def _known(place: Shape | None) -> Shape | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from gridloom.errors import GridloomError
+from gridloom.runtime.doctor.installed import installed_kinds
 from gridloom.runtime.models.language.weights.managed import list_models, verify
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace, cache_dir
@@ -37,6 +38,7 @@ def examine(workspace: Workspace) -> list[Finding]:
     return [
         *_python(),
         *_packages(),
+        *_plugins(),
         *_device(),
         *_folder("workspace", workspace.root, "--home DIR or GRIDLOOM_HOME"),
         *_folder("cache", cache_dir(), "GRIDLOOM_CACHE"),
@@ -59,6 +61,13 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "ok", version(name))
         except PackageNotFoundError:
             yield Finding(name, "bad", "not installed", f"python -m pip install {name}")
+
+
+def _plugins() -> Iterator[Finding]:
+    """Report the kinds of other packages that cannot be used, which matters to the specs that name them."""
+    for kind in installed_kinds():
+        if kind.problem:
+            yield Finding(kind.package, "note", kind.problem, f"mend or uninstall {kind.package}")
 
 
 def _device() -> Iterator[Finding]:

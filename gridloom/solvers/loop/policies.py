@@ -1,18 +1,22 @@
-"""Planning policies: which attempt to make next, from the attempts so far."""
+"""Planning policies: which attempt to make next, from the attempts so far.
+
+`gridloom.specs.solver_kinds.POLICIES` names the places of the built-in ones, and those of other packages.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from gridloom.errors import StageError
+from gridloom.errors import PluginError
 from gridloom.runtime.data.arc.prompts import PromptForm
 from gridloom.solvers.types import Entry, Plan, derive_seed
 from gridloom.specs.solver import Solver
+from gridloom.specs.solver_kinds import POLICIES
 
 Experience = Mapping[str, tuple[float, int]]
 """By kind of plan: sum of verifier scores, number of attempts."""
@@ -35,7 +39,7 @@ class Situation:
     act_steps: int
     """ACT steps of the model where a plan names none."""
     experience: Experience
-    """What the ledger's earlier runs earned with each kind of plan."""
+    """What the ledger's earlier runs earned with each kind of plan; empty for a policy that does not use it."""
     has_prefix: bool
     """Whether the attempt before left a latent prefix."""
 
@@ -45,32 +49,30 @@ class Situation:
         return len(self.history) + 1
 
 
+@runtime_checkable
 class Policy(Protocol):
-    """Chooses the next attempt."""
+    """Chooses the next attempt. Subclass it, so that a policy has the defaults."""
+
+    uses_experience: bool = False
+    """Whether `situation.experience` is read; without, the ledger is not asked for it."""
 
     def plan(self, situation: Situation) -> Plan:
-        """Return the plan of attempt `situation.attempt`; the same situation gives the same plan."""
-
-
-POLICIES: dict[str, Callable[[], Policy]] = {}
-"""Policies by the name a spec writes in `solver.policy`."""
-
-
-def policy(name: str) -> Callable[[Callable[[], Policy]], Callable[[], Policy]]:
-    """Register a policy."""
-
-    def register(factory: Callable[[], Policy]) -> Callable[[], Policy]:
-        POLICIES[name] = factory
-        return factory
-
-    return register
+        """Return the plan of attempt `situation.attempt`, with the policy's name; equal situations, equal plans."""
 
 
 def make_policy(name: str) -> Policy:
-    """Return the policy of that name. Raises StageError for an unknown one."""
-    if name not in POLICIES:
-        raise StageError(f"unknown planning policy '{name}'", f"known: {', '.join(sorted(POLICIES))}")
-    return POLICIES[name]()
+    """Return the policy of that name.
+
+    Raises:
+        PluginError: no installed package brings the policy, or what it brings cannot be loaded or is no policy.
+    """
+    made = POLICIES.get(name)()
+    if not isinstance(made, Policy):
+        raise PluginError(
+            f"policy {name!r} is a {type(made).__name__} without the members of a Policy",
+            "mend its package: subclass gridloom.solvers.loop.policies.Policy",
+        )
+    return made
 
 
 def view_window(views: Sequence[str], attempt: int, num_views: int) -> tuple[str, ...]:
@@ -122,8 +124,7 @@ def arm_of(plan: Plan, situation: Situation) -> str:
     )
 
 
-@policy("fixed")
-class Fixed:
+class Fixed(Policy):
     """The same plan each time: next views, next test input, own seed, and a temperature that grows by one step."""
 
     def plan(self, situation: Situation) -> Plan:
@@ -139,8 +140,7 @@ class Fixed:
         )
 
 
-@policy("escalate")
-class Escalate:
+class Escalate(Policy):
     """Each attempt tries harder: twice the views, warmer, the other prompt form; then also twice the ACT steps."""
 
     def plan(self, situation: Situation) -> Plan:
@@ -157,13 +157,14 @@ class Escalate:
         )
 
 
-@policy("bandit")
-class Bandit:
+class Bandit(Policy):
     """Thompson sampling over kinds of plans; what an arm earns is the verifier's score, never an answer.
 
     The beta distribution of an arm counts the earlier runs as they were when the stage began, and the attempts on this
     task: so neither the order of tasks nor a resumed run changes a plan.
     """
+
+    uses_experience = True
 
     def plan(self, situation: Situation) -> Plan:
         """Draw the value of every arm and plan the best."""

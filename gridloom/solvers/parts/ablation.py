@@ -14,7 +14,6 @@ import numpy as np
 
 from gridloom.errors import StageError
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.parts.proposer import TrmProposer
 from gridloom.solvers.parts.services import Reasoner, Services
 from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
 from gridloom.specs.solver import Latents
@@ -25,7 +24,8 @@ def with_latents(services: Services, latents: Latents, tasks: Sequence[Task], se
     if latents == "own":
         return services
     reasoner = services.reasoner
-    if reasoner is None or not isinstance(services.proposer, TrmProposer):
+    adapter = services.bundle.part("text_to_latent") if services.bundle else None
+    if reasoner is None or adapter is None:
         raise StageError(
             f"latents: {latents} needs a checkpoint of joint_train; this one has no LLaMA",
             "solve with the checkpoint of a joint_train stage, or say  latents: own",
@@ -34,8 +34,6 @@ def with_latents(services: Services, latents: Latents, tasks: Sequence[Task], se
         if len(tasks) < 2:
             raise StageError("latents: shuffled needs two tasks or more", "raise the stage's limit")
         return replace(services, reasoner=ShuffledReasoner(reasoner, partners(tasks, seed)))
-    adapter = services.proposer.bundle.part("text_to_latent")
-    assert adapter is not None, "a bundle with a LLaMA has the adapter"
     mean = cast(Any, adapter).standardise.shift.cpu().numpy().astype(np.float16)
     return replace(services, reasoner=MeanReasoner(reasoner, mean.tobytes()))
 

@@ -19,6 +19,7 @@ from gridloom.runtime.data.tasks import SEPARATOR, Task, fitting_canvas
 from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.solvers.parts.batch import AttemptRows, RowResults, make_rows, vote
+from gridloom.solvers.parts.services import Loaded
 from gridloom.solvers.types import Plan, Proposal
 
 
@@ -138,6 +139,13 @@ class TrmProposer:
         assert answer.z_L is not None
         prefix: Tensor = adapter(answer.z_H[row : row + 1], answer.z_L[row : row + 1])[0]
         return prefix.to(torch.float16).cpu().numpy().tobytes()
+
+
+def load_proposer(loaded: Loaded) -> TrmProposer:
+    """Make the proposer of kind `trm`, which needs a checkpoint."""
+    assert loaded.bundle is not None, "the kind needs a checkpoint"
+    assert loaded.trm_desk is not None, "a bundle has a network"
+    return TrmProposer(loaded.bundle, loaded.trm_desk, loaded.source)
 
 
 def _tail(name: str) -> str:

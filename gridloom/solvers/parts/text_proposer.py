@@ -8,6 +8,7 @@ import torch
 
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.parts.runners import machine
+from gridloom.solvers.parts.services import Loaded
 from gridloom.solvers.types import Plan, Proposal
 
 
@@ -33,3 +34,8 @@ class TextProposer:
     async def propose(self, task: Task, plan: Plan, latent: bytes | None) -> Proposal:
         """Return a proposal without candidates, to which the text's grid is added."""
         return Proposal(candidates=((),) * len(task.tests), geometry=machine(self._device), only=plan.focus)
+
+
+def load_proposer(loaded: Loaded) -> TextProposer:
+    """Make the proposer of kind `text`, for a language model alone."""
+    return TextProposer(loaded.device)

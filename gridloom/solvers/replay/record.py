@@ -56,7 +56,15 @@ def recorded_task(row: Mapping[str, Any]) -> Task:
 
 
 def place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return the device to replay on, and what may keep the bits from being equal."""
+    """Return the device to replay on, and what may keep the bits from being equal.
+
+    Raises ReplayError where the attempt's proposer recorded no machine.
+    """
+    if missing := [name for name in ("device", "device_name", "threads", "torch") if name not in geometry]:
+        raise ReplayError(
+            f"the attempt's geometry has no {', '.join(missing)}, which its proposer must record",
+            "Proposal.geometry begins with gridloom.solvers.parts.runners.machine(device)",
+        )
     device, notes = str(geometry["device"]), []
     if geometry["torch"] != torch.__version__:
         notes.append(f"recorded with torch {geometry['torch']}, this is {torch.__version__}: bits may differ")

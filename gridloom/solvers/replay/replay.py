@@ -115,7 +115,7 @@ class Replayer:
         self.workspace = workspace
         self.ledger = Ledger(workspace)
         self._progress = progress
-        self._services: dict[tuple[str, bool, str], Services] = {}
+        self._services: dict[tuple[str, str, bool, str], Services] = {}
         self._stages: dict[tuple[str, str], tuple[SolveStage, StageNode, RunRecord]] = {}
 
     def one(
@@ -300,12 +300,11 @@ class Replayer:
     def _load(
         self, row: Mapping[str, Any], stage: SolveStage, node: StageNode, run: RunRecord, device: str, live: bool
     ) -> Services:
-        key = (row["checkpoint_key"], live, device)
+        key = (row["checkpoint_key"], stage.solver.proposer, live, device)
+        base = _base(run) if live else Path()
         if key not in self._services and stage.with_ in node.models:
-            self._services[key] = (
-                load_writer(node.models[stage.with_], stage.solver, device, _base(run), self._progress)
-                if live
-                else Services(TextProposer(device))
+            self._services[key] = load_writer(
+                node.models[stage.with_], stage.solver, device, base, self._progress, with_llm=live
             )
         if key not in self._services:
             store = ArtifactStore(self.workspace)
@@ -317,7 +316,6 @@ class Replayer:
                     f"gridloom run {run.spec or run.name or 'SPEC'} makes it again",
                 )
             store.verify(artifact)
-            base = _base(run) if live else Path()
             self._services[key] = load_services(
                 artifact.path, stage.solver, device, base, self._progress, with_llm=live
             )

@@ -122,8 +122,9 @@ def compare_proposal(recorded: Recorded, proposal: Proposal) -> NodeReport:
     """Compare tokens and halting logits of every row; where they differ, say how the grids do."""
     row = recorded.attempt
     if proposal.digest == row["geometry"]["digests"]["propose"] and _candidates(recorded, proposal):
-        how = f"{len(proposal.steps)} ACT steps" if proposal.only is None else "read from the text"
-        return NodeReport("propose", True, f"bit-equal ({how})")
+        how = f" ({len(proposal.steps)} ACT steps)" if proposal.steps else ""
+        how = how if proposal.only is None else " (read from the text)"
+        return NodeReport("propose", True, f"bit-equal{how}")
     different = [
         f"test input {number}: {difference}"
         for number, (was, now) in enumerate(zip(row["grids"], proposal.grids(), strict=True), start=1)

@@ -21,7 +21,7 @@ from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.stage import StageContext
 from gridloom.solvers.loop.graph import TaskRun, build_graph, run_graph, thread_id
 from gridloom.solvers.loop.nodes import Nodes
-from gridloom.solvers.loop.policies import Experience, make_policy
+from gridloom.solvers.loop.policies import Experience, Policy, make_policy
 from gridloom.solvers.loop.recording import AttemptScope, task_record
 from gridloom.solvers.parts.ablation import with_latents
 from gridloom.solvers.parts.loading import load_services, load_writer
@@ -69,13 +69,14 @@ class Solve:
             stage = stage.model_copy(update={"solver": accepting_from(stage.solver, calibration["threshold"])})
         began = time.perf_counter()
         if open_tasks:
+            policy = make_policy(stage.solver.policy)
             rest = (stage.solver, context.device, context.base, context.progress)
             services = (
                 self._load(checkpoint.path, *rest) if checkpoint else self._load_writer(node.models[stage.with_], *rest)
             )
             services = with_latents(services, stage.solver.latents, tasks, node.seed)
-            experience = _experience(stage, context, ledger)
-            loop = _Loop(node, stage, services, model_key, context, ledger, experience)
+            experience = _experience(context, ledger) if policy.uses_experience else {}
+            loop = _Loop(node, stage, services, model_key, context, ledger, policy, experience)
             asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))
         context.notes["seconds"] = time.perf_counter() - began
         context.notes["resumed_tasks"] = len(finished)
@@ -103,6 +104,7 @@ class _Loop:
         checkpoint_key: str,
         context: StageContext,
         ledger: Ledger,
+        policy: Policy,
         experience: Experience,
     ) -> None:
         self.node = node
@@ -112,7 +114,7 @@ class _Loop:
         self.checkpoint_key = checkpoint_key
         self.experience = experience
         self.context = context
-        self.policy = make_policy(stage.solver.policy)
+        self.policy = policy
         self.saver = DuckDBSaver(context.ledger, ledger=ledger, one_task_a_step=True)
         self.graph = build_graph(self.saver)
         self.num_done = self.num_accepted = self.num_attempts = 0
@@ -197,10 +199,8 @@ class _Loop:
         return state
 
 
-def _experience(stage: SolveStage, context: StageContext, ledger: Ledger) -> Experience:
+def _experience(context: StageContext, ledger: Ledger) -> Experience:
     """Return what kinds of plans earned in other runs, as it was when the stage first began."""
-    if stage.solver.policy != "bandit":
-        return {}
     path = context.work / "experience.json"
     if not path.exists():
         rows = ledger.rows(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gridloom.errors import PluginError
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.types import Candidate, Proposal, Signal, Verdict
 from gridloom.solvers.verifiers.rules import fit_palette, fit_size_rules
-from gridloom.solvers.verifiers.signals import VERIFIERS, Evidence, size_text
+from gridloom.solvers.verifiers.signals import Evidence, Verify, size_text
 from gridloom.specs.solver import Verifier
+from gridloom.specs.solver_kinds import VERIFIERS
 
 _ORDER = ("leave_one_out", "shape", "palette", "form", "agreement")
-"""Signals the feedback speaks of, most telling first."""
+"""Signals of the feedback, the most informative first; those of other verifiers follow."""
 
 
 def weighted_mean(signals: Mapping[str, float | None], weights: Mapping[str, float]) -> float:
@@ -26,9 +28,15 @@ class Judge:
     """Judges the attempts on one task. Rules are fitted once, on the demonstrations."""
 
     def __init__(self, task: Task, settings: Verifier) -> None:
+        """Load the verifiers that have a weight.
+
+        Raises:
+            PluginError: no installed package brings one of them, or the one that does cannot be loaded.
+        """
         self.task = task
         self.settings = settings
-        self.weights = {name: weight for name in VERIFIERS if (weight := getattr(settings, name)) > 0}
+        self.weights = {name: weight for name, weight in settings.weights().items() if weight > 0}
+        self._verifiers: dict[str, Verify] = {name: VERIFIERS.get(name) for name in self.weights}
         self._size_rules = fit_size_rules(task.demos)
         self._palette = fit_palette(task.demos)
 
@@ -65,7 +73,7 @@ class Judge:
 
     def _signals(self, test_index: int, candidate: Candidate, proposal: Proposal) -> list[Signal]:
         evidence = Evidence(self.task, test_index, candidate, proposal, self._size_rules, self._palette)
-        return [VERIFIERS[name](evidence) for name in self.weights]
+        return [_checked(name, verify(evidence)) for name, verify in self._verifiers.items()]
 
     def _worst(self, per_test: Mapping[int, list[Signal] | None]) -> list[Signal]:
         """Keep each verifier's lowest score over the test inputs; a test input without a grid scores 0 everywhere."""
@@ -83,7 +91,21 @@ class Judge:
     def _feedback(self, proposal: Proposal, signals: list[Signal]) -> str:
         """Say what is wrong, from demonstrations and model outputs alone."""
         by_name = {signal.name: signal.detail for signal in signals if signal.detail}
-        said = list(dict.fromkeys(by_name[name] for name in _ORDER if name in by_name))
+        said = list(dict.fromkeys(by_name[name] for name in (*_ORDER, *self.weights) if name in by_name))
         grids = proposal.grids() if proposal.only is None else [proposal.grids()[proposal.only]]
         sizes = ", ".join(size_text(grid) if grid else "none" for grid in grids)
         return f"proposed {sizes}: " + ("; ".join(said) if said else "the views are not sure of it")
+
+
+def _checked(name: str, signal: Signal) -> Signal:
+    """Return a verifier's signal. Raises PluginError for one that the judge cannot weigh."""
+    if signal.name != name:
+        raise PluginError(
+            f"verifier {name!r} gave a signal called {signal.name!r}", f"mend it: Signal(name={name!r}, ...)"
+        )
+    if signal.score is not None and not 0 <= signal.score <= 1:
+        raise PluginError(
+            f"verifier {name!r} gave the score {signal.score}, and scores lie in [0, 1]",
+            "mend it; a verifier without an opinion gives None",
+        )
+    return signal

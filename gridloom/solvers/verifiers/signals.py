@@ -1,4 +1,7 @@
-"""The signals, one function each: evidence in, a score in [0, 1] and what is wrong out."""
+"""Built-in verifiers, one function each: evidence in, a score in [0, 1] and what is wrong out.
+
+`gridloom.specs.solver_kinds.VERIFIERS` names their places, and those of other packages.
+"""
 
 from __future__ import annotations
 
@@ -36,19 +39,7 @@ class Evidence:
 
 
 Verify = Callable[[Evidence], Signal]
-
-VERIFIERS: dict[str, Verify] = {}
-"""Verifiers by name, in the order they were registered."""
-
-
-def verifier(name: str) -> Callable[[Verify], Verify]:
-    """Register a verifier under the name that `solver.verifier` weighs it by."""
-
-    def register(function: Verify) -> Verify:
-        VERIFIERS[name] = function
-        return function
-
-    return register
+"""A verifier: equal evidence gives an equal signal, which bears the verifier's name and a score in [0, 1] or None."""
 
 
 def size_text(grid: GridRows | Grid) -> str:
@@ -56,7 +47,6 @@ def size_text(grid: GridRows | Grid) -> str:
     return f"{len(grid)}x{len(grid[0]) if len(grid) else 0}"
 
 
-@verifier("leave_one_out")
 def leave_one_out(evidence: Evidence) -> Signal:
     """Share of the demonstrations that training never saw which the same conditioning reproduces exactly."""
     task, checks = evidence.task, evidence.proposal.checks
@@ -86,7 +76,6 @@ def _cells(proposed: Grid, shown: Grid) -> str:
     return f"{rows.size} of {shown.size} cells differ: {', '.join(cells)}{', ...' if rows.size > 3 else ''}"
 
 
-@verifier("agreement")
 def agreement(evidence: Evidence) -> Signal:
     """Share of the views that voted for the grid; nothing to say of fewer than two views."""
     votes, num_views = evidence.candidate.votes, evidence.candidate.num_views
@@ -96,7 +85,6 @@ def agreement(evidence: Evidence) -> Signal:
     return Signal(name="agreement", score=votes / num_views, detail=detail)
 
 
-@verifier("form")
 def form(evidence: Evidence) -> Signal:
     """Whole borders, sides of 1 to 30, and not a copy of the input unless a demonstration is one."""
     grid, task = evidence.grid, evidence.task
@@ -109,7 +97,6 @@ def form(evidence: Evidence) -> Signal:
     return Signal(name="form", score=whole, detail="" if whole == 1.0 else "the grid's border has holes")
 
 
-@verifier("shape")
 def shape(evidence: Evidence) -> Signal:
     """Size that some law of all demonstrations expects; nothing to say where no law holds."""
     sizes = expected_sizes(evidence.size_rules, evidence.test_input)
@@ -123,7 +110,6 @@ def shape(evidence: Evidence) -> Signal:
     return Signal(name="shape", score=0.0, detail=detail)
 
 
-@verifier("palette")
 def palette(evidence: Evidence) -> Signal:
     """Share of cells in colours the demonstrations allow, halved when a colour of every output is missing."""
     grid, rule = evidence.grid, evidence.palette
@@ -141,7 +127,6 @@ def palette(evidence: Evidence) -> Signal:
     return Signal(name="palette", score=score, detail="; ".join(said))
 
 
-@verifier("confidence")
 def confidence(evidence: Evidence) -> Signal:
     """The TRM's mean halting probability over the views that voted for the grid."""
     return Signal(name="confidence", score=evidence.candidate.confidence)

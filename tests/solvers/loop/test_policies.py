@@ -13,13 +13,14 @@ from mirror_task import WRONG
 from solve_support import RUN, SOLVER, Place, place
 from test_loop import Loop, script
 
-from gridloom.errors import StageError
+from gridloom.errors import PluginError
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.loop.policies import POLICIES, Situation, make_policy, view_window
+from gridloom.solvers.loop.policies import Situation, make_policy, view_window
 from gridloom.solvers.loop.select import is_settled, select
 from gridloom.solvers.parts.scripted import ScriptedReasoner
 from gridloom.solvers.types import Candidate, Entry
 from gridloom.specs.solver import Reason, Solver
+from gridloom.specs.solver_kinds import POLICIES
 from gridloom.stores.records import AttemptRecord
 
 VIEWS = tuple(f"t{n % 8}|||0{n:09d}" for n in range(31))
@@ -51,12 +52,12 @@ def situation(attempt: int = 1, *, policy: str = "fixed", **fields: Any) -> Situ
         "act_steps": 6,
         "experience": {},
         "history": tuple(entry(n) for n in range(1, attempt)),
-        "settings": Solver(policy=policy, views=4, reason=Reason(max_new_tokens=8)),  # type: ignore[arg-type]
+        "settings": Solver(policy=policy, views=4, reason=Reason(max_new_tokens=8)),
     }
     return Situation(**{**given, **fields})
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("name", sorted(POLICIES.built_in))
 def test_same_situation_gives_the_same_plan(name: str) -> None:
     for attempt in (1, 2, 5):
         one, two = (make_policy(name).plan(situation(attempt, policy=name)) for _ in range(2))
@@ -65,13 +66,13 @@ def test_same_situation_gives_the_same_plan(name: str) -> None:
         assert one.policy == name
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("name", sorted(POLICIES.built_in))
 def test_first_attempt_reads_nothing_of_attempts_before(name: str) -> None:
     plan = make_policy(name).plan(situation())
     assert (plan.feedback, plan.prefix) == (False, False)
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("name", sorted(POLICIES.built_in))
 def test_policies_ask_nothing_of_a_llama_that_is_not_there(name: str) -> None:
     plan = make_policy(name).plan(situation(3, policy=name, has_llm=False, has_prefix=False))
     assert (plan.temperature, plan.max_new_tokens, plan.prefix) == (0.0, 0, False)
@@ -119,7 +120,13 @@ def test_bandit_learns_from_the_attempts_on_the_same_task() -> None:
 
 
 def test_unknown_policy_names_the_known_ones() -> None:
-    with pytest.raises(StageError, match="known: bandit, escalate, fixed"):
+    with pytest.raises(PluginError, match=r"the policy 'greedy'\n  known: fixed, escalate, bandit"):
+        make_policy("greedy")
+
+
+def test_thing_that_is_no_policy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POLICIES._loaded, "greedy", dict)
+    with pytest.raises(PluginError, match="policy 'greedy' is a dict without the members of a Policy"):
         make_policy("greedy")
 
 

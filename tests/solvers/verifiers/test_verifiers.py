@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mirror_task import RIGHT, grid, mirror_task
 
+from gridloom.errors import PluginError
 from gridloom.runtime.data.tasks import Pair, Task
 from gridloom.solvers.types import Candidate, Entry, LoopState, Plan, Proposal, Reasoning, Signal, Verdict
 from gridloom.solvers.verifiers.judge import Judge
 from gridloom.solvers.verifiers.rules import expected_sizes, fit_palette, fit_size_rules
-from gridloom.solvers.verifiers.signals import VERIFIERS, Evidence
+from gridloom.solvers.verifiers.signals import Evidence
 from gridloom.specs.solver import Verifier
+from gridloom.specs.solver_kinds import VERIFIERS
 
 CHECK = [[1, 0, 3], [0, 0, 1], [0, 2, 0]]
 """Output of the demonstration that `mirror_task` keeps from training."""
@@ -168,4 +170,28 @@ def test_feedback_names_what_is_wrong_most_telling_first(task: Task) -> None:
 
 
 def test_every_verifier_has_a_weight_in_the_spec() -> None:
-    assert set(VERIFIERS) == set(Verifier.model_fields) - {"accept"}
+    assert set(VERIFIERS.built_in) == set(Verifier.model_fields) - {"accept"}
+    assert list(Verifier().weights()) == list(VERIFIERS.built_in)
+
+
+@pytest.mark.parametrize(
+    ("signal", "problem"),
+    [
+        (Signal(name="tidy", score=1.5), r"'tidy' gave the score 1\.5"),
+        (Signal(name="tidy", score=float("nan")), "'tidy' gave the score nan"),
+        (Signal(name="tidier", score=1.0), "'tidy' gave a signal called 'tidier'"),
+    ],
+)
+def test_signal_that_cannot_be_weighed_is_refused(
+    task: Task, signal: Signal, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(VERIFIERS._loaded, "tidy", lambda _evidence: signal)
+    judge = Judge(task, Verifier.model_validate_json('{"tidy": 1}'))
+    with pytest.raises(PluginError, match=problem):
+        judge.verdict(proposal(RIGHT))
+
+
+def test_weights_of_other_packages_are_summed_in_an_order_that_no_spec_changes() -> None:
+    one, two = (Verifier.model_validate_json(text) for text in ('{"zeal": 1, "art": 2}', '{"art": 2, "zeal": 1}'))
+    assert list(one.weights().items()) == list(two.weights().items())
+    assert list(one.weights())[-2:] == ["art", "zeal"]

@@ -1,0 +1,74 @@
+"""Registries of what the `solver` block names: planning policies, verifiers and proposers.
+
+Places are strings: the compiler needs the names of policies and verifiers and never loads one, since they may import
+torch. A `ProposerKind` is a declaration that imports nothing; the proposer that it names is loaded by the solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gridloom.plugins import Registry, load_place
+
+_POLICIES = "gridloom.solvers.loop.policies"
+_SIGNALS = "gridloom.solvers.verifiers.signals"
+
+
+@dataclass(frozen=True, slots=True)
+class ProposerKind:
+    """A kind of proposer: what `solver.proposer: NAME` stands for."""
+
+    name: str
+    load: str
+    """Place of a function `gridloom.solvers.parts.services.Loaded` -> `Proposer`, `module:function`; only the solver
+    loads it."""
+    needs: Literal["", "checkpoint", "language_model"] = ""
+    """What the stage's `with` must name; empty where the proposer works with either."""
+
+    def works_with(self, *, has_checkpoint: bool) -> bool:
+        """Whether a stage whose `with` names a checkpoint, or else a language model, can use it."""
+        return self.needs in ("", "checkpoint" if has_checkpoint else "language_model")
+
+    def needed(self) -> str:
+        """What `with` must name, in words."""
+        return self.needs.replace("_", " ") or "checkpoint or language model"
+
+    def loader(self) -> Callable[..., Any]:
+        """Import what `load` names. May import torch."""
+        found: Callable[..., Any] = load_place(self.load)
+        return found
+
+
+TRM = ProposerKind("trm", "gridloom.solvers.parts.proposer:load_proposer", "checkpoint")
+TEXT = ProposerKind("text", "gridloom.solvers.parts.text_proposer:load_proposer", "language_model")
+AUTO = "auto"
+"""Value of `solver.proposer` that leaves the choice to what `with` names."""
+
+
+def proposer_for(name: str, *, has_checkpoint: bool) -> str:
+    """Return what `solver.proposer` stands for: `auto` is `trm` for a checkpoint, `text` for a language model."""
+    return name if name != AUTO else TRM.name if has_checkpoint else TEXT.name
+
+
+POLICIES: Registry[Callable[[], Any]] = Registry(
+    "gridloom.policies",
+    {
+        "fixed": f"{_POLICIES}:Fixed",
+        "escalate": f"{_POLICIES}:Escalate",
+        "bandit": f"{_POLICIES}:Bandit",
+    },
+)
+"""Every planning policy: a function or class without arguments that makes a `gridloom.solvers.loop.policies.Policy`."""
+
+VERIFIERS: Registry[Callable[[Any], Any]] = Registry(
+    "gridloom.verifiers",
+    {name: f"{_SIGNALS}:{name}" for name in ("leave_one_out", "agreement", "form", "shape", "palette", "confidence")},
+)
+"""Every verifier: a function `gridloom.solvers.verifiers.signals.Evidence` -> `gridloom.solvers.types.Signal`."""
+
+PROPOSERS: Registry[ProposerKind] = Registry(
+    "gridloom.proposers", {kind.name: f"{__name__}:{kind.name.upper()}" for kind in (TRM, TEXT)}, ProposerKind
+)
+"""Every kind of proposer."""
