@@ -115,11 +115,12 @@ class VotePlace:
         return made
 
     def _train(self, spoil: bool) -> None:
-        self.train(self.checkpoint, **({"steps": 1} if spoil else {}))
+        stage: dict[str, Any] = {"steps": 1} if spoil else {}
+        self.train(self.checkpoint, **stage)
         if spoil:
             bundle = load_bundle(self.checkpoint.path)
             with torch.no_grad():
-                bundle.trm.q_head.bias.fill_(float("nan"))
+                bundle.trm.q_head.weight.fill_(float("nan"))
             save_bundle(self.checkpoint.path, bundle)
 
     def _context(self, writer: LedgerWriter, out: Path, run: str, stop: Any) -> StageContext:
