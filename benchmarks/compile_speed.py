@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from gridloom.compiler.text.library import list_recipes
@@ -59,7 +60,7 @@ def main() -> None:
     print("in process, CPU ms")
     for recipe in list_recipes():
         compile_local(recipe.name)
-        print(f"  {recipe.name:<20} {1000 * cpu_s(lambda name=recipe.name: compile_local(name), repeats):8.1f}")
+        print(f"  {recipe.name:<20} {1000 * cpu_s(partial(compile_local, recipe.name), repeats):8.1f}")
     with tempfile.TemporaryDirectory() as folder:
         swept = Path(folder) / "swept.yaml"
         swept.write_text(SWEEP.format(values=", ".join(str(n) for n in range(1, 501))), encoding="utf-8")

@@ -133,10 +133,11 @@ def crops(checkout: Path, repeats: int) -> tuple[list[float], list[float]]:
 
     noise = np.random.default_rng(0)
     tokens = np.full((4096, 30, 30), 1, dtype=np.uint8)
-    for row, (h, w) in enumerate(noise.integers(1, 31, (4096, 2))):
-        tokens[row, :h, :w] = noise.integers(2, 12, (h, w))
+    for number, (h, w) in enumerate(noise.integers(1, 31, (4096, 2))):
+        tokens[number, :h, :w] = noise.integers(2, 12, (h, w))
     rows = tokens.reshape(4096, 900)
     for ours, row in zip(crop_batch(rows, 30), rows, strict=True):
+        assert ours is not None
         assert np.array_equal(ours, theirs(row)), "the two crops differ"
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(8 * repeats):  # in turns, so that other work on the machine meets both

@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 from gridloom.runtime.data.puzzles.generate import generate_mazes, generate_sudokus
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
@@ -48,6 +49,16 @@ def told(function: Callable[[int], object], repeats: int) -> tuple[float, str]:
     return middle, f"{middle:.3g} s ({min(took):.3g} to {max(took):.3g})"
 
 
+def sudokus_of(train: int, test: int, seed: int) -> None:
+    """Generate sudokus of 24 clues or fewer."""
+    generate_sudokus(SudokuData(train=train, test=test, max_clues=24, seed=seed))
+
+
+def batch_of(stream: SequenceStream, number: int) -> None:
+    """Make the batch of that number, of 4,096 rows."""
+    stream.batch(number, 4096)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
@@ -57,18 +68,16 @@ def main() -> None:
     print(f"seconds of the process, median of {repeats} (smallest to largest)\n| | gridloom |\n|---|---|")
     for count in (1000, 2000):
         train, test = (1000, count - 1000)
-        _, sudokus = told(
-            lambda i, t=train, e=test: generate_sudokus(SudokuData(train=t, test=e, max_clues=24, seed=i)), repeats
-        )
+        _, sudokus = told(partial(sudokus_of, train, test), repeats)
         also = " (1,000 to train, 1,000 to test, kept apart by symmetry)" if test else ""
         print(f"| {count:,} sudokus 9x9 of 24 clues or fewer{also} | {sudokus} |")
-    hard = {"size": 30, "train": 1000, "test": 0, "min_length": 110, "min_branches": 10, "loops": 0.5}
-    _, mazes = told(lambda i: generate_mazes(MazeData(**hard, seed=i)), repeats)
+    hard = MazeData(size=30, train=1000, test=0, min_length=110, min_branches=10, loops=0.5)
+    _, mazes = told(lambda i: generate_mazes(hard.model_copy(update={"seed": i})), repeats)
     print(f"| 1,000 mazes 30x30 of 110 steps and 10 branches or more | {mazes} |")
     for spec in SEQUENCES:
         stream = SequenceStream(spec)
         stream.batch(0, 2)
-        took, _ = told(lambda i, stream=stream: stream.batch(i, 4096), repeats)
+        took, _ = told(partial(batch_of, stream), repeats)
         print(f"| rows of {spec.kind} a second | {4096 / took:,.0f} |")
 
 

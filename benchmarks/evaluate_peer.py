@@ -24,12 +24,14 @@ needs the package einops.
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -83,7 +85,7 @@ def main() -> None:
     sys.path.insert(0, args.checkout)
     generator = torch.Generator().manual_seed(0)
     if args.checkpoint is not None:
-        ours = load_bundle(args.checkpoint).network
+        ours = cast(RecursiveNetwork, load_bundle(args.checkpoint).network)
         arrays = load_puzzles(args.puzzles).splits["test"]
         tokens, labels = (
             torch.from_numpy(np.array(t[: args.rows], dtype=np.uint8)) for t in (arrays.inputs, arrays.labels)
@@ -239,11 +241,11 @@ def print_floor(ours: RecursiveNetwork, tokens: Tensor, ids: Tensor, steps: int)
 
 def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor, steps: int, compiled: bool) -> Run:
     """The original's evaluation loop with our weights."""
-    from models.losses import ACTLossHead
-    from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
+    losses: Any = importlib.import_module("models.losses")
+    networks: Any = importlib.import_module("models.recursive_reasoning.trm")
 
     arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
-    peer = TinyRecursiveReasoningModel_ACTV1(
+    peer = networks.TinyRecursiveReasoningModel_ACTV1(
         {
             **arch,
             "halt_max_steps": steps,
@@ -255,7 +257,7 @@ def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor
     )
     state = {name: t for name, t in ours.state_dict().items() if not name.startswith("puzzle_emb.task")}
     peer.inner.load_state_dict(state, strict=True)
-    head = ACTLossHead(peer, "stablemax_cross_entropy").to(ours.device).eval()
+    head = losses.ACTLossHead(peer, "stablemax_cross_entropy").to(ours.device).eval()
     run_step = torch.compile(head) if compiled else head  # as its pretrain.py does
     batch = {
         "inputs": tokens.int(),
@@ -270,7 +272,8 @@ def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor
         while True:
             carry, _, _, found, finished = run_step(return_keys={"preds", "q_halt_logits"}, carry=carry, batch=batch)
             if finished:
-                return found["preds"].to(torch.uint8).clone()
+                grids: Tensor = found["preds"].to(torch.uint8).clone()
+                return grids
 
     return run
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gridloom.runtime.data.arc.prompts import build_prompt
 from gridloom.runtime.data.arc.read import read_arc
+from gridloom.runtime.models.language.generate import reason
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.specs.data import ArcData
@@ -86,7 +87,8 @@ def main() -> None:
             reads[name].append(sum(seconds(partial(next_tokens, llama, prompt), options.device) for prompt in prompts))
             one, many = (
                 seconds(
-                    partial(llama.reason, prompts[:1], max_new_tokens=new, temperature=[0.0], seeds=[0]), options.device
+                    partial(reason, llama, prompts[:1], max_new_tokens=new, temperature=[0.0], seeds=[0]),
+                    options.device,
                 )
                 for new in (1, 1 + NEW)
             )

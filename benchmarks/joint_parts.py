@@ -15,7 +15,8 @@ from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.language.facts import LlamaFacts
-from gridloom.runtime.models.language.llama import DTYPES, Llama
+from gridloom.runtime.models.language.llama import Llama
+from gridloom.runtime.models.language.quantized import DTYPES
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM

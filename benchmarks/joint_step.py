@@ -15,7 +15,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from joint_parts import arc_tasks, joint_trainer
@@ -68,9 +67,11 @@ def told_in(trainer: JointTrainer, step: int) -> list[list[EarlierAttempt]]:
     """
     retry, told = trainer.reader.retry, list[list[EarlierAttempt]]()
 
-    def noted(keys: Sequence[PairKey], histories: Sequence[Sequence[EarlierAttempt]], *rest: Any) -> Reading:
+    def noted(
+        keys: Sequence[PairKey], histories: Sequence[Sequence[EarlierAttempt]], prefix: Tensor | None, seed: int = 0
+    ) -> Reading:
         told.extend(list(history) for history in histories)
-        return retry(keys, histories, *rest)
+        return retry(keys, histories, prefix, seed)
 
     trainer.reader.retry = noted  # type: ignore[method-assign]
     batch = trainer.batches.batch(step)
@@ -114,7 +115,7 @@ class Parts:
                     carry, self.inputs, self.ids, injection, grad_all_rounds=step == 0, labels=self.labels, heads=False
                 )
                 carry = replace(carry, halted=torch.zeros_like(carry.halted))
-                row_losses(trm, output, self.labels).total().backward()
+                row_losses(trm, output, self.labels).total().backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 trm.predict(carry.z_H).argmax(dim=-1)
         self.carry = carry

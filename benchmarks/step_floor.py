@@ -164,7 +164,7 @@ def report(
         print(f"  {getattr(row, key) / total:6.1%}  {row.key[:60]}  x{row.count // repeats}")
 
 
-def timed(work: Callable[[], None], device: torch.device) -> float:
+def timed(work: Callable[[], object], device: torch.device) -> float:
     """Return seconds of `work`; on one CPU thread, seconds of this process."""
     clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     if device.type == "cuda":
@@ -187,7 +187,7 @@ def copy_rate(device: torch.device) -> float:
     """Return bytes a second, read and written, of a copy that no cache holds, the best of five."""
     a = torch.empty(1 << (28 if device.type == "cuda" else 26), device=device)
     b = torch.empty_like(a)
-    return 2 * a.nbytes / min(timed(lambda: b.copy_(a), device) for _ in range(6))  # type: ignore[arg-type, return-value]
+    return 2 * a.nbytes / min(timed(lambda: b.copy_(a), device) for _ in range(6))
 
 
 if __name__ == "__main__":

@@ -14,11 +14,13 @@ Memory is what the first step of each takes beyond weights and data, gradients i
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -27,6 +29,7 @@ from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.layers import rounded_once
 from gridloom.runtime.models.recursive.losses import row_losses
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.torch_compile import compile_loop
 from gridloom.runtime.planning.facts import LocalFacts
@@ -56,7 +59,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     ours = build_network(spec, args.canvas, 8, generator=generator).to(args.device).train()
     tokens, labels, ids = example(args.batch, args.canvas, generator)
-    given = [t.to(args.device) for t in (tokens, labels, ids)]
+    given = (tokens.to(args.device), labels.to(args.device), ids.to(args.device))
     steps: dict[str, Step] = {"gridloom": our_step(ours, *given), "original": peer_step(ours, *given, args.compile)}
     if args.compile:
         compile_loop(ours, "on", [tokens.shape[1]], args.batch, print)
@@ -129,7 +132,7 @@ def example(
     return tokens[0].flatten(1), tokens[1].flatten(1), torch.arange(batch) % 7 + 1
 
 
-def our_step(model: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Step:
+def our_step(model: RecursiveNetwork, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Step:
     """One step of ours."""
 
     def step() -> float:
@@ -137,25 +140,25 @@ def our_step(model: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor,
         with rounded_once(model):  # as the train stage does
             carry, output = model.act_step(model.initial_carry(len(tokens)), tokens, ids, labels=labels, heads=False)
             loss = row_losses(model, output, carry.labels).total() / len(tokens)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
     return step
 
 
 def peer_step(
-    ours: torch.nn.Module, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor, compiled: bool
+    ours: RecursiveNetwork, tokens: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor, compiled: bool
 ) -> Step:
     """One step of the original with our weights."""
-    from models.losses import ACTLossHead
-    from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
+    losses: Any = importlib.import_module("models.losses")
+    networks: Any = importlib.import_module("models.recursive_reasoning.trm")
 
     arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
-    peer = TinyRecursiveReasoningModel_ACTV1(
+    peer = networks.TinyRecursiveReasoningModel_ACTV1(
         {**arch, "batch_size": len(tokens), "seq_len": tokens.shape[1], "num_puzzle_identifiers": 8, "vocab_size": 12}
     )
     peer.inner.load_state_dict(ours.state_dict(), strict=True)
-    head = ACTLossHead(peer, "stablemax_cross_entropy").to(tokens.device).train()
+    head = losses.ACTLossHead(peer, "stablemax_cross_entropy").to(tokens.device).train()
     run_head = torch.compile(head) if compiled else head  # as its pretrain.py does
     scored = torch.where(labels == 0, -100, labels.int())
     batch = {"inputs": tokens.int(), "labels": scored, "puzzle_identifiers": ids.int()}

@@ -1,6 +1,6 @@
 """What the compiler says about a spec: a place, a code, a message and a remedy.
 
-Plain data; `gridloom.cli.render` makes the text a person sees and `--json` prints the same fields.
+Plain data; `gridloom.compiler.render` makes the text a person sees and `--json` prints the same fields.
 """
 
 from __future__ import annotations

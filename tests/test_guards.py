@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,10 @@ import pytest
 
 import gridloom
 
+PACKAGE = Path(gridloom.__file__).parent
+TESTS = Path(__file__).parent
+UNMIRRORED = {"support", "compatibility"}
+"""Folders of tests that stand for no folder of the package."""
 HEAVY = ("torch", "transformers", "langgraph", "duckdb", "numba", "pyarrow", "httpx")
 
 
@@ -39,6 +45,25 @@ def test_compiling_quickstart_from_the_shell_loads_no_heavy_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
+
+
+def test_every_file_of_the_package_is_in_the_wheel() -> None:
+    """setuptools takes modules of folders with an `__init__.py`, and data that a pattern of pyproject.toml names."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["gridloom"]
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    modules = {path for path in files if path.suffix == ".py"}
+    assert files - modules == {path for pattern in patterns for path in PACKAGE.glob(pattern) if path.is_file()}
+    assert [str(path) for path in modules if not (path.parent / "__init__.py").is_file()] == []
+    assert all([*PACKAGE.glob(pattern)] for pattern in patterns)
+
+
+def test_names_of_test_files_are_unique_and_their_folders_those_of_the_package() -> None:
+    """pytest imports a test module by its file name alone."""
+    found = [path.relative_to(TESTS) for path in TESTS.rglob("*.py") if path.name != "conftest.py"]
+    assert [name for name, count in Counter(path.name for path in found).items() if count > 1] == []
+    folders = {path.parent for path in found if not UNMIRRORED.intersection(path.parts)}
+    assert [str(folder) for folder in folders if not (PACKAGE / folder / "__init__.py").is_file()] == []
 
 
 LOCKS, WRITE_ASIDE = "stores/locks.py", "stores/write_aside.py"

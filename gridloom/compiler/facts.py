@@ -1,6 +1,6 @@
 """What compiling needs to know about the world outside the spec, as a protocol, so that passes stay pure.
 
-`gridloom.runtime.facts.LocalFacts` reads it from disk without torch; tests pass a `StaticFacts`.
+`gridloom.runtime.planning.facts.LocalFacts` reads it from disk without torch; tests pass a `StaticFacts`.
 """
 
 from __future__ import annotations

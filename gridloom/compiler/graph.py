@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from gridloom.specs.base import ArtifactType
+from gridloom.specs.base import ArtifactType, KindSpec, ModelSpec
+
+SectionT = TypeVar("SectionT", bound=KindSpec)
+ModelT = TypeVar("ModelT", bound=ModelSpec)
 
 
 class Frozen(BaseModel):
@@ -59,6 +62,14 @@ class StageNode(Frozen):
     """Not part of the key."""
     key: str = ""
     """`gl1:` fingerprint of kind, version, resolved parameters and input keys."""
+
+    def section(self, spec: type[SectionT]) -> SectionT:
+        """Return `spec`, the node's section, as the spec model of its kind. Raises pydantic.ValidationError."""
+        return spec.from_json_values(self.spec)
+
+    def model(self, name: str, spec: type[ModelT]) -> ModelT:
+        """Return the definition of a model that the section names. Raises KeyError and pydantic.ValidationError."""
+        return spec.from_json_values(self.models[name])
 
 
 class Variant(Frozen):

@@ -1,8 +1,9 @@
 """Building blocks of the spec models: strictness, and fields that name other parts of the spec."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
@@ -55,6 +56,14 @@ class SpecModel(BaseModel):
         allow_inf_nan=False,
         defer_build=True,  # sections are judged through the spec; building each alone doubles the time to start
     )
+
+    @classmethod
+    def from_json_values(cls, values: Mapping[str, Any]) -> Self:
+        """Validate values as JSON holds them, such as a section of a run graph. Raises pydantic.ValidationError.
+
+        `model_validate` would refuse them: strict models take a list for a tuple from JSON text alone.
+        """
+        return cls.model_validate_json(json.dumps(dict(values)))
 
 
 class KindSpec(SpecModel):

@@ -24,7 +24,8 @@ from gridloom.runtime.data.arc.tokens import crop
 from gridloom.runtime.data.tasks import Grid, Pair, Task, tasks_digest
 from gridloom.runtime.evaluation.count_votes import CountVotes
 from gridloom.runtime.evaluation.vote import Vote
-from gridloom.runtime.models.recursive.inference import trace
+from gridloom.runtime.models.network import Rows
+from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.train import Train
@@ -115,11 +116,14 @@ class VotePlace:
         return made
 
     def _train(self, spoil: bool) -> None:
-        self.train(self.checkpoint, **({"steps": 1} if spoil else {}))
+        stage: dict[str, Any] = {"steps": 1} if spoil else {}
+        self.train(self.checkpoint, **stage)
         if spoil:
             bundle = load_bundle(self.checkpoint.path)
             with torch.no_grad():
-                bundle.network.q_head.bias.fill_(float("nan"))
+                network = bundle.network
+                assert isinstance(network, RecursiveNetwork)
+                network.q_head.weight.fill_(float("nan"))
             save_bundle(self.checkpoint.path, bundle)
 
     def _context(self, writer: LedgerWriter, out: Path, run: str, stop: Any) -> StageContext:
@@ -196,7 +200,9 @@ class VotePlace:
 
     def answer(self, bundle: Bundle, tokens: Any, name: str) -> tuple[Grid | None, float]:
         """Run one row by itself: its crop, and its halting probability."""
-        traced = trace(bundle.network, torch.from_numpy(tokens[None]), torch.tensor([bundle.puzzle_ids.index[name]]))
+        traced = bundle.network.trace(
+            Rows(torch.from_numpy(tokens[None]), torch.tensor([bundle.puzzle_ids.index[name]]))
+        )
         return crop(traced.tokens[0].numpy(), CANVAS), float(torch.sigmoid(traced.q_halt[-1].double())[0])
 
     @property

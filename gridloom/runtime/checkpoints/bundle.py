@@ -139,7 +139,7 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
     if weights == "run":
         bundle.network.freeze_rounded()
     if description["llm"] is not None:
-        bundle.llm_spec = LlamaModel.model_validate_json(json.dumps(description["llm"]))
+        bundle.llm_spec = LlamaModel.from_json_values(description["llm"])
         if bundle.llm_spec.lora is not None and "lora" not in parts:
             raise ModelError(
                 f"{folder / DESCRIPTION} names a language model with lora, and lacks the part lora",

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Annotated
-
-from pydantic import Field, TypeAdapter
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import DataError
@@ -53,10 +49,7 @@ class BuildPuzzles:
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Write {train,test}/all__*.npy and meta.json. Raises DataError; the digest is that of the compiled graph."""
-        adapter: TypeAdapter[MazeData | SudokuData] = TypeAdapter(
-            Annotated[MazeData | SudokuData, Field(discriminator="kind")]
-        )
-        spec = adapter.validate_json(json.dumps(node.spec))
+        spec: MazeData | SudokuData = node.section(MazeData) if node.kind == "maze" else node.section(SudokuData)
         _unchanged(node, "digest", puzzles_digest(spec, context.base))
         context.notes.update(build_puzzles(spec, context.base, context.out))
 
@@ -70,7 +63,7 @@ class BuildSequences:
 
 
 def _read(node: StageNode, context: StageContext) -> tuple[ArcData, ArcSource]:
-    spec = TypeAdapter(ArcData).validate_json(json.dumps(node.spec))
+    spec = node.section(ArcData)
     return spec, read_arc(spec, context.base)
 
 

@@ -88,7 +88,7 @@ class Evaluate:
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Answer the test puzzles; write report.json and a row a metric. A stop signal raises StageInterrupted."""
-        spec = EvaluateStage.model_validate_json(json.dumps(node.spec))
+        spec = node.section(EvaluateStage)
         puzzles = load_puzzles(inputs["data"].path)
         if SPLIT not in puzzles.splits:
             raise DataError(f"this {puzzles.kind} set has no test puzzles", "raise test, or give its source some")

@@ -47,7 +47,7 @@ class Vote:
 
         Raises StageInterrupted when the stop signal is set; the next run goes on behind the last batch.
         """
-        spec = EvaluateStage.model_validate_json(json.dumps(node.spec))
+        spec = node.section(EvaluateStage)
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, spec.data, spec.split, spec.limit)
         members = tuple(load_members(spec, inputs, dataset.canvas, context.device, context.progress.say))

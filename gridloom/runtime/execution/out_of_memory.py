@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
@@ -46,13 +44,13 @@ def out_of_memory(node: StageNode, memory: int) -> StageError:
     """
     peak = node.cost.peak_bytes if node.cost else 0
     wanted = f" (estimate: {_gigabytes(peak)} at the peak, of {_gigabytes(memory)})" if peak else ""
-    settings, remedy = _ADVICE.get(node.kind, _any)(node.spec, peak / (USABLE * memory))
+    settings, remedy = _ADVICE.get(node.kind, _any)(node, peak / (USABLE * memory))
     return StageError(f"out of memory{' with ' if settings else ''}{settings}{wanted}", remedy)
 
 
-def _train(values: Mapping[str, Any], excess: float) -> tuple[str, str]:
+def _train(node: StageNode, excess: float) -> tuple[str, str]:
     """The next `accumulate` that divides the batch and whose share of the estimate the device holds."""
-    spec = TrainStage.model_validate_json(json.dumps(values))
+    spec = node.section(TrainStage)
     parts = [n for n in range(spec.accumulate + 1, spec.batch_size + 1) if spec.batch_size % n == 0]
     fitting = [n for n in parts if excess * spec.accumulate / n <= 1] or parts[-1:]
     advice = "lower batch_size, the canvas, or hidden_size"
@@ -62,34 +60,34 @@ def _train(values: Mapping[str, Any], excess: float) -> tuple[str, str]:
     return f"batch_size {spec.batch_size}, accumulate {spec.accumulate}", advice
 
 
-def _evaluate(values: Mapping[str, Any], excess: float) -> tuple[str, str]:
+def _evaluate(node: StageNode, excess: float) -> tuple[str, str]:
     """The batch halved until the device holds it."""
-    rows = size = EvaluateStage.model_validate_json(json.dumps(values)).batch_size
+    rows = size = node.section(EvaluateStage).batch_size
     while rows > 1 and (rows == size or excess * rows / size > 1):
         rows //= 2
     smaller = f"set batch_size: {rows}" if rows < size else "lower data.canvas, or train a smaller network"
     return f"batch_size {size}", smaller
 
 
-def _joint(values: Mapping[str, Any], _: float) -> tuple[str, str]:
-    size, attempts = values["batch_size"], values["attempts"]
+def _joint(node: StageNode, _: float) -> tuple[str, str]:
+    size, attempts = node.spec["batch_size"], node.spec["attempts"]
     return f"batch_size {size}, attempts {attempts}", (
         "lower batch_size or attempts, shorten prompts, or load the language model with  quantize: nf4"
     )
 
 
-def _solve(values: Mapping[str, Any], _: float) -> tuple[str, str]:
-    solver = values["solver"]
+def _solve(node: StageNode, _: float) -> tuple[str, str]:
+    solver = node.spec["solver"]
     return f"in_flight {solver['in_flight']}, views {solver['views']}", (
         "lower solver.in_flight, which changes results by rounding at most, or solver.views"
     )
 
 
-def _any(_: Mapping[str, Any], __: float) -> tuple[str, str]:
+def _any(_: StageNode, __: float) -> tuple[str, str]:
     return "", "free some memory, or run it on a larger device"
 
 
-_ADVICE: dict[str, Callable[[Mapping[str, Any], float], tuple[str, str]]] = {
+_ADVICE: dict[str, Callable[[StageNode, float], tuple[str, str]]] = {
     "train": _train,
     "evaluate": _evaluate,
     "vote": _evaluate,

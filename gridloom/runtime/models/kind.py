@@ -8,7 +8,6 @@ A family is one folder: `kind.py` declares its kinds, `spec.py` holds what a use
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -153,7 +152,7 @@ def network_spec(values: Mapping[str, Any]) -> NetworkSpec:
     if not issubclass(kind.spec, NetworkSpec):
         raise ModelError(f"kind {kind.name!r} is no network", f"networks: {', '.join(kinds_with('network'))}")
     try:
-        return kind.spec.model_validate_json(json.dumps(dict(values)))
+        return kind.spec.from_json_values(values)
     except ValidationError as error:
         raise ModelError(f"the network's configuration is not valid: {error}") from error
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gridloom.compiler import facts
+import gridloom
 from gridloom.specs.base import DataSpec
 from gridloom.stores.workspace import cache_dir
 from gridloom.stores.write_aside import write_durably
@@ -29,6 +29,9 @@ MAX_FILES = 50_000
 """Larger folders are read each time: looking at so many files costs as much as reading a few."""
 MAX_ENTRIES = 512
 """Entries kept; beyond that the older half is removed."""
+PACKAGE = Path(gridloom.__file__).parent
+READERS = ("compiler/facts.py", "runtime/data/**/*.py", "runtime/planning/facts*.py", "specs/**/*.py")
+"""Code that decides the facts of a dataset, below the package. Facts of models and checkpoints are not cached here."""
 
 Identity = list[list[Any]]
 """[path, bytes, mtime_ns, ctime_ns] of each file, by path."""
@@ -96,11 +99,8 @@ def _identity(path: str | Path) -> list[Any]:
 
 
 def _code_identity() -> Identity:
-    """Identity of the modules that read data and of the facts they tell: another version may find others."""
-    here = Path(__file__).parent
-    told = Path(facts.__file__)
-    readers = here.parent / "data"
-    return [_identity(path) for path in sorted([told, *here.glob("facts*.py"), *readers.rglob("*.py")])]
+    """Identity of the modules that read data and of those that define its facts: another version may find others."""
+    return [_identity(path) for path in sorted(path for pattern in READERS for path in PACKAGE.glob(pattern))]
 
 
 def _read(path: Path) -> dict[str, Any] | None:

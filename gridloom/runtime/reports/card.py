@@ -170,7 +170,7 @@ def _answers(facts: CardFacts) -> str:
 def _training(one: Training) -> str:
     words = [f"{one.steps:,} steps of {one.spec['batch_size']} rows"]
     if one.kind == "train":
-        spec = TrainStage.model_validate_json(json.dumps(one.spec))
+        spec = TrainStage.from_json_values(one.spec)
         words.append(f"{spec.optimizer.kind} {spec.lr:.3g}")
         words += [f"average {spec.ema}"] if spec.ema else []
         words += [f"budget {spec.budget}"] if spec.budget else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -52,7 +51,7 @@ class Train:
         Where several processes were started, this is the first of them, and the others are told to take part.
         """
         ranks = ALONE if context.ranks is None else context.ranks
-        spec = TrainStage.model_validate_json(json.dumps(node.spec))
+        spec = node.section(TrainStage)
         if spec.batch_size % (spec.accumulate * ranks.size):
             among = f" times {ranks.size} processes" if ranks.size > 1 else ""
             raise StageError(
@@ -215,7 +214,7 @@ def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> l
 
 def take_part(job: Job, ranks: Ranks) -> None:
     """Processes but the first: train along until told that it is over."""
-    spec = TrainStage.model_validate_json(json.dumps(job.node.spec))
+    spec = job.node.section(TrainStage)
     material, trainer, _ = prepare(job, spec, ranks, lambda line: None)
     while True:
         what, spent = ranks.hear()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import re
 import ssl
 import time
 import weakref
@@ -22,14 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.spec import EndpointModel
+from gridloom.solvers.parts.server_sent_events import OverlongEvent, event_data
 
 if TYPE_CHECKING:
     import httpx
 
 MAX_TOKEN_CHARACTERS = 64
 """An answer is cut off beyond so many characters for each token it was allowed."""
-MAX_EVENT_BYTES = 1 << 20
-"""A longer line or event is none of the protocol."""
 MAX_REFUSAL_BYTES = 4096
 """Bytes that are read of the body of a refusal."""
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
@@ -40,7 +38,6 @@ IDLE_S = 1.0
 END_S = 1.0
 """Seconds that a body may go on after the event that ends the answer, before its connection is closed."""
 MAX_PORT = 65_535
-LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +194,7 @@ class Endpoint:
         finished = False
         num_events = 0
         try:
-            for data in _event_data(_noted(chunks, start)):
+            for data in event_data(_noted(chunks, start)):
                 num_events += 1
                 if data.strip() == "[DONE]":
                     return usage
@@ -209,6 +206,8 @@ class Endpoint:
                     finished = finished or choice.get("finish_reason") is not None
                 if len(parts) > max_new_tokens:  # a server that knows no limit
                     return usage
+        except OverlongEvent as error:
+            raise _Failed(f"answered what is no JSON: {_excerpt(error.start)}") from None
         except httpx.TimeoutException:
             raise
         except httpx.RequestError as error:
@@ -309,59 +308,6 @@ def _noted(chunks: Iterable[bytes], start: bytearray) -> Iterator[bytes]:
     for chunk in chunks:
         start += chunk[: MAX_REFUSAL_BYTES - len(start)]
         yield chunk
-
-
-def _event_data(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Yield the data of every event of a `text/event-stream`.
-
-    As in the WHATWG HTML standard, 9.2.6 "Interpreting an event stream": lines of `data` are joined by LF, a blank line
-    ends an event, comments and other fields are ignored, and so is an event that no blank line ends.
-
-    Raises:
-        _Failed: the data of one event are longer than MAX_EVENT_BYTES.
-    """
-    data: list[bytes] = []
-    size = 0
-    for line in _lines(chunks):
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            data.append(value.removeprefix(b" "))
-            size += len(line)
-            if size > MAX_EVENT_BYTES:
-                raise _Failed(f"answered what is no JSON: {_excerpt(data[0])}")
-        elif not line and data:
-            yield b"\n".join(data).decode("utf-8", errors="replace")
-            data, size = [], 0
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of an event stream without their ends (CRLF, LF or CR), however chunks cut them.
-
-    `httpx.Response.iter_lines` also splits at U+0085, U+2028 and others, which JSON strings may hold. An end of line is
-    never part of a UTF-8 character, so lines are cut as bytes. A last line without an end is left out, and so is a byte
-    order mark.
-
-    Raises:
-        _Failed: a line is longer than MAX_EVENT_BYTES.
-    """
-    held = bytearray()
-    after_return = False
-    first = True
-    for chunk in chunks:
-        if not chunk:
-            continue
-        if after_return:  # the LF of a CRLF that was cut
-            chunk = chunk.removeprefix(b"\n")
-        after_return = chunk.endswith(b"\r")
-        *ended, rest = LINE_END.split(chunk)
-        for part in ended:
-            held += part
-            yield bytes(held).removeprefix(b"\xef\xbb\xbf") if first else bytes(held)
-            held.clear()
-            first = False
-        held += rest
-        if len(held) > MAX_EVENT_BYTES:
-            raise _Failed(f"answered what is no JSON: {_excerpt(bytes(held))}")
 
 
 def _whole(body: bytes) -> tuple[str, Mapping[str, Any]]:

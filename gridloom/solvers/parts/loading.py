@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -120,12 +119,12 @@ def load_writer(
     if not with_llm:
         return Services(proposer, hub=hub)
     if is_endpoint:
-        endpoint = Endpoint(EndpointModel.model_validate_json(json.dumps(model)))
+        endpoint = Endpoint(EndpointModel.from_json_values(model))
         calls = endpoint_desk(endpoint, hub)
         asks = EndpointReasoner(endpoint, calls, feedback=_tells_of_attempts(settings))
         return Services(proposer, asks, hub=hub, llm_desk=calls)
     # fresh additions would change nothing (the compiler says so), and cost a package and a pass through each
-    spec = LlamaModel.model_validate_json(json.dumps({**model, "lora": None}))
+    spec = LlamaModel.from_json_values({**model, "lora": None})
     llama = Llama.load(spec, device, base, progress)
     llm = llm_desk(llama, hub, MAX_BATCH_TOKENS)
     reasoner = LlamaReasoner(llama, llm, feedback=_tells_of_attempts(settings), latent=True, alone=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -294,7 +293,7 @@ class Replayer:
             if not runs or runs[0].graph is None:
                 raise ReplayError(f"run {run_id} has no graph in the ledger", "collect the journals of the run")
             node = RunGraph.model_validate_json(runs[0].graph).node(name)
-            self._stages[run_id, name] = SolveStage.model_validate_json(json.dumps(node.spec)), node, runs[0]
+            self._stages[run_id, name] = node.section(SolveStage), node, runs[0]
         return self._stages[run_id, name]
 
     def _load(

@@ -79,7 +79,7 @@ class Calibrate:
 
         Raises StageError where there is nothing to measure: no attempts, a task without answer, a language model alone.
         """
-        stage = CalibrateStage.model_validate_json(json.dumps(node.spec))
+        stage = node.section(CalibrateStage)
         attempts = inputs["attempts"]
         lines = outputs.read_attempts(attempts.path)
         answers = load_answers(inputs["answers"].path)

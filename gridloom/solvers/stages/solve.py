@@ -55,7 +55,7 @@ class Solve:
         Raises StageInterrupted when the stop signal is set: every finished node is checkpointed, and the next run of
         the same graph goes on from there.
         """
-        stage = SolveStage.model_validate_json(json.dumps(node.spec))
+        stage = node.section(SolveStage)
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, stage.data, stage.split, stage.limit)
         checkpoint = inputs.get("with")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,35 @@ def test_files_changed_a_moment_ago_are_read_each_time(tasks: Path, monkeypatch:
     monkeypatch.setattr(facts_cache, "SETTLE_S", 3600.0)
     reads = _reads(monkeypatch)
     _digest(tasks)
+    _digest(tasks)
+    assert len(reads) == 2
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "compiler/facts.py",
+        "runtime/data/tasks.py",
+        "runtime/data/arc/read.py",
+        "runtime/data/files/grids.py",
+        "runtime/data/puzzles/puzzle_set.py",
+        "runtime/data/sequences/tokens.py",
+        "runtime/planning/facts.py",
+        "specs/data.py",
+    ],
+)
+def test_another_byte_in_a_module_that_decides_facts_has_them_read_anew(
+    tasks: Path, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tasks.parent / "gridloom"
+    shutil.copytree(facts_cache.PACKAGE, code, ignore=shutil.ignore_patterns("__pycache__", "weights"))
+    monkeypatch.setattr(facts_cache, "PACKAGE", code)
+    reads = _reads(monkeypatch)
+    _digest(tasks)
+    _digest(tasks)
+    assert len(reads) == 1
+    with (code / module).open("a") as file:
+        file.write("#")
     _digest(tasks)
     assert len(reads) == 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import cast
@@ -40,12 +39,12 @@ class JointTrain:
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Train to `steps` and publish; on a stop signal save and raise StageInterrupted."""
-        spec = JointTrainStage.model_validate_json(json.dumps(node.spec))
+        spec = node.section(JointTrainStage)
         dataset = load_dataset(inputs["data"].path)
         sampler = Sampler(dataset, node.seed)
         ids = PuzzleIds(sampler.views.names)
         trm = _trm(node, inputs, dataset, ids, context)
-        llm_spec = LlamaModel.model_validate_json(json.dumps(node.models[spec.llm]))
+        llm_spec = node.model(spec.llm, LlamaModel)
         llama = Llama.load(llm_spec, context.device, context.base, context.progress, seed=node.seed + 2)
         bridge, back = _adapters(node, spec, llama, trm, context)
         digest = str(node.facts["llama"][spec.llm]["digest"])
@@ -130,9 +129,9 @@ def _adapters(
 ) -> tuple[TextToLatent, LatentToText | None]:
     """Build the adapters that the stage names, with weights from its seed. Raises StageError for a wrong set."""
     generator = torch.Generator().manual_seed(node.seed + 1)
-    sections = [node.models[name] for name in spec.adapters]
-    forward = [TextToLatentModel.model_validate(s) for s in sections if s["kind"] == "text_to_latent"]
-    backward = [LatentToTextModel.model_validate(s) for s in sections if s["kind"] == "latent_to_text"]
+    kinds = {name: node.models[name]["kind"] for name in spec.adapters}
+    forward = [node.model(name, TextToLatentModel) for name in spec.adapters if kinds[name] == "text_to_latent"]
+    backward = [node.model(name, LatentToTextModel) for name in spec.adapters if kinds[name] == "latent_to_text"]
     if len(forward) != 1 or len(backward) > 1:
         raise StageError(
             f"{node.name} names {len(forward)} text_to_latent and {len(backward)} latent_to_text adapters",
