@@ -41,7 +41,7 @@ from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.arc.read import read_arc
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.tasks import fitting_canvas
-from gridloom.runtime.interop.trm_config import peer_config
+from gridloom.runtime.interop.trm_config import original_config
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.models.build import build_network
 from gridloom.runtime.models.recursive.inference import Halting, answer
@@ -241,7 +241,7 @@ def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor
     from models.losses import ACTLossHead
     from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
 
-    arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
+    arch = {key: value for key, value in original_config(ours).items() if key not in ("name", "loss")}
     peer = TinyRecursiveReasoningModel_ACTV1(
         {
             **arch,

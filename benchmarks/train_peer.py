@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import torch
 
-from gridloom.runtime.interop.trm_config import peer_config
+from gridloom.runtime.interop.trm_config import original_config
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.models.build import build_network
 from gridloom.runtime.models.recursive.layers import rounded_once
@@ -150,7 +150,7 @@ def peer_step(
     from models.losses import ACTLossHead
     from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1
 
-    arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
+    arch = {key: value for key, value in original_config(ours).items() if key not in ("name", "loss")}
     peer = TinyRecursiveReasoningModel_ACTV1(
         {**arch, "batch_size": len(tokens), "seq_len": tokens.shape[1], "num_puzzle_identifiers": 8, "vocab_size": 12}
     )

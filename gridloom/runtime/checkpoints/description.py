@@ -78,7 +78,7 @@ def shipped_names() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shipped:
+class ShippedCheckpoint:
     """A checkpoint that comes with gridloom."""
 
     name: str
@@ -88,14 +88,14 @@ class Shipped:
     """Trained weights, without the puzzle rows."""
 
 
-def shipped_checkpoints() -> list[Shipped]:
+def shipped_checkpoints() -> list[ShippedCheckpoint]:
     """Return all of them, by name."""
     found = []
     for name in shipped_names():
         config = read_description(WEIGHTS / name)["parts"]["trm"]["config"]
         rows = RowShape(int(config["canvas"]), int(config["num_cells"]), int(config["vocabulary"]))
         cost = network_cost(network_spec(config["spec"]), rows)
-        found.append(Shipped(SHIPPED + name, WEIGHTS / name, cost.parameters))
+        found.append(ShippedCheckpoint(SHIPPED + name, WEIGHTS / name, cost.parameters))
     return found
 
 

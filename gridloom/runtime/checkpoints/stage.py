@@ -18,7 +18,7 @@ from gridloom.runtime.stage import StageContext
 from gridloom.stores.artifacts import Artifact
 
 
-class GivenCheckpoint:
+class CopyCheckpoint:
     """Kind `checkpoint`. It has no inputs."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:

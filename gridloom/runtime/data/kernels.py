@@ -71,7 +71,7 @@ def epoch_order(key: Any, epoch: Any, num_tasks: Any) -> Any:
 
 
 @kernel
-def turned(dihedral: Any, row: Any, column: Any, rows: Any, columns: Any) -> Any:
+def dihedral_cell(dihedral: Any, row: Any, column: Any, rows: Any, columns: Any) -> Any:
     """Where the cell (row, column) of a rows x columns grid goes under a dihedral id: (row, column)."""
     if dihedral == 0:
         return row, column

@@ -98,7 +98,7 @@ DIHEDRAL_INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)
 """Id of the inverse of each dihedral id."""
 
 
-def turn(grid: Grid, dihedral: int) -> Grid:
+def apply_dihedral(grid: Grid, dihedral: int) -> Grid:
     """Return the grid turned, contiguous: 1/2/3 rot90 counter-clockwise once/twice/thrice, 4 flip left-right, 5 flip
     up-down, 6 transpose, 7 anti-transpose."""
     if dihedral == 0:

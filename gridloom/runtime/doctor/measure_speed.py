@@ -11,7 +11,7 @@ from typing import Any
 
 from gridloom.compiler.device_speeds import Calibration
 from gridloom.runtime.machine.device import device_memory
-from gridloom.runtime.machine.speeds import cpu_name, gpu_name, keep, num_threads
+from gridloom.runtime.machine.speeds import cpu_name, gpu_name, num_threads, save_speeds
 from gridloom.runtime.models.language.cost import LlamaCost
 from gridloom.runtime.models.language.spec import LlamaModel, Quantize
 from gridloom.runtime.models.recursive.cost import TrmCost
@@ -27,7 +27,7 @@ SMALL, CANVAS, ROWS, NUM_STEPS = {"hidden_size": 128, "num_heads": 4, "H_cycles"
 """The network that is timed: about what fits a CPU; operations a second of a larger one are higher, not lower."""
 
 
-def calibrate(device: str, say: Callable[[str], None]) -> Path:
+def measure_speeds(device: str, say: Callable[[str], None]) -> Path:
     """Measure a torch device and keep it. Raises StoreError when the cache folder cannot be written."""
     import torch
 
@@ -63,7 +63,7 @@ def calibrate(device: str, say: Callable[[str], None]) -> Path:
         cores=num_threads(),
         figures=figures,
     )
-    return keep(kind, found)
+    return save_speeds(kind, found)
 
 
 def _timed(work: Callable[[], Any], device: str, times: int) -> float:

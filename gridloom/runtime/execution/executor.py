@@ -26,10 +26,10 @@ from gridloom.runtime.execution.run_outcome import (
     STOPPED_AT_ONCE,
     RunFailed,
     RunResult,
+    failure_text,
     first_line,
     is_out_of_space,
     stops_everything,
-    told,
 )
 from gridloom.runtime.machine.device import resolve_device
 from gridloom.runtime.machine.memory import MemoryMeter
@@ -205,7 +205,7 @@ class _Walk:
         return tuple(sorted(roots))
 
     def _fail(self, node: StageNode, failure: Exception) -> None:
-        problem = told(failure)
+        problem = failure_text(failure)
         self.failed[node.name] = problem
         dependents = sorted(_dependents(self.plan, node.name))
         blocks = f"; blocks {', '.join(dependents[:4])}{' ...' if len(dependents) > 4 else ''}" if dependents else ""
@@ -221,7 +221,7 @@ class _Walk:
                 artifact = self._publish(node, self._verified(inputs), notes)
         except BaseException as failure:
             status = "interrupted" if isinstance(failure, StageInterrupted | KeyboardInterrupt) else "failed"
-            self._record(node, status, ended_at=time.time(), error=told(failure), notes=notes)
+            self._record(node, status, ended_at=time.time(), error=failure_text(failure), notes=notes)
             raise
         now = time.time()
         self.ledger.append(

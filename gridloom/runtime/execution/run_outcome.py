@@ -76,7 +76,7 @@ def is_out_of_space(failure: BaseException) -> bool:
     return False
 
 
-def told(failure: BaseException) -> str:
+def failure_text(failure: BaseException) -> str:
     """Return what the ledger and the summary say: the user's mistakes as one message, bugs with their traceback."""
     if isinstance(failure, GridloomError):
         return str(failure)

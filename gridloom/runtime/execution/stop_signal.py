@@ -11,7 +11,7 @@ from types import FrameType
 from gridloom.wording import duration
 
 
-class Stop:
+class StopFlag:
     """A StopSignal that handlers and the clock can set.
 
     Args:
@@ -43,7 +43,7 @@ def _shown(seconds: float) -> str:
 
 
 @contextmanager
-def stop_on_signals(stop: Stop) -> Iterator[Stop]:
+def stop_on_signals(stop: StopFlag) -> Iterator[StopFlag]:
     """Let SIGINT and SIGTERM set `stop` while the block runs; a second SIGINT raises KeyboardInterrupt."""
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -123,7 +123,7 @@ OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ConvertedSpec:
     """A spec, and what the reader should know about it."""
 
     spec: dict[str, Any]
@@ -135,7 +135,7 @@ class Imported:
         return f"{comments}{yaml.safe_dump(self.spec, sort_keys=False, width=120)}"
 
 
-def read_joint_config(path: Path) -> Imported:
+def read_joint_config(path: Path) -> ConvertedSpec:
     """Convert a file. Raises GridloomError when it cannot be read or holds what was no option."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -146,7 +146,7 @@ def read_joint_config(path: Path) -> Imported:
     return import_joint_config(values)
 
 
-def import_joint_config(values: Mapping[str, Any], num_pairs: int = ARC1_TRAINING_PAIRS) -> Imported:
+def import_joint_config(values: Mapping[str, Any], num_pairs: int = ARC1_TRAINING_PAIRS) -> ConvertedSpec:
     """Convert options to a spec with every value written out. Raises GridloomError naming all unknown options.
 
     Args:
@@ -175,7 +175,7 @@ def import_joint_config(values: Mapping[str, Any], num_pairs: int = ARC1_TRAININ
         if not option.places and asked and not option.quiet:
             notes.append(f"{option.name}: {option.note}")
     _finish(spec, given, notes)
-    return Imported(spec, tuple(notes))
+    return ConvertedSpec(spec, tuple(notes))
 
 
 def _skeleton() -> dict[str, Any]:

@@ -27,7 +27,7 @@ from gridloom.runtime.checkpoints.description import data_kind
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.views import BLANK_NAME, IDENTITY
 from gridloom.runtime.data.tasks import SEPARATOR
-from gridloom.runtime.interop.trm_config import CONFIG, OWN_KEY, REMEDY, PeerConfig, peer_config, read_config
+from gridloom.runtime.interop.trm_config import CONFIG, OWN_KEY, REMEDY, OriginalConfig, original_config, read_config
 from gridloom.runtime.models.build import build_network
 from gridloom.stores.vacant import filling
 
@@ -41,7 +41,7 @@ DATA_KINDS = ("arc", "sudoku", "maze")
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedCheckpoint:
     """What came in, and what is worth telling."""
 
     bundle: Bundle
@@ -55,7 +55,7 @@ def import_checkpoint(
     identifiers: Path | None = None,
     canvas: int | None = None,
     kind: str | None = None,
-) -> Imported:
+) -> ImportedCheckpoint:
     """Read a checkpoint of the original. Raises ModelError when a name is missing or unknown or a shape does not fit.
 
     Args:
@@ -104,7 +104,7 @@ def import_checkpoint(
         "averaged": told.averaged,
         "data": {"kind": kind, "paths": list(told.data_paths)},
     }
-    return Imported(Bundle(trm=model.eval(), puzzle_ids=ids, meta=meta), tuple(notes))
+    return ImportedCheckpoint(Bundle(trm=model.eval(), puzzle_ids=ids, meta=meta), tuple(notes))
 
 
 def export_checkpoint(bundle: Bundle, folder: Path, *, step: int | None = None) -> Path:
@@ -117,7 +117,7 @@ def export_checkpoint(bundle: Bundle, folder: Path, *, step: int | None = None) 
     """
     model = bundle.trm
     config = {
-        "arch": peer_config(model),
+        "arch": original_config(model),
         "ema": bool(bundle.meta.get("averaged") or bundle.meta.get("ema")),
         OWN_KEY: {"canvas": model.canvas, "num_cells": model.num_cells, "data_kind": data_kind(bundle.meta)},
     }
@@ -203,7 +203,7 @@ def _ids(
 
 
 def _shape(
-    tensors: Mapping[str, Tensor], told: PeerConfig, canvas: int | None, kind: str, vocabulary: int
+    tensors: Mapping[str, Tensor], told: OriginalConfig, canvas: int | None, kind: str, vocabulary: int
 ) -> tuple[int, int]:
     """Find canvas and tokens of a row: from the weights, from what the caller or the configuration says, by kind."""
     spec = told.spec

@@ -39,7 +39,7 @@ OWN_KEY = "gridloom"
 
 
 @dataclass(frozen=True, slots=True)
-class PeerConfig:
+class OriginalConfig:
     """What an all_config.yaml says."""
 
     spec: TrmModel
@@ -52,7 +52,7 @@ class PeerConfig:
     """These three only where gridloom wrote the file."""
 
 
-def read_config(path: Path) -> PeerConfig:
+def read_config(path: Path) -> OriginalConfig:
     """Read an all_config.yaml. Raises ModelError naming what is absent, unknown or has no counterpart here."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -110,10 +110,10 @@ def read_config(path: Path) -> PeerConfig:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} is no all_config.yaml of the original: {error!r}", REMEDY) from error
     spec = cast(TrmModel, network_spec(values))
-    return PeerConfig(spec, averaged if isinstance(averaged, bool) else None, paths, **shape)
+    return OriginalConfig(spec, averaged if isinstance(averaged, bool) else None, paths, **shape)
 
 
-def peer_config(model: RecursiveNetwork) -> dict[str, Any]:
+def original_config(model: RecursiveNetwork) -> dict[str, Any]:
     """Describe a network in the original's words. Raises ModelError for a network that the original does not have."""
     spec = model.spec
     own_kind: str = spec.kind

@@ -13,7 +13,7 @@ from gridloom.stores.workspace import cache_dir
 from gridloom.stores.write_aside import write_durably
 
 FORMAT_VERSION = 1
-AGAIN = "run gridloom doctor --calibrate"
+REMEASURE = "run gridloom doctor --calibrate"
 
 
 def folder() -> Path:
@@ -51,7 +51,7 @@ def num_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load_calibrations() -> Calibrations:
+def load_speeds() -> Calibrations:
     """Read what is kept of this machine's devices, without torch. A stale one is named and not used."""
     gpu = gpu_name()
     known: dict[str, Calibration] = {}
@@ -70,19 +70,19 @@ def load_calibrations() -> Calibrations:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             found = None
         if found is None:
-            unused[name] = f"{path} is not readable by this gridloom: {AGAIN}"
+            unused[name] = f"{path} is not readable by this gridloom: {REMEASURE}"
         elif found.torch != version("torch"):
-            unused[name] = f"calibrated with torch {found.torch}, this is {version('torch')}: {AGAIN}"
+            unused[name] = f"calibrated with torch {found.torch}, this is {version('torch')}: {REMEASURE}"
         elif found.device != device:
-            unused[name] = f"calibrated on {found.device}, this is {device}: {AGAIN}"
+            unused[name] = f"calibrated on {found.device}, this is {device}: {REMEASURE}"
         elif name == "cpu" and found.cores != num_threads():
-            unused[name] = f"calibrated with {found.cores} threads, this has {num_threads()}: {AGAIN}"
+            unused[name] = f"calibrated with {found.cores} threads, this has {num_threads()}: {REMEASURE}"
         else:
             known[name] = found
     return Calibrations(known, unused, "cpu" if gpu is None else "cuda")
 
 
-def keep(kind: str, found: Calibration) -> Path:
+def save_speeds(kind: str, found: Calibration) -> Path:
     """Write a calibration whole. Raises StoreError."""
     path = folder() / f"{kind}.json"
     text = json.dumps({"format_version": FORMAT_VERSION, **asdict(found)}, indent=1, sort_keys=True) + "\n"

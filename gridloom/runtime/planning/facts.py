@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gridloom.compiler.facts import CheckpointFacts, DataFacts, TaskKey
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.runtime.planning.facts_cache import remembered
+from gridloom.runtime.planning.facts_cache import cached
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData
 from gridloom.specs.puzzles import MazeData, SequenceData, SudokuData
@@ -35,7 +35,7 @@ class LocalFacts:
         """Facts of a dataset whose relative paths start from `base`. Raises DataError."""
         question = (repr(spec), base)
         if question not in self._data:
-            told = remembered("data", spec, base, lambda: self._read(spec, base))
+            told = cached("data", spec, base, lambda: self._read(spec, base))
             # JSON gives tuples back as lists
             fields: dict[str, Any] = {name: _tuples(value) for name, value in told.items()}
             self._data[question] = DataFacts(**fields)
@@ -47,7 +47,7 @@ class LocalFacts:
             return ()
         question = (repr(spec), base)
         if question not in self._task_keys:
-            told = remembered("task_keys", spec, base, lambda: self._read_keys(spec, base))
+            told = cached("task_keys", spec, base, lambda: self._read_keys(spec, base))
             self._task_keys[question] = tuple(TaskKey(*item) for item in told)
         return self._task_keys[question]
 

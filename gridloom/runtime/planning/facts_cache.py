@@ -34,7 +34,7 @@ Identity = list[list[Any]]
 """[path, bytes, mtime_ns, ctime_ns] of each file, by path."""
 
 
-def remembered(question: str, spec: DataSpec, base: str, answer: Callable[[], Any]) -> Any:
+def cached(question: str, spec: DataSpec, base: str, answer: Callable[[], Any]) -> Any:
     """Return `answer()`, JSON data, from the cache when no file behind `spec` has changed. Raises what it raises."""
     before = source_identity(spec, Path(base))
     if before is None:

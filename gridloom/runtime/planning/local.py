@@ -10,7 +10,7 @@ from pathlib import Path
 from gridloom.compiler.compile import Compiled, compile_spec
 from gridloom.compiler.device_speeds import Calibrations
 from gridloom.errors import GridloomError
-from gridloom.runtime.machine.speeds import load_calibrations
+from gridloom.runtime.machine.speeds import load_speeds
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.planning.plan import Plan, make_plan
 from gridloom.runtime.planning.rekey import open_store
@@ -39,7 +39,7 @@ def plan_local(
     Memory and walltime are checked for the stages that will run, on `device` where it is given.
     """
     store = open_store(workspace)
-    calibrations = load_calibrations()
+    calibrations = load_speeds()
     compiled = compile_spec(
         spec,
         overrides,
@@ -80,7 +80,7 @@ def compile_local(spec: str, overrides: Sequence[str] = ()) -> Compiled:
     Raises:
         SpecError: with every problem found.
     """
-    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_calibrations())
+    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_speeds())
 
 
 RECIPE = "solve-task"

@@ -22,7 +22,7 @@ Leaf = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class EarlierArtifact:
     """A published artifact, by what its key covers."""
 
     key: str
@@ -39,7 +39,7 @@ class Earlier:
 class _Group:
     """Artifacts among which the nearest is looked for, oldest first; only where they are not all alike is looked at."""
 
-    def __init__(self, members: list[Earlier]) -> None:
+    def __init__(self, members: list[EarlierArtifact]) -> None:
         self._members = sorted(members, key=lambda member: member.made_at)
         every = [dict(_leaves(member.key_inputs)) for member in self._members]
         self._common = dict(frozenset.intersection(*(frozenset(one.items()) for one in every)))
@@ -54,7 +54,7 @@ class _Group:
             self._paths.append(frozenset(own))
             self._newest[self._paths[-1]] = index
 
-    def nearest(self, inputs: dict[str, Any]) -> Earlier:
+    def nearest(self, inputs: dict[str, Any]) -> EarlierArtifact:
         """Return the member with the fewest fields that differ from `inputs`; of several the newest."""
         # what all members share differs from `inputs` alike in each of them
         own = {path: value for path, value in _leaves(inputs) if path not in self._common}
@@ -74,10 +74,10 @@ class EarlierArtifacts:
         self._groups: dict[tuple[str, str | None], _Group | None] = {}
 
     @cached_property
-    def _all(self) -> tuple[Earlier, ...]:
+    def _all(self) -> tuple[EarlierArtifact, ...]:
         return tuple(_earlier(self._store))
 
-    def nearest(self, node: StageNode, inputs: dict[str, Any], *, same_name: bool = False) -> Earlier | None:
+    def nearest(self, node: StageNode, inputs: dict[str, Any], *, same_name: bool = False) -> EarlierArtifact | None:
         """Return the artifact of the node's kind whose key covers the most alike; None when there is none.
 
         `same_name`: only artifacts of stages of the node's name, whatever their number in a sweep.
@@ -90,7 +90,9 @@ class EarlierArtifacts:
         return None if group is None else group.nearest(inputs)
 
 
-def changes_since(earlier: Earlier, node: StageNode, inputs: dict[str, Any], place: Place) -> tuple[Change, ...]:
+def changes_since(
+    earlier: EarlierArtifact, node: StageNode, inputs: dict[str, Any], place: Place
+) -> tuple[Change, ...]:
     """Return what differs from an earlier artifact, each with the place of the new value in the spec.
 
     A digest that differs is told by the fields that lead to other content, where the artifact kept its section.
@@ -102,7 +104,7 @@ def changes_since(earlier: Earlier, node: StageNode, inputs: dict[str, Any], pla
     return tuple(_placed(change, node, place) for change in found)
 
 
-def _causes(earlier: Earlier, node: StageNode) -> Iterator[Change]:
+def _causes(earlier: EarlierArtifact, node: StageNode) -> Iterator[Change]:
     if earlier.spec is None or node.spec.get("kind") != earlier.spec.get("kind"):
         return
     for change in diff_values(earlier.spec, node.spec):
@@ -138,13 +140,13 @@ def _placed(change: Change, node: StageNode, place: Place) -> Change:
     return replace(change, span=place(node.name, path))
 
 
-def _earlier(store: ArtifactStore) -> Iterator[Earlier]:
+def _earlier(store: ArtifactStore) -> Iterator[EarlierArtifact]:
     rekeyer = Rekeyer(store)
     for artifact in store.all():
         producer = artifact.manifest.get("producer", {})
         inputs = rekeyer.inputs(artifact)
         if inputs is not None:
-            yield Earlier(
+            yield EarlierArtifact(
                 artifact.key,
                 str(producer.get("stage")),
                 str(producer.get("kind")),

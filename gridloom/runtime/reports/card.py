@@ -24,7 +24,7 @@ PARTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class CheckpointTraining:
     """One training behind a checkpoint."""
 
     stage: str
@@ -39,7 +39,7 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class CheckpointScore:
     """What an evaluation or a solve of the checkpoint found."""
 
     stage: str
@@ -72,11 +72,11 @@ class CardFacts:
     """bundle.json."""
     data: tuple[StageNode, ...]
     """Datasets of all trainings."""
-    trainings: tuple[Training, ...]
+    trainings: tuple[CheckpointTraining, ...]
     """In their order, the checkpoint's own last."""
     starts_from: tuple[str, ...]
     """Checkpoints that were given."""
-    scores: Sequence[Score]
+    scores: Sequence[CheckpointScore]
 
 
 def render(facts: CardFacts) -> str:
@@ -167,7 +167,7 @@ def _answers(facts: CardFacts) -> str:
     return f"none that this bundle{', or what it starts from,' if facts.starts_from else ''} tells of"
 
 
-def _training(one: Training) -> str:
+def _training(one: CheckpointTraining) -> str:
     words = [f"{one.steps:,} steps of {one.spec['batch_size']} rows"]
     if one.kind == "train":
         spec = TrainStage.model_validate_json(json.dumps(one.spec))
@@ -181,7 +181,7 @@ def _training(one: Training) -> str:
     return ", ".join(words)
 
 
-def _scores(scores: Sequence[Score]) -> list[str]:
+def _scores(scores: Sequence[CheckpointScore]) -> list[str]:
     if not scores:
         return ["No evaluation or solve of this checkpoint alone is in the workspace that it was published from."]
     names = list(dict.fromkeys(name for score in scores for name in score.figures))

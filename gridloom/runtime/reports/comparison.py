@@ -70,7 +70,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class StageRun:
     """What the ledger knows of the stage of a key that was executed."""
 
     run_id: str
@@ -90,7 +90,7 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
     rows = [(run_id, node) for run_id, graph in graphs.items() for node in graph.nodes if node.produces in SCORES]
     _refuse_without_scores(graphs, rows)
     keys = sorted({node.key for graph in graphs.values() for node in graph.nodes})
-    made = made_of(ledger, keys, ArtifactStore(workspace))
+    made = stage_runs(ledger, keys, ArtifactStore(workspace))
     recorded = ledger.rows("select run_id, stage, status from stages where run_id in (select unnest(?))", [[*graphs]])
     statuses = {(str(row["run_id"]), str(row["stage"])): str(row["status"]) for row in recorded}
     nodes = {run_id: {node.name: node for node in graph.nodes} for run_id, graph in graphs.items()}
@@ -156,7 +156,7 @@ def _refuse_without_scores(graphs: dict[str, RunGraph], rows: list[tuple[str, St
             )
 
 
-def made_of(ledger: Ledger, keys: Sequence[str], store: ArtifactStore) -> dict[str, Made]:
+def stage_runs(ledger: Ledger, keys: Sequence[str], store: ArtifactStore) -> dict[str, StageRun]:
     """Return who made the artifact of each key; the newest where several did."""
     made_as = {key: store.made_as(key) for key in keys}
     rows = ledger.rows(
@@ -165,7 +165,7 @@ def made_of(ledger: Ledger, keys: Sequence[str], store: ArtifactStore) -> dict[s
         [sorted({*keys, *made_as.values()})],
     )
     found = {
-        str(row["key"]): Made(row["run_id"], row["stage"], row["seconds"], json.loads(row["notes"] or "{}"))
+        str(row["key"]): StageRun(row["run_id"], row["stage"], row["seconds"], json.loads(row["notes"] or "{}"))
         for row in rows
     }
     return {key: one for key in keys if (one := found.get(key) or found.get(made_as[key])) is not None}
@@ -192,12 +192,12 @@ def _metrics(notes: dict[str, Any]) -> dict[str, Metric]:
     return found
 
 
-def _seconds(made: Sequence[Made | None]) -> float | None:
+def _seconds(made: Sequence[StageRun | None]) -> float | None:
     times = [one.seconds for one in made if one is not None and one.seconds is not None]
     return sum(times) if len(times) == len(made) else None
 
 
-def _flops(nodes: Sequence[StageNode], made: dict[str, Made]) -> int | None:
+def _flops(nodes: Sequence[StageNode], made: dict[str, StageRun]) -> int | None:
     """Return the estimated operations of nodes: of a training that was run, of the steps that it made."""
     if not any(node.cost for node in nodes):
         return None

@@ -22,8 +22,8 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import GridloomError
 from gridloom.runtime.checkpoints.description import read_description
 from gridloom.runtime.planning.graph_sources import run_graph
-from gridloom.runtime.reports.card import CardFacts, Score, Training, render
-from gridloom.runtime.reports.comparison import Made, find_run, made_of, nodes_behind
+from gridloom.runtime.reports.card import CardFacts, CheckpointScore, CheckpointTraining, render
+from gridloom.runtime.reports.comparison import StageRun, find_run, nodes_behind, stage_runs
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.vacant import check_vacant, filling
@@ -35,7 +35,7 @@ TRAININGS = ("train", "joint_train")
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedCheckpoint:
     """What was written."""
 
     run_id: str
@@ -46,7 +46,7 @@ class Published:
 
 def publish(
     stage: str, folder: Path, workspace: Workspace, *, run_id: str | None = None, licence: str | None = None
-) -> Published:
+) -> PublishedCheckpoint:
     """Write the folder, whole or not at all.
 
     Args:
@@ -86,15 +86,15 @@ def publish(
             shutil.copyfile(artifact.path / name, aside / name)
         (aside / GRAPH).write_text(graph.model_dump_json(indent=1) + "\n", encoding="utf-8")
         (aside / CARD).write_text(render(facts), encoding="utf-8")
-    return Published(run_id, artifact.key, artifact.num_bytes, len(scores))
+    return PublishedCheckpoint(run_id, artifact.key, artifact.num_bytes, len(scores))
 
 
-def scores_of(key: str, ledger: Ledger, store: ArtifactStore) -> list[Score]:
+def scores_of(key: str, ledger: Ledger, store: ArtifactStore) -> list[CheckpointScore]:
     """Return what the workspace's evaluations and solves of this checkpoint alone found, oldest first."""
     made = [artifact for artifact in store.all() if artifact.type in ("evaluation", "report")]
     reports = [(artifact, _report(artifact)) for artifact in sorted(made, key=lambda one: one.manifest["created_at"])]
     ours = [(artifact, report) for artifact, report in reports if _judged(report) == key]
-    spent = made_of(
+    spent = stage_runs(
         ledger, [key for artifact, _ in ours for key in (artifact.key, *artifact.manifest["inputs"].values())], store
     )
     return [_score(artifact, report, spent) for artifact, report in ours]
@@ -112,27 +112,29 @@ def _judged(report: Mapping[str, Any]) -> str | None:
     return None if found is None else str(found)
 
 
-def _score(artifact: Artifact, report: Mapping[str, Any], spent: Mapping[str, Made]) -> Score:
+def _score(artifact: Artifact, report: Mapping[str, Any], spent: Mapping[str, StageRun]) -> CheckpointScore:
     inputs: Mapping[str, str] = artifact.manifest["inputs"]
     # the stage that ran the network: the votes or attempts that are counted here, else this one
     ran = spent.get(inputs.get("votes") or inputs.get("attempts") or artifact.key)
     stage = str(artifact.manifest["producer"]["stage"])
     told = _of_solve(report) if "solved_with" in report else _of_evaluation(report)
-    return Score(stage, *told, None if ran is None else ran.seconds, None if ran is None else ran.notes.get("hardware"))
+    return CheckpointScore(
+        stage, *told, None if ran is None else ran.seconds, None if ran is None else ran.notes.get("hardware")
+    )
 
 
-Told = tuple[str, str | None, int, str, str, Mapping[str, tuple[float, Sequence[float]]]]
-"""The fields of a Score that a report tells: data, split, num_cases, cases, how, figures."""
+ScoreFields = tuple[str, str | None, int, str, str, Mapping[str, tuple[float, Sequence[float]]]]
+"""The fields of a CheckpointScore that a report tells: data, split, num_cases, cases, how, figures."""
 
 
-def _of_solve(report: Mapping[str, Any]) -> Told:
+def _of_solve(report: Mapping[str, Any]) -> ScoreFields:
     solved = report["solved_with"]
     how = f"up to {solved['solver']['max_attempts']} attempts, {solved['solver']['views']} views"
     figures = {f"pass@{k}": (report[f"pass{k}"], report[f"pass{k}_interval"]) for k in (1, 2)}
     return solved["data_version"], solved["split"], int(report["num_tasks"]), "tasks", how, figures
 
 
-def _of_evaluation(report: Mapping[str, Any]) -> Told:
+def _of_evaluation(report: Mapping[str, Any]) -> ScoreFields:
     evaluated, data = report["evaluated"], report["data"]
     how = f"{evaluated['act_steps']} ACT steps"
     if "halt" in evaluated:
@@ -194,7 +196,7 @@ def _chain(node: StageNode, graph: RunGraph, ledger: Ledger, store: ArtifactStor
     """Return the data and trainings behind a checkpoint, its own last, and the checkpoint that the first began with."""
     nodes = {one.name: one for one in graph.nodes}
     behind = [nodes[name] for name in nodes_behind(graph)[node.name]]
-    spent = made_of(ledger, [one.key for one in behind], store)
+    spent = stage_runs(ledger, [one.key for one in behind], store)
     trainings = [one for one in behind if one.kind in TRAININGS]
     given = [str(one.spec["path"]) for one in behind if one.kind == "checkpoint"]
     return {
@@ -204,8 +206,8 @@ def _chain(node: StageNode, graph: RunGraph, ledger: Ledger, store: ArtifactStor
     }
 
 
-def _training(node: StageNode, made: Made | None) -> Training:
+def _training(node: StageNode, made: StageRun | None) -> CheckpointTraining:
     notes = {} if made is None else made.notes
     steps = notes.get("steps", node.spec["steps"])
     seconds = notes.get("trained_s", None if made is None else made.seconds)
-    return Training(node.name, node.kind, int(steps), node.spec, node.seed, seconds, notes.get("hardware"))
+    return CheckpointTraining(node.name, node.kind, int(steps), node.spec, node.seed, seconds, notes.get("hardware"))

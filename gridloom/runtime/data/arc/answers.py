@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
-from gridloom.runtime.data.files.grids import Place, read_grid
+from gridloom.runtime.data.files.grids import GridLocation, read_grid
 from gridloom.runtime.data.files.json_files import load_json
 from gridloom.runtime.data.tasks import Grid, answers_digest
 
@@ -33,7 +33,9 @@ def load_answers(path: Path) -> dict[str, tuple[Grid, ...]]:
     if not isinstance(entries, dict) or not all(isinstance(grids, list) for grids in entries.values()):
         raise DataError(f"{file}: not an answers artifact", "remove the artifact and run again")
     answers = {
-        task_id: tuple(read_grid(grid, Place(str(file), task_id, "test", i, "output")) for i, grid in enumerate(grids))
+        task_id: tuple(
+            read_grid(grid, GridLocation(str(file), task_id, "test", i, "output")) for i, grid in enumerate(grids)
+        )
         for task_id, grids in entries.items()
     }
     if answers_digest(answers) != content.get("digest"):

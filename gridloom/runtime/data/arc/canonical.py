@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from gridloom.compiler.facts import short_key
-from gridloom.runtime.data.tasks import Grid, Task, turn
+from gridloom.runtime.data.tasks import Grid, Task, apply_dihedral
 
 Grade = Literal["same", "demonstrations", "id"]
 """`same`: demonstrations and test inputs agree; `demonstrations`: only these; `id`: one id, different content."""
@@ -54,7 +54,7 @@ def task_key(task: Task, demonstrations_only: bool = False) -> str:
     return hashlib.sha256(told).hexdigest()
 
 
-def answers_told(tasks: Iterable[Task]) -> dict[str, str]:
+def trained_answers(tasks: Iterable[Task]) -> dict[str, str]:
     """Return the tasks whose test answers training draws: their ids by `short_key`."""
     return {short_key(task_key(task, demonstrations_only=True)): task.task_id for task in tasks if task.known}
 
@@ -62,7 +62,7 @@ def answers_told(tasks: Iterable[Task]) -> dict[str, str]:
 def find_leaks(left: Sequence[Task], right: Sequence[Task] | None = None) -> list[Leak]:
     """Tasks of `left` that are also in `right`, or twice in `left` when `right` is None; strongest grade of each."""
     leaks = []
-    for a, b in _suspects(left, right):
+    for a, b in _candidate_pairs(left, right):
         grade: Grade = "same"
         found = find_symmetry(a, b)
         if found is None:
@@ -91,7 +91,7 @@ def find_symmetry(a: Task, b: Task, demonstrations_only: bool = False) -> tuple[
     return None
 
 
-def _suspects(left: Sequence[Task], right: Sequence[Task] | None) -> Iterable[tuple[Task, Task]]:
+def _candidate_pairs(left: Sequence[Task], right: Sequence[Task] | None) -> Iterable[tuple[Task, Task]]:
     """Pairs whose demonstrations agree in sizes and colour counts, or that share an id."""
     by_key: dict[bytes, list[Task]] = defaultdict(list)
     for task in left:
@@ -127,7 +127,7 @@ def _forms(task: Task, dihedral: int, demonstrations_only: bool) -> list[_Form]:
 
 
 def _form(part: tuple[Grid, ...], dihedral: int) -> _Form:
-    turned = [turn(grid, dihedral) for grid in part]
+    turned = [apply_dihedral(grid, dihedral) for grid in part]
     cells = b"".join([grid.tobytes() for grid in turned])
     colours = _first_seen(cells)
     return _Form(b"".join([bytes(grid.shape) for grid in turned]), cells.translate(_numbers(colours)), colours)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
-from gridloom.runtime.data.files.grids import Place, read_grid
+from gridloom.runtime.data.files.grids import GridLocation, read_grid
 from gridloom.runtime.data.files.json_files import load_json, loads_with_packed_grids, read_bytes
 from gridloom.runtime.data.tasks import Grid, Pair, Task, tasks_digest
 from gridloom.specs.data import Augment, Curriculum
@@ -128,7 +128,7 @@ def _pairs(pairs: Iterable[Pair]) -> list[dict[str, Grid]]:
 
 def _task(file: str, entry: dict[str, Any]) -> Task:
     def grid(value: Any, section: str, index: int, side: str) -> Grid:
-        return read_grid(value, Place(file, entry["id"], section, index, side))
+        return read_grid(value, GridLocation(file, entry["id"], section, index, side))
 
     def pairs(name: str, section: str) -> tuple[Pair, ...]:
         return tuple(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import below, derive, kernel, mix, shuffle, turned
+from gridloom.runtime.data.kernels import below, derive, dihedral_cell, kernel, mix, shuffle
 
 
 @kernel
@@ -19,7 +19,7 @@ def colour_sums(cells: Any, start: Any, rows: Any, columns: Any, grids: Any) -> 
         for dihedral in range(8):
             for r in range(h):
                 for c in range(w):
-                    tr, tc = turned(dihedral, r, c, h, w)
+                    tr, tc = dihedral_cell(dihedral, r, c, h, w)
                     colour = cells[start[grid] + r * w + c]
                     sums[dihedral, i, colour] += mix(np.uint64(tr * 64 + tc))
     return sums
@@ -164,7 +164,7 @@ def render(
         r0, c0 = offsets[b, 0], offsets[b, 1]
         for r in range(h):
             for c in range(w):
-                tr, tc = turned(turn, r, c, h, w)
+                tr, tc = dihedral_cell(turn, r, c, h, w)
                 out[b, (r0 + tr) * canvas + c0 + tc] = colours[b, cells[start[grid] + r * w + c]] + 2
         if turn == 1 or turn == 3 or turn >= 6:
             h, w = w, h
@@ -234,7 +234,7 @@ def restore(tokens: Any, sizes: Any, turns: Any, colours: Any, start: Any, canva
         width = h if turn == 1 or turn == 3 or turn >= 6 else w
         for r in range(h):
             for c in range(w):
-                tr, tc = turned(turn, r, c, h, w)
+                tr, tc = dihedral_cell(turn, r, c, h, w)
                 out[start[b] + tr * width + tc] = colours[b, tokens[b, r * canvas + c] - 2]
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.errors import DataError
-from gridloom.runtime.data.arc.sources import Source, Subset, open_source
-from gridloom.runtime.data.files.grids import MAX_SIDE, PackedGrid, Place, read_grid
+from gridloom.runtime.data.arc.sources import Subset, TaskSource, open_source
+from gridloom.runtime.data.files.grids import MAX_SIDE, GridLocation, PackedGrid, read_grid
 from gridloom.runtime.data.tasks import Grid, Pair, Task, answers_digest, tasks_digest, visible_side
 from gridloom.specs.data import ArcData
 from gridloom.wording import near_and_known
@@ -85,7 +85,7 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
     )
 
 
-def _wanted(spec: ArcData, source: Source) -> list[tuple[str, Subset]]:
+def _wanted(spec: ArcData, source: TaskSource) -> list[tuple[str, Subset]]:
     """The tasks to look at, by id. Raises DataError for ids that are unknown or in two subsets."""
     where: dict[str, Subset] = {}
     only = set(spec.select.ids)
@@ -128,10 +128,10 @@ class RawTask:
         """Load one task of a subset."""
         return cls(subset.files[task_id], task_id, subset.load(task_id), max_demos, subset.answers_file)
 
-    def place(self, section: str, index: int, side: str) -> Place:
+    def place(self, section: str, index: int, side: str) -> GridLocation:
         """Where a grid was written."""
         file = self.answers_file if (section, side) == ("test", "output") else None
-        return Place(file or self.file, self.task_id, section, index, side)
+        return GridLocation(file or self.file, self.task_id, section, index, side)
 
     def pairs(self, section: str) -> list[dict[str, Any]]:
         """Return the list under `section`. Raises DataError when the task is not of that form."""

@@ -171,7 +171,7 @@ PERIOD = 100
 """Batches after which the pattern of canvases repeats."""
 
 
-def turns(weights: Sequence[int], period: int) -> tuple[list[int], list[int]]:
+def interleave(weights: Sequence[int], period: int) -> tuple[list[int], list[int]]:
     """Spread turns over a period in proportion to weights, at least one each. Returns whose turn it is, and how many.
 
     Every one of an owner's n turns stands near (k + 1/2) / n of the period.
@@ -198,7 +198,7 @@ class CanvasSampler:
             for side in dataset.sides
             if (chosen == side).any()
         ]
-        self._turns, self._quotas = turns([sampler.epoch_rows for sampler in self.samplers], PERIOD)
+        self._turns, self._quotas = interleave([sampler.epoch_rows for sampler in self.samplers], PERIOD)
         self._before = [self._turns[:slot].count(turn) for slot, turn in enumerate(self._turns)]
 
     @property

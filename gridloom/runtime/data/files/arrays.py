@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.errors import DataError
-from gridloom.runtime.data.files.grids import Place
+from gridloom.runtime.data.files.grids import GridLocation
 from gridloom.runtime.data.files.json_files import load_json
 from gridloom.runtime.data.tasks import SEPARATOR, Grid
 
@@ -234,7 +234,7 @@ def _decode_pairs(arrays: SplitArrays, puzzle: int, name: str) -> list[dict[str,
         for side, table in (("input", arrays.inputs), ("output", arrays.labels)):
             grid = box(np.asarray(table[row]).reshape(CANVAS, CANVAS))
             if grid is None:
-                place = Place(str(arrays.folder), name, arrays.folder.name, index, side)
+                place = GridLocation(str(arrays.folder), name, arrays.folder.name, index, side)
                 raise DataError(f"{place}: row {row} holds no rectangle of colours", "rebuild the folder")
             sides[side] = grid.tolist()
         pairs.append(sides)

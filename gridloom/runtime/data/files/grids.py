@@ -18,7 +18,7 @@ _ZERO = np.uint8(ord("0"))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GridLocation:
     """Where a grid was written; pairs, rows and columns count from 1 in messages."""
 
     file: str
@@ -66,7 +66,7 @@ class PackedGrid:
         return (np.frombuffer(digits, dtype=np.uint8) - _ZERO).reshape(rows, columns)
 
 
-def read_grid(value: Any, place: Place) -> Grid:
+def read_grid(value: Any, place: GridLocation) -> Grid:
     """Return `value` as uint8 [rows, columns]. Raises DataError naming the row and the cell that is wrong."""
     if isinstance(value, PackedGrid):
         grid = value.decode()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import derive, kernel, mix, turned
+from gridloom.runtime.data.kernels import derive, dihedral_cell, kernel, mix
 
 WALL, OPEN, START, GOAL, PATH = 1, 2, 3, 4, 5
 """Tokens of `#`, space, `S`, `G`, `o`; 0 is PAD."""
@@ -203,7 +203,7 @@ def dihedral_keys(grids: Any, size: Any) -> Any:
             total = np.uint64(0)
             for r in range(size):
                 for c in range(size):
-                    tr, tc = turned(turn, r, c, size, size)
+                    tr, tc = dihedral_cell(turn, r, c, size, size)
                     total += mix(np.uint64((tr * size + tc) * 256) + np.uint64(grids[n, r * size + c]))
             if turn == 0 or total < keys[n]:
                 keys[n] = total

@@ -103,10 +103,10 @@ def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[st
         "num_puzzles": {split: len(inputs) for split, (inputs, _) in tables.items()},
     }
     write_json(out / _META, meta)
-    return meta if spec.source is None else {**meta, "test_met": num_met(spec.kind, tables)}
+    return meta if spec.source is None else {**meta, "test_met": num_overlapping(spec.kind, tables)}
 
 
-def num_met(kind: str, tables: Tables) -> int:
+def num_overlapping(kind: str, tables: Tables) -> int:
     """Test puzzles that are training puzzles turned (mazes) or with digits, rows and columns exchanged (sudokus)."""
     if "test" not in tables or "train" not in tables:
         return 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gridloom.errors import DataError
 from gridloom.runtime.data import kernels
 from gridloom.runtime.data.batch import TrainBatch
-from gridloom.runtime.data.kernels import below, derive, kernel, turned
+from gridloom.runtime.data.kernels import below, derive, dihedral_cell, kernel
 from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet
 from gridloom.runtime.data.puzzles.sudoku_kernels import shuffle_board
 from gridloom.runtime.data.puzzles.tables import box_of
@@ -25,7 +25,7 @@ def draw_mazes(
         turn = below(derive(derive(key, 7), numbers[b]), 8)
         for r in range(size):
             for c in range(size):
-                tr, tc = turned(turn, r, c, size, size)
+                tr, tc = dihedral_cell(turn, r, c, size, size)
                 out_inputs[b, tr * size + tc] = inputs[chosen[b], r * size + c]
                 out_labels[b, tr * size + tc] = labels[chosen[b], r * size + c]
 

@@ -122,7 +122,7 @@ def search(
 
 
 @kernel
-def settle(board: Any, size: Any, box_rows: Any, box_columns: Any, used: Any) -> Any:
+def fill_singles(board: Any, size: Any, box_rows: Any, box_columns: Any, used: Any) -> Any:
     """Fill in naked and hidden singles until there are none: 0 contradiction, 1 blanks are left, 2 solved."""
     cells = size * size
     if not read_board(board, size, box_rows, box_columns, used):
@@ -184,7 +184,7 @@ def count_guesses(board: Any, size: Any, box_rows: Any, box_columns: Any) -> Any
         boards[0, place] = board[place]
     level, guesses = 0, 0
     while True:
-        status = settle(boards[level], size, box_rows, box_columns, used)
+        status = fill_singles(boards[level], size, box_rows, box_columns, used)
         if status == 2:
             return guesses
         if status == 1:
@@ -316,8 +316,8 @@ def shuffle_board(board: Any, out: Any, key: Any, size: Any, box_rows: Any, box_
     shuffle(derive(key, 1), digits[1:])
     rows = np.zeros(size, dtype=np.int64)
     columns = np.zeros(size, dtype=np.int64)
-    exchange(derive(key, 2), rows, box_rows)
-    exchange(derive(key, 3), columns, box_columns)
+    shuffle_groups(derive(key, 2), rows, box_rows)
+    shuffle_groups(derive(key, 3), columns, box_columns)
     across = box_rows == box_columns and below(derive(key, 4), 2) == 1
     for r in range(size):
         for c in range(size):
@@ -326,7 +326,7 @@ def shuffle_board(board: Any, out: Any, key: Any, size: Any, box_rows: Any, box_
 
 
 @kernel
-def exchange(key: Any, order: Any, width: Any) -> None:
+def shuffle_groups(key: Any, order: Any, width: Any) -> None:
     """Fill `order` with groups of `width` in random order, each in random order within."""
     groups = order.size // width
     which = np.zeros(groups, dtype=np.int64)

@@ -17,7 +17,7 @@ ROUNDS = 4
 
 
 @kernel
-def both(one: Any, other: Any) -> Any:
+def unordered_hash(one: Any, other: Any) -> Any:
     """A signature of two in no order."""
     return mix(mix(one) + mix(other))
 
@@ -49,7 +49,7 @@ def sudoku_keys(puzzles: Any, answers: Any, size: Any, box_rows: Any, box_column
                 inside = derive(cell, 1) ^ derive(signs[2, box], 2)
                 sums[0, row] += mix(inside + mix(signs[1, column]))
                 sums[1, column] += mix(inside + mix(signs[0, row]))
-                meeting = both(signs[0, row], signs[1, column])
+                meeting = unordered_hash(signs[0, row], signs[1, column])
                 sums[2, box] += mix(cell + meeting)
                 sums[3, digit] += mix(inside + meeting)
             for i in range(size):
@@ -58,7 +58,7 @@ def sudoku_keys(puzzles: Any, answers: Any, size: Any, box_rows: Any, box_column
             for i in range(size):
                 sums[0, i] += mix(signs[4, i // box_rows])
                 sums[1, i] += mix(signs[5, i // box_columns])
-                sums[2, i] += both(signs[4, i // box_rows], signs[5, i % box_rows])
+                sums[2, i] += unordered_hash(signs[4, i // box_rows], signs[5, i % box_rows])
             for kind in range(6):
                 for i in range(size):
                     signs[kind, i] = mix(signs[kind, i] + mix(sums[kind, i]))

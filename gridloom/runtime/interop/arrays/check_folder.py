@@ -11,11 +11,11 @@ import numpy as np
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.arrays import CANVAS, is_array_folder
 from gridloom.runtime.data.files.json_files import load_json, read_bytes
-from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, num_met, read_source
+from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, num_overlapping, read_source
 from gridloom.runtime.data.puzzles.tables import MAZE_VOCAB, SPLITS, vocab_of
 from gridloom.runtime.interop.arrays.trm_export import SplitCounts, count_splits
 from gridloom.runtime.interop.arrays.trm_import import import_trm
-from gridloom.runtime.show.entries import Entry
+from gridloom.runtime.show.entries import DataEntry
 from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.stores.vacant import check_vacant, filling
 
@@ -34,7 +34,7 @@ class FolderReport:
     splits: tuple[SplitCounts, ...]
     num_identifiers: int
     """Puzzle ids, the blank one included."""
-    num_met: int | None = None
+    num_overlapping: int | None = None
     """Test puzzles that are training puzzles under a symmetry; None for ARC tasks, see `gridloom data leaks`."""
 
 
@@ -54,7 +54,7 @@ def check_folder(folder: Path) -> FolderReport:
         SplitCounts(split, _num_groups(folder / split) if arrays else len(rows), len(rows), len(rows))
         for split, (rows, _) in tables.items()
     )
-    return FolderReport(kind, side, splits, 1, num_met(kind, tables))
+    return FolderReport(kind, side, splits, 1, num_overlapping(kind, tables))
 
 
 def _num_groups(split: Path) -> int:
@@ -92,7 +92,7 @@ def _csv_kind(folder: Path) -> Kind:
     )
 
 
-def make_folder(entry: Entry, folder: Path) -> FolderReport:
+def make_folder(entry: DataEntry, folder: Path) -> FolderReport:
     """Write {train,test}/all__*.npy, dataset.json and identifiers.json; what was written is read back and judged.
 
     Raises DataError, and then nothing is left.

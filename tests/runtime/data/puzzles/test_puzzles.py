@@ -23,7 +23,7 @@ from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
 from gridloom.runtime.data.puzzles.sudoku_keys import sudoku_keys
 from gridloom.runtime.data.puzzles.tables import box_of
 from gridloom.runtime.data.stages import BuildPuzzles
-from gridloom.runtime.data.tasks import turn
+from gridloom.runtime.data.tasks import apply_dihedral
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.puzzles import MazeData, SudokuData
@@ -85,7 +85,7 @@ def test_no_test_maze_is_a_training_maze_turned() -> None:
     seen: set[bytes] = set()
     for inputs, _ in tables.values():
         for maze in inputs.reshape(-1, 7, 7):
-            forms = {turn(maze, dihedral).tobytes() for dihedral in range(8)}
+            forms = {apply_dihedral(maze, dihedral).tobytes() for dihedral in range(8)}
             assert not (forms & seen)
             seen |= forms
 
