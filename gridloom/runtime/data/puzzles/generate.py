@@ -1,4 +1,4 @@
-"""Generate maze and sudoku sets: distinct puzzles, and no test puzzle that is a training puzzle under a symmetry."""
+"""Generator of maze and sudoku sets: distinct puzzles, no test puzzle equal to a training puzzle under a symmetry."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from gridloom.specs.puzzles import MazeData, SudokuData
 
 _CHUNK = 256
 _PATIENCE = 20_000
-"""Trials in a row without a new puzzle after which the conditions are called impossible."""
+"""Consecutive trials without a new puzzle after which generation fails."""
 
 _TEST_CLASSES = 4
-"""Every so many new classes one is kept for testing: of the 36 classes of minimal 4x4 sudokus nine are."""
+"""One in this many new symmetry classes is reserved for testing: 9 of the 36 classes of minimal 4x4 sudokus."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Generated:
-    """What one call of a generator made."""
+    """Puzzles of one generator call."""
 
     inputs: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     cells: Sequence[int]
-    """Keys of the puzzles cell by cell."""
+    """Keys of the puzzles' cells."""
     classes: Sequence[int]
-    """Keys that a puzzle shares with all that symmetries make of it."""
+    """Keys of the puzzles' symmetry classes."""
     next_trial: int
-    """The next trial."""
+    """Number of the next trial."""
 
 
 Generator = Callable[[int, int, int], _Generated]
-"""(first trial, trials, wanted) -> what was found."""
+"""(first trial, trials, wanted puzzles) -> puzzles."""
 
 
 def generate_mazes(spec: MazeData) -> Tables:
-    """Training and test mazes; no two are equal under rotations and reflections. Raises DataError."""
+    """Return training and test mazes, pairwise distinct under rotations and reflections. Raises DataError."""
     key = np.uint64(spec.seed)
     cells = spec.size * spec.size
 
@@ -59,7 +59,7 @@ def generate_mazes(spec: MazeData) -> Tables:
 
 
 def generate_sudokus(spec: SudokuData) -> Tables:
-    """Training and test sudokus, all different and the two kept apart as `spec.apart` says. Raises DataError."""
+    """Return distinct training and test sudokus, the splits separated by `spec.apart`. Raises DataError."""
     key = np.uint64(spec.seed)
     cells = spec.size * spec.size
     max_clues = cells if spec.max_clues is None else spec.max_clues
@@ -90,12 +90,12 @@ def generate_sudokus(spec: SudokuData) -> Tables:
 
 
 def hash_bytes(content: bytes) -> int:
-    """64 bits of a digest, the same in every process."""
+    """Return 64 bits of a BLAKE2b digest, equal in every process."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 class _SplitAssigner:
-    """Decides whether a new puzzle trains or tests; both splits fill up in the order of trials."""
+    """Assignment of new puzzles to splits, in the order of trials."""
 
     def __init__(self, spec: MazeData | SudokuData, apart: bool) -> None:
         self._limits = {"train": spec.train, "test": spec.test}
@@ -106,11 +106,11 @@ class _SplitAssigner:
 
     @property
     def num_rows(self) -> int:
-        """Puzzles taken so far."""
+        """Number of puzzles taken so far."""
         return sum(len(rows) for rows in self.rows.values())
 
     def take(self, key: int, row: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> bool:
-        """Give the puzzle of a class to its split, unless that is full."""
+        """Add the puzzle of a symmetry class to its split; return False if the split is full."""
         split = self._split(key)
         if self._full(split):
             return False
@@ -132,7 +132,7 @@ class _SplitAssigner:
 
 
 def _fill(spec: MazeData | SudokuData, attempt: Generator, assigner: _SplitAssigner, remedy: str) -> Tables:
-    """Take puzzles in the order of their trials, skipping repeats, until both splits are full."""
+    """Take puzzles in the order of their trials, without repeats, until both splits are full. Raises DataError."""
     wanted = spec.train + spec.test
     seen: set[int] = set()
     trial = latest = 0

@@ -354,7 +354,7 @@ def set_cell(value: int) -> Callable[[Any], Any]:
         ("maze", edit("train/all__inputs.npy", set_cell(9)), "inputs row 1, position 0: token 9 of a vocabulary of 6"),
         ("maze", edit("train/all__labels.npy", set_cell(2)), "puzzle 2 of 30: the answer differs beside the path"),
         ("maze", edit("train/all__inputs.npy", set_cell(3)), "puzzle 2 of 30: not one S and one G"),
-        ("sudoku", edit("train/all__labels.npy", set_cell(1)), "puzzle 2 of 6: the answer is no sudoku"),
+        ("sudoku", edit("train/all__labels.npy", set_cell(1)), "puzzle 2 of 6: the answer is not a valid sudoku"),
         ("sudoku", edit("train/all__inputs.npy", lambda a: a[:-1]), r"labels are \(6, 81\), not \(5, 81\)"),
     ],
 )
