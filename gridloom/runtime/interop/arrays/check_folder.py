@@ -1,4 +1,4 @@
-"""Read a folder that somebody's builder wrote, whole: every row, every identifier, every answer."""
+"""Validation of a builder's array folder: every row, every identifier, every answer."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from gridloom.stores.vacant import check_vacant, filling
 
 Kind = Literal["arc", "maze", "sudoku"]
 EVERY = 10_000_000
-"""More puzzles than any folder has."""
+"""Upper bound on the number of puzzles of a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderReport:
-    """What a folder holds; that there is one says that nothing in it contradicts the rest."""
+    """Content of a folder that passed every check."""
 
     kind: Kind
     side: int
-    """Side of the canvas, the maze or the sudoku."""
+    """Side of the canvas, the maze or the sudoku, in cells."""
     splits: tuple[SplitCounts, ...]
     num_identifiers: int
-    """Puzzle ids, the blank one included."""
+    """Number of puzzle ids, the blank one included."""
     num_overlapping: int | None = None
-    """Test puzzles that are training puzzles under a symmetry; None for ARC tasks, see `gridloom data leaks`."""
+    """Test puzzles equal to a training puzzle under a symmetry; None for ARC tasks, see `gridloom data leaks`."""
 
 
 def check_folder(folder: Path) -> FolderReport:
-    """Read all of an array folder or of CSV files. Raises DataError naming file, row and what is wrong."""
+    """Read a whole array folder or its CSV files. Raises DataError that names file, row and fault."""
     if not folder.is_dir():
         raise DataError(f"no such folder: {folder}", "name a folder of {train,test}/all__*.npy, or of CSV files")
     kind = folder_kind(folder)
@@ -62,7 +62,7 @@ def _num_groups(split: Path) -> int:
 
 
 def folder_kind(folder: Path) -> Kind:
-    """What the rows are, by their length and vocabulary, or by the characters of CSV files. Raises DataError."""
+    """Return the kind of data by row length and vocabulary, or by the characters of CSV files. Raises DataError."""
     if not is_array_folder(folder):
         return _csv_kind(folder)
     path = folder / "train" / "dataset.json"
@@ -93,9 +93,9 @@ def _csv_kind(folder: Path) -> Kind:
 
 
 def make_folder(entry: DataEntry, folder: Path) -> FolderReport:
-    """Write {train,test}/all__*.npy, dataset.json and identifiers.json; what was written is read back and judged.
+    """Write {train,test}/all__*.npy, dataset.json and identifiers.json, then read the folder back and check it.
 
-    Raises DataError, and then nothing is left.
+    Raises DataError, and then leaves no files.
     """
     if not isinstance(entry.spec, MazeData | SudokuData):
         raise DataError(
