@@ -1,4 +1,4 @@
-"""What the key of a stage is made from, and how that differs from the nearest earlier artifact of its kind."""
+"""Explanation of a stage's key: its inputs, and their differences from the nearest earlier artifact of its kind."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from gridloom.wording import did_you_mean, listed
 
 @dataclass(frozen=True, slots=True)
 class StageExplanation:
-    """What the key of a stage covers, and how that differs from the nearest earlier artifact."""
+    """Inputs of a stage's key, and their differences from the nearest earlier artifact."""
 
     key: str
     inputs: dict[str, Any]
-    """Exactly what is hashed."""
+    """Hashed content of the key."""
     nearest: EarlierArtifact | None
-    """The artifact of the stage's kind with the fewest differing fields, of several the newest; None without any."""
+    """Artifact of the stage's kind with the fewest differing fields, of several the newest; None if there is none."""
     changes: tuple[Change, ...]
-    """From the nearest to this; empty when it is this very key."""
+    """Changes from the nearest artifact to this stage; empty when the keys are equal."""
 
 
 def explain_stage(spec: str, overrides: Sequence[str], stage: str, workspace: Workspace) -> StageExplanation:

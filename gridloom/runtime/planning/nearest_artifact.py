@@ -1,4 +1,4 @@
-"""What earlier artifacts were made from, and which of them is nearest to a stage: the reason why it runs."""
+"""Key inputs of earlier artifacts, and the artifact nearest to a stage: its differences explain why the stage runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Leaf = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class EarlierArtifact:
-    """A published artifact, by what its key covers."""
+    """Published artifact with the inputs of its key."""
 
     key: str
     stage: str
@@ -33,11 +33,11 @@ class EarlierArtifact:
     """Seconds since the epoch."""
     key_inputs: dict[str, Any]
     spec: dict[str, Any] | None
-    """Its section as it was written; None where the artifact does not tell."""
+    """Section of the spec as written; None if the manifest does not hold it."""
 
 
 class _Group:
-    """Artifacts among which the nearest is looked for, oldest first; only where they are not all alike is looked at."""
+    """Candidates for the nearest artifact, oldest first; only paths at which they differ are compared."""
 
     def __init__(self, members: list[EarlierArtifact]) -> None:
         self._members = sorted(members, key=lambda member: member.made_at)
@@ -55,8 +55,8 @@ class _Group:
             self._newest[self._paths[-1]] = index
 
     def nearest(self, inputs: dict[str, Any]) -> EarlierArtifact:
-        """Return the member with the fewest fields that differ from `inputs`; of several the newest."""
-        # what all members share differs from `inputs` alike in each of them
+        """Return the member with the fewest fields that differ from `inputs`, of several the newest."""
+        # fields that all members share add the same number of differences to each member
         own = {path: value for path, value in _leaves(inputs) if path not in self._common}
         equal = Counter(index for leaf in own.items() for index in self._by_leaf.get(leaf, ()))
         best = {paths: (0, newest) for paths, newest in self._newest.items()}
@@ -67,7 +67,7 @@ class _Group:
 
 
 class EarlierArtifacts:
-    """The published artifacts of a workspace; read when first asked for."""
+    """Published artifacts of a workspace, read at first use."""
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
@@ -78,9 +78,9 @@ class EarlierArtifacts:
         return tuple(_earlier(self._store))
 
     def nearest(self, node: StageNode, inputs: dict[str, Any], *, same_name: bool = False) -> EarlierArtifact | None:
-        """Return the artifact of the node's kind whose key covers the most alike; None when there is none.
+        """Return the artifact of the node's kind whose key inputs differ least; None if there is none.
 
-        `same_name`: only artifacts of stages of the node's name, whatever their number in a sweep.
+        `same_name`: only artifacts of stages of the node's name; numbers of a sweep are ignored.
         """
         name = _base(node.name) if same_name else None
         if (node.kind, name) not in self._groups:
@@ -93,9 +93,9 @@ class EarlierArtifacts:
 def changes_since(
     earlier: EarlierArtifact, node: StageNode, inputs: dict[str, Any], place: Place
 ) -> tuple[Change, ...]:
-    """Return what differs from an earlier artifact, each with the place of the new value in the spec.
+    """Return the changes from an earlier artifact, each with the location of the new value in the spec.
 
-    A digest that differs is told by the fields that lead to other content, where the artifact kept its section.
+    A changed digest is replaced by the fields that cause the other content, if the artifact holds its section.
     """
     found: list[Change] = []
     for change in diff_key_inputs(earlier.key_inputs, inputs):
@@ -113,7 +113,7 @@ def _causes(earlier: EarlierArtifact, node: StageNode) -> Iterator[Change]:
 
 
 def spec_path(node: StageNode, name: str) -> Path | None:
-    """Return where the spec has a field of a key (`model.hidden_size` -> models.trm.hidden_size), None for others."""
+    """Return the spec path of a key's field (`model.hidden_size` -> models.trm.hidden_size), None for other fields."""
     if name == "seed" and not is_data(node):
         own = node.spec.get("seed") is not None
         return ("stages", _base(node.name), "seed") if own else ("seed",)
@@ -158,7 +158,7 @@ def _earlier(store: ArtifactStore) -> Iterator[EarlierArtifact]:
 
 
 def _base(stage: str) -> str:
-    """Return the name in the spec: without the numbers of a sweep."""
+    """Return a stage's name in the spec, without the numbers of a sweep."""
     return section_name(stage.partition("@")[0])
 
 

@@ -1,4 +1,4 @@
-"""The rows that training draws from a `data` entry at a step, as a sheet of grids or as lines of text."""
+"""Rows that training draws from a data entry at a step, as a sheet of grids or as lines of text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SUDOKU_GLYPHS = ".123456789"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowSample:
-    """Rows to look at: a sheet of grids, or lines."""
+    """Sample of rows as a sheet of grids or as lines of text."""
 
     title: str
     sheet: Sheet | None = None
@@ -41,14 +41,14 @@ class RowSample:
 
 
 def draw_rows(entry: DataEntry, step: int, num: int, split: str = "train", seed: int | None = None) -> RowSample:
-    """Rows step * num ... of the stream that a training stage draws, or of the test split. Raises DataError."""
+    """Return rows step * num ... of the stream of a training stage, or of the test split. Raises DataError."""
     if split not in SPLITS:
         raise DataError(f"no split {split!r}", f"write one of: {', '.join(SPLITS)}")
     if isinstance(entry.spec, ArcData):
         return _arc(entry, entry.spec, step, num, split, entry.seed if seed is None else seed)
     if isinstance(entry.spec, MazeData | SudokuData):
         return _puzzles(entry, entry.spec, step, num, split, entry.seed if seed is None else seed)
-    # a stream is drawn with the seed of its entry, whatever trains on it
+    # sequence streams use the seed of their entry, not that of the training stage
     spec = entry.spec if seed is None else entry.spec.model_copy(update={"seed": seed})
     return _sequences(entry, cast(SequenceSpec, spec), step, num, split)
 
@@ -64,7 +64,7 @@ def _arc(entry: DataEntry, spec: ArcData, step: int, num: int, split: str, seed:
     batch = sampler.batch(step, num)
     rows = []
     for i in range(num):
-        # not from `names`, which would write out those of all puzzle ids
+        # not from `names`, which would build the names of all puzzle ids
         task_id = source.tasks[batch.task_index[i]].task_id
         name = sampler.views.view(int(batch.puzzle_ids[i]) - 1).name(task_id)
         at = "" if not batch.offsets[i].any() else f" at {tuple(batch.offsets[i].tolist())}"
@@ -84,8 +84,8 @@ def _puzzles(entry: DataEntry, spec: MazeData | SudokuData, step: int, num: int,
         puzzles = load_puzzles(Path(folder))
         inputs, labels = _puzzle_rows(entry, puzzles, step, num, split, seed)
     rows = tuple(
-        (_panel(puzzles, f"{split} row {step * num + i}", asked), _panel(puzzles, "answer", told))
-        for i, (asked, told) in enumerate(zip(inputs, labels, strict=True))
+        (_panel(puzzles, f"{split} row {step * num + i}", question), _panel(puzzles, "answer", answer))
+        for i, (question, answer) in enumerate(zip(inputs, labels, strict=True))
     )
     counts = ", ".join(f"{name} {len(puzzles.splits[name].inputs):,}" for name in SPLITS if name in puzzles.splits)
     title = f"{entry.name} ({puzzles.kind} {puzzles.size}x{puzzles.size}, {counts})"
