@@ -1,7 +1,7 @@
-"""Executes a Plan: walks its stages in order, skips what is published, publishes what runs, records both.
+"""Executor of a plan: runs its stages in order, skips cached stages, publishes and records the others.
 
-A stage that fails takes down only what depends on it: everything else goes on, and the run fails at its end. A signal,
-the walltime, a full disk and a damaged store stop the whole run at once.
+A failed stage blocks only the stages that depend on it: the others run, and the run fails at its end. A signal, the
+walltime, a full disk and a damaged store stop the whole run at once.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ from gridloom.stores.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a plan is executed; nothing here changes what is computed."""
+    """Options of an execution; none changes a result."""
 
     base: Path
-    """Folder that relative paths in the spec start from."""
+    """Base folder of relative paths in the spec."""
     spec: str
-    """The spec as the user typed it, for the ledger and for messages."""
+    """Spec argument as the user typed it, for the ledger and for messages."""
     overrides: tuple[str, ...] = ()
     calibration: Calibration | None = None
-    """Of the device it runs on, for the times in the ledger."""
+    """Measured speeds of the device, for the estimated times in the ledger."""
     device: str | None = None
-    """Overrides the spec's `device`."""
+    """Override of the spec's `device`."""
 
 
 def execute(
@@ -67,12 +67,12 @@ def execute(
 ) -> RunResult:
     """Run every stage that the plan says will run, in order.
 
-    A run of the same graph that was interrupted, crashed or failed is continued under its own run id.
+    An interrupted, crashed or failed run of the same graph is resumed under its run id.
 
     Raises:
         StageInterrupted: `stop` was set; the stage saved its state and the run is marked interrupted.
-        RunFailed: stages failed; what does not depend on them was executed, and the run is marked failed.
-        StoreError: the disk is full, or the ledger or the artifact store cannot be used; nothing more was started.
+        RunFailed: stages failed; the stages that do not depend on them were executed, and the run is marked failed.
+        StoreError: the disk is full, or the ledger or the artifact store cannot be used; the run stopped at once.
     """
     started = time.monotonic()
     to_run = [planned.node for planned in plan.stages if planned.state == "run"]
@@ -148,7 +148,7 @@ def _published(store: ArtifactStore, node: StageNode) -> Artifact:
 
 @dataclass(slots=True)
 class _Walk:
-    """One pass over the stages of a plan."""
+    """State of one pass over the stages of a plan."""
 
     plan: Plan
     run_id: str
@@ -166,7 +166,7 @@ class _Walk:
     blocked: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def walk(self) -> None:
-        """Take the stages in order. Raises what stops the whole run."""
+        """Run the stages in order. Raises errors that stop the whole run."""
         for planned in self.plan.stages:
             node = planned.node
             roots = self._roots(node)
@@ -192,13 +192,13 @@ class _Walk:
                 self._fail(node, failure)
 
     def result(self, seconds: float) -> RunResult:
-        """Return what was done so far."""
+        """Return the outcome so far."""
         return RunResult(
             self.run_id, tuple(self.executed), tuple(self.cached), self.artifacts, seconds, self.failed, self.blocked
         )
 
     def _roots(self, node: StageNode) -> tuple[str, ...]:
-        """Return the failed stages that a node depends on, over whatever lies between."""
+        """Return the failed stages that a node depends on, directly or through blocked stages."""
         roots: set[str] = set()
         for name in node.inputs.values():
             roots.update([name] if name in self.failed else self.blocked.get(name, ()))
@@ -246,7 +246,7 @@ class _Walk:
             except StoreError as damaged:
                 if is_out_of_space(damaged):
                     raise
-                # one damaged input is the trouble of its readers alone
+                # a damaged input fails only the stages that read it
                 raise StageError(damaged.message, damaged.remedy) from damaged
         return inputs
 
@@ -329,7 +329,7 @@ def run_local(
     stop: StopSignal,
     device: str | None = None,
 ) -> RunResult:
-    """Execute a plan made by `plan_local`. Raises what `execute` does: RunFailed where stages failed."""
+    """Execute a plan made by `plan_local`. Raises the errors of `execute`."""
     calibration = planned.calibrations.of(device or planned.plan.graph.device)
     options = RunOptions(
         base=spec_base(spec), spec=spec, overrides=tuple(overrides), device=device, calibration=calibration
