@@ -65,7 +65,7 @@ def execute(
     stop: StopSignal,
     stage_factory: Callable[[str], Stage] = load_stage,
 ) -> RunResult:
-    """Run every stage that the plan says will run, in order.
+    """Run every stage that the plan marks to run, in order.
 
     An interrupted, crashed or failed run of the same graph is resumed under its run id.
 

@@ -32,7 +32,7 @@ class Option:
     convert: Convert | None = None
     """Map from the option's value to the spec's value; the identity when absent."""
     quiet: bool = False
-    """Whether the option is omitted without a note."""
+    """True if the option is omitted without a note."""
 
 
 def _precision(value: Any) -> str:
@@ -119,7 +119,7 @@ OPTIONS = (
     ),
     Option("run_name", None, ("name",)),
 )
-"""Every option of the earlier joint trainer and of its configuration class."""
+"""Options of the earlier joint trainer and of its configuration class."""
 
 
 @dataclass(frozen=True, slots=True)

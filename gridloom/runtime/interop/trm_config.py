@@ -44,7 +44,7 @@ class OriginalConfig:
 
     spec: TrmModel
     averaged: bool | None
-    """Whether training kept an average of the weights, which the checkpoint then holds; None if not recorded."""
+    """True if the checkpoint holds an average of the weights that training kept; None if not recorded."""
     data_paths: tuple[str, ...] = ()
     canvas: int | None = None
     num_cells: int | None = None

@@ -45,7 +45,7 @@ class _Group:
         self._common = dict(frozenset.intersection(*(frozenset(one.items()) for one in every)))
         self._by_leaf: dict[Leaf, list[int]] = defaultdict(list)
         self._paths: list[frozenset[str]] = []
-        """Of each member; many have the same, so a distance is worked out once for each set of paths."""
+        """Paths of each member; many members share a set of paths, so each distance is computed once per set."""
         self._newest: dict[frozenset[str], int] = {}
         for index, one in enumerate(every):
             own = {path: value for path, value in one.items() if path not in self._common}

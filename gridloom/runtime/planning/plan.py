@@ -31,9 +31,9 @@ class PlannedStage:
     changes: tuple[Change, ...]
     """Fields that differ from the nearest earlier artifact of this stage's name and kind."""
     is_new: bool = False
-    """Whether no artifact of this stage's name and kind was ever published."""
+    """True if no artifact of this stage's name and kind was ever published."""
     resumes: bool = False
-    """Whether the work folder holds the state of an interrupted run."""
+    """True if the work folder holds the state of an interrupted run."""
     other_inputs: tuple[str, ...] = ()
     """Fields whose input artifacts differ from those of the nearest earlier artifact."""
 

@@ -28,7 +28,7 @@ class Leak:
     right_subset: str
     grade: Grade
     exact: bool
-    """Whether the tasks are equal cell by cell; otherwise they are equal under `dihedral` and `colours`."""
+    """True if the tasks are equal cell by cell; otherwise they are equal under `dihedral` and `colours`."""
     dihedral: int = 0
     """Dihedral id that maps the left task to the right one, applied after the colours."""
     colours: tuple[tuple[int, int], ...] = ()

@@ -38,7 +38,7 @@ class PuzzleSet:
     vocab: int
     splits: dict[str, SplitArrays]
     augment: bool
-    """Whether training rows are drawn under random symmetries."""
+    """True if training rows are drawn under random symmetries."""
     digest: str
 
 
