@@ -68,7 +68,13 @@ def test_documented_file_compiles_with_its_values_in_place(tmp_path: Path) -> No
 
 def test_what_is_not_taken_over_is_said(tmp_path: Path) -> None:
     notes = "\n".join(converted(use_loss_guided_generation=True, enable_repulsion=True).notes)
-    for word in ("data_path", "trm_checkpoint", "no Llama 3.2 of 8B", "chose by the answer", "enable_repulsion"):
+    for word in (
+        "data_path",
+        "trm_checkpoint",
+        "no Llama 3.2 of 8B",
+        "selected candidates by the answer",
+        "enable_repulsion",
+    ):
         assert word in notes
     assert "output_dir" not in notes
 
