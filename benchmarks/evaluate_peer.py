@@ -43,7 +43,7 @@ from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.arc.read import read_arc
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.tasks import fitting_canvas
-from gridloom.runtime.interop.trm_config import peer_config
+from gridloom.runtime.interop.trm_config import original_config
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive.build import build_network
@@ -244,7 +244,7 @@ def original(ours: RecursiveNetwork, tokens: Tensor, labels: Tensor, ids: Tensor
     losses: Any = importlib.import_module("models.losses")
     networks: Any = importlib.import_module("models.recursive_reasoning.trm")
 
-    arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
+    arch = {key: value for key, value in original_config(ours).items() if key not in ("name", "loss")}
     peer = networks.TinyRecursiveReasoningModel_ACTV1(
         {
             **arch,

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from gridloom.runtime.interop.trm_config import peer_config
+from gridloom.runtime.interop.trm_config import original_config
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.layers import rounded_once
@@ -153,7 +153,7 @@ def peer_step(
     losses: Any = importlib.import_module("models.losses")
     networks: Any = importlib.import_module("models.recursive_reasoning.trm")
 
-    arch = {key: value for key, value in peer_config(ours).items() if key not in ("name", "loss")}
+    arch = {key: value for key, value in original_config(ours).items() if key not in ("name", "loss")}
     peer = networks.TinyRecursiveReasoningModel_ACTV1(
         {**arch, "batch_size": len(tokens), "seq_len": tokens.shape[1], "num_puzzle_identifiers": 8, "vocab_size": 12}
     )

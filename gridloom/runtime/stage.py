@@ -1,4 +1,4 @@
-"""The contract between the executor and a stage: inputs in, one artifact folder out, everything else by context."""
+"""Contract between the executor and a stage: input artifacts, one output folder, and a context for everything else."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
-    """All that a stage may use beside its node and inputs; stages read no globals."""
+    """Everything that a stage may use besides its node and inputs; stages read no globals."""
 
     run_id: str
     device: str
-    """A torch device string: 'cpu', 'cuda:0'."""
+    """Torch device string: 'cpu', 'cuda:0'."""
     work: Path
     """Scratch folder of this stage's key; survives an interruption, removed after publishing."""
     out: Path
-    """Folder to fill; published atomically when `run` returns."""
+    """Output folder; published atomically when `run` returns."""
     base: Path
-    """Folder that relative paths in the spec (data sources, local weights) start from."""
+    """Base folder of relative paths in the spec (data sources, local weights)."""
     ledger: LedgerWriter
     progress: Progress
     stop: StopSignal
     ranks: Ranks | None = None
     """Processes that train together, this one the first of them; None where this process is alone."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """A stage may leave figures here (peak memory, steps/s); the executor stores them with the stage row."""
+    """Figures that a stage records (peak memory, steps/s); the executor stores them in the stage's ledger row."""
 
 
 class Stage(Protocol):
-    """What runs the stages of a kind: constructed without arguments, run once; `StageKind.run` names it."""
+    """Runner of the stages of one kind, constructed without arguments and run once; `StageKind.run` names the class."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Fill `context.out` from `node.spec` and `inputs` (by the field of the spec that names each).
@@ -65,13 +65,13 @@ NODES = {
     "vote": "gridloom.runtime.evaluation.vote:Vote",
     "count_votes": "gridloom.runtime.evaluation.count_votes:CountVotes",
 }
-"""Place of what runs a node that no entry of `stages` has the kind of: datasets, answers, halves of an evaluation."""
+"""Import path of the runner of each node kind that specs do not list in `stages`: data, answers, evaluation halves."""
 
 
 def load_stage(kind: str) -> Stage:
-    """Construct what runs a node of this kind.
+    """Construct the runner of a node kind.
 
     Raises:
-        PluginError: no installed package brings the kind, or the one that does cannot be loaded.
+        PluginError: no installed package provides the kind, or the package that does cannot be loaded.
     """
     return cast(Stage, load_place(NODES.get(kind) or STAGES.get(kind).run)())

@@ -41,7 +41,7 @@ class StageKind:
 
 _ESTIMATE = "gridloom.compiler.estimate"
 
-CHECKPOINT = StageKind(CheckpointStage, "gridloom.runtime.checkpoints.stage:GivenCheckpoint")
+CHECKPOINT = StageKind(CheckpointStage, "gridloom.runtime.checkpoints.stage:CopyCheckpoint")
 TRAIN = StageKind(TrainStage, "gridloom.runtime.training.train:Train", f"{_ESTIMATE}:train_cost")
 JOINT_TRAIN = StageKind(JointTrainStage, "gridloom.runtime.training.joint.train:JointTrain", f"{_ESTIMATE}:joint_cost")
 SOLVE = StageKind(SolveStage, "gridloom.solvers.stages.solve:Solve", f"{_ESTIMATE}:solve_cost")

@@ -227,9 +227,9 @@ def check(
         print(json.dumps(asdict(found), indent=1))
         return
     _print_splits(found.splits)
-    if found.num_met is not None:
+    if found.num_overlapping is not None:
         test = sum(split.num_rows for split in found.splits if split.split == "test")
-        print(f"{found.num_met:,} of {test:,} test puzzles are training puzzles under a symmetry")
+        print(f"{found.num_overlapping:,} of {test:,} test puzzles are training puzzles under a symmetry")
     print(f"{folder} is whole: {found.kind} {found.side}x{found.side}, {found.num_identifiers:,} puzzle ids")
 
 

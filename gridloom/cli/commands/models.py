@@ -167,14 +167,14 @@ def doctor(
     from gridloom.stores.workspace import Workspace
 
     if measure:
-        from gridloom.runtime.doctor.measure_speed import calibrate
+        from gridloom.runtime.doctor.measure_speed import measure_speeds
         from gridloom.runtime.machine.device import resolve_device
 
         def say(text: str) -> None:
             if not as_json:
                 print(text)
 
-        path = calibrate(resolve_device(device), say)
+        path = measure_speeds(resolve_device(device), say)
         print(path.read_text(encoding="utf-8") if as_json else f"kept in {path}")
         return
     findings = examine(Workspace.find(home))

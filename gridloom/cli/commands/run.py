@@ -104,7 +104,7 @@ def _execute(
     from gridloom.errors import StageInterrupted
     from gridloom.runtime.execution.executor import run_local
     from gridloom.runtime.execution.run_outcome import RunFailed
-    from gridloom.runtime.execution.stop_signal import Stop, stop_on_signals
+    from gridloom.runtime.execution.stop_signal import StopFlag, stop_on_signals
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.reports.comparison import SCORES, compare_runs
     from gridloom.stores.workspace import Workspace
@@ -116,7 +116,7 @@ def _execute(
     console = Console()
     again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
     limit_s = planned.compiled.spec.walltime_s if walltime is None else walltime
-    with _processes() as ranks, stop_on_signals(Stop(limit_s)) as stop:
+    with _processes() as ranks, stop_on_signals(StopFlag(limit_s)) as stop:
         try:
             result = run_local(planned, spec, overrides, workspace, reporter(console, quiet), stop, device, ranks)
         except StageInterrupted as interrupted:

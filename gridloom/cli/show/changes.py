@@ -10,7 +10,7 @@ from typing import Any
 from gridloom.compiler.diff import Change, StageChange, diff_graphs
 from gridloom.compiler.diff_fields import FieldChange, Side, diff_sides
 from gridloom.diagnostics import Span
-from gridloom.runtime.planning.explain import StageExplained
+from gridloom.runtime.planning.explain import StageExplanation
 from gridloom.runtime.planning.plan import placed
 from gridloom.wording import listed
 
@@ -82,7 +82,7 @@ def _span(span: Span | None) -> dict[str, Any] | None:
     return None if span is None else asdict(span)
 
 
-def explained_lines(stage: str, told: StageExplained) -> list[str]:
+def explained_lines(stage: str, told: StageExplanation) -> list[str]:
     """Write the key, what it covers, and what differs from the nearest earlier artifact."""
     lines = [f"{stage}  {told.key}", json.dumps(told.inputs, indent=1, sort_keys=True)]
     near = told.nearest
@@ -96,7 +96,7 @@ def explained_lines(stage: str, told: StageExplained) -> list[str]:
     return [*lines, f"nearest earlier artifact: {who}, {near.key}; {count}:", *(f"  {placed(c)}" for c in told.changes)]
 
 
-def explained_data(stage: str, told: StageExplained) -> dict[str, Any]:
+def explained_data(stage: str, told: StageExplanation) -> dict[str, Any]:
     """Return the same as plain data, versioned."""
     near = told.nearest
     return {

@@ -1,1 +1,1 @@
-"""Checkpoint bundles: files, description, and the stage that takes one from a folder."""
+"""Checkpoint bundles: files, description, and the stage that copies a bundle from a folder."""

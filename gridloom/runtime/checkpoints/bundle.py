@@ -1,14 +1,14 @@
-"""A checkpoint bundle: weights with the puzzle id map they belong to, and enough to rebuild every network in it.
+"""Checkpoint bundle: weights, their puzzle id map, and the description from which every network is rebuilt.
 
     bundle.json              format, parts (spec, file, sha256, tensors), language model, meta
     puzzle_ids.json          name of each puzzle id
-    trm.safetensors          the weights to use: the average where training kept one
-    trm.raw.safetensors      the weights as the last step left them, when they differ
+    trm.safetensors          the weights to use: the average if training kept one
+    trm.raw.safetensors      the weights after the last training step, if they differ
     text_to_latent.safetensors, latent_to_text.safetensors
-    lora.safetensors         additions to the language model, where it was trained with `lora`
+    lora.safetensors         LoRA weights of the language model, if it was trained with `lora`
 
-Loading is strict: each file's hash, each tensor's name, shape and dtype must be what bundle.json says and what the
-networks want. Nothing but JSON and safetensors is read, so nothing can execute.
+Loading is strict: each file's hash, each tensor's name, shape and dtype must match bundle.json and the networks. Only
+JSON and safetensors are read, neither of which can hold executable content.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class Bundle:
     values, and its class `from_config(dict)`, which rebuilds it without weights."""
     puzzle_ids: PuzzleIds
     llm_spec: LlamaModel | None = None
-    """The language model that the adapters were made for; its weights are never in the bundle."""
+    """Language model of the adapters; the bundle never holds its weights."""
     lora: dict[str, Tensor] | None = None
-    """Trained additions to the language model, by the names of `LoraWeights.tensors`."""
+    """LoRA weights of the language model, by the names of `LoraWeights.tensors`."""
     raw: dict[str, Tensor] | None = None
     """The network's tensors as the last step left them, where `network` holds their average."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """How it came about: steps, data digest, stage key; JSON values."""
+    """Provenance as JSON values: steps, data digest, stage key."""
 
     @property
     def network(self) -> Network:
@@ -75,7 +75,7 @@ class Bundle:
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> None:
-    """Write the bundle into `folder`, which is made if need be; bundle.json comes last."""
+    """Write the bundle into `folder`, creating it if necessary; bundle.json is written last."""
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, dict[str, Any]] = {}
     network = bundle.network
@@ -113,11 +113,11 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
 
 
 def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: Weights = "use") -> Bundle:
-    """Read a bundle onto `device`, in evaluation mode. Raises ModelError saying what is damaged or does not fit.
+    """Read a bundle onto `device`, in evaluation mode. Raises ModelError that names the damaged or unfit part.
 
     Args:
-        weights: `raw` puts the unaveraged weights into the TRM, to train on; the same as `use` where there are none.
-            `run` is `use` for networks that only run: rounded to the type they run in, without the unaveraged ones.
+        weights: `raw` loads the unaveraged weights into the TRM, to resume training; equals `use` if there are none.
+            `run` is `use` for inference: rounded to the dtype of inference, without the unaveraged weights.
     """
     description = read_description(folder)
     parts: dict[str, Any] = description["parts"]
@@ -166,13 +166,13 @@ def require(
     puzzle_ids: PuzzleIds | None = None,
     where: str = "the checkpoint",
 ) -> None:
-    """Raise ModelError that lists every way in which the bundle is not what is wanted."""
+    """Raise ModelError that lists every mismatch between the bundle and the arguments."""
     found: list[str] = []
     if kind is not None and kind != data_kind(bundle.meta):
         found.append(f"it was trained on {data_kind(bundle.meta)} data, wanted {kind}")
     if spec is not None:
         have, want = bundle.network.spec.model_dump(), spec.model_dump()
-        # The activation type is a matter of this run, not of the weights.
+        # The activation type belongs to this run, not to the weights.
         found += [
             f"{key} is {have[key]}, wanted {want[key]}"
             for key in want
@@ -198,7 +198,7 @@ def load_strictly(
     source: Path,
     remedy: str = "it was made by another version of the code or for another network: train it again",
 ) -> None:
-    """Load tensors whose names, shapes and dtypes all match. Raises ModelError naming the first that do not."""
+    """Load tensors whose names, shapes and dtypes all match. Raises ModelError that names the first mismatches."""
     wanted = module.state_dict()
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     problems = [f"lacks {name}" for name in missing] + [f"has unknown {name}" for name in extra]

@@ -1,4 +1,4 @@
-"""bundle.json, and what it and the heads of the weight files tell without any weights. Imports no torch."""
+"""Description of a bundle from bundle.json and the headers of its weight files, without weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gridloom.specs.stages import SHIPPED
 FORMAT = 1
 DESCRIPTION = "bundle.json"
 WEIGHTS = Path(gridloom.__file__).parent / "weights"
-"""The checkpoints that come with gridloom, a folder each."""
+"""Folder of the checkpoints shipped with gridloom, one folder each."""
 MAX_HEADER = 100_000_000
-"""Bytes of a safetensors header at most, as the format has it."""
+"""Largest size of a safetensors header in bytes, by the format's definition."""
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read bundle.json. Raises ModelError when it is absent, damaged or of another format."""
+    """Read bundle.json. Raises ModelError when the file is absent, damaged or has another format version."""
     path = folder / DESCRIPTION
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -50,18 +50,18 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def data_kind(meta: Mapping[str, Any]) -> str:
-    """Return the kind of data that a bundle's `meta` says it was trained on; ARC where it says nothing."""
+    """Return the kind of training data from a bundle's `meta`; ARC if it is not recorded."""
     return str(meta.get("data", {}).get("kind", "arc"))
 
 
 def answers_of(meta: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tasks whose test answers a bundle's `meta` says it was trained on: ids by short key."""
-    told = meta.get("data", {}).get("answers_of", {})
-    return {str(key): str(task) for key, task in told.items()}
+    """Return the tasks whose test answers were training pairs, from a bundle's `meta`: ids by short key."""
+    answers = meta.get("data", {}).get("answers_of", {})
+    return {str(key): str(task) for key, task in answers.items()}
 
 
 def checkpoint_folder(path: str, base: str) -> Path:
-    """Return the folder that a checkpoint stage's `path` names. Raises ModelError for shipped weights that are none."""
+    """Return the folder that a checkpoint stage's `path` names. Raises ModelError for unknown shipped weights."""
     if not path.startswith(SHIPPED):
         return Path(base) / Path(path).expanduser()
     name = path.removeprefix(SHIPPED)
@@ -71,36 +71,37 @@ def checkpoint_folder(path: str, base: str) -> Path:
 
 
 def shipped_names() -> tuple[str, ...]:
-    """Return the names of the checkpoints that come with gridloom, sorted."""
+    """Return the names of the shipped checkpoints, sorted."""
     return tuple(sorted(file.parent.name for file in WEIGHTS.glob(f"*/{DESCRIPTION}")))
 
 
 @dataclass(frozen=True, slots=True)
-class Shipped:
-    """A checkpoint that comes with gridloom."""
+class ShippedCheckpoint:
+    """Checkpoint shipped with gridloom."""
 
     name: str
-    """What a checkpoint stage's `path` calls it."""
+    """Value of a checkpoint stage's `path`."""
     path: Path
     parameters: int
-    """Trained weights, without the puzzle rows."""
+    """Number of trained parameters, without the puzzle embedding."""
 
 
-def shipped_checkpoints() -> list[Shipped]:
-    """Return all of them, by name."""
+def shipped_checkpoints() -> list[ShippedCheckpoint]:
+    """Return the shipped checkpoints, in order of name."""
     found = []
     for name in shipped_names():
         config = read_description(WEIGHTS / name)["parts"]["trm"]["config"]
         rows = RowShape(int(config["canvas"]), int(config["num_cells"]), int(config["vocabulary"]))
         cost = network_cost(network_spec(config["spec"]), rows)
-        found.append(Shipped(SHIPPED + name, WEIGHTS / name, cost.parameters))
+        found.append(ShippedCheckpoint(SHIPPED + name, WEIGHTS / name, cost.parameters))
     return found
 
 
 def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
-    """Read a checkpoint's description and the heads of its weight files.
+    """Read a checkpoint's description and the headers of its weight files.
 
-    Raises ModelError: no checkpoint there, a file missing or of another size, or weights that are not those described.
+    Raises ModelError: no checkpoint at `path`, a file missing or of another size, or weights that differ from the
+    description.
     """
     folder = checkpoint_folder(path, base)
     if not folder.is_dir():
@@ -124,7 +125,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         raise ModelError(f"{folder / DESCRIPTION} is damaged: {error!r}", "fetch or train it again") from error
     if problems:
         raise ModelError(
-            f"{folder / str(parts['trm']['file'])} is not what {DESCRIPTION} says: {'; '.join(problems)}",
+            f"{folder / str(parts['trm']['file'])} does not match {DESCRIPTION}: {'; '.join(problems)}",
             "fetch or train it again",
         )
     text = json.dumps(description, sort_keys=True, separators=(",", ":"))
@@ -145,7 +146,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
 
 
 def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a part, from the head of its file. Raises ModelError."""
+    """Return the shape of every tensor of a part, from the header of its file. Raises ModelError."""
     path = folder / str(part["file"])
     remedy = "fetch or train it again"
     if path.parent != folder:
@@ -158,7 +159,7 @@ def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str,
             file.seek(0)
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(size, MAX_HEADER):
-                raise ValueError("its head is longer than the file")
+                raise ValueError("its header is longer than the file")
             head = json.loads(file.read(length))
             return {tensor: tuple(entry["shape"]) for tensor, entry in head.items() if tensor != "__metadata__"}
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The checkpoint stage: a checkpoint's folder becomes an artifact of this workspace, whole and checked."""
+"""Runner of the checkpoint stage: copies a checkpoint's folder to an artifact of this workspace and checks it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from gridloom.runtime.stage import StageContext
 from gridloom.stores.artifacts import Artifact
 
 
-class GivenCheckpoint:
-    """Kind `checkpoint`. It has no inputs."""
+class CopyCheckpoint:
+    """Runner of kind `checkpoint`, which has no inputs."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Copy the checkpoint's files and load the copy strictly. Raises ModelError when it is not whole or changed."""
+        """Copy the checkpoint's files and load the copy strictly. Raises ModelError for incomplete or changed files."""
         path = str(node.spec["path"])
         folder = checkpoint_folder(path, str(context.base))
         if checkpoint_facts(path, str(context.base)).digest != node.facts["digest"]:
             raise ModelError(
-                f"the checkpoint in {folder} was changed since the spec was compiled", "run again: it is read anew"
+                f"the checkpoint in {folder} was changed since the spec was compiled",
+                "run the command again: the checkpoint is read again",
             )
         files = [str(part["file"]) for part in read_description(folder)["parts"].values()]
         for name in (*files, IDS, DESCRIPTION):

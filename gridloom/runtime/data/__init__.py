@@ -1,1 +1,1 @@
-"""Datasets: tasks, views, tokens, and the readers that bring them in."""
+"""Datasets: tasks, views, tokens, and the readers of source files."""

@@ -1,4 +1,4 @@
-"""Batches that a training step takes."""
+"""Batches of training rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainBatch:
-    """B training rows of L = canvas * canvas tokens."""
+    """Batch of B training rows, L = canvas * canvas tokens each."""
 
     inputs: NDArray[np.uint8]
     """uint8 [B, L]"""
@@ -20,19 +20,19 @@ class TrainBatch:
     puzzle_ids: NDArray[np.int32]
     """int32 [B]; `Sampler.views.names[id]` is the name, 0 is never used."""
     task_index: NDArray[np.int32]
-    """int32 [B], into `Dataset.tasks`."""
+    """int32 [B], indices into `Dataset.tasks`."""
     view_index: NDArray[np.int32]
-    """int32 [B], into the task's views; 0 is the identity."""
+    """int32 [B], indices into the task's views; 0 is the identity."""
     pair_index: NDArray[np.int32]
-    """int32 [B], into `Task.train_pairs`."""
+    """int32 [B], indices into `Task.train_pairs`."""
     offsets: NDArray[np.int32]
-    """int32 [B, 2], place on the canvas."""
+    """int32 [B, 2], row and column offset on the canvas."""
     valid: None = None
     """Every token is valid."""
 
 
 class Batch(Protocol):
-    """Rows to train on."""
+    """Fields that a training step reads from any batch."""
 
     @property
     def inputs(self) -> NDArray[Any]:
@@ -44,7 +44,7 @@ class Batch(Protocol):
 
     @property
     def puzzle_ids(self) -> NDArray[np.int32]:
-        """int32 [B]."""
+        """int32 [B], rows of the puzzle embedding."""
 
     @property
     def valid(self) -> NDArray[np.int32] | None:

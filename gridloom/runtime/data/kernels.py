@@ -1,4 +1,4 @@
-"""numba kernels shared by all data: keyed random numbers, shuffles, turns of a grid."""
+"""numba kernels shared by all data: keyed random numbers, shuffles, dihedral transforms of cells."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def kernel(function: _Function) -> _Function:
-    """Compile at first use and keep the machine code on disk; indices are not checked, callers pass valid ones."""
+    """Compile a function at its first call and cache the machine code on disk; array bounds are not checked."""
     return cast(_Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 @kernel
 def mix(value: Any) -> Any:
-    """One splitmix64 output for a uint64 state: a bijection with full avalanche."""
+    """Return the splitmix64 output of a uint64 state: a bijection with full avalanche."""
     z = value + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -32,19 +32,19 @@ def mix(value: Any) -> Any:
 
 @kernel
 def derive(key: Any, value: Any) -> Any:
-    """A new key from a key and an integer: streams of different values are independent."""
+    """Return a new uint64 key from a key and an integer: streams of different integers are independent."""
     return mix(key ^ mix(np.uint64(value)))
 
 
 @kernel
 def below(key: Any, bound: Any) -> Any:
-    """A whole number in [0, bound) from a key."""
+    """Return an integer in [0, bound) from a key."""
     return np.int64(key % np.uint64(bound))
 
 
 @kernel
 def row_keys(seed: Any, split: Any, numbers: Any) -> Any:
-    """A key for each row number of a split: uint64 [n]."""
+    """Return a key for each row number of a split: uint64 [n]."""
     stream = derive(mix(seed), split)
     keys = np.zeros(numbers.size, dtype=np.uint64)
     for i in range(numbers.size):
@@ -62,7 +62,7 @@ def shuffle(key: Any, order: Any) -> None:
 
 @kernel
 def epoch_order(key: Any, epoch: Any, num_tasks: Any) -> Any:
-    """The order of the tasks in an epoch: int64 [num_tasks]."""
+    """Return the order of the tasks in an epoch: int64 [num_tasks]."""
     order = np.empty(num_tasks, dtype=np.int64)
     for i in range(num_tasks):
         order[i] = i
@@ -71,8 +71,8 @@ def epoch_order(key: Any, epoch: Any, num_tasks: Any) -> Any:
 
 
 @kernel
-def turned(dihedral: Any, row: Any, column: Any, rows: Any, columns: Any) -> Any:
-    """Where the cell (row, column) of a rows x columns grid goes under a dihedral id: (row, column)."""
+def dihedral_cell(dihedral: Any, row: Any, column: Any, rows: Any, columns: Any) -> Any:
+    """Return the (row, column) to which a dihedral id moves the cell (row, column) of a rows x columns grid."""
     if dihedral == 0:
         return row, column
     if dihedral == 1:

@@ -1,4 +1,4 @@
-"""Stages that publish datasets: ARC tasks and, apart, what was held out of them; puzzles; sequence tasks."""
+"""Stages that publish datasets: ARC tasks and, in a separate artifact, held-out answers; puzzles; sequence tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gridloom.stores.artifacts import Artifact
 
 
 class BuildDataset:
-    """Kind `arc`: read, select, and publish the tasks without their held-out answers."""
+    """Runner of kind `arc`: reads, selects and publishes the tasks without their held-out answers."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Write tasks.json and meta.json. Raises DataError when the files changed since the graph was compiled."""
@@ -34,7 +34,7 @@ class BuildDataset:
 
 
 class BuildAnswers:
-    """Kind `arc_answers`: publish the held-out answers, for the score stage alone."""
+    """Runner of kind `arc_answers`: publishes the held-out answers, which score, calibrate and count_votes read."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Write answers.json. Raises DataError when the files changed since the graph was compiled."""
@@ -45,17 +45,17 @@ class BuildAnswers:
 
 
 class BuildPuzzles:
-    """Kinds `maze` and `sudoku`: generate or read, and publish arrays that the reference's loader reads too."""
+    """Runner of kinds `maze` and `sudoku`: generates or reads puzzles, publishes them in the reference's layout."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Write {train,test}/all__*.npy and meta.json. Raises DataError; the digest is that of the compiled graph."""
+        """Write {train,test}/all__*.npy and meta.json. Raises DataError when the digest is not that of the graph."""
         spec: MazeData | SudokuData = node.section(MazeData) if node.kind == "maze" else node.section(SudokuData)
         _unchanged(node, "digest", puzzles_digest(spec, context.base))
         context.notes.update(build_puzzles(spec, context.base, context.out))
 
 
 class BuildSequences:
-    """Kinds `parity`, `addition`, `copy`, `sort`, `logic`, `string_addition`: the spec is all that is published."""
+    """Runner of kinds `parity`, `addition`, `copy`, `sort`, `logic`, `string_addition`: publishes only the spec."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Write meta.json."""
@@ -72,5 +72,5 @@ def _unchanged(node: StageNode, fact: str, found: str) -> None:
     if compiled is not None and compiled != found:
         raise DataError(
             f"the files of {node.name!r} changed since the spec was compiled ({fact} {compiled[:12]} -> {found[:12]})",
-            "run again: compiling reads them anew",
+            "run the command again: compiling reads the files again",
         )

@@ -1,4 +1,4 @@
-"""ARC tasks as the solver may know them: demonstrations and test inputs. There is no field for a held-out answer."""
+"""ARC tasks without answers: demonstrations and test inputs. No field of `Task` can hold a held-out answer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 Grid = NDArray[np.uint8]
 """uint8 [rows, columns], values 0-9, sides 1-30."""
 SEPARATOR = "|||"
-"""Between task id, turn and colours in the name of a view, and so in no task id."""
+"""Separator of task id, dihedral id and colours in the name of a view; task ids must not contain it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """A demonstration pair."""
+    """Pair of an input and an output grid."""
 
     input: Grid
     output: Grid
@@ -25,12 +25,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One ARC task."""
+    """ARC task: demonstrations and test inputs."""
 
     task_id: str
     subset: str
     demos: tuple[Pair, ...]
-    """All demonstration pairs, in order."""
+    """Demonstration pairs in file order."""
     tests: tuple[Grid, ...]
     """Test inputs whose answers are held out; empty when the subset is not held out."""
     known: tuple[Pair, ...] = ()
@@ -40,33 +40,33 @@ class Task:
 
     @property
     def train_pairs(self) -> tuple[Pair, ...]:
-        """What training may see."""
+        """Pairs that training may read: demonstrations outside `check`, then `known`."""
         return tuple(pair for i, pair in enumerate(self.demos) if i not in self.check) + self.known
 
     @property
     def check_pairs(self) -> tuple[Pair, ...]:
-        """Demonstrations that training has not seen."""
+        """Demonstrations that training does not read."""
         return tuple(self.demos[i] for i in self.check)
 
 
 def visible_side(task: Task) -> int:
-    """Largest side of any grid of the task; held-out answers are no part of a task."""
+    """Return the largest side of the task's grids; held-out answers are not part of a task."""
     pairs = (*task.demos, *task.known)
     grids = [*(pair.input for pair in pairs), *(pair.output for pair in pairs), *task.tests]
     return max(int(side) for grid in grids for side in grid.shape)
 
 
 def fitting_canvas(task: Task, sides: Sequence[int]) -> int:
-    """Return the smallest of the canvases that holds the visible grids and a border; the largest where none does.
+    """Return the smallest canvas side that holds the visible grids and a border, or the largest side if none does.
 
-    A held-out answer has no part in it, so one that is larger than all other grids of its task may not fit.
+    Held-out answers are not considered, so an answer that is larger than all other grids of its task may not fit.
     """
     room = [side for side in sides if side > visible_side(task)]
     return min(room) if room else max(sides)
 
 
 def tasks_digest(tasks: Iterable[Task]) -> str:
-    """sha256 over ids, subsets, demonstrations, test inputs, known pairs and check indices, in order."""
+    """Return the sha256 of ids, subsets, demonstrations, test inputs, known pairs and check indices, in order."""
     state = hashlib.sha256(b"gridloom tasks 1\n")
     for task in tasks:
         counts = f"{len(task.demos)} {len(task.known)} {len(task.tests)} {task.check}"
@@ -80,7 +80,7 @@ def tasks_digest(tasks: Iterable[Task]) -> str:
 
 
 def answers_digest(answers: Mapping[str, Sequence[Grid]]) -> str:
-    """sha256 over the held-out answers, by task id."""
+    """Return the sha256 of the held-out answers, in order of task id."""
     state = hashlib.sha256(b"gridloom answers 1\n")
     for task_id in sorted(answers):
         state.update(f"{task_id}\n{len(answers[task_id])}\n".encode())
@@ -90,17 +90,17 @@ def answers_digest(answers: Mapping[str, Sequence[Grid]]) -> str:
 
 
 def grid_bytes(grid: Grid) -> bytes:
-    """Rows, columns, then the cells: one byte each."""
+    """Return rows, columns, then the cells: one byte each."""
     return bytes(grid.shape) + grid.tobytes()
 
 
 DIHEDRAL_INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)
-"""Id of the inverse of each dihedral id."""
+"""Inverse of each dihedral id."""
 
 
-def turn(grid: Grid, dihedral: int) -> Grid:
-    """Return the grid turned, contiguous: 1/2/3 rot90 counter-clockwise once/twice/thrice, 4 flip left-right, 5 flip
-    up-down, 6 transpose, 7 anti-transpose."""
+def apply_dihedral(grid: Grid, dihedral: int) -> Grid:
+    """Return a contiguous copy of the grid under a dihedral id: 1/2/3 rot90 counter-clockwise x1/2/3, 4 flip
+    left-right, 5 flip up-down, 6 transpose, 7 anti-transpose."""
     if dihedral == 0:
         return np.ascontiguousarray(grid)
     if dihedral == 1:

@@ -1,1 +1,1 @@
-"""`gridloom doctor`: what this machine has and how fast its devices are."""
+"""Implementation of `gridloom doctor`: checks of this machine, and measurement of its devices' speeds."""

@@ -1,4 +1,4 @@
-"""Examines the machine: what gridloom needs, what is there, and what to do about each problem."""
+"""Checks of the machine against gridloom's requirements, with a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIN_FREE_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     what: str
     status: Status
@@ -34,7 +34,7 @@ class Finding:
 
 
 def examine(workspace: Workspace) -> list[Finding]:
-    """Look at python, packages, device, memory, folders, models and the ledger. Changes nothing."""
+    """Check python, packages, device, memory, folders, models and the ledger. Changes nothing."""
     return [
         *_python(),
         *_packages(),
@@ -86,7 +86,9 @@ def _device() -> Iterator[Finding]:
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         memory = f"{properties.total_memory / 1e9:.0f} GB"
         detail = f"cuda:{index} {properties.name}, {memory}, bf16 {'yes' if bf16 else 'no'}"
-        yield Finding("device", "ok" if bf16 else "note", detail, "" if bf16 else "say  precision: fp32  in the models")
+        yield Finding(
+            "device", "ok" if bf16 else "note", detail, "" if bf16 else "write  precision: fp32  in the models"
+        )
 
 
 def _folder(what: str, folder: Path, setting: str) -> Iterator[Finding]:

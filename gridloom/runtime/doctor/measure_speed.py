@@ -1,4 +1,4 @@
-"""Measures what a device does, in under a minute."""
+"""Measurement of a device's speed, in under a minute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from gridloom.compiler.device_speeds import Calibration
 from gridloom.runtime.machine.device import device_memory
-from gridloom.runtime.machine.speeds import cpu_name, gpu_name, keep, num_threads
+from gridloom.runtime.machine.speeds import cpu_name, gpu_name, num_threads, save_speeds
 from gridloom.runtime.models.language.cost import LlamaCost
 from gridloom.runtime.models.language.spec import LlamaModel, Quantize
 from gridloom.runtime.models.recursive.cost import TrmCost
@@ -22,13 +22,13 @@ from gridloom.specs.stages import TrainStage
 
 SIZES = (128, 512, 2048)
 PROMPT = 128
-"""Tokens of the prompt that is timed."""
+"""Tokens of the timed prompt."""
 SMALL, CANVAS, ROWS, NUM_STEPS = {"hidden_size": 128, "num_heads": 4, "H_cycles": 2, "L_cycles": 3}, 10, 16, 3
-"""The network that is timed: about what fits a CPU; operations a second of a larger one are higher, not lower."""
+"""Timed network, sized for a CPU; larger networks reach more operations per second, not fewer."""
 
 
-def calibrate(device: str, say: Callable[[str], None]) -> Path:
-    """Measure a torch device and keep it. Raises StoreError when the cache folder cannot be written."""
+def measure_speeds(device: str, say: Callable[[str], None]) -> Path:
+    """Measure a torch device and save its speeds. Raises StoreError when the cache folder cannot be written."""
     import torch
 
     kind = torch.device(device).type
@@ -63,11 +63,11 @@ def calibrate(device: str, say: Callable[[str], None]) -> Path:
         cores=num_threads(),
         figures=figures,
     )
-    return keep(kind, found)
+    return save_speeds(kind, found)
 
 
 def _timed(work: Callable[[], Any], device: str, times: int) -> float:
-    """Return the least seconds of `work`, after one run that warms up: what else runs here only adds time."""
+    """Return the minimum seconds of `work` after a warm-up run; other load on the machine only adds time."""
     import torch
 
     taken = []
@@ -97,7 +97,7 @@ def _bandwidth(device: str) -> float:
 
 
 def _trm(device: str, precision: Precision) -> tuple[float, int, float]:
-    """Return seconds and operations of a real training step, and seconds of an ACT step in inference."""
+    """Return seconds and operations of a full training step, and seconds of an ACT step in inference."""
     import numpy as np
     import torch
 
@@ -124,13 +124,13 @@ def _act_flops() -> int:
 
 
 def _llama(device: str, say: Callable[[str], None], figures: dict[str, float]) -> dict[str, float]:
-    """Operations a second of a managed language model that reads a prompt and that writes tokens, if one is cached."""
+    """Return operations per second of a managed language model, if one is cached, for prompts and for new tokens."""
     from gridloom.runtime.models.language.weights.managed import MANAGED, list_models
 
     ready = next((status.name for status in list_models() if status.ready), None)
     if ready is None:
         say(
-            "no language model is cached: times of prompts will use the TRM's operations a second; "
+            "no language model is cached: times of prompts will use the TRM's operations per second; "
             "run gridloom models pull NAME, then calibrate again"
         )
         return {}
@@ -153,14 +153,14 @@ def _llama(device: str, say: Callable[[str], None], figures: dict[str, float]) -
 
 
 def _forms() -> Iterator[tuple[Precision, Quantize]]:
-    """Types to run a language model in; in 4 bits as well where the package for it is installed."""
+    """Yield the precisions to measure a language model in, with 4 bits if the package for it is installed."""
     held: tuple[Quantize, ...] = ("none", "nf4") if find_spec("bitsandbytes") else ("none",)
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
     yield from ((precision, quantize) for quantize in held for precision in precisions)
 
 
 def _llama_times(llama: Any, device: str) -> tuple[float, float]:
-    """Return seconds of reading a prompt and of writing a token behind it."""
+    """Return seconds per prompt and seconds per new token after it."""
     import torch
     from transformers import DynamicCache
 

@@ -1,4 +1,4 @@
-"""Votes of many views on one test input: most votes first, then the mean halting probability, then the earlier view."""
+"""Votes of views on a test input, ranked by number of votes, then mean halting probability, then earlier view."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from gridloom.runtime.data.tasks import Grid
 from gridloom.specs.stages import EarlyStop
 
 LIKELY = 3.0
-"""Standard deviations by which a first place must be ahead to be taken for settled."""
+"""Lead in standard deviations from which `likely` treats the first place as decided."""
 FEWEST = 8
-"""Views that are cast before anything is foreseen from them."""
+"""Minimum number of votes for the prediction of `likely`."""
 
 
 def rank(votes: int, confidence: float) -> tuple[int, float]:
-    """Return what sorts candidates, best first; a stable sort leaves equals in the order of their first views."""
+    """Return the sort key of a candidate, best first; a stable sort keeps equal candidates in order of first view."""
     return -votes, -confidence
 
 
 @dataclass(slots=True)
 class Standing:
-    """A grid and who voted for it."""
+    """Candidate grid with its votes."""
 
     grid: Grid
     votes: int = 0
@@ -30,22 +30,22 @@ class Standing:
 
     @property
     def confidence(self) -> float:
-        """Mean halting probability of the views that voted for it."""
+        """Mean halting probability of the views that voted for the grid."""
         return self.halting / self.votes
 
 
 @dataclass(slots=True)
 class Ballots:
-    """The votes on one test input so far."""
+    """Votes on one test input so far."""
 
     num_views: int
-    """Views that may vote in all."""
+    """Number of views that may vote."""
     num_cast: int = 0
-    """Views that have run, those whose answer is no grid among them."""
+    """Number of views that have run, including views whose answer is not a grid."""
     _standings: dict[bytes, Standing] = field(default_factory=dict)
 
     def add(self, grid: Grid | None, halting: float) -> None:
-        """Count the answer of one more view: a grid, or None where its tokens hold none. `halting` is in [0, 1]."""
+        """Count the answer of one more view: a grid, or None if its tokens hold none. `halting` is in [0, 1]."""
         self.num_cast += 1
         if grid is None:
             return
@@ -54,23 +54,23 @@ class Ballots:
         standing.halting += halting
 
     def ranked(self) -> list[Standing]:
-        """Return the grids, best first."""
+        """Return the candidates, best first."""
         return sorted(self._standings.values(), key=lambda standing: rank(standing.votes, standing.confidence))
 
     @property
     def num_left(self) -> int:
-        """Views that have not run."""
+        """Number of views that have not run."""
         return self.num_views - self.num_cast
 
     def is_settled(self, stop: EarlyStop = "exact") -> bool:
-        """Whether the views that are left need not run.
+        """Return whether the remaining views need not run.
 
-        exact: they could change neither the two first grids nor their order. All of them could vote for one grid, seen
-        or not, so each place must lead the next by more than they are.
-        first: they could not change the first grid.
-        likely: they would hardly change it. With n1 and n2 votes for the first two of m views cast and l left, the lead
-        is foreseen as (n1 - n2) (1 + l/m) with a variance of at most (n1 + n2 + 1) l/m (1 + l/m), the posterior
-        predictive of as many draws from a Dirichlet-multinomial; it must be more than `LIKELY` deviations from 0.
+        exact: the remaining views cannot change the first two grids or their order. All of them could vote for one
+        grid, seen or not, so each place must lead the next by more votes than there are remaining views.
+        first: the remaining views cannot change the first grid.
+        likely: a change of the first grid is improbable. With n1 and n2 votes for the first two grids, m views cast and
+        l remaining, the predicted lead is (n1 - n2) (1 + l/m) with a variance of at most (n1 + n2 + 1) l/m (1 + l/m),
+        by the posterior predictive of a Dirichlet-multinomial; the lead must exceed `LIKELY` standard deviations.
         """
         left = self.num_left
         if left == 0:

@@ -1,4 +1,4 @@
-"""The second half of an evaluation on ARC tasks: where the right grid stands among the votes. Runs no model."""
+"""Second half of an evaluation on ARC tasks: rank of the correct grid among the votes. Runs no model."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from gridloom.stores.records import MetricRecord
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 SETTLED = 2
-"""Grids a test input that count, and that are told where views were left out. `early_stop: true` leaves their order as
-all views would have put it; `first` and `likely` may leave another second grid, as the report's `early_stop` says."""
+"""Number of ranked grids per test input that a report covers if views were skipped. `early_stop: true` guarantees their
+order as with all views; with `first` and `likely` the second grid may differ, as the report's `early_stop` records."""
 
 
 class CountVotes:
-    """Kind `count_votes`. Inputs: `votes` and `answers`."""
+    """Runner of kind `count_votes`. Inputs: `votes` and `answers`."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Write report.json, a ledger row a test input, and a metric a share.
+        """Write report.json, one ledger row per test input, and one metric per share.
 
         Raises StageError when an answer is missing, or votes.json is damaged.
         """
@@ -109,14 +109,14 @@ def _judged(tasks: Mapping[str, Any], answers: Mapping[str, Sequence[Grid]]) -> 
 def _member_figures(
     tasks: Mapping[str, Any], number: int, answers: Mapping[str, Sequence[Grid]], at: Sequence[int]
 ) -> dict[str, Any]:
-    """Return what the votes of one member of an ensemble alone would have scored."""
+    """Return the scores of one ensemble member's own votes."""
     own = {task_id: [test["members"][number] for test in entries] for task_id, entries in tasks.items()}
     figures = summarise(_judged(own, answers), at)
     return {name: figures[name] for name in ("pass_at", "pass_at_intervals", "shape_match", "cell_accuracy")}
 
 
 def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
-    """Compare the grids voted for with the right one."""
+    """Compare the candidate grids of a test input with the correct grid."""
     compared = [compare(candidate["grid"], answer) for candidate in test["candidates"]]
     rank = next((number for number, found in enumerate(compared) if found["exact_match"]), None)
     first = compared[0] if compared else compare([], answer)
@@ -132,10 +132,10 @@ def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
 
 
 def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int]) -> dict[str, Any]:
-    """Return pass@k and what the first grids are like, over tasks and over test inputs.
+    """Return pass@k, and shape match and cell accuracy of the first grids, over tasks and over test inputs.
 
     Args:
-        tests: for each task, what is known of each of its test inputs; `rank` is that of the right grid, or None.
+        tests: results of each task's test inputs; `rank` is the rank of the correct grid, or None.
     """
     flat = [test for entries in tests.values() for test in entries]
 

@@ -1,7 +1,7 @@
-"""The `evaluate` stage on puzzles: a checkpoint answers held-out mazes or sudokus; report.json says how many right.
+"""Runner of `evaluate` on puzzles: a checkpoint answers held-out mazes or sudokus; report.json holds the accuracy.
 
-Every puzzle gets the same number of ACT steps unless `halt` says otherwise; nothing of the labels reaches the network.
-Of an ensemble each member answers once, and the answer that most members give is theirs.
+Every puzzle gets the same number of ACT steps unless `halt` is set; the network never reads labels. Each member of an
+ensemble answers once, and the answer of most members is the ensemble's answer.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ class Tally:
     num_puzzles: int = 0
     num_exact: int = 0
     num_cells: int = 0
-    """Scored cells: every cell of a maze or sudoku."""
+    """Number of scored cells: every cell of a maze or sudoku."""
     num_cells_right: int = 0
     num_open: int = 0
-    """Cells where the answer differs from the question: a sudoku's blanks, a maze's way."""
+    """Number of cells where the answer differs from the question: a sudoku's blanks, a maze's path."""
     num_open_right: int = 0
     num_halt_right: int = 0
-    """Puzzles whose halting score says rightly whether the answer is right."""
+    """Number of puzzles whose halting logit predicts correctly whether the answer is correct."""
     num_act_steps: int = 0
-    """ACT steps that the answers took, those of all members of an ensemble."""
+    """ACT steps of the answers, summed over the members of an ensemble."""
     num_computed: int = 0
-    """ACT steps that were computed; states that repeat need none."""
+    """ACT steps computed; repeated states need none."""
     loss: float = 0.0
-    """Sum over the puzzles of the cross-entropy averaged over the scored cells, as in training."""
+    """Sum over the puzzles of the cross-entropy, which is averaged over the scored cells, as in training."""
 
     @property
     def mean_loss(self) -> float:
-        """A puzzle's loss."""
+        """Mean loss of a puzzle."""
         return self.loss / self.num_puzzles
 
     def add(self, answers: torch.Tensor, q_halt: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> None:
@@ -74,7 +74,7 @@ class Tally:
         self.num_halt_right += int(((q_halt >= 0) == exact).sum())
 
     def shares(self) -> dict[str, float]:
-        """Return what the ledger and the report tell."""
+        """Return the metrics of ledger and report."""
         return {
             "exact": self.num_exact / self.num_puzzles,
             "cell_accuracy": self.num_cells_right / self.num_cells,
@@ -84,10 +84,10 @@ class Tally:
 
 
 class Evaluate:
-    """Kind `evaluate`. Inputs: `with`, the checkpoint, `ensemble.N`, more of them, and `data`, the puzzles."""
+    """Runner of kind `evaluate`. Inputs: checkpoint `with`, further checkpoints `ensemble.N`, puzzles `data`."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Answer the test puzzles; write report.json and a row a metric. A stop signal raises StageInterrupted."""
+        """Answer the test puzzles; write report.json and a ledger row per metric. Raises StageInterrupted on a stop."""
         spec = node.section(EvaluateStage)
         puzzles = load_puzzles(inputs["data"].path)
         if SPLIT not in puzzles.splits:
@@ -182,7 +182,7 @@ class Evaluate:
         arrays: SplitArrays,
         context: StageContext,
     ) -> tuple[Tally, list[Tally]]:
-        """Answer the puzzles batch by batch; the counts of all together, and those of each member of an ensemble."""
+        """Answer the puzzles batch by batch; return the counts of the ensemble and of each member."""
         total = min(len(arrays.inputs), spec.limit or len(arrays.inputs))
         tally, own = Tally(), [Tally() for _ in bundles] if len(bundles) > 1 else []
         with context.progress.task(node.name, total=total, unit="puzzle") as bar:
@@ -220,30 +220,30 @@ class Evaluate:
 
 
 def elect(tokens: torch.Tensor, q_halt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the answer of each row that most members give; of equals the one with the higher mean halting
-    probability, then that of the earlier member.
+    """Return the majority answer of each row; ties go to the higher mean halting probability, then to the earlier
+    member.
 
     Args:
-        tokens: uint8 [M, B, L], whole answers of M members.
+        tokens: uint8 [M, B, L], answers of M members.
         q_halt: fp32 [M, B], halting logits.
 
     Returns:
-        uint8 [B, L] and the logit of that mean, fp32 [B].
+        The answers, uint8 [B, L], and the logits of their mean halting probabilities, fp32 [B].
     """
     alike = (tokens[:, None] == tokens[None]).all(dim=-1).double()  # [M, M, B]
     votes = alike.sum(dim=1)  # [M, B]
     halting = (alike * torch.sigmoid(q_halt.double())[None]).sum(dim=1) / votes
-    # votes are whole numbers and the mean is at most 1: half of it never outweighs a vote; argmax takes the first
+    # votes are integers and the mean is at most 1, so half of it never outweighs a vote; argmax takes the first maximum
     first = (votes + halting / 2).argmax(dim=0)
     row = torch.arange(tokens.shape[1], device=tokens.device)
     return tokens[first, row], torch.logit(halting[first, row]).float()
 
 
 def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) -> dict[str, Any]:
-    """Return what a report says of the checkpoint that it belongs to; of an ensemble, of each.
+    """Return the report's description of the evaluated checkpoint, or of each member of an ensemble.
 
     Args:
-        members: keys and bundles.
+        members: artifact keys and bundles.
     """
     told = [
         {
@@ -258,11 +258,11 @@ def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) ->
 
 
 def steps_trained(evaluated: Mapping[str, Any]) -> int:
-    """Return the optimizer steps behind what was evaluated; of an ensemble, the most of a member."""
+    """Return the optimizer steps of the evaluated checkpoint; for an ensemble, the maximum over its members."""
     told = evaluated.get("ensemble", [evaluated])
     return max(int(member["steps"]) for member in told)
 
 
 def halting_facts(spec: EvaluateStage) -> dict[str, Any]:
-    """Return what a report says of halting; nothing where every step is made."""
+    """Return the report's fields on halting; empty if every ACT step is executed."""
     return {} if spec.halt == "none" else {"halt": spec.halt, "patience": spec.patience}

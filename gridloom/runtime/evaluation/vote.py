@@ -1,8 +1,8 @@
-"""The first half of an evaluation on ARC tasks: a checkpoint answers every test input under many views, which vote.
+"""First half of an evaluation on ARC tasks: a checkpoint answers every test input under many views, which vote.
 
-The members of an ensemble take turns, and the votes of all are added; each member's own are counted beside.
-Nothing here can read an answer. Rows run view by view, so that every test input has votes early; the votes of each
-batch are kept before the next one runs, and a killed stage goes on behind the last of them.
+The members of an ensemble alternate, and their votes are added; each member's votes are also counted separately. The
+stage has no answers among its inputs. Rows run view by view, so that every test input has votes early; the votes of
+each batch are saved before the next batch runs, and a killed stage resumes after the last saved batch.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _SAVED = "batches.jsonl"
 
 
 class Vote:
-    """Kind `vote`. Inputs: `with`, the checkpoint, `ensemble.N`, more of them, and `data`, the tasks."""
+    """Runner of kind `vote`. Inputs: checkpoint `with`, further checkpoints `ensemble.N`, tasks `data`."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Answer every test input of the split; write votes.json, submission.json and a ledger row a prediction.
+        """Answer every test input of the split; write votes.json, submission.json and one ledger row per prediction.
 
-        Raises StageInterrupted when the stop signal is set; the next run goes on behind the last batch.
+        Raises StageInterrupted when the stop signal is set; the next run resumes after the last batch.
         """
         spec = node.section(EvaluateStage)
         dataset = load_dataset(inputs["data"].path)
@@ -65,7 +65,7 @@ class Vote:
 
 
 class _Election:
-    """All test inputs, and the loop that has views vote on them."""
+    """Test inputs, and the loop over the rows that vote on them."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class _Election:
         self.num_rows = sum(target.ballots.num_views for target in self.targets)
         self.num_act_steps = 0
         self._over: list[frozenset[int]] = [frozenset()] * len(self.targets)
-        """By test input, the members whose rows that are left are not run."""
+        """Members whose remaining rows are skipped, by test input."""
         self._cursor = (0, 0)
         self._saved = context.work / _SAVED
         for cursor, found in self._saved_batches():
@@ -90,12 +90,12 @@ class _Election:
 
     @property
     def num_cast(self) -> int:
-        """Rows that have run."""
+        """Number of rows that have run."""
         return sum(target.ballots.num_cast for target in self.targets)
 
     @property
     def num_settled(self) -> int:
-        """Rows that have run or need not run."""
+        """Number of rows that have run or need not run."""
         left_out = sum(
             (target.own or (target.ballots,))[member].num_left
             for target, over in zip(self.targets, self._over, strict=True)
@@ -104,7 +104,7 @@ class _Election:
         return self.num_cast + left_out
 
     def run(self) -> None:
-        """Run the rows that are left, batch by batch."""
+        """Run the remaining rows, batch by batch."""
         done = self.num_settled
         with self.context.progress.task(self.node.name, self.num_rows, unit="rows", done=done) as bar:
             while batch := self._next_batch():
@@ -124,7 +124,7 @@ class _Election:
                 done = over
 
     def _next_batch(self) -> list[tuple[int, int]]:
-        """Return the next rows as (target, view), and move the cursor behind them. It depends on votes alone."""
+        """Return the next rows as (target, view) and advance the cursor. The rows depend only on votes."""
         view, index = self._cursor
         most = max(target.ballots.num_views for target in self.targets)
         batch: list[tuple[int, int]] = []
@@ -139,7 +139,7 @@ class _Election:
         return batch
 
     def _answer(self, batch: Sequence[tuple[int, int]]) -> list[Row]:
-        """Run the networks on rows, those of each member and canvas together."""
+        """Run the networks on rows, grouped by member and canvas."""
         found: dict[tuple[int, int], Row] = {}
         voters = {(index, view): self.targets[index].voters[view] for index, view in batch}
         for member, canvas in sorted({(voter.member, voter.canvas) for voter in voters.values()}):
@@ -190,7 +190,7 @@ class _Election:
         )
 
     def _keep(self, found: Sequence[Row]) -> None:
-        """Append a batch to what a killed stage continues from; a torn line counts as not written."""
+        """Append a batch to the file from which a killed stage resumes; an incomplete line counts as not written."""
         line = json.dumps({"cursor": self._cursor, "rows": [row.to_json() for row in found]}, separators=(",", ":"))
         try:
             self._saved.parent.mkdir(parents=True, exist_ok=True)
@@ -205,9 +205,10 @@ class _Election:
             ) from error
 
     def _saved_batches(self) -> Iterator[tuple[tuple[int, int], list[Row]]]:
-        """Yield what earlier lives of the stage kept: cursor and rows of each batch.
+        """Yield cursor and rows of each batch that interrupted executions of the stage saved.
 
-        A torn last line is cut off. A damaged one is cut off with all behind it, which is said: they run again.
+        An incomplete last line is removed. A damaged line is removed with all later lines, with a message; their rows
+        run again.
         """
         if not self._saved.exists():
             return
@@ -247,7 +248,7 @@ class _Election:
 
 
 def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path) -> None:
-    """Fill the artifact: the same votes give the same bytes."""
+    """Write the artifact; equal votes give equal bytes."""
     tasks: dict[str, list[dict[str, Any]]] = {}
     picks: list[dict[str, Any]] = []
     for target in election.targets:

@@ -1,4 +1,4 @@
-"""Who votes in an evaluation on ARC tasks: for each test input, checkpoints under views."""
+"""Voters of an evaluation on ARC tasks: for each test input, checkpoints under views."""
 
 from __future__ import annotations
 
@@ -23,48 +23,48 @@ from gridloom.stores.artifacts import Artifact
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """A checkpoint that votes."""
+    """Checkpoint that votes."""
 
     name: str
-    """Of its stage in the spec."""
+    """Name of the checkpoint's stage in the spec."""
     key: str
     bundle: Bundle
 
 
 @dataclass(frozen=True, slots=True)
 class Voter:
-    """One row: a member that answers under a view."""
+    """Row of a batch: a member that answers under a view."""
 
     member: int
     view: View
     puzzle_id: int
-    """The member's id of the task under the view; 0 for one it has never seen."""
+    """Member's puzzle id of the task under the view; 0 for a task that the member was not trained on."""
     canvas: int
-    """Side of the canvas that the row is laid on."""
+    """Side of the row's canvas in cells."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A test input and who votes on it."""
+    """Test input with its voters and votes."""
 
     task: Task
     test_index: int
     voters: tuple[Voter, ...]
-    """Members take turns, each with the identity first."""
+    """Voters, members alternating, each with the identity first."""
     ballots: Ballots
     own: tuple[Ballots, ...]
-    """Of each member; empty for one alone."""
+    """Votes of each member; empty for a single checkpoint."""
 
     def add(self, row: Row) -> None:
         """Count a row."""
-        # sigmoid in float64: exact enough to rank, and the same wherever numpy runs
+        # sigmoid in float64: exact enough to rank, and equal on all platforms
         halting = float(1.0 / (1.0 + np.exp(-row.q_halt)))
         self.ballots.add(row.grid, halting)
         if self.own:
             self.own[self.voters[row.view].member].add(row.grid, halting)
 
     def settled_members(self, stop: EarlyStop) -> frozenset[int]:
-        """Return the members whose rows that are left need not run, by all votes and by their own."""
+        """Return the members whose remaining rows can change neither the ensemble's result nor their own."""
         if not self.ballots.is_settled(stop):
             return frozenset()
         own = self.own or (self.ballots,)
@@ -73,22 +73,22 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one view of one test input gave."""
+    """Answer of one voter to one test input."""
 
     target: int
     view: int
-    """Number of the voter."""
+    """Index of the voter."""
     grid: Grid | None
     q_halt: float
     act_steps: int
 
     def to_json(self) -> list[Any]:
-        """Return plain values; `from_json` reads them."""
+        """Return the row as JSON values for `from_json`."""
         return [self.target, self.view, None if self.grid is None else rows(self.grid), self.q_halt, self.act_steps]
 
     @classmethod
     def from_json(cls, values: list[Any]) -> Row:
-        """Read what `to_json` gave."""
+        """Return the row of `to_json` values."""
         target, view, cells, q_halt, act_steps = values
         return cls(target, view, None if cells is None else np.array(cells, dtype=np.uint8), q_halt, act_steps)
 
@@ -96,7 +96,7 @@ class Row:
 def load_members(
     spec: EvaluateStage, inputs: Mapping[str, Artifact], canvas: int, device: str, say: Callable[[str], None]
 ) -> Iterator[Member]:
-    """Load the checkpoints that vote, compiled where the spec says so. Raises ModelError for one of other data."""
+    """Load the voting checkpoints, compiled if the spec sets `compile`. Raises ModelError for other training data."""
     for field, name in spec.members().items():
         bundle = load_bundle(inputs[field].path, device, weights="run")
         require(bundle, kind="arc", canvas=canvas, where=f"the checkpoint of {name!r}")
@@ -107,7 +107,7 @@ def load_members(
 
 
 def inputs_of(task: Task, members: Sequence[Member], most: int | None) -> Iterator[Target]:
-    """Yield the test inputs of a task with who votes on them. Raises ModelError for too large a grid."""
+    """Yield the test inputs of a task with their voters. Raises ModelError for a grid larger than a canvas."""
     lists = [_voters(task, number, member.bundle, most) for number, member in enumerate(members)]
     voters = tuple(voter for turn in zip_longest(*lists) for voter in turn if voter is not None)
     for number, grid in enumerate(task.tests):
@@ -123,7 +123,7 @@ def inputs_of(task: Task, members: Sequence[Member], most: int | None) -> Iterat
 
 
 def _voters(task: Task, number: int, bundle: Bundle, most: int | None) -> list[Voter]:
-    """Return the rows of one member on each test input of a task."""
+    """Return the voters of one member on each test input of a task."""
     index = bundle.puzzle_ids.index
     views = (IDENTITY, *known_views(bundle.puzzle_ids, task))[:most]
     whole = index.get(IDENTITY.name(task.task_id), 0)

@@ -1,1 +1,1 @@
-"""Execution of a plan: stages in order, locks, the stop signal, outcomes."""
+"""Execution of a plan: executor, locks, stop signal, outcomes."""

@@ -1,7 +1,7 @@
-"""Executes a Plan: walks its stages in order, skips what is published, publishes what runs, records both.
+"""Executor of a plan: runs its stages in order, skips cached stages, publishes and records the others.
 
-A stage that fails takes down only what depends on it: everything else goes on, and the run fails at its end. A signal,
-the walltime, a full disk and a damaged store stop the whole run at once.
+A failed stage blocks only the stages that depend on it: the others run, and the run fails at its end. A signal, the
+walltime, a full disk and a damaged store stop the whole run at once.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from gridloom.runtime.execution.run_outcome import (
     STOPPED_AT_ONCE,
     RunFailed,
     RunResult,
+    failure_text,
     first_line,
     is_out_of_space,
     stops_everything,
-    told,
 )
 from gridloom.runtime.machine.device import resolve_device
 from gridloom.runtime.machine.memory import MemoryMeter
@@ -47,17 +47,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a plan is executed; nothing here changes what is computed."""
+    """Options of an execution; none changes a result."""
 
     base: Path
-    """Folder that relative paths in the spec start from."""
+    """Base folder of relative paths in the spec."""
     spec: str
-    """The spec as the user typed it, for the ledger and for messages."""
+    """Spec argument as the user typed it, for the ledger and for messages."""
     overrides: tuple[str, ...] = ()
     calibration: Calibration | None = None
-    """Of the device it runs on, for the times in the ledger."""
+    """Measured speeds of the device, for the estimated times in the ledger."""
     device: str | None = None
-    """Overrides the spec's `device`."""
+    """Override of the spec's `device`."""
     ranks: Ranks | None = None
     """Processes that train together, this one the first of them; None where this process is alone."""
 
@@ -70,14 +70,14 @@ def execute(
     stop: StopSignal,
     stage_factory: Callable[[str], Stage] = load_stage,
 ) -> RunResult:
-    """Run every stage that the plan says will run, in order.
+    """Run every stage that the plan marks to run, in order.
 
-    A run of the same graph that was interrupted, crashed or failed is continued under its own run id.
+    An interrupted, crashed or failed run of the same graph is resumed under its run id.
 
     Raises:
         StageInterrupted: `stop` was set; the stage saved its state and the run is marked interrupted.
-        RunFailed: stages failed; what does not depend on them was executed, and the run is marked failed.
-        StoreError: the disk is full, or the ledger or the artifact store cannot be used; nothing more was started.
+        RunFailed: stages failed; the stages that do not depend on them were executed, and the run is marked failed.
+        StoreError: the disk is full, or the ledger or the artifact store cannot be used; the run stopped at once.
     """
     started = time.monotonic()
     to_run = [planned.node for planned in plan.stages if planned.state == "run"]
@@ -153,7 +153,7 @@ def _published(store: ArtifactStore, node: StageNode) -> Artifact:
 
 @dataclass(slots=True)
 class _Walk:
-    """One pass over the stages of a plan."""
+    """State of one pass over the stages of a plan."""
 
     plan: Plan
     run_id: str
@@ -171,7 +171,7 @@ class _Walk:
     blocked: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def walk(self) -> None:
-        """Take the stages in order. Raises what stops the whole run."""
+        """Run the stages in order. Raises errors that stop the whole run."""
         for planned in self.plan.stages:
             node = planned.node
             roots = self._roots(node)
@@ -197,20 +197,20 @@ class _Walk:
                 self._fail(node, failure)
 
     def result(self, seconds: float) -> RunResult:
-        """Return what was done so far."""
+        """Return the outcome so far."""
         return RunResult(
             self.run_id, tuple(self.executed), tuple(self.cached), self.artifacts, seconds, self.failed, self.blocked
         )
 
     def _roots(self, node: StageNode) -> tuple[str, ...]:
-        """Return the failed stages that a node depends on, over whatever lies between."""
+        """Return the failed stages that a node depends on, directly or through blocked stages."""
         roots: set[str] = set()
         for name in node.inputs.values():
             roots.update([name] if name in self.failed else self.blocked.get(name, ()))
         return tuple(sorted(roots))
 
     def _fail(self, node: StageNode, failure: Exception) -> None:
-        problem = told(failure)
+        problem = failure_text(failure)
         self.failed[node.name] = problem
         dependents = sorted(_dependents(self.plan, node.name))
         blocks = f"; blocks {', '.join(dependents[:4])}{' ...' if len(dependents) > 4 else ''}" if dependents else ""
@@ -226,7 +226,7 @@ class _Walk:
                 artifact = self._publish(node, self._verified(inputs), notes)
         except BaseException as failure:
             status = "interrupted" if isinstance(failure, StageInterrupted | KeyboardInterrupt) else "failed"
-            self._record(node, status, ended_at=time.time(), error=told(failure), notes=notes)
+            self._record(node, status, ended_at=time.time(), error=failure_text(failure), notes=notes)
             raise
         now = time.time()
         self.ledger.append(
@@ -251,7 +251,7 @@ class _Walk:
             except StoreError as damaged:
                 if is_out_of_space(damaged):
                     raise
-                # one damaged input is the trouble of its readers alone
+                # a damaged input fails only the stages that read it
                 raise StageError(damaged.message, damaged.remedy) from damaged
         return inputs
 
@@ -336,7 +336,7 @@ def run_local(
     device: str | None = None,
     ranks: Ranks | None = None,
 ) -> RunResult:
-    """Execute a plan made by `plan_local`. Raises what `execute` does: RunFailed where stages failed."""
+    """Execute a plan made by `plan_local`. Raises the errors of `execute`."""
     calibration = planned.calibrations.of(device or planned.plan.graph.device)
     options = RunOptions(
         base=spec_base(spec),

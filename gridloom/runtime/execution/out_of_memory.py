@@ -1,4 +1,4 @@
-"""What a stage that ran out of memory is told: what to lower, and to what where an estimate says what fits."""
+"""Error of a stage that ran out of memory: names the settings to lower, and fitting values by the cost estimate."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gridloom.runtime.machine.device import device_memory
 from gridloom.specs.stages import EvaluateStage, TrainStage
 
 USABLE = 0.9
-"""Share of a device's memory that a stage may plan with."""
+"""Share of a device's memory that is available to a stage."""
 
 
 @contextmanager
 def memory_advice(node: StageNode, device: str) -> Iterator[None]:
-    """Turn running out of memory into a StageError that says what to lower, and what was estimated."""
+    """Convert out-of-memory errors to a StageError that names the settings to lower and the estimate."""
     try:
         yield
     except Exception as error:
@@ -26,7 +26,7 @@ def memory_advice(node: StageNode, device: str) -> Iterator[None]:
 
 
 def ran_out_of_memory(error: Exception) -> bool:
-    """Whether a device or this machine had no memory left; imports no torch to ask."""
+    """Return whether an error reports exhausted memory of a device or of this machine; imports no torch."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return (
         isinstance(error, MemoryError)
@@ -36,11 +36,11 @@ def ran_out_of_memory(error: Exception) -> bool:
 
 
 def out_of_memory(node: StageNode, memory: int) -> StageError:
-    """Say what to lower. The estimate's fixed part (weights, optimiser) is small beside rows that do not fit, so all of
-    it is taken to shrink with the rows.
+    """Return the error with a remedy. The estimate's fixed part (weights, optimiser state) is small compared to rows
+    that do not fit, so the whole estimate is assumed to be proportional to the rows.
 
     Args:
-        memory: bytes of the device.
+        memory: total memory of the device in bytes.
     """
     peak = node.cost.peak_bytes if node.cost else 0
     wanted = f" (estimate: {_gigabytes(peak)} at the peak, of {_gigabytes(memory)})" if peak else ""
@@ -49,7 +49,7 @@ def out_of_memory(node: StageNode, memory: int) -> StageError:
 
 
 def _train(node: StageNode, excess: float) -> tuple[str, str]:
-    """The next `accumulate` that divides the batch and whose share of the estimate the device holds."""
+    """Return settings and remedy: the next `accumulate` that divides the batch and fits the device by the estimate."""
     spec = node.section(TrainStage)
     parts = [n for n in range(spec.accumulate + 1, spec.batch_size + 1) if spec.batch_size % n == 0]
     fitting = [n for n in parts if excess * spec.accumulate / n <= 1] or parts[-1:]
@@ -61,7 +61,7 @@ def _train(node: StageNode, excess: float) -> tuple[str, str]:
 
 
 def _evaluate(node: StageNode, excess: float) -> tuple[str, str]:
-    """The batch halved until the device holds it."""
+    """Return settings and remedy: the batch halved until it fits the device by the estimate."""
     rows = size = node.section(EvaluateStage).batch_size
     while rows > 1 and (rows == size or excess * rows / size > 1):
         rows //= 2

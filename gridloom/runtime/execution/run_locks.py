@@ -1,4 +1,4 @@
-"""Which run id a plan is executed under, and the locks that keep two processes from one run or stage."""
+"""Choice of a plan's run id, and locks that exclude a second process from a run or a stage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESUMABLE = ("started", "interrupted", "failed")
 
 
 def choose_run_id(plan: Plan, workspace: Workspace) -> str:
-    """Return the id of the newest unfinished run of this very graph, or a new one named by the clock."""
+    """Return the id of the newest unfinished run of this graph, or a new id from the clock."""
     if plan.num_to_run and (workspace.ledger_path.exists() or workspace.journal_dir.exists()):
         newest = "select run_id, status from runs where graph_key = ? order by started_at desc limit 1"
         for run in Ledger(workspace).rows(newest, [plan.graph.key]):
@@ -48,14 +48,14 @@ def _is_locked(workspace: Workspace, run_id: str) -> bool:
 
 @contextmanager
 def run_lock(workspace: Workspace, run_id: str) -> Iterator[None]:
-    """Hold a run for this process. Raises StageError that names the process that has it."""
+    """Lock a run for this process. Raises StageError that names the process that holds the lock."""
     with _flock(_locks(workspace) / f"run-{run_id}.lock", f"run {run_id} is going on in another process"):
         yield
 
 
 @contextmanager
 def stage_lock(workspace: Workspace, node: StageNode) -> Iterator[None]:
-    """Hold the key of a stage for this process. Raises StageError that names the process that has it."""
+    """Lock the key of a stage for this process. Raises StageError that names the process that holds the lock."""
     path = _locks(workspace) / f"stage-{node.key.replace(':', '-')}.lock"
     with _flock(path, f"stage {node.name!r} ({node.key}) is being run by another process"):
         yield

@@ -1,4 +1,4 @@
-"""What came of a run, and what a failure means: the trouble of one stage, or the end of everything."""
+"""Outcome of a run, and classification of failures: of one stage, or of the whole run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gridloom.errors import GridloomError, StageError, StageInterrupted, StoreEr
 from gridloom.stores.artifacts import Artifact
 
 MAX_TOLD = 8
-"""Failed and blocked stages that the summary of a run names; the ledger has all."""
+"""Number of failed and of blocked stages that the summary of a run names; the ledger records all."""
 STOPPED_AT_ONCE = "stopped at once by a second Ctrl-C"
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What was done, by stage name; `executed`, `cached`, `failed` and `blocked` together are the plan's stages."""
+    """Outcome by stage name; `executed`, `cached`, `failed` and `blocked` together are the plan's stages."""
 
     run_id: str
     executed: tuple[str, ...]
@@ -27,19 +27,19 @@ class RunResult:
     artifacts: dict[str, Artifact]
     seconds: float
     failed: dict[str, str] = field(default_factory=dict)
-    """What was wrong with each stage that failed; a traceback where it was a bug."""
+    """Error of each failed stage; a traceback for a bug."""
     blocked: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Stages that were not started, with the failed ones that they depend on."""
+    """Stages that were not started, with the failed stages that they depend on."""
 
     @property
     def counts(self) -> str:
-        """One line: '3 done, 2 cached, 1 failed, 2 blocked'."""
+        """Counts on one line: '3 done, 2 cached, 1 failed, 2 blocked'."""
         groups = {"done": self.executed, "cached": self.cached, "failed": self.failed, "blocked": self.blocked}
         return ", ".join(f"{len(names)} {word}" for word, names in groups.items())
 
 
 class RunFailed(StageError):
-    """Stages failed; everything that does not depend on them was done. `result` holds both."""
+    """Raised at the end of a run with failed stages; all stages that do not depend on them are done."""
 
     def __init__(self, result: RunResult, graph: RunGraph) -> None:
         self.result = result
@@ -60,12 +60,12 @@ class RunFailed(StageError):
 
 
 def stops_everything(failure: Exception) -> bool:
-    """Whether a failure is no stage's own: it was told to stop, or nothing could be written or recorded any more."""
+    """Return whether a failure stops the whole run: a stop signal, or a store that cannot be written."""
     return isinstance(failure, StageInterrupted | StoreError)
 
 
 def is_out_of_space(failure: BaseException) -> bool:
-    """Whether a disk that takes nothing more is behind a failure, also where a library gave it a type of its own."""
+    """Return whether a full disk caused a failure, also when a library wrapped the OSError in its own type."""
     seen: BaseException | None = failure
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _OUT_OF_SPACE:
@@ -76,8 +76,8 @@ def is_out_of_space(failure: BaseException) -> bool:
     return False
 
 
-def told(failure: BaseException) -> str:
-    """Return what the ledger and the summary say: the user's mistakes as one message, bugs with their traceback."""
+def failure_text(failure: BaseException) -> str:
+    """Return the text for ledger and summary: the message of a GridloomError, the traceback of a bug."""
     if isinstance(failure, GridloomError):
         return str(failure)
     if isinstance(failure, KeyboardInterrupt):
@@ -86,6 +86,6 @@ def told(failure: BaseException) -> str:
 
 
 def first_line(problem: str) -> str:
-    """Return the line that names a problem: of a traceback the last."""
+    """Return the line that names a problem: the last line of a traceback, else the first."""
     lines = problem.rstrip().splitlines()
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]

@@ -1,4 +1,4 @@
-"""The stop signal: SIGTERM, SIGINT or a walltime limit ask a stage to save and stop; a second SIGINT ends at once."""
+"""Stop signal: SIGTERM, SIGINT or a walltime limit request a stage to save and stop; a second SIGINT ends at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from types import FrameType
 from gridloom.wording import duration
 
 
-class Stop:
-    """A StopSignal that handlers and the clock can set.
+class StopFlag:
+    """StopSignal that signal handlers and the clock can set.
 
     Args:
         walltime_s: Seconds after which the signal sets itself; None for no limit.
@@ -30,11 +30,11 @@ class Stop:
 
     @property
     def reason(self) -> str:
-        """Why the signal is set; empty while it is not."""
+        """Reason for the stop; empty while the signal is not set."""
         return self._reason
 
     def set(self, reason: str) -> None:
-        """Ask for a stop; the first reason is kept."""
+        """Request a stop; the first reason is kept."""
         self._reason = self._reason or reason
 
 
@@ -43,8 +43,8 @@ def _shown(seconds: float) -> str:
 
 
 @contextmanager
-def stop_on_signals(stop: Stop) -> Iterator[Stop]:
-    """Let SIGINT and SIGTERM set `stop` while the block runs; a second SIGINT raises KeyboardInterrupt."""
+def stop_on_signals(stop: StopFlag) -> Iterator[StopFlag]:
+    """Set `stop` on SIGINT and SIGTERM while the block runs; a second SIGINT raises KeyboardInterrupt."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name

@@ -1,7 +1,7 @@
-"""Picks as arc-agi-benchmarking reads them: a folder with one file a task.
+"""Export of picks in the format of arc-agi-benchmarking: a folder with one file per task.
 
 A file is a list over test inputs of {"attempt_1": {"answer", "metadata"}, "attempt_2": ...}. Tokens and times are those
-of the loop's attempt that proposed the grid; nothing was paid for. A test input without any grid has the answer [].
+of the loop's attempt that proposed the grid; costs are 0. A test input without any grid has the answer [].
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def export_benchmarking(workspace: Workspace, run_id: str, folder: Path, stage: 
     """Write the picks of a run's solve stage and read them back; return the number of tasks.
 
     Args:
-        folder: made; refused where it exists and is not empty.
-        stage: the solve stage; may be left out where the run has one.
+        folder: output folder; must not exist, or be empty.
+        stage: the solve stage; optional if the run has only one.
 
     Raises:
-        GridloomError: no such stage or picks, or a folder that holds something.
-        StageError: what was read back is not what was written.
+        GridloomError: no such stage or picks, or a folder that is not empty.
+        StageError: the files read back differ from those written.
     """
     ledger = Ledger(workspace)
     made_in, name = _where_made(ledger, run_id, stage)
@@ -61,14 +61,14 @@ def export_benchmarking(workspace: Workspace, run_id: str, folder: Path, stage: 
 
 
 def _where_made(ledger: Ledger, run_id: str, stage: str | None) -> tuple[str, str]:
-    """Return run and stage that made the attempts: another run, where this one found them cached."""
+    """Return the run and the stage that made the attempts: those of another run if this run found them cached."""
     if not ledger.read(RunRecord, run_id=run_id):
         raise GridloomError(f"unknown run '{run_id}'", "`gridloom runs` lists them")
     found = [record for record in ledger.read(StageRecord, run_id=run_id) if record.kind == "solve"]
     names = sorted({record.stage for record in found})
     if stage is None and len(names) != 1:
-        told = f"it has {', '.join(names)}" if names else "it has none"
-        raise GridloomError(f"say which solve stage of run {run_id}: {told}", "--stage NAME")
+        known = f"it has {', '.join(names)}" if names else "it has none"
+        raise GridloomError(f"name the solve stage of run {run_id}: {known}", "--stage NAME")
     wanted = stage or names[0]
     if wanted not in names:
         raise GridloomError(f"run {run_id} has no solve stage '{wanted}'", f"it has {', '.join(names) or 'none'}")
@@ -90,7 +90,7 @@ def _pairs(
     for index in range(len(task.tests)):
         ranked = sorted((pick for pick in picks if pick.test_index == index), key=lambda pick: pick.rank)
         answers = [(pick.grid, attempts[task.task_id, pick.attempt]) for pick in ranked]
-        # what was tried last stands for a test input to which no attempt gave any grid
+        # the last attempt represents a test input for which no attempt proposed a grid
         last = max(
             (attempt for (task_id, _), attempt in attempts.items() if task_id == task.task_id),
             key=lambda attempt: attempt.attempt,
@@ -113,13 +113,13 @@ def _metadata(
     task_id: str, pair_index: int, grid: list[list[int]], attempt: AttemptRecord, call: LlmCallRecord | None
 ) -> dict[str, Any]:
     read, wrote = (call.prompt_tokens, call.new_tokens) if call else (0, 0)
-    said = attempt.text if attempt.text is not None else json.dumps(grid)
+    text = attempt.text if attempt.text is not None else json.dumps(grid)
     return {
         "model": call.model if call else "trm",
         "provider": PROVIDER,
         "start_timestamp": _iso(attempt.started_at),
         "end_timestamp": _iso(attempt.ended_at),
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": said}}],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}}],
         "kwargs": {**attempt.plan, "checkpoint": attempt.checkpoint_key},
         "usage": {
             "prompt_tokens": read,
@@ -143,7 +143,7 @@ def _iso(seconds: float) -> str:
 
 
 def _verify(folder: Path, written: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Read every file back. Raises StageError unless each holds what it should."""
+    """Read every file back. Raises StageError when a file differs from the written content."""
     names = {path.stem for path in folder.glob("*.json")}
     if names != set(written):
         raise StageError(f"{folder} holds {len(names)} tasks, not {len(written)}", "export again")

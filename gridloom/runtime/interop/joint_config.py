@@ -1,4 +1,4 @@
-"""Converts the configuration of the earlier joint pipeline (config_joint.yaml) to a spec, and says what it left out."""
+"""Converter of the earlier joint pipeline's configuration (config_joint.yaml) to a spec; notes name omitted options."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from gridloom.errors import GridloomError
 from gridloom.wording import nearest
 
 ARC1_TRAINING_PAIRS = 958
-"""Pairs of the 400 ARC-1 training tasks that training sees with one demonstration of each kept back for checking."""
+"""Training pairs of the 400 ARC-1 training tasks, with one demonstration of each reserved for checking."""
 
 Convert = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """Where an option of the earlier scripts went."""
+    """Option of the earlier scripts, with its counterpart in a spec."""
 
     name: str
     default: Any
     places: tuple[str, ...]
-    """Dotted paths in a spec; empty where it has none."""
+    """Dotted paths in a spec; empty if there is no counterpart."""
     note: str = ""
-    """What is different here, or why there is no such setting."""
+    """Difference in meaning, or the reason for having no counterpart."""
     convert: Convert | None = None
-    """Value there from value here; as it is when absent."""
+    """Map from the option's value to the spec's value; the identity when absent."""
     quiet: bool = False
-    """Leaving it out changes nothing that is worth a word."""
+    """True if the option is omitted without a note."""
 
 
 def _precision(value: Any) -> str:
@@ -48,7 +48,7 @@ OPTIONS = (
         "output_dir",
         "/data/trm/joint_training",
         (),
-        "artifacts lie in the workspace: --home or GRIDLOOM_HOME",
+        "artifacts are stored in the workspace: --home or GRIDLOOM_HOME",
         quiet=True,
     ),
     Option(
@@ -82,8 +82,8 @@ OPTIONS = (
     Option("trm_L_cycles", 6, ("models.trm.L_cycles",)),
     Option("trm_L_layers", 4, ("models.trm.layers",)),
     Option("trm_halt_max_steps", 16, ("models.trm.halt_max_steps",)),
-    Option("use_precomputed_embeddings", False, (), "first prompts are always read once and kept", quiet=True),
-    Option("embeddings_path", None, (), "the states are kept in the workspace, for all runs", quiet=True),
+    Option("use_precomputed_embeddings", False, (), "states of first prompts are always cached", quiet=True),
+    Option("embeddings_path", None, (), "the states are cached in the workspace, for all runs", quiet=True),
     Option("use_attention_pooling", True, ("models.back.pooling",), convert=lambda on: "attention" if on else "mean"),
     Option("use_vae_adapter", False, ("models.bridge.variational", "models.back.variational")),
     Option("vae_beta", 0.1, ("stages.joint.kl_weight",), "summed over the bottleneck, as there; 0.001 is gentler"),
@@ -97,7 +97,7 @@ OPTIONS = (
     Option("cross_attention_heads", 8, ("models.bridge.attention_heads",)),
     Option("cross_attention_dropout", 0.0, (), "there is no dropout"),
     Option("use_chat_template", False, ("models.llama.prompt_format",), convert=lambda on: "chat" if on else "plain"),
-    Option("use_loss_guided_generation", False, (), "it chose by the answer, which no solver can do"),
+    Option("use_loss_guided_generation", False, (), "it selected candidates by the answer, which no solver can read"),
     Option("loss_guide_num_candidates", 3, (), "see use_loss_guided_generation", quiet=True),
     Option("loss_guide_high_threshold", 2.0, (), "see use_loss_guided_generation", quiet=True),
     Option("loss_guide_low_threshold", 0.5, (), "see use_loss_guided_generation", quiet=True),
@@ -105,7 +105,7 @@ OPTIONS = (
         "enable_repulsion",
         False,
         (),
-        "it moved the state by a thousandth of its norm; retries get warmer instead (solver.reason.temperature_step)",
+        "it moved the state by 0.1% of its norm; retries raise the temperature (solver.reason.temperature_step)",
     ),
     Option("repulsion_weight", 0.5, (), "see enable_repulsion", quiet=True),
     Option("eval_only", False, (), "run the stages `solve` and `score`"),
@@ -115,16 +115,16 @@ OPTIONS = (
         "project_name",
         "arc-hybrid-joint",
         (),
-        "metrics are in the ledger; `wandb: {project: NAME}` in stages.joint sends them on",
+        "metrics are in the ledger; `wandb: {project: NAME}` in stages.joint forwards them",
     ),
     Option("run_name", None, ("name",)),
 )
-"""Every option of the earlier joint trainer and of its configuration class."""
+"""Options of the earlier joint trainer and of its configuration class."""
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """A spec, and what the reader should know about it."""
+class ConvertedSpec:
+    """Converted spec, with notes on omitted and changed options."""
 
     spec: dict[str, Any]
     notes: tuple[str, ...]
@@ -135,8 +135,8 @@ class Imported:
         return f"{comments}{yaml.safe_dump(self.spec, sort_keys=False, width=120)}"
 
 
-def read_joint_config(path: Path) -> Imported:
-    """Convert a file. Raises GridloomError when it cannot be read or holds what was no option."""
+def read_joint_config(path: Path) -> ConvertedSpec:
+    """Convert a file. Raises GridloomError when the file cannot be read or holds an unknown option."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -146,7 +146,7 @@ def read_joint_config(path: Path) -> Imported:
     return import_joint_config(values)
 
 
-def import_joint_config(values: Mapping[str, Any], num_pairs: int = ARC1_TRAINING_PAIRS) -> Imported:
+def import_joint_config(values: Mapping[str, Any], num_pairs: int = ARC1_TRAINING_PAIRS) -> ConvertedSpec:
     """Convert options to a spec with every value written out. Raises GridloomError naming all unknown options.
 
     Args:
@@ -175,11 +175,11 @@ def import_joint_config(values: Mapping[str, Any], num_pairs: int = ARC1_TRAININ
         if not option.places and asked and not option.quiet:
             notes.append(f"{option.name}: {option.note}")
     _finish(spec, given, notes)
-    return Imported(spec, tuple(notes))
+    return ConvertedSpec(spec, tuple(notes))
 
 
 def _skeleton() -> dict[str, Any]:
-    """The parts and stages that the earlier pipeline had."""
+    """Return a spec with the models and stages of the earlier pipeline."""
     return {
         "gridloom": 1,
         "name": "joint",
@@ -218,7 +218,7 @@ def _skeleton() -> dict[str, Any]:
 
 
 def _finish(spec: dict[str, Any], given: Mapping[str, Any], notes: list[str]) -> None:
-    """Mend what the earlier defaults got wrong."""
+    """Replace defaults of the earlier pipeline that are invalid."""
     if spec["models"]["llama"]["weights"] == "meta-llama/Llama-3.2-8B-Instruct":
         spec["models"]["llama"]["weights"] = "meta-llama/Llama-3.1-8B-Instruct"
         notes.append("llama_model: there is no Llama 3.2 of 8B; meta-llama/Llama-3.1-8B-Instruct is taken")

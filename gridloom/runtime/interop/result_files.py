@@ -16,21 +16,21 @@ from gridloom.stores.ledger import Ledger
 
 RESULTS, SUBMISSION = "results.json", "submission.json"
 Attempt = Mapping[str, Any]
-"""A line of attempts.jsonl."""
+"""Line of attempts.jsonl."""
 
 
 def parse_failures(attempts: Sequence[Attempt]) -> int:
-    """Count the attempts whose text holds no grid; those of a TRM alone have no text."""
+    """Count the attempts whose text holds no grid; attempts of a TRM without a language model have no text."""
     return sum(attempt["text"] is not None and parse_grid(attempt["text"]) is None for attempt in attempts)
 
 
 def tokens(attempts: Sequence[Attempt]) -> int:
-    """Count the tokens that the LLaMA read and wrote."""
+    """Count the tokens of prompts and of generated text."""
     return sum((attempt.get("prompt_tokens") or 0) + (attempt.get("new_tokens") or 0) for attempt in attempts)
 
 
 def seconds_by_task(ledger: Ledger, run_id: str, stage: str) -> dict[str, float]:
-    """Return what the ledger says each task's attempts took, waiting for shared batches left out."""
+    """Return the seconds of each task's attempts from the ledger, without waiting for shared batches."""
     rows = ledger.rows(
         "SELECT task_id, sum(list_sum(map_values(CAST(timings AS MAP(VARCHAR, DOUBLE))))) AS seconds FROM attempts "
         "WHERE run_id = ? AND stage = ? AND fork = 0 GROUP BY task_id",
@@ -47,12 +47,12 @@ def write_results(
     attempts: Sequence[Attempt],
     seconds: Mapping[str, float],
 ) -> None:
-    """Write the file.
+    """Write results.json.
 
     Args:
-        report: what `score.make_report` gave, with the meta of the solve stage under `solved_with`.
+        report: report of `score.make_report`, with the meta of the solve stage under `solved_with`.
         picks: picks.json, by task.
-        seconds: by task; of a task that is not in this ledger, none.
+        seconds: by task; absent for tasks that are not in this ledger.
     """
     made = report["solved_with"]
     solved = set(report["solved"])
@@ -99,25 +99,25 @@ EVAL_RESULTS = "eval_results.json"
 def write_eval_results(
     folder: Path, *, accuracy: float, avg_loss: float | None, avg_steps: float, total_examples: int
 ) -> None:
-    """Write the file into an evaluation's folder.
+    """Write eval_results.json into an evaluation's folder.
 
     Args:
         accuracy: share of the examples (test inputs, puzzles) whose first grid is right in every cell.
-        avg_loss: a puzzle's loss against its solution. None for what votes: a grid that several views or checkpoints
-            voted for has no logits, and the network that answers ARC tasks runs where no answer can be read.
-        avg_steps: ACT steps a row.
+        avg_loss: mean cross-entropy of a puzzle. None for votes: a grid that several views or checkpoints voted for
+            has no logits, and the vote stage that answers ARC tasks reads no answers.
+        avg_steps: mean ACT steps per row.
     """
     figures = {"accuracy": accuracy, "avg_loss": avg_loss, "avg_steps": avg_steps, "total_examples": total_examples}
     (folder / EVAL_RESULTS).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 NO_GRID: GridRows = [[0]]
-"""Stands in a submission where no attempt gave any grid, since the format wants one; picks.json shows the gap."""
+"""Grid in a submission where no attempt proposed one, since the format requires a grid; picks.json has no entry."""
 Rows = Sequence[Mapping[str, Any]]
 
 
 def write_submission(path: Path, tasks: Sequence[Task], picks: Rows) -> None:
-    """Write Kaggle's submission.json, then read it back and check it. Raises StageError when it is not whole."""
+    """Write Kaggle's submission.json, read it back and check it. Raises StageError when the file is incomplete."""
     content: dict[str, Any] = {}
     for task in tasks:
         tests = []
@@ -142,10 +142,10 @@ def check_submission(path: Path, tasks: Sequence[Task]) -> None:
         for number, answer in enumerate(answers, start=1):
             for name in ("attempt_1", "attempt_2"):
                 if not _is_grid(answer.get(name)):
-                    wrong.append(f"{task.task_id}, test input {number}: {name} is no grid")
+                    wrong.append(f"{task.task_id}, test input {number}: {name} is not a grid")
     if wrong:
-        said = "; ".join(wrong[:3])
-        raise StageError(f"{path.name} is not a whole submission: {said}", "this is a fault of gridloom")
+        problems = "; ".join(wrong[:3])
+        raise StageError(f"{path.name} is not a complete submission: {problems}", "this is a fault of gridloom")
 
 
 def rows_of(picks: Rows, task: Task) -> list[Mapping[str, Any]]:

@@ -1,8 +1,8 @@
-"""Read and write checkpoints of the original TRM code: state dicts with their all_config.yaml and identifiers.json.
+"""Reader and writer of checkpoints of the original TRM code: state dicts with all_config.yaml and identifiers.json.
 
-Names there carry the prefixes `_orig_mod.` (compiled), `model.` (loss head) and `inner.`; the rest equals ours. Files
-are pickles and are read with weights_only: tensors and plain containers, nothing that executes. The original keeps one
-set of weights, the average where it kept one. Its puzzle ids call a task's own view by the bare task id.
+Tensor names there have the prefixes `_orig_mod.` (torch.compile), `model.` (loss head) and `inner.`; the rest equals
+gridloom's names. Files are pickles, read with weights_only: tensors and plain containers, no executable content. The
+original stores one set of weights, the average if training kept one. Its name of a task's identity view is the task id.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gridloom.runtime.checkpoints.description import data_kind
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.views import BLANK_NAME, IDENTITY
 from gridloom.runtime.data.tasks import SEPARATOR
-from gridloom.runtime.interop.trm_config import CONFIG, OWN_KEY, REMEDY, PeerConfig, peer_config, read_config
+from gridloom.runtime.interop.trm_config import CONFIG, OWN_KEY, REMEDY, OriginalConfig, original_config, read_config
 from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.stores.vacant import filling
@@ -37,13 +37,13 @@ IDENTIFIERS = "identifiers.json"
 FORMAT = "TinyRecursiveModels"
 TABLE = "puzzle_emb.weights"
 VOCABULARIES = {12: "arc", 11: "sudoku", 6: "maze"}
-"""Kinds of data of the original by vocabulary."""
+"""Kinds of data of the original by vocabulary size."""
 DATA_KINDS = ("arc", "sudoku", "maze")
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What came in, and what is worth telling."""
+class ImportedCheckpoint:
+    """Imported bundle, with notes for the user."""
 
     bundle: Bundle
     notes: tuple[str, ...]
@@ -56,30 +56,30 @@ def import_checkpoint(
     identifiers: Path | None = None,
     canvas: int | None = None,
     kind: str | None = None,
-) -> Imported:
-    """Read a checkpoint of the original. Raises ModelError when a name is missing or unknown or a shape does not fit.
+) -> ImportedCheckpoint:
+    """Read a checkpoint of the original. Raises ModelError for a missing or unknown name or a wrong shape.
 
     Args:
-        config: its all_config.yaml; the one beside the checkpoint when absent.
-        identifiers: identifiers.json of the data it was trained on; the one beside the checkpoint when absent, and
-            numbers for names where there is none.
-        canvas: side of the canvas where neither the weights nor the configuration tell; by kind when absent.
-        kind: arc, sudoku or maze; by vocabulary when absent.
+        config: all_config.yaml of the checkpoint; the file in the checkpoint's folder when absent.
+        identifiers: identifiers.json of the training data; the file in the checkpoint's folder when absent, and
+            numbers as names if there is none.
+        canvas: side of the canvas in cells if neither weights nor configuration determine it; by kind when absent.
+        kind: arc, sudoku or maze; by vocabulary size when absent.
     """
     tensors = strip_prefixes(_read(checkpoint), checkpoint)
-    told = read_config(checkpoint.parent / CONFIG if config is None else config)
+    original = read_config(checkpoint.parent / CONFIG if config is None else config)
     if "embed_tokens.embedding_weight" not in tensors:
         raise ModelError(
             f"{checkpoint} lacks embed_tokens.embedding_weight; it has {', '.join(sorted(tensors)[:4])}, ...", REMEDY
         )
     vocabulary = len(tensors["embed_tokens.embedding_weight"])
-    kind = kind or told.data_kind or VOCABULARIES.get(vocabulary)
+    kind = kind or original.data_kind or VOCABULARIES.get(vocabulary)
     if kind is None:
         raise ModelError(
-            f"{checkpoint} has a vocabulary of {vocabulary}, which does not tell its kind of data",
-            f"say it: {', '.join(DATA_KINDS)}",
+            f"{checkpoint} has a vocabulary of {vocabulary}, which does not determine its kind of data",
+            f"name the kind: {', '.join(DATA_KINDS)}",
         )
-    canvas, num_cells = _shape(tensors, told, canvas, kind, vocabulary)
+    canvas, num_cells = _shape(tensors, original, canvas, kind, vocabulary)
     wanted = {"arc": 12, "sudoku": canvas + 2, "maze": 6}.get(kind, vocabulary)
     if vocabulary != wanted:
         raise ModelError(
@@ -88,39 +88,39 @@ def import_checkpoint(
         )
     notes: list[str] = []
     ids = _ids(checkpoint, tensors, identifiers, kind, notes)
-    spec = told.spec
+    spec = original.spec
     if TABLE not in tensors and not spec.puzzle_embedding_len:
         tensors[TABLE] = torch.zeros(len(ids), spec.hidden_size)
     model = build_network(spec, canvas, len(ids), vocabulary=vocabulary, num_cells=num_cells)
     # Initial states are stored in the activation's type; widening bf16 is exact.
     tensors = {name: t.to(model.dtype) if name.endswith("_init") else t for name, t in tensors.items()}
     load_strictly(model, tensors, checkpoint, remedy=f"checkpoint and {CONFIG} belong to two networks: {REMEDY}")
-    if told.averaged is False:
+    if original.averaged is False:
         notes.append("training kept no average (ema: false): these are the weights as the last step left them")
     step = re.fullmatch(r"step_(\d+)(\.\w+)?", checkpoint.name)
     meta: dict[str, Any] = {
         "imported_from": checkpoint.name,
         "format": FORMAT,
         "steps": int(step[1]) if step else 0,
-        "averaged": told.averaged,
-        "data": {"kind": kind, "paths": list(told.data_paths)},
+        "averaged": original.averaged,
+        "data": {"kind": kind, "paths": list(original.data_paths)},
     }
-    return Imported(Bundle({NETWORK: model.eval()}, ids, meta=meta), tuple(notes))
+    return ImportedCheckpoint(Bundle({NETWORK: model.eval()}, ids, meta=meta), tuple(notes))
 
 
 def export_checkpoint(bundle: Bundle, folder: Path, *, step: int | None = None) -> Path:
     """Write `step_N`, all_config.yaml and identifiers.json for the original; task rows are added to view rows.
 
-    `folder` is new or empty, and written whole or not at all. Raises ModelError for a network that the original lacks.
+    `folder` must be new or empty; it is written atomically. Raises ModelError for a network that the original lacks.
 
     Args:
-        step: N; the steps that the bundle tells when absent.
+        step: N; the bundle's number of training steps when absent.
     """
     model = bundle.network
     if not isinstance(model, RecursiveNetwork):
         raise ModelError(f"the original has no {model.spec.kind}", "export a trm or one of its relatives")
     config = {
-        "arch": peer_config(model),
+        "arch": original_config(model),
         "ema": bool(bundle.meta.get("averaged") or bundle.meta.get("ema")),
         OWN_KEY: {"canvas": model.canvas, "num_cells": model.num_cells, "data_kind": data_kind(bundle.meta)},
     }
@@ -141,7 +141,7 @@ def export_checkpoint(bundle: Bundle, folder: Path, *, step: int | None = None) 
 
 
 def strip_prefixes(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """Drop the prefixes that compiling and the loss head put before each name. Raises ModelError on a collision."""
+    """Remove the prefixes of torch.compile and the loss head from each name. Raises ModelError on a collision."""
     stripped: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         bare = name
@@ -183,7 +183,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _ids(
     checkpoint: Path, tensors: Mapping[str, Tensor], identifiers: Path | None, kind: str, notes: list[str]
 ) -> PuzzleIds:
-    """Name the rows of the puzzle embedding. A task's own view gets its whole name."""
+    """Return the names of the puzzle embedding's rows; a bare task id becomes the name of the identity view."""
     beside = checkpoint.parent / IDENTIFIERS
     path = identifiers or (beside if beside.exists() else None)
     count = len(tensors[TABLE]) if TABLE in tensors else 1
@@ -206,21 +206,21 @@ def _ids(
 
 
 def _shape(
-    tensors: Mapping[str, Tensor], told: PeerConfig, canvas: int | None, kind: str, vocabulary: int
+    tensors: Mapping[str, Tensor], original: OriginalConfig, canvas: int | None, kind: str, vocabulary: int
 ) -> tuple[int, int]:
-    """Find canvas and tokens of a row: from the weights, from what the caller or the configuration says, by kind."""
-    spec = told.spec
+    """Return canvas side and tokens per row: from the weights, from arguments or configuration, by kind."""
+    spec = original.spec
     positions = None
     if "embed_pos.embedding_weight" in tensors:
         positions = len(tensors["embed_pos.embedding_weight"])
     elif spec.mixing == "mlp":
         mixers = [t for name, t in tensors.items() if name.endswith("mlp_t.down_proj.weight")]
         if not mixers:
-            raise ModelError("the configuration says mlp_t, but the weights hold none", REMEDY)
+            raise ModelError("the configuration sets mlp_t, but the weights hold none", REMEDY)
         positions = len(mixers[0])
-    wanted = told.canvas if canvas is None else canvas
-    if told.num_cells is not None and wanted == told.canvas:
-        side, num_cells = int(wanted or 0), int(told.num_cells)
+    wanted = original.canvas if canvas is None else canvas
+    if original.num_cells is not None and wanted == original.canvas:
+        side, num_cells = int(wanted or 0), int(original.num_cells)
     elif positions is not None and wanted is None:
         num_cells = positions - spec.puzzle_embedding_len
         side = math.isqrt(max(num_cells, 0))

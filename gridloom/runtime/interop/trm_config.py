@@ -1,4 +1,4 @@
-"""all_config.yaml of the original TRM code: read into a network's spec, and written from one."""
+"""Conversion between all_config.yaml of the original TRM code and a network's spec."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ CLASSES = {
     "transformers_baseline": "Model_ACTV2",
 }
 DTYPES = {"bfloat16": "bf16", "float32": "fp32"}
-REMEDY = "see all_config.yaml beside the checkpoint, and name it if it lies elsewhere"
+REMEDY = "see all_config.yaml in the checkpoint's folder, or name the file"
 FIXED = {"rms_norm_eps": NORM_EPS, "rope_theta": ROPE_BASE}
-"""Settings of the original that nobody changed and that are constants here."""
+"""Settings of the original that are constants in gridloom."""
 OWN_KEY = "gridloom"
-"""Key of all_config.yaml that the original passes over; what it cannot say of a network stands there."""
+"""Key of all_config.yaml that the original ignores; holds the settings that the original has no key for."""
 
 
 @dataclass(frozen=True, slots=True)
-class PeerConfig:
-    """What an all_config.yaml says."""
+class OriginalConfig:
+    """Content of an all_config.yaml."""
 
     spec: TrmModel
     averaged: bool | None
-    """Whether training kept an average of the weights, which then is what the checkpoint holds; None: not said."""
+    """True if the checkpoint holds an average of the weights that training kept; None if not recorded."""
     data_paths: tuple[str, ...] = ()
     canvas: int | None = None
     num_cells: int | None = None
     data_kind: str | None = None
-    """These three only where gridloom wrote the file."""
+    """Kind of data; like `canvas` and `num_cells` recorded only by gridloom."""
 
 
-def read_config(path: Path) -> PeerConfig:
-    """Read an all_config.yaml. Raises ModelError naming what is absent, unknown or has no counterpart here."""
+def read_config(path: Path) -> OriginalConfig:
+    """Read an all_config.yaml. Raises ModelError that names a setting that is absent, unknown or not supported."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         arch = content["arch"]
@@ -79,7 +79,7 @@ def read_config(path: Path) -> PeerConfig:
                 f"{path}: puzzle_emb_ndim {table_width} is not hidden_size {width}; here they are equal",
                 "this checkpoint cannot be used",
             )
-        # the HRM and the baseline pass puzzle_emb_len over
+        # the HRM and the baseline ignore puzzle_emb_len
         prefix = int(arch.get("puzzle_emb_len", 16)) if kind.startswith("trm") else 0
         if prefix and not table_width:
             raise ModelError(
@@ -110,11 +110,11 @@ def read_config(path: Path) -> PeerConfig:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} is no all_config.yaml of the original: {error!r}", REMEDY) from error
     spec = cast(TrmModel, network_spec(values))
-    return PeerConfig(spec, averaged if isinstance(averaged, bool) else None, paths, **shape)
+    return OriginalConfig(spec, averaged if isinstance(averaged, bool) else None, paths, **shape)
 
 
-def peer_config(model: RecursiveNetwork) -> dict[str, Any]:
-    """Describe a network in the original's words. Raises ModelError for a network that the original does not have."""
+def original_config(model: RecursiveNetwork) -> dict[str, Any]:
+    """Return a network's `arch` section of all_config.yaml. Raises ModelError for a network the original lacks."""
     spec = model.spec
     own_kind: str = spec.kind
     module = next((peer for peer, kind in KINDS.items() if kind == own_kind), None)

@@ -1,1 +1,1 @@
-"""The machine's devices: choice, memory, measured speeds."""
+"""Devices of the machine: selection, memory, measured speeds."""

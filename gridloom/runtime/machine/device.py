@@ -1,4 +1,4 @@
-"""Devices: what `auto` means here, and what a device is called."""
+"""Devices: resolution of `auto`, names, memory."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def resolve_device(wanted: str) -> str:
         if index >= count:
             raise StageError(
                 f"device {wanted!r} is not here: {count} CUDA device(s) found",
-                "say  device: cpu  or  device: auto, or run `gridloom doctor`",
+                "write  device: cpu  or  device: auto, or run `gridloom doctor`",
             )
         return f"cuda:{index}"
     return wanted
 
 
 def hardware(device: str, processes: int = 1) -> str:
-    """Return what work ran on, as a card tells it: 'NVIDIA H100 80GB HBM3', or a processor with its threads."""
+    """Return the name of the hardware for cards: 'NVIDIA H100 80GB HBM3', or a processor with its threads."""
     import torch
 
     several = f"{processes} processes of " if processes > 1 else ""
@@ -42,7 +42,7 @@ def hardware(device: str, processes: int = 1) -> str:
 
 
 def device_memory(device: str) -> int:
-    """Return the bytes of memory that a GPU, or this machine, has in all."""
+    """Return the total memory in bytes of a GPU, or of this machine for `cpu`."""
     import torch
 
     if torch.device(device).type == "cuda":
@@ -51,11 +51,12 @@ def device_memory(device: str) -> int:
 
 
 def precision_advice(device: str, precision: str) -> str | None:
-    """Say what a GPU without bf16 instructions means for a network that runs in bf16; None where all is well."""
+    """Return a warning for a network in bf16 on a GPU without bf16 instructions; None otherwise."""
     import torch
 
     if precision != "bf16" or not device.startswith("cuda") or torch.cuda.is_bf16_supported(including_emulation=False):
         return None
     return (
-        f"{device} ({hardware(device)}) has no bf16 instructions and emulates them slowly: say  precision: fp32  for it"
+        f"{device} ({hardware(device)}) has no bf16 instructions and emulates them slowly: "
+        "write  precision: fp32  for it"
     )

@@ -1,4 +1,4 @@
-"""How much memory a stage needs at its peak, beyond what was there when it began."""
+"""Peak memory of a stage, above the memory in use at its start."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 _PEAK = 5
-"""What /proc/PID/clear_refs takes to forget the highest resident size so far (proc_pid_clear_refs(5))."""
+"""Value that resets the peak resident size when written to /proc/PID/clear_refs (proc_pid_clear_refs(5))."""
 
 
 class MemoryMeter:
-    """Measures from its making on: of the device where that is a GPU, else resident memory of this process."""
+    """Meter of peak memory since its construction: GPU memory, or resident memory of this process for `cpu`."""
 
     def __init__(self, device: str) -> None:
-        """Forget earlier peaks. torch is loaded first, since no stage should be charged for it."""
+        """Reset earlier peaks. torch is imported first, so that its memory is not attributed to a stage."""
         import torch
 
         self._cuda = device if torch.device(device).type == "cuda" else None
@@ -27,39 +27,39 @@ class MemoryMeter:
             return
         self._is_reset = False
         _give_back()
-        # not on macOS, nor where the kernel forbids it: then the peak is that of the whole life of the process
+        # fails on macOS and where the kernel forbids it: the peak then covers the whole life of the process
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text(str(_PEAK))
             self._is_reset = True
         self.before = _status("VmRSS") or 0
 
     def peak(self) -> int:
-        """Return the most bytes in use at once, whatever for."""
+        """Return the peak of bytes in use, by stage and other code together."""
         if self._cuda is not None:
             import torch
 
             return torch.cuda.max_memory_allocated(self._cuda)
-        # ru_maxrss is in KiB on Linux, in bytes on macOS, and never goes back
+        # ru_maxrss is in KiB on Linux, in bytes on macOS, and never decreases
         return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
             1 if sys.platform == "darwin" else 1024
         )
 
     def grown(self) -> int | None:
-        """Return by how much the peak exceeds what was in use at the start; None where that cannot be told."""
+        """Return the bytes by which the peak exceeds the use at the start; None if they cannot be measured."""
         if self._cuda is None and not (self._is_reset and self.before):
             return None
         return max(self.peak() - self.before, 0)
 
 
 def _give_back() -> None:
-    """Hand freed memory back to the system: glibc keeps it, and a stage that takes it again would seem to need none."""
+    """Return freed memory from glibc to the system; a stage that reuses it would seem to need none."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(field: str) -> int | None:
-    """Return a figure of /proc/self/status in bytes."""
+    """Return a field of /proc/self/status in bytes."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith(f"{field}:"):

@@ -1,4 +1,4 @@
-"""Calibrations of this machine's devices, a small JSON file each in the cache folder. Light: no torch."""
+"""Measured speeds of this machine's devices, one JSON file per device in the cache folder. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gridloom.stores.workspace import cache_dir
 from gridloom.stores.write_aside import write_durably
 
 FORMAT_VERSION = 1
-AGAIN = "run gridloom doctor --calibrate"
+REMEASURE = "run gridloom doctor --calibrate"
 
 
 def folder() -> Path:
-    """Return where calibrations lie."""
+    """Return the folder of measured speeds."""
     return cache_dir() / "calibration"
 
 
@@ -28,7 +28,7 @@ def cpu_name() -> str:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     if names:
         return names[0]
-    import platform  # slow to import, and seldom needed
+    import platform  # slow to import and rarely needed
 
     return platform.processor() or platform.machine()
 
@@ -43,7 +43,7 @@ def gpu_name() -> str | None:
 
 
 def num_threads() -> int:
-    """Return how many threads torch will use: OMP_NUM_THREADS, else the cores this process may run on."""
+    """Return the number of threads that torch will use: OMP_NUM_THREADS, else the cores available to this process."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdecimal() and int(wanted):
         return int(wanted)
@@ -51,8 +51,8 @@ def num_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load_calibrations() -> Calibrations:
-    """Read what is kept of this machine's devices, without torch. A stale one is named and not used."""
+def load_speeds() -> Calibrations:
+    """Read the speeds of this machine's devices, without torch. Stale files are reported in the result and not used."""
     gpu = gpu_name()
     known: dict[str, Calibration] = {}
     unused: dict[str, str] = {}
@@ -70,20 +70,20 @@ def load_calibrations() -> Calibrations:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             found = None
         if found is None:
-            unused[name] = f"{path} is not readable by this gridloom: {AGAIN}"
+            unused[name] = f"{path} is not readable by this gridloom: {REMEASURE}"
         elif found.torch != version("torch"):
-            unused[name] = f"calibrated with torch {found.torch}, this is {version('torch')}: {AGAIN}"
+            unused[name] = f"calibrated with torch {found.torch}, this is {version('torch')}: {REMEASURE}"
         elif found.device != device:
-            unused[name] = f"calibrated on {found.device}, this is {device}: {AGAIN}"
+            unused[name] = f"calibrated on {found.device}, this is {device}: {REMEASURE}"
         elif name == "cpu" and found.cores != num_threads():
-            unused[name] = f"calibrated with {found.cores} threads, this has {num_threads()}: {AGAIN}"
+            unused[name] = f"calibrated with {found.cores} threads, this has {num_threads()}: {REMEASURE}"
         else:
             known[name] = found
     return Calibrations(known, unused, "cpu" if gpu is None else "cuda")
 
 
-def keep(kind: str, found: Calibration) -> Path:
-    """Write a calibration whole. Raises StoreError."""
+def save_speeds(kind: str, found: Calibration) -> Path:
+    """Write a device's speeds atomically. Raises StoreError."""
     path = folder() / f"{kind}.json"
     text = json.dumps({"format_version": FORMAT_VERSION, **asdict(found)}, indent=1, sort_keys=True) + "\n"
     try:

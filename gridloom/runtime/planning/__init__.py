@@ -1,1 +1,1 @@
-"""From a spec to a plan on this machine: facts, cached stages, reasons to run, the nearest artifact."""
+"""Planning of a spec on this machine: facts, cached stages, reasons to run, the nearest artifact."""

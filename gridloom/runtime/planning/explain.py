@@ -1,4 +1,4 @@
-"""What the key of a stage is made from, and how that differs from the nearest earlier artifact of its kind."""
+"""Explanation of a stage's key: its inputs, and their differences from the nearest earlier artifact of its kind."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from gridloom.compiler.diff import Change
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.errors import GridloomError
 from gridloom.runtime.planning.local import compile_local
-from gridloom.runtime.planning.nearest_artifact import Earlier, EarlierArtifacts, changes_since
+from gridloom.runtime.planning.nearest_artifact import EarlierArtifact, EarlierArtifacts, changes_since
 from gridloom.runtime.planning.rekey import open_store
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import did_you_mean, listed
 
 
 @dataclass(frozen=True, slots=True)
-class StageExplained:
-    """What the key of a stage covers, and how that differs from the nearest earlier artifact."""
+class StageExplanation:
+    """Inputs of a stage's key, and their differences from the nearest earlier artifact."""
 
     key: str
     inputs: dict[str, Any]
-    """Exactly what is hashed."""
-    nearest: Earlier | None
-    """The artifact of the stage's kind with the fewest differing fields, of several the newest; None without any."""
+    """Hashed content of the key."""
+    nearest: EarlierArtifact | None
+    """Artifact of the stage's kind with the fewest differing fields, of several the newest; None if there is none."""
     changes: tuple[Change, ...]
-    """From the nearest to this; empty when it is this very key."""
+    """Changes from the nearest artifact to this stage; empty when the keys are equal."""
 
 
-def explain_stage(spec: str, overrides: Sequence[str], stage: str, workspace: Workspace) -> StageExplained:
+def explain_stage(spec: str, overrides: Sequence[str], stage: str, workspace: Workspace) -> StageExplanation:
     """Explain the key of one stage of a spec. Raises GridloomError for an unknown stage."""
     compiled = compile_local(spec, overrides)
     graph = compiled.graph
@@ -43,4 +43,4 @@ def explain_stage(spec: str, overrides: Sequence[str], stage: str, workspace: Wo
     inputs = key_inputs(graph, node)
     nearest = EarlierArtifacts(open_store(workspace)).nearest(node, inputs)
     changes = () if nearest is None else changes_since(nearest, node, inputs, compiled.place)
-    return StageExplained(node.key, inputs, nearest, changes)
+    return StageExplanation(node.key, inputs, nearest, changes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gridloom.compiler.facts import CheckpointFacts, DataFacts, TaskKey
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.runtime.planning.facts_cache import remembered
+from gridloom.runtime.planning.facts_cache import cached
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData
 from gridloom.specs.puzzles import MazeData, SequenceData, SudokuData
@@ -18,11 +18,11 @@ from gridloom.specs.puzzles import MazeData, SequenceData, SudokuData
 if TYPE_CHECKING:
     from gridloom.runtime.data.arc.read import ArcSource
 
-# the readers import numpy, so they are imported only when something is read
+# the readers import numpy, so they are imported only when a file is read
 
 
 class LocalFacts:
-    """`gridloom.compiler.facts.Facts` from disk. Asks each question once; make a new one to see changed files."""
+    """`gridloom.compiler.facts.Facts` from disk. Each fact is read once; a new instance sees changed files."""
 
     def __init__(self) -> None:
         self._data: dict[tuple[str, str], DataFacts] = {}
@@ -32,27 +32,27 @@ class LocalFacts:
         self._checkpoints: dict[tuple[str, str], CheckpointFacts] = {}
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
-        """Facts of a dataset whose relative paths start from `base`. Raises DataError."""
+        """Return facts of a dataset whose relative paths start from `base`. Raises DataError."""
         question = (repr(spec), base)
         if question not in self._data:
-            told = remembered("data", spec, base, lambda: self._read(spec, base))
-            # JSON gives tuples back as lists
-            fields: dict[str, Any] = {name: _tuples(value) for name, value in told.items()}
+            answer = cached("data", spec, base, lambda: self._read(spec, base))
+            # JSON returns tuples as lists
+            fields: dict[str, Any] = {name: _tuples(value) for name, value in answer.items()}
             self._data[question] = DataFacts(**fields)
         return self._data[question]
 
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
-        """Every ARC task of a dataset with the key of its demonstrations up to symmetry. Raises DataError."""
+        """Return every ARC task of a dataset with the key of its demonstrations up to symmetry. Raises DataError."""
         if not isinstance(spec, ArcData):
             return ()
         question = (repr(spec), base)
         if question not in self._task_keys:
-            told = remembered("task_keys", spec, base, lambda: self._read_keys(spec, base))
-            self._task_keys[question] = tuple(TaskKey(*item) for item in told)
+            answer = cached("task_keys", spec, base, lambda: self._read_keys(spec, base))
+            self._task_keys[question] = tuple(TaskKey(*item) for item in answer)
         return self._task_keys[question]
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
-        """Facts of a language model, from its configuration. Raises ModelError."""
+        """Return facts of a language model from its configuration. Raises ModelError."""
         from gridloom.runtime.models.language.weights.managed import llama_facts
 
         question = (repr(spec), base)
@@ -61,7 +61,7 @@ class LocalFacts:
         return self._llama[question]
 
     def checkpoint(self, path: str, base: str) -> CheckpointFacts:
-        """Facts of a checkpoint's folder, from its description and the heads of its weight files. Raises ModelError."""
+        """Return facts of a checkpoint's folder from bundle.json and its weight files' headers. Raises ModelError."""
         from gridloom.runtime.checkpoints.description import checkpoint_facts
 
         if (path, base) not in self._checkpoints:
@@ -69,7 +69,7 @@ class LocalFacts:
         return self._checkpoints[path, base]
 
     def has_package(self, name: str) -> bool:
-        """Whether a package can be imported; it is not."""
+        """Return whether a package can be imported, without importing it."""
         return find_spec(name) is not None
 
     def _read(self, spec: DataSpec, base: str) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class LocalFacts:
 
 
 def _tuples(value: Any) -> Any:
-    """Lists, as JSON has them, to the tuples that facts have."""
+    """Convert lists of JSON to the tuples of facts, recursively."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
@@ -137,7 +137,7 @@ def _arc_facts(found: ArcSource, canvases: tuple[int, ...]) -> DataFacts:
 
 
 def _side_shares(found: ArcSource, canvases: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
-    """Share of the training pairs on each canvas."""
+    """Return (side, share of the training pairs) of each canvas."""
     if not canvases:
         return ()
     from gridloom.runtime.data.tasks import fitting_canvas
@@ -152,7 +152,8 @@ def _side_shares(found: ArcSource, canvases: tuple[int, ...]) -> tuple[tuple[int
 
 
 def _prompt_facts(found: ArcSource) -> dict[str, Any]:
-    """Mean sizes of what prompts show: a joint prompt the other pairs and an input, a solve prompt all and a test."""
+    """Return mean sizes of prompts: a joint prompt shows the other pairs and an input, a solve prompt all pairs and a
+    test input."""
     pairs, joint, solve = 0, [0, 0], [0, 0]
     answers, tests = 0, 0
     for task in found.tasks:

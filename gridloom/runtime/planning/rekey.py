@@ -1,4 +1,4 @@
-"""Artifacts made under an older key algorithm are found under the current one: only their keys are worked out anew."""
+"""Lookup of artifacts of an older key algorithm under the current one: only their keys are recomputed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from gridloom.stores.workspace import Workspace
 
 
 def open_store(workspace: Workspace) -> ArtifactStore:
-    """Return the artifact store of a workspace; artifacts of older algorithms have labels of the current one in it."""
+    """Return the artifact store of a workspace, with labels of the current algorithm for artifacts of older ones."""
     store = ArtifactStore(workspace)
     relabel(store)
     return store
 
 
 def relabel(store: ArtifactStore) -> int:
-    """Give every artifact of an older algorithm its key under the current one. Returns how many are new.
+    """Label every artifact of an older algorithm with its key under the current one. Return the number of new labels.
 
-    Nothing is moved or rewritten: labels are an index beside the artifacts. An artifact that does not keep the inputs
-    of its key, or one of whose inputs is gone, gets none and would be made anew. Raises StoreError.
+    Artifacts are neither moved nor rewritten: labels are a separate index. An artifact without the inputs of its key,
+    or with a missing input artifact, gets no label and would be made again. Raises StoreError.
     """
     version = current().version
     older = {key for key in store.published() if (version_of(key) or version) < version}
@@ -31,7 +31,7 @@ def relabel(store: ArtifactStore) -> int:
         return 0
     rekeyer = Rekeyer(store)
     artifacts = [artifact for key in sorted(older) if (artifact := store.find(key)) is not None]
-    # of two that the current algorithm no longer tells apart, the newer is found
+    # of two artifacts with equal keys under the current algorithm, the newer is found
     artifacts.sort(key=lambda artifact: float(artifact.manifest.get("created_at", 0.0)))
     found = {key: artifact.key for artifact in artifacts if (key := rekeyer.key(artifact)) is not None}
     store.write_labels(version, {**labels.keys, **found}, labels.looked_at | older)
@@ -39,21 +39,21 @@ def relabel(store: ArtifactStore) -> int:
 
 
 class Rekeyer:
-    """Works out keys under the current algorithm from what manifests keep; each artifact once."""
+    """Computes keys under the current algorithm from manifests, once per artifact."""
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
         self._inputs: dict[str, dict[str, Any] | None] = {}
 
     def key(self, artifact: Artifact) -> str | None:
-        """Return the artifact's key under the current algorithm; None where it cannot be worked out."""
+        """Return the artifact's key under the current algorithm; None if it cannot be computed."""
         if version_of(artifact.key) == current().version:
             return artifact.key
         inputs = self.inputs(artifact)
         return None if inputs is None else current().digest(inputs)
 
     def inputs(self, artifact: Artifact) -> dict[str, Any] | None:
-        """Return what the key covers, as `fingerprint.key_inputs` now gives it; None where it cannot be worked out."""
+        """Return the key's inputs in the form of `fingerprint.key_inputs`; None if they cannot be computed."""
         if artifact.key not in self._inputs:
             self._inputs[artifact.key] = self._worked_out(artifact)
         return self._inputs[artifact.key]
@@ -66,7 +66,7 @@ class Rekeyer:
         if made_under is None or made_under == current().version:
             return stored
         if made_under not in ALGORITHMS or ALGORITHMS[made_under].digest(stored) != artifact.key:
-            return None  # not what the key was made from: nothing can be said about it
+            return None  # the manifest does not match the key, so its inputs are unknown
         keys: dict[str, str] = {}
         for name, key in stored.get("inputs", {}).items():
             made = self._store.find(key)

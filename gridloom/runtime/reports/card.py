@@ -1,4 +1,4 @@
-"""The card of a checkpoint, in the form that model hubs read: YAML between dashes, then Markdown."""
+"""Model card of a checkpoint: YAML front matter, then Markdown."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ PARTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """One training behind a checkpoint."""
+class CheckpointTraining:
+    """Training stage that contributed to a checkpoint."""
 
     stage: str
     kind: str
     steps: int
-    """Optimiser steps that were made."""
+    """Optimiser steps executed."""
     spec: Mapping[str, Any]
     seed: int
     seconds: float | None
-    """Of training: all sittings of a `train` together, the last of a `joint_train`."""
+    """Training time in seconds: summed over all resumptions of a `train`, of the last one of a `joint_train`."""
     hardware: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """What an evaluation or a solve of the checkpoint found."""
+class CheckpointScore:
+    """Score of an evaluation or a solve of the checkpoint."""
 
     stage: str
     data: str
@@ -48,35 +48,35 @@ class Score:
     num_cases: int
     cases: str
     how: str
-    """Views and ACT steps, or attempts."""
+    """Settings: views and ACT steps, or attempts."""
     figures: Mapping[str, tuple[float, Sequence[float]]]
-    """By name: the share, and its 95% Wilson interval."""
+    """Share and its 95% Wilson interval, by name."""
     seconds: float | None
-    """Of the stage that ran the network."""
+    """Run time of the stage that ran the network."""
     hardware: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """All that a card tells."""
+    """Content of a card."""
 
     name: str
     licence: str | None
     spec: str
-    """As the run was called with."""
+    """Spec argument of the run."""
     overrides: tuple[str, ...]
     version: str
-    """Of gridloom."""
+    """Version of gridloom."""
     graph_key: str
     bundle: Mapping[str, Any]
-    """bundle.json."""
+    """Content of bundle.json."""
     data: tuple[StageNode, ...]
     """Datasets of all trainings."""
-    trainings: tuple[Training, ...]
-    """In their order, the checkpoint's own last."""
+    trainings: tuple[CheckpointTraining, ...]
+    """Trainings in order, the checkpoint's own last."""
     starts_from: tuple[str, ...]
-    """Checkpoints that were given."""
-    scores: Sequence[Score]
+    """Checkpoints from which the first training starts."""
+    scores: Sequence[CheckpointScore]
 
 
 def render(facts: CardFacts) -> str:
@@ -143,12 +143,12 @@ def _command(facts: CardFacts) -> str:
 
 def _data(node: StageNode) -> str:
     digest = str(node.facts.get("digest", ""))[:12]
-    told = _short({key: value for key, value in node.spec.items() if key != "kind"})
-    return f"{node.kind}, {told}" + (f", digest {digest}" if digest else "")
+    parameters = _short({key: value for key, value in node.spec.items() if key != "kind"})
+    return f"{node.kind}, {parameters}" + (f", digest {digest}" if digest else "")
 
 
 def _short(value: Any) -> str:
-    """Return a value of a spec as YAML in a line, without what is empty or off; of a long list, how long it is."""
+    """Return a spec's value as YAML on one line, without empty or disabled fields; a long list as its length."""
     if isinstance(value, Mapping):
         inner = {key: _short(one) for key, one in sorted(value.items()) if one not in (None, False, [], {}, ())}
         return ", ".join(
@@ -164,10 +164,10 @@ def _short(value: Any) -> str:
 def _answers(facts: CardFacts) -> str:
     if learnt := set(answers_of(facts.bundle["meta"]).values()):
         return f"those of {len(learnt):,} tasks were trained on"
-    return f"none that this bundle{', or what it starts from,' if facts.starts_from else ''} tells of"
+    return f"none recorded in this bundle{' or in what it starts from' if facts.starts_from else ''}"
 
 
-def _training(one: Training) -> str:
+def _training(one: CheckpointTraining) -> str:
     words = [f"{one.steps:,} steps of {one.spec['batch_size']} rows"]
     if one.kind == "train":
         spec = TrainStage.from_json_values(one.spec)
@@ -181,7 +181,7 @@ def _training(one: Training) -> str:
     return ", ".join(words)
 
 
-def _scores(scores: Sequence[Score]) -> list[str]:
+def _scores(scores: Sequence[CheckpointScore]) -> list[str]:
     if not scores:
         return ["No evaluation or solve of this checkpoint alone is in the workspace that it was published from."]
     names = list(dict.fromkeys(name for score in scores for name in score.figures))

@@ -1,4 +1,4 @@
-"""Results side by side: scores of runs, or of the nodes of a sweep, with what differs between them and their cost."""
+"""Comparison of results: scores of runs, or of the nodes of a sweep, with differing fields and costs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CASES = {f"pass{k}": "num_tasks" for k in (1, 2, 5, 10, 100, 1000)} | {
     "exact": "num_puzzles",
     "halting_accuracy": "num_puzzles",
 }
-"""Shares of independent cases, with the figure that counts the cases: these get an interval."""
+"""Metrics that are shares of independent cases, with the metric that counts the cases; these get an interval."""
 SCORES = ("report", "evaluation")
-"""Artifacts that say how good something is."""
+"""Artifact types that hold scores."""
 NO_METRICS = frozenset(
     {
         "peak_memory_bytes",
@@ -38,7 +38,7 @@ NO_METRICS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure of a result; `low` and `high` are its 95% Wilson interval where it is a share of counted cases."""
+    """Metric of a result; `low` and `high` are its 95% Wilson interval if it is a share of counted cases."""
 
     value: float
     low: float | None = None
@@ -48,30 +48,30 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One score or other report of a run."""
+    """Score or other report of a run."""
 
     run_id: str
     stage: str
     kind: str
     status: str
-    """done, failed, blocked, interrupted, running, or 'not reached'."""
+    """Status: done, failed, blocked, interrupted, running, or 'not reached'."""
     key: str
     differs: dict[str, Any]
-    """The fields of the spec, by path, in which the compared results are not all alike."""
+    """Spec fields, by path, whose values differ among the compared results."""
     metrics: dict[str, Metric]
     parameters: int | None
-    """Trained, of the checkpoint behind it, or of all in an ensemble."""
+    """Trained parameters of the checkpoint, or of all checkpoints of an ensemble."""
     flops: int | None
-    """Estimated operations of it and of everything it is made from."""
+    """Estimated operations of the stage and of all its inputs, recursively."""
     seconds: float | None
-    """Measured time of it and of everything it is made from, wherever that was made."""
+    """Measured time of the stage and of all its inputs, recursively, in any run."""
     attempts: int | None = None
     llm_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What the ledger knows of the stage of a key that was executed."""
+class StageRun:
+    """Executed stage that published the artifact of a key, from the ledger."""
 
     run_id: str
     stage: str
@@ -90,7 +90,7 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
     rows = [(run_id, node) for run_id, graph in graphs.items() for node in graph.nodes if node.produces in SCORES]
     _refuse_without_scores(graphs, rows)
     keys = sorted({node.key for graph in graphs.values() for node in graph.nodes})
-    made = made_of(ledger, keys, ArtifactStore(workspace))
+    made = stage_runs(ledger, keys, ArtifactStore(workspace))
     recorded = ledger.rows("select run_id, stage, status from stages where run_id in (select unnest(?))", [[*graphs]])
     statuses = {(str(row["run_id"]), str(row["stage"])): str(row["status"]) for row in recorded}
     nodes = {run_id: {node.name: node for node in graph.nodes} for run_id, graph in graphs.items()}
@@ -136,7 +136,7 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
 
 
 def find_run(what: str, ledger: Ledger) -> str:
-    """Return `what` if it is the id of a run. Raises GridloomError that names the nearest."""
+    """Return `what` if it is the id of a run. Raises GridloomError that names similar ids."""
     runs = [str(row["run_id"]) for row in ledger.rows("select run_id from runs order by started_at desc")]
     if what in runs:
         return what
@@ -156,8 +156,8 @@ def _refuse_without_scores(graphs: dict[str, RunGraph], rows: list[tuple[str, St
             )
 
 
-def made_of(ledger: Ledger, keys: Sequence[str], store: ArtifactStore) -> dict[str, Made]:
-    """Return who made the artifact of each key; the newest where several did."""
+def stage_runs(ledger: Ledger, keys: Sequence[str], store: ArtifactStore) -> dict[str, StageRun]:
+    """Return the executed stage of each key, the newest of several."""
     made_as = {key: store.made_as(key) for key in keys}
     rows = ledger.rows(
         "select key, run_id, stage, date_diff('millisecond', started_at, ended_at) / 1000 as seconds, notes "
@@ -165,7 +165,7 @@ def made_of(ledger: Ledger, keys: Sequence[str], store: ArtifactStore) -> dict[s
         [sorted({*keys, *made_as.values()})],
     )
     found = {
-        str(row["key"]): Made(row["run_id"], row["stage"], row["seconds"], json.loads(row["notes"] or "{}"))
+        str(row["key"]): StageRun(row["run_id"], row["stage"], row["seconds"], json.loads(row["notes"] or "{}"))
         for row in rows
     }
     return {key: one for key in keys if (one := found.get(key) or found.get(made_as[key])) is not None}
@@ -192,13 +192,13 @@ def _metrics(notes: dict[str, Any]) -> dict[str, Metric]:
     return found
 
 
-def _seconds(made: Sequence[Made | None]) -> float | None:
+def _seconds(made: Sequence[StageRun | None]) -> float | None:
     times = [one.seconds for one in made if one is not None and one.seconds is not None]
     return sum(times) if len(times) == len(made) else None
 
 
-def _flops(nodes: Sequence[StageNode], made: dict[str, Made]) -> int | None:
-    """Return the estimated operations of nodes: of a training that was run, of the steps that it made."""
+def _flops(nodes: Sequence[StageNode], made: dict[str, StageRun]) -> int | None:
+    """Return the estimated operations of nodes; of an executed training, only of the steps it executed."""
     if not any(node.cost for node in nodes):
         return None
     total = 0
@@ -207,19 +207,19 @@ def _flops(nodes: Sequence[StageNode], made: dict[str, Made]) -> int | None:
             continue
         steps = node.cost.num_steps
         if node.produces == "checkpoint" and (own := made.get(node.key)):
-            steps = own.notes.get("steps", steps)  # a budget may have ended it before the last
+            steps = own.notes.get("steps", steps)  # a budget may have ended the training before its last step
         total += steps * sum(node.cost.flops.values()) + sum(node.cost.flops_once.values())
     return total
 
 
 def _used_checkpoints(closure: Sequence[StageNode]) -> list[StageNode]:
-    """Return the checkpoints that something other than a training reads: one, or the members of an ensemble."""
+    """Return the checkpoints that a stage other than a training reads: one, or the members of an ensemble."""
     used = {target for node in closure if node.produces != "checkpoint" for target in node.inputs.values()}
     return [node for node in closure if node.produces == "checkpoint" and node.name in used]
 
 
 def nodes_behind(graph: RunGraph) -> dict[str, tuple[str, ...]]:
-    """Return for each node itself and everything it is made from, in the graph's order."""
+    """Return each node's ancestors and the node itself, in the graph's order."""
     behind: dict[str, set[str]] = {}
     for node in graph.nodes:
         behind[node.name] = {node.name}.union(*(behind[target] for target in node.inputs.values()))
@@ -228,7 +228,7 @@ def nodes_behind(graph: RunGraph) -> dict[str, tuple[str, ...]]:
 
 
 def _fields(closure: Sequence[StageNode]) -> dict[str, Any]:
-    """Return by path every field of the spec behind a result that can change it; names of stages are plain."""
+    """Return by path every spec field that a result depends on; stage names have no sweep numbers."""
     found: dict[str, Any] = {}
     for node in closure:
         base = section_name(node.name.partition("@")[0])
@@ -254,6 +254,6 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _varying(fields: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Return the paths whose values are not the same in all, in the order they are met."""
+    """Return the paths whose values differ, in order of first occurrence."""
     paths = dict.fromkeys(path for one in fields for path in one)
     return tuple(path for path in paths if any(one.get(path) != fields[0].get(path) for one in fields[1:]))

@@ -1,11 +1,11 @@
-"""A trained checkpoint as a folder to hand on: its files, the graph that made it, and a card of what is known of it.
+"""Publication of a trained checkpoint as a folder: its files, the graph that produced it, and a model card.
 
-    bundle.json, puzzle_ids.json, *.safetensors    what `{kind: checkpoint, path: FOLDER}` takes
-    graph.json                                     what `gridloom diff` compares
-    card.md                                        made by, data, training, scores
+    bundle.json, puzzle_ids.json, *.safetensors    input of `{kind: checkpoint, path: FOLDER}`
+    graph.json                                     input of `gridloom diff`
+    card.md                                        command, data, training, scores
 
-Nothing on the card is typed by hand: it comes from the bundle, the recorded graph, the ledger and the reports of this
-very checkpoint. What is not known is not told.
+The whole card is generated from the bundle, the recorded graph, the ledger and the reports of this checkpoint. Unknown
+values are omitted.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import GridloomError
 from gridloom.runtime.checkpoints.description import read_description
 from gridloom.runtime.planning.graph_sources import run_graph
-from gridloom.runtime.reports.card import CardFacts, Score, Training, render
-from gridloom.runtime.reports.comparison import Made, find_run, made_of, nodes_behind
+from gridloom.runtime.reports.card import CardFacts, CheckpointScore, CheckpointTraining, render
+from gridloom.runtime.reports.comparison import StageRun, find_run, nodes_behind, stage_runs
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.vacant import check_vacant, filling
@@ -35,8 +35,8 @@ TRAININGS = ("train", "joint_train")
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """What was written."""
+class PublishedCheckpoint:
+    """Summary of a published folder."""
 
     run_id: str
     key: str
@@ -46,13 +46,13 @@ class Published:
 
 def publish(
     stage: str, folder: Path, workspace: Workspace, *, run_id: str | None = None, licence: str | None = None
-) -> Published:
-    """Write the folder, whole or not at all.
+) -> PublishedCheckpoint:
+    """Write the folder atomically.
 
     Args:
         stage: the train or joint_train stage that made the checkpoint.
-        run_id: the newest run that has the stage's checkpoint when absent.
-        licence: named on the card.
+        run_id: run of the stage; the newest run with the stage's checkpoint when absent.
+        licence: licence for the card.
 
     Raises:
         GridloomError: an unknown run or stage, or one that made no checkpoint.
@@ -86,15 +86,15 @@ def publish(
             shutil.copyfile(artifact.path / name, aside / name)
         (aside / GRAPH).write_text(graph.model_dump_json(indent=1) + "\n", encoding="utf-8")
         (aside / CARD).write_text(render(facts), encoding="utf-8")
-    return Published(run_id, artifact.key, artifact.num_bytes, len(scores))
+    return PublishedCheckpoint(run_id, artifact.key, artifact.num_bytes, len(scores))
 
 
-def scores_of(key: str, ledger: Ledger, store: ArtifactStore) -> list[Score]:
-    """Return what the workspace's evaluations and solves of this checkpoint alone found, oldest first."""
+def scores_of(key: str, ledger: Ledger, store: ArtifactStore) -> list[CheckpointScore]:
+    """Return the scores of the workspace's evaluations and solves of only this checkpoint, oldest first."""
     made = [artifact for artifact in store.all() if artifact.type in ("evaluation", "report")]
     reports = [(artifact, _report(artifact)) for artifact in sorted(made, key=lambda one: one.manifest["created_at"])]
     ours = [(artifact, report) for artifact, report in reports if _judged(report) == key]
-    spent = made_of(
+    spent = stage_runs(
         ledger, [key for artifact, _ in ours for key in (artifact.key, *artifact.manifest["inputs"].values())], store
     )
     return [_score(artifact, report, spent) for artifact, report in ours]
@@ -107,32 +107,34 @@ def _report(artifact: Artifact) -> dict[str, Any]:
 
 
 def _judged(report: Mapping[str, Any]) -> str | None:
-    """Return the key of the one checkpoint that a report is about."""
+    """Return the key of a report's checkpoint; None for several checkpoints."""
     found = report.get("evaluated", {}).get("checkpoint") or report.get("solved_with", {}).get("checkpoint_key")
     return None if found is None else str(found)
 
 
-def _score(artifact: Artifact, report: Mapping[str, Any], spent: Mapping[str, Made]) -> Score:
+def _score(artifact: Artifact, report: Mapping[str, Any], spent: Mapping[str, StageRun]) -> CheckpointScore:
     inputs: Mapping[str, str] = artifact.manifest["inputs"]
-    # the stage that ran the network: the votes or attempts that are counted here, else this one
+    # the stage that ran the network: the stage of the counted votes or attempts, else this stage
     ran = spent.get(inputs.get("votes") or inputs.get("attempts") or artifact.key)
     stage = str(artifact.manifest["producer"]["stage"])
-    told = _of_solve(report) if "solved_with" in report else _of_evaluation(report)
-    return Score(stage, *told, None if ran is None else ran.seconds, None if ran is None else ran.notes.get("hardware"))
+    fields = _of_solve(report) if "solved_with" in report else _of_evaluation(report)
+    return CheckpointScore(
+        stage, *fields, None if ran is None else ran.seconds, None if ran is None else ran.notes.get("hardware")
+    )
 
 
-Told = tuple[str, str | None, int, str, str, Mapping[str, tuple[float, Sequence[float]]]]
-"""The fields of a Score that a report tells: data, split, num_cases, cases, how, figures."""
+ScoreFields = tuple[str, str | None, int, str, str, Mapping[str, tuple[float, Sequence[float]]]]
+"""Fields of a CheckpointScore that a report holds: data, split, num_cases, cases, how, figures."""
 
 
-def _of_solve(report: Mapping[str, Any]) -> Told:
+def _of_solve(report: Mapping[str, Any]) -> ScoreFields:
     solved = report["solved_with"]
     how = f"up to {solved['solver']['max_attempts']} attempts, {solved['solver']['views']} views"
     figures = {f"pass@{k}": (report[f"pass{k}"], report[f"pass{k}_interval"]) for k in (1, 2)}
     return solved["data_version"], solved["split"], int(report["num_tasks"]), "tasks", how, figures
 
 
-def _of_evaluation(report: Mapping[str, Any]) -> Told:
+def _of_evaluation(report: Mapping[str, Any]) -> ScoreFields:
     evaluated, data = report["evaluated"], report["data"]
     how = f"{evaluated['act_steps']} ACT steps"
     if "halt" in evaluated:
@@ -147,7 +149,7 @@ def _of_evaluation(report: Mapping[str, Any]) -> Told:
 
 
 def _run_of(stage: str, ledger: Ledger, run_id: str | None) -> str:
-    """Return the run: the newest that has a stage of this name done, where none is named."""
+    """Return the named run, by default the newest run with a finished stage of this name. Raises GridloomError."""
     if run_id is not None:
         return run_id
     rows = ledger.rows(
@@ -191,10 +193,10 @@ def _run_facts(ledger: Ledger, run_id: str) -> dict[str, Any]:
 
 
 def _chain(node: StageNode, graph: RunGraph, ledger: Ledger, store: ArtifactStore) -> dict[str, Any]:
-    """Return the data and trainings behind a checkpoint, its own last, and the checkpoint that the first began with."""
+    """Return the data and trainings that a checkpoint depends on, its own last, and the first training's start."""
     nodes = {one.name: one for one in graph.nodes}
     behind = [nodes[name] for name in nodes_behind(graph)[node.name]]
-    spent = made_of(ledger, [one.key for one in behind], store)
+    spent = stage_runs(ledger, [one.key for one in behind], store)
     trainings = [one for one in behind if one.kind in TRAININGS]
     given = [str(one.spec["path"]) for one in behind if one.kind == "checkpoint"]
     return {
@@ -204,8 +206,8 @@ def _chain(node: StageNode, graph: RunGraph, ledger: Ledger, store: ArtifactStor
     }
 
 
-def _training(node: StageNode, made: Made | None) -> Training:
+def _training(node: StageNode, made: StageRun | None) -> CheckpointTraining:
     notes = {} if made is None else made.notes
     steps = notes.get("steps", node.spec["steps"])
     seconds = notes.get("trained_s", None if made is None else made.seconds)
-    return Training(node.name, node.kind, int(steps), node.spec, node.seed, seconds, notes.get("hardware"))
+    return CheckpointTraining(node.name, node.kind, int(steps), node.spec, node.seed, seconds, notes.get("hardware"))

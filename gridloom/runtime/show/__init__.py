@@ -1,1 +1,1 @@
-"""Views of data for people: grids as text, SVG and PNG; rows, entries, statistics."""
+"""Displays of data: grids as text, SVG and PNG; rows, entries, statistics."""

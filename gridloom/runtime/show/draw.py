@@ -1,4 +1,4 @@
-"""Draw sheets of grids: on a terminal, as SVG, as PNG. Pure functions from data to text or bytes."""
+"""Renderers of sheets of grids: terminal text, SVG, PNG. Pure functions from data to text or bytes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gridloom.runtime.show.look import Panel, Sheet
 _CELL = 12
 _GAP = 16
 _BACKGROUND = 10
-"""Palette entry behind the grids in PNG; 11 is the lines between cells."""
+"""Palette index of the PNG background; 11 is the index of the lines between cells."""
 
 
 def sheet_text(sheet: Sheet) -> Text:
-    """The sheet for a terminal: two columns a cell, labels above, panels of a row side by side."""
+    """Return the sheet as terminal text: two columns per cell, labels above, panels of a row side by side."""
     text = Text(f"{sheet.title}\n", style="bold")
     for row in sheet.rows:
         widths = [max(2 * panel.grid.shape[1] if panel.grid is not None else 0, len(_label(panel))) for panel in row]
@@ -40,7 +40,7 @@ def _append_line(text: Text, panel: Panel, line: int, width: int) -> None:
         text.append(" " * width)
         return
     for colour in grid[line].tolist():
-        # the digit keeps the grid readable where colours are off
+        # the digit keeps the grid readable without colours
         ink = "#ffffff" if sum(PALETTE[colour]) < 330 else "#000000"
         text.append(f"{panel.glyphs[colour]} ", f"{ink} on {hex_of(colour)}")
     text.append(" " * (width - 2 * grid.shape[1]))
@@ -53,7 +53,7 @@ def _label(panel: Panel) -> str:
 
 
 def sheet_svg(sheet: Sheet) -> str:
-    """The sheet as a standalone SVG document."""
+    """Return the sheet as a standalone SVG document."""
     parts, top, right = [], 30, 0
     for row in sheet.rows:
         left, tallest = _GAP, 0
@@ -79,7 +79,7 @@ def sheet_svg(sheet: Sheet) -> str:
 
 
 def sheet_png(sheet: Sheet, cell: int = _CELL) -> bytes:
-    """The sheet as PNG: grids only, `cell` pixels a cell, a line between cells."""
+    """Return the sheet as PNG: grids without labels, `cell` pixels per cell, lines between cells."""
     bands = [_band([panel.grid for panel in row if panel.grid is not None], cell) for row in sheet.rows]
     width = max((band.shape[1] for band in bands), default=1)
     padded = [np.pad(band, ((0, 0), (0, width - band.shape[1])), constant_values=_BACKGROUND) for band in bands]
@@ -88,7 +88,7 @@ def sheet_png(sheet: Sheet, cell: int = _CELL) -> bytes:
 
 
 def _band(grids: list[Grid], cell: int) -> NDArray[np.uint8]:
-    """The grids of one row side by side, with a margin round each."""
+    """Return the grids of one row side by side with margins: uint8 [height, width] of palette indices."""
     height = max((grid.shape[0] for grid in grids), default=0) * (cell + 1) + 1 + _GAP
     drawn = [np.full((height, _GAP // 2), _BACKGROUND, dtype=np.uint8)]
     for grid in grids:
@@ -104,10 +104,10 @@ def _band(grids: list[Grid], cell: int) -> NDArray[np.uint8]:
 
 
 def png_of(image: NDArray[np.uint8]) -> bytes:
-    """Encode uint8 [height, width] of palette entries (0-9 ARC colours, 10 white, 11 grey) as an indexed PNG."""
+    """Encode uint8 [height, width] of palette indices (0-9 ARC colours, 10 white, 11 grey) as an indexed PNG."""
     height, width = image.shape
     palette = b"".join(bytes(rgb) for rgb in (*PALETTE, (255, 255, 255), (85, 85, 85)))
-    # each line is led by its filter type, 0 for none
+    # each line starts with its filter type, 0 for none
     lines = np.pad(image, ((0, 0), (1, 0))).tobytes()
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
@@ -115,10 +115,10 @@ def png_of(image: NDArray[np.uint8]) -> bytes:
         (b"IDAT", zlib.compress(lines, 9)),
         (b"IEND", b""),
     )
-    told = b"".join(
+    encoded = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
-    return b"\x89PNG\r\n\x1a\n" + told
+    return b"\x89PNG\r\n\x1a\n" + encoded
 
 
 PALETTE = (
@@ -137,5 +137,5 @@ PALETTE = (
 
 
 def hex_of(colour: int) -> str:
-    """`#0074d9` for 1."""
+    """Return the hexadecimal RGB of a colour: `#0074d9` for 1."""
     return "#{:02x}{:02x}{:02x}".format(*PALETTE[colour])

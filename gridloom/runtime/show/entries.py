@@ -1,4 +1,4 @@
-"""A `data` entry as a command names it: by its name in a spec, or written out. It is checked by the compiler."""
+"""Data entries in commands: a name in a spec, or a YAML mapping; both are checked by the compiler."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from gridloom.wording import near_and_known
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A dataset that a command asks for."""
+class DataEntry:
+    """Dataset named by a command."""
 
     name: str
     spec: DataSpec
     base: Path
-    """Where its relative paths start."""
+    """Base folder of relative paths."""
     seed: int
-    """Seed of the spec, which its training stages draw with."""
+    """Seed of the spec, used by its training stages."""
 
 
-def find_entry(data: str, spec: str | None, overrides: Sequence[str] = ()) -> Entry:
-    """The entry `data` of `spec`, or what `data` says itself: `{kind: sudoku, size: 6}`.
+def find_entry(data: str, spec: str | None, overrides: Sequence[str] = ()) -> DataEntry:
+    """Return the entry `data` of `spec`, or the entry that `data` defines: `{kind: sudoku, size: 6}`.
 
     Raises:
         SpecError: the spec or the entry does not compile.
-        DataError: no spec is named, or it has no such entry.
+        DataError: no spec is named, or the spec has no such entry.
     """
     if data.lstrip().startswith("{"):
         text = f"gridloom: 1\nname: data\nstages: {{}}\ndata:\n  data: {data}\n"
         found = compile_text(text, "DATA", overrides, facts=LocalFacts(), path=Path("DATA"))
-        return Entry("data", found.spec.data["data"], Path(), found.spec.seed)
+        return DataEntry("data", found.spec.data["data"], Path(), found.spec.seed)
     if spec is None:
         raise DataError(
             f"{data!r} is the name of an entry, but no spec is named",
             f"write --spec SPEC, or the entry itself in place of {data!r}, such as '{{kind: sudoku, size: 6}}'",
         )
-    told = compile_local(spec, overrides).spec
-    if data not in told.data:
-        raise DataError(f"{spec} has no data entry {data!r}", near_and_known(data, tuple(told.data)))
-    return Entry(data, told.data[data], spec_base(spec), told.seed)
+    compiled = compile_local(spec, overrides).spec
+    if data not in compiled.data:
+        raise DataError(f"{spec} has no data entry {data!r}", near_and_known(data, tuple(compiled.data)))
+    return DataEntry(data, compiled.data[data], spec_base(spec), compiled.seed)

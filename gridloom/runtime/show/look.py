@@ -1,4 +1,4 @@
-"""What `data show`, `stats`, `sample` and `leaks` say, as data: no printing and no drawing here."""
+"""Results of `data show`, `stats`, `sample` and `leaks` as data, without printing or drawing."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gridloom.wording import near_and_known
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """A labelled grid; None stands for one that is held out."""
+    """Labelled grid; None for a held-out grid."""
 
     label: str
     grid: Grid | None
     glyphs: str = "0123456789"
-    """What stands on a terminal for each colour."""
+    """Terminal character of each colour."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheet:
-    """Rows of panels under a title: what the renderers draw."""
+    """Rows of panels under a title, input of the renderers."""
 
     title: str
     rows: tuple[tuple[Panel, ...], ...]
@@ -38,7 +38,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A number over many things."""
+    """Minimum, median and maximum of a sample."""
 
     smallest: int
     median: float
@@ -46,34 +46,34 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[int]) -> Spread:
-        """Summarise values; zeros when there are none."""
+        """Summarise values; zeros for no values."""
         return cls(min(values), float(np.median(values)), max(values)) if values else cls(0, 0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class SubsetStats:
-    """Figures of one subset."""
+    """Statistics of one subset."""
 
     subset: str
     num_tasks: int
     num_demos: int
     num_tests: int
     demos: Spread
-    """Demonstrations a task."""
+    """Demonstrations per task."""
     side: Spread
-    """Larger side of each visible grid."""
+    """Larger side of each visible grid, in cells."""
     colours: Spread
-    """Colours that occur in a task's visible grids."""
+    """Distinct colours in a task's visible grids."""
     same_size: int
-    """Tasks whose outputs all have the size of their inputs."""
+    """Number of tasks whose outputs all have the size of their inputs."""
     occupied: float
-    """Mean share of a 30x30 canvas that a visible grid takes."""
+    """Mean share of a 30x30 canvas that a visible grid covers."""
     tokens: Spread
-    """Tokens of a visible grid on a 30x30 canvas, its border of EOS included; the rest of the 900 is PAD."""
+    """Tokens of a visible grid on a 30x30 canvas, its border of EOS included; the other tokens of 900 are PAD."""
 
 
 def read_subsets(source: str, base: Path, subsets: Sequence[str] = ()) -> dict[str, tuple[Task, ...]]:
-    """Tasks of each subset, all of them when none is named; test pairs with outputs are `known`. Raises DataError."""
+    """Return the tasks of each named subset (default: all); test pairs with outputs are `known`. Raises DataError."""
     opened = open_source(source, base)
     return {name: _read_subset(opened.subset(name)) for name in subsets or opened.subsets}
 
@@ -86,7 +86,7 @@ def _read_subset(subset: Subset) -> tuple[Task, ...]:
 
 
 def find_task(source: str, task_id: str, base: Path) -> Task:
-    """The task of an id, `ID` or `SUBSET/ID`, or of a file `PATH.json`. Raises DataError with near ids."""
+    """Return the task of an id, `ID` or `SUBSET/ID`, or of a file `PATH.json`. Raises DataError with similar ids."""
     if task_id.endswith(".json"):
         source, task_id = task_id, Path(task_id).stem
     opened = open_source(source, base)
@@ -101,7 +101,7 @@ def find_task(source: str, task_id: str, base: Path) -> Task:
 
 
 def describe_task(task: Task, answers: bool = False) -> Sheet:
-    """The task as a sheet: a row a pair; test outputs are shown only when asked for."""
+    """Return the task as a sheet, one row per pair; test outputs are shown only with `answers`."""
     rows = [(Panel(f"demo {i + 1}", p.input), Panel("output", p.output)) for i, p in enumerate(task.demos)]
     rows += [
         (Panel(f"test {i + 1}", p.input), Panel("answer" if answers else "held out", p.output if answers else None))
@@ -112,7 +112,7 @@ def describe_task(task: Task, answers: bool = False) -> Sheet:
 
 
 def sample_sheet(task: Task, seed: int, num_views: int, augment: Augment) -> Sheet:
-    """The first demonstration under the first views that training draws, one view a row."""
+    """Return the first demonstration under the first views that training draws, one view per row."""
     from gridloom.runtime.data.arc.views import task_views
 
     views = task_views(task, seed, max(0, num_views - 1), augment)[:num_views]
@@ -125,7 +125,7 @@ def sample_sheet(task: Task, seed: int, num_views: int, augment: Augment) -> She
 
 
 def dataset_stats(tasks_by_subset: dict[str, tuple[Task, ...]]) -> tuple[SubsetStats, ...]:
-    """Figures of each subset."""
+    """Return the statistics of each subset."""
     return tuple(_subset_stats(name, tasks) for name, tasks in tasks_by_subset.items())
 
 
@@ -152,15 +152,15 @@ def _num_tokens(grid: Grid) -> int:
 
 
 def _visible(task: Task) -> list[Grid]:
-    """Grids of the demonstrations and the test inputs."""
+    """Return the grids of demonstrations and test inputs."""
     pairs = [grid for pair in task.demos for grid in (pair.input, pair.output)]
     return pairs + list(task.tests) + [pair.input for pair in task.known]
 
 
 def leaks_between(left: str, right: str | None, base: Path) -> list[Leak]:
-    """Tasks of one source that are in another as well, or in two places of one source.
+    """Return tasks of one source that also occur in another, or twice in one source.
 
-    A source is as in a spec, with `@SUBSET` behind it to read one subset only. Raises DataError.
+    A source is written as in a spec, with an optional suffix `@SUBSET`. Raises DataError.
     """
     return find_leaks(_tasks_of(left, base), None if right is None else _tasks_of(right, base))
 

@@ -1,4 +1,4 @@
-"""The rows that training draws from a `data` entry at a step, as a sheet of grids or as lines of text."""
+"""Rows that training draws from a data entry at a step, as a sheet of grids or as lines of text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, build_puzzles, l
 from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
 from gridloom.runtime.data.puzzles.tables import SPLITS
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
-from gridloom.runtime.show.entries import Entry
+from gridloom.runtime.show.entries import DataEntry
 from gridloom.runtime.show.look import Panel, Sheet
 from gridloom.runtime.show.sequence_lines import sequence_lines
 from gridloom.specs.data import ArcData
@@ -32,28 +32,28 @@ SUDOKU_GLYPHS = ".123456789"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
-    """Rows to look at: a sheet of grids, or lines."""
+class RowSample:
+    """Sample of rows as a sheet of grids or as lines of text."""
 
     title: str
     sheet: Sheet | None = None
     lines: tuple[str, ...] = ()
 
 
-def draw_rows(entry: Entry, step: int, num: int, split: str = "train", seed: int | None = None) -> Drawn:
-    """Rows step * num ... of the stream that a training stage draws, or of the test split. Raises DataError."""
+def draw_rows(entry: DataEntry, step: int, num: int, split: str = "train", seed: int | None = None) -> RowSample:
+    """Return rows step * num ... of the stream of a training stage, or of the test split. Raises DataError."""
     if split not in SPLITS:
         raise DataError(f"no split {split!r}", f"write one of: {', '.join(SPLITS)}")
     if isinstance(entry.spec, ArcData):
         return _arc(entry, entry.spec, step, num, split, entry.seed if seed is None else seed)
     if isinstance(entry.spec, MazeData | SudokuData):
         return _puzzles(entry, entry.spec, step, num, split, entry.seed if seed is None else seed)
-    # a stream is drawn with the seed of its entry, whatever trains on it
+    # sequence streams use the seed of their entry, not that of the training stage
     spec = entry.spec if seed is None else entry.spec.model_copy(update={"seed": seed})
     return _sequences(entry, cast(SequenceSpec, spec), step, num, split)
 
 
-def _arc(entry: Entry, spec: ArcData, step: int, num: int, split: str, seed: int) -> Drawn:
+def _arc(entry: DataEntry, spec: ArcData, step: int, num: int, split: str, seed: int) -> RowSample:
     if split != "train":
         raise DataError(f"{entry.name!r} is ARC data: only its training rows are drawn", "leave --split out")
     source = read_arc(spec, entry.base)
@@ -64,7 +64,7 @@ def _arc(entry: Entry, spec: ArcData, step: int, num: int, split: str, seed: int
     batch = sampler.batch(step, num)
     rows = []
     for i in range(num):
-        # not from `names`, which would write out those of all puzzle ids
+        # not from `names`, which would build the names of all puzzle ids
         task_id = source.tasks[batch.task_index[i]].task_id
         name = sampler.views.view(int(batch.puzzle_ids[i]) - 1).name(task_id)
         at = "" if not batch.offsets[i].any() else f" at {tuple(batch.offsets[i].tolist())}"
@@ -75,25 +75,25 @@ def _arc(entry: Entry, spec: ArcData, step: int, num: int, split: str, seed: int
         f"{entry.name} ({source.version}): rows {step * num} to {(step + 1) * num - 1}, epoch {epoch}, "
         f"{active} of {len(source.tasks)} tasks take part, {sampler.num_puzzles - 1:,} views"
     )
-    return Drawn(title, Sheet(title, tuple(rows)))
+    return RowSample(title, Sheet(title, tuple(rows)))
 
 
-def _puzzles(entry: Entry, spec: MazeData | SudokuData, step: int, num: int, split: str, seed: int) -> Drawn:
+def _puzzles(entry: DataEntry, spec: MazeData | SudokuData, step: int, num: int, split: str, seed: int) -> RowSample:
     with tempfile.TemporaryDirectory() as folder:
         build_puzzles(spec, entry.base, Path(folder))
         puzzles = load_puzzles(Path(folder))
         inputs, labels = _puzzle_rows(entry, puzzles, step, num, split, seed)
     rows = tuple(
-        (_panel(puzzles, f"{split} row {step * num + i}", asked), _panel(puzzles, "answer", told))
-        for i, (asked, told) in enumerate(zip(inputs, labels, strict=True))
+        (_panel(puzzles, f"{split} row {step * num + i}", question), _panel(puzzles, "answer", answer))
+        for i, (question, answer) in enumerate(zip(inputs, labels, strict=True))
     )
     counts = ", ".join(f"{name} {len(puzzles.splits[name].inputs):,}" for name in SPLITS if name in puzzles.splits)
     title = f"{entry.name} ({puzzles.kind} {puzzles.size}x{puzzles.size}, {counts})"
-    return Drawn(title, Sheet(title, rows))
+    return RowSample(title, Sheet(title, rows))
 
 
 def _puzzle_rows(
-    entry: Entry, puzzles: PuzzleSet, step: int, num: int, split: str, seed: int
+    entry: DataEntry, puzzles: PuzzleSet, step: int, num: int, split: str, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if split == "train":
         batch = PuzzleSampler(puzzles, seed).batch(step, num)
@@ -113,6 +113,6 @@ def _panel(puzzles: PuzzleSet, label: str, tokens: NDArray[np.uint8]) -> Panel:
     return Panel(label, cells.reshape(puzzles.size, puzzles.size), MAZE_GLYPHS if maze else SUDOKU_GLYPHS)
 
 
-def _sequences(entry: Entry, spec: SequenceSpec, step: int, num: int, split: str) -> Drawn:
+def _sequences(entry: DataEntry, spec: SequenceSpec, step: int, num: int, split: str) -> RowSample:
     lines = sequence_lines(spec, step, num, split)
-    return Drawn(f"{entry.name} ({spec.kind}): {split} rows {step * num} to {(step + 1) * num - 1}", lines=lines)
+    return RowSample(f"{entry.name} ({spec.kind}): {split} rows {step * num} to {(step + 1) * num - 1}", lines=lines)

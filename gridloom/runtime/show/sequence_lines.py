@@ -1,4 +1,4 @@
-"""Rows of the sequence tasks as a person reads them: question -> answer."""
+"""Rows of the sequence tasks as text: question -> answer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gridloom.runtime.data.sequences.streams import SequenceStream
 from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData, SortData
 
 GATES = ("NOR", "Xq", "ABJ", "XOR", "NAND", "AND", "XNOR", "if/then", "then/if", "OR")
-"""Names of the gates of `logic`, in the order of their one-hot places."""
+"""Names of the gates of `logic`, in the order of their one-hot positions."""
 _CHARACTERS = {3: "+", **{4 + digit: str(digit) for digit in range(10)}}
 
 
 def sequence_lines(spec: SequenceSpec, step: int, num: int, split: str) -> tuple[str, ...]:
-    """Rows step * num ... of a split, one a line: `12 + 7 -> 19`."""
+    """Return rows step * num ... of a split, one per line: `12 + 7 -> 19`."""
     batch = SequenceStream(spec).batch(step, num, split)
     lines = []
-    for asked, told, length in zip(batch.inputs, batch.labels, batch.lengths.tolist(), strict=True):
-        lines.append(f"{_question(spec, asked, length)} -> {_answer(spec, told, length)}")
+    for question, answer, length in zip(batch.inputs, batch.labels, batch.lengths.tolist(), strict=True):
+        lines.append(f"{_question(spec, question, length)} -> {_answer(spec, answer, length)}")
     return tuple(lines)
 
 
@@ -53,12 +53,12 @@ def _answer(spec: SequenceSpec, row: NDArray[Any], length: int) -> str:
 
 
 def _digits(hot: NDArray[Any]) -> str:
-    """The digits of a number, one-hot rows; rows of zeros are beyond its end."""
+    """Return the digits of a number from one-hot rows; rows of zeros are padding."""
     return "".join(str(int(np.argmax(row))) for row in hot if row.any())
 
 
 def _gates(vector: NDArray[Any], first: bool) -> str:
-    """`b0 b1 GATE GATE`; b0 is `.` where it is the answer before."""
+    """Return `b0 b1 GATE GATE` of a vector; b0 is `.` where it is the previous target."""
     chunks = vector[2:].reshape(-1, 10)
     names = [GATES[int(np.argmax(chunk))] for chunk in chunks if chunk.any()]
     older = str(int(vector[0])) if first else "."

@@ -10,7 +10,7 @@ import torch
 
 from gridloom.errors import StageError
 from gridloom.runtime.checkpoints.description import answers_of, read_description
-from gridloom.runtime.data.arc.canonical import answers_told
+from gridloom.runtime.data.arc.canonical import trained_answers
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
@@ -89,7 +89,7 @@ def arc_meta(dataset: Dataset) -> dict[str, Any]:
         "version": dataset.version,
         "tasks": len(dataset.tasks),
         "augment": dataset.augment.model_dump(mode="json"),
-        "answers_of": answers_told(dataset.tasks),
+        "answers_of": trained_answers(dataset.tasks),
     }
 
 

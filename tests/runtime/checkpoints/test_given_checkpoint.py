@@ -100,7 +100,7 @@ def set_config(**values: object) -> Callable[[Path], None]:
         (lambda folder: (folder / "bundle.json").unlink(), r"holds no bundle\.json"),
         (lambda folder: (folder / "trm.safetensors").unlink(), r"part trm is missing: .*trm\.safetensors"),
         (lambda folder: (folder / "trm.safetensors").write_bytes(b"short"), "truncated or grown"),
-        (rewritten(lambda data: b"\xff" * 40), "no safetensors file: its head is longer"),
+        (rewritten(lambda data: b"\xff" * 40), "no safetensors file: its header is longer"),
         (rewritten(lambda data: b"abc"), "no safetensors file"),
         (rewritten(lambda data: struct.pack("<Q", 2) + b"[]"), "no safetensors file"),
         (edited(lambda d: d["parts"]["trm"].update(file="../x")), "names a file outside the bundle"),

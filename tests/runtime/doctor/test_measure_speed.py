@@ -9,31 +9,31 @@ import pytest
 
 from gridloom.compiler.graph import Cost
 from gridloom.errors import StoreError
-from gridloom.runtime.doctor import measure_speed as calibrate
-from gridloom.runtime.machine import speeds as calibrations
-from gridloom.runtime.machine.speeds import load_calibrations
+from gridloom.runtime.doctor import measure_speed
+from gridloom.runtime.machine import speeds
+from gridloom.runtime.machine.speeds import load_speeds
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and measurements of sizes that take no time."""
     monkeypatch.setenv("GRIDLOOM_CACHE", str(tmp_path))
-    monkeypatch.setattr(calibrate, "SIZES", (16,))
-    monkeypatch.setattr(calibrate, "SMALL", {"hidden_size": 16, "num_heads": 2, "H_cycles": 1, "L_cycles": 1})
-    monkeypatch.setattr(calibrate, "CANVAS", 3)
+    monkeypatch.setattr(measure_speed, "SIZES", (16,))
+    monkeypatch.setattr(measure_speed, "SMALL", {"hidden_size": 16, "num_heads": 2, "H_cycles": 1, "L_cycles": 1})
+    monkeypatch.setattr(measure_speed, "CANVAS", 3)
     return tmp_path
 
 
 def test_without_one_the_plan_is_told_what_to_type(cache: Path) -> None:
-    found = load_calibrations()
+    found = load_speeds()
     assert found.of("cpu") is None
     assert found.why_not("cpu") == "uncalibrated: run gridloom doctor --calibrate"
 
 
 def test_a_measured_device_gives_times(cache: Path) -> None:
     said: list[str] = []
-    path = calibrate.calibrate("cpu", said.append)
-    found = load_calibrations().of("cpu")
+    path = measure_speed.measure_speeds("cpu", said.append)
+    found = load_speeds().of("cpu")
     assert found is not None
     assert set(found.flops_per_s) == {"fp32", "bf16", "fp32 ACT", "bf16 ACT"}
     assert any("no language model is cached" in line for line in said)
@@ -53,9 +53,9 @@ def test_a_measured_device_gives_times(cache: Path) -> None:
     ],
 )
 def test_a_stale_one_is_named_and_not_used(cache: Path, field: str, value: object, told: str) -> None:
-    path = calibrate.calibrate("cpu", lambda _: None)
+    path = measure_speed.measure_speeds("cpu", lambda _: None)
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
-    found = load_calibrations()
+    found = load_speeds()
     assert found.of("cpu") is None
     assert told in found.why_not("cpu")
     assert "gridloom doctor --calibrate" in found.why_not("cpu")
@@ -65,11 +65,11 @@ def test_a_cache_that_cannot_be_written_is_an_error(cache: Path, monkeypatch: py
     (cache / "file").write_text("")
     monkeypatch.setenv("GRIDLOOM_CACHE", str(cache / "file"))
     with pytest.raises(StoreError, match="cannot keep the calibration"):
-        calibrate.calibrate("cpu", lambda _: None)
+        measure_speed.measure_speeds("cpu", lambda _: None)
 
 
 def test_threads_are_counted_where_processes_cannot_be_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 6)
-    assert calibrations.num_threads() == 6
+    assert speeds.num_threads() == 6

@@ -22,7 +22,7 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import DataError, StageError, StageInterrupted, StoreError
 from gridloom.runtime.execution.executor import RunOptions, execute
 from gridloom.runtime.execution.run_outcome import MAX_TOLD, RunFailed, RunResult
-from gridloom.runtime.execution.stop_signal import Stop, stop_on_signals
+from gridloom.runtime.execution.stop_signal import StopFlag, stop_on_signals
 from gridloom.runtime.planning.plan import make_plan
 from gridloom.runtime.stage import StageContext
 from gridloom.stores.artifacts import Artifact, ArtifactStore
@@ -68,10 +68,10 @@ class Recorder:
             self._body(node, inputs, context)
 
 
-def run(graph: RunGraph, workspace: Workspace, factory: Recorder, stop: Stop | None = None) -> RunResult:
+def run(graph: RunGraph, workspace: Workspace, factory: Recorder, stop: StopFlag | None = None) -> RunResult:
     plan = make_plan(graph, ArtifactStore(workspace))
     options = RunOptions(base=Path(), spec="test.yaml")
-    stop = Stop() if stop is None else stop  # one that is not set yet is false
+    stop = StopFlag() if stop is None else stop  # one that is not set yet is false
     return execute(plan, workspace, options, Reporter(Console(quiet=True), False), stop, factory)
 
 
@@ -256,7 +256,7 @@ def test_a_stage_that_runs_out_of_memory_is_told_what_to_lower_and_the_others_go
 
 
 def test_a_stop_is_seen_between_stages_that_never_look(workspace: Workspace) -> None:
-    stop = Stop()
+    stop = StopFlag()
 
     def set_stop(node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         stop.set("SIGTERM")
@@ -331,7 +331,7 @@ def test_a_stage_that_another_process_runs_is_refused(workspace: Workspace) -> N
 
 def test_a_signal_sets_the_stop_and_the_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with stop_on_signals(Stop()) as stop:
+    with stop_on_signals(StopFlag()) as stop:
         assert not stop
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop
@@ -340,8 +340,8 @@ def test_a_signal_sets_the_stop_and_the_handlers_are_put_back() -> None:
 
 
 def test_walltime_sets_the_stop() -> None:
-    assert Stop(0.0)
-    assert not Stop(60.0)
+    assert StopFlag(0.0)
+    assert not StopFlag(60.0)
 
 
 def test_a_killed_run_is_taken_over_under_its_own_id(workspace: Workspace) -> None:

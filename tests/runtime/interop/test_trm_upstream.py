@@ -19,7 +19,7 @@ from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle
 from gridloom.runtime.checkpoints.description import data_kind
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.interop.trm_checkpoint import export_checkpoint, import_checkpoint
-from gridloom.runtime.interop.trm_config import peer_config
+from gridloom.runtime.interop.trm_config import original_config
 from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.inference import trace
 from gridloom.runtime.models.recursive.spec import TrmHybridModel
@@ -32,7 +32,7 @@ def checkpoint(folder: Path, name: str = "trm", prefix: str = "", **changes: Any
     tensors = weights({key: tuple(t.shape) for key, t in model.state_dict().items()})
     tensors = {k: t for k, t in {**tensors, **changes}.items() if t is not None}
     torch.save({prefix + key: t for key, t in tensors.items()}, folder / "step_7")
-    (folder / "all_config.yaml").write_text(yaml.safe_dump({"arch": peer_config(model)}))
+    (folder / "all_config.yaml").write_text(yaml.safe_dump({"arch": original_config(model)}))
     IDS.save(folder / "identifiers.json")
     return folder / "step_7"
 
@@ -235,7 +235,7 @@ def test_a_checkpoint_of_the_original_comes_in_and_goes_back(tmp_path: Path, pre
     from models.losses import ACTLossHead  # type: ignore[import-not-found]
     from models.recursive_reasoning.trm import TinyRecursiveReasoningModel_ACTV1  # type: ignore[import-not-found]
 
-    config = peer_config(build_network(SPECS["trm"], 30, 4))
+    config = original_config(build_network(SPECS["trm"], 30, 4))
     arch = {key: value for key, value in config.items() if key not in ("name", "loss")}
     shape = {"batch_size": 3, "seq_len": 900, "num_puzzle_identifiers": 4, "vocab_size": 12}
     head = ACTLossHead(TinyRecursiveReasoningModel_ACTV1({**arch, **shape}), "stablemax_cross_entropy").eval()

@@ -20,7 +20,7 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.compiler.key_algorithms import ALGORITHMS, KeyAlgorithm, current, sha256_of_json, version_of
 from gridloom.runtime.execution.executor import RunOptions, execute
 from gridloom.runtime.execution.run_outcome import RunResult
-from gridloom.runtime.execution.stop_signal import Stop
+from gridloom.runtime.execution.stop_signal import StopFlag
 from gridloom.runtime.planning.plan import make_plan
 from gridloom.runtime.planning.rekey import open_store
 from gridloom.runtime.stage import StageContext
@@ -79,7 +79,9 @@ def compiled(*overrides: str) -> RunGraph:
 def run(workspace: Workspace, *overrides: str) -> RunResult:
     plan = make_plan(compiled(*overrides), open_store(workspace))
     options = RunOptions(base=Path(), spec="chain.yaml", device="cpu")
-    return execute(plan, workspace, options, Reporter(Console(quiet=True), False), Stop(), lambda kind: WritesItsName())
+    return execute(
+        plan, workspace, options, Reporter(Console(quiet=True), False), StopFlag(), lambda kind: WritesItsName()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ def test_a_card_says_whose_test_answers_were_learnt(run: Run, project: Path) -> 
     run("models", "publish", "first", "learnt", "--home", "open")
     assert card(project / "learnt")[1]["test answers"] == "those of 3 tasks were trained on"
     run("models", "publish", "second", "unlearnt")
-    assert card(project / "unlearnt")[1]["test answers"] == "none that this bundle tells of"
+    assert card(project / "unlearnt")[1]["test answers"] == "none recorded in this bundle"
 
 
 def test_the_graph_beside_it_is_that_of_its_run(run: Run, project: Path) -> None:

@@ -1,4 +1,4 @@
-"""The answers artifact: held-out test outputs, by task. Only the score stage may import this module."""
+"""Answers artifact: held-out test outputs, by task. Imported by the writer and by score, calibrate and count_votes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
-from gridloom.runtime.data.files.grids import Place, read_grid
+from gridloom.runtime.data.files.grids import GridLocation, read_grid
 from gridloom.runtime.data.files.json_files import load_json
 from gridloom.runtime.data.tasks import Grid, answers_digest
 
@@ -15,7 +15,7 @@ _ANSWERS = "answers.json"
 
 
 def save_answers(folder: Path, answers: Mapping[str, Sequence[Grid]]) -> None:
-    """Write the answers; the same answers give the same bytes."""
+    """Write the answers; equal answers give equal bytes."""
     content = {
         "format_version": FORMAT_VERSION,
         "digest": answers_digest(answers),
@@ -25,7 +25,7 @@ def save_answers(folder: Path, answers: Mapping[str, Sequence[Grid]]) -> None:
 
 
 def load_answers(path: Path) -> dict[str, tuple[Grid, ...]]:
-    """Return held-out outputs by task id, one a test input in order. Raises DataError."""
+    """Return held-out outputs by task id, one per test input in order. Raises DataError when the file is damaged."""
     file = path / _ANSWERS
     content = load_json(file)
     check_format(file, content)
@@ -33,7 +33,9 @@ def load_answers(path: Path) -> dict[str, tuple[Grid, ...]]:
     if not isinstance(entries, dict) or not all(isinstance(grids, list) for grids in entries.values()):
         raise DataError(f"{file}: not an answers artifact", "remove the artifact and run again")
     answers = {
-        task_id: tuple(read_grid(grid, Place(str(file), task_id, "test", i, "output")) for i, grid in enumerate(grids))
+        task_id: tuple(
+            read_grid(grid, GridLocation(str(file), task_id, "test", i, "output")) for i, grid in enumerate(grids)
+        )
         for task_id, grids in entries.items()
     }
     if answers_digest(answers) != content.get("digest"):

@@ -1,4 +1,4 @@
-"""Tasks up to symmetry: a task turned, mirrored or recoloured keeps its key. Finds leaks. Light: numpy only."""
+"""Tasks up to symmetry: rotation, reflection and recolouring keep a task's key. Finds leaks. Imports only numpy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from gridloom.compiler.facts import short_key
-from gridloom.runtime.data.tasks import Grid, Task, turn
+from gridloom.runtime.data.tasks import Grid, Task, apply_dihedral
 
 Grade = Literal["same", "demonstrations", "id"]
 """`same`: demonstrations and test inputs agree; `demonstrations`: only these; `id`: one id, different content."""
@@ -20,7 +20,7 @@ Grade = Literal["same", "demonstrations", "id"]
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A task that is in two places."""
+    """Task that occurs twice, in two sources or in one."""
 
     left: str
     right: str
@@ -28,41 +28,42 @@ class Leak:
     right_subset: str
     grade: Grade
     exact: bool
-    """Equal cell by cell; otherwise equal after the view below."""
+    """True if the tasks are equal cell by cell; otherwise they are equal under `dihedral` and `colours`."""
     dihedral: int = 0
-    """Dihedral id that takes the left task to the right one, applied after the colours."""
+    """Dihedral id that maps the left task to the right one, applied after the colours."""
     colours: tuple[tuple[int, int], ...] = ()
     """(colour, image) for each colour that the left task uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """A part of a task under a dihedral id, with colours numbered by first sight within the part."""
+    """Part of a task under a dihedral id, colours replaced by their rank of first occurrence within the part."""
 
     shape: bytes
     cells: bytes
     colours: bytes
-    """The colours in order of first sight: what the numbers stand for."""
+    """Colours by rank: the colour that each number in `cells` replaces."""
 
 
 def task_key(task: Task, demonstrations_only: bool = False) -> str:
-    """sha256 that equal tasks share whatever their orientation, colours and order of demonstrations.
+    """Return a sha256 that is invariant under orientation, colours and order of demonstrations.
 
-    Different tasks could share it only if colour refinement cannot tell them apart; `find_leaks` compares exactly.
+    Different tasks share a key only if colour refinement cannot distinguish them; `find_leaks` compares exactly.
     """
-    told = min(_canonical(_forms(task, dihedral, demonstrations_only)) for dihedral in range(8))
-    return hashlib.sha256(told).hexdigest()
+    form = min(_canonical(_forms(task, dihedral, demonstrations_only)) for dihedral in range(8))
+    return hashlib.sha256(form).hexdigest()
 
 
-def answers_told(tasks: Iterable[Task]) -> dict[str, str]:
-    """Return the tasks whose test answers training draws: their ids by `short_key`."""
+def trained_answers(tasks: Iterable[Task]) -> dict[str, str]:
+    """Return the ids of the tasks whose test answers are training pairs, by `short_key` of the task."""
     return {short_key(task_key(task, demonstrations_only=True)): task.task_id for task in tasks if task.known}
 
 
 def find_leaks(left: Sequence[Task], right: Sequence[Task] | None = None) -> list[Leak]:
-    """Tasks of `left` that are also in `right`, or twice in `left` when `right` is None; strongest grade of each."""
+    """Return tasks of `left` that are also in `right`, or twice in `left` if `right` is None, each with its strongest
+    grade."""
     leaks = []
-    for a, b in _suspects(left, right):
+    for a, b in _candidate_pairs(left, right):
         grade: Grade = "same"
         found = find_symmetry(a, b)
         if found is None:
@@ -79,7 +80,7 @@ def find_leaks(left: Sequence[Task], right: Sequence[Task] | None = None) -> lis
 
 
 def find_symmetry(a: Task, b: Task, demonstrations_only: bool = False) -> tuple[int, dict[int, int]] | None:
-    """A dihedral id and colour map that take `a` to `b`, the identity where it does; None when there is none."""
+    """Return a dihedral id and a colour map that map `a` to `b`, preferring the identity; None if there are none."""
     goal = _forms(b, 0, demonstrations_only)
     for dihedral in range(8):
         forms = _forms(a, dihedral, demonstrations_only)
@@ -91,8 +92,8 @@ def find_symmetry(a: Task, b: Task, demonstrations_only: bool = False) -> tuple[
     return None
 
 
-def _suspects(left: Sequence[Task], right: Sequence[Task] | None) -> Iterable[tuple[Task, Task]]:
-    """Pairs whose demonstrations agree in sizes and colour counts, or that share an id."""
+def _candidate_pairs(left: Sequence[Task], right: Sequence[Task] | None) -> Iterable[tuple[Task, Task]]:
+    """Yield pairs of tasks whose demonstrations agree in sizes and colour counts, or that share an id."""
     by_key: dict[bytes, list[Task]] = defaultdict(list)
     for task in left:
         by_key[_counts(task)].append(task)
@@ -109,14 +110,14 @@ def _suspects(left: Sequence[Task], right: Sequence[Task] | None) -> Iterable[tu
 
 
 def _counts(task: Task) -> bytes:
-    """Sizes and colour counts of the demonstrations, in no order: equal for equal tasks, and quickly made."""
-    told = []
+    """Return sizes and colour counts of the demonstrations, sorted: a cheap invariant that equal tasks share."""
+    parts = []
     for pair in task.demos:
         counts = np.bincount(pair.input.reshape(-1), minlength=10) * 1024
         counts += np.bincount(pair.output.reshape(-1), minlength=10)
         counts.sort()
-        told.append(bytes(sorted(pair.input.shape)) + bytes(sorted(pair.output.shape)) + counts.tobytes())
-    return b"".join(sorted(told))
+        parts.append(bytes(sorted(pair.input.shape)) + bytes(sorted(pair.output.shape)) + counts.tobytes())
+    return b"".join(sorted(parts))
 
 
 def _forms(task: Task, dihedral: int, demonstrations_only: bool) -> list[_Form]:
@@ -127,20 +128,20 @@ def _forms(task: Task, dihedral: int, demonstrations_only: bool) -> list[_Form]:
 
 
 def _form(part: tuple[Grid, ...], dihedral: int) -> _Form:
-    turned = [turn(grid, dihedral) for grid in part]
+    turned = [apply_dihedral(grid, dihedral) for grid in part]
     cells = b"".join([grid.tobytes() for grid in turned])
     colours = _first_seen(cells)
     return _Form(b"".join([bytes(grid.shape) for grid in turned]), cells.translate(_numbers(colours)), colours)
 
 
 def _first_seen(cells: bytes) -> bytes:
-    """The colours in order of their first cell; ten searches are faster than one walk."""
+    """Return the colours in order of their first cell; ten searches are faster than one loop over the cells."""
     places = sorted((cells.find(colour), colour) for colour in range(10))
     return bytes([colour for place, colour in places if place >= 0])
 
 
 def _numbers(colours: bytes) -> bytearray:
-    """A translation table from colours to their positions."""
+    """Return a translation table from colours to their ranks."""
     table = bytearray(256)
     for number, colour in enumerate(colours):
         table[colour] = number
@@ -148,18 +149,19 @@ def _numbers(colours: bytes) -> bytearray:
 
 
 def _canonical(forms: list[_Form]) -> bytes:
-    """Bytes that do not depend on the order of the parts or on which colours they use."""
+    """Return bytes that are invariant under the order of the parts and under permutations of colours."""
     parts = sorted((form.shape, form.cells, form.colours) for form in forms)
     if any(a[:2] == b[:2] for a, b in pairwise(parts)):
         return _refined(forms)
-    # parts that all look different have one order, and with it the colours have one order of first sight
+    # distinct parts have a unique order, which fixes the order of first occurrence of the colours
     colours = b"".join(part[2] for part in parts)
-    told = b"".join(bytes([len(shape), len(used)]) + shape + cells for shape, cells, used in parts)
-    return told + colours.translate(_numbers(_first_seen(colours)))
+    shapes = b"".join(bytes([len(shape), len(used)]) + shape + cells for shape, cells, used in parts)
+    return shapes + colours.translate(_numbers(_first_seen(colours)))
 
 
 def _refined(forms: list[_Form]) -> bytes:
-    """Colour refinement: parts and colours sign one another until the signatures have spread; order never matters."""
+    """Return a hash by colour refinement (1-dimensional Weisfeiler-Leman): each round hashes every part with the
+    colours in it and every colour with its parts; invariant under order."""
     parts = [hashlib.sha256(b"part %d " % len(form.shape) + form.shape + form.cells).digest() for form in forms]
     known = list(parts)
     for _ in range(3):
@@ -176,7 +178,7 @@ def _refined(forms: list[_Form]) -> bytes:
 
 
 def _match(forms: list[_Form], goal: list[_Form], colours: dict[int, int]) -> dict[int, int] | None:
-    """Extend a colour map so that `forms` become `goal` in some order; identical candidates are tried once."""
+    """Extend a colour map so that `forms` equal `goal` in some order; identical candidates are tried once."""
     if not forms:
         return colours
     first = forms[0]

@@ -1,4 +1,4 @@
-"""The dataset artifact: `tasks.json` and `meta.json`. No answer is written here, and nothing here can read one."""
+"""Dataset artifact: `tasks.json` and `meta.json`, without held-out answers. This module never reads answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
-from gridloom.runtime.data.files.grids import Place, read_grid
+from gridloom.runtime.data.files.grids import GridLocation, read_grid
 from gridloom.runtime.data.files.json_files import load_json, loads_with_packed_grids, read_bytes
 from gridloom.runtime.data.tasks import Grid, Pair, Task, tasks_digest
 from gridloom.specs.data import Augment, Curriculum
@@ -21,22 +21,22 @@ _TASKS, _META = "tasks.json", "meta.json"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Tasks as training and solving see them."""
+    """Tasks as training and solving read them."""
 
     tasks: tuple[Task, ...]
     canvas: int
-    """Side of the token canvas."""
+    """Side of the token canvas in cells."""
     digest: str
     augment: Augment
     version: str
     """`arcagi aa922be`, `folder 1a2b3c4`, ..."""
     curriculum: Curriculum | None = None
     canvases: tuple[int, ...] = ()
-    """Sides of smaller canvases."""
+    """Sides of smaller canvases, in cells."""
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """The canvases in use, smallest first; `fitting_canvas` chooses among them."""
+        """Sides of the canvases in use, ascending; `fitting_canvas` selects one for each task."""
         return (*sorted({side for side in self.canvases if side < self.canvas}), self.canvas)
 
     def task(self, task_id: str) -> Task:
@@ -48,7 +48,7 @@ class Dataset:
 
 
 def save_dataset(folder: Path, dataset: Dataset) -> None:
-    """Write the dataset; the same dataset gives the same bytes."""
+    """Write the dataset; equal datasets give equal bytes."""
     tasks = [
         {
             "id": task.task_id,
@@ -75,7 +75,7 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Return the dataset in `path`. Raises DataError when a file is missing, damaged, or of a newer format."""
+    """Return the dataset in `path`. Raises DataError when a file is missing, damaged, or has a newer format."""
     meta = load_json(path / _META)
     check_format(path / _META, meta)
     raw = read_bytes(path / _TASKS)
@@ -104,8 +104,8 @@ def held_out_tasks(dataset: Dataset, name: str, split: str | None, limit: int | 
     """Return the tasks with held-out tests of the split, by id. Raises DataError when there are none.
 
     Args:
-        name: what messages call the dataset.
-        split: a subset; every held-out one when None.
+        name: name of the dataset in messages.
+        split: a subset; all held-out subsets when None.
     """
     held_out = sorted((task for task in dataset.tasks if task.tests), key=lambda task: task.task_id)
     subsets = sorted({task.subset for task in held_out})
@@ -128,7 +128,7 @@ def _pairs(pairs: Iterable[Pair]) -> list[dict[str, Grid]]:
 
 def _task(file: str, entry: dict[str, Any]) -> Task:
     def grid(value: Any, section: str, index: int, side: str) -> Grid:
-        return read_grid(value, Place(file, entry["id"], section, index, side))
+        return read_grid(value, GridLocation(file, entry["id"], section, index, side))
 
     def pairs(name: str, section: str) -> tuple[Pair, ...]:
         return tuple(

@@ -1,4 +1,4 @@
-"""numba kernels of ARC rows: hash and draw views, render grids to tokens, crop, restore, pick rows."""
+"""numba kernels of ARC rows: hash and draw views, render grids to tokens, crop, invert views, select rows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import below, derive, kernel, mix, shuffle, turned
+from gridloom.runtime.data.kernels import below, derive, dihedral_cell, kernel, mix, shuffle
 
 
 @kernel
 def colour_sums(cells: Any, start: Any, rows: Any, columns: Any, grids: Any) -> Any:
-    """Hash sums uint64 [8, len(grids), 10]: over the cells of a colour, a fixed random number for each place."""
+    """Return uint64 [8, len(grids), 10]: for each dihedral id, grid and colour the sum of position hashes."""
     sums = np.zeros((8, grids.size, 10), dtype=np.uint64)
     for i in range(grids.size):
         grid = grids[i]
@@ -19,7 +19,7 @@ def colour_sums(cells: Any, start: Any, rows: Any, columns: Any, grids: Any) -> 
         for dihedral in range(8):
             for r in range(h):
                 for c in range(w):
-                    tr, tc = turned(dihedral, r, c, h, w)
+                    tr, tc = dihedral_cell(dihedral, r, c, h, w)
                     colour = cells[start[grid] + r * w + c]
                     sums[dihedral, i, colour] += mix(np.uint64(tr * 64 + tc))
     return sums
@@ -29,7 +29,7 @@ def colour_sums(cells: Any, start: Any, rows: Any, columns: Any, grids: Any) -> 
 def view_hash(
     sums: Any, weights: Any, rows: Any, columns: Any, inputs: Any, outputs: Any, dihedral: Any, colours: Any
 ) -> Any:
-    """Hash of a task under a view, as a multiset of its pairs; `outputs` is -1 for a test input. uint64."""
+    """Return a uint64 hash of a task under a view, as a multiset of its pairs; `outputs` is -1 for a test input."""
     total = np.uint64(0)
     for item in range(inputs.size):
         state = np.uint64(0)
@@ -53,12 +53,12 @@ def view_hash(
 def draw_views(
     sums: Any, rows: Any, columns: Any, inputs: Any, outputs: Any, key: Any, copies: Any, dihedral: Any, permute: Any
 ) -> Any:
-    """Up to copies + 1 views that differ in content; the first is the identity. uint8 [n], uint8 [n, 10].
+    """Return up to copies + 1 views of distinct content, identity first: dihedral uint8 [n], colours uint8 [n, 10].
 
-    Small pools (up to 4,096 views) are shuffled and walked through; larger ones are drawn from, without repeats. Fewer
-    copies give a prefix of more copies.
+    Pools of up to 4,096 views are shuffled and enumerated; larger pools are sampled without repeats. The views for
+    fewer copies are a prefix of the views for more.
     """
-    # written without array expressions: these take numba seconds to compile
+    # no array expressions here: numba takes seconds to compile them
     used = np.zeros(10, dtype=np.uint8)
     for grid in range(rows.size):
         for colour in range(1, 10):
@@ -102,7 +102,7 @@ def draw_views(
             state = derive(key, trial + 2)
             turn = order[trial] % num_turns if walk else below(state, num_turns)
             if permute and walk:
-                # the map number, read as a mixed-radix number, chooses an image for each used colour in turn
+                # the digits of the map number in mixed radix select the image of each used colour
                 number = order[trial] // num_turns
                 for i in range(9):
                     left[i] = i + 1
@@ -150,10 +150,10 @@ def render(
     canvas: Any,
     out: Any,
 ) -> None:
-    """Write the tokens of each grid under its view at its offset into out uint8 [B, canvas * canvas], which must be 0.
+    """Write the tokens of each grid under its view at its offset into `out` uint8 [B, canvas * canvas], zeros before.
 
-    Grids of index -1 leave their row 0. EOS stands directly below and right of the grid where that is on the canvas;
-    the corner stays PAD. Callers make sure that the grid fits.
+    The rows of grids of index -1 stay 0. EOS fills the cells directly below and right of the grid that are on the
+    canvas; the corner stays PAD. Callers check that the grid fits.
     """
     for b in range(grids.size):
         grid = grids[b]
@@ -164,7 +164,7 @@ def render(
         r0, c0 = offsets[b, 0], offsets[b, 1]
         for r in range(h):
             for c in range(w):
-                tr, tc = turned(turn, r, c, h, w)
+                tr, tc = dihedral_cell(turn, r, c, h, w)
                 out[b, (r0 + tr) * canvas + c0 + tc] = colours[b, cells[start[grid] + r * w + c]] + 2
         if turn == 1 or turn == 3 or turn >= 6:
             h, w = w, h
@@ -178,7 +178,8 @@ def render(
 
 @kernel
 def crop_sizes(tokens: Any, canvas: Any) -> Any:
-    """Largest-area rectangle of colour tokens anchored at (0, 0), first found of equals: int32 [B, 2]."""
+    """Return rows and columns of the largest rectangle of colour tokens anchored at (0, 0): int32 [B, 2]; of equal
+    areas the one with fewer rows."""
     sizes = np.zeros((tokens.shape[0], 2), dtype=np.int32)
     for b in range(tokens.shape[0]):
         width = canvas
@@ -200,7 +201,7 @@ def crop_sizes(tokens: Any, canvas: Any) -> Any:
 
 @kernel
 def corners(tokens: Any, canvas: Any) -> Any:
-    """Row and column of the first colour token of each row of uint8 [B, canvas * canvas]: int32 [B, 2], 0 for none."""
+    """Return row and column of the first colour token of uint8 [B, canvas * canvas]: int32 [B, 2], 0 for none."""
     found = np.zeros((tokens.shape[0], 2), dtype=np.int32)
     for b in range(tokens.shape[0]):
         for place in range(canvas * canvas):
@@ -213,12 +214,12 @@ def corners(tokens: Any, canvas: Any) -> Any:
 
 @kernel
 def cut(tokens: Any, sizes: Any, start: Any, canvas: Any, out: Any) -> None:
-    """Write the cropped grids as colours into the flat array out from `start`."""
+    """Write the cropped grids as colours into the flat array `out`, each from its `start`."""
     two = np.uint8(2)
     for b in range(tokens.shape[0]):
         place, w = start[b], sizes[b, 1]
         for r in range(sizes[b, 0]):
-            # parts with bounds of their own are copied sixteen cells at a time
+            # slices with local bounds are vectorised: sixteen cells at a time
             source, target = tokens[b, r * canvas : r * canvas + w], out[place : place + w]
             for c in range(w):
                 target[c] = source[c] - two
@@ -227,20 +228,20 @@ def cut(tokens: Any, sizes: Any, start: Any, canvas: Any, out: Any) -> None:
 
 @kernel
 def restore(tokens: Any, sizes: Any, turns: Any, colours: Any, start: Any, canvas: Any, out: Any) -> None:
-    """Write the cropped grids, turned and recoloured, into the flat array out from `start`: the inverse of `render`."""
+    """Write the cropped grids, transformed and recoloured, into the flat array `out`: the inverse of `render`."""
     for b in range(tokens.shape[0]):
         h, w = sizes[b, 0], sizes[b, 1]
         turn = turns[b]
         width = h if turn == 1 or turn == 3 or turn >= 6 else w
         for r in range(h):
             for c in range(w):
-                tr, tc = turned(turn, r, c, h, w)
+                tr, tc = dihedral_cell(turn, r, c, h, w)
                 out[start[b] + tr * width + tc] = colours[b, tokens[b, r * canvas + c] - 2]
 
 
 @kernel
 def first_above(ends: Any, number: Any) -> Any:
-    """Index of the first of ascending `ends` that is greater than `number`."""
+    """Return the index of the first of ascending `ends` that is greater than `number`."""
     low, high = 0, ends.size
     while low < high:
         middle = (low + high) // 2
@@ -265,10 +266,11 @@ def pick_rows(
     translate: Any,
     out: Any,
 ) -> None:
-    """Fill out int64 [n, 5]: task, view, pair, row offset, column offset of each row number of one epoch.
+    """Fill `out` int64 [n, 5]: task, view, pair, row offset, column offset of each row number of one epoch.
 
     An epoch visits every task once in `order`, under one view, with all of its pairs in random order; `ends` are the
-    running pair counts in that order. `room` int64 [pairs, 2] is how far an unturned pair can move down and right.
+    running pair counts in that order. `room` int64 [pairs, 2] holds the largest row and column offset of a pair under
+    the identity.
     """
     for n in range(numbers.size):
         place = first_above(ends, numbers[n])
@@ -284,7 +286,7 @@ def pick_rows(
         pair = pairs[numbers[n] - (ends[place] - num_pairs)]
         out[n, 0], out[n, 1], out[n, 2] = task, view, pair
         out[n, 3] = out[n, 4] = 0
-        # as in the reference builder one pair a visit stays at the corner, where test inputs are
+        # as in the reference builder, one pair per visit stays at offset (0, 0), where test inputs are placed
         if translate and pair != below(derive(visit, 2), num_pairs):
             turn = turns[view_start[task] + view]
             across = 1 if turn == 1 or turn == 3 or turn >= 6 else 0

@@ -1,4 +1,4 @@
-"""The views of a task that a network has learnt, or views of its own for a task it never saw."""
+"""Views of a task for a network: the views that training drew, or newly drawn ones for a task it was not trained on."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from gridloom.runtime.data.tasks import SEPARATOR, Task
 from gridloom.specs.data import Augment
 
 UNSEEN_VIEWS = 31
-"""Views drawn for a task that the network has no puzzle ids for."""
+"""Number of views drawn for a task that the network has no puzzle ids for."""
 
 
 def known_names(puzzle_ids: PuzzleIds, task: Task) -> tuple[str, ...]:
-    """Return the names of the views that training drew for a task, in its order, without the identity."""
+    """Return the names of the views that training drew for a task, in training's order, without the identity."""
     first = puzzle_ids.index.get(IDENTITY.name(task.task_id))
     if first is None:
         drawn = task_views(task, 0, UNSEEN_VIEWS, Augment(copies=UNSEEN_VIEWS))[1:]
         return tuple(view.name(task.task_id) for view in drawn)
-    # the views of a task are numbered in a row, identity first
+    # the views of a task have consecutive ids, identity first
     return tuple(takewhile(lambda name: name.startswith(task.task_id + SEPARATOR), puzzle_ids.names[first + 1 :]))
 
 
 def known_views(puzzle_ids: PuzzleIds, task: Task) -> tuple[View, ...]:
-    """Return those views themselves."""
+    """Return the views that training drew for a task, in training's order, without the identity."""
     return tuple(parse_name(name)[1] for name in known_names(puzzle_ids, task))

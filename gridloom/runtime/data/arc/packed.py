@@ -1,4 +1,4 @@
-"""Tasks as flat arrays, the form that the kernels read."""
+"""Tasks as flat arrays, the input of the numba kernels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gridloom.runtime.data.tasks import Grid, Task
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedGrids:
-    """Grids one after the other."""
+    """Grids concatenated into one array."""
 
     cells: NDArray[np.uint8]
     """uint8 [total cells], row by row."""
     start: NDArray[np.int64]
-    """int64 [grids], first cell of each."""
+    """int64 [grids], first cell of each grid."""
     rows: NDArray[np.int32]
     columns: NDArray[np.int32]
 
@@ -38,7 +38,7 @@ class PackedGrids:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedPairs:
-    """The training pairs of tasks: what training may see and nothing else."""
+    """Training pairs of tasks, without test inputs or check pairs."""
 
     grids: PackedGrids
     """Input of pair p at 2p, output at 2p + 1."""

@@ -1,4 +1,4 @@
-"""Read a grid from what a language model wrote."""
+"""Parser of the grid in a language model's text."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from gridloom.runtime.data.files.grids import GridRows
 
 _ROW = re.compile(r"^\s*\[*\s*[0-9](?:[\s,]*[0-9])*\s*\]*,?\s*$")
-"""A line of single digits, apart or together, with or without commas and brackets."""
+"""Line of single digits, separated or not, with optional commas and brackets."""
 
 
 def parse_grid(text: str) -> GridRows | None:
-    """Return the last rectangular block of digit lines, sides 1 to 30; None where there is none.
+    """Return the last rectangular block of digit lines, sides 1 to 30; None if there is none.
 
-    A block is a run of lines that hold nothing but digits. Blocks whose lines differ in length are no grids.
+    A block is a run of consecutive lines of digits. Blocks whose lines differ in length are not grids.
     """
     blocks: list[GridRows] = [[]]
     for line in text.splitlines():

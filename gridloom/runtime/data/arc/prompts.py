@@ -1,8 +1,8 @@
-"""What a language model is asked about a task: demonstrations, a test input, earlier attempts, and a closing question.
+"""Prompts about a task for a language model: demonstrations, a test input, earlier attempts, and a closing question.
 
-A prompt has a head (demonstrations and test input), which stays the same over the attempts at a test input, and a tail
-(what became of earlier attempts, and the question). `LATENT` between them marks where a latent prefix is read; as a
-causal model's states of the head do not depend on what follows, they can be computed once and kept.
+A prompt has a head (demonstrations and test input), which is constant over the attempts at a test input, and a tail
+(feedback on earlier attempts, and the question). `LATENT` between them marks the position of a latent prefix. A causal
+model's states of the head do not depend on the tail, so they can be computed once and cached.
 """
 
 from __future__ import annotations
@@ -17,46 +17,46 @@ from numpy.typing import ArrayLike
 from gridloom.runtime.data.tasks import Pair
 
 LATENT = "[latent]"
-"""Where the latent prefix goes; without it, at the start. Never reaches the model as text."""
+"""Marker of the latent prefix's position; without a marker the prefix is placed at the start. Never tokenised."""
 PromptForm = Literal["plain", "compact"]
-"""`plain` writes cells as digits with spaces between, `compact` without, which is half as many tokens."""
+"""`plain` writes cells as digits separated by spaces; `compact` omits the spaces and takes half as many tokens."""
 HEADING = "Each example turns an input grid into an output grid by the same rule. Digits are colours."
 QUESTION = (
     "What is the output grid of the test input? Think step by step about the rule, then write the grid as rows of "
     "digits."
 )
 GRID_ALONE = "What is the output grid of the test input? Write it as rows of digits, and nothing else."
-"""The question where the text is the answer, and tokens for thoughts would be taken from the grid's."""
+"""Question for text answers, where tokens for reasoning would reduce the tokens left for the grid."""
 CountTokens = Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierAttempt:
-    """What the prompt tells of an attempt made before."""
+    """Earlier attempt as the prompt shows it."""
 
     attempt: int
     """Counts from 1."""
     feedback: str
-    """What was wrong with it, in one line."""
+    """Reason for rejection, in one line."""
     grid: Sequence[Sequence[int]] = ()
-    """The proposed grid; empty where there was none."""
+    """Proposed grid; empty if there was none."""
     reasoning: str = ""
-    """The text that the model wrote; shown shortened."""
+    """Text that the model wrote; shown shortened."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltPrompt:
-    """A prompt that keeps to its budget, and what was left out for it."""
+    """Prompt within its token budget, and counts of what was dropped."""
 
     text: str
     num_tokens: int
-    """As the model counts them, its chat template included, the latent prefix not."""
+    """Tokens by the model's tokeniser, with its chat template, without the latent prefix."""
     dropped_demos: int = 0
-    """Demonstrations left out, oldest first."""
+    """Demonstrations dropped, oldest first."""
     dropped_attempts: int = 0
-    """Earlier attempts left out, oldest first."""
+    """Earlier attempts dropped, oldest first."""
     over_budget: int = 0
-    """Tokens above the budget, which test input and question alone can take."""
+    """Tokens above the budget: test input and question are never dropped and can exceed it."""
 
 
 def build_prompt(
@@ -71,18 +71,18 @@ def build_prompt(
     form: PromptForm = "plain",
     question: str = QUESTION,
 ) -> BuiltPrompt:
-    """Write the prompt, leaving out the oldest demonstrations and attempts that its budget has no room for.
+    """Build the prompt, dropping the oldest demonstrations and attempts that exceed its budget.
 
-    The head may take `budget - history_budget` tokens whether there is a history or not, so it is the same for every
-    attempt. The test input and the question always stay, and so does the newest earlier attempt.
+    The head may take `budget - history_budget` tokens with and without a history, so it is the same for every
+    attempt. The test input, the question and the newest earlier attempt are never dropped.
 
     Args:
         test_input: integer grid [rows, columns].
-        count_tokens: tokens of a whole prompt, as the model that will read it counts them.
+        count_tokens: number of tokens of a whole prompt by the model's tokeniser.
         history_budget: tokens that earlier attempts may take.
-        latent: mark the place of a latent prefix. Say it for every attempt of a loop that feeds latents back, the first
-            included: a mark parts the text before it is tokenised.
-        question: closes the prompt.
+        latent: mark the position of a latent prefix. Set it for every attempt of a loop that feeds latents back, the
+            first included: a mark splits the text before tokenisation.
+        question: last lines of the prompt.
     """
     test = f"Test input:\n{grid_text(test_input, form)}\n"
     examples = [
@@ -98,11 +98,14 @@ def build_prompt(
         dropped_demos += 1
     kept = head(dropped_demos)
     room = history_budget + count_tokens(kept + question)
-    told = [_attempt_text(entry, form) for entry in history]
+    attempts = [_attempt_text(entry, form) for entry in history]
     dropped_attempts = 0
-    while dropped_attempts < len(told) - 1 and count_tokens(kept + _tail(told[dropped_attempts:], question)) > room:
+    while (
+        dropped_attempts < len(attempts) - 1
+        and count_tokens(kept + _tail(attempts[dropped_attempts:], question)) > room
+    ):
         dropped_attempts += 1
-    tail = _tail(told[dropped_attempts:], question)
+    tail = _tail(attempts[dropped_attempts:], question)
     text = f"{kept}{LATENT if latent else ''}{tail}"
     num_tokens = count_tokens(text)
     return BuiltPrompt(
@@ -121,11 +124,11 @@ def grid_text(grid: ArrayLike, form: PromptForm = "plain") -> str:
 
 
 REASONING_CHARACTERS = 200
-"""How much of an earlier attempt's text is repeated; its end is what counts."""
+"""Characters of an earlier attempt's text that are repeated, counted from its end."""
 
 
-def _tail(told: Sequence[str], question: str) -> str:
-    return "\n".join([*(("Earlier attempts:", *told) if told else ()), question])
+def _tail(attempts: Sequence[str], question: str) -> str:
+    return "\n".join([*(("Earlier attempts:", *attempts) if attempts else ()), question])
 
 
 def _attempt_text(entry: EarlierAttempt, form: PromptForm) -> str:
@@ -135,5 +138,5 @@ def _attempt_text(entry: EarlierAttempt, form: PromptForm) -> str:
     if len(entry.grid):
         lines += ["Proposed:", grid_text(entry.grid, form)]
     lines.append(f"Feedback: {entry.feedback}")
-    # what a model wrote must not move the place of the latent
+    # a marker in the model's own text must not move the latent prefix
     return "\n".join(lines).replace(LATENT, "") + "\n"

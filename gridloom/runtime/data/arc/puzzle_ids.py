@@ -1,4 +1,4 @@
-"""The map from puzzle ids (a task under a view) to names; it travels in the bundle with the embedding it numbers."""
+"""Map from puzzle ids (a task under a view) to names, stored in the bundle with the embedding whose rows it names."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BLANK = "<blank>"
 
 @dataclass(frozen=True, eq=True)
 class PuzzleIds:
-    """Names by id; id 0 is `<blank>`, others are `TASK|||t<0-7>|||<10 digits>`."""
+    """Puzzle names by id; id 0 is `<blank>`, others are `TASK|||t<0-7>|||<10 digits>`."""
 
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, names: Iterable[str]) -> PuzzleIds:
-        """Number `names` from 1 in the order given. Raises ModelError when a name comes twice."""
+        """Number `names` from 1 in the order given. Raises ModelError when a name occurs twice."""
         ids = cls((BLANK, *names))
         if len(ids.index) != len(ids.names):
             twice = sorted(name for name in ids.index if ids.names.count(name) > 1)
@@ -51,7 +51,7 @@ class PuzzleIds:
 
     @cached_property
     def views(self) -> NDArray[np.uint8]:
-        """uint8 [ids, 11]: turn 0-7 and the image of each colour 0-9; names without a view are the identity."""
+        """uint8 [ids, 11]: dihedral id 0-7 and the image of each colour 0-9; names without a view are the identity."""
         found = np.tile(np.arange(-1, 10, dtype=np.int16), (len(self), 1))
         found[:, 0] = 0
         for i, name in enumerate(self.names):
@@ -65,11 +65,11 @@ class PuzzleIds:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the names in order."""
+        """sha256 of the names in order."""
         return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
 
     def difference(self, other: PuzzleIds) -> str:
-        """Say in one line how `other` differs from this map; empty when equal."""
+        """Return one line on how `other` differs from this map; empty when equal."""
         if self.names == other.names:
             return ""
         if len(self) != len(other):
@@ -78,12 +78,12 @@ class PuzzleIds:
         return f"id {at} is {self.names[at]!r} against {other.names[at]!r}"
 
     def save(self, path: Path) -> None:
-        """Write as a JSON list, index = id."""
+        """Write the names as a JSON list, index = id."""
         path.write_text(json.dumps(self.names, indent=0) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> PuzzleIds:
-        """Read what `save` wrote. Raises ModelError for a damaged file."""
+        """Read a map that `save` wrote. Raises ModelError for a damaged file."""
         try:
             names = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

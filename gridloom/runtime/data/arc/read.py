@@ -1,4 +1,4 @@
-"""Read ARC tasks: select, hold answers out, keep check demonstrations back. Light: numpy only."""
+"""Reader of ARC tasks: selects tasks, holds out answers, reserves check demonstrations. Imports only numpy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.errors import DataError
-from gridloom.runtime.data.arc.sources import Source, Subset, open_source
-from gridloom.runtime.data.files.grids import MAX_SIDE, PackedGrid, Place, read_grid
+from gridloom.runtime.data.arc.sources import Subset, TaskSource, open_source
+from gridloom.runtime.data.files.grids import MAX_SIDE, GridLocation, PackedGrid, read_grid
 from gridloom.runtime.data.tasks import Grid, Pair, Task, answers_digest, tasks_digest, visible_side
 from gridloom.specs.data import ArcData
 from gridloom.wording import near_and_known
@@ -16,25 +16,25 @@ from gridloom.wording import near_and_known
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArcSource:
-    """Selected tasks, and beside them the answers that `Task` has no field for."""
+    """Selected tasks and, in a separate field, their held-out answers."""
 
     tasks: tuple[Task, ...]
     """Ordered by task id."""
     answers: dict[str, tuple[Grid, ...]]
-    """Held-out answers by task id, one a test input."""
+    """Held-out answers by task id, one per test input."""
     subsets: tuple[str, ...]
-    """Subsets that the source has."""
+    """Subsets of the source."""
     version: str
     digest: str
     answers_digest: str
     max_side: int
     """Largest side of a visible grid."""
     canvas: int
-    """Side of the token canvas, with `auto` resolved."""
+    """Side of the token canvas in cells, with `auto` resolved."""
 
 
 def read_arc(spec: ArcData, base: Path) -> ArcSource:
-    """Read what `spec` selects; relative paths start from `base`. Raises DataError, and then nothing was read."""
+    """Read the tasks that `spec` selects; relative paths start from `base`. Raises DataError."""
     source = open_source(spec.source, base)
     for name in spec.holdout:
         if name not in source.subsets:
@@ -85,8 +85,8 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
     )
 
 
-def _wanted(spec: ArcData, source: Source) -> list[tuple[str, Subset]]:
-    """The tasks to look at, by id. Raises DataError for ids that are unknown or in two subsets."""
+def _wanted(spec: ArcData, source: TaskSource) -> list[tuple[str, Subset]]:
+    """Return selected task ids with their subsets, by id. Raises DataError for unknown ids and ids of two subsets."""
     where: dict[str, Subset] = {}
     only = set(spec.select.ids)
     known: list[str] = []
@@ -114,27 +114,27 @@ def _wanted(spec: ArcData, source: Source) -> list[tuple[str, Subset]]:
 
 @dataclass(frozen=True, slots=True)
 class RawTask:
-    """A task as its file has it, not yet checked."""
+    """Task as parsed from its file, not yet validated."""
 
     file: str
     task_id: str
     data: Any
     max_demos: int | None = None
     answers_file: str | None = None
-    """File of the test outputs where it is another one."""
+    """File of the test outputs, if it is a separate file."""
 
     @classmethod
     def of(cls, subset: Subset, task_id: str, max_demos: int | None = None) -> RawTask:
         """Load one task of a subset."""
         return cls(subset.files[task_id], task_id, subset.load(task_id), max_demos, subset.answers_file)
 
-    def place(self, section: str, index: int, side: str) -> Place:
-        """Where a grid was written."""
+    def place(self, section: str, index: int, side: str) -> GridLocation:
+        """Return the location of a grid in its file."""
         file = self.answers_file if (section, side) == ("test", "output") else None
-        return Place(file or self.file, self.task_id, section, index, side)
+        return GridLocation(file or self.file, self.task_id, section, index, side)
 
     def pairs(self, section: str) -> list[dict[str, Any]]:
-        """Return the list under `section`. Raises DataError when the task is not of that form."""
+        """Return the list of pairs under `section`. Raises DataError when there is none."""
         here = f"{self.file}: task {self.task_id!r}"
         form = 'a task is {"train": [{"input": ..., "output": ...}], "test": [{"input": ...}]}'
         if not isinstance(self.data, dict) or section not in self.data:
@@ -153,7 +153,7 @@ class RawTask:
         return found
 
     def largest_side(self, held_out: bool) -> int:
-        """Largest side of the visible grids; an output of a held-out subset is never looked at."""
+        """Return the largest side of the visible grids; held-out outputs are never read."""
         sides: list[int] = []
         for section in ("train", "test"):
             for i, pair in enumerate(self.pairs(section)):

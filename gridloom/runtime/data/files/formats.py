@@ -1,4 +1,4 @@
-"""Versions of the data files: written into each, checked when read."""
+"""Format versions of the data files, written into each file and checked when it is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FORMAT_VERSION = 1
 
 
 def check_format(path: Path, meta: Any) -> None:
-    """Raise DataError unless `meta` is of a format that this program reads."""
+    """Raise DataError unless `meta` has the format version that this program reads."""
     found = meta.get("format_version") if isinstance(meta, dict) else None
     if found != FORMAT_VERSION:
         remedy = "upgrade gridloom" if isinstance(found, int) and found > FORMAT_VERSION else "remove it and run again"
@@ -20,7 +20,7 @@ def check_format(path: Path, meta: Any) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write compact JSON with sorted keys and one newline; arrays are grids. Raises DataError when the disk refuses."""
+    """Write compact JSON with sorted keys and one newline; arrays are grids. Raises DataError when writing fails."""
     try:
         path.write_bytes(dumps_with_grids(value) + b"\n")
     except OSError as problem:

@@ -1,4 +1,4 @@
-"""Grids as they come in: checked cell by cell, with every mistake named by file, task, pair and cell."""
+"""Validation of grids cell by cell; errors name file, task, pair, row and column."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gridloom.errors import DataError
 from gridloom.runtime.data.tasks import Grid
 
 MAX_SIDE = 30
-"""Rows and columns of an ARC grid at most."""
+"""Largest number of rows and columns of an ARC grid."""
 NUM_COLOURS = 10
 _ZERO = np.uint8(ord("0"))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a grid was written; pairs, rows and columns count from 1 in messages."""
+class GridLocation:
+    """Location of a grid in its file; pairs, rows and columns count from 1 in messages."""
 
     file: str
     task_id: str
@@ -39,7 +39,7 @@ def rows(grid: Grid | None) -> GridRows:
 
 
 class PackedGrid:
-    """A grid still in its JSON text `0,7],[7,7` (compact, outer brackets cut off); decoded only when it is needed."""
+    """Grid as compact JSON text without its outer brackets, `0,7],[7,7`; decoded on demand."""
 
     __slots__ = ("text",)
 
@@ -48,13 +48,13 @@ class PackedGrid:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns), right for text that `decode` accepts."""
+        """(rows, columns), valid for text that `decode` accepts."""
         end = self.text.find(b"]")
         columns = ((len(self.text) if end < 0 else end) + 1) // 2
         return (len(self.text) + 3) // (2 * columns + 2), columns
 
     def decode(self) -> Grid | None:
-        """Return the grid, or None when the text is not exactly rows of equal length with one digit a cell."""
+        """Return the grid, or None unless the text is rows of equal length with one digit per cell."""
         rows, columns = self.shape
         # every other byte is a cell or the comma between rows; the bytes between are commas and brackets
         cells, marks = self.text[0::2], self.text[1::2]
@@ -66,8 +66,8 @@ class PackedGrid:
         return (np.frombuffer(digits, dtype=np.uint8) - _ZERO).reshape(rows, columns)
 
 
-def read_grid(value: Any, place: Place) -> Grid:
-    """Return `value` as uint8 [rows, columns]. Raises DataError naming the row and the cell that is wrong."""
+def read_grid(value: Any, place: GridLocation) -> Grid:
+    """Return `value` as uint8 [rows, columns]. Raises DataError naming the row and the column of an invalid cell."""
     if isinstance(value, PackedGrid):
         grid = value.decode()
         if grid is not None and max(grid.shape) <= MAX_SIDE:
@@ -81,14 +81,14 @@ def read_grid(value: Any, place: Place) -> Grid:
             f"{place}: a grid must be a list of rows, this is {_kind(value)}", "write it as [[0, 1], [2, 3]]"
         )
     if not 1 <= len(value) <= MAX_SIDE:
-        raise DataError(f"{place}: {len(value)} rows", f"a grid has 1 to {MAX_SIDE} rows; mend or remove the pair")
+        raise DataError(f"{place}: {len(value)} rows", f"a grid has 1 to {MAX_SIDE} rows; correct or remove the pair")
     for number, row in enumerate(value, start=1):
         if not isinstance(row, list):
             raise DataError(f"{place}, row {number}: not a list but {_kind(row)}", "a row is a list of colours 0-9")
         if not 1 <= len(row) <= MAX_SIDE:
             raise DataError(
                 f"{place}, row {number}: {len(row)} columns",
-                f"a row has 1 to {MAX_SIDE} cells; mend or remove the pair",
+                f"a row has 1 to {MAX_SIDE} cells; correct or remove the pair",
             )
         if len(row) != len(value[0]):
             raise DataError(
@@ -115,4 +115,4 @@ def _shown(cell: Any) -> str:
 
 
 GridRows = list[list[int]]
-"""A grid as nested lists, 0-9; [] where there is none."""
+"""Grid as nested lists of colours 0-9; [] for no grid."""

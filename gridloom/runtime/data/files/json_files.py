@@ -1,4 +1,4 @@
-"""JSON files as data sources: read once, and refused with file, line and column when they are damaged."""
+"""JSON files as data sources; errors name file, line and column."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gridloom.errors import DataError
 from gridloom.runtime.data.files.grids import PackedGrid
 
 MAX_BYTES = 1 << 30
-"""Larger files are refused: the largest ARC collections are a few hundred megabytes."""
+"""Largest accepted file size; the largest ARC collections have a few hundred megabytes."""
 
 
 def load_json(path: Path) -> Any:
-    """Return the value in `path`. Raises DataError for unreadable, malformed or repeated-key files."""
+    """Return the value in `path`. Raises DataError for unreadable or malformed files and repeated keys."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -41,7 +41,7 @@ def load_json(path: Path) -> Any:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a regular file up to MAX_BYTES. Raises DataError."""
+    """Return the bytes of a regular file of at most MAX_BYTES. Raises DataError."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -52,9 +52,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def dumps_with_grids(value: Any) -> bytes:
-    """Compact JSON with sorted keys of a value in which arrays stand for grids: what json.dumps makes of their lists.
+    """Return compact JSON with sorted keys of a value that holds arrays as grids, equal to json.dumps of nested lists.
 
-    Faster than that by not making them. The value must hold no NaN.
+    Faster than json.dumps since no lists are made. The value must hold no NaN.
     """
     grids: list[bytes] = []
 
@@ -72,13 +72,13 @@ def dumps_with_grids(value: Any) -> bytes:
 
 
 def loads_with_packed_grids(raw: bytes) -> Any:
-    """Parse compact JSON, leaving each grid as a PackedGrid: ten times faster than making lists of every cell.
+    """Parse compact JSON, each grid as a PackedGrid: ten times faster than lists of every cell.
 
-    Returns None for text with spaces in its grids or with brackets in strings, which `json.loads` must read.
+    Returns None for text with spaces in its grids or with brackets in strings, which needs `json.loads`.
     """
     if b"NaN" in raw:
         return None
-    # a space keeps the bracket of a list of grids apart from that of its first and its last grid
+    # a space separates the bracket of a list of grids from the brackets of its first and last grid
     pieces = raw.replace(b"[[[", b"[ [[").replace(b"]]]", b"]] ]").split(b"[[")
     skeleton, grids = [pieces[0]], []
     for piece in pieces[1:]:
@@ -87,7 +87,7 @@ def loads_with_packed_grids(raw: bytes) -> Any:
             return None
         grids.append(PackedGrid(text))
         skeleton += (b"NaN", rest)
-    # NaN is no JSON but a hook of the parser: it is called once a grid, in the order of the text
+    # NaN is not JSON but a hook of the parser, called once per grid in text order
     waiting = iter(grids)
     try:
         value = json.loads(b"".join(skeleton), parse_constant=lambda _: next(waiting))

@@ -1,4 +1,4 @@
-"""Generate maze and sudoku sets: distinct puzzles, and no test puzzle that is a training puzzle under a symmetry."""
+"""Generator of maze and sudoku sets: distinct puzzles, no test puzzle equal to a training puzzle under a symmetry."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ from gridloom.specs.puzzles import MazeData, SudokuData
 
 _CHUNK = 256
 _PATIENCE = 20_000
-"""Trials in a row without a new puzzle after which the conditions are called impossible."""
+"""Consecutive trials without a new puzzle after which generation fails."""
 
 _TEST_CLASSES = 4
-"""Every so many new classes one is kept for testing: of the 36 classes of minimal 4x4 sudokus nine are."""
+"""One in this many new symmetry classes is reserved for testing: 9 of the 36 classes of minimal 4x4 sudokus."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """What one call of a generator made."""
+class _Generated:
+    """Puzzles of one generator call."""
 
     inputs: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     cells: Sequence[int]
-    """Keys of the puzzles cell by cell."""
+    """Keys of the puzzles' cells."""
     classes: Sequence[int]
-    """Keys that a puzzle shares with all that symmetries make of it."""
-    onward: int
-    """The next trial."""
+    """Keys of the puzzles' symmetry classes."""
+    next_trial: int
+    """Number of the next trial."""
 
 
-Try = Callable[[int, int, int], _Found]
-"""(first trial, trials, wanted) -> what was found."""
+Generator = Callable[[int, int, int], _Generated]
+"""(first trial, trials, wanted puzzles) -> puzzles."""
 
 
 def generate_mazes(spec: MazeData) -> Tables:
-    """Training and test mazes; no two are equal under rotations and reflections. Raises DataError."""
+    """Return training and test mazes, pairwise distinct under rotations and reflections. Raises DataError."""
     key = np.uint64(spec.seed)
     cells = spec.size * spec.size
 
-    def attempt(first: int, trials: int, wanted: int) -> _Found:
+    def attempt(first: int, trials: int, wanted: int) -> _Generated:
         inputs, labels = np.zeros((wanted, cells), dtype=np.uint8), np.zeros((wanted, cells), dtype=np.uint8)
-        made, onward = maze_kernels.make_mazes(
+        made, next_trial = maze_kernels.make_mazes(
             key, first, trials, spec.size, spec.min_length, spec.min_branches, spec.loops, inputs, labels
         )
         keys = maze_kernels.dihedral_keys(inputs[:made], spec.size).tolist()
-        return _Found(inputs[:made], labels[:made], keys, keys, onward)
+        return _Generated(inputs[:made], labels[:made], keys, keys, next_trial)
 
     remedy = "lower min_length, min_branches or the counts, or raise size"
-    return _fill(spec, attempt, _Sides(spec, apart=False), remedy)
+    return _fill(spec, attempt, _SplitAssigner(spec, apart=False), remedy)
 
 
 def generate_sudokus(spec: SudokuData) -> Tables:
-    """Training and test sudokus, all different and the two kept apart as `spec.apart` says. Raises DataError."""
+    """Return distinct training and test sudokus, the splits separated by `spec.apart`. Raises DataError."""
     key = np.uint64(spec.seed)
     cells = spec.size * spec.size
     max_clues = cells if spec.max_clues is None else spec.max_clues
 
-    def attempt(first: int, trials: int, wanted: int) -> _Found:
+    def attempt(first: int, trials: int, wanted: int) -> _Generated:
         puzzles, answers = np.zeros((wanted, cells), dtype=np.uint8), np.zeros((wanted, cells), dtype=np.uint8)
-        made, onward = sudoku_kernels.make_sudokus(
+        made, next_trial = sudoku_kernels.make_sudokus(
             key,
             first,
             trials,
@@ -79,81 +79,81 @@ def generate_sudokus(spec: SudokuData) -> Tables:
             answers,
             np.zeros(wanted, dtype=np.int32),
         )
-        told, answered = puzzles[:made], answers[:made]
-        keys = [hash_bytes(row.tobytes()) for row in told]
+        questions, answered = puzzles[:made], answers[:made]
+        keys = [hash_bytes(row.tobytes()) for row in questions]
         apart = spec.apart == "symmetry"
-        classes = sudoku_keys(told, answered, spec.size, *box_of(spec.size)).tolist() if apart else keys
-        return _Found(told + np.uint8(1), answered + np.uint8(1), keys, classes, onward)
+        classes = sudoku_keys(questions, answered, spec.size, *box_of(spec.size)).tolist() if apart else keys
+        return _Generated(questions + np.uint8(1), answered + np.uint8(1), keys, classes, next_trial)
 
-    sides = _Sides(spec, apart=spec.apart == "symmetry")
-    return _fill(spec, attempt, sides, "raise max_clues, lower spare_clues, min_guesses or the counts")
+    assigner = _SplitAssigner(spec, apart=spec.apart == "symmetry")
+    return _fill(spec, attempt, assigner, "raise max_clues, lower spare_clues, min_guesses or the counts")
 
 
 def hash_bytes(content: bytes) -> int:
-    """64 bits of a digest, the same in every process."""
+    """Return 64 bits of a BLAKE2b digest, equal in every process."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
-class _Sides:
-    """Decides whether a new puzzle trains or tests; both splits fill up in the order of trials."""
+class _SplitAssigner:
+    """Assignment of new puzzles to splits, in the order of trials."""
 
     def __init__(self, spec: MazeData | SudokuData, apart: bool) -> None:
         self._limits = {"train": spec.train, "test": spec.test}
         self._apart = apart
-        self._side_of: dict[int, str] = {}
+        self._split_of: dict[int, str] = {}
         self._num_test_classes = 0
         self.rows: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]] = {"train": [], "test": []}
 
     @property
     def num_rows(self) -> int:
-        """Puzzles taken so far."""
+        """Number of puzzles taken so far."""
         return sum(len(rows) for rows in self.rows.values())
 
     def take(self, key: int, row: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> bool:
-        """Give the puzzle of a class to its side, unless that is full."""
-        side = self._side(key)
-        if self._full(side):
+        """Add the puzzle of a symmetry class to its split; return False if the split is full."""
+        split = self._split(key)
+        if self._full(split):
             return False
-        self.rows[side].append(row)
+        self.rows[split].append(row)
         return True
 
-    def _side(self, key: int) -> str:
+    def _split(self, key: int) -> str:
         if not self._apart:
             return "test" if self._full("train") else "train"
-        if key not in self._side_of:
-            due = self._num_test_classes * _TEST_CLASSES <= len(self._side_of)
-            side = "test" if self._full("train") or (due and not self._full("test")) else "train"
-            self._side_of[key] = side
-            self._num_test_classes += side == "test"
-        return self._side_of[key]
+        if key not in self._split_of:
+            due = self._num_test_classes * _TEST_CLASSES <= len(self._split_of)
+            split = "test" if self._full("train") or (due and not self._full("test")) else "train"
+            self._split_of[key] = split
+            self._num_test_classes += split == "test"
+        return self._split_of[key]
 
-    def _full(self, side: str) -> bool:
-        return len(self.rows[side]) >= self._limits[side]
+    def _full(self, split: str) -> bool:
+        return len(self.rows[split]) >= self._limits[split]
 
 
-def _fill(spec: MazeData | SudokuData, attempt: Try, sides: _Sides, remedy: str) -> Tables:
-    """Take puzzles in the order of their trials, skipping repeats, until both splits are full."""
+def _fill(spec: MazeData | SudokuData, attempt: Generator, assigner: _SplitAssigner, remedy: str) -> Tables:
+    """Take puzzles in the order of their trials, without repeats, until both splits are full. Raises DataError."""
     wanted = spec.train + spec.test
     seen: set[int] = set()
     trial = latest = 0
-    while sides.num_rows < wanted:
-        ask = min(_CHUNK, wanted - sides.num_rows)
+    while assigner.num_rows < wanted:
+        ask = min(_CHUNK, wanted - assigner.num_rows)
         found = attempt(trial, _PATIENCE, ask)
-        trial = found.onward
+        trial = found.next_trial
         for i, (cells, its_class) in enumerate(zip(found.cells, found.classes, strict=True)):
-            if cells not in seen and sides.take(its_class, (found.inputs[i], found.labels[i])):
+            if cells not in seen and assigner.take(its_class, (found.inputs[i], found.labels[i])):
                 seen.add(cells)
                 latest = trial
         if trial - latest >= _PATIENCE:
             raise DataError(
-                f"only {sides.num_rows:,} of {wanted:,} {spec.kind} puzzles of size {spec.size} found in "
-                f"{trial:,} trials ({len(sides.rows['train']):,} to train, {len(sides.rows['test']):,} to test)",
+                f"only {assigner.num_rows:,} of {wanted:,} {spec.kind} puzzles of size {spec.size} found in "
+                f"{trial:,} trials ({len(assigner.rows['train']):,} to train, {len(assigner.rows['test']):,} to test)",
                 remedy,
             )
     cells = spec.size * spec.size
 
     def table(split: str, side: int) -> NDArray[np.uint8]:
-        rows = [row[side] for row in sides.rows[split]]
+        rows = [row[side] for row in assigner.rows[split]]
         return np.array(rows, dtype=np.uint8).reshape(len(rows), cells)
 
     return {split: (table(split, 0), table(split, 1)) for split in ("train", "test")}

@@ -1,4 +1,4 @@
-"""numba kernels that make mazes: carve, open loops, and keep those whose shortest path is the only one."""
+"""numba kernels of mazes: carve, open loops, keep mazes with a unique shortest path, validate answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import derive, kernel, mix, turned
+from gridloom.runtime.data.kernels import derive, dihedral_cell, kernel, mix
 
 WALL, OPEN, START, GOAL, PATH = 1, 2, 3, 4, 5
 """Tokens of `#`, space, `S`, `G`, `o`; 0 is PAD."""
@@ -14,7 +14,7 @@ WALL, OPEN, START, GOAL, PATH = 1, 2, 3, 4, 5
 
 @kernel
 def step(place: Any, direction: Any, size: Any, length: Any) -> Any:
-    """The place `length` cells on: directions are down, left, right, up."""
+    """Return the cell `length` steps from `place`; directions 0 to 3 are down, left, right, up."""
     if direction == 0:
         return place + length * size
     if direction == 1:
@@ -26,9 +26,9 @@ def step(place: Any, direction: Any, size: Any, length: Any) -> Any:
 
 @kernel
 def carve(maze: Any, stack: Any, size: Any, loops: Any, key: Any) -> None:
-    """Fill maze uint8 [size * size] with a depth-first maze; a share of the dead ends is opened into loops."""
+    """Fill maze uint8 [size * size] by depth-first carving; open the share `loops` of dead ends."""
     state = mix(key)
-    # on even sides one border is two thick; which one is drawn, so that no side is always empty
+    # for even sizes one border is two cells thick, at a random side, so that no side is always wall
     down: Any = np.int64(state % np.uint64(2)) if size % 2 == 0 else 0
     right: Any = np.int64((state >> np.uint64(1)) % np.uint64(2)) if size % 2 == 0 else 0
     rooms = (size - 1) // 2
@@ -86,7 +86,7 @@ def carve(maze: Any, stack: Any, size: Any, loops: Any, key: Any) -> None:
 
 @kernel
 def inside(place: Any, direction: Any, size: Any) -> Any:
-    """Whether two cells on is within the border."""
+    """Return whether the cell two steps on is within the border."""
     row, column = place // size, place % size
     if direction == 0:
         return row + 2 < size - 1
@@ -99,7 +99,10 @@ def inside(place: Any, direction: Any, size: Any) -> Any:
 
 @kernel
 def flood(maze: Any, start: Any, size: Any, distance: Any, ways: Any, queue: Any) -> Any:
-    """Breadth first: distances int32 (-1 for none) and shortest paths, counted up to 2. Returns cells reached."""
+    """Search breadth first: fill distances int32 (-1 for unreached) and numbers of shortest paths, capped at 2.
+
+    Returns the number of cells reached.
+    """
     for place in range(size * size):
         distance[place] = -1
         ways[place] = 0
@@ -137,7 +140,7 @@ def make_mazes(
     inputs: Any,
     labels: Any,
 ) -> Any:
-    """Try trials from `first` on until inputs and labels uint8 [N, size * size] are full: (made, next trial)."""
+    """Run trials from `first` on until inputs and labels uint8 [N, size * size] are full: (made, next trial)."""
     cells = size * size
     maze = np.zeros(cells, dtype=np.uint8)
     stack = np.zeros(cells, dtype=np.int64)
@@ -196,14 +199,14 @@ def make_mazes(
 
 @kernel
 def dihedral_keys(grids: Any, size: Any) -> Any:
-    """A hash of each grid uint8 [N, size * size] that its eight rotations and reflections share: uint64 [N]."""
+    """Return a hash of each grid uint8 [N, size * size] that is invariant under the dihedral group: uint64 [N]."""
     keys = np.zeros(grids.shape[0], dtype=np.uint64)
     for n in range(grids.shape[0]):
         for turn in range(8):
             total = np.uint64(0)
             for r in range(size):
                 for c in range(size):
-                    tr, tc = turned(turn, r, c, size, size)
+                    tr, tc = dihedral_cell(turn, r, c, size, size)
                     total += mix(np.uint64((tr * size + tc) * 256) + np.uint64(grids[n, r * size + c]))
             if turn == 0 or total < keys[n]:
                 keys[n] = total
@@ -212,9 +215,10 @@ def dihedral_keys(grids: Any, size: Any) -> Any:
 
 @kernel
 def judge_mazes(inputs: Any, labels: Any, size: Any) -> Any:
-    """Judge mazes uint8 [N, size * size]: int32 [N, 2] of (fault, place), fault 0 for a right one.
+    """Validate mazes uint8 [N, size * size]: int32 [N, 2] of (fault, place), fault 0 for a correct answer.
 
-    1 not one start and one goal, 2 label differs beside the path, 3 no way, 4 marked cells are not one shortest path.
+    Faults: 1 not exactly one start and one goal, 2 label differs outside the path, 3 goal unreachable, 4 marked cells
+    are not one shortest path.
     """
     cells = size * size
     queue = np.zeros(cells, dtype=np.int64)

@@ -1,6 +1,6 @@
-"""Mazes and sudokus: build or read a set, publish it in the reference's array layout, draw training rows from it.
+"""Maze and sudoku sets: generation or reading, validation, publication in the reference's array layout.
 
-Light: numba is imported only to generate, to judge and to draw.
+numba is imported only to generate and to validate.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from gridloom.runtime.data.puzzles.tables import MAZE_TOKENS, SPLITS, Tables, bo
 from gridloom.specs.puzzles import MazeData, SudokuData
 
 GENERATOR = 1
-"""Version of the generators: raised when the same seed gives other puzzles."""
+"""Version of the generators, incremented when a seed gives different puzzles."""
 _META = "meta.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PuzzleSet:
-    """Puzzles as tokens, by split. A group is a puzzle with the variants its folder has; generated ones have none."""
+    """Puzzles as tokens, by split. A group is a puzzle with its variants in the folder; generated puzzles have none."""
 
     kind: str
-    """maze or sudoku."""
+    """Kind: maze or sudoku."""
     size: int
     vocab: int
     splits: dict[str, SplitArrays]
     augment: bool
-    """Whether training rows are drawn under random symmetries."""
+    """True if training rows are drawn under random symmetries."""
     digest: str
 
 
 def puzzles_digest(spec: MazeData | SudokuData, base: Path) -> str:
-    """sha256 over what decides the content: the parameters of the generator, or the bytes of the source. Light."""
-    told = spec.model_dump(mode="json", exclude={"source", "dihedral", "shuffle"})
-    if told.get("apart") == "cells":
+    """Return the sha256 of the generator's parameters, or of the bytes of the source. Imports no numba."""
+    parameters = spec.model_dump(mode="json", exclude={"source", "dihedral", "shuffle"})
+    if parameters.get("apart") == "cells":
         # sets of this kind are older than the field, and still the same
-        del told["apart"]
-    if told.get("spare_clues") == 0:
-        del told["spare_clues"]  # likewise
+        del parameters["apart"]
+    if parameters.get("spare_clues") == 0:
+        del parameters["spare_clues"]  # likewise
     state = hashlib.sha256(f"gridloom {spec.kind} {GENERATOR}\n".encode())
     if spec.source is None:
-        state.update(json.dumps(told, sort_keys=True).encode())
+        state.update(json.dumps(parameters, sort_keys=True).encode())
         return state.hexdigest()
     state.update(f"{spec.train} {spec.test}\n".encode())
     folder = base / Path(spec.source).expanduser()
@@ -68,7 +68,7 @@ def puzzles_digest(spec: MazeData | SudokuData, base: Path) -> str:
 
 
 def puzzles_size(spec: MazeData | SudokuData, base: Path) -> tuple[int, dict[str, int]]:
-    """Side of the square and puzzles by split, without generating anything. Raises DataError."""
+    """Return the side in cells and the number of puzzles by split, without generating any. Raises DataError."""
     if spec.source is None:
         return spec.size, {"train": spec.train, "test": spec.test}
     tables = read_source(spec, base / Path(spec.source).expanduser(), judge=False)
@@ -76,10 +76,10 @@ def puzzles_size(spec: MazeData | SudokuData, base: Path) -> tuple[int, dict[str
 
 
 def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[str, Any]:
-    """Write the artifact: {train,test}/all__*.npy, dataset.json, identifiers.json, meta.json. Returns its meta.
+    """Write the artifact: {train,test}/all__*.npy, dataset.json, identifiers.json, meta.json. Return its meta.
 
-    Raises DataError for a source that is damaged or holds a puzzle that its answer does not solve, and for conditions
-    that the generator cannot meet.
+    Raises DataError for a damaged source, for a puzzle that its answer does not solve, and for conditions that the
+    generator cannot meet.
     """
     digest = puzzles_digest(spec, base)
     if spec.source is not None:
@@ -103,11 +103,12 @@ def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[st
         "num_puzzles": {split: len(inputs) for split, (inputs, _) in tables.items()},
     }
     write_json(out / _META, meta)
-    return meta if spec.source is None else {**meta, "test_met": num_met(spec.kind, tables)}
+    return meta if spec.source is None else {**meta, "test_met": num_overlapping(spec.kind, tables)}
 
 
-def num_met(kind: str, tables: Tables) -> int:
-    """Test puzzles that are training puzzles turned (mazes) or with digits, rows and columns exchanged (sudokus)."""
+def num_overlapping(kind: str, tables: Tables) -> int:
+    """Count test puzzles that equal a training puzzle under a symmetry: dihedral for mazes; digits, rows, columns,
+    bands, stacks and transposition for sudokus."""
     if "test" not in tables or "train" not in tables:
         return 0
     train, test = (_class_keys(kind, *tables[split]) for split in ("train", "test"))
@@ -115,7 +116,7 @@ def num_met(kind: str, tables: Tables) -> int:
 
 
 def _class_keys(kind: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """A number for each puzzle that its symmetries share: uint64 [N]."""
+    """Return a key of the symmetry class of each puzzle: uint64 [N]."""
     size = round(inputs.shape[1] ** 0.5)
     if kind == "maze":
         from gridloom.runtime.data.puzzles.maze_kernels import dihedral_keys
@@ -129,7 +130,7 @@ def _class_keys(kind: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8])
 
 
 def load_puzzles(path: Path) -> PuzzleSet:
-    """Return the puzzles of an artifact. Raises DataError when it is damaged or of a newer format."""
+    """Return the puzzles of an artifact. Raises DataError when the artifact is damaged or has a newer format."""
     meta = load_json(path / _META)
     check_format(path / _META, meta)
     try:
@@ -140,7 +141,7 @@ def load_puzzles(path: Path) -> PuzzleSet:
 
 
 def write_split(folder: Path, inputs: NDArray[np.uint8], labels: NDArray[np.uint8], vocab: int) -> None:
-    """Write one split of single-row puzzles, each a group of its own, as the reference's loader reads it."""
+    """Write one split of single-row puzzles, one per group, in the reference's array layout."""
     try:
         folder.mkdir(parents=True)
         num = len(inputs)
@@ -171,9 +172,9 @@ def write_split(folder: Path, inputs: NDArray[np.uint8], labels: NDArray[np.uint
 
 
 def read_source(spec: MazeData | SudokuData, folder: Path, judge: bool = True, variants: bool = False) -> Tables:
-    """Read arrays or CSV files as far as `spec` wants; with `judge`, check each answer. Raises DataError.
+    """Read arrays or CSV files up to the counts of `spec`; with `judge`, validate each answer. Raises DataError.
 
-    Of the rows of a group the first is the puzzle itself; `variants` reads the others too.
+    The first row of a group is the puzzle itself; `variants` reads the other rows too.
     """
     tables = _read_arrays(spec, folder, variants) if is_array_folder(folder) else _read_csv(spec, folder)
     limit = {"train": spec.train, "test": spec.test}
@@ -199,7 +200,7 @@ def _read_arrays(spec: MazeData | SudokuData, folder: Path, variants: bool) -> T
                 f"no {spec.kind}",
                 "name another kind or another folder",
             )
-        # variants are drawn again as they are needed
+        # variants are not read: training draws them
         rows = slice(None) if variants else arrays.puzzle_indices[arrays.group_indices[:-1]]
         tables[split] = (arrays.inputs[rows].astype(np.uint8), arrays.labels[rows].astype(np.uint8))
     return tables
@@ -212,7 +213,7 @@ def _read_csv(spec: MazeData | SudokuData, folder: Path) -> Tables:
         if not path.is_file():
             continue
         sides: list[list[bytes]] = [[], []]
-        # spaces are cells of a maze: nothing is stripped
+        # spaces are cells of a maze, so nothing is stripped
         text = read_bytes(path).decode("ascii", errors="replace")
         for number, row in enumerate(csv.reader(text.splitlines()), start=1):
             if number == 1:
@@ -223,11 +224,11 @@ def _read_csv(spec: MazeData | SudokuData, folder: Path) -> Tables:
                 continue
             if len(row) != 4 or len(row[1]) != len(row[2]) or round(len(row[1]) ** 0.5) ** 2 != len(row[1]):
                 raise DataError(
-                    f"{path}:{number}: not source,question,answer,rating with squares of one size", "mend the line"
+                    f"{path}:{number}: not source,question,answer,rating with squares of one size", "correct the line"
                 )
             if sides[0] and len(row[1]) != len(sides[0][0]):
                 raise DataError(
-                    f"{path}:{number}: {len(row[1])} cells, others have {len(sides[0][0])}", "mend the line"
+                    f"{path}:{number}: {len(row[1])} cells, others have {len(sides[0][0])}", "correct the line"
                 )
             sides[0].append(row[1].encode())
             sides[1].append(row[2].encode())
@@ -255,12 +256,12 @@ def _tokens(spec: MazeData | SudokuData, path: Path, lines: Sequence[bytes]) -> 
 
 
 def _judge(spec: MazeData | SudokuData, place: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
-    """Raise DataError for the first puzzle that its label does not solve."""
+    """Raise DataError that names the first puzzle that its label does not solve."""
     size = round(inputs.shape[1] ** 0.5)
     if isinstance(spec, MazeData):
         from gridloom.runtime.data.puzzles import maze_kernels
 
-        told: tuple[str, ...] = (
+        descriptions: tuple[str, ...] = (
             "",
             "not one S and one G",
             "the answer differs beside the path",
@@ -271,10 +272,11 @@ def _judge(spec: MazeData | SudokuData, place: str, inputs: NDArray[np.uint8], l
     else:
         from gridloom.runtime.data.puzzles import sudoku_kernels
 
-        told = ("", "the answer is no sudoku", "the answer does not extend the puzzle")
+        descriptions = ("", "the answer is not a valid sudoku", "the answer does not extend the puzzle")
         faults = sudoku_kernels.judge_sudokus(inputs - 1, labels - 1, size, *box_of(size))
     wrong = np.flatnonzero(faults)
     if len(wrong):
         raise DataError(
-            f"{place}: puzzle {wrong[0] + 1} of {len(inputs)}: {told[faults[wrong[0]]]}", "mend or remove the puzzle"
+            f"{place}: puzzle {wrong[0] + 1} of {len(inputs)}: {descriptions[faults[wrong[0]]]}",
+            "correct or remove the puzzle",
         )

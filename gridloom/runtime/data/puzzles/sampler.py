@@ -1,4 +1,4 @@
-"""Training rows of mazes and sudokus: each epoch every group once, under a random symmetry."""
+"""Sampler of maze and sudoku training rows: every group once per epoch, under a random symmetry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gridloom.errors import DataError
 from gridloom.runtime.data import kernels
 from gridloom.runtime.data.batch import TrainBatch
-from gridloom.runtime.data.kernels import below, derive, kernel, turned
+from gridloom.runtime.data.kernels import below, derive, dihedral_cell, kernel
 from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet
 from gridloom.runtime.data.puzzles.sudoku_kernels import shuffle_board
 from gridloom.runtime.data.puzzles.tables import box_of
@@ -20,12 +20,12 @@ from gridloom.runtime.data.puzzles.tables import box_of
 def draw_mazes(
     inputs: Any, labels: Any, chosen: Any, numbers: Any, key: Any, size: Any, out_inputs: Any, out_labels: Any
 ) -> None:
-    """Write the chosen mazes turned by a dihedral id that (key, row number) decides into uint8 [B, size * size]."""
+    """Write the chosen mazes into uint8 [B, size * size], each under a dihedral id derived from (key, row number)."""
     for b in range(chosen.size):
         turn = below(derive(derive(key, 7), numbers[b]), 8)
         for r in range(size):
             for c in range(size):
-                tr, tc = turned(turn, r, c, size, size)
+                tr, tc = dihedral_cell(turn, r, c, size, size)
                 out_inputs[b, tr * size + tc] = inputs[chosen[b], r * size + c]
                 out_labels[b, tr * size + tc] = labels[chosen[b], r * size + c]
 
@@ -43,7 +43,7 @@ def draw_sudokus(
     out_inputs: Any,
     out_labels: Any,
 ) -> None:
-    """Write the chosen sudokus under an exchange that (key, row number) decides into uint8 [B, size * size]."""
+    """Write the chosen sudokus into uint8 [B, size * size], each under a symmetry derived from (key, row number)."""
     for b in range(chosen.size):
         state = derive(derive(key, 7), numbers[b])
         shuffle_board(inputs[chosen[b]], out_inputs[b], state, size, box_rows, box_columns)
@@ -51,7 +51,7 @@ def draw_sudokus(
 
 
 class PuzzleSampler:
-    """An endless stream of training rows; row n depends on (seed, n) alone, as in `Sampler`."""
+    """Infinite stream of training rows; row n depends only on (seed, n), as in `Sampler`."""
 
     def __init__(self, puzzles: PuzzleSet, seed: int) -> None:
         """Read the training split into memory. Raises DataError when there is none."""
@@ -66,20 +66,20 @@ class PuzzleSampler:
 
     @property
     def epoch_rows(self) -> int:
-        """Rows of one pass over the puzzles."""
+        """Rows of one epoch."""
         return len(self._inputs)
 
     @property
     def num_puzzles(self) -> int:
-        """Puzzle ids: only the blank one."""
+        """Number of puzzle ids: only the blank one."""
         return 1
 
     def batch(self, step: int, batch_size: int) -> TrainBatch:
-        """Rows step * batch_size ... of the stream; steps count from 0."""
+        """Return rows step * batch_size ... of the stream; steps count from 0."""
         return self.rows(np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64))
 
     def rows(self, numbers: NDArray[np.int64]) -> TrainBatch:
-        """The rows of these numbers, in this order."""
+        """Return the rows of these numbers, in this order."""
         epochs, within = np.divmod(numbers, self.epoch_rows)
         chosen = np.zeros(len(numbers), dtype=np.int64)
         for epoch in np.unique(epochs).tolist():

@@ -1,4 +1,4 @@
-"""numba kernels for sudokus of side 4, 6 and 9: solve, count solutions and guesses, make minimal ones and shuffle.
+"""numba kernels of sudokus of side 4, 6 and 9: solve, count solutions and guesses, make minimal puzzles, shuffle.
 
 A board is uint8 [size * size], 0 for blank. Boxes are box_rows x box_columns with box_rows * box_columns = size, so
 that a band holds box_rows boxes. Digits are bits 1 to size of a mask.
@@ -15,7 +15,7 @@ from gridloom.runtime.data.kernels import below, derive, kernel, mix, shuffle
 
 @kernel
 def num_bits(mask: Any) -> Any:
-    """Bits set in a mask."""
+    """Return the number of bits set in a mask."""
     count = 0
     while mask:
         mask &= mask - 1
@@ -25,7 +25,7 @@ def num_bits(mask: Any) -> Any:
 
 @kernel
 def lowest_digit(mask: Any) -> Any:
-    """The smallest digit of a mask that is not empty."""
+    """Return the smallest digit of a non-empty mask."""
     digit = 0
     while not (mask >> digit) & 1:
         digit += 1
@@ -34,7 +34,7 @@ def lowest_digit(mask: Any) -> Any:
 
 @kernel
 def flip(used: Any, place: Any, digit: Any, size: Any, box_rows: Any, box_columns: Any) -> None:
-    """Set or clear a digit in the masks of a cell's row, column and box."""
+    """Toggle a digit in the masks of a cell's row, column and box."""
     row, column = place // size, place % size
     used[0, row] ^= 1 << digit
     used[1, column] ^= 1 << digit
@@ -43,7 +43,7 @@ def flip(used: Any, place: Any, digit: Any, size: Any, box_rows: Any, box_column
 
 @kernel
 def free_digits(used: Any, place: Any, size: Any, box_rows: Any, box_columns: Any) -> Any:
-    """Mask of the digits that row, column and box of a cell leave."""
+    """Return the mask of digits that are absent from a cell's row, column and box."""
     row, column = place // size, place % size
     taken = used[0, row] | used[1, column] | used[2, row // box_rows * box_rows + column // box_columns]
     return ((1 << (size + 1)) - 2) & ~taken
@@ -51,7 +51,7 @@ def free_digits(used: Any, place: Any, size: Any, box_rows: Any, box_columns: An
 
 @kernel
 def read_board(board: Any, size: Any, box_rows: Any, box_columns: Any, used: Any) -> Any:
-    """Fill used int64 [3, size] with the digits of rows, columns and boxes; False when one has a digit twice."""
+    """Fill `used` int64 [3, size] with the digits of rows, columns and boxes; return False for a repeated digit."""
     for kind in range(3):
         for i in range(size):
             used[kind, i] = 0
@@ -68,9 +68,9 @@ def read_board(board: Any, size: Any, box_rows: Any, box_columns: Any, used: Any
 def search(
     board: Any, size: Any, box_rows: Any, box_columns: Any, limit: Any, banned: Any, without: Any, key: Any
 ) -> Any:
-    """Number of solutions, counted up to `limit`; when that is reached the board holds the last one.
+    """Return the number of solutions, capped at `limit`; at the limit the board holds the last solution.
 
-    With banned >= 0 that cell may not hold the digit `without`. A key other than 0 tries candidates in random order.
+    With banned >= 0 that cell must not hold the digit `without`. A key other than 0 tries candidates in random order.
     """
     cells = size * size
     used = np.zeros((3, size), dtype=np.int64)
@@ -122,8 +122,9 @@ def search(
 
 
 @kernel
-def settle(board: Any, size: Any, box_rows: Any, box_columns: Any, used: Any) -> Any:
-    """Fill in naked and hidden singles until there are none: 0 contradiction, 1 blanks are left, 2 solved."""
+def fill_singles(board: Any, size: Any, box_rows: Any, box_columns: Any, used: Any) -> Any:
+    """Fill in naked and hidden singles until there are none; return 0 for a contradiction, 1 for blanks left, 2 if
+    solved."""
     cells = size * size
     if not read_board(board, size, box_rows, box_columns, used):
         return 0
@@ -174,7 +175,7 @@ def settle(board: Any, size: Any, box_rows: Any, box_columns: Any, used: Any) ->
 
 @kernel
 def count_guesses(board: Any, size: Any, box_rows: Any, box_columns: Any) -> Any:
-    """Guesses, wrong ones too, until singles and trying digits in order solve the board; -1 without a solution."""
+    """Return the guesses, wrong ones included, of a search by singles and digits in order; -1 without a solution."""
     cells = size * size
     boards = np.zeros((cells + 1, cells), dtype=np.uint8)
     at = np.zeros(cells + 1, dtype=np.int64)
@@ -184,7 +185,7 @@ def count_guesses(board: Any, size: Any, box_rows: Any, box_columns: Any) -> Any
         boards[0, place] = board[place]
     level, guesses = 0, 0
     while True:
-        status = settle(boards[level], size, box_rows, box_columns, used)
+        status = fill_singles(boards[level], size, box_rows, box_columns, used)
         if status == 2:
             return guesses
         if status == 1:
@@ -226,10 +227,10 @@ def make_sudokus(
     answers: Any,
     ratings: Any,
 ) -> Any:
-    """Try trials from `first` on until puzzles and answers uint8 [N, cells] are full: (made, next trial).
+    """Run trials from `first` on until puzzles and answers uint8 [N, cells] are full: (made, next trial).
 
-    Each is a random full board from which clues were taken in random order as long as the solution stayed the only one,
-    so no clue can be spared; then `spare_clues` of those taken are given back. ratings int32 [N] are guesses.
+    Each puzzle is a random full board from which clues are removed in random order while the solution stays unique,
+    so the puzzle is minimal; then `spare_clues` of the removed clues are restored. `ratings` int32 [N] are guesses.
     """
     cells = size * size
     board = np.zeros(cells, dtype=np.uint8)
@@ -278,7 +279,7 @@ def make_sudokus(
 
 @kernel
 def judge_sudokus(puzzles: Any, answers: Any, size: Any, box_rows: Any, box_columns: Any) -> Any:
-    """What is wrong with each: int32 [N]; 0 nothing, 1 the answer is no sudoku, 2 it does not extend the puzzle."""
+    """Return the fault of each answer: int32 [N]; 0 none, 1 no valid sudoku, 2 does not extend its puzzle."""
     used = np.zeros((3, size), dtype=np.int64)
     faults = np.zeros(puzzles.shape[0], dtype=np.int32)
     for n in range(puzzles.shape[0]):
@@ -294,7 +295,7 @@ def judge_sudokus(puzzles: Any, answers: Any, size: Any, box_rows: Any, box_colu
 
 @kernel
 def count_solutions(puzzles: Any, size: Any, box_rows: Any, box_columns: Any) -> Any:
-    """Solutions of each board uint8 [N, cells], counted up to 2: int32 [N]."""
+    """Return the number of solutions of each board uint8 [N, cells], capped at 2: int32 [N]."""
     counts = np.zeros(puzzles.shape[0], dtype=np.int32)
     work = np.zeros(size * size, dtype=np.uint8)
     for n in range(puzzles.shape[0]):
@@ -306,9 +307,10 @@ def count_solutions(puzzles: Any, size: Any, box_rows: Any, box_columns: Any) ->
 
 @kernel
 def shuffle_board(board: Any, out: Any, key: Any, size: Any, box_rows: Any, box_columns: Any) -> None:
-    """Write a board with digits, bands, rows, stacks, columns and, for square boxes, sides exchanged as a key says.
+    """Write a board to `out` under a symmetry derived from `key`: permuted digits, bands, rows, stacks and columns and,
+    for square boxes, a transposition.
 
-    Tokens are shifted by one: 1 is blank, digit d is d + 1.
+    Cells are tokens: 1 is blank, digit d is d + 1.
     """
     digits = np.zeros(size + 1, dtype=np.int64)
     for i in range(size + 1):
@@ -316,8 +318,8 @@ def shuffle_board(board: Any, out: Any, key: Any, size: Any, box_rows: Any, box_
     shuffle(derive(key, 1), digits[1:])
     rows = np.zeros(size, dtype=np.int64)
     columns = np.zeros(size, dtype=np.int64)
-    exchange(derive(key, 2), rows, box_rows)
-    exchange(derive(key, 3), columns, box_columns)
+    shuffle_groups(derive(key, 2), rows, box_rows)
+    shuffle_groups(derive(key, 3), columns, box_columns)
     across = box_rows == box_columns and below(derive(key, 4), 2) == 1
     for r in range(size):
         for c in range(size):
@@ -326,8 +328,8 @@ def shuffle_board(board: Any, out: Any, key: Any, size: Any, box_rows: Any, box_
 
 
 @kernel
-def exchange(key: Any, order: Any, width: Any) -> None:
-    """Fill `order` with groups of `width` in random order, each in random order within."""
+def shuffle_groups(key: Any, order: Any, width: Any) -> None:
+    """Fill `order` with groups of `width` indices in random order, shuffled within each group."""
     groups = order.size // width
     which = np.zeros(groups, dtype=np.int64)
     within = np.zeros(width, dtype=np.int64)

@@ -1,8 +1,8 @@
-"""A number for each sudoku that all its exchanges of digits, rows, columns, bands, stacks and sides share.
+"""Keys of sudokus that are invariant under permutations of digits, rows, columns, bands, stacks and transposition.
 
-Colour refinement: rows, columns, boxes and digits sign one another by the cells where they meet, until the signatures
-have spread. Sudokus that an exchange takes to each other always have one key. That two others share a key is possible
-but rare: where keys keep test sudokus from training, it costs a puzzle, never the separation.
+By colour refinement: each round rehashes rows, columns, boxes and digits from the cells that they share. Equivalent
+sudokus always have equal keys. Inequivalent sudokus rarely have equal keys, too; where keys separate test from training
+sudokus, such a collision discards a puzzle and never breaks the separation.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ ROUNDS = 4
 
 
 @kernel
-def both(one: Any, other: Any) -> Any:
-    """A signature of two in no order."""
+def unordered_hash(one: Any, other: Any) -> Any:
+    """Return a hash of two signatures that is symmetric in them."""
     return mix(mix(one) + mix(other))
 
 
 @kernel
 def sudoku_keys(puzzles: Any, answers: Any, size: Any, box_rows: Any, box_columns: Any) -> Any:
-    """Keys uint64 [N] of puzzles uint8 [N, size * size] (0 for blank) with their answers.
+    """Return keys uint64 [N] of puzzles uint8 [N, size * size] (0 for blank) with their answers.
 
-    What rows do, columns do as well, and where both meet they count in no order, so that sides can be exchanged.
+    Rows and columns are hashed alike, and pairs of them symmetrically, so the key is invariant under transposition.
     """
     keys = np.zeros(puzzles.shape[0], dtype=np.uint64)
     # 0 rows, 1 columns, 2 boxes, 3 digits, 4 bands, 5 stacks
@@ -49,7 +49,7 @@ def sudoku_keys(puzzles: Any, answers: Any, size: Any, box_rows: Any, box_column
                 inside = derive(cell, 1) ^ derive(signs[2, box], 2)
                 sums[0, row] += mix(inside + mix(signs[1, column]))
                 sums[1, column] += mix(inside + mix(signs[0, row]))
-                meeting = both(signs[0, row], signs[1, column])
+                meeting = unordered_hash(signs[0, row], signs[1, column])
                 sums[2, box] += mix(cell + meeting)
                 sums[3, digit] += mix(inside + meeting)
             for i in range(size):
@@ -58,7 +58,7 @@ def sudoku_keys(puzzles: Any, answers: Any, size: Any, box_rows: Any, box_column
             for i in range(size):
                 sums[0, i] += mix(signs[4, i // box_rows])
                 sums[1, i] += mix(signs[5, i // box_columns])
-                sums[2, i] += both(signs[4, i // box_rows], signs[5, i % box_rows])
+                sums[2, i] += unordered_hash(signs[4, i // box_rows], signs[5, i % box_rows])
             for kind in range(6):
                 for i in range(size):
                     signs[kind, i] = mix(signs[kind, i] + mix(sums[kind, i]))

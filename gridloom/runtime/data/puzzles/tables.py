@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 SPLITS = ("train", "test")
 MAZE_TOKENS = "# SGo"
-"""Characters of tokens 1 to 5; 0 is PAD."""
+"""Characters of maze tokens 1 to 5; 0 is PAD."""
 MAZE_VOCAB = 6
 
 
 def box_of(size: int) -> tuple[int, int]:
-    """Rows and columns of a sudoku's boxes."""
+    """Return rows and columns of a sudoku's boxes."""
     return {4: (2, 2), 6: (2, 3), 9: (3, 3)}[size]
 
 
 def vocab_of(kind: str, size: int) -> int:
-    """Tokens of a maze, or of a sudoku of this size, PAD included."""
+    """Return the vocabulary size of mazes, or of sudokus of this size, PAD included."""
     return MAZE_VOCAB if kind == "maze" else size + 2
 
 

@@ -1,1 +1,1 @@
-"""Sequence tasks (parity, addition, copy, ...): rows generated as they are drawn."""
+"""Sequence tasks (parity, addition, copy, ...): rows generated on demand."""

@@ -1,4 +1,4 @@
-"""The artifact of a sequence task: its spec, since rows are made as they are drawn. Light: no numba."""
+"""Artifact of a sequence task: its spec, since rows are generated on demand. Imports no numba."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from gridloom.specs.puzzles import (
 
 SequenceSpec = ParityData | AdditionData | CopyData | SortData | LogicData | StringAdditionData
 GENERATOR = 1
-"""Version of the generators: raised when the same seed gives other rows."""
+"""Version of the generators, incremented when a seed gives different rows."""
 _META = "meta.json"
 
 
 def sequences_digest(spec: SequenceData) -> str:
-    """sha256 over the spec and the version of the generators."""
-    told = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(f"gridloom sequences {GENERATOR}\n{told}".encode()).hexdigest()
+    """Return the sha256 of the spec and the version of the generators."""
+    parameters = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(f"gridloom sequences {GENERATOR}\n{parameters}".encode()).hexdigest()
 
 
 def save_sequences(folder: Path, spec: Mapping[str, Any]) -> None:
-    """Write the artifact."""
+    """Write meta.json with the spec and the version of the generators."""
     write_json(folder / _META, {"format_version": FORMAT_VERSION, "generator": GENERATOR, "spec": dict(spec)})
 
 

@@ -1,4 +1,4 @@
-"""numba kernels that fill batches of the sequence tasks. Row b is decided by keys[b] alone; outputs come in zeroed."""
+"""numba kernels that fill batches of the sequence tasks. Row b depends only on keys[b]; callers zero the outputs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from gridloom.runtime.data.kernels import below, derive, kernel, shuffle
 
 IGNORE = -100
-"""Label of a place that is not scored."""
+"""Label of a position that is not scored."""
 END = 10
-"""Class of a place after the last digit of a sum."""
+"""Class of a position after the last digit of a sum."""
 EOS, PLUS, DIGIT0 = 2, 3, 4
 """Tokens of the string tasks; PAD is 0, BOS 1."""
 GATES = (0b1000, 0b0100, 0b0010, 0b0110, 0b1110, 0b0001, 0b1001, 0b1101, 0b1011, 0b0111)
@@ -20,13 +20,13 @@ GATES = (0b1000, 0b0100, 0b0010, 0b0110, 0b1110, 0b0001, 0b1001, 0b1101, 0b1011,
 
 @kernel
 def unit(key: Any) -> Any:
-    """A number in (0, 1) with 53 bits."""
+    """Return a float in (0, 1) with 53 random bits."""
     return (np.float64(key >> np.uint64(11)) + 0.5) / 9007199254740992.0
 
 
 @kernel
 def fill_parity(keys: Any, random_places: Any, inputs: Any, labels: Any, lengths: Any) -> None:
-    """inputs float32 [B, bits], labels int64 [B] (odd number of +1), lengths int32 [B] (entries set)."""
+    """Fill inputs float32 [B, bits], labels int64 [B] (odd number of +1), lengths int32 [B] (non-zero entries)."""
     bits = inputs.shape[1]
     order = np.zeros(bits, dtype=np.int64)
     for b in range(keys.size):
@@ -45,7 +45,7 @@ def fill_parity(keys: Any, random_places: Any, inputs: Any, labels: Any, lengths
 
 @kernel
 def fill_addition(keys: Any, fixed: Any, digits: Any, inputs: Any, labels: Any, lengths: Any) -> None:
-    """inputs float32 [B, T, 10 * digits], labels int64 [B, T, K] (IGNORE at the first step), lengths int32 [B]."""
+    """Fill inputs float32 [B, T, 10 * digits], labels int64 [B, T, K] (IGNORE at the first step), lengths int32 [B]."""
     numbers, width = labels.shape[1], labels.shape[2]
     for b in range(keys.size):
         lengths[b] = numbers if fixed else 1 + below(derive(keys[b], 0), numbers)
@@ -73,7 +73,7 @@ def fill_addition(keys: Any, fixed: Any, digits: Any, inputs: Any, labels: Any, 
 
 @kernel
 def fill_copy(keys: Any, symbols: Any, backwards: Any, inputs: Any, labels: Any, lengths: Any) -> None:
-    """inputs and labels uint8 [B, length + 1]: symbols 3 and up, EOS, then PAD; lengths int32 [B] without EOS."""
+    """Fill inputs and labels uint8 [B, length + 1]: symbols 3 and up, EOS, then PAD; lengths int32 [B] without EOS."""
     longest = inputs.shape[1] - 1
     for b in range(keys.size):
         lengths[b] = 1 + below(derive(keys[b], 0), longest)
@@ -87,7 +87,7 @@ def fill_copy(keys: Any, symbols: Any, backwards: Any, inputs: Any, labels: Any,
 
 @kernel
 def fill_sort(keys: Any, inputs: Any, labels: Any, lengths: Any) -> None:
-    """inputs float32 [B, T, 2]: value, end flag; labels int64 [B, T]: indices in ascending order, then IGNORE."""
+    """Fill inputs float32 [B, T, 2]: value, end flag; labels int64 [B, T]: indices by ascending value, then IGNORE."""
     longest = inputs.shape[1]
     for b in range(keys.size):
         lengths[b] = 2 + below(derive(keys[b], 0), longest - 1)
@@ -107,10 +107,10 @@ def fill_sort(keys: Any, inputs: Any, labels: Any, lengths: Any) -> None:
 
 @kernel
 def fill_logic(keys: Any, gates: Any, inputs: Any, labels: Any, lengths: Any) -> None:
-    """inputs float32 [B, T, 2 + 10 * gates], labels int64 [B, T], lengths int32 [B].
+    """Fill inputs float32 [B, T, 2 + 10 * gates], labels int64 [B, T], lengths int32 [B].
 
-    b0, b1 and the gates of a vector give b(i + 1) = gate(b(i), b(i - 1)); the last is the target. From the second
-    vector on b0 is the target before, which the input does not show.
+    A vector holds b0, b1 and gates; b(i + 1) = gate(b(i), b(i - 1)), and the last b is the target. From the second
+    vector on b0 is the previous target, which the input omits.
     """
     steps = inputs.shape[1]
     for b in range(keys.size):
@@ -137,7 +137,7 @@ def fill_logic(keys: Any, gates: Any, inputs: Any, labels: Any, lengths: Any) ->
 
 @kernel
 def fill_string_addition(keys: Any, terms: Any, digits: Any, inputs: Any, labels: Any, lengths: Any) -> None:
-    """inputs uint8 [B, L] such as 12+7, labels uint8 [B, K] such as 19, with EOS and then PAD; input lengths."""
+    """Fill inputs uint8 [B, L] (12+7), labels uint8 [B, K] (19, EOS, then PAD) and lengths int32 [B] of the inputs."""
     for b in range(keys.size):
         place = 0
         total = 0
@@ -149,7 +149,7 @@ def fill_string_addition(keys: Any, terms: Any, digits: Any, inputs: Any, labels
                 place += 1
             size = 1 + below(derive(state, 0), digits)
             for i in range(size):
-                # a single digit may be 0, a longer number does not start with it
+                # a one-digit number may be 0, a longer number does not start with 0
                 low = 1 if i == 0 and size > 1 else 0
                 digit = low + below(derive(state, i + 1), 10 - low)
                 inputs[b, place] = DIGIT0 + digit

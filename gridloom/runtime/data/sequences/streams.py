@@ -1,4 +1,4 @@
-"""Streams of the sequence tasks: parity, addition, copy, reverse, sort, logic, string addition. Nothing is stored."""
+"""Streams of the sequence tasks: parity, addition, copy, reverse, sort, logic, string addition. Rows are not stored."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SequenceBatch:
-    """B rows; shapes and types are those that the task's kernel states."""
+    """Batch of B rows; shapes and dtypes are documented at the task's kernel."""
 
     inputs: NDArray[Any]
     labels: NDArray[Any]
-    """Places that are not scored hold -100 (classes) or 0 (strings)."""
+    """Labels; -100 (classes) or 0 (strings) marks positions that are not scored."""
     lengths: NDArray[np.int32]
-    """int32 [B]: steps, symbols or set entries of each row; accuracy by it is a difficulty curve."""
+    """int32 [B]: steps, symbols or non-zero entries of each row, the row's difficulty."""
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceStream:
-    """Endless rows of one task; row n of a split depends on (seed, split, n) alone."""
+    """Infinite stream of one task; row n of a split depends only on (seed, split, n)."""
 
     spec: SequenceSpec
 
     def batch(self, step: int, batch_size: int, split: str = "train") -> SequenceBatch:
-        """Rows step * batch_size ... of a split; steps count from 0."""
+        """Return rows step * batch_size ... of a split; steps count from 0."""
         return self.rows(np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64), split)
 
     def rows(self, numbers: NDArray[np.int64], split: str = "train") -> SequenceBatch:
-        """The rows of these numbers of any split's name, in this order."""
+        """Return the rows of these numbers of a split, in this order; any string names a split."""
         spec = self.spec
         keys = kernels.row_keys(np.uint64(spec.seed), zlib.crc32(split.encode()), numbers)
         num = len(numbers)
@@ -69,5 +69,5 @@ class SequenceStream:
 
 
 def addition_width(spec: AdditionData) -> int:
-    """Digits that the largest sum can have: 6 for five numbers of five digits."""
+    """Return the number of digits of the largest sum: 6 for five numbers of five digits."""
     return spec.digits + math.ceil(math.log10(spec.numbers))

@@ -1,13 +1,13 @@
-"""Sequence tasks as rows of tokens, question and answer of one length, for networks that read and write tokens.
+"""Sequence tasks as rows of tokens, question and answer of equal length, for networks that map tokens to tokens.
 
 | kind | question | answer |
 |---|---|---|
 | parity | -1, 0, +1 as 1, 2, 3 | 4 (even) or 5 (odd) in the first cell |
-| addition | a line a number, digit d as d + 1 | the running sum on each line but the first, then 11 |
+| addition | one line per number, digit d as d + 1 | the running sum on each line but the first, then 11 |
 | copy | symbols from 3 on, then EOS 2 | the same, or backwards |
 | string_addition | `12+7`: PLUS 3, digit d as d + 4 | the sum, then EOS 2 |
 
-0 is PAD, and not scored in an answer. `sort` and `logic` are vectors of numbers and have no such form.
+0 is PAD and not scored in an answer. `sort` and `logic` are sequences of vectors and have no token form.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EVEN, ODD = 4, 5
 
 @dataclass(frozen=True, slots=True)
 class TokenLayout:
-    """Shape of the rows of a task."""
+    """Length and vocabulary size of a task's rows."""
 
     num_cells: int
     vocabulary: int
@@ -34,12 +34,12 @@ class TokenLayout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenRows:
-    """B rows of L tokens."""
+    """Batch of B rows of L tokens."""
 
     inputs: NDArray[np.uint8]
     """uint8 [B, L]"""
     labels: NDArray[np.uint8]
-    """uint8 [B, L], 0 where nothing is scored."""
+    """uint8 [B, L]; 0 marks positions that are not scored."""
     puzzle_ids: NDArray[np.int32]
     """int32 [B], zeros."""
     lengths: NDArray[np.int32]
@@ -49,7 +49,7 @@ class TokenRows:
 
 
 def token_layout(spec: SequenceData) -> TokenLayout | None:
-    """Return the shape of a task's token rows; None for a task of numbers. Light: no numba."""
+    """Return the layout of a task's token rows; None for `sort` and `logic`. Imports no numba."""
     if isinstance(spec, ParityData):
         return TokenLayout(spec.bits, 6)
     if isinstance(spec, AdditionData):
@@ -57,13 +57,13 @@ def token_layout(spec: SequenceData) -> TokenLayout | None:
     if isinstance(spec, CopyData):
         return TokenLayout(spec.length + 1, spec.symbols + 3)
     if isinstance(spec, StringAdditionData):
-        asked, told = spec.terms * (spec.digits + 1), _sum_width(spec.digits, spec.terms) + 1
-        return TokenLayout(max(asked, told), 14)
+        question, answer = spec.terms * (spec.digits + 1), _sum_width(spec.digits, spec.terms) + 1
+        return TokenLayout(max(question, answer), 14)
     return None
 
 
 def token_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "train") -> TokenRows:
-    """Rows step * batch_size ... of a split of a task that has a token layout."""
+    """Return rows step * batch_size ... of a split of a task that has a token layout."""
     from gridloom.runtime.data.sequences.streams import SequenceStream
 
     layout = token_layout(spec)

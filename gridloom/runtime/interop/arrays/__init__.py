@@ -1,1 +1,1 @@
-"""Array folders of TinyRecursiveModels' dataset builder, read and written byte for byte."""
+"""Array folders of TinyRecursiveModels' dataset builder: reader and byte-exact writer."""

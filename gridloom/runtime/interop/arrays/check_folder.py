@@ -1,4 +1,4 @@
-"""Read a folder that somebody's builder wrote, whole: every row, every identifier, every answer."""
+"""Validation of a builder's array folder: every row, every identifier, every answer."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import numpy as np
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.arrays import CANVAS, is_array_folder
 from gridloom.runtime.data.files.json_files import load_json, read_bytes
-from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, num_met, read_source
+from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, num_overlapping, read_source
 from gridloom.runtime.data.puzzles.tables import MAZE_VOCAB, SPLITS, vocab_of
 from gridloom.runtime.interop.arrays.trm_export import SplitCounts, count_splits
 from gridloom.runtime.interop.arrays.trm_import import import_trm
-from gridloom.runtime.show.entries import Entry
+from gridloom.runtime.show.entries import DataEntry
 from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.stores.vacant import check_vacant, filling
 
 Kind = Literal["arc", "maze", "sudoku"]
 EVERY = 10_000_000
-"""More puzzles than any folder has."""
+"""Upper bound on the number of puzzles of a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderReport:
-    """What a folder holds; that there is one says that nothing in it contradicts the rest."""
+    """Content of a folder that passed every check."""
 
     kind: Kind
     side: int
-    """Side of the canvas, the maze or the sudoku."""
+    """Side of the canvas, the maze or the sudoku, in cells."""
     splits: tuple[SplitCounts, ...]
     num_identifiers: int
-    """Puzzle ids, the blank one included."""
-    num_met: int | None = None
-    """Test puzzles that are training puzzles under a symmetry; None for ARC tasks, see `gridloom data leaks`."""
+    """Number of puzzle ids, the blank one included."""
+    num_overlapping: int | None = None
+    """Test puzzles equal to a training puzzle under a symmetry; None for ARC tasks, see `gridloom data leaks`."""
 
 
 def check_folder(folder: Path) -> FolderReport:
-    """Read all of an array folder or of CSV files. Raises DataError naming file, row and what is wrong."""
+    """Read a whole array folder or its CSV files. Raises DataError that names file, row and fault."""
     if not folder.is_dir():
         raise DataError(f"no such folder: {folder}", "name a folder of {train,test}/all__*.npy, or of CSV files")
     kind = folder_kind(folder)
@@ -54,7 +54,7 @@ def check_folder(folder: Path) -> FolderReport:
         SplitCounts(split, _num_groups(folder / split) if arrays else len(rows), len(rows), len(rows))
         for split, (rows, _) in tables.items()
     )
-    return FolderReport(kind, side, splits, 1, num_met(kind, tables))
+    return FolderReport(kind, side, splits, 1, num_overlapping(kind, tables))
 
 
 def _num_groups(split: Path) -> int:
@@ -62,7 +62,7 @@ def _num_groups(split: Path) -> int:
 
 
 def folder_kind(folder: Path) -> Kind:
-    """What the rows are, by their length and vocabulary, or by the characters of CSV files. Raises DataError."""
+    """Return the kind of data by row length and vocabulary, or by the characters of CSV files. Raises DataError."""
     if not is_array_folder(folder):
         return _csv_kind(folder)
     path = folder / "train" / "dataset.json"
@@ -92,10 +92,10 @@ def _csv_kind(folder: Path) -> Kind:
     )
 
 
-def make_folder(entry: Entry, folder: Path) -> FolderReport:
-    """Write {train,test}/all__*.npy, dataset.json and identifiers.json; what was written is read back and judged.
+def make_folder(entry: DataEntry, folder: Path) -> FolderReport:
+    """Write {train,test}/all__*.npy, dataset.json and identifiers.json, then read the folder back and check it.
 
-    Raises DataError, and then nothing is left.
+    Raises DataError, and then leaves no files.
     """
     if not isinstance(entry.spec, MazeData | SudokuData):
         raise DataError(

@@ -1,4 +1,4 @@
-"""numpy's global random stream of old (MT19937, masked rejection), as kernels: rebuilds what the reference drew."""
+"""numba kernels of numpy's legacy global random stream (MT19937, masked rejection): reproduce the reference's draws."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gridloom.runtime.data.kernels import kernel, mix
 
 
 def seeded(seed: int) -> NDArray[np.uint32]:
-    """State after np.random.seed(seed): uint32 [625], the key and the position."""
+    """Return the state after np.random.seed(seed): uint32 [625], the key and the position."""
     _, key, position, *_ = np.random.RandomState(seed).get_state(legacy=True)
     return np.concatenate([np.asarray(key, dtype=np.uint32), np.array([position], dtype=np.uint32)])
 
 
 @kernel
 def next32(state: Any) -> Any:
-    """The next 32 random bits."""
+    """Return the next 32 random bits."""
     if state[624] >= 624:
         for i in range(624):
             y = (state[i] & np.uint32(0x80000000)) | (state[(i + 1) % 624] & np.uint32(0x7FFFFFFF))
@@ -38,7 +38,7 @@ def next32(state: Any) -> Any:
 
 @kernel
 def up_to(state: Any, most: Any) -> Any:
-    """A whole number in [0, most]: what randint(0, most + 1) returns; draws nothing for most = 0."""
+    """Return an integer in [0, most], equal to randint(0, most + 1); draws no bits for most = 0."""
     if most == 0:
         return 0
     mask = 1
@@ -53,7 +53,7 @@ def up_to(state: Any, most: Any) -> Any:
 
 @kernel
 def legacy_shuffle(state: Any, order: Any) -> None:
-    """np.random.shuffle of a one-dimensional array, in place."""
+    """Permute a one-dimensional array in place, as np.random.shuffle does."""
     for i in range(order.size - 1, 0, -1):
         j = up_to(state, i)
         order[i], order[j] = order[j], order[i]
@@ -61,7 +61,7 @@ def legacy_shuffle(state: Any, order: Any) -> None:
 
 @kernel
 def reference_views(state: Any, sums: Any, rows: Any, columns: Any, inputs: Any, outputs: Any, copies: Any) -> Any:
-    """The variants that the reference builder draws for a task: uint8 [n], uint8 [n, 10]; identity first."""
+    """Return the reference builder's variants of a task: dihedral uint8 [n], colours uint8 [n, 10]; identity first."""
     capacity = 16
     while capacity < 4 * (copies + 1):
         capacity *= 2
@@ -101,9 +101,8 @@ def reference_views(state: Any, sums: Any, rows: Any, columns: Any, inputs: Any,
 
 @kernel
 def reference_offsets(state: Any, turns: Any, heights: Any, widths: Any, canvas: Any, translate: Any, out: Any) -> None:
-    """Where the reference builder puts each pair of each puzzle: int32 [puzzles * pairs, 2] for one group.
-
-    `heights` and `widths` are those of the larger of input and output. One pair a puzzle stays at the corner.
+    """Fill `out` int32 [puzzles * pairs, 2] with the reference builder's offset of each pair of each puzzle of a group.
+    `heights` and `widths` are those of the larger of input and output. One pair per puzzle stays at offset (0, 0).
     """
     pairs = heights.size
     for puzzle in range(turns.size):

@@ -1,4 +1,4 @@
-"""From any ARC source to a folder that TinyRecursiveModels trains on, with the builder's own variants and ids."""
+"""Export of any ARC source to a folder that TinyRecursiveModels trains on, with its builder's variants and ids."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from gridloom.runtime.interop.arrays.trm_folder import (
 from gridloom.stores.vacant import check_vacant
 
 TEST_SUBSET = "evaluation"
-"""The subset whose test pairs go into `test/`, where a source has it and no other is named."""
+"""Default subset whose test pairs are written to `test/`, if the source has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitCounts:
-    """What one split of a folder holds."""
+    """Counts of one split of a folder."""
 
     split: str
     num_tasks: int
     num_puzzles: int
-    """Tasks with all their variants."""
+    """Puzzles: tasks with all their variants."""
     num_rows: int
 
 
@@ -45,9 +45,9 @@ def export_source(
     seed: int = 42,
     progress: Progress | None = None,
 ) -> TrmPlan:
-    """Write `folder` from the subsets of a source in this order; none named: all, the test subset last.
+    """Write `folder` from the subsets of a source in this order; by default all, the test subset last.
 
-    Raises DataError, and then nothing is left.
+    Raises DataError, and then leaves no files.
     """
     check_vacant(folder)
     opened = open_source(source, base)
@@ -74,13 +74,13 @@ def export_source(
 
 
 def _refuse_repeats(source: str, tasks: Sequence[tuple[str, Sequence[TrmTask]]]) -> None:
-    """Raise DataError for an id in two subsets (variants would share puzzle ids) or one that reads as a variant."""
+    """Raise DataError for an id of two subsets (variants would share puzzle ids) or an id that parses as a variant."""
     where: dict[str, str] = {}
     for subset, found in tasks:
         for task in found:
             if SEPARATOR in task.task_id or task.task_id == BLANK:
                 raise DataError(
-                    f"{source}: task id {task.task_id!r} cannot be told from a puzzle name", "rename the task"
+                    f"{source}: task id {task.task_id!r} cannot be distinguished from a puzzle name", "rename the task"
                 )
             if task.task_id in where:
                 first = where[task.task_id]
@@ -93,7 +93,7 @@ def _refuse_repeats(source: str, tasks: Sequence[tuple[str, Sequence[TrmTask]]])
 
 
 def _refuse_no_tests(source: str, subset: str, tasks: Sequence[TrmTask]) -> None:
-    """Raise DataError for a task of the test subset without a test input: it could not be evaluated."""
+    """Raise DataError for a task of the test subset without a test input, which could not be evaluated."""
     for task in tasks:
         if not task.unanswered:
             raise DataError(
@@ -103,9 +103,9 @@ def _refuse_no_tests(source: str, subset: str, tasks: Sequence[TrmTask]) -> None
 
 
 def _refuse_open_questions(source: str, subset: str, tasks: Sequence[TrmTask]) -> None:
-    """Raise DataError for a test input without an answer outside the test subset: [[0]] would be learnt as its answer.
+    """Raise DataError for a test input without an answer outside the test subset: training would use [[0]] as answer.
 
-    The reference builder does that.
+    The reference builder writes [[0]] in that case.
     """
     for task in tasks:
         for number, pair in enumerate(task.unanswered, start=1):
@@ -117,7 +117,7 @@ def _refuse_open_questions(source: str, subset: str, tasks: Sequence[TrmTask]) -
 
 
 def count_splits(plan: TrmPlan) -> tuple[SplitCounts, ...]:
-    """Tasks, puzzles and rows of each split."""
+    """Return tasks, puzzles and rows of each split."""
     return tuple(
         SplitCounts(
             split,

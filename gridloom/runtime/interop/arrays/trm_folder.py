@@ -1,8 +1,7 @@
-"""TinyRecursiveModels' ARC folders: plan what its builder would draw, and write the folder.
+"""TinyRecursiveModels' ARC folders: a plan of its builder's draws, and the writer of the folder.
 
-A plan is the augmentation list: which variants of which task, where on the canvas, under which puzzle id. The same plan
-gives the same bytes. `reference_plan` follows the random stream of the builder itself, so that puzzle ids are those of
-published checkpoints.
+A plan lists the variants of each task with their canvas offsets and puzzle ids. Equal plans give equal bytes.
+`reference_plan` follows the random stream of the builder, so puzzle ids equal those of published checkpoints.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ BLANK = "<blank>"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrmGroup:
-    """One task with all its variants in one split."""
+    """Task with all its variants in one split."""
 
     task_id: str
     pairs: tuple[Pair, ...]
@@ -43,10 +42,10 @@ class TrmGroup:
     colours: NDArray[np.uint8]
     """uint8 [variants, 10]"""
     offsets: NDArray[np.int32]
-    """int32 [variants * pairs, 2], place on the canvas, variant by variant."""
+    """int32 [variants * pairs, 2], row and column offset on the canvas, variant by variant."""
 
     def names(self) -> list[str]:
-        """Puzzle names of the variants; the first is the bare task id."""
+        """Return the puzzle names of the variants; the first is the bare task id."""
         digits = (self.colours + np.uint8(48)).tobytes().decode("ascii")
         variants = [
             f"{self.task_id}{SEPARATOR}t{turn}{SEPARATOR}{digits[10 * i : 10 * i + 10]}"
@@ -57,15 +56,15 @@ class TrmGroup:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrmPlan:
-    """All that a folder is made of."""
+    """Content of a folder."""
 
     splits: Mapping[str, tuple[TrmGroup, ...]]
-    """`train` and `test`, in the order that numbers the puzzle ids."""
+    """Groups of `train` and `test`, in the order of the puzzle ids."""
     test_puzzles: Mapping[str, Any]
-    """Evaluation tasks as JSON, answers included: what the reference evaluator compares with."""
+    """Evaluation tasks as JSON with answers, input of the reference evaluator."""
 
     def identifiers(self) -> list[str]:
-        """Puzzle names by id, in order of first sight."""
+        """Return puzzle names by id, in order of first occurrence."""
         names = (name for groups in self.splits.values() for group in groups for name in group.names())
         return [BLANK, *dict.fromkeys(names)]
 
@@ -76,17 +75,17 @@ class TrmPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrmTask:
-    """A task as the builder reads it: pairs by section, in the order in which its file has the sections."""
+    """Task as the builder reads it: pairs by section, sections in file order."""
 
     task_id: str
     sections: tuple[tuple[str, tuple[Pair, ...]], ...]
     json: Any
     unanswered: tuple[bool, ...] = ()
-    """Of each test input: whether [[0]] stands for its answer."""
+    """Flag of each test input: whether [[0]] replaces a missing answer."""
 
 
 def read_trm_tasks_of(source: str, subset: str, base: Path) -> list[TrmTask]:
-    """The tasks of one subset in file order, answers included; a missing answer becomes [[0]]. Raises DataError."""
+    """Return the tasks of a subset in file order, with answers; a missing answer becomes [[0]]. Raises DataError."""
     found = open_source(source, base).subset(subset)
     tasks = []
     for task_id in found.files:
@@ -94,16 +93,16 @@ def read_trm_tasks_of(source: str, subset: str, base: Path) -> list[TrmTask]:
         order = [section for section in raw.data if section in ("train", "test")] if isinstance(raw.data, dict) else []
         sections, content = [], {}
         for section in order or ["train", "test"]:
-            pairs, told = [], []
+            pairs, listed = [], []
             for index, pair in enumerate(raw.pairs(section)):
                 sides = {
                     side: read_grid(pair.get(side, [[0]]), raw.place(section, index, side))
                     for side in dict.fromkeys((*pair, "output"))
                 }
                 pairs.append(Pair(sides["input"], sides["output"]))
-                told.append({side: grid.tolist() for side, grid in sides.items()})
+                listed.append({side: grid.tolist() for side, grid in sides.items()})
             sections.append((section, tuple(pairs)))
-            content[section] = told
+            content[section] = listed
         unanswered = tuple("output" not in pair for pair in raw.pairs("test"))
         tasks.append(TrmTask(task_id, tuple(sections), content, unanswered))
     return tasks
@@ -112,7 +111,7 @@ def read_trm_tasks_of(source: str, subset: str, base: Path) -> list[TrmTask]:
 def reference_plan(
     subsets: Iterable[tuple[str, Sequence[TrmTask]]], test_subset: str, copies: int, seed: int = 42
 ) -> TrmPlan:
-    """What the reference builder draws for these subsets: the same variants, ids and places.
+    """Return the plan of the reference builder for these subsets: the same variants, ids and offsets.
 
     The builder's order of splits depends on Python's hash seed when the test subset comes first; here train is first.
     """
@@ -163,9 +162,9 @@ def _sides(pairs: Sequence[Pair]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def export_trm(folder: Path, plan: TrmPlan, advance: Callable[[int], None] | None = None) -> None:
-    """Write the folder that TinyRecursiveModels trains on; `advance` is told the rows written. Raises DataError.
+    """Write the folder that TinyRecursiveModels trains on; `advance` gets the number of rows written. Raises DataError.
 
-    The folder must not exist, or be empty: it appears whole, by renaming, or not at all.
+    The folder must not exist, or be empty; it is created atomically by renaming.
     """
     with filling(folder) as aside:
         _check_room(aside, plan)
@@ -179,7 +178,7 @@ def export_trm(folder: Path, plan: TrmPlan, advance: Callable[[int], None] | Non
 
 
 def _check_room(folder: Path, plan: TrmPlan) -> None:
-    """Raise DataError when the rows alone do not fit on the disk: minutes before it would be full."""
+    """Raise DataError when the rows do not fit on the disk, before minutes of writing."""
     need = 2 * CANVAS * CANVAS * plan.num_rows()
     free = shutil.disk_usage(folder).free
     if need > free:
@@ -194,7 +193,7 @@ def _write_split(
 ) -> None:
     num_puzzles = [len(group.dihedral) for group in groups]
     num_rows = sum(len(group.offsets) for group in groups)
-    # written, not mapped: a full disk is then an error, not a signal that ends the process
+    # written, not memory-mapped: a full disk then raises an error instead of SIGBUS
     with (
         (folder / f"{SET}__inputs.npy").open("wb") as inputs,
         (folder / f"{SET}__labels.npy").open("wb") as labels,
@@ -203,9 +202,9 @@ def _write_split(
         for file in (inputs, labels):
             write_array_header_1_0(file, header)
         for group in groups:
-            asked, told = render_group(group)
-            inputs.write(asked.data)
-            labels.write(told.data)
+            group_inputs, group_labels = render_group(group)
+            inputs.write(group_inputs.data)
+            labels.write(group_labels.data)
             if advance:
                 advance(len(group.offsets))
     ends = np.repeat([len(group.pairs) for group in groups], num_puzzles)
@@ -232,7 +231,7 @@ def _write_split(
 
 
 def render_group(group: TrmGroup) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Tokens of all rows of a group: (inputs, labels), uint8 [variants * pairs, 900] each."""
+    """Return the tokens of all rows of a group: (inputs, labels), uint8 [variants * pairs, 900] each."""
     num = len(group.pairs)
     variants = np.repeat(np.arange(len(group.dihedral)), num)
     sides = []

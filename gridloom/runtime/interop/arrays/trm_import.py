@@ -1,4 +1,4 @@
-"""TinyRecursiveModels' ARC folders: read one back as the plan that it was written from, every row compared."""
+"""Reader of TinyRecursiveModels' ARC folders as plans; every row is compared with the plan's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gridloom.runtime.interop.arrays.trm_folder import TrmGroup, TrmPlan, render
 
 
 def import_trm(folder: Path) -> TrmPlan:
-    """Read a folder back as a plan, every row compared with what the plan renders. Raises DataError naming the row.
+    """Read a folder as a plan and compare every row with the plan's rendering. Raises DataError that names the row.
 
     Exporting the plan again gives the same bytes.
     """
@@ -46,7 +46,7 @@ def import_trm(folder: Path) -> TrmPlan:
         differ = (i for i, (a, b) in enumerate(zip(seen, names, strict=False)) if a != b)
         wrong = next(differ, min(len(seen), len(names)))
         raise DataError(
-            f"{folder}/identifiers.json: id {wrong} is not what the rows say ({len(seen)} names in them)",
+            f"{folder}/identifiers.json: id {wrong} does not match the rows ({len(seen)} names in them)",
             "identifiers do not match the arrays; rebuild the folder",
         )
     _compare_tests(folder, splits.get("test", ()), test_puzzles)
@@ -54,7 +54,7 @@ def import_trm(folder: Path) -> TrmPlan:
 
 
 def _compare_tests(folder: Path, groups: Sequence[TrmGroup], test_puzzles: Mapping[str, Any]) -> None:
-    """Raise DataError unless test_puzzles.json has the tasks of the test rows, with the pairs that these show."""
+    """Raise DataError unless test_puzzles.json has the tasks of the test rows, with the same pairs."""
     file = folder / "test_puzzles.json"
     shown = {group.task_id: group.pairs for group in groups}
     for task_id in shown:
@@ -62,16 +62,16 @@ def _compare_tests(folder: Path, groups: Sequence[TrmGroup], test_puzzles: Mappi
             raise DataError(f"{file}: no task {task_id!r}, which has rows in test", "rebuild the folder")
     for task_id, task in test_puzzles.items():
         raw = RawTask(str(file), task_id, task)
-        told = [
+        expected = [
             tuple(read_grid(pair.get(side, [[0]]), raw.place(section, i, side)) for side in ("input", "output"))
             for section in ("train", "test")
             for i, pair in enumerate(raw.pairs(section))
         ][len(raw.pairs("train")) :]
         pairs = shown.get(task_id)
-        if pairs is None and told:
+        if pairs is None and expected:
             raise DataError(f"{file}: task {task_id!r} has no rows in test", "rebuild the folder")
-        same = [(pair.input.tolist(), pair.output.tolist()) for pair in pairs or ()]
-        if same != [(a.tolist(), b.tolist()) for a, b in told]:
+        listed = [(pair.input.tolist(), pair.output.tolist()) for pair in pairs or ()]
+        if listed != [(a.tolist(), b.tolist()) for a, b in expected]:
             raise DataError(f"{file}: task {task_id!r} has other test pairs than its rows", "rebuild the folder")
 
 
@@ -106,11 +106,11 @@ def _read_group(arrays: SplitArrays, group: int, names: Sequence[str]) -> TrmGro
         np.array([view.colours for _, view in views], dtype=np.uint8),
         offsets,
     )
-    for field, told, expected in zip(("inputs", "labels"), (inputs, outputs), render_group(read), strict=True):
-        if not np.array_equal(told, expected):
-            row, position = (int(i) for i in np.argwhere(told != expected)[0])
+    for field, found, expected in zip(("inputs", "labels"), (inputs, outputs), render_group(read), strict=True):
+        if not np.array_equal(found, expected):
+            row, position = (int(i) for i in np.argwhere(found != expected)[0])
             raise DataError(
-                f"{arrays.folder}: {field} row {rows.start + row}, position {position}: token {told[row, position]}, "
+                f"{arrays.folder}: {field} row {rows.start + row}, position {position}: token {found[row, position]}, "
                 f"but {labels[row // num]!r} has {expected[row, position]} there",
                 "identifiers do not match the arrays; rebuild the folder",
             )
@@ -118,7 +118,7 @@ def _read_group(arrays: SplitArrays, group: int, names: Sequence[str]) -> TrmGro
 
 
 def _cut(tokens: NDArray[np.uint8], corner: list[int], arrays: SplitArrays, row: int) -> Grid:
-    """The grid of a row whose pair lies at `corner`."""
+    """Return the grid of a row whose pair is at offset `corner`. Raises DataError when there is none."""
     table = tokens.reshape(CANVAS, CANVAS)
     grid = box(table)
     if grid is None or table[corner[0], corner[1]] < 2:

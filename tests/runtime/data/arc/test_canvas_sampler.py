@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset, save_dataset
 from gridloom.runtime.data.arc.read import read_arc
-from gridloom.runtime.data.arc.sampler import PERIOD, CanvasSampler, turns
+from gridloom.runtime.data.arc.sampler import PERIOD, CanvasSampler, interleave
 from gridloom.runtime.data.arc.tokens import encode
 from gridloom.runtime.data.tasks import fitting_canvas, visible_side
 from gridloom.specs.data import ArcData, ArcSelect, Augment
@@ -82,7 +82,7 @@ def test_a_canvas_goes_through_its_tasks_without_gap_or_repetition() -> None:
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=6), st.integers(6, 200))
 def test_turns_fill_the_period_and_leave_nobody_out(weights: list[int], period: int) -> None:
-    order, quotas = turns(weights, period)
+    order, quotas = interleave(weights, period)
     assert len(order) >= period
     assert [order.count(owner) for owner in range(len(weights))] == quotas
     assert min(quotas) >= 1

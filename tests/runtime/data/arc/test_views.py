@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.arc.views import IDENTITY, View, parse_name, task_views, view_table
-from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, Grid, Pair, Task, turn
+from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, Grid, Pair, Task, apply_dihedral
 from gridloom.specs.data import Augment
 
 views = st.builds(View, st.integers(0, 7), st.permutations(range(10)).map(tuple))
@@ -37,8 +37,8 @@ def test_dihedral_ids_are_the_reference_numbering(grid: Grid, dihedral: int) -> 
         grid.T,
         np.fliplr(np.rot90(grid)),
     )[dihedral]
-    assert np.array_equal(turn(grid, dihedral), expected)
-    assert np.array_equal(turn(expected, DIHEDRAL_INVERSE[dihedral]), grid)
+    assert np.array_equal(apply_dihedral(grid, dihedral), expected)
+    assert np.array_equal(apply_dihedral(expected, DIHEDRAL_INVERSE[dihedral]), grid)
 
 
 @given(views)

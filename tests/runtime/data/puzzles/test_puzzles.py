@@ -23,7 +23,7 @@ from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
 from gridloom.runtime.data.puzzles.sudoku_keys import sudoku_keys
 from gridloom.runtime.data.puzzles.tables import box_of
 from gridloom.runtime.data.stages import BuildPuzzles
-from gridloom.runtime.data.tasks import turn
+from gridloom.runtime.data.tasks import apply_dihedral
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.puzzles import MazeData, SudokuData
@@ -85,7 +85,7 @@ def test_no_test_maze_is_a_training_maze_turned() -> None:
     seen: set[bytes] = set()
     for inputs, _ in tables.values():
         for maze in inputs.reshape(-1, 7, 7):
-            forms = {turn(maze, dihedral).tobytes() for dihedral in range(8)}
+            forms = {apply_dihedral(maze, dihedral).tobytes() for dihedral in range(8)}
             assert not (forms & seen)
             seen |= forms
 
@@ -354,7 +354,7 @@ def set_cell(value: int) -> Callable[[Any], Any]:
         ("maze", edit("train/all__inputs.npy", set_cell(9)), "inputs row 1, position 0: token 9 of a vocabulary of 6"),
         ("maze", edit("train/all__labels.npy", set_cell(2)), "puzzle 2 of 30: the answer differs beside the path"),
         ("maze", edit("train/all__inputs.npy", set_cell(3)), "puzzle 2 of 30: not one S and one G"),
-        ("sudoku", edit("train/all__labels.npy", set_cell(1)), "puzzle 2 of 6: the answer is no sudoku"),
+        ("sudoku", edit("train/all__labels.npy", set_cell(1)), "puzzle 2 of 6: the answer is not a valid sudoku"),
         ("sudoku", edit("train/all__inputs.npy", lambda a: a[:-1]), r"labels are \(6, 81\), not \(5, 81\)"),
     ],
 )

@@ -215,7 +215,7 @@ META = "train/dataset.json"
         (edit_array("train/all__inputs.npy", lambda a: a.astype(np.float32)), "2 dimensions of float32"),
         (edit_array("train/all__inputs.npy", change_token), "inputs row 3, position 0: token"),
         (swap_names, "identifiers do not match"),
-        (repeat_name, "is in it twice"),
+        (repeat_name, "occurs twice"),
         (lambda folder: (folder / "identifiers.json").write_text("{}"), "not a list of puzzle names"),
         (lambda folder: (folder / "train/dataset.json").write_text("{}"), "no seq_len and vocab_size"),
     ],
