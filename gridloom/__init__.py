@@ -1,4 +1,7 @@
 """gridloom: declarative recursive-reasoning research on ARC-AGI and its sister puzzles."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from gridloom.version import __version__
+
 __all__ = ["__version__"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gridloom
+import gridloom.version
 from gridloom.compiler.facts import CheckpointFacts
 from gridloom.errors import ModelError
 from gridloom.runtime.models.kind import RowShape, network_cost, network_spec
@@ -19,7 +19,7 @@ from gridloom.specs.stages import SHIPPED
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
-WEIGHTS = Path(gridloom.__file__).parent / "weights"
+WEIGHTS = Path(gridloom.version.__file__).parent / "weights"
 """The checkpoints that come with gridloom, a folder each."""
 MAX_HEADER = 100_000_000
 """Bytes of a safetensors header at most, as the format has it."""
