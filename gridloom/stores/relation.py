@@ -1,4 +1,4 @@
-"""The answer of a query as a DuckDB relation of its own: it outlives the ledger's connection, and locks nothing."""
+"""Answers of queries as DuckDB relations in memory, which outlive the ledger's connection and lock nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def detached(
 ) -> duckdb.DuckDBPyRelation:
     """Answer a statement with a relation in memory that keeps its rows and the types of its columns.
 
-    Of columns with one name, but for upper and lower case, the later ones are renamed: `a`, `a_1`, `a_2`.
+    Columns with the name of an earlier one, whatever their case, are numbered: `a`, `A_1`, `a_2`.
 
     Raises StoreError with DuckDB's message.
     """

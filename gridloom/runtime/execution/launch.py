@@ -1,4 +1,4 @@
-"""Starts the run of a plan: signals and walltime stop it, processes that torchrun started take part in it."""
+"""Start of a planned run: signals and walltime stop it, processes that torchrun started take part in it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from gridloom.runtime.planning.plan import PlannedStage, State
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """One stage of a plan."""
+    """Stage of a plan as data: its state, the reason, and estimates."""
 
     stage: str
     """Name of the node: `arc1`, `arc1.answers`, `pretrain`, ..."""
@@ -39,7 +39,7 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """What a run would do, stage by stage, in order."""
+    """Plan of a run as data."""
 
     name: str
     """Name of the spec."""

@@ -66,8 +66,8 @@ class PackedGrid:
         return (np.frombuffer(digits, dtype=np.uint8) - _ZERO).reshape(rows, columns)
 
 
-def read_grid(value: Any, place: Place) -> Grid:
-    """Return `value` as uint8 [rows, columns]. Raises DataError naming the row and the cell that is wrong."""
+def read_grid(value: Any, place: Place | str) -> Grid:
+    """Return `value` as uint8 [rows, columns]. Raises DataError naming place, row and cell that are wrong."""
     if isinstance(value, PackedGrid):
         grid = value.decode()
         if grid is not None and max(grid.shape) <= MAX_SIDE:
