@@ -115,7 +115,7 @@ class Attempt:
 
     @cached_property
     def details(self) -> Mapping[str, Any]:
-        """Everything recorded of the attempt, by column, with `task`, `candidates`, `verdicts`, `trm_steps` and `llm_call`."""
+        """Everything recorded, by column, with `task`, `candidates`, `verdicts`, `trm_steps` and `llm_call`."""
         return self.read()
 
     @property
