@@ -89,13 +89,15 @@ _MODULES = {
 """Modules of the public names; a test holds them to the imports above."""
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            found = getattr(importlib.import_module(module), name)
-            globals()[name] = found
-            return found
-    raise AttributeError(f"module 'gridloom' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else type checkers would take any name for a public one
+
+    def __getattr__(name: str) -> Any:
+        for module, names in _MODULES.items():
+            if name in names:
+                found = getattr(importlib.import_module(module), name)
+                globals()[name] = found
+                return found
+        raise AttributeError(f"module 'gridloom' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
