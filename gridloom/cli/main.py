@@ -45,7 +45,7 @@ def make_app(word: str = "") -> typer.Typer:
 def main() -> None:
     """Run the command line. User mistakes print one message without a traceback; bugs keep theirs."""
     try:
-        make_app(sys.argv[1] if len(sys.argv) > 1 else "")()
+        make_app(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="gridloom")
     except SpecError as error:
         from gridloom.compiler.render import render
 

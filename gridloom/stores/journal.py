@@ -158,7 +158,7 @@ class JournalWriter:
                 self._fd, self._pid = -1, 0
 
     def _open(self) -> None:
-        from gridloom import __version__
+        from gridloom.version import __version__
 
         folder = self._make_folder() if self._make_folder else self.folder
         now_ns = time.time_ns()

@@ -28,6 +28,7 @@ from gridloom.stores.records import (
     TrmStepRecord,
     VerdictRecord,
 )
+from gridloom.stores.relation import detached
 from gridloom.stores.sql import run_query, single_statement
 from gridloom.stores.workspace import Workspace
 
@@ -150,6 +151,12 @@ class Ledger:
         with self._reading() as connection:
             return run_query(connection, sql, params)
 
+    def relation(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
+        """`query` as a DuckDB relation in memory, which stays usable while others write; types are the ledger's."""
+        single_statement(sql)
+        with self._reading() as connection:
+            return detached(connection, sql, params)
+
     def rows(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """`query` as a list of dicts. Times are naive UTC datetimes, JSON columns are text."""
         rows: list[dict[str, Any]] = self.query(sql, params).to_pylist()
@@ -179,25 +186,30 @@ class Ledger:
         stage: str | None = None,
         task_id: str | None = None,
         failed: bool = False,
+        solved: bool | None = None,
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Return rows of v_attempts in the order they were made; `failed`: wrong by the score, else not accepted."""
+        """Return rows of v_attempts in the order they were made.
+
+        `failed`: wrong by the score, else not accepted. `solved`: right or wrong by the score, which some have none of.
+        """
         return self.rows(
             "FROM v_attempts WHERE ($run IS NULL OR run_id = $run) AND ($stage IS NULL OR stage = $stage) "
             "AND ($task IS NULL OR task_id = $task) AND NOT ($failed AND coalesce(solved, verdict = 'accepted')) "
+            "AND ($solved IS NULL OR solved = $solved) "
             "ORDER BY run_id, stage, task_id, attempt, fork LIMIT $limit",
-            {"run": run_id, "stage": stage, "task": task_id, "failed": failed, "limit": limit},
+            {"run": run_id, "stage": stage, "task": task_id, "failed": failed, "solved": solved, "limit": limit},
         )
 
-    def attempt(self, attempt_id: str, run_id: str | None = None) -> dict[str, Any]:
-        """Return all that was recorded of an attempt; of the latest where several runs have one of that id.
+    def attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> dict[str, Any]:
+        """Return all that was recorded of an attempt; of the latest where several runs or stages have one of that id.
 
         The fields of its AttemptRecord, and `solved` (None when not scored), `task` (subset, demos, ...),
         `candidates`, `verdicts`, `trm_steps` (lists of dicts), `llm_call` (dict or None).
         Raises ReplayError with the nearest ids when there is no such attempt.
         """
         with self._reading() as connection:
-            found, stage, task_id, attempt, fork = find_attempt(connection, attempt_id, run_id)
+            found, stage, task_id, attempt, fork = find_attempt(connection, attempt_id, run_id, stage)
             task = {"run_id": found, "stage": stage, "task_id": task_id}
             where = task | {"attempt": attempt, "fork": fork}
             (record,) = read_records(connection, AttemptRecord, where)

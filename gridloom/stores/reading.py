@@ -50,16 +50,16 @@ def read_records(connection: duckdb.DuckDBPyConnection, kind: type[R], where: Ma
 
 
 def find_attempt(
-    connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str | None
+    connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str | None, stage: str | None = None
 ) -> tuple[str, str, str, int, int]:
-    """Return (run_id, stage, task_id, attempt, fork) of the attempt; of the latest one where several runs have it.
+    """Return (run_id, stage, task_id, attempt, fork) of the attempt; of the latest one where several have its id.
 
     Raises ReplayError with the nearest ids.
     """
     rows = connection.execute(
         "SELECT run_id, stage, task_id, attempt, fork FROM attempts WHERE attempt_id = $id "
-        "AND ($run IS NULL OR run_id = $run) ORDER BY started_at DESC LIMIT 1",
-        {"id": attempt_id, "run": run_id},
+        "AND ($run IS NULL OR run_id = $run) AND ($stage IS NULL OR stage = $stage) ORDER BY started_at DESC LIMIT 1",
+        {"id": attempt_id, "run": run_id, "stage": stage},
     ).fetchall()
     for row in rows:
         return row[0], row[1], row[2], row[3], row[4]

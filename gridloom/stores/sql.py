@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import StoreError
@@ -40,10 +41,17 @@ def run_query(
     connection: duckdb.DuckDBPyConnection, sql: str, params: Sequence[Any] | dict[str, Any] | None
 ) -> pa.Table:
     """Run a statement on a read-only connection. Raises StoreError with DuckDB's message."""
+    with query_errors():
+        return connection.sql(sql, params=params).to_arrow_table()
+
+
+@contextmanager
+def query_errors() -> Iterator[None]:
+    """Turn DuckDB's refusal of a user's statement into a StoreError with its message and the nearest names."""
     import duckdb
 
     try:
-        return connection.sql(sql, params=params).to_arrow_table()
+        yield
     except duckdb.Error as error:
         text = str(error).strip()
         if "read-only mode" in text:

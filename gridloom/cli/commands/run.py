@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +13,7 @@ from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOpti
 from gridloom.errors import GridloomError
 
 if TYPE_CHECKING:
-    from gridloom.runtime.machine.ranks import Ranks
+    pass
 
 
 def plan(
@@ -27,45 +26,17 @@ def plan(
     walltime: WalltimeOption = None,
 ) -> None:
     """Say for each stage whether it is cached or will run, and why. Runs nothing."""
-    from gridloom.cli.show.changes import change_data
-    from gridloom.cli.show.tables import expected_seconds, plan_table, print_table, time_line
-    from gridloom.compiler.render import render, to_data
+    from gridloom.cli.show.tables import plan_table, print_table, time_line
+    from gridloom.compiler.render import render
     from gridloom.runtime.planning.local import plan_local
+    from gridloom.runtime.planning.plan_report import plan_report
     from gridloom.stores.workspace import Workspace
 
     made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device)
     planned, calibrations = made.plan, made.calibrations
     where = device or planned.graph.device
-    calibration = calibrations.of(where)
     if as_json:
-        rows: list[dict[str, Any]] = [
-            {
-                "stage": s.node.name,
-                "kind": s.node.kind,
-                "key": s.node.key,
-                "state": s.state,
-                "why": s.why,
-                "changes": [str(change) for change in s.changes],
-                "reasons": [change_data(change) for change in s.changes],
-                "because": list(s.because),
-                "cost": s.node.cost.model_dump(mode="json") if s.node.cost else None,
-                "expected_s": expected_seconds(s, calibration),
-            }
-            for s in planned.stages
-        ]
-        print(
-            json.dumps(
-                {
-                    "format_version": 1,
-                    "name": planned.graph.name,
-                    "key": planned.graph.key,
-                    "calibration": "calibrated" if calibration else calibrations.why_not(where),
-                    "walltime_s": made.compiled.spec.walltime_s if walltime is None else walltime,
-                    "warnings": to_data(made.compiled.warnings)["diagnostics"],
-                    "stages": rows,
-                }
-            )
-        )
+        print(json.dumps(plan_report(made, device, walltime).to_data()))
     else:
         if made.compiled.warnings:
             print(render(made.compiled.warnings), file=sys.stderr)
@@ -82,16 +53,6 @@ def plan(
         raise typer.Exit(3)
 
 
-def _processes() -> AbstractContextManager[Ranks | None]:
-    """Lead the processes that torchrun started beside this one, if any."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return nullcontext()
-    from gridloom.runtime.machine.ranks import Ranks
-    from gridloom.runtime.training.follow import leading
-
-    return leading(Ranks.of_environment())
-
-
 def _execute(
     spec: str, overrides: list[str], home: Any, device: str | None, walltime: float | None, quiet: bool, show: bool
 ) -> None:
@@ -102,9 +63,8 @@ def _execute(
     from gridloom.cli.show.run_results import print_results
     from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
-    from gridloom.runtime.execution.executor import run_local
+    from gridloom.runtime.execution.launch import launch
     from gridloom.runtime.execution.run_outcome import RunFailed
-    from gridloom.runtime.execution.stop_signal import StopFlag, stop_on_signals
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.reports.comparison import SCORES, compare_runs
     from gridloom.stores.workspace import Workspace
@@ -115,17 +75,15 @@ def _execute(
         print(render(planned.compiled.warnings), file=sys.stderr)
     console = Console()
     again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
-    limit_s = planned.compiled.spec.walltime_s if walltime is None else walltime
-    with _processes() as ranks, stop_on_signals(StopFlag(limit_s)) as stop:
-        try:
-            result = run_local(planned, spec, overrides, workspace, reporter(console, quiet), stop, device, ranks)
-        except StageInterrupted as interrupted:
-            print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
-            raise typer.Exit(interrupted.exit_code) from None
-        except RunFailed as failed:
-            print_results(console, failed.result, planned.plan.graph, workspace, show_tasks=show, quiet=True)
-            print(f"{failed}\n  what is done is kept; once it is mended, go on with: {again}", file=sys.stderr)
-            raise typer.Exit(failed.exit_code) from None
+    try:
+        result = launch(planned, spec, overrides, workspace, reporter(console, quiet), device, walltime)
+    except StageInterrupted as interrupted:
+        print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
+        raise typer.Exit(interrupted.exit_code) from None
+    except RunFailed as failed:
+        print_results(console, failed.result, planned.plan.graph, workspace, show_tasks=show, quiet=True)
+        print(f"{failed}\n  what is done is kept; once it is mended, go on with: {again}", file=sys.stderr)
+        raise typer.Exit(failed.exit_code) from None
     graph = planned.plan.graph
     print_results(console, result, graph, workspace, show_tasks=show, quiet=quiet)
     if graph.variants and any(node.produces in SCORES for node in graph.nodes):

@@ -7,11 +7,12 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from gridloom.compiler.diff import Change, StageChange, diff_graphs
+from gridloom.compiler.diff import StageChange, diff_graphs
 from gridloom.compiler.diff_fields import FieldChange, Side, diff_sides
 from gridloom.diagnostics import Span
 from gridloom.runtime.planning.explain import StageExplanation
 from gridloom.runtime.planning.plan import placed
+from gridloom.runtime.planning.plan_report import change_data
 from gridloom.wording import listed
 
 
@@ -108,15 +109,4 @@ def explained_data(stage: str, told: StageExplanation) -> dict[str, Any]:
         if near is None
         else {"key": near.key, "stage": near.stage, "run_id": near.run_id, "made_at": near.made_at},
         "changes": [change_data(change) for change in told.changes],
-    }
-
-
-def change_data(change: Change) -> dict[str, Any]:
-    """Return one change as plain data."""
-    return {
-        "field": change.field,
-        "change": type(change).__name__.lower(),
-        "before": getattr(change, "before", None),
-        "after": getattr(change, "after", None),
-        "at": asdict(change.span) if change.span else None,
     }

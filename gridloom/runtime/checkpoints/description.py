@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gridloom
+import gridloom.version
 from gridloom.compiler.facts import CheckpointFacts
 from gridloom.errors import ModelError
 from gridloom.runtime.models.kind import MODELS, RowShape, network_cost, network_spec
@@ -19,7 +19,7 @@ from gridloom.specs.stages import SHIPPED
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
-WEIGHTS = Path(gridloom.__file__).parent / "weights"
+WEIGHTS = Path(gridloom.version.__file__).parent / "weights"
 """Folder of the checkpoints shipped with gridloom, one folder each."""
 MAX_HEADER = 100_000_000
 """Largest size of a safetensors header in bytes, by the format's definition."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gridloom
 from gridloom.compiler.device_speeds import Calibration
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import StageNode
@@ -40,6 +39,7 @@ from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import ArtifactRecord, EstimateRecord, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
+from gridloom.version import __version__
 
 if TYPE_CHECKING:
     from gridloom.runtime.machine.ranks import Ranks
@@ -96,7 +96,7 @@ def execute(
                 device=device,
                 host=socket.gethostname(),
                 pid=os.getpid(),
-                gridloom_version=gridloom.__version__,
+                gridloom_version=__version__,
                 started_at=time.time(),
             )
         )
@@ -291,7 +291,7 @@ class _Walk:
                 "run_id": self.run_id,
                 "key_inputs": key_inputs(self.plan.graph, node),
                 "spec": node.spec,
-                "gridloom": gridloom.__version__,
+                "gridloom": __version__,
             }
             return self.store.publish(
                 out,

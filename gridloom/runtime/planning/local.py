@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from gridloom.compiler.compile import Compiled, compile_spec
+from gridloom.compiler.compile import Compiled, compile_spec, compile_text
 from gridloom.compiler.device_speeds import Calibrations
+from gridloom.compiler.text.write import override_text
 from gridloom.errors import GridloomError
 from gridloom.runtime.machine.speeds import load_speeds
 from gridloom.runtime.planning.facts import LocalFacts
@@ -16,6 +18,17 @@ from gridloom.runtime.planning.plan import Plan, make_plan
 from gridloom.runtime.planning.rekey import open_store
 from gridloom.specs.walltime import walltime_seconds
 from gridloom.stores.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class SpecText:
+    """A spec that is in no file."""
+
+    text: str
+    """YAML."""
+    shown: str
+    """How diagnostics and the ledger name it: a path that ends in .yaml, which need not exist; relative paths of the
+    spec start from its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +41,7 @@ class Planned:
 
 
 def plan_local(
-    spec: str,
+    spec: str | SpecText,
     overrides: Sequence[str],
     workspace: Workspace,
     walltime_s: float | None = None,
@@ -40,16 +53,38 @@ def plan_local(
     """
     store = open_store(workspace)
     calibrations = load_speeds()
-    compiled = compile_spec(
+    compiled = _compile(
         spec,
         overrides,
-        facts=LocalFacts(),
-        calibration=calibrations,
+        calibrations,
         walltime_s=walltime_s,
         device=device,
         is_cached=lambda key: store.find(key) is not None,
     )
     return Planned(compiled, make_plan(compiled.graph, store, compiled.place), calibrations)
+
+
+def _compile(
+    spec: str | SpecText,
+    overrides: Sequence[str],
+    calibrations: Calibrations,
+    walltime_s: float | None = None,
+    device: str | None = None,
+    is_cached: Callable[[str], bool] | None = None,
+) -> Compiled:
+    run = (
+        partial(compile_text, spec.text, spec.shown, path=Path(spec.shown))
+        if isinstance(spec, SpecText)
+        else partial(compile_spec, spec)
+    )
+    return run(
+        overrides=overrides,
+        facts=LocalFacts(),
+        calibration=calibrations,
+        walltime_s=walltime_s,
+        device=device,
+        is_cached=is_cached,
+    )
 
 
 def spec_base(spec: str) -> Path:
@@ -74,13 +109,13 @@ def solve_overrides(spec: str, overrides: Sequence[str], split: str | None, limi
     return [f"stages.{name}.{field}={value}" for name in solves for field, value in wanted.items() if value is not None]
 
 
-def compile_local(spec: str, overrides: Sequence[str] = ()) -> Compiled:
-    """Compile a spec file or library recipe with facts of this machine's files and measured device speeds.
+def compile_local(spec: str | SpecText, overrides: Sequence[str] = ()) -> Compiled:
+    """Compile a spec file, library recipe or text with facts of this machine's files and measured device speeds.
 
     Raises:
         SpecError: with every problem found.
     """
-    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_speeds())
+    return _compile(spec, overrides, load_speeds())
 
 
 RECIPE = "solve-task"
@@ -101,7 +136,7 @@ def task_overrides(file: str, budget: str | None) -> list[str]:
     """
     source = file if Path(file).is_absolute() else f"./{Path(file)}"
     found = [
-        f"data.task.source={source}",
+        override_text("data.task.source", source),
         f"data.task.subsets=[{SUBSET}]",
         f"data.task.holdout=[{SUBSET}]",
         "data.task.select.ids=[]",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import re
 import struct
 import zlib
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,15 @@ from gridloom.runtime.show.look import Panel, Sheet
 
 _CELL = 12
 _GAP = 16
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML document may hold, not even escaped."""
 _BACKGROUND = 10
 """Palette index of the PNG background; 11 is the index of the lines between cells."""
+
+
+def escaped(text: str) -> str:
+    """Return text for SVG and HTML: markup in it is shown, never read, and what XML forbids is a replacement mark."""
+    return html.escape(_NOT_XML.sub("\ufffd", text))
 
 
 def sheet_text(sheet: Sheet) -> Text:
@@ -59,7 +67,7 @@ def sheet_svg(sheet: Sheet) -> str:
         left, tallest = _GAP, 0
         for panel in row:
             rows, columns = panel.grid.shape if panel.grid is not None else (1, 1)
-            parts.append(f'<text x="{left}" y="{top + 10}" font-size="10">{escape(_label(panel))}</text>')
+            parts.append(f'<text x="{left}" y="{top + 10}" font-size="10">{escaped(_label(panel))}</text>')
             if panel.grid is not None:
                 for r, line in enumerate(panel.grid.tolist()):
                     for c, colour in enumerate(line):
@@ -72,7 +80,7 @@ def sheet_svg(sheet: Sheet) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{right}" height="{top}" font-family="monospace" '
         f'stroke="#555555" stroke-width="0.5"><rect width="100%" height="100%" fill="#ffffff" stroke="none"/>'
-        f'<g stroke="none" fill="#000000"><text x="{_GAP}" y="20" font-size="14">{escape(sheet.title)}</text></g>'
+        f'<g stroke="none" fill="#000000"><text x="{_GAP}" y="20" font-size="14">{escaped(sheet.title)}</text></g>'
     )
     body = "".join(part.replace("<text ", '<text stroke="none" ') for part in parts)
     return f"{head}{body}</svg>\n"

@@ -39,23 +39,35 @@ class ReplayReport:
     """The outcome of a replay."""
 
     attempt_id: str
+    """The attempt that was re-executed."""
     run_id: str
+    """Run that made the attempt."""
     stage: str
+    """Solve stage that made the attempt."""
     checkpoint_key: str
+    """Fingerprint of the checkpoint; of a language model alone, the digest of its weights."""
     nodes: tuple[NodeReport, ...]
+    """Nodes that were executed, in order."""
     grids_equal: bool
+    """Whether the proposed grids are those of the record."""
     verdict_equal: bool
+    """Whether the verdict is that of the record."""
     score: float
+    """Weighted mean of the verifiers' scores now, in [0, 1]."""
     verdict: str
     """accepted, rejected."""
     grids: list[GridRows]
+    """Grid proposed now for each test input; [] where there is none."""
     device: str
+    """Device that it ran on."""
     live: bool
+    """Whether the language model ran too."""
     changes: Mapping[str, tuple[Any, Any]]
     """Old and new value of each key of the plan that `--set` changed."""
     notes: tuple[str, ...]
     """What may keep the bits from being equal: another torch, device, or number of threads."""
     seconds: float
+    """Time that the nodes took."""
     fork_id: str | None = None
     """The attempt that a changed plan was recorded as."""
 

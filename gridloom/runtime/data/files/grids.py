@@ -66,7 +66,7 @@ class PackedGrid:
         return (np.frombuffer(digits, dtype=np.uint8) - _ZERO).reshape(rows, columns)
 
 
-def read_grid(value: Any, place: GridLocation) -> Grid:
+def read_grid(value: Any, place: GridLocation | str) -> Grid:
     """Return `value` as uint8 [rows, columns]. Raises DataError naming the row and the column of an invalid cell."""
     if isinstance(value, PackedGrid):
         grid = value.decode()

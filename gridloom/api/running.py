@@ -1,0 +1,173 @@
+"""Runs as scripts start them: what was made, stage by stage, with scores and figures as data."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from gridloom.api.compiling import Spec, given, seconds
+from gridloom.api.reporting import reporter
+from gridloom.compiler.graph import RunGraph
+from gridloom.errors import GridloomError
+from gridloom.runtime.execution.launch import launch
+from gridloom.runtime.execution.run_outcome import RunFailed
+from gridloom.runtime.execution.run_outcome import RunResult as Outcome
+from gridloom.runtime.planning.local import SpecText, plan_local
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """Result of one stage of a run."""
+
+    name: str
+    """Name of the node: `arc1`, `pretrain`, `solve`, ..."""
+    kind: str
+    """Stage kind: arc, train, solve, ..."""
+    key: str
+    """Fingerprint of everything that the stage depends on."""
+    status: Literal["done", "cached", "failed", "blocked"]
+    """`done`: executed by this run; `cached`: made by an earlier one; `blocked`: it depends on one that failed."""
+    path: Path | None
+    """Folder of the artifact; None for a stage that failed or is blocked."""
+    error: str = ""
+    """Message or traceback of a stage that failed; for a blocked one, the stages that block it."""
+    recorded_as: tuple[str, str] | None = None
+    """Run and stage under which the ledger has attempts and figures of the artifact; an earlier run's if cached."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Last value of each figure that the stage recorded, such as `loss`."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """Contents of `report.json` for a stage that scores; else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """Result of a run, stage by stage."""
+
+    run_id: str
+    """Name of the run in the ledger."""
+    name: str
+    """Name of the spec."""
+    seconds: float
+    """Time it took, from clock to clock."""
+    stages: tuple[StageResult, ...]
+    """Stages in topological order."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every stage is done or cached."""
+        return all(stage.path is not None for stage in self.stages)
+
+    def __getitem__(self, name: str) -> StageResult:
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    def _repr_html_(self) -> str:
+        """Draw the stages with status and artifact, for notebooks."""
+        from gridloom.api.markup import element, table
+
+        rows = ((s.name, s.kind, s.status, s.error or str(s.path or "")) for s in self.stages)
+        title = element("h4", f"run {self.run_id} of {self.name}, {self.seconds:.0f} s")
+        return element("div", title, table(("stage", "kind", "status", "artifact"), rows))
+
+
+def run(
+    spec: Spec,
+    *,
+    set: Mapping[str, Any] | None = None,
+    home: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    walltime: str | float | None = None,
+    base: str | os.PathLike[str] = ".",
+    check: bool = True,
+    progress: bool = False,
+) -> RunResult:
+    """Execute every stage of a spec that is not cached; an interrupted run continues where it stopped.
+
+    In the main thread, SIGINT (interrupting a notebook's cell) and SIGTERM save the state and stop the run.
+
+    Args:
+        spec: a path, the name of a library recipe, YAML text, a dict, or what `compile` returned.
+        set: values by path, such as `{"stages.pretrain.steps": 10}`.
+        home: the workspace's folder; by default $GRIDLOOM_HOME, else `.gridloom`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; overrides the spec.
+        walltime: save and stop after this long: `90m`, or seconds; overrides the spec.
+        base: folder that relative paths in a text or a dict start from.
+        check: raise when a stage fails; without it the result has the status of each.
+        progress: whether to show bars and events on the terminal.
+
+    Raises:
+        SpecError: the spec does not compile.
+        StageError: stages failed; everything that does not depend on them was executed.
+        StageInterrupted: a signal or the walltime stopped the run; calling again resumes it.
+        StoreError: the disk is full, or ledger or artifacts cannot be used.
+    """
+    source, overrides = given(spec, set, base)
+    folder = Workspace.find(None if home is None else Path(home))
+    return execute(source, overrides, folder, device, seconds("walltime", walltime), check, progress)
+
+
+def execute(
+    source: str | SpecText,
+    overrides: tuple[str, ...],
+    folder: Workspace,
+    device: str | None,
+    walltime_s: float | None,
+    check: bool,
+    progress: bool,
+) -> RunResult:
+    """Plan and run a spec of the planner's form; arguments and errors as `run`."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise GridloomError(
+            "a script that calls gridloom is one of several processes that torchrun started",
+            "start it as one process, or run the spec with: torchrun -m gridloom run SPEC",
+        )
+    planned = plan_local(source, overrides, folder, walltime_s, device)
+    shown = source.shown if isinstance(source, SpecText) else source
+    try:
+        outcome = launch(planned, shown, overrides, folder, reporter(progress), device, walltime_s)
+    except RunFailed as failed:
+        if check:
+            raise
+        outcome = failed.result
+    return _result(outcome, planned.plan.graph, folder)
+
+
+def _result(outcome: Outcome, graph: RunGraph, folder: Workspace) -> RunResult:
+    made = {
+        name: (str(artifact.manifest["producer"]["run_id"]), str(artifact.manifest["producer"]["stage"]))
+        for name, artifact in outcome.artifacts.items()
+    }
+    runs = list(dict.fromkeys(run_id for run_id, _ in made.values()))
+    figures: dict[tuple[str, str], dict[str, float]] = {}
+    latest = "FROM v_metrics_latest WHERE run_id IN (SELECT unnest($runs)) ORDER BY name"
+    for row in Ledger(folder).rows(latest, {"runs": runs}):
+        figures.setdefault((row["run_id"], row["stage"]), {})[row["name"]] = row["value"]
+
+    def stage(name: str, kind: str, key: str) -> StageResult:
+        if name in outcome.failed:
+            return StageResult(name, kind, key, "failed", None, outcome.failed[name])
+        if name in outcome.blocked:
+            return StageResult(name, kind, key, "blocked", None, f"blocked by {', '.join(outcome.blocked[name])}")
+        path, written = outcome.artifacts[name].path, made[name]
+        report = path / "report.json"
+        return StageResult(
+            name,
+            kind,
+            key,
+            "cached" if name in outcome.cached else "done",
+            path,
+            recorded_as=written,
+            metrics=figures.get(written, {}),
+            report=json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {},
+        )
+
+    stages = tuple(stage(node.name, node.kind, node.key) for node in graph.nodes)
+    return RunResult(outcome.run_id, graph.name, outcome.seconds, stages)

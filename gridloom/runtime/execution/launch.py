@@ -1,0 +1,76 @@
+"""Start of a planned run: signals and walltime stop it, processes that torchrun started take part in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gridloom.progress import Progress
+from gridloom.runtime.execution.executor import run_local
+from gridloom.runtime.execution.run_outcome import RunResult
+from gridloom.runtime.execution.stop_signal import StopFlag, stop_on_signals
+from gridloom.runtime.planning.local import Planned
+from gridloom.stores.workspace import Workspace
+
+if TYPE_CHECKING:
+    from gridloom.runtime.machine.ranks import Ranks
+
+T = TypeVar("T")
+
+
+def launch(
+    planned: Planned,
+    spec: str,
+    overrides: Sequence[str],
+    workspace: Workspace,
+    progress: Progress,
+    device: str | None = None,
+    walltime_s: float | None = None,
+) -> RunResult:
+    """Execute a plan made by `plan_local` until it is done, fails, is interrupted, or its time is up.
+
+    While it runs, SIGINT and SIGTERM save the state and stop it, when called in the main thread; the handlers that were
+    there before are put back. `walltime_s` overrides the limit of the spec.
+
+    Raises:
+        StageInterrupted: a signal or the walltime stopped it; running again resumes it.
+        RunFailed: stages failed; what does not depend on them was executed.
+        StoreError: the disk is full, or the ledger or the artifact store cannot be used.
+    """
+    stop = StopFlag(planned.compiled.spec.walltime_s if walltime_s is None else walltime_s)
+    with _processes() as ranks, _signals(stop):
+        return off_loop(partial(run_local, planned, spec, overrides, workspace, progress, stop, device, ranks))
+
+
+def off_loop(work: Callable[[], T]) -> T:
+    """Call `work` and return its result; in another thread where an event loop runs in this one, as in a notebook.
+
+    Solving and replaying start an event loop, and a thread has one at most.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    with ThreadPoolExecutor(1, thread_name_prefix="gridloom") as pool:
+        return pool.submit(work).result()
+
+
+def _signals(stop: StopFlag) -> AbstractContextManager[Any]:
+    # only the main thread may set handlers
+    return stop_on_signals(stop) if threading.current_thread() is threading.main_thread() else nullcontext()
+
+
+def _processes() -> AbstractContextManager[Ranks | None]:
+    """Lead the processes that torchrun started beside this one, if any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return nullcontext()
+    from gridloom.runtime.machine.ranks import Ranks
+    from gridloom.runtime.training.follow import leading
+
+    return leading(Ranks.of_environment())
