@@ -12,9 +12,6 @@ import typer
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, SetOption, SpecArg, WalltimeOption
 from gridloom.errors import GridloomError
 
-if TYPE_CHECKING:
-    pass
-
 
 def plan(
     spec: SpecArg,

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import gridloom
+import gridloom.version
 from gridloom.specs.base import DataSpec
 from gridloom.stores.workspace import cache_dir
 from gridloom.stores.write_aside import write_durably
@@ -29,7 +29,7 @@ MAX_FILES = 50_000
 """Largest number of files of a cached source; for more, checking all times costs as much as reading."""
 MAX_ENTRIES = 512
 """Largest number of entries; beyond it the older half is removed."""
-PACKAGE = Path(gridloom.__file__).parent
+PACKAGE = Path(gridloom.version.__file__).parent
 READERS = ("compiler/facts.py", "runtime/data/**/*.py", "runtime/planning/facts*.py", "specs/**/*.py")
 """Code that decides the facts of a dataset, below the package. Facts of models and checkpoints are not cached here."""
 
