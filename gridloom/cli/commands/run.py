@@ -31,7 +31,7 @@ def plan(
     from gridloom.stores.workspace import Workspace
 
     made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device)
-    planned, calibrations = made.plan, made.calibrations
+    planned, calibrations = made.plan, made.speeds
     where = device or planned.graph.device
     calibration = calibrations.of(where)
     if as_json:

@@ -16,7 +16,7 @@ from gridloom.wording import duration
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gridloom.compiler.device_speeds import Calibration, Calibrations
+    from gridloom.compiler.device_speeds import DeviceSpeeds, MachineSpeeds
     from gridloom.compiler.graph import RunGraph, StageNode
     from gridloom.runtime.planning.plan import Plan, PlannedStage
 
@@ -108,21 +108,21 @@ def graph_table(graph: RunGraph) -> TextTable:
     return rows_table(rows)
 
 
-def expected_seconds(stage: PlannedStage, calibration: Calibration | None) -> float | None:
+def expected_seconds(stage: PlannedStage, speeds: DeviceSpeeds | None) -> float | None:
     """Return the time a stage is expected to take; None when that is not known, or it is cached."""
-    if stage.state == "cached" or calibration is None or stage.node.cost is None:
+    if stage.state == "cached" or speeds is None or stage.node.cost is None:
         return None
-    return calibration.seconds(stage.node.cost)
+    return speeds.seconds(stage.node.cost)
 
 
-def time_line(plan: Plan, calibrations: Calibrations, device: str | None = None) -> str:
-    """Say how long all stages that will run are expected to take, and what the estimates assume."""
-    calibration = calibrations.of(device or plan.graph.device)
-    if calibration is None:
-        total = calibrations.why_not(device or plan.graph.device)
+def time_line(plan: Plan, machine: MachineSpeeds, device: str | None = None) -> str:
+    """Return the expected time of all stages that will run and, on a second line, the assumptions of the estimates."""
+    speeds = machine.of(device or plan.graph.device)
+    if speeds is None:
+        total = machine.why_not(device or plan.graph.device)
     else:
-        known = [expected_seconds(stage, calibration) or 0.0 for stage in plan.stages]
-        total = f"expected in all: {duration(sum(known))} on {calibration.device}"
+        known = [expected_seconds(stage, speeds) or 0.0 for stage in plan.stages]
+        total = f"expected in all: {duration(sum(known))} on {speeds.device}"
     assumes = dict.fromkeys(text for stage in plan.stages if stage.node.cost for text in stage.node.cost.assumes)
     return total + (f"\nassumes: {'; '.join(assumes)}" if assumes else "")
 
@@ -148,10 +148,10 @@ def _costs(node: StageNode) -> dict[str, str]:
     }
 
 
-def plan_table(plan: Plan, calibrations: Calibrations, device: str | None = None) -> TextTable:
-    """Show what a plan will do, stage by stage, and what that is expected to cost on the spec's device or another."""
-    calibration = calibrations.of(device or plan.graph.device)
-    times = [expected_seconds(stage, calibration) for stage in plan.stages]
+def plan_table(plan: Plan, machine: MachineSpeeds, device: str | None = None) -> TextTable:
+    """Return the table of a plan: state, reason and cost of each stage; times are for `device` or the spec's."""
+    speeds = machine.of(device or plan.graph.device)
+    times = [expected_seconds(stage, speeds) for stage in plan.stages]
     rows = [
         {
             "stage": stage.node.name,

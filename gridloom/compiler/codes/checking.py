@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gridloom.compiler.codes.code import HEAD, Code, Example, over
-from gridloom.compiler.device_speeds import Calibration
+from gridloom.compiler.device_speeds import DeviceSpeeds
 
-_SMALL = Calibration("cpu", memory_bytes=10**7, flops_per_s={"fp32": 1e11, "bf16": 1e11})
-_LARGE = Calibration("cpu", memory_bytes=10**11, flops_per_s={"fp32": 1e11, "bf16": 1e11})
+_SMALL = DeviceSpeeds("cpu", memory_bytes=10**7, flops_per_s={"fp32": 1e11, "bf16": 1e11})
+_LARGE = DeviceSpeeds("cpu", memory_bytes=10**11, flops_per_s={"fp32": 1e11, "bf16": 1e11})
 _TWO = "models:\n  wide: {kind: trm, hidden_size: 256, num_heads: 4}\n"
 _LLAMA2 = "models:\n  other: {kind: llama, weights: ./llama}\n"
 _NEW = "data:\n  more: {kind: arc, source: ./my-tasks, subsets: [hard], holdout: [hard], check_demos: 1, canvas: %s}\n"
@@ -286,13 +286,13 @@ CHECKING = (
         "The estimate of a stage's peak memory exceeds twice what the device has; a warning where it exceeds the "
         "memory by less.",
         "It would fail after the time it takes to get there. It is an estimate, and says what it assumes.",
-        Example(HEAD, calibration=_SMALL), Example(HEAD, calibration=_LARGE),
+        Example(HEAD, speeds=_SMALL), Example(HEAD, speeds=_LARGE),
     ),
     Code(
         "GL351", "longer than the walltime",
         "The expected time of all stages exceeds the walltime.",
         "A stopped run saves its state and continues when it is run again, so this only warns.",
-        Example(HEAD, calibration=_LARGE, walltime_s=1), Example(HEAD, calibration=_LARGE, walltime_s=1e7),
+        Example(HEAD, speeds=_LARGE, walltime_s=1), Example(HEAD, speeds=_LARGE, walltime_s=1e7),
         severity="warning",
     ),
     Code(

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gridloom.compiler.device_speeds import Calibration
+from gridloom.compiler.device_speeds import DeviceSpeeds
 from gridloom.wording import nearest
 
 HEAD = "gridloom: 1\nextends: from-scratch\nname: example\n"
@@ -27,7 +27,7 @@ class Example:
     encoding: str = "utf-8"
     filler: int = 0
     """Characters of comment to add when the file is written."""
-    calibration: Calibration | None = None
+    speeds: DeviceSpeeds | None = None
     walltime_s: float | None = None
 
     def shown(self) -> str:
@@ -43,8 +43,8 @@ class Example:
         if self.overrides or self.spec != "spec.yaml":
             sets = "".join(f" --set '{argument}'" for argument in self.overrides)
             parts.append(f"$ gridloom compile {self.spec}{sets}")
-        if self.calibration:
-            parts.append(f"# on a device with {self.calibration.memory_bytes / 1e9:g} GB")
+        if self.speeds:
+            parts.append(f"# on a device with {self.speeds.memory_bytes / 1e9:g} GB")
         if self.walltime_s is not None:
             parts.append(f"# with a walltime of {self.walltime_s:g} s")
         return "\n".join(parts)

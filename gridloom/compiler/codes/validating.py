@@ -98,8 +98,8 @@ VALIDATING = (
         over("stages: {again: {kind: train, model: pretrain, data: arc1}}\n"),
     ),
     Code(
-        "GL207", "stages in a circle",
-        "Stages read each other's artifacts in a circle.",
+        "GL207", "cycle of stages",
+        "Stages that read each other's artifacts form a cycle.",
         "None of them could be the first to run.",
         over("stages:\n  a: {kind: train, model: b, data: arc1}\n  b: {kind: train, model: a, data: arc1}\n"),
         over("stages:\n  a: {kind: train, model: trm, data: arc1}\n  b: {kind: train, model: a, data: arc1}\n"),

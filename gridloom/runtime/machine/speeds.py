@@ -1,4 +1,4 @@
-"""Calibrations of this machine's devices, a small JSON file each in the cache folder. Light: no torch."""
+"""Speeds of this machine's devices, a small JSON file each in the cache folder. Light: no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from gridloom.compiler.device_speeds import Calibration, Calibrations
+from gridloom.compiler.device_speeds import DeviceSpeeds, MachineSpeeds
 from gridloom.errors import StoreError
 from gridloom.stores.workspace import cache_dir
 from gridloom.stores.write_aside import write_durably
@@ -17,7 +17,7 @@ AGAIN = "run gridloom doctor --calibrate"
 
 
 def folder() -> Path:
-    """Return where calibrations lie."""
+    """Return the folder of the speed files."""
     return cache_dir() / "calibration"
 
 
@@ -51,10 +51,10 @@ def num_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load_calibrations() -> Calibrations:
+def load_speeds() -> MachineSpeeds:
     """Read what is kept of this machine's devices, without torch. A stale one is named and not used."""
     gpu = gpu_name()
-    known: dict[str, Calibration] = {}
+    known: dict[str, DeviceSpeeds] = {}
     unused: dict[str, str] = {}
     for name in ("cpu",) if gpu is None else ("cpu", "cuda"):
         path = folder() / f"{name}.json"
@@ -66,7 +66,7 @@ def load_calibrations() -> Calibrations:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             found_version = values.pop("format_version")
-            found = Calibration(**values) if found_version == FORMAT_VERSION else None
+            found = DeviceSpeeds(**values) if found_version == FORMAT_VERSION else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             found = None
         if found is None:
@@ -79,11 +79,11 @@ def load_calibrations() -> Calibrations:
             unused[name] = f"calibrated with {found.cores} threads, this has {num_threads()}: {AGAIN}"
         else:
             known[name] = found
-    return Calibrations(known, unused, "cpu" if gpu is None else "cuda")
+    return MachineSpeeds(known, unused, "cpu" if gpu is None else "cuda")
 
 
-def keep(kind: str, found: Calibration) -> Path:
-    """Write a calibration whole. Raises StoreError."""
+def keep(kind: str, found: DeviceSpeeds) -> Path:
+    """Write the speeds of a device atomically. Raises StoreError."""
     path = folder() / f"{kind}.json"
     text = json.dumps({"format_version": FORMAT_VERSION, **asdict(found)}, indent=1, sort_keys=True) + "\n"
     try:

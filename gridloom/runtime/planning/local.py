@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gridloom.compiler.compile import Compiled, compile_spec
-from gridloom.compiler.device_speeds import Calibrations
+from gridloom.compiler.device_speeds import MachineSpeeds
 from gridloom.errors import GridloomError
-from gridloom.runtime.machine.speeds import load_calibrations
+from gridloom.runtime.machine.speeds import load_speeds
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.planning.plan import Plan, make_plan
 from gridloom.runtime.planning.rekey import open_store
@@ -24,7 +24,7 @@ class Planned:
 
     compiled: Compiled
     plan: Plan
-    calibrations: Calibrations
+    speeds: MachineSpeeds
 
 
 def plan_local(
@@ -39,17 +39,17 @@ def plan_local(
     Memory and walltime are checked for the stages that will run, on `device` where it is given.
     """
     store = open_store(workspace)
-    calibrations = load_calibrations()
+    speeds = load_speeds()
     compiled = compile_spec(
         spec,
         overrides,
         facts=LocalFacts(),
-        calibration=calibrations,
+        speeds=speeds,
         walltime_s=walltime_s,
         device=device,
         is_cached=lambda key: store.find(key) is not None,
     )
-    return Planned(compiled, make_plan(compiled.graph, store, compiled.place), calibrations)
+    return Planned(compiled, make_plan(compiled.graph, store, compiled.place), speeds)
 
 
 def spec_base(spec: str) -> Path:
@@ -75,12 +75,12 @@ def solve_overrides(spec: str, overrides: Sequence[str], split: str | None, limi
 
 
 def compile_local(spec: str, overrides: Sequence[str] = ()) -> Compiled:
-    """Compile a spec file or library recipe with facts read from this machine's files and its calibration.
+    """Compile a spec file or library recipe with facts read from this machine's files and its measured device speeds.
 
     Raises:
         SpecError: with every problem found.
     """
-    return compile_spec(spec, overrides, facts=LocalFacts(), calibration=load_calibrations())
+    return compile_spec(spec, overrides, facts=LocalFacts(), speeds=load_speeds())
 
 
 RECIPE = "solve-task"

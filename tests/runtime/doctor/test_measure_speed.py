@@ -10,8 +10,8 @@ import pytest
 from gridloom.compiler.graph import Cost
 from gridloom.errors import StoreError
 from gridloom.runtime.doctor import measure_speed as calibrate
-from gridloom.runtime.machine import speeds as calibrations
-from gridloom.runtime.machine.speeds import load_calibrations
+from gridloom.runtime.machine import speeds
+from gridloom.runtime.machine.speeds import load_speeds
 
 
 @pytest.fixture
@@ -24,16 +24,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_one_the_plan_is_told_what_to_type(cache: Path) -> None:
-    found = load_calibrations()
+def test_without_a_measurement_the_reason_names_the_command(cache: Path) -> None:
+    found = load_speeds()
     assert found.of("cpu") is None
-    assert found.why_not("cpu") == "uncalibrated: run gridloom doctor --calibrate"
+    assert found.why_not("cpu") == "device speed not measured: run gridloom doctor --calibrate"
 
 
 def test_a_measured_device_gives_times(cache: Path) -> None:
     said: list[str] = []
     path = calibrate.calibrate("cpu", said.append)
-    found = load_calibrations().of("cpu")
+    found = load_speeds().of("cpu")
     assert found is not None
     assert set(found.flops_per_s) == {"fp32", "bf16", "fp32 ACT", "bf16 ACT"}
     assert any("no language model is cached" in line for line in said)
@@ -55,7 +55,7 @@ def test_a_measured_device_gives_times(cache: Path) -> None:
 def test_a_stale_one_is_named_and_not_used(cache: Path, field: str, value: object, told: str) -> None:
     path = calibrate.calibrate("cpu", lambda _: None)
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
-    found = load_calibrations()
+    found = load_speeds()
     assert found.of("cpu") is None
     assert told in found.why_not("cpu")
     assert "gridloom doctor --calibrate" in found.why_not("cpu")
@@ -72,4 +72,4 @@ def test_threads_are_counted_where_processes_cannot_be_bound(monkeypatch: pytest
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 6)
-    assert calibrations.num_threads() == 6
+    assert speeds.num_threads() == 6
