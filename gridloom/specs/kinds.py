@@ -1,4 +1,4 @@
-"""Registries of what a spec names by kind beside models: stages, planning policies, verifiers, proposers.
+"""Registries of kinds beside models: stages, planning policies, verifiers, proposers.
 
 Places are strings, so that the compiler knows every name without loading what stands behind it.
 """
