@@ -72,8 +72,8 @@ class Solver(SpecModel):
     act_steps: PositiveInt | None = None
     """ACT steps of the TRM; the model's `halt_max_steps` when absent."""
     halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
-    """Let a row of the TRM stop before its last ACT step, which changes results: where its halting `score` is positive,
-    as in training, or where its grid is `unchanged` from one step to the next. `none` makes every step."""
+    """Let a row of the TRM stop before its last ACT step, which changes results: where the network would halt by its
+    `score`, as in training, or where its grid is `unchanged` from one step to the next. `none` makes every step."""
     patience: Annotated[PositiveInt, Later()] = 1
     """Consecutive steps that must meet the `halt` criterion before a row stops; ignored with `halt: none`."""
     in_flight: Annotated[PositiveInt, Operational()] = 8

@@ -318,8 +318,8 @@ class EvaluateStage(StageSpec):
     act_steps: PositiveInt | None = None
     """ACT steps of every row; the network's `halt_max_steps` when absent."""
     halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
-    """Criterion that stops a row before its last ACT step, which changes results: a positive halting `score`, as in
-    training, or an answer `unchanged` from one step to the next. `none` runs every step."""
+    """Criterion that stops a row before its last ACT step, which changes results: the network would halt by its
+    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step."""
     patience: Annotated[PositiveInt, Later()] = 1
     """Consecutive steps that must meet the `halt` criterion before a row stops; ignored with `halt: none`."""
     batch_size: PositiveInt = 256
