@@ -43,7 +43,7 @@ def subsets_exist(spec_facts: SpecFacts, session: Session) -> None:
                     what = "subset of its source" if key == "subsets" else "subset that '" + name + "' reads"
                     session.error(
                         code,
-                        f"'{subset}' is no {what}",
+                        f"'{subset}' is not a {what}",
                         places.value(("data", name, key, i)),
                         did_you_mean(subset, known, f"there are: {listed(known)}"),
                     )

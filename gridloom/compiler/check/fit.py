@@ -1,4 +1,4 @@
-"""Rules that a checkpoint and the data it is used on fit: kind of rows, their length, their vocabulary."""
+"""Rules on the match of checkpoint and data: kind, length and vocabulary of rows, canvas, network."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STARTS = (
 )
 """Stage kinds that take a checkpoint, with the field that names it, or several."""
 ANY_CANVAS = "rope_2d"
-"""Positions to propose where tasks lie on canvases of several sizes."""
+"""Value of `positions` that the hint proposes for tasks on canvases of several sizes."""
 
 
 def rows_are_tokens(spec_facts: SpecFacts, session: Session) -> None:
-    """GL344: a network reads and writes tokens; rows of numbers are no material for it."""
+    """GL344: a network reads and writes tokens, so a train stage cannot use rows of numbers."""
     bound = spec_facts.bound
     for name, _ in sound(spec_facts, "stages", TrainStage):
         found = data_of(bound, name)
@@ -41,7 +41,7 @@ def rows_are_tokens(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def positions_fit_rows(spec_facts: SpecFacts, session: Session) -> None:
-    """GL305: rows and columns are counted on a square canvas."""
+    """GL305: positions by row and column need a square canvas."""
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", TrainStage):
         found, model = data_of(bound, name), bound.spec.models.get(stage.model)
@@ -57,7 +57,7 @@ def positions_fit_rows(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def canvases_fit_network(spec_facts: SpecFacts, session: Session) -> None:
-    """GL306: tasks lie on canvases of several sizes only where no weight belongs to a position."""
+    """GL306: canvases of several sizes need a network without weights that belong to a position."""
     bound = spec_facts.bound
     for kind in (TrainStage, JointTrainStage):
         for name, _ in sound(spec_facts, "stages", kind):
@@ -87,9 +87,9 @@ def canvases_fit_network(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def checkpoint_fits_data(spec_facts: SpecFacts, session: Session) -> None:
-    """GL343: a checkpoint is used on the kind of data, row length and vocabulary that it was trained on.
+    """GL343: a checkpoint is used on the kind of data, row length and vocabulary of its training.
 
-    Canvases of ARC data are GL341's.
+    GL341 covers canvases of ARC data.
     """
     bound = spec_facts.bound
     for kind, field in STARTS:
@@ -115,12 +115,13 @@ def checkpoint_fits_data(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def rows_text(kind: str, num_cells: int, vocabulary: int) -> str:
-    """Name rows of tokens for a person."""
+    """Return a description of token rows for messages."""
     return f"{kind} rows ({num_cells} tokens, vocabulary {vocabulary})"
 
 
 def given_checkpoint_fits(spec_facts: SpecFacts, session: Session) -> None:
-    """GL341, GL343, GL345: a stage uses a given checkpoint on rows like those it was trained on, with its network."""
+    """GL341, GL343, GL345: a given checkpoint is used on rows like those of its training, with adapters of its
+    network."""
     bound = spec_facts.bound
     for kind, field in STARTS:
         used = [

@@ -1,4 +1,4 @@
-"""Rules about leaks: nothing trains on an answer that is held out for solving, under whatever name."""
+"""Rules about leaks: no training on answers that are held out for solving, by content and not by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gridloom.wording import listed
 
 
 def training_sees_no_held_out_answer(spec_facts: SpecFacts, session: Session) -> None:
-    """GL401: a stage that a solve or an evaluation builds on trains on answers that its dataset holds out."""
+    """GL401: no training behind a solve or an evaluation uses answers that the dataset of the latter holds out."""
     for name, _ in sound(spec_facts, "stages", ANSWERING):
         solved = dataset_of(spec_facts.bound, name)
         if solved is None or solved[0] not in spec_facts.data:
@@ -51,9 +51,9 @@ def _report_seen(spec_facts: SpecFacts, session: Session, solve: str, solved: st
 
 
 def given_weights_hold_no_held_out_answer(spec_facts: SpecFacts, session: Session) -> None:
-    """GL401: a solve or an evaluation builds on a given checkpoint that was trained on answers its dataset holds out.
+    """GL401: no given checkpoint behind a solve or an evaluation was trained on answers that the dataset holds out.
 
-    Only a warning where the tasks have other ids: ARC-1 itself has a task in both splits, as GL402 says.
+    A warning where the tasks have other ids, since ARC-1 itself has a task in both splits (GL402).
     """
     for name, _ in sound(spec_facts, "stages", ANSWERING):
         solved = dataset_of(spec_facts.bound, name)
@@ -83,7 +83,7 @@ def given_weights_hold_no_held_out_answer(spec_facts: SpecFacts, session: Sessio
 
 
 def _checkpoints_before(spec_facts: SpecFacts, solve: str) -> Iterator[str]:
-    """Yield the given checkpoints behind a solve or an evaluation, itself built on or where a training started."""
+    """Yield the given checkpoints behind a solve or an evaluation, used directly or continued by a training."""
     return (stage for stage in _stages_before(spec_facts, solve) if stage in spec_facts.checkpoints)
 
 
@@ -96,7 +96,7 @@ def _training_before(spec_facts: SpecFacts, solve: str) -> Iterator[tuple[str, s
 
 
 def _stages_before(spec_facts: SpecFacts, solve: str) -> Iterator[str]:
-    """Yield, each once, the stages whose weights a solve or an evaluation builds on."""
+    """Yield each stage whose weights a solve or an evaluation uses, once."""
     bound = spec_facts.bound
     seen: set[str] = set()
     for start in (*bound.inputs(solve, "with"), *bound.inputs(solve, "ensemble")):
@@ -108,7 +108,7 @@ def _stages_before(spec_facts: SpecFacts, solve: str) -> Iterator[str]:
 
 
 def calibration_sees_no_task_it_judges(spec_facts: SpecFacts, session: Session) -> None:
-    """GL405: a solve stage accepts from a score that was set with the answers of tasks it answers itself."""
+    """GL405: the threshold of a solve stage is not set with the answers of tasks that the stage answers."""
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", SolveStage):
         measured = bound.input(name, "calibration")
@@ -138,7 +138,7 @@ def _answered(spec_facts: SpecFacts, session: Session, solve: str) -> tuple[Task
 
 
 def subsets_share_no_task(spec_facts: SpecFacts, session: Session) -> None:
-    """GL402: within one dataset, a task that is held out is also, under another name, in a subset that is not."""
+    """GL402: no held-out task of a dataset is, under another name, in a subset that is not held out."""
     solved = {
         found[0] for name, _ in sound(spec_facts, "stages", ANSWERING) if (found := dataset_of(spec_facts.bound, name))
     }
@@ -163,7 +163,7 @@ def subsets_share_no_task(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def training_draws_no_test_puzzle(spec_facts: SpecFacts, session: Session) -> None:
-    """GL404: generated test puzzles that training can meet: shuffled ones, or those of a set from the same stream."""
+    """GL404: training does not draw generated test puzzles, by `shuffle` or from another set of the same stream."""
     for name, _ in sound(spec_facts, "stages", EvaluateStage):
         judged, data = data_of(spec_facts.bound, name) or ("", None)
         if not isinstance(data, MazeData | SudokuData) or data.source is not None:
@@ -186,7 +186,8 @@ _WHY_SHARED = "sets of one kind, size and seed are taken from one stream; all 4x
 
 
 def _report_shuffled(spec_facts: SpecFacts, session: Session, name: str, data: MazeData | SudokuData) -> None:
-    """9x9 sudokus are passed over: there two of one class have never been seen to come up by chance."""
+    """Record GL404 for a set whose `shuffle` can draw its test puzzles; 9x9 sudokus hardly ever collide and are
+    skipped."""
     if isinstance(data, SudokuData) and data.apart == "cells" and data.shuffle and data.size < 9 and data.test:
         session.warn(
             "GL404",
@@ -198,7 +199,7 @@ def _report_shuffled(spec_facts: SpecFacts, session: Session, name: str, data: M
 
 
 def _stream(data: MazeData | SudokuData) -> tuple[str, int, int] | None:
-    """What decides the puzzles that a set can have; None for puzzles that are read."""
+    """Return the settings that determine a set's puzzles; None for puzzles read from a source."""
     few = data.kind == "sudoku" and data.size == 4
     return None if data.source is not None else (data.kind, data.size, 0 if few else data.seed)
 

@@ -16,7 +16,7 @@ from gridloom.wording import listed
 
 
 def values_agree(spec_facts: SpecFacts, session: Session) -> None:
-    """GL301-GL304 and the rules of other packages' kinds: the values of a model go together (`spec.problems()`)."""
+    """GL301-GL304 and rules of other packages' kinds: the values of a model are compatible (`spec.problems()`)."""
     places = spec_facts.bound.places
     for name, model in sound(spec_facts, "models", ModelSpec):
         for problem in model.problems():
@@ -33,7 +33,7 @@ def values_agree(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def language_model_is_frozen(spec_facts: SpecFacts, session: Session) -> None:
-    """GL314: a language model's own weights are never trained, so one that asks for it is not left as it is."""
+    """GL314: no language model has `frozen: false`, since its own weights are never trained."""
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", JointTrainStage):
         llm = bound.spec.models.get(stage.llm)
@@ -47,7 +47,7 @@ def language_model_is_frozen(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def lora_is_trained(spec_facts: SpecFacts, session: Session) -> None:
-    """GL315: additions to a language model that solves alone are those that no stage trained."""
+    """GL315: a language model that solves alone has no `lora`, since no stage trained the additions."""
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", SolveStage):
         llm = bound.spec.models.get(stage.with_)
@@ -66,7 +66,7 @@ def lora_is_trained(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def language_model_is_here(spec_facts: SpecFacts, session: Session) -> None:
-    """GL325: the weights of a language model are on this machine, not its published widths alone."""
+    """GL325: the weights of a language model are on this machine, not only its published widths."""
     places = spec_facts.bound.places
     for name, facts in spec_facts.llama.items():
         if facts.missing:
@@ -79,7 +79,7 @@ def language_model_is_here(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def packages_are_here(spec_facts: SpecFacts, session: Session) -> None:
-    """GL326: packages that gridloom can do without, and that this spec cannot, are installed."""
+    """GL326: the optional packages that the spec needs are installed."""
     bound = spec_facts.bound
     for name, stage in (*sound(spec_facts, "stages", TrainStage), *sound(spec_facts, "stages", JointTrainStage)):
         if stage.wandb is not None:
@@ -99,7 +99,7 @@ def packages_are_here(spec_facts: SpecFacts, session: Session) -> None:
         if name in spec_facts.llama and isinstance(model, LlamaModel) and model.quantize != "none":
             _package_is_here(
                 "bitsandbytes",
-                f"'{name}' is held in 4 bits a weight",
+                f"'{name}' is held in 4 bits per weight",
                 ("models", name, "quantize"),
                 spec_facts,
                 session,
@@ -107,7 +107,7 @@ def packages_are_here(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def weights_are_whole(spec_facts: SpecFacts, session: Session) -> None:
-    """GL327: weights are quantised once at most."""
+    """GL327: weights are quantised at most once."""
     bound = spec_facts.bound
     for name, facts in spec_facts.llama.items():
         model = bound.spec.models.get(name)
@@ -122,7 +122,7 @@ def weights_are_whole(spec_facts: SpecFacts, session: Session) -> None:
 
 
 EXTRAS = {"wandb": "wandb", "peft": "lora", "bitsandbytes": "quant"}
-"""The extra of gridloom that installs a package."""
+"""Extra of gridloom that installs each optional package."""
 
 
 def _package_is_here(package: str, what: str, path: Path, spec_facts: SpecFacts, session: Session) -> None:
@@ -136,7 +136,7 @@ def _package_is_here(package: str, what: str, path: Path, spec_facts: SpecFacts,
 
 
 def adapters_fit(spec_facts: SpecFacts, session: Session) -> None:
-    """GL310-GL313: one adapter each way, and each joins the very models that the stage trains."""
+    """GL310-GL313: a joint stage has one adapter per direction, made for the models that the stage trains."""
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", JointTrainStage):
         owner: Owner = ("stages", name)
@@ -217,7 +217,7 @@ def _adapter_counts(spec_facts: SpecFacts, session: Session, name: str, stage: J
 
 
 def text_fits_context(spec_facts: SpecFacts, session: Session) -> None:
-    """GL323: prompt, latent prefix and new tokens lie within the positions that the language model knows."""
+    """GL323: prompt, latent prefix and new tokens fit into the positions of the language model."""
     bound = spec_facts.bound
     for name, stage in (*sound(spec_facts, "stages", JointTrainStage), *sound(spec_facts, "stages", SolveStage)):
         joint = name if isinstance(stage, JointTrainStage) else (bound.input(name, "with") or ("", ""))[1]
