@@ -23,7 +23,7 @@ def plan(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
 ) -> None:
-    """Say for each stage whether it is cached or will run, and why. Runs nothing."""
+    """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.changes import change_data
     from gridloom.cli.show.tables import expected_seconds, plan_table, print_table, time_line
     from gridloom.compiler.render import render, to_data
@@ -135,7 +135,7 @@ def run(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, say what would run: `plan`.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, print the plan, as `plan`.")] = False,
 ) -> None:
     """Execute every stage that is not cached; an interrupted run continues where it stopped.
 

@@ -1,4 +1,4 @@
-"""Tables for a terminal, from plain rows: columns as wide as they need, numbers to the right."""
+"""Tables for a terminal, from plain rows: columns as wide as their content, numbers aligned to the right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def cell(value: Any) -> str:
-    """Write one value for a person: no null, floats to four digits, nested values as JSON."""
+    """Return one value as text: `-` for null, floats to four digits, nested values as JSON."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -39,17 +39,17 @@ def cell(value: Any) -> str:
 
 
 def exact_cell(value: Any) -> str:
-    """Write one value for CSV: nothing for null, floats with every digit."""
+    """Return one value for CSV: empty for null, floats with every digit."""
     return "" if value is None else repr(value) if isinstance(value, float) else cell(value)
 
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Cells as they are shown, under the names of their columns."""
+    """A table of text cells with column names."""
 
     names: tuple[str, ...]
     numeric: tuple[bool, ...]
-    """Which columns stand to the right."""
+    """Whether each column is aligned to the right."""
     cells: tuple[tuple[str, ...], ...]
 
     def lines(self) -> list[str]:
@@ -75,7 +75,7 @@ class TextTable:
 
 
 def _width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
+    """Return the columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -84,7 +84,7 @@ def _width(text: str) -> int:
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> TextTable:
-    """Make a table of rows that share columns."""
+    """Return a table of rows that share columns."""
     names = list(columns) if columns is not None else list(rows[0]) if rows else []
     numeric = (
         bool(rows) and all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows)
@@ -94,7 +94,7 @@ def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None 
 
 
 def graph_table(graph: RunGraph) -> TextTable:
-    """Show a graph's stages with inputs and the first digits of keys."""
+    """Return the table of a graph's stages with inputs and the first digits of keys."""
     rows = [
         {
             "stage": node.name,
@@ -109,7 +109,7 @@ def graph_table(graph: RunGraph) -> TextTable:
 
 
 def expected_seconds(stage: PlannedStage, speeds: DeviceSpeeds | None) -> float | None:
-    """Return the time a stage is expected to take; None when that is not known, or it is cached."""
+    """Return the expected seconds of a stage; None for a cached stage, or where the time is not known."""
     if stage.state == "cached" or speeds is None or stage.node.cost is None:
         return None
     return speeds.seconds(stage.node.cost)
@@ -128,7 +128,7 @@ def time_line(plan: Plan, machine: MachineSpeeds, device: str | None = None) -> 
 
 
 def short(count: float, unit: str = "") -> str:
-    """Write a large number with three digits and a prefix: '331 k', '18.3 G'."""
+    """Return a large number with three digits and a prefix: '331 k', '18.3 G'."""
     for size, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g} {prefix}{unit}"
@@ -167,7 +167,7 @@ def plan_table(plan: Plan, machine: MachineSpeeds, device: str | None = None) ->
 
 
 def print_table(table: TextTable) -> None:
-    """Print a table: lines as long as they need to be, but cells folded where a terminal is too narrow for them."""
+    """Print a table, with unlimited line length; cells are folded where a terminal is too narrow."""
     lines = table.lines()
     is_terminal = sys.stdout.isatty()
     if is_terminal and max(_width(line) for line in lines) > shutil.get_terminal_size().columns:
