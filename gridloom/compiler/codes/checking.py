@@ -146,7 +146,7 @@ CHECKING = (
     Code(
         "GL324", "checkpoint cannot be read",
         "The folder of a checkpoint stage holds no whole checkpoint: a file is missing or of another size, or the "
-        "heads of its weight files are not what bundle.json says. No weights are read for this.",
+        "heads of its weight files differ from bundle.json. No weights are read for this.",
         "It would fail when it is loaded, after everything before it has run.",
         over("stages: {given: {kind: checkpoint, path: ./no-such-folder}}\n"), Example(HEAD),
     ),

@@ -134,7 +134,7 @@ def test_a_card_of_puzzles_and_one_without_scores(run: Run, project: Path) -> No
     assert scores[0] == "| stage | of | how | exact | time |"
     assert "7 puzzles, sudoku 4x4, test" in scores[2]
     run("run", "small.yaml", "--home", "bare", "-q", *first_alone())
-    assert "tells 0 scores;" in run("models", "publish", "first", "untold", "--home", "bare")
+    assert "lists 0 scores;" in run("models", "publish", "first", "untold", "--home", "bare")
     assert "No evaluation or solve of this checkpoint alone" in (project / "untold" / "card.md").read_text()
 
 
