@@ -1,6 +1,6 @@
-"""What the compiler says about a spec: a place, a code, a message and a remedy.
+"""Diagnostics of a spec: position, code, message and remedy, as plain data.
 
-Plain data; `gridloom.compiler.render` makes the text a person sees and `--json` prints the same fields.
+`gridloom.compiler.render` writes diagnostics as text for a person and as the data of `--json`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a value was written. Lines and columns count from 1; `end_column` is exclusive."""
+    """Position of a written value. Lines and columns count from 1; `end_column` is exclusive."""
 
     source: str
-    """A file path as the user typed it, `--set PATH=VALUE`, `sweep PATH[INDEX]`, or `library:NAME`."""
+    """File path as the user typed it, `--set PATH=VALUE`, `sweep PATH[INDEX]`, or `library:NAME`."""
     line: int
     column: int
     end_column: int
     text: str = ""
-    """The source line, so that a diagnostic can be drawn after the file changed or was never a file."""
+    """Source line, so that a diagnostic can be drawn after the file has changed, or without a file."""
 
     def __str__(self) -> str:
         if self.source.startswith(("--set", "sweep ")):
@@ -31,7 +31,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One problem. Codes are stable (`GL101`); `gridloom explain CODE` documents each."""
+    """One problem of a spec. Codes such as `GL101` are stable; `gridloom explain CODE` documents each."""
 
     code: str
     severity: Severity
@@ -39,4 +39,4 @@ class Diagnostic:
     span: Span | None
     hint: str = ""
     notes: tuple[str, ...] = ()
-    """Further lines, such as where each side of a mismatch was written."""
+    """Further lines, such as the position of each side of a mismatch."""

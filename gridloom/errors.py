@@ -1,11 +1,12 @@
-"""The error tree. A `GridloomError` is the user's to mend and is shown without a traceback; anything else is our bug.
+"""Exception tree. The user can repair what a `GridloomError` reports, so it is shown without a traceback; any other
+exception is a bug of gridloom.
 
-GridloomError                a message that names the thing, and a remedy
+GridloomError                a message that names the value at fault, and a remedy
 |- SpecError                 a spec that does not compile; carries every Diagnostic
 |- DataError                 a task file, grid or dataset that cannot be read
 |- ModelError                weights that are missing, damaged, or of another architecture
 |- StageError                a stage that failed while it ran
-|  `- StageInterrupted       stopped on purpose (signal, walltime); state saved; exit code 75
+|  `- StageInterrupted       stopped by a signal or the walltime; state saved; exit status 75
 |- StoreError                ledger, journal or artifact store: damaged, newer, locked, disk full
 |- ReplayError               an attempt that is unknown or whose record cannot be re-executed
 `- PluginError               a kind that no package brings, or whose package cannot be loaded
@@ -19,7 +20,7 @@ from gridloom.diagnostics import Diagnostic
 
 
 class GridloomError(Exception):
-    """A problem the user can mend: `message` names the thing and its value, `remedy` says what to do next."""
+    """A problem that the user can repair: `message` names the value at fault, `remedy` the next step."""
 
     exit_code = 1
 
@@ -30,7 +31,7 @@ class GridloomError(Exception):
 
 
 class SpecError(GridloomError):
-    """A spec that does not compile. All problems are collected before this is raised."""
+    """A spec that does not compile; carries the diagnostics of all its problems."""
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
@@ -48,21 +49,21 @@ class ModelError(GridloomError):
 
 
 class StageError(GridloomError):
-    """A stage failed while it ran; what it had published before is untouched."""
+    """A stage that failed while it ran; artifacts published earlier are untouched."""
 
 
 class StageInterrupted(StageError):
-    """A stage stopped on a signal or a walltime limit after saving its state; running again resumes it."""
+    """A stage that a signal or the walltime stopped after its state was saved; the next run resumes the stage."""
 
     exit_code = 75
 
 
 class StoreError(GridloomError):
-    """The ledger, a journal or the artifact store is damaged, newer than this program, locked, or out of space."""
+    """A ledger, journal or artifact store that is damaged, newer than this program, locked, or out of space."""
 
 
 class ReplayError(GridloomError):
-    """An attempt that is unknown or whose record cannot be re-executed here."""
+    """An attempt that is unknown, or whose record cannot be re-executed here."""
 
 
 class PluginError(GridloomError):

@@ -1,4 +1,4 @@
-"""Packages that gridloom can do without: what to say where one is wanted and absent."""
+"""Optional packages: the error where one is needed and not installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gridloom.errors import GridloomError
 
 @contextmanager
 def needed(package: str, extra: str, what_for: str) -> Iterator[None]:
-    """Import an optional package inside; raises GridloomError naming the extra to install where it is absent."""
+    """Guard imports of an optional package. Raises GridloomError with the extra to install where it is missing."""
     try:
         yield
     except ImportError as error:

@@ -1,7 +1,7 @@
 """Registries of kinds: built-in ones in a table of name -> place, those of other packages by entry points.
 
-A registry loads a kind when its name is asked for. Entry points are read only for a name that the table lacks, so a
-spec of built-in kinds never pays for them. Imports nothing else of gridloom but its errors.
+A registry loads a kind at the first lookup of its name. Entry points are read only for a name that the table lacks, so
+a spec of built-in kinds spends no time on them. The module imports `gridloom.errors` alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Installed:
     package: str
     version: str
     problem: str = ""
-    """Why it cannot be used; empty where it can."""
+    """Reason why the kind cannot be used; empty where it can."""
 
 
 class Registry(Generic[Kind]):
@@ -45,7 +45,7 @@ class Registry(Generic[Kind]):
 
         Args:
             group: entry-point group of other packages, such as `gridloom.models`.
-            built_in: place of each built-in kind, `module:attribute`, by name; the order is that of messages.
+            built_in: place of each built-in kind, `module:attribute`, by name; messages list them in this order.
             kind: class whose instances the places hold; functions or classes to call where None.
         """
         self.group = group
@@ -86,7 +86,7 @@ class Registry(Generic[Kind]):
         return self._loaded[name]
 
     def get(self, name: str) -> Kind:
-        """Return the kind called `name`. Raises PluginError where nobody brings it, or loading it failed."""
+        """Return the kind called `name`. Raises PluginError where no package brings the kind, or loading it failed."""
         found = self.find(name)
         if found is None:
             raise PluginError(
@@ -107,7 +107,7 @@ class Registry(Generic[Kind]):
             yield name, kind
 
     def installed(self) -> Iterator[Installed]:
-        """Yield what other packages bring to this registry, each loaded once to see whether it can be used."""
+        """Yield the kinds of other packages, each loaded once to find out whether it can be used."""
         used: dict[str, str] = {}
         for point in sorted(self._points(), key=lambda point: point.name):
             package, version = _package(point), point.dist.version if point.dist else ""
@@ -132,18 +132,18 @@ class Registry(Generic[Kind]):
         try:
             found: Any = point.load()
         except Exception as error:
-            # whatever a foreign module raises while it is imported: its name and reason are the message
+            # importing a module of another package can raise anything
             raise PluginError(
                 f"kind {point.name!r} of package {package} ({point.value}) cannot be loaded: "
                 f"{type(error).__name__}: {error}",
-                f"mend or uninstall {package}; `gridloom plugins` lists what is installed",
+                f"repair or uninstall {package}; `gridloom plugins` lists what is installed",
             ) from error
         takes = "something to call" if self._kind is None else f"a {self._kind.__name__}"
         if not (callable(found) if self._kind is None else isinstance(found, self._kind)):
             raise PluginError(
                 f"kind {point.name!r} of package {package} ({point.value}) is a "
                 f"{type(found).__name__}, and group {self.group} takes {takes}",
-                f"mend or uninstall {package}",
+                f"repair or uninstall {package}",
             )
         return found  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""Protocols of progress and stop: what long work reports to, and what asks it to save and end."""
+"""Protocols of long work: progress reporters, and the signal to save the state and stop."""
 
 from __future__ import annotations
 
@@ -7,32 +7,35 @@ from typing import Any, Protocol
 
 
 class ProgressTask(Protocol):
-    """One bar: rate and ETA are the reporter's business."""
+    """Progress of one piece of work; the reporter derives rate and ETA."""
 
     def advance(self, amount: float = 1, **fields: Any) -> None:
-        """Move on by `amount`; `fields` such as loss=1.2 or accepted=6 are shown beside the bar."""
+        """Advance by `amount` units; `fields` such as loss=1.2 or accepted=6 are shown beside the bar."""
 
 
 class Progress(Protocol):
-    """Reports long work: a rich bar on a terminal, plain lines elsewhere, nothing with --quiet."""
+    """Reporter of long work: a rich bar on a terminal, plain lines elsewhere, nothing with --quiet."""
 
     def task(
         self, label: str, total: float | None, unit: str = "it", done: float = 0
     ) -> AbstractContextManager[ProgressTask]:
-        """Open a bar; `done` is where a resumed piece of work starts."""
+        """Open a bar; resumed work starts at `done` units."""
 
     def say(self, text: str) -> None:
-        """One plain line, kept above the bars."""
+        """Print a plain line above the bars."""
 
     def show(self, renderable: Any) -> None:
-        """A rich renderable, kept above the bars; a plain-text form elsewhere."""
+        """Print a rich renderable above the bars; a plain-text form elsewhere."""
 
 
 class StopSignal(Protocol):
-    """Set by SIGTERM, SIGINT or a walltime limit; stages look between units of work, save, raise StageInterrupted."""
+    """Flag set by SIGTERM, SIGINT or the walltime.
+
+    Stages check the flag between units of work, save their state and raise StageInterrupted.
+    """
 
     def __bool__(self) -> bool: ...
 
     @property
     def reason(self) -> str:
-        """Why: 'SIGINT', 'SIGTERM', 'walltime 2:00:00'."""
+        """Cause of the stop: 'SIGINT', 'SIGTERM', 'walltime 2:00:00'."""

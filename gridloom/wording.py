@@ -1,4 +1,4 @@
-"""Wording of messages that every layer shares: the nearest known name, lists of names, times."""
+"""Wording shared by the messages of every layer: nearest names, lists of names, durations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def nearest(word: str, names: Sequence[str]) -> str | None:
-    """Return the name most like `word`, or None where none is near."""
+    """Return the name nearest to `word`, or None where no name is near."""
     by_fold = {name.casefold(): name for name in reversed(names)}
     found = get_close_matches(word.casefold(), list(by_fold), n=1, cutoff=0.6)
     return by_fold[found[0]] if found else None
@@ -20,19 +20,19 @@ def did_you_mean(word: str, names: Sequence[str], otherwise: str = "") -> str:
 
 
 def listed(names: Sequence[str], limit: int = 12) -> str:
-    """Write names in one line, at most `limit` of them."""
+    """Return names in one line, at most `limit` of them."""
     shown = ", ".join(names[:limit])
     return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
 
 
 def near_and_known(word: str, names: Sequence[str]) -> str:
-    """Return a hint with the nearest name, where one is near, and the known names."""
+    """Return a hint with the nearest name, if any, and the known names."""
     known = f"known: {listed(names, 20)}"
     return f"{near} {known}" if (near := did_you_mean(word, names)) else known
 
 
 def duration(seconds: float) -> str:
-    """Write a time as a person would: '41 min', '2 h 05 min'."""
+    """Return a duration in words: '41 min', '2 h 05 min'."""
     if seconds < 60:
         return f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)

@@ -1,1 +1,1 @@
-"""typer commands: parse, call one function, print. No logic lives here."""
+"""Command line: typer commands, and the text that they print."""

@@ -1,4 +1,4 @@
-"""The console script: settings that make starting faster, then the command line."""
+"""Console script: settings that shorten the start, then the command line."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import gc
 import os
 
 GC_THRESHOLD = 100_000
-"""New objects between collections: compiling a spec leaves some 80,000 that live on, most of them made by imports, and
-the default of 700 looks at them again and again."""
+"""Number of new objects between garbage collections: compiling a spec leaves some 80,000 live objects, most of them
+from imports, which the default threshold of 700 would scan again and again."""
 
 
 def main() -> None:
     """Run `gridloom`."""
     gc.set_threshold(GC_THRESHOLD)
-    # pydantic reads the metadata of every installed package for plugins; set it to nothing to have yours
+    # pydantic reads the metadata of every installed package for plugins; an empty value enables plugins
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from gridloom.cli.main import main as run
 

@@ -1,7 +1,7 @@
-"""The `gridloom` command: assembles the command groups and turns errors into messages and exit codes.
+"""The `gridloom` command: assembly of the command groups, and messages and exit statuses of errors.
 
-Exit codes: 0 done, 1 a problem the user can mend, 2 wrong usage, 3 `plan` or `diff --exit-code` with work to do,
-75 interrupted and resumable, 130 stopped at once.
+Exit statuses: 0 done, 1 a problem that the user can repair, 2 wrong usage, 3 `plan` or `diff --exit-code` with work to
+do, 75 interrupted and resumable, 130 stopped at once.
 """
 
 from __future__ import annotations

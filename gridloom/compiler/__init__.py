@@ -1,1 +1,1 @@
-"""Spec text -> RunGraph, by plain functions: load, compose, validate, bind, check, lower, fingerprint."""
+"""Compiler, spec text -> RunGraph, as plain functions: compose, sweep, validate, bind, check, lower, fingerprint."""

@@ -1,4 +1,4 @@
-"""Names -> typed edges: every name in a section is looked up once, and stages are put in order."""
+"""Names -> typed edges: resolution of every name in a section, and the order of the stages."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ _DATASETS: dict[tuple[ArtifactType, ...], str] = {
     ("dataset", "puzzles"): "an ARC, maze or sudoku dataset",
     ("dataset", "puzzles", "sequences"): "a dataset",
 }
-"""What a reference to data is called, by what it takes."""
+"""Noun of a reference to data in messages, by the artifact types that the reference takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One name that a section wrote: where, and what it stands for."""
+    """A name written in a section, with its position and target."""
 
     path: Path
-    """Of the name, from the top of the spec."""
+    """Path of the name from the top of the spec."""
     target: Owner
     artifact: ArtifactType | None
-    """What flows along the edge; None where a model's definition is meant."""
+    """Type of the artifact on the edge; None where the target is the definition of a model."""
 
     @property
     def field(self) -> str:
-        """The field of the section that holds the name."""
+        """Field of the section that holds the name."""
         return str(self.path[2])
 
     @property
     def place(self) -> str:
-        """The field, and of a list the number in it: `with`, `ensemble.0`."""
+        """Field with the index in a list: `with`, `ensemble.0`."""
         return ".".join(map(str, self.path[2:]))
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A spec whose names are resolved."""
+    """A spec with its names resolved."""
 
     spec: Spec
     places: Places
     shaky: frozenset[Owner]
     edges: Mapping[Owner, tuple[Edge, ...]]
-    """By section, its names in field order; names that mean nothing are absent."""
+    """Edges of each section in field order; names that could not be resolved are absent."""
     order: tuple[str, ...] = ()
-    """Stages, each after what it reads; otherwise as written."""
+    """Names of the stages, each after the stages that it reads, otherwise in written order."""
     unbound: frozenset[Owner] = field(default_factory=frozenset)
     """Sections with a name that could not be resolved."""
 
@@ -70,7 +70,7 @@ class Bound:
         return self.spec.stages[name]
 
     def models_of(self, owner: Owner) -> Iterator[tuple[str, ModelSpec]]:
-        """Yield the models a section names, and those they name, in the order they are met."""
+        """Yield the models that a section names and those that they name, breadth first."""
         seen: set[str] = set()
         todo = [edge for edge in self.edges.get(owner, ()) if edge.target[0] == "models"]
         while todo:
@@ -82,18 +82,18 @@ class Bound:
             todo += self.edges.get(("models", name), ())
 
     def input(self, stage: str, key: str) -> Owner | None:
-        """Return what a stage reads through a field, or None where it names a model or nothing."""
+        """Return the target whose artifact a stage reads through a field; None where the field names no artifact."""
         for edge in self.edges.get(("stages", stage), ()):
             if edge.field == key and edge.artifact is not None:
                 return edge.target
         return None
 
     def inputs(self, stage: str, key: str) -> tuple[Edge, ...]:
-        """Return the edges of all artifacts that a stage reads through a field, a name or a list of them."""
+        """Return the edges of all artifacts that a stage reads through a field of one name or a list of names."""
         return tuple(e for e in self.edges.get(("stages", stage), ()) if e.field == key and e.artifact is not None)
 
-    def trm_of(self, stage: str) -> str | None:
-        """Return the TRM definition behind a stage's checkpoint, followed back to the stage that made it anew."""
+    def network_of(self, stage: str) -> str | None:
+        """Return the name of the network's definition behind a stage's checkpoint; None where no stage trains it."""
         seen: set[str] = set()
         while stage not in seen:
             seen.add(stage)
@@ -102,12 +102,12 @@ class Bound:
                 return None
             section, name = edges[0].target
             if section == "models":
-                return None if edges[0].field == "with" else name  # a language model solves without a TRM
+                return None if edges[0].field == "with" else name  # a language model solves without a network
             stage = name
         return None
 
-    def given_to(self, stage: str) -> str | None:
-        """Return the checkpoint stage that a stage's checkpoint goes back to."""
+    def given_checkpoint_of(self, stage: str) -> str | None:
+        """Return the checkpoint stage from which the weights of a stage's checkpoint started."""
         for _ in self.spec.stages:
             source = next(
                 (
@@ -122,8 +122,8 @@ class Bound:
             stage = source[1]
         return stage if isinstance(self.spec.stages.get(stage), CheckpointStage) else None
 
-    def llm_of(self, stage: str) -> LlamaModel | None:
-        """Return the language model that a stage runs, itself or through the checkpoint it reads."""
+    def language_model_of(self, stage: str) -> LlamaModel | None:
+        """Return the language model of a stage, or of the stage whose checkpoint it reads."""
         seen: set[str] = set()
         while stage not in seen and stage in self.spec.stages:
             seen.add(stage)
@@ -151,7 +151,7 @@ def bind(validated: Validated, session: Session) -> Bound:
 
 
 class _Binder:
-    """Looks names up in one validated spec."""
+    """Name resolution in one validated spec."""
 
     def __init__(self, validated: Validated, session: Session) -> None:
         self.spec = validated.spec
@@ -161,7 +161,7 @@ class _Binder:
         self.unbound: set[Owner] = set()
 
     def check_names(self) -> None:
-        """Refuse one name in two sections: a reference to it could mean either."""
+        """Record GL201 for a name in two sections, since a reference to that name would be ambiguous."""
         first: dict[str, str] = {}
         for section in SECTIONS:
             for name in self.names[section]:
@@ -185,7 +185,7 @@ class _Binder:
                 yield edge
 
     def edge(self, path: Path, ref: Ref, name: str) -> Edge | None:
-        """Return the edge for one written name, or None after recording why there is none."""
+        """Return the edge of a written name, or None after recording a diagnostic."""
         fits = self.fitting(ref)
         if name in fits:
             section = fits[name]
@@ -196,16 +196,16 @@ class _Binder:
             self.unknown(path, ref, name, fits)
         elif name in getattr(self.spec, section):
             self.wrong(path, ref, name, section, fits)
-        return None  # an entry too broken to judge has been reported already
+        return None  # the diagnostics of a refused entry are recorded already
 
     def fitting(self, ref: Ref) -> dict[str, str]:
-        """Return all names that may stand here, with their sections."""
+        """Return the section of each name that the reference accepts."""
         found = {n: "models" for n, m in self.spec.models.items() if ref.role and plays(m.kind, ref.role)}
         if ref.artifacts:
             for section in ("data", "stages"):
                 for name, entry in getattr(self.spec, section).items():
                     if entry.produces in ref.artifacts:
-                        found.setdefault(name, section)  # GL201 reports a name that stands twice
+                        found.setdefault(name, section)  # GL201 reports a name in two sections
         return found
 
     def unknown(self, path: Path, ref: Ref, name: str, fits: dict[str, str]) -> None:
@@ -253,7 +253,7 @@ def _what(ref: Ref) -> str:
 
 
 def wanted(ref: Ref) -> str:
-    """Say what a reference takes: 'a trm model or a stage that makes a checkpoint'."""
+    """Return what a reference takes, in words: 'a trm model or a stage that makes a checkpoint'."""
     parts = [f"a {joined(list(kinds_with(ref.role)))} model"] if ref.role else []
     if ref.artifacts in _DATASETS:
         parts.append(_DATASETS[ref.artifacts])
@@ -278,7 +278,7 @@ def joined(parts: list[str]) -> str:
 
 
 def _order(spec: Spec, edges: dict[Owner, tuple[Edge, ...]], places: Places, session: Session) -> tuple[str, ...]:
-    """Put stages after what they read, keeping the written order where free. Records GL207 for each cycle."""
+    """Return the stages in a stable topological order. Records GL207 for each cycle."""
     reads = {name: [e for e in edges.get(("stages", name), ()) if e.target[0] == "stages"] for name in spec.stages}
     done: list[str] = []
     while len(done) < len(reads):
@@ -291,7 +291,7 @@ def _order(spec: Spec, edges: dict[Owner, tuple[Edge, ...]], places: Places, ses
 
 
 def _report_cycle(reads: dict[str, list[Edge]], places: Places, session: Session) -> None:
-    """Follow unmet edges until a stage comes up again; report the loop at the edge that closes it."""
+    """Record GL207 for each cycle among the stages left, at the edge that closes the cycle."""
     reported: set[frozenset[str]] = set()
     for start in reads:
         path, edge_into = [start], {}
@@ -302,14 +302,14 @@ def _report_cycle(reads: dict[str, list[Edge]], places: Places, session: Session
             name = edge.target[1]
             edge_into[name] = edge
             if name in path:
-                loop = path[path.index(name) :]
-                if frozenset(loop) not in reported:
-                    reported.add(frozenset(loop))
+                cycle = path[path.index(name) :]
+                if frozenset(cycle) not in reported:
+                    reported.add(frozenset(cycle))
                     session.error(
                         "GL207",
-                        f"stages run in a circle: {' -> '.join([*loop, name])}",
+                        f"stages form a cycle: {' -> '.join([*cycle, name])}",
                         places.value(edge.path),
-                        "one of them must start from something outside the circle",
+                        "one of them must start from something outside the cycle",
                     )
                 break
             path.append(name)

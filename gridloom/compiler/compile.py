@@ -1,4 +1,8 @@
-"""The driver: runs the passes over one spec and raises all problems together."""
+"""Driver of the compilation, which runs the passes over one spec and raises all problems together.
+
+Passes: compose and expand_sweep over the text; interpolate, validate, bind and check over each variant; lower and
+fingerprint over each checked variant; join_variants over their graphs.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path as FilePath
-from typing import Any
 
 from gridloom.compiler.bind import bind
 from gridloom.compiler.check.graph import members_differ, memory_suffices, walltime_suffices
 from gridloom.compiler.check.rules import check
-from gridloom.compiler.device_speeds import Calibration, Calibrations
+from gridloom.compiler.device_speeds import DeviceSpeeds, MachineSpeeds
 from gridloom.compiler.facts import Facts
 from gridloom.compiler.fingerprint import fingerprint
 from gridloom.compiler.graph import RunGraph
 from gridloom.compiler.language import Spec
 from gridloom.compiler.lower import lower
 from gridloom.compiler.session import Session, Stop
-from gridloom.compiler.spec_facts import Checked
+from gridloom.compiler.spec_facts import SpecFacts
 from gridloom.compiler.sweep import Owner, Sweep, expand_sweep, join_variants, reached
 from gridloom.compiler.text.compose import Source, compose, open_source
 from gridloom.compiler.text.interpolate import interpolate
@@ -27,18 +30,9 @@ from gridloom.compiler.validate import validate
 from gridloom.diagnostics import Diagnostic, Span
 from gridloom.errors import SpecError
 
-FRONT: tuple[Callable[[Any, Session], Any], ...] = (compose, expand_sweep)
-"""Text to trees: `compose` loads a spec and what it extends, a sweep makes several of it."""
-
-ANALYSIS: tuple[Callable[[Any, Session], Any], ...] = (interpolate, validate, bind, check)
-"""Passes over one tree. Each hands the sound part on, so that one report holds the problems of all of them."""
-
-PASSES = (*FRONT, *ANALYSIS, lower, fingerprint, join_variants)
-"""Every pass, in order."""
-
 
 class Written:
-    """Where values were written, by the node of the graph that has them: variants of a sweep differ."""
+    """Source positions of values by graph node, since the variants of a sweep have positions of their own."""
 
     def __init__(self, graph: RunGraph, places: Sequence[Places]) -> None:
         self._places = places
@@ -49,29 +43,29 @@ class Written:
         return {name: i for i, v in reversed(list(enumerate(self._graph.variants))) for name in v.nodes.values()}
 
     def at(self, node: str, path: Path) -> Span | None:
-        """Return where the value at `path` stands in the first variant that has the node; None for a default."""
+        """Return the position of the value at `path` in the first variant that has the node; None for a default."""
         found = self._places[self._variant.get(node, 0)].node(path)
         return None if found is None else found.span
 
     def key(self, node: str, path: Path) -> Span | None:
-        """Return where the key at `path` stands, or the nearest parent's."""
+        """Return the position of the key at `path`, or of the nearest written parent."""
         return self._places[self._variant.get(node, 0)].key(path)
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A spec that compiles."""
+    """Result of a compilation without errors."""
 
     graph: RunGraph
     spec: Spec
     warnings: tuple[Diagnostic, ...]
     spans: Mapping[tuple[str | int, ...], Span]
-    """Where the value of every written path stands."""
+    """Position of the value of every written path."""
     written: Written
-    """The same for every variant of a sweep."""
+    """Positions by graph node, in every variant of a sweep."""
 
     def place(self, node: str, path: Path) -> Span | None:
-        """Return where a value that a node of the graph has was written; None for a default."""
+        """Return the position of a value in a node's spec; None for a default."""
         return self.written.at(node, path)
 
 
@@ -80,19 +74,20 @@ def compile_spec(
     overrides: Sequence[str] = (),
     *,
     facts: Facts,
-    calibration: Calibration | Calibrations | None = None,
+    speeds: DeviceSpeeds | MachineSpeeds | None = None,
     walltime_s: float | None = None,
     device: str | None = None,
     is_cached: Callable[[str], bool] | None = None,
 ) -> Compiled:
     """Compile a spec file or library recipe. Raises SpecError with every problem that was found.
 
-    With a calibration, memory and walltime are checked against the estimates, on `device` where it is given, without
-    the stages whose keys `is_cached` knows.
+    Args:
+        speeds: measured speeds, against which the estimates of memory and time are checked (GL350, GL351).
+        walltime_s: limit in seconds in place of the spec's.
+        device: device of the run in place of the spec's.
+        is_cached: predicate of a stage key; stages that hold it are left out of the checks of memory and time.
     """
-    session = Session(
-        facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s, device=device, is_cached=is_cached
-    )
+    session = Session(facts, tuple(overrides), speeds=speeds, walltime_s=walltime_s, device=device, is_cached=is_cached)
     try:
         source = open_source(spec, session)
     except Stop:
@@ -107,36 +102,30 @@ def compile_text(
     *,
     facts: Facts,
     path: FilePath | None = None,
-    calibration: Calibration | Calibrations | None = None,
+    speeds: DeviceSpeeds | MachineSpeeds | None = None,
     walltime_s: float | None = None,
     device: str | None = None,
     is_cached: Callable[[str], bool] | None = None,
 ) -> Compiled:
-    """Compile a spec given as text; `path` is where it would stand, for relative paths. Raises SpecError."""
-    session = Session(
-        facts, tuple(overrides), calibration=calibration, walltime_s=walltime_s, device=device, is_cached=is_cached
-    )
+    """Compile a spec given as text; `path` is its file, from which relative paths start. Raises SpecError."""
+    session = Session(facts, tuple(overrides), speeds=speeds, walltime_s=walltime_s, device=device, is_cached=is_cached)
     return _compiled(Source(text, shown, path), session)
 
 
 def _compiled(source: Source, session: Session) -> Compiled:
     session.base = str(source.path.parent) if source.path else "."
-    checked: list[Checked] = []
+    checked: list[SpecFacts] = []
     sweep = Sweep((), ())
     touched: list[dict[Owner, frozenset[int]]] = []
     try:
-        value: Any = source
-        for front in FRONT:
-            value = front(value, session)
-        sweep = value
+        sweep = expand_sweep(compose(source, session), session)
         for variant in sweep.variants:
-            value = variant.tree
-            for analyse in ANALYSIS:
-                value = analyse(value, session)
-                if analyse is interpolate and sweep.axes:
-                    # plain values stand in the same sections in every variant
-                    touched.append(touched[0] if touched and sweep.is_plain else reached(value, sweep.axes))
-            checked.append(value)
+            tree = interpolate(variant.tree, session)
+            if sweep.axes:
+                # plain values have the same sections in every variant
+                touched.append(touched[0] if touched and sweep.is_plain else reached(tree, sweep.axes))
+            # each pass returns the sound part of its input, so that one report holds the problems of all passes
+            checked.append(check(bind(validate(tree, session), session), session))
     except Stop:
         pass
     if session.failed:
@@ -155,7 +144,7 @@ def _compiled(source: Source, session: Session) -> Compiled:
 
 
 def _sorted(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Order by what must be mended first (text and names before widths), then by place."""
+    """Return diagnostics in the order of repair (text and names before widths), then by position."""
 
     def rank(diagnostic: Diagnostic) -> tuple[bool, str, int, int, str]:
         at = diagnostic.span

@@ -1,4 +1,4 @@
-"""What a device does, measured once and kept: it turns an estimate of operations into one of time."""
+"""Measured speeds of devices, which turn an estimate of operations into an estimate of time."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from gridloom.compiler.graph import Cost
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """What a device does, measured once: see `gridloom doctor --calibrate`."""
+class DeviceSpeeds:
+    """Speeds and memory of one device, as `gridloom doctor --calibrate` measured them."""
 
     device: str
     memory_bytes: int
     flops_per_s: dict[str, float] = field(default_factory=dict)
-    """By precision, in real TRM training steps; `fp32 ACT` in ACT steps without gradient, `fp32 prompt` and
-    `fp32 token` in a LLaMA that reads prompts and writes tokens, with ` nf4` behind in one of 4-bit weights."""
+    """Floating-point operations per second by kind of work: `fp32` and `bf16` in TRM training steps, `fp32 ACT` in ACT
+    steps without gradient, `fp32 prompt` and `fp32 token` for a LLaMA; suffix ` nf4` for 4-bit weights."""
     step_overhead_s: float = 0.0
-    """Time a step takes beside its operations."""
+    """Seconds per step beside its operations."""
     measured_at: float = 0.0
+    """Unix time of the measurement."""
     torch: str = ""
-    """Version that it was measured with."""
+    """Version of torch during the measurement."""
     cores: int = 0
-    """Threads that it was measured with."""
+    """Threads used by the measurement."""
     figures: dict[str, float] = field(default_factory=dict)
-    """What was measured, by name, for people to read."""
+    """Measured figures by name, unit included, for people to read."""
 
     def seconds(self, cost: Cost) -> float | None:
-        """Return the expected time of a stage; None where a precision was not measured."""
+        """Return the expected seconds of a stage; None where the speed of some kind of work was not measured."""
         if any(self._rate(work) is None for work in (*cost.flops, *cost.flops_once)):
             return None
         expected = cost.num_steps * (self._busy(cost.flops) + self.step_overhead_s) + self._busy(cost.flops_once)
@@ -37,29 +38,29 @@ class Calibration:
         return sum(count / (self._rate(work) or 1.0) for work, count in flops.items())
 
     def _rate(self, work: str) -> float | None:
-        """Operations a second of a kind of work: `fp32 token nf4`, else `fp32 token`, else those of TRM training."""
+        """Return the operations per second of a kind of work: `fp32 token nf4`, else `fp32 token`, else `fp32`."""
         while work and work not in self.flops_per_s:
             work = work.rpartition(" ")[0]
         return self.flops_per_s.get(work) or None
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrations:
-    """What is known of this machine's devices, by `cpu` and `cuda`, and why something is not used."""
+class MachineSpeeds:
+    """Measured speeds of this machine's devices, by `cpu` and `cuda`."""
 
-    known: dict[str, Calibration] = field(default_factory=dict)
+    known: dict[str, DeviceSpeeds] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
-    """Why there is no calibration: none was made, or it is of another torch or device."""
+    """Reason by device why a measurement is not used: it was made with another torch, device or number of threads."""
     auto: str = "cpu"
-    """What `device: auto` means here."""
+    """Device that `device: auto` stands for."""
 
-    def of(self, device: str) -> Calibration | None:
-        """Return the calibration of `auto`, `cpu`, `cuda` or `cuda:N`."""
+    def of(self, device: str) -> DeviceSpeeds | None:
+        """Return the speeds of `auto`, `cpu`, `cuda` or `cuda:N`; None without a usable measurement."""
         return self.known.get(self._name(device))
 
     def why_not(self, device: str) -> str:
-        """Say why there is no calibration of a device, and what to type."""
-        return self.unused.get(self._name(device), "uncalibrated: run gridloom doctor --calibrate")
+        """Return the reason why a device has no usable speeds, with the command that measures them."""
+        return self.unused.get(self._name(device), "device speed not measured: run gridloom doctor --calibrate")
 
     def _name(self, device: str) -> str:
         return self.auto if device == "auto" else device.partition(":")[0]

@@ -1,4 +1,4 @@
-"""What changed between two specs, two graphs or two keys, as typed records; printing is another's business."""
+"""Differences between two specs, two graphs or two keys, as typed records without presentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gridloom.specs.base import SpecModel
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A field, list item, section or stage that only the second has."""
+    """A field, list item, section or stage that only the second side has."""
 
     field: str
     after: Any
@@ -27,7 +27,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A field, list item, section or stage that only the first has."""
+    """A field, list item, section or stage that only the first side has."""
 
     field: str
     before: Any
@@ -39,7 +39,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A field that both have with different values; `span` is where the second was written."""
+    """A field with different values on both sides; `span` is the position of the second value."""
 
     field: str
     before: Any
@@ -55,24 +55,24 @@ Change = Added | Removed | Changed
 
 @dataclass(frozen=True, slots=True)
 class StageChange:
-    """How one stage of a graph differs, and whether it would run anew."""
+    """Difference of one stage between two graphs."""
 
     stage: str
     change: str
-    """'added', 'removed', 'changed' (its own fields), 'follows' (only its inputs differ), 'operational' (same key),
+    """'added', 'removed', 'changed' (own fields differ), 'follows' (only inputs differ), 'operational' (same key) or
     'renamed' (same key under another name)."""
     fields: tuple[Change, ...] = ()
     because: tuple[str, ...] = ()
-    """Inputs whose keys differ; the old name of one that was renamed."""
+    """Names of the inputs whose keys differ; of a renamed stage its old name."""
 
     @property
     def runs_anew(self) -> bool:
-        """Whether the second graph has a key for it that the first has not."""
+        """Whether the stage has a key in the second graph that the first graph does not have."""
         return self.change in ("added", "changed", "follows")
 
 
 def diff_values(before: Any, after: Any, path: Path = ()) -> Iterator[Change]:
-    """Compare two JSON values; mappings field by field, equal-length lists item by item. 1 and 1.0 are equal."""
+    """Compare two JSON values: mappings by field, lists of equal length by item. 1 and 1.0 are equal."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [*before, *(key for key in after if key not in before)]:
             inner = (*path, key)
@@ -98,7 +98,7 @@ def _nested(value: Any) -> bool:
 
 
 def diff_specs(before: SpecModel, after: SpecModel, spans: dict[Path, Span] | None = None) -> tuple[Change, ...]:
-    """Compare two validated specs with all defaults written out; `spans` are the second's (`Compiled.spans`)."""
+    """Compare two validated specs with all defaults written out; `spans` are `Compiled.spans` of the second spec."""
     found = diff_values(before.model_dump(mode="json", by_alias=True), after.model_dump(mode="json", by_alias=True))
     return tuple(_placed(change, spans or {}) for change in found)
 
@@ -114,7 +114,7 @@ def _placed(change: Change, spans: dict[Path, Span]) -> Change:
 
 
 def diff_graphs(before: RunGraph, after: RunGraph) -> tuple[StageChange, ...]:
-    """Compare two graphs stage by stage, in the second's order, then what only the first has."""
+    """Compare two graphs stage by stage, in the order of the second, then the stages of the first alone."""
     old = {node.name: node for node in before.nodes}
     new = {node.name: node for node in after.nodes}
     by_key = {node.key: node.name for node in before.nodes if node.name not in new}
@@ -146,7 +146,7 @@ def _stage_change(before: RunGraph, old: StageNode | None, after: RunGraph, new:
 
 
 def diff_key_inputs(before: dict[str, Any], after: dict[str, Any]) -> tuple[Change, ...]:
-    """Compare what two keys cover (`fingerprint.key_inputs`): the reason why a stage runs anew.
+    """Compare the inputs of two keys (`fingerprint.key_inputs`), to explain why a stage runs anew.
 
     Fields of `parameters` are named as in the spec; others keep their group: `inputs.data`, `facts.digest`, `seed`.
     """

@@ -1,4 +1,4 @@
-"""What differs between two graphs in the spec's words: each field once, where it stands, and which keys it alters."""
+"""Differences between two graphs as fields of the spec: each field once, with its position and the keys it alters."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from gridloom.compiler.text.tree import Path, show
 from gridloom.diagnostics import Span
 
 Place = Callable[[str, Path], Span | None]
-"""(node, path in the spec) -> where the value was written; None for a default."""
+"""(node, path in the spec) -> position of the value; None for a default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of two things that are compared."""
+    """One side of a comparison: a spec, a graph or a run."""
 
     shown: str
-    """As the user typed it."""
+    """Argument as the user typed it."""
     kind: str
-    """'spec', 'graph' or 'run'."""
+    """Kind of the side: 'spec', 'graph' or 'run'."""
     graph: RunGraph
     spec: Spec | None = None
-    """None where only the graph is known."""
+    """Spec of the side; None where only the graph is known."""
     place: Place = lambda node, path: None
 
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """A field of the spec that differs. `change` is 'added', 'removed' or 'changed'."""
+    """A field of the spec that differs; `change` is 'added', 'removed' or 'changed'."""
 
     path: str
     change: str
     before: Any
     after: Any
     alters: tuple[str, ...] = ()
-    """Stages of the second whose own key it alters; empty for what is operational, a label, or used by nothing."""
+    """Stages of the second side whose own key the field alters; empty for operational fields, labels and unused
+    entries."""
     before_at: Span | None = None
     after_at: Span | None = None
-    """Where each was written; None for a default, a graph file and a run."""
+    """Position of the second value (`before_at`: of the first); None for a default, a graph file or a run."""
 
     def __str__(self) -> str:
         if self.change == "added":
@@ -54,7 +55,7 @@ class FieldChange:
 
 
 def diff_sides(before: Side, after: Side) -> tuple[FieldChange, ...]:
-    """Compare two sides field by field, in the order of the second's stages; then what reaches no stage."""
+    """Compare two sides field by field, in the order of the second side's stages, then the fields of no stage."""
     found: dict[tuple[str, str], FieldChange] = {}
     old = {node.name: node for node in before.graph.nodes}
     for node in after.graph.nodes:
@@ -68,7 +69,7 @@ def diff_sides(before: Side, after: Side) -> tuple[FieldChange, ...]:
 
 
 def _merge(found: dict[tuple[str, str], FieldChange], change: FieldChange) -> None:
-    """Note a change once, with all stages it alters."""
+    """Record a change once, with all stages that it alters."""
     place = (change.path, str(change))
     known = found.get(place)
     if known is not None:
@@ -77,7 +78,7 @@ def _merge(found: dict[tuple[str, str], FieldChange], change: FieldChange) -> No
 
 
 def _node_changes(before: Side, old: StageNode, after: Side, new: StageNode) -> Iterator[FieldChange]:
-    """Compare one stage: its section, the models it names, its seed, its version and the content behind it."""
+    """Compare one stage: section, named models, seed, version, and digests of content."""
     name = section_name(new.name.partition("@")[0])
     section: Path = ("data" if is_data(new) else "stages", name)
     same = old.key == new.key
@@ -92,7 +93,7 @@ def _node_changes(before: Side, old: StageNode, after: Side, new: StageNode) -> 
         yield _placed(change, section, alters, before, old, after, new)
     for model in [*old.models, *(m for m in new.models if m not in old.models)]:
         if model not in old.models or model not in new.models:
-            continue  # the field that names it differs
+            continue  # the field that names the model differs
         kept = list(diff_values(definition(old, model), definition(new, model)))
         digests = any(change.field == "content" for change in kept)
         for change in diff_values(old.models[model], new.models[model]):
@@ -118,7 +119,7 @@ def _content_pair(old: StageNode, new: StageNode) -> tuple[str, str]:
 
 
 def _touches(one: str, other: str) -> bool:
-    """Whether one path is the other or lies in it."""
+    """Whether the paths are equal or one contains the other."""
     return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
@@ -143,7 +144,7 @@ def _word(change: Change) -> str:
 
 
 def _rest(before: Side, after: Side) -> Iterator[FieldChange]:
-    """Compare what is in no stage: names, the device, and of two specs also sections that nothing uses."""
+    """Compare the fields of no stage: names, the device, and for two specs also unused sections."""
     if before.spec is None or after.spec is None:
         for field in ("name", "device"):
             pair = getattr(before.graph, field), getattr(after.graph, field)

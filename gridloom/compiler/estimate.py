@@ -1,4 +1,4 @@
-"""What a stage will cost: parameters, operations, peak memory and, on a calibrated device, time; with assumptions."""
+"""Estimate of a stage's cost from configurations alone: parameters, operations, peak memory, and its assumptions."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Network:
     spec: NetworkSpec
     rows: RowShape
     side_shares: tuple[tuple[int, float], ...] = ()
-    """Share of the rows on each canvas; empty where all lie on one."""
+    """(side, share of the rows) of each canvas; empty where all rows have one canvas."""
 
     @property
     def cost(self) -> NetworkCost:
-        """Cost on the largest rows."""
+        """Cost of the network on rows of the largest canvas."""
         return network_cost(self.spec, self.rows)
 
     def mean(self, operations: Callable[[NetworkCost], int], spec: NetworkSpec | None = None) -> int:
-        """Return the mean operations over the canvases that the tasks lie on, of another `spec` where it is given."""
+        """Return the mean of `operations` over the canvases of the tasks, for `spec` in place of the network's own."""
         spec = self.spec if spec is None else spec
         if not self.side_shares:
             return operations(network_cost(spec, self.rows))
@@ -73,21 +73,21 @@ class Sources:
     checkpoints: dict[str, CheckpointFacts]
 
     def data_of(self, stage: str) -> tuple[DataSpec, DataFacts] | None:
-        """Return the entry of `data` that a stage reads, with its facts; None where either is not known."""
+        """Return the entry of `data` that a stage reads, with its facts; None where either is unknown."""
         found = data_of(self.bound, stage)
         facts = self.data.get(found[0]) if found else None
         return (found[1], facts) if found and facts else None
 
     def network(self, stage: str, facts: DataFacts) -> Network | None:
         """Return the network behind a stage."""
-        name = self.bound.trm_of(stage)
-        spec = self.bound.spec.models.get(name) if name else self._given(stage)
+        name = self.bound.network_of(stage)
+        spec = self.bound.spec.models.get(name) if name else self._given_network(stage)
         rows = facts.rows(spec.reads) if isinstance(spec, NetworkSpec) else None
         return Network(spec, rows, facts.side_shares) if isinstance(spec, NetworkSpec) and rows else None
 
-    def _given(self, stage: str) -> NetworkSpec | None:
+    def _given_network(self, stage: str) -> NetworkSpec | None:
         """Return the network of the given checkpoint behind a stage."""
-        facts = self.checkpoints.get(self.bound.given_to(stage) or "")
+        facts = self.checkpoints.get(self.bound.given_checkpoint_of(stage) or "")
         return network_spec(facts.network_spec) if facts and facts.network_spec else None
 
     def joint_of(self, stage: str) -> str | None:
@@ -98,14 +98,14 @@ class Sources:
 
 
 def estimate(stage: str, sources: Sources) -> Cost | None:
-    """Return a stage's cost; None for a stage that runs no network, or one whose parts are not all known."""
+    """Return the cost of a stage; None where the stage runs no network or the facts of one of its parts are unknown."""
     place = STAGES.get(sources.bound.spec.stages[stage].kind).cost
     cost: Cost | None = load_place(place)(stage, sources) if place else None
     return cost
 
 
 def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
-    """Estimate an evaluation: the rows of all members; every batch counts as the mean of theirs."""
+    """Return the cost of an evaluation: the batches of all members, each with the mean operations of the members."""
     spec, found = cast(EvaluateStage, sources.bound.spec.stages[stage]), sources.data_of(stage)
     if found is None:
         return None
@@ -139,7 +139,7 @@ def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
 
 
 def train_cost(stage: str, sources: Sources) -> Cost | None:
-    """Estimate a training."""
+    """Return the cost of a training."""
     spec, found = cast(TrainStage, sources.bound.spec.stages[stage]), sources.data_of(stage)
     network = sources.network(stage, found[1]) if found else None
     if found is None or network is None:
@@ -169,12 +169,12 @@ def train_cost(stage: str, sources: Sources) -> Cost | None:
 
 def _table(cost: NetworkCost, data: DataSpec, facts: DataFacts) -> int:
     if not isinstance(data, ArcData):
-        return cost.table_bytes(1, 0)  # the blank id alone
+        return cost.table_bytes(1, 0)  # the blank id only
     return cost.table_bytes(1 + facts.num_tasks * (1 + data.augment.copies), facts.num_tasks)
 
 
 def joint_cost(stage: str, sources: Sources) -> Cost | None:
-    """Estimate a joint training: reading and writing of the language model, adapters, and the network."""
+    """Return the cost of a joint training: prompts and tokens of the language model, adapters, and the network."""
     spec, found = cast(JointTrainStage, sources.bound.spec.stages[stage]), sources.data_of(stage)
     network = sources.network(stage, found[1]) if found else None
     if found is None or network is None:
@@ -206,10 +206,10 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
     pairs = min(spec.steps * rows, facts.num_train_pairs or spec.steps * rows)
     flops: dict[str, int] = {trm.spec.precision: spec.attempts * attempt}
     assumes = [first.assumes, f"first prompts are read once a pair, {pairs:,} in all"]
-    # a first prompt is read in one go or as head and tail: as many products
+    # reading a first prompt at once or as head and tail takes the same number of products
     once = llama.read(1, first.tokens)
     if llm.lora is not None:
-        # read anew in every step, with gradient; beforehand without, for the mean and deviation of the states
+        # prompts are read in every step with gradient, and once without for the mean and deviation of the states
         pairs = min(pairs, FITTED_PAIRS)
         assumes[1] = f"{pairs:,} first prompts are read beforehand, and every step's with gradient"
         parameters += llama.additions(llm.lora)
@@ -227,7 +227,7 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
         again = prompt_of(facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=spec.attempts / 2)
         head = again.head if has_back else 0
         behind = llama.read_tail(rows, again.tokens - head, head).forward
-        # towards the prefix only activations are differentiated, no weights: one forward pass more
+        # the backward pass to the prefix differentiates activations only, no weights: as much as one forward pass
         reading = behind * (2 if has_back else 1)
         if has_back:
             reading += round(missing_heads(llama, head, pairs, llm) * llama.read(rows, head).forward)
@@ -258,7 +258,7 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
 
 
 def solve_cost(stage: str, sources: Sources) -> Cost | None:
-    """Estimate a solve: attempts of a network, with a language model where one was trained beside it."""
+    """Return the cost of a solve: attempts of a network, with the language model of its joint training."""
     spec, found = cast(SolveStage, sources.bound.spec.stages[stage]), sources.data_of(stage)
     if found is None or spec.solver.proposer not in (AUTO, *PROPOSERS.built_in):
         return None  # what a proposer of another package runs is not known
@@ -268,12 +268,12 @@ def solve_cost(stage: str, sources: Sources) -> Cost | None:
     network = sources.network(stage, facts)
     if network is None:
         return None
-    trm, solver = network.cost, spec.solver
-    act_steps = solver.act_steps or trm.spec.halt_max_steps
+    cost, solver = network.cost, spec.solver
+    act_steps = solver.act_steps or cost.spec.halt_max_steps
     checks = -(-facts.num_check_demos // max(facts.num_tasks, 1))
     rows = solver.views * (1 + checks)
-    flops = {f"{trm.spec.precision} ACT": network.mean(lambda on: on.act_step(rows).forward) * act_steps}
-    peak = 4 * trm.parameters + trm.state_bytes(rows)
+    flops = {f"{cost.spec.precision} ACT": network.mean(lambda on: on.act_step(rows).forward) * act_steps}
+    peak = 4 * cost.parameters + cost.state_bytes(rows)
     assumes = ["one test input a task", "every task uses all its attempts"]
     assumes += ["no row halts before its last ACT step"] if solver.halt != "none" else []
     frozen = 0
@@ -285,13 +285,15 @@ def solve_cost(stage: str, sources: Sources) -> Cost | None:
         assert joint is not None
         names = getattr(sources.bound.spec.stages[joint], "adapters", ())
         has_head = any(sources.bound.spec.models[name].kind == "latent_to_text" for name in names)
-        frozen, asked, once, held, said = solve_reading_and_writing(llm, sources.llama[llm_name], spec, facts, has_head)
+        frozen, asked, once, held, notes = solve_reading_and_writing(
+            llm, sources.llama[llm_name], spec, facts, has_head
+        )
         flops |= asked
         peak += held
-        assumes += said
+        assumes += notes
     tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
     return Cost(
-        parameters=trm.parameters,
+        parameters=cost.parameters,
         frozen_parameters=frozen,
         flops=flops,
         flops_once=once,
@@ -306,7 +308,7 @@ def _solve_alone(spec: SolveStage, facts: DataFacts, sources: Sources) -> Cost |
     llm = sources.bound.spec.models[spec.with_]
     if not isinstance(llm, LlamaModel) or spec.with_ not in sources.llama:
         return None
-    frozen, flops, once, peak, said = solve_reading_and_writing(
+    frozen, flops, once, peak, notes = solve_reading_and_writing(
         llm, sources.llama[spec.with_], spec, facts, has_head=True
     )
     tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
@@ -318,5 +320,5 @@ def _solve_alone(spec: SolveStage, facts: DataFacts, sources: Sources) -> Cost |
         num_steps=tasks * spec.solver.max_attempts,
         step="attempt",
         peak_bytes=peak,
-        assumes=("every task uses all its attempts", *said),
+        assumes=("every task uses all its attempts", *notes),
     )

@@ -1,4 +1,4 @@
-"""Cost of a language model in a stage: tokens of its prompts and of what it writes."""
+"""Estimate of a language model's cost in a stage, from the tokens that it reads and writes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gridloom.specs.solver import Solver
 from gridloom.specs.stages import JointTrainStage, SolveStage
 
 TOKENS_A_CELL, DEMO_TOKENS, HEAD_TOKENS, TAIL_TOKENS, ATTEMPT_TOKENS = 2, 11, 50, 33, 32
-"""Of a prompt in plain form, counted with SmolLM2's tokenizer: a digit and its space; the words around a
-demonstration; heading and test input's title; question; the words around an earlier attempt."""
+"""Tokens of the parts of a plain prompt, counted with SmolLM2's tokenizer: a cell (digit and space); the words around a
+demonstration; the heading and the test input's title; the question; the words around an earlier attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Mean tokens of a prompt's head and tail."""
+    """Mean number of tokens of a prompt's head and tail."""
 
     head: int
     tail: int
@@ -27,26 +27,26 @@ class Prompt:
 
     @property
     def tokens(self) -> int:
-        """Of the whole prompt."""
+        """Mean number of tokens of the whole prompt."""
         return self.head + self.tail
 
 
 def prompt_of(shown: tuple[float, float], facts: DataFacts, most: int, attempts: int, *, earlier: float) -> Prompt:
-    """Return the mean prompt of an attempt.
+    """Return the mean prompt size of an attempt.
 
     Args:
-        shown: mean demonstrations and cells in the prompt; cells of 0 where they were not counted.
-        most: the model's `max_prompt_tokens`.
-        attempts: of the stage; from 2 on the head leaves room for a history.
-        earlier: attempts that the prompt tells of, a mean.
+        shown: mean numbers of demonstrations and of cells in the prompt; 0 cells where prompts were not measured.
+        most: `max_prompt_tokens` of the model.
+        attempts: attempts of the stage; from 2 on the head leaves room for a history.
+        earlier: mean number of earlier attempts in the prompt.
     """
     history = most // HISTORY_SHARE if attempts > 1 else 0
     if not shown[1]:
         return Prompt(most - history, history, f"prompts of {most} tokens, the most that fit")
     demos, cells = shown
     head = round(min(HEAD_TOKENS + DEMO_TOKENS * demos + TOKENS_A_CELL * cells, most - history - TAIL_TOKENS))
-    told = min(earlier * (ATTEMPT_TOKENS + TOKENS_A_CELL * facts.answer_cells), history)
-    tail = round(TAIL_TOKENS + told)
+    history_tokens = min(earlier * (ATTEMPT_TOKENS + TOKENS_A_CELL * facts.answer_cells), history)
+    tail = round(TAIL_TOKENS + history_tokens)
     return Prompt(max(head, 1), tail, "prompts of the dataset's mean size, two tokens a cell")
 
 
@@ -59,7 +59,7 @@ def add_learning(
     facts: DataFacts,
     flops: dict[str, int],
 ) -> None:
-    """Add what a language model that learns reads and writes in a step: whole prompts, in every attempt."""
+    """Add to `flops` one step of a language model with LoRA, which reads whole prompts in every attempt."""
     rows, retries = spec.batch_size, spec.attempts - 1
     again = prompt_of(facts.joint_prompt, facts, llm.max_prompt_tokens, spec.attempts, earlier=spec.attempts / 2)
     flops[prompt_label(llm)] = llama.learn(rows, first.tokens, lora) + retries * llama.learn(rows, again.tokens, lora)
@@ -84,13 +84,13 @@ def _quantized(llm: LlamaModel) -> str:
 
 
 def missing_heads(llama: LlamaCost, head: int, pairs: int, llm: LlamaModel) -> float:
-    """Share of retries whose head is no longer kept, where pairs are drawn evenly."""
+    """Return the share of retries whose head is no longer cached, where pairs are drawn uniformly."""
     states = head * llama.facts.hidden_size * BYTES[llm.precision]
     return max(0.0, 1 - HEAD_CACHE_BYTES / max(pairs * (llama.cache_bytes(1, head, llm.precision) + states), 1))
 
 
 def llama_activations(facts: LlamaFacts, rows: int, tokens: int, precision: str) -> int:
-    """What a backward pass to the prefix keeps: about 8 H + 3 I values a token and layer."""
+    """Return the bytes kept for a backward pass to the prefix: about 8 H + 3 I values per token and layer."""
     values = 8 * facts.hidden_size + 3 * facts.intermediate_size
     return BYTES[precision] * rows * tokens * facts.num_layers * values
 
@@ -98,10 +98,13 @@ def llama_activations(facts: LlamaFacts, rows: int, tokens: int, precision: str)
 def solve_reading_and_writing(
     llm: LlamaModel, facts: LlamaFacts, spec: SolveStage, data: DataFacts, has_head: bool
 ) -> tuple[int, dict[str, int], dict[str, int], int, list[str]]:
-    """Return of a solve stage's language model: parameters, operations an attempt and once, bytes held, assumptions.
+    """Return the cost of a solve stage's language model.
 
     Args:
-        has_head: prompts are parted where a latent prefix may go, and what comes before is kept for the retries.
+        has_head: whether prompts are split at the latent prefix and the state of the head is cached for the retries.
+
+    Returns:
+        parameters, operations by label per attempt, operations by label once, bytes held, assumptions.
     """
     llama, solver = LlamaCost(facts), spec.solver
     new = solver.reason.max_new_tokens
@@ -133,11 +136,11 @@ def solve_reading_and_writing(
 
 
 def solve_reading(llama: LlamaCost, prompt: Prompt, num_heads: int) -> tuple[int, int]:
-    """Return the operations of reading prompts: of an attempt, its tail behind the kept head; once, all heads."""
+    """Return the operations of reading prompts: per attempt its tail behind the cached head; once all heads."""
     tail = llama.read_tail(1, prompt.tail, prompt.head).forward
     return tail, num_heads * llama.read(1, prompt.head).forward
 
 
 def _forms(solver: Solver) -> int:
-    """Return how many prompt forms a task is shown in, and so how many heads it has."""
+    """Return the number of prompt forms of a task, which is its number of heads."""
     return 1 if solver.policy == "fixed" else min(2, solver.max_attempts)

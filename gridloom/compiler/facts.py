@@ -1,6 +1,6 @@
-"""What compiling needs to know about the world outside the spec, as a protocol, so that passes stay pure.
+"""Facts from outside the spec that compiling needs, behind a protocol, so that passes stay pure.
 
-`gridloom.runtime.planning.facts.LocalFacts` reads it from disk without torch; tests pass a `StaticFacts`.
+`gridloom.runtime.planning.facts.LocalFacts` reads the facts from disk without torch; tests pass a `StaticFacts`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class DataFacts:
     """sha256 over the held-out answers."""
     num_tasks: int
     num_held_out: int
-    """Tasks with test inputs to answer; test puzzles of mazes and sudokus."""
+    """Number of tasks with test inputs to answer; of test puzzles for mazes and sudokus."""
     max_side: int
-    """Largest side of any visible grid."""
+    """Largest side of any visible grid, in cells."""
     canvas: int
-    """Side of the token canvas after resolving `auto`; 0 for sequences."""
+    """Side of the token canvas in cells after resolving `auto`; 0 for sequences."""
     subsets: tuple[str, ...]
-    """Subsets that the source has."""
+    """Subsets of the source."""
     num_check_demos: int = 0
     """Demonstrations held back from training, over all tasks."""
     num_demos: int = 0
@@ -43,17 +43,17 @@ class DataFacts:
     joint_prompt: tuple[float, float] = (0.0, 0.0)
     """Mean demonstrations and mean cells of all grids in a joint stage's first prompt, over training pairs."""
     solve_prompt: tuple[float, float] = (0.0, 0.0)
-    """The same of a solve stage's first prompt, over held-out test inputs."""
+    """Mean demonstrations and mean cells of all grids in a solve stage's first prompt, over held-out test inputs."""
     answer_cells: float = 0.0
     """Mean cells of a training pair's output."""
     side_shares: tuple[tuple[int, float], ...] = ()
-    """Share of the pairs that training may see on each canvas; empty where all lie on `canvas`."""
+    """(side, share of the training pairs) of each canvas; empty where all pairs use `canvas`."""
     vocabulary: int = VOCABULARY
-    """Tokens there are, PAD included."""
+    """Size of the token vocabulary, PAD included."""
     num_unanswered: int = 0
-    """Of those, tasks whose right answers the files do not have."""
+    """Number of held-out tasks whose answers are not in the files."""
     length: int | None = None
-    """Tokens of a row where they are no square canvas; 0 for rows that are no tokens."""
+    """Tokens per row where rows are not a square canvas; 0 for rows of numbers; None for a canvas."""
 
     vectors: tuple[int, ...] = ()
     """(time steps T, features F, vocabulary V) of the rows as vectors; empty where there are none."""
@@ -70,95 +70,95 @@ class DataFacts:
 
     @property
     def num_cells(self) -> int:
-        """Tokens of a row."""
+        """Tokens per row."""
         return self.canvas**2 if self.length is None else self.length
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFacts:
-    """Facts of a checkpoint that is given by its folder, read without its weights."""
+    """Facts of a checkpoint given by its folder, read without its weights."""
 
     digest: str
-    """sha256 of its description, which holds the hash of every file."""
+    """sha256 of the bundle's description, which holds the hash of every file."""
     network: str
     """Kind of the network."""
     hidden_size: int
     data_kind: str
-    """Kind of the data it was trained on."""
+    """Kind of the training data."""
     canvas: int
     """Side of the token canvas; 0 for sequences."""
     num_cells: int
     vocabulary: int
     has_adapters: bool = False
-    """Whether it holds a text_to_latent adapter."""
+    """Whether the checkpoint holds a text_to_latent adapter."""
     positions: str = "rope"
     """Position encoding of the network."""
     any_canvas: bool = False
-    """Whether it runs on square canvases of any size."""
+    """Whether the network runs on square canvases of any size."""
     network_spec: Mapping[str, Any] | None = None
-    """The network's section as its bundle has it, for what it costs; None where nobody tells."""
+    """Spec of the network in the bundle, for the cost estimate; None where the bundle holds none."""
     answers_of: tuple[tuple[str, str], ...] = ()
-    """(short key, id) of each task whose test answers it was trained on, as far as its bundle tells."""
+    """(short key, id) of each task whose test answers were trained on, as recorded in the bundle."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskKey:
-    """A task as leak checks see it."""
+    """A task in the leak checks, identified by content."""
 
     task_id: str
     subset: str
     held_out: bool
     key: str
-    """Equal for tasks whose demonstrations are equal up to rotation, reflection and colours."""
+    """Key that is equal for tasks whose demonstrations are equal up to rotation, reflection and colours."""
 
 
 def short_key(key: str) -> str:
-    """Return the part of a task's key that a bundle keeps."""
+    """Return the part of a task's key that bundles store."""
     return key[:16]
 
 
 class Facts(Protocol):
-    """Reads facts; raises DataError or ModelError, which the check pass turns into diagnostics at the right span."""
+    """Source of facts; raises DataError or ModelError, which the check pass reports at the position in the spec."""
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
-        """Facts of a dataset; `base` is the folder that relative paths start from."""
+        """Return the facts of a dataset; relative paths start from the folder `base`."""
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
-        """Facts of a language model."""
+        """Return the facts of a language model."""
 
     def checkpoint(self, path: str, base: str) -> CheckpointFacts:
-        """Facts of the checkpoint in a folder."""
+        """Return the facts of the checkpoint in a folder."""
 
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
-        """Every task of a dataset by content; asked for only where two subsets or datasets could share tasks."""
+        """Return every task of a dataset by content; called only where two subsets or datasets could share tasks."""
 
     def has_package(self, name: str) -> bool:
-        """Whether an optional Python package can be imported on this machine."""
+        """Return whether an optional Python package is installed on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaticFacts:
-    """Facts given beforehand: by the `source` of a dataset and the `weights` of a model. For tests and tools.
+    """Facts from memory, by the `source` of a dataset and the `weights` of a model; for tests and tools.
 
-    `canvas` in the facts is what `auto` resolves to; a spec that gives a number gets that number. A spec that holds
-    nothing out, or keeps no demonstration, gets counts of 0.
+    `canvas` in the facts is the value of `auto`; a number in the spec replaces it. Counts are 0 for a spec without
+    held-out subsets or without kept demonstrations.
     """
 
     datasets: Mapping[str, DataFacts | DataError] = field(default_factory=dict)
     llamas: Mapping[str, LlamaFacts | ModelError] = field(default_factory=dict)
     tasks: Mapping[str, tuple[TaskKey, ...]] = field(default_factory=dict)
-    """Tasks of a source; `held_out` is set from the spec that asks."""
+    """Tasks by source; `held_out` is set from the spec of the call."""
     checkpoints: Mapping[str, CheckpointFacts | ModelError] = field(default_factory=dict)
-    """By path."""
+    """Facts of checkpoints by path."""
     absent: frozenset[str] = frozenset()
     """Optional packages that are not installed."""
 
     def has_package(self, name: str) -> bool:
-        """Whether `absent` does not name it."""
+        """Return whether the package is not in `absent`."""
         return name not in self.absent
 
     def data(self, spec: DataSpec, base: str) -> DataFacts:
-        """Return the facts of `spec.source`. Raises DataError for a source it was not given."""
+        """Return the facts of `spec.source`. Raises DataError for an unknown source."""
         source = getattr(spec, "source", None) or spec.kind
         found = self.datasets.get(source)
         if found is None:
@@ -175,7 +175,7 @@ class StaticFacts:
         )
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
-        """Return the facts of `spec.weights`. Raises ModelError for weights it was not given."""
+        """Return the facts of `spec.weights`. Raises ModelError for unknown weights."""
         found = self.llamas.get(spec.weights)
         if found is None:
             raise ModelError(f"there is no model '{spec.weights}'")
@@ -184,7 +184,7 @@ class StaticFacts:
         return found
 
     def checkpoint(self, path: str, base: str) -> CheckpointFacts:
-        """Return the facts of a path. Raises ModelError for one it was not given."""
+        """Return the facts of a path. Raises ModelError for an unknown path."""
         found = self.checkpoints.get(path)
         if found is None:
             raise ModelError(f"there is no checkpoint at '{path}'")
@@ -193,7 +193,7 @@ class StaticFacts:
         return found
 
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
-        """Return the tasks of `spec.source` that are in the subsets it reads."""
+        """Return the tasks of `spec.source` in the subsets of `spec`."""
         if not isinstance(spec, ArcData):
             return ()
         found = self.tasks.get(spec.source, ())

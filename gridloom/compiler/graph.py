@@ -1,4 +1,4 @@
-"""The compiler's result: a RunGraph of stages in topological order, every default written out. Plain JSON."""
+"""Result of the compiler: a RunGraph of stages in topological order, every default written out, as plain JSON."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ class Frozen(BaseModel):
 
 
 class Cost(Frozen):
-    """An estimate of what a stage costs, from configurations alone."""
+    """Estimate of a stage's cost from configurations alone."""
 
     parameters: int
-    """Weights that are trained, or run where nothing trains; exact."""
+    """Number of trained weights, or of all weights that run where no training happens; exact."""
     frozen_parameters: int = 0
-    """Weights of a frozen language model; exact."""
+    """Number of weights of a frozen language model; exact."""
     flops: dict[str, int]
-    """Floating-point operations a step, by the precision they run in and, beside TRM training, the work:
-    'fp32', 'fp32 ACT', 'fp32 prompt', 'fp32 token'."""
+    """Floating-point operations per step, by precision and kind of work: 'fp32' (training), 'fp32 ACT', 'fp32 prompt',
+    'fp32 token'."""
     flops_once: dict[str, int] = {}
-    """Operations done once, whatever the number of steps."""
+    """Floating-point operations done once, independent of the number of steps."""
     num_steps: int
     step: str
-    """What a step is: 'optimizer step', 'attempt'."""
+    """Unit of `num_steps`: 'optimizer step', 'batch' or 'attempt'."""
     peak_bytes: int
     assumes: tuple[str, ...] = ()
     most_s: float | None = None
-    """Seconds after which the stage ends by itself, whatever its steps."""
+    """Seconds after which the stage ends, even before its last step; None without a budget."""
 
 
 class StageNode(Frozen):
     """One stage (or dataset) to execute.
 
-    `spec` is the section as written with every default filled in; names in it are labels. `models` holds the
-    definitions of all models it names (adapters bring the models they name). `inputs` maps the field that names an
-    artifact to the node that makes it; the implicit input of a scorer is `answers`.
+    `spec` is the section with every default written out; names in it are labels. `models` holds the definitions of all
+    models that the section names, and of those that adapters name. `inputs` maps the field that names an artifact to
+    the node that makes it; the implicit input of a scorer is `answers`.
     """
 
     name: str
-    """`arc1`, `arc1.answers`, `pretrain`, ..."""
+    """Name of the node: `arc1`, `arc1.answers`, `pretrain`, ..."""
     kind: str
-    """Registered stage kind: arc, arc_answers, train, joint_train, solve, score, ..."""
+    """Kind of the stage: arc, arc_answers, train, joint_train, solve, score, ..."""
     version: int
     produces: ArtifactType
     spec: dict[str, Any]
     models: dict[str, dict[str, Any]] = {}
     inputs: dict[str, str] = {}
     facts: dict[str, Any] = {}
-    """What the compiler learned from outside the spec and the key depends on: content digests, widths."""
+    """Facts from outside the spec that the key covers: content digests, widths."""
     seed: int = 0
     cost: Cost | None = None
-    """Not part of the key."""
+    """Estimated cost; not part of the key."""
     key: str = ""
-    """`gl1:` fingerprint of kind, version, resolved parameters and input keys."""
+    """Fingerprint `gl1:...` of kind, version, resolved parameters and input keys."""
 
     def section(self, spec: type[SectionT]) -> SectionT:
         """Return `spec`, the node's section, as the spec model of its kind. Raises pydantic.ValidationError."""
@@ -73,16 +73,16 @@ class StageNode(Frozen):
 
 
 class Variant(Frozen):
-    """One combination of a sweep: its values by path, and the node that stands for each stage of the spec."""
+    """One combination of a sweep: its values by path, and the node of each stage of the spec."""
 
     id: str
-    """Numbers of the values on each axis, from 1: `2.1`."""
+    """Number of the value on each axis, from 1: `2.1`."""
     values: dict[str, Any]
     nodes: dict[str, str]
 
 
 class RunGraph(Frozen):
-    """Stages in topological order. Same spec, same bytes, on any machine."""
+    """Stages in topological order. Equal specs give equal bytes on every machine."""
 
     format_version: int = 1
     name: str
@@ -90,19 +90,19 @@ class RunGraph(Frozen):
     device: str
     nodes: tuple[StageNode, ...]
     variants: tuple[Variant, ...] = ()
-    """Combinations of a sweep; empty without one."""
+    """Combinations of a sweep; empty without a sweep."""
     key: str = ""
     """Fingerprint over the keys of all nodes."""
 
     def node(self, name: str) -> StageNode:
-        """Return the node of that name. Raises KeyError."""
+        """Return the node called `name`. Raises KeyError for an unknown name."""
         for node in self.nodes:
             if node.name == name:
                 return node
         raise KeyError(name)
 
     def swept(self, name: str) -> dict[str, Any]:
-        """Return by path the swept values that a node alone has; empty without a sweep, and for what it shares."""
+        """Return the swept values, by path, that only this node has; empty without a sweep and for shared nodes."""
         with_it = [variant for variant in self.variants if name in variant.nodes.values()]
         return {
             path: value
@@ -112,16 +112,16 @@ class RunGraph(Frozen):
         }
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, one trailing newline."""
+        """Return canonical JSON: sorted keys, one trailing newline."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
 ANSWERS = ".answers"
-"""Suffix of the node that holds a dataset's held-out answers; names cannot contain a dot."""
+"""Suffix of the node with a dataset's held-out answers; names of a spec contain no dot."""
 VOTES = ".votes"
-"""Suffix of the node that answers ARC tasks for an evaluate stage, which itself alone sees the right grids."""
+"""Suffix of the node that answers ARC tasks for an evaluate stage; only the stage's own node reads the answers."""
 
 
 def section_name(node: str) -> str:
-    """Return the name of the section that a node comes from."""
+    """Return the name of a node's section in the spec."""
     return node.removesuffix(ANSWERS).removesuffix(VOTES)

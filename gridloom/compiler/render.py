@@ -14,13 +14,13 @@ _INDENT = " " * 6
 
 
 def render(diagnostics: Sequence[Diagnostic]) -> str:
-    """Write diagnostics for a person, with a total and the command that tells more."""
+    """Return diagnostics as text, with their number and the command that explains more."""
     blocks = [_block(diagnostic) for diagnostic in diagnostics]
     return "\n".join([*blocks, _total(diagnostics)]) + "\n" if diagnostics else ""
 
 
 def to_json(diagnostics: Sequence[Diagnostic]) -> str:
-    """Write diagnostics as JSON: `format_version` and one object each, with the fields of Diagnostic and Span."""
+    """Return diagnostics as JSON: `format_version` and one object each, with the fields of Diagnostic and Span."""
     return json.dumps(to_data(diagnostics), indent=1)
 
 
@@ -58,7 +58,7 @@ def _block(diagnostic: Diagnostic) -> str:
 
 
 def _frame(at: Span) -> list[str]:
-    """Draw the source line with carets below the span, cut to a window where the line is long."""
+    """Draw the source line with carets below the span; a long line is cut to a window."""
     text = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in at.text)
     start, end = at.column - 1, max(at.end_column - 1, at.column)
     if len(text) > MAX_LINE:
@@ -84,6 +84,6 @@ def _total(diagnostics: Sequence[Diagnostic]) -> str:
         parts.append(f"{len(errors)} problem{'s' if len(errors) > 1 else ''}")
     if warnings:
         parts.append(f"{warnings} warning{'s' if warnings > 1 else ''}")
-    # a misspelt name explains itself; the first deeper problem is the one worth reading about
+    # a misspelt name needs no explanation, so the first deeper problem is named
     worth = next((d.code for d in errors if d.code >= "GL3"), (errors or diagnostics)[0].code)
-    return f"{', '.join(parts)}. `gridloom explain {worth}` tells more."
+    return f"{', '.join(parts)}. `gridloom explain {worth}` explains more."

@@ -1,4 +1,4 @@
-"""The JSON Schema of the spec language, made from the models, for editors: draft-07, with the fields' docs."""
+"""JSON Schema (draft-07) of the spec language for editors, generated from the models with the fields' docs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gridloom.compiler.language import Spec
 from gridloom.specs.fields import docs
 
 _VARIABLE = {"type": "string", "pattern": r"\$\{vars\.[^}]+\}"}
-"""Any value may be a variable, so an editor must accept one anywhere."""
+"""Schema of a variable, which an editor must accept in place of any value."""
 
 
 class _WithDocs(GenerateJsonSchema):
-    """Writes the fields' docs into the schema of each model."""
+    """Generator that adds the fields' docs to the schema of each model."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         made = super().model_schema(schema)
@@ -27,10 +27,10 @@ class _WithDocs(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema of a spec file as an editor should check it.
+    """Return the JSON Schema of a spec file.
 
-    It is looser than the compiler where a file may be a part: with `extends`, what is missing may come from the base,
-    and null removes an entry.
+    The schema accepts more than the compiler where a file may be a part of a spec: with `extends`, missing keys may
+    come from the base, and null removes an entry.
     """
     raw = Spec.model_json_schema(by_alias=True, ref_template="#/definitions/{model}", schema_generator=_WithDocs)
     definitions = {name: _convert(value) for name, value in raw.pop("$defs", {}).items()}
@@ -50,7 +50,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _convert(node: Any) -> Any:
-    """Rewrite one schema node for draft-07 and let leaves be variables."""
+    """Rewrite one schema node for draft-07, accepting variables as leaves."""
     if isinstance(node, list):
         return [_convert(item) for item in node]
     if not isinstance(node, dict):
@@ -63,7 +63,7 @@ def _convert(node: Any) -> Any:
         ((pattern, values),) = out.pop("patternProperties").items()
         out |= {"propertyNames": {"pattern": pattern}, "additionalProperties": values}
     if "$ref" in out and len(out) > 1:
-        out["allOf"] = [{"$ref": out.pop("$ref")}]  # draft-07 ignores what stands beside a $ref
+        out["allOf"] = [{"$ref": out.pop("$ref")}]  # draft-07 ignores keywords beside a $ref
     if "prefixItems" in out:
         out["items"] = out.pop("prefixItems")
         out["additionalItems"] = False

@@ -1,51 +1,51 @@
-"""What passes share while one spec compiles: the diagnostics found so far, facts and overrides."""
+"""State that the passes share while one spec compiles: diagnostics, facts, overrides."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gridloom.compiler.device_speeds import Calibration, Calibrations
+from gridloom.compiler.device_speeds import DeviceSpeeds, MachineSpeeds
 from gridloom.compiler.facts import Facts
 from gridloom.diagnostics import Diagnostic, Span
 
 
 class Stop(Exception):
-    """Raised by a pass that cannot hand anything on; its reasons are in the session's diagnostics."""
+    """End of a pass without a result; the reasons are in `Session.diagnostics`."""
 
 
 @dataclass(slots=True)
 class Session:
-    """Collects the problems of one compilation."""
+    """Inputs of one compilation and the diagnostics recorded so far."""
 
     facts: Facts
     overrides: tuple[str, ...] = ()
     base: str = "."
     """Folder of the spec that is compiled, as the user typed it."""
-    calibration: Calibration | Calibrations | None = None
+    speeds: DeviceSpeeds | MachineSpeeds | None = None
     walltime_s: float | None = None
-    """From the command line; it goes before the spec's."""
+    """Walltime of the command line in seconds, which overrides the spec's."""
     device: str | None = None
-    """Where the run will be, in place of the spec's device."""
+    """Device of the command line, which overrides the spec's."""
     is_cached: Callable[[str], bool] | None = None
-    """Whether a stage of a key will not run; None where nobody knows."""
+    """Predicate of a stage key: whether its artifact is published; None without a workspace."""
     diagnostics: list[Diagnostic] = field(default_factory=list)
     without_variables: dict[int, object] = field(default_factory=dict)
-    """Parts of the tree, by identity, that hold no `${...}`."""
+    """Nodes of the tree that hold no `${...}`, by `id`."""
     _seen: set[Diagnostic] = field(default_factory=set)
 
-    def calibration_of(self, device: str) -> Calibration | None:
-        """Return the calibration of the device that the stages will run on; `device` is the spec's."""
-        if isinstance(self.calibration, Calibrations):
-            return self.calibration.of(self.device or device)
-        return self.calibration
+    def speeds_of(self, device: str) -> DeviceSpeeds | None:
+        """Return the speeds of the device that the stages will run on; `device` is the value in the spec."""
+        if isinstance(self.speeds, MachineSpeeds):
+            return self.speeds.of(self.device or device)
+        return self.speeds
 
     def error(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
         """Record an error."""
         self._add(Diagnostic(code, "error", message, at, hint, tuple(notes)))
 
     def warn(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
-        """Record a warning: the spec still compiles."""
+        """Record a warning, with which the spec still compiles."""
         self._add(Diagnostic(code, "warning", message, at, hint, tuple(notes)))
 
     def _add(self, diagnostic: Diagnostic) -> None:

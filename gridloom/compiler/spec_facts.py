@@ -1,4 +1,4 @@
-"""A bound spec together with the facts that checks and lowering need."""
+"""Facts of a bound spec: datasets, language models and given checkpoints, as checks and lowering need them."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from gridloom.specs.stages import CheckpointStage
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A bound spec with the facts of everything that its stages use."""
+class SpecFacts:
+    """A bound spec with the facts of every dataset, language model and given checkpoint that its stages use."""
 
     bound: Bound
     base: str = "."
-    """The spec's own folder, which the runtime resolves relative paths from."""
+    """Folder of the spec, from which the runtime resolves relative paths."""
     data: dict[str, DataFacts] = field(default_factory=dict)
     llama: dict[str, LlamaFacts] = field(default_factory=dict)
     checkpoints: dict[str, CheckpointFacts] = field(default_factory=dict)
-    """Checkpoints that are given by their folders, by stage."""
+    """Facts of given checkpoints, by checkpoint stage."""
 
 
-def read_facts(bound: Bound, session: Session) -> Checked:
-    """Ask for the facts of everything that stages use. Records GL321, GL322, GL324."""
+def read_facts(bound: Bound, session: Session) -> SpecFacts:
+    """Return the facts of everything that stages use. Records GL321, GL322, GL324."""
     data, llama = _data_facts(bound, session), _llama_facts(bound, session)
-    return Checked(bound, session.base, data, llama, _checkpoint_facts(bound, session))
+    return SpecFacts(bound, session.base, data, llama, _checkpoint_facts(bound, session))
 
 
 def used_data(bound: Bound) -> tuple[str, ...]:
-    """Return the datasets that some stage reads, as written."""
+    """Return the names of the datasets that some stage reads, in the order of the spec."""
     used = {e.target[1] for name in bound.spec.stages for e in bound.edges[("stages", name)] if e.target[0] == "data"}
     return tuple(name for name in bound.spec.data if name in used)
 
@@ -83,8 +83,8 @@ def _checkpoint_facts(bound: Bound, session: Session) -> dict[str, CheckpointFac
     return found
 
 
-def sound(checked: Checked, section: str, kind: type[Any] | tuple[type[Any], ...]) -> Iterator[tuple[str, Any]]:
+def sound(spec_facts: SpecFacts, section: str, kind: type[Any] | tuple[type[Any], ...]) -> Iterator[tuple[str, Any]]:
     """Yield entries of a kind, or of several, whose own values were all accepted."""
-    for name, entry in getattr(checked.bound.spec, section).items():
-        if isinstance(entry, kind) and (section, name) not in checked.bound.shaky:
+    for name, entry in getattr(spec_facts.bound.spec, section).items():
+        if isinstance(entry, kind) and (section, name) not in spec_facts.bound.shaky:
             yield name, entry

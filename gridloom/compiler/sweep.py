@@ -1,8 +1,8 @@
-"""`sweep: {path: [values]}` -> one tree a combination; the variants' graphs -> one graph, shared stages kept once.
+"""Sweeps: `sweep: {path: [values]}` -> one tree per combination; graphs of the variants -> one graph.
 
-Node ids hold the numbers of the values that reach a node, in the order of the axes: `solve@2.1`. A value keeps its
-number when others are appended to its axis, and an axis that does not reach a node is not in its id; so a sweep can be
-extended without renaming anything that ran.
+Stages that variants share are kept once. Node ids hold the numbers of the values that reach a node, in the order of the
+axes: `solve@2.1`. A value keeps its number when others are appended to its axis, and an axis that does not reach a node
+is not in its id, so a sweep can be extended without renaming finished stages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class VariantTree:
-    """One combination: 0-based indices into the axes, and the tree with those values."""
+    """One combination: 0-based indices into the axes, and the tree with the values set."""
 
     indices: tuple[int, ...]
     tree: Mapping
@@ -44,7 +44,7 @@ class VariantTree:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All combinations of a spec; a spec without `sweep` has the one empty combination."""
+    """All combinations of a spec; a spec without `sweep` has a single, empty combination."""
 
     axes: tuple[Axis, ...]
     variants: tuple[VariantTree, ...]
@@ -56,7 +56,7 @@ class Sweep:
 
 
 def expand_sweep(root: Mapping, session: Session) -> Sweep:
-    """Take `sweep` off the tree and set its values. Records GL050-GL054; raises Stop where an axis is no good."""
+    """Remove `sweep` from the tree and set its values. Records GL050-GL054; raises Stop for an invalid axis."""
     entry = root.entries.get("sweep")
     if entry is None:
         return Sweep((), (VariantTree((), root),))
@@ -120,13 +120,13 @@ def _report_doubles(values: Sequence, name: str, session: Session) -> None:
 
 
 def _marked(node: Node, name: str, index: int) -> Node:
-    """Note on a value that it came from an axis; its span stays where it was written."""
+    """Return a value marked with the axis that it comes from; its own position is kept."""
     source = Span(f"sweep {name}[{index}]", node.span.line, node.span.column, node.span.end_column, node.span.text)
     return replace(node, via=(*node.via, source))
 
 
 def reached(variant: Mapping, axes: tuple[Axis, ...]) -> dict[Owner, frozenset[int]]:
-    """Return for each section of a variant the axes whose values stand in it; `('', '')` is the spec's head."""
+    """Return the axes whose values occur in each section of a variant; `('', '')` is the head of the spec."""
     by_source = {f"sweep {dotted(axis.path)}": k for k, axis in enumerate(axes)}
     found: dict[Owner, set[int]] = {}
     for path, node in walk(variant):
@@ -140,7 +140,7 @@ def reached(variant: Mapping, axes: tuple[Axis, ...]) -> dict[Owner, frozenset[i
 
 
 def join_variants(sweep: Sweep, graphs: list[RunGraph], touched: list[dict[Owner, frozenset[int]]]) -> RunGraph:
-    """Merge the fingerprinted graphs of all variants into one: a stage that several share, by key, is kept once."""
+    """Merge the fingerprinted graphs of all variants into one; stages with equal keys are kept once."""
     if not sweep.axes:
         return graphs[0]
     nodes: dict[str, StageNode] = {}
@@ -172,7 +172,7 @@ def _node_id(name: str, axes: frozenset[int], indices: tuple[int, ...]) -> str:
 
 
 def _deep_axes(graph: RunGraph, touched: dict[Owner, frozenset[int]]) -> dict[str, frozenset[int]]:
-    """Return the axes that reach each node: through its own section, the models it names, or its inputs."""
+    """Return the axes that reach each node: through its section, its models, or its inputs."""
     deep: dict[str, frozenset[int]] = {}
     for node in graph.nodes:
         name = section_name(node.name)

@@ -1,7 +1,7 @@
-"""Tree -> spec models: every unknown key, wrong type and value out of range, each where it was written.
+"""Tree -> spec models: a diagnostic with its position for every unknown key, wrong type and value out of range.
 
-pydantic judges; the words are ours, made from the fields' types. What is wrong is cut out and the rest is validated
-again, so that later passes can speak about the sound parts in the same report.
+pydantic validates; the messages are written here from the fields' types. Refused values are removed and the rest is
+validated again, so that later passes report on the sound parts as well.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ _SINGULAR = {"data": "data", "models": "model", "stages": "stage"}
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """A spec, or the sound part of one."""
+    """A spec, or the sound part of a spec."""
 
     spec: Spec
     places: Places
     names: dict[str, tuple[str, ...]]
-    """By section, all names that were written, also of entries too broken to be in `spec`."""
+    """All written names by section, including those of refused entries, which are not in `spec`."""
     shaky: frozenset[tuple[str, str]] = frozenset()
-    """(section, name) of entries that lost a value; what follows from their values is not judged."""
+    """(section, name) of entries with a refused value; rules skip these entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """One place that pydantic refused."""
+    """A place that pydantic refused."""
 
     path: Path
     type: str
     place: Shape | None
-    """What the place takes; None for a key that does not exist."""
+    """Shape of the place; None for a key that does not exist."""
     owner: Shape | None
-    """What the mapping around it takes."""
+    """Shape of the mapping around the place."""
     is_key: bool = False
 
 
 def validate(root: Mapping, session: Session) -> Validated:
-    """Judge a composed tree. Records GL101-GL110."""
+    """Validate a composed tree. Records GL101-GL111; raises Stop where no spec is left."""
     places = Places(root)
     holes = places.holes() if session.failed else frozenset()
     names = {section: _names(root, section) for section in SECTIONS}
@@ -105,7 +105,7 @@ def _faults(error: ValidationError, model: type[Spec]) -> list[_Fault]:
 
 
 def _locate(loc: tuple[int | str, ...], kind: str, spec: type[Spec]) -> _Fault:
-    """Turn pydantic's location into a path: tags of discriminated unions and names of union members are not keys."""
+    """Return pydantic's location as a path: tags of discriminated unions and names of union members are not keys."""
     path: list[str | int] = []
     place: Shape | None = shape(spec)
     owner: Shape | None = None
@@ -136,7 +136,7 @@ def _field(model: type[BaseModel], key: str) -> Shape | None:
 
 
 def _cut(plain: Any, fault: _Fault) -> None:
-    """Remove what was refused: the value, or for a missing key the named entry around it."""
+    """Remove the refused value, or for a missing key the named entry around it."""
     path = fault.path
     if fault.type == "missing":
         if len(path) == 1:
@@ -151,18 +151,18 @@ def _cut(plain: Any, fault: _Fault) -> None:
         try:
             parent = parent[step]
         except (KeyError, IndexError, TypeError):
-            return  # cut already, with what was around it
+            return  # removed already, with the value around it
     if isinstance(parent, dict):
         parent.pop(path[-1], None)
     elif isinstance(parent, list):
-        # an item out of a list would shift the others under their faults: the list goes
+        # removing one item would shift the paths of the other faults, so the whole list is removed
         _cut(plain, _Fault(path[:-1], "cut", None, None))
 
 
 def _report(faults: list[_Fault], root: Mapping, places: Places, session: Session) -> None:
     for fault in faults:
         if fault.path == ("gridloom",) and fault.type == "literal_error":
-            continue  # GL110 has said it
+            continue  # reported as GL110
         notes = places.used_at(fault.path)
         if _is_oracle(fault, root):
             session.error(
@@ -178,7 +178,7 @@ def _report(faults: list[_Fault], root: Mapping, places: Places, session: Sessio
         elif fault.is_key:
             session.error(
                 "GL108",
-                f"'{fault.path[-1]}' is no name",
+                f"'{fault.path[-1]}' is not a valid name",
                 places.key(fault.path),
                 "names begin with a letter and hold letters, digits, '_' and '-', at most 64",
             )
@@ -189,7 +189,7 @@ def _report(faults: list[_Fault], root: Mapping, places: Places, session: Sessio
 
 
 def _is_oracle(fault: _Fault, root: Mapping) -> bool:
-    """Whether a solve stage asks for a judge that knows the answers: no such key or value exists, on purpose."""
+    """Return whether a solve stage asks for a verifier that reads the answers, for which no key or value exists."""
     if fault.path[:1] != ("stages",) or at_path(root, (*fault.path[:2], "kind")) != "solve":
         return False
     return "oracle" in (fault.path[-1], at_path(root, fault.path))
@@ -202,7 +202,7 @@ def at_path(root: Mapping, path: Path) -> Any:
 
 
 def noun(path: Path, owner: Shape | None, root: Mapping) -> str:
-    """Name the mapping at `path` for a person: 'a train stage', 'the spec', "'solver'"."""
+    """Return a noun for the mapping at `path`: 'a train stage', 'the spec', "'solver'"."""
     if not path:
         return "the spec"
     if len(path) == 2 and path[0] in SECTIONS and owner:
@@ -231,7 +231,7 @@ def _unknown_key(fault: _Fault, root: Mapping, places: Places, session: Session)
 
 
 def _deeper(owner: Shape | None, key: str) -> str:
-    """Return where a block inside has exactly this key, as a path from here."""
+    """Return the path, from this mapping, of a nested block's key of the same name; empty where there is none."""
     for model in owner.models if owner else ():
         for name in keys(model):
             for inner in field_shape(model, name).models:
@@ -327,9 +327,9 @@ _SUFFIX = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
 def _remedy(fault: _Fault, value: Any) -> str:
-    """Guess what was meant by a value of the wrong type."""
-    if fault.place and (told := takes(fault.place)):
-        return f"remove the quotes: {value}" if isinstance(value, str) and value.isdigit() else told.remedy
+    """Return a hint for a value of the wrong type, from its likely meaning; empty where there is none."""
+    if fault.place and (described := takes(fault.place)):
+        return f"remove the quotes: {value}" if isinstance(value, str) and value.isdigit() else described.remedy
     types = {m.type for m in fault.place.members} if fault.place else set()
     if isinstance(value, str) and types & {int, float}:
         try:

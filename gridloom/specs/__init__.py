@@ -1,1 +1,1 @@
-"""What a user writes: the pydantic models of a spec, one module per section, and `library/*.yaml`, the recipes."""
+"""Pydantic models of a spec, one module per section, and the recipes `library/*.yaml`."""

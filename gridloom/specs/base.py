@@ -25,24 +25,24 @@ ArtifactType = Literal[
     "submission",
     "metrics",
 ]
-"""What a stage publishes; an edge of the run graph carries one of these."""
+"""Type of the artifact that a stage publishes and an edge of the run graph carries."""
 
 Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A rule that the values of one spec break together, stated once for the compiler and for the runtime."""
+    """A combination of values in one spec that a rule refuses, for the compiler and the runtime alike."""
 
     code: str
     """Code of the diagnostic, such as GL301."""
     field: str
-    """Field to point at; empty for the whole entry."""
+    """Field at fault; empty for the whole entry."""
     message: str
-    """Message, in which `{name}` stands for the entry's name in the spec."""
+    """Message with the placeholder `{name}` for the entry's name in the spec."""
     remedy: str = ""
     because: str = ""
-    """Another field whose value has a part in it; empty where none has."""
+    """Second field that takes part in the problem; empty where there is none."""
 
 
 class SpecModel(BaseModel):
@@ -54,7 +54,7 @@ class SpecModel(BaseModel):
         strict=True,
         populate_by_name=True,
         allow_inf_nan=False,
-        defer_build=True,  # sections are judged through the spec; building each alone doubles the time to start
+        defer_build=True,  # sections are validated through the spec; building each of them alone doubles the start time
     )
 
     @classmethod
@@ -67,17 +67,17 @@ class SpecModel(BaseModel):
 
 
 class KindSpec(SpecModel):
-    """Base of the entries of `data`, `models` and `stages`: what `kind` says decides the rest."""
+    """Base of the entries of `data`, `models` and `stages`, whose keys depend on `kind`."""
 
     kind: str
-    """Name of the kind, as the registry has it."""
+    """Name of the kind in its registry."""
 
 
 class ModelSpec(KindSpec):
-    """Base of the models' specs. A family's specs stand in its folder, `runtime/models/<family>/spec.py`."""
+    """Base of the models' specs, which are defined in `runtime/models/<family>/spec.py`."""
 
     def problems(self) -> Iterator[Problem]:
-        """Yield what is wrong with the values taken together; each value alone has been accepted."""
+        """Yield the problems of the values in combination; each value alone is valid."""
         yield from ()
 
 
@@ -85,38 +85,38 @@ class DataSpec(KindSpec):
     """Base of the entries of `data`."""
 
     version: ClassVar[int] = 1
-    """Version of what building it does; a new one builds the dataset anew."""
+    """Version of the dataset's build; a new version rebuilds the dataset."""
     answers_version: ClassVar[int] = 1
-    """The same of its held-out answers."""
+    """Version of the build of the held-out answers."""
     produces: ClassVar[ArtifactType]
-    """Type of the artifact that it publishes."""
+    """Type of the published artifact."""
 
 
 class StageSpec(KindSpec):
     """Base of the stages' specs."""
 
     version: ClassVar[int] = 1
-    """Version of what the stage does; a new one makes its artifacts anew."""
+    """Version of the stage's computation; a new version makes its artifacts anew."""
     produces: ClassVar[ArtifactType]
-    """Type of the artifact that it publishes."""
+    """Type of the published artifact."""
     reads_answers: ClassVar[bool] = False
-    """Whether it reads held-out answers, which comes with the input `answers`."""
+    """Whether the stage reads held-out answers, through the input `answers`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Marks a field whose value is a name: of a model (by role), of a dataset, or of a stage (by artifact type).
+    """Marker of a field that names a model (by role), a dataset, or a stage (by artifact type).
 
-    The bind pass turns it into a typed edge, and the fingerprint replaces the name by the key of what it names, so that
-    renaming a section never re-runs anything.
+    The bind pass turns the name into a typed edge, and the fingerprint replaces the name by the key of its target, so
+    that renaming a section never re-runs anything.
     """
 
     role: str = ""
-    """Role that a model must be able to play to be named, such as 'network'; empty where no model may be named."""
+    """Role that a named model must have, such as 'network'; empty where no model may be named."""
     artifacts: tuple[ArtifactType, ...] = ()
     """Artifact types of the stages and datasets that may be named."""
     part: str | None = None
-    """For checkpoints: the role the bundle must hold, such as 'trm'."""
+    """Part that the bundle of a named checkpoint must hold, such as 'trm'."""
 
 
 CHECK_NAMES = {"check_names": True}
@@ -161,23 +161,25 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Operational:
-    """Marks a field that cannot change what a stage makes, such as how often it logs; it is in no fingerprint."""
+    """Marker of a field that cannot change a stage's result, such as a logging interval; in no fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
 class ByContent:
-    """Marks a field that says where content comes from; fingerprints hold the digest of the content instead."""
+    """Marker of a field that names the source of content; fingerprints hold the digest of the content instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfNode:
-    """Marks a field that the graph's node itself has, such as its seed; fingerprints hold the node's."""
+    """Marker of a field that the graph's node has as well, such as its seed; fingerprints hold the node's value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Marks a field that came when keys were in use already: at its default it is in no fingerprint, so that what was
-    made before it came keeps its key."""
+    """Marker of a field added when keys were in use already.
+
+    At its default the field is in no fingerprint, so that artifacts older than the field keep their keys.
+    """
 
 
 DataRef = Annotated[str, Ref(artifacts=("dataset",))]

@@ -1,4 +1,4 @@
-"""The `data` section: where tasks come from, which of their answers are held out, and how they are augmented."""
+"""The `data` section: sources of tasks, held-out answers, and augmentation."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -21,10 +21,10 @@ VOCABULARY = 12
 
 
 class Augment(SpecModel):
-    """Views that training draws: dihedral x colour permutation x translation, computed as they are needed."""
+    """Views that training draws: dihedral x colour permutation x translation, computed on demand."""
 
     copies: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Augmented views a task beside the original."""
+    """Augmented views per task beside the original."""
     dihedral: bool = True
     """Use the eight rotations and reflections."""
     colours: bool = True
@@ -34,7 +34,7 @@ class Augment(SpecModel):
 
 
 class Curriculum(SpecModel):
-    """Small grids first: training starts with a share of the tasks, by size, and takes in the others epoch by epoch."""
+    """Small grids first: training starts with the smallest tasks and adds larger ones in every epoch."""
 
     start: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of the tasks in the first epoch."""
@@ -43,7 +43,7 @@ class Curriculum(SpecModel):
 
 
 class ArcSelect(SpecModel):
-    """Which tasks of the subsets are kept. All conditions must hold; order is by task id."""
+    """Selection of tasks from the subsets. All conditions must hold; order is by task id."""
 
     ids: tuple[str, ...] = ()
     """Only these task ids."""
@@ -52,7 +52,7 @@ class ArcSelect(SpecModel):
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most this many tasks."""
     max_demos: Annotated[int, Field(ge=1)] | None = None
-    """Only the first so many demonstrations of each task; re-arc has a thousand."""
+    """At most this many demonstrations of each task, the first; re-arc has a thousand."""
 
 
 class ArcData(DataSpec):
@@ -68,18 +68,18 @@ class ArcData(DataSpec):
     subsets: Annotated[tuple[str, ...], ByContent()] = ("training", "evaluation")
     """Subsets to read; a plain folder without subset folders has the single subset `tasks`."""
     holdout: Annotated[tuple[str, ...], ByContent()] = ("evaluation",)
-    """Subsets whose test outputs go only into the answers artifact, which nothing but `score` may read."""
+    """Subsets whose test outputs go only into the answers artifact, which `score`, `calibrate` and `evaluate` read."""
     select: Annotated[ArcSelect, ByContent()] = ArcSelect()
-    """Which tasks to keep."""
+    """Selection of tasks."""
     check_demos: Annotated[int, Field(ge=0, le=5)] = 0
-    """Demonstrations a task that training never sees, kept for the leave-one-out verifier. Tasks with fewer than
+    """Demonstrations per task that training never sees, kept for the leave-one-out verifier. Tasks with fewer than
     `check_demos` + 2 demonstrations keep all for training."""
     canvas: Annotated[Annotated[int, Field(ge=1, le=30)] | Literal["auto"], ByContent()] = 30
     """Side of the square token canvas; `auto` takes the largest side of the selected grids plus one for the border."""
     canvases: Annotated[tuple[Annotated[int, Field(ge=2, le=29)], ...], Later()] = ()
-    """Sides of smaller canvases. Each task lies on the smallest that holds its grids and a border, else on `canvas`, so
-    that fewer tokens are empty. Attention sees empty tokens too, so this trains another model: it takes
-    `positions: rope_2d`."""
+    """Sides of smaller canvases. Each task uses the smallest canvas that holds its grids and a border, else `canvas`,
+    so that fewer tokens are empty. Attention includes empty tokens, so results differ; requires `positions:
+    rope_2d`."""
     augment: Augment = Augment()
     """Views drawn in training."""
     curriculum: Curriculum | None = None

@@ -1,4 +1,4 @@
-"""Reads the spec models as a language: the keys of each place, their types, and which of them name other things."""
+"""Introspection of the spec models: the keys of each place, their types, and the fields that name other sections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gridloom.specs.walltime import Takes
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One of the types a place takes, with its constraints."""
+    """One of the types that a place accepts, with its constraints."""
 
     type: Any
     meta: tuple[Any, ...] = ()
@@ -29,7 +29,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a place in a spec takes: alternatives, whether null is one, and the key that tells models apart."""
+    """Values that a place in a spec accepts: alternatives, null, and the key that tells models apart."""
 
     members: tuple[Member, ...]
     optional: bool = False
@@ -37,16 +37,16 @@ class Shape:
 
     @cached_property
     def models(self) -> tuple[type[SpecModel], ...]:
-        """The models among the members."""
+        """Models among the members."""
         return tuple(m.type for m in self.members if isinstance(m.type, type) and issubclass(m.type, SpecModel))
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """The values of `kind` that the models answer to."""
+        """Values of `kind` that the models accept."""
         return tuple(k for k in map(kind_of, self.models) if k)
 
     def model(self, kind: object = None) -> type[SpecModel] | None:
-        """Return the model for `kind`, or the only one there is."""
+        """Return the model for `kind`, or the only model."""
         if len(self.models) == 1:
             return self.models[0]
         return self._by_kind.get(kind) if isinstance(kind, str) else None
@@ -57,7 +57,7 @@ class Shape:
 
     @cached_property
     def ref(self) -> Ref | None:
-        """The mark of a place that takes a name of another part of the spec."""
+        """Marker of a place that names another part of the spec."""
         return next((item for m in self.members for item in m.meta if isinstance(item, Ref)), None)
 
     @cached_property
@@ -67,7 +67,7 @@ class Shape:
 
     @cached_property
     def values(self) -> Shape | None:
-        """The shape of a dict's values or a list's items."""
+        """Shape of a dict's values or a list's items."""
         for member in self.members:
             origin, args = get_origin(member.type), get_args(member.type)
             if origin is dict:
@@ -78,12 +78,12 @@ class Shape:
 
     @property
     def is_dict(self) -> bool:
-        """Whether it takes a mapping with names of the user's choosing."""
+        """Whether the place takes a mapping with names of the user's choice."""
         return any(get_origin(m.type) is dict for m in self.members)
 
     @property
     def is_list(self) -> bool:
-        """Whether it takes a list."""
+        """Whether the place takes a list."""
         return any(get_origin(m.type) in (tuple, list) for m in self.members)
 
 
@@ -96,7 +96,7 @@ def kind_of(model: type[BaseModel]) -> str | None:
 
 @cache
 def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return a model's fields by the key that YAML uses."""
+    """Return a model's fields by their key in YAML."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
@@ -154,16 +154,16 @@ def shape(annotation: Any, meta: tuple[Any, ...] = ()) -> Shape:
 
 
 def expected(place: Shape) -> str:
-    """Say what a place takes: 'an integer from 1 to 30 or 'auto''."""
-    told = takes(place)
-    parts = [told.takes] if told else list(dict.fromkeys(_member_text(member) for member in place.members))
+    """Return what a place takes, in words: 'an integer from 1 to 30 or 'auto''."""
+    described = takes(place)
+    parts = [described.takes] if described else list(dict.fromkeys(_member_text(member) for member in place.members))
     if place.optional:
         parts.append("null")
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " or " + parts[-1]
 
 
 def takes(place: Shape) -> Takes | None:
-    """Return the description of a place that its type does not tell of."""
+    """Return the `Takes` of a place, which describes what its type alone does not express."""
     return next((item for member in place.members for item in member.meta if isinstance(item, Takes)), None)
 
 
@@ -236,7 +236,7 @@ def marked(model: type[BaseModel], mark: type) -> frozenset[str]:
 def docs(model: type[BaseModel]) -> dict[str, str]:
     """Return the docstring beneath each field, inherited ones too, by key.
 
-    Read from the source when a person or an editor asks: pydantic would do so each time the program starts.
+    The source is read on demand; pydantic would read it at every start of the program.
     """
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
@@ -249,7 +249,7 @@ def _own_docs(model: type[BaseModel]) -> dict[str, str]:
     try:
         source = inspect.getsource(model)
     except OSError:
-        return {}  # shipped without its source: the language works, its fields are just not explained
+        return {}  # shipped without source: specs compile, but fields have no documentation
     (definition,) = ast.parse(textwrap.dedent(source)).body
     assert isinstance(definition, ast.ClassDef)
     return {
@@ -273,14 +273,14 @@ def doc(model: type[BaseModel], key: str) -> str:
 
 
 def references(value: BaseModel, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Ref, str]]:
-    """Yield every name written in a section with its path and what it may name, in field order."""
+    """Yield (path, reference, name) of every name written in a section, in field order."""
     for key, name, place in _naming_fields(type(value)):
         yield from _references_in(getattr(value, name), place, (*path, key))
 
 
 @cache
 def _naming_fields(model: type[BaseModel]) -> tuple[tuple[str, str, Shape], ...]:
-    """Return (key, attribute, shape) of the fields in which a name may stand."""
+    """Return (key, attribute, shape) of the fields that can hold a name."""
     fields = [(field.alias or name, name) for name, field in model.model_fields.items()]
     found = [(key, name, field_shape(model, key)) for key, name in fields]
     return tuple((key, name, place) for key, name, place in found if _may_name(place))

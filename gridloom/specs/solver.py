@@ -45,7 +45,7 @@ class Verifier(SpecModel):
 
 
 class Reason(SpecModel):
-    """What the LLaMA is asked and how it answers."""
+    """Settings of the LLaMA's prompt and sampling."""
 
     max_new_tokens: Annotated[int, Field(ge=0, le=4096)] = 32
     """Tokens to generate an attempt; 0 reads the hidden state of the prompt only."""
@@ -90,10 +90,10 @@ class Solver(SpecModel):
     act_steps: PositiveInt | None = None
     """ACT steps of the TRM; the model's `halt_max_steps` when absent."""
     halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
-    """Let a row of the TRM stop before its last ACT step, which changes results: where its halting `score` says so, as
-    in training, or where its grid is `unchanged` from one step to the next. `none` makes every step."""
+    """Let a row of the TRM stop before its last ACT step, which changes results: where the network would halt by its
+    `score`, as in training, or where its grid is `unchanged` from one step to the next. `none` makes every step."""
     patience: Annotated[PositiveInt, Later()] = 1
-    """Steps in a row that must say so before a row halts; of no account without `halt`."""
+    """Consecutive steps that must meet the `halt` criterion before a row stops; ignored with `halt: none`."""
     in_flight: Annotated[PositiveInt, Operational()] = 8
     """Tasks under way at once; their model calls share batches. Changes results by float rounding at most."""
     feedback: bool = True
@@ -101,7 +101,7 @@ class Solver(SpecModel):
     reason: Reason = Reason()
     """The LLaMA step; ignored when the checkpoint holds no LLaMA."""
     latents: Latents = "own"
-    """Whose LLaMA states the TRM gets, to tell what they are worth: the task's `own`, those of another task
-    (`shuffled`), or the mean state of training, which the adapter reads as `zero`."""
+    """LLaMA states that the TRM reads, for an ablation: the task's `own`, those of another task (`shuffled`), or the
+    mean state of training, which the adapter reads as `zero`."""
     verifier: Verifier = Verifier()
     """The judge."""

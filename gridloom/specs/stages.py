@@ -1,4 +1,4 @@
-"""The `stages` section: what is executed, in the order that the names imply."""
+"""The `stages` section: the stages of a run, ordered by their references."""
 
 import math
 from typing import Annotated, ClassVar, Literal
@@ -61,7 +61,7 @@ class Muon(SpecModel):
 Optimizer = Annotated[AdamAtan2 | AdamW, Field(discriminator="kind")]
 NetworkOptimizer = Annotated[AdamAtan2 | AdamW | Muon, Field(discriminator="kind")]
 SHIPPED = "shipped:"
-"""Begins the path of a checkpoint that comes with gridloom."""
+"""Prefix of the path of a checkpoint that ships with gridloom."""
 
 
 class Wandb(SpecModel):
@@ -75,41 +75,42 @@ class Wandb(SpecModel):
 
 
 class CheckpointStage(StageSpec):
-    """A checkpoint that exists: the folder of a train or joint_train artifact, of this or another workspace."""
+    """An existing checkpoint: the folder of a train or joint_train artifact, of this or another workspace."""
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "checkpoint"
     kind: Literal["checkpoint"] = "checkpoint"
     path: Annotated[str, ByContent()]
-    """The folder with bundle.json, relative to the spec's folder, or `shipped:NAME` for one that comes with gridloom
-    (`gridloom models list`). Keys cover its content, not where it lies."""
+    """Folder with bundle.json, relative to the spec's folder, or `shipped:NAME` for a checkpoint that ships with
+    gridloom (`gridloom models list`). Keys cover its content, not its path."""
 
 
 OwnSeed = Annotated[NonNegativeInt | None, OfNode()]
-"""Seed of one training: what it starts from and draws. Another seed makes another member of an ensemble."""
+"""Seed of one training's initial weights and draws. Another seed makes another member of an ensemble."""
 
 
 class DepthPhase(SpecModel):
-    """A part of a training at less depth than the network has."""
+    """A phase of a training with less recursion depth than the network has."""
 
     share: Annotated[float, Field(gt=0, lt=1)]
-    """Share of the stage's steps; what the phases leave runs at full depth."""
+    """Share of the stage's steps; the steps after all phases run at full depth."""
     act_steps: PositiveInt = 1
-    """ACT steps of a sample at most, in place of the network's `halt_max_steps`; with one, every step learns from new
+    """Maximum ACT steps of a sample, in place of the network's `halt_max_steps`; with 1, every step trains on new
     samples."""
     H_cycles: PositiveInt | None = None
-    """Rounds an ACT step; the network's own where absent."""
+    """Rounds per ACT step; the network's own where absent."""
     L_cycles: PositiveInt | None = None
-    """Latent updates a round; the network's own where absent."""
+    """Latent updates per round; the network's own where absent."""
 
 
 class KeepBest(SpecModel):
-    """Compare the training figures of one stretch of steps with the next, and keep the state after the best."""
+    """Selection of the best state: a training metric is averaged over intervals, and the state after the best is
+    kept."""
 
     metric: Literal["loss", "lm_loss", "exact_match", "cell_accuracy"] = "exact_match"
-    """Losses are better when lower, the others when higher; all are of the rows trained on."""
+    """Metric over the trained rows; losses are better when lower, the others when higher."""
     every: PositiveInt = 100
-    """Steps of a stretch."""
+    """Steps per interval."""
 
 
 class TrainStage(StageSpec):
@@ -119,7 +120,7 @@ class TrainStage(StageSpec):
     produces: ClassVar[ArtifactType] = "checkpoint"
     kind: Literal["train"] = "train"
     model: Annotated[str, Ref(role="network", artifacts=("checkpoint",), part="trm")]
-    """A model to train from scratch, or a stage whose checkpoint to continue from."""
+    """A model to train from scratch, or a stage whose checkpoint the training continues."""
     data: AnyDataRef
     """The tasks, puzzles or sequences."""
     seed: OwnSeed = None
@@ -127,7 +128,7 @@ class TrainStage(StageSpec):
     steps: PositiveInt = 2000
     """Optimizer steps; a resumed run continues to this total."""
     batch_size: PositiveInt = 64
-    """Rows a step."""
+    """Rows per step."""
     optimizer: NetworkOptimizer = AdamAtan2()
     """Optimizer of the trunk."""
     embedding_lr: PositiveFloat = 1.0e-2
@@ -137,27 +138,27 @@ class TrainStage(StageSpec):
     warmup_steps: NonNegativeInt = 100
     """Linear warm-up."""
     lr_batch_size: Annotated[PositiveInt | None, Later()] = None
-    """Batch size that `optimizer.lr` was chosen at: another `batch_size` multiplies it by sqrt(batch_size / this), as
-    suits optimisers that normalise their steps (arXiv 2205.10287). Absent: `optimizer.lr` as it stands."""
+    """Batch size for which `optimizer.lr` was chosen: another `batch_size` scales the rate by sqrt(batch_size / this),
+    the rule for optimisers that normalise their steps (arXiv 2205.10287). Absent: `optimizer.lr` unscaled."""
     lr_min_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Final learning rate as a share of the base, reached by a cosine; 1 keeps it constant."""
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the steps, at the end, over which the learning rate falls; below 1 it is constant until then."""
+    """Share of the steps, at the end, over which the learning rate falls; below 1 the rate is constant before."""
     accumulate: PositiveInt = 1
-    """Parts that a batch is split into, one after the other, to save memory; must divide `batch_size`."""
+    """Number of parts of a batch that run one after the other to save memory; must divide `batch_size`."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the weight average that is evaluated and shipped; 0 turns it off."""
+    """Decay of the weight average that is evaluated and published; 0 turns averaging off."""
     clip_norm: PositiveFloat | None = None
-    """Clip the gradient norm."""
+    """Maximum gradient norm; not clipped when absent."""
     depth: Annotated[tuple[DepthPhase, ...], Later()] = ()
     """Shallow phases at the start, in order (a curriculum over recursion depth, as in arXiv 2511.08653)."""
     budget: Annotated[Walltime | None, Later()] = None
-    """Time of training on the device, all sittings together: it ends then, or after `steps`. Schedule and phases go by
-    the share of it that is spent, so how many steps it buys, and the weights, depend on the machine."""
+    """Training time on the device, summed over interruptions; the training ends then, or after `steps`. Schedule and
+    phases follow the share of the budget spent, so the number of steps, and the weights, depend on the machine."""
     embeddings_first: Annotated[float, Field(ge=0, lt=1), Later()] = 0.0
-    """Share of the training, at its start, that moves the puzzle embeddings alone: for tasks new to a checkpoint."""
+    """Share of the training, at its start, that trains the puzzle embeddings only: for tasks new to a checkpoint."""
     keep_best: Annotated[KeepBest | None, Later()] = None
-    """Publish the weights after the best stretch of steps by a metric; the last where absent or no stretch ended."""
+    """Publish the weights after the best interval by a metric; the last weights where absent or no interval ended."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 100
     """Steps between resumable checkpoints."""
     keep_last: Annotated[PositiveInt, Operational()] = 2
@@ -167,12 +168,12 @@ class TrainStage(StageSpec):
     wandb: Annotated[Wandb | None, Operational()] = None
     """Metrics to Weights & Biases; off when absent."""
     compile: Annotated[Literal["auto", "on", "graphs", "off"], Operational()] = "auto"
-    """torch.compile for the recursion: on GPUs, always, always and as CUDA graphs on GPUs, never. Results change by
-    rounding."""
+    """torch.compile for the recursion: on GPUs (`auto`), always (`on`), always and as CUDA graphs on GPUs (`graphs`),
+    or never. Results change by rounding."""
 
     @property
     def budget_s(self) -> float | None:
-        """The budget in seconds."""
+        """Budget in seconds; None without one."""
         return None if self.budget is None else walltime_seconds(self.budget)
 
     @property
@@ -186,9 +187,9 @@ class Curriculum(SpecModel):
     """Draw only pairs whose sides are up to a limit that grows linearly to the canvas."""
 
     first_side: Annotated[int, Field(ge=1, le=30)] = 5
-    """Limit at the first step; where no drawn pair is that small, the smallest drawn are taken."""
+    """Limit at the first step, in cells; where no drawn pair is that small, the smallest drawn pairs are used."""
     steps: PositiveInt = 1000
-    """Steps after which every pair is drawn."""
+    """Number of steps until every pair is drawn."""
 
 
 class JointTrainStage(StageSpec):
@@ -210,16 +211,16 @@ class JointTrainStage(StageSpec):
     steps: PositiveInt = 200
     """Optimizer steps."""
     batch_size: PositiveInt = 4
-    """Samples a step."""
+    """Samples per step."""
     attempts: PositiveInt = 2
-    """Attempts a sample; from the second on the LLaMA reads the latent prefix of the one before."""
+    """Attempts per sample; from the second on the LLaMA reads the latent prefix of the previous attempt."""
     act_steps: PositiveInt | None = None
-    """ACT steps an attempt, each with its own loss; the TRM's `halt_max_steps` when absent."""
+    """ACT steps per attempt, each with its own loss; the TRM's `halt_max_steps` when absent."""
     max_new_tokens: NonNegativeInt = 0
-    """Tokens the LLaMA writes an attempt, greedily; 0 reads the state of the prompt only."""
+    """Tokens that the LLaMA generates per attempt, greedily; 0 reads the state of the prompt only."""
     feedback: Literal["blind", "oracle"] = "blind"
-    """What a retry's prompt says of the attempt before: its grid and that it was wrong, or also how it differs from the
-    answer, which no solver can know."""
+    """Feedback on the previous attempt in a retry's prompt: `blind`, its grid and that it was wrong; `oracle`, also the
+    differences from the answer, which no solver can know."""
     embedding_lr: NonNegativeFloat = 1.0e-3
     """Learning rate of the puzzle embeddings (sign-SGD on the rows seen); 0 keeps them."""
     embedding_decay: NonNegativeFloat = 0.1
@@ -227,7 +228,7 @@ class JointTrainStage(StageSpec):
     kl_weight: NonNegativeFloat = 1.0e-3
     """Weight of a variational adapter's KL, which is summed over the bottleneck."""
     targets: Literal["scored", "colours"] = "scored"
-    """Tokens that the loss looks at: all but PAD, or only colours, as the z_init hybrid did (no EOS is learnt)."""
+    """Tokens that the loss covers: all but PAD, or only colours, as in the z_init hybrid (no EOS is learnt)."""
     curriculum: Curriculum | None = None
     """Small grids first."""
     optimizer: Optimizer = AdamW(weight_decay=0.01)
@@ -237,7 +238,7 @@ class JointTrainStage(StageSpec):
     lr_min_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Final learning rate as a share of the base, reached by a cosine; 1 keeps it constant."""
     clip_norm: PositiveFloat | None = 1.0
-    """Clip the gradient norm."""
+    """Maximum gradient norm; not clipped when absent."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 50
     """Steps between resumable checkpoints."""
     log_every: Annotated[PositiveInt, Operational()] = 1
@@ -247,13 +248,13 @@ class JointTrainStage(StageSpec):
 
 
 class SolveStage(StageSpec):
-    """Run the solver loop over the held-out test inputs of a split; every attempt lands in the ledger."""
+    """Run the solver loop over the held-out test inputs of a split; every attempt is recorded in the ledger."""
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "attempts"
     kind: Literal["solve"] = "solve"
     with_: Annotated[str, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(alias="with")
-    """The checkpoint to solve with; or a language model, which then writes the grids as text, without a TRM."""
+    """A checkpoint, or a language model, which then writes the grids as text, without a TRM."""
     data: DataRef
     """The tasks."""
     split: str | None = None
@@ -261,15 +262,15 @@ class SolveStage(StageSpec):
     limit: PositiveInt | None = None
     """At most this many tasks, by id."""
     calibration: Annotated[str | None, Ref(artifacts=("calibration",)), Later()] = None
-    """A calibrate stage, whose threshold takes the place of `solver.verifier.accept`."""
+    """A calibrate stage, whose threshold replaces `solver.verifier.accept`."""
     solver: Solver = Solver()
     """The loop."""
 
 
 class CalibrateStage(StageSpec):
-    """Measure what the verifiers say of attempts whose answers are known, and set the score from which to accept.
+    """Measure the verifiers' scores of attempts with known answers, and set the score from which attempts are accepted.
 
-    The attempts are those of a solve stage over other tasks than those that the calibrated solve answers.
+    The attempts come from a solve stage over other tasks than those of the calibrated solve stage.
     """
 
     version: ClassVar[int] = 1
@@ -279,8 +280,8 @@ class CalibrateStage(StageSpec):
     attempts: Annotated[str, Ref(artifacts=("attempts",))]
     """The solve stage whose attempts are compared with the answers."""
     precision: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Share of the accepted attempts that shall be right. The threshold is the lowest score that reaches it; where none
-    does, nothing is accepted."""
+    """Share of right answers among the accepted attempts. The threshold is the lowest score that reaches the share;
+    where no score does, no attempt is accepted."""
 
 
 CheckpointName = Annotated[str, Ref(artifacts=("checkpoint",), part="trm")]
@@ -289,51 +290,51 @@ EarlyStop = Literal["exact", "first", "likely"]
 
 
 class EvaluateStage(StageSpec):
-    """Answer what a dataset holds out with a checkpoint alone, or an ensemble of them, and count how much is right.
+    """Answer the held-out tests of a dataset with a checkpoint or an ensemble of checkpoints, and count right answers.
 
-    ARC tasks are answered under many views that vote: pass@1, pass@2 and so on. Of mazes and sudokus, the test puzzles
-    are answered once by each checkpoint: whole grids, cells.
+    ARC tasks are answered under many views that vote (pass@1, pass@2 and so on); test mazes and sudokus are answered
+    once by each checkpoint (exact grids, cells).
     """
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "evaluation"
     kind: Literal["evaluate"] = "evaluate"
     with_: CheckpointName = Field(alias="with")
-    """The checkpoint to evaluate."""
+    """Checkpoint to evaluate."""
     data: HeldOutDataRef
     """ARC tasks with held-out tests, mazes, or sudokus."""
     ensemble: Annotated[tuple[CheckpointName, ...], Later()] = ()
     """More checkpoints, trained on rows of the same kind, whose answers vote with those of `with`."""
     split: str | None = None
-    """ARC only: tasks of this subset; of all held-out subsets when absent."""
+    """ARC only: subset of the tasks; all held-out subsets when absent."""
     limit: PositiveInt | None = None
     """At most this many tasks, by id, or test puzzles, the first; all when absent."""
     views: PositiveInt | None = None
-    """ARC only: views that vote on a test input, the identity among them; all that training drew when absent."""
+    """ARC only: views that vote on a test input, including the identity; all views of the training when absent."""
     early_stop: bool | Literal["first", "likely"] | None = None
-    """ARC only: leave out views of a test input that could not change its two first grids or their order. On when
-    absent; pass@1 and pass@2 are the same either way, and pass@5 and above are told only without. Two more change the
-    second grid and so pass@2: `first` leaves out what could not change the first grid, `likely` what would hardly."""
+    """ARC only: skip views of a test input that cannot change its first two grids or their order. On when absent;
+    pass@1 and pass@2 stay the same, and pass@5 and above are reported only when off. Two values can change the second
+    grid, and so pass@2: `first` skips views that cannot change the first grid, `likely` views that hardly would."""
     act_steps: PositiveInt | None = None
-    """ACT steps of every row; the network's own number when absent."""
+    """ACT steps of every row; the network's `halt_max_steps` when absent."""
     halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
-    """Let a row stop before its last ACT step, which changes results: where its halting `score` says so, as in
-    training, or where its answer is `unchanged` from one step to the next. `none` makes every step."""
+    """Criterion that stops a row before its last ACT step, which changes results: the network would halt by its
+    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step."""
     patience: Annotated[PositiveInt, Later()] = 1
-    """Steps in a row that must say so before a row halts; of no account without `halt`."""
+    """Consecutive steps that must meet the `halt` criterion before a row stops; ignored with `halt: none`."""
     batch_size: PositiveInt = 256
-    """Rows at a time. Sums are rounded differently in other sizes, so the key covers it."""
+    """Rows per batch. Rounding depends on the batch size, so the key covers it."""
     compile: Annotated[Literal["on", "off"], Operational()] = "off"
-    """torch.compile for the recursion: worth its minute or more where an evaluation takes many. Results change by
+    """torch.compile for the recursion, which takes a minute or more: for long evaluations. Results change by
     rounding."""
 
     def members(self) -> dict[str, str]:
-        """Return the checkpoints that answer: the stage that makes each, by the name of the input."""
+        """Return the stages whose checkpoints answer, by the name of the input."""
         return {"with": self.with_, **{f"ensemble.{i}": name for i, name in enumerate(self.ensemble)}}
 
     @property
     def stop_rule(self) -> EarlyStop | None:
-        """When the views of a test input stop; None where all of them run."""
+        """Rule that skips views of a test input; None where all views run."""
         if self.early_stop in ("first", "likely"):
             return self.early_stop
         return None if self.early_stop is False else "exact"
@@ -351,7 +352,7 @@ class ScoreStage(StageSpec):
 
 
 class AblateStage(StageSpec):
-    """Compare scores made with the tasks' own, shuffled and zero latents: does the LLaMA help? Reads no answer."""
+    """Compare the scores of own, shuffled and zero latents, to measure the LLaMA's contribution. Reads no answer."""
 
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "report"

@@ -1,4 +1,4 @@
-"""Lengths of time as people write them: seconds, or `90m`, `2h`, `1h30m`, `1d12h`."""
+"""Durations in a spec: seconds, or `90m`, `2h`, `1h30m`, `1d12h`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMS = "seconds, or a time such as 90m, 2h or 1h30m"
 
 @dataclass(frozen=True, slots=True)
 class Takes:
-    """Marks a field whose type alone would not tell a person what it takes; diagnostics say this in its place."""
+    """Marker of a field whose type alone does not describe its values; diagnostics print `takes` instead."""
 
     takes: str
     remedy: str
@@ -25,11 +25,11 @@ Walltime = Annotated[
     Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=PATTERN, min_length=1)],
     Takes(FORMS, "units are d, h, m and s, in this order: 1d12h, 1h30m"),
 ]
-"""Seconds, or a text with units."""
+"""Duration: seconds, or a text with units."""
 
 
 def walltime_seconds(value: float | str) -> float:
-    """Return a length of time in seconds; a text may also be a plain number. Raises ValueError for anything else."""
+    """Return a duration in seconds; a text may also be a plain number. Raises ValueError for anything else."""
     if not isinstance(value, str):
         return float(value)
     text = value.strip()
@@ -38,4 +38,4 @@ def walltime_seconds(value: float | str) -> float:
         return sum(float(number) * SECONDS[unit] for number, _, unit in parts)
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
-    raise ValueError(f"{value!r} is no length of time: write {FORMS}")
+    raise ValueError(f"{value!r} is not a duration: write {FORMS}")

@@ -172,7 +172,7 @@ def test_walltime_takes_units_and_stands_in_the_spec_too(run: Run, tmp_path: Pat
     words = ("run", "tiny.yaml", "--set", "vars.steps=40", "--home", str(tmp_path / "home"))
     assert "the walltime of 0 s before arc" in run(*words, "--set", "walltime=0s", code=75)
     assert "the walltime of 0 s before arc" in run(*words, "--walltime", "0h0m", "--set", "walltime=9h", code=75)
-    assert "no length of time" in run(*words, "--walltime", "soon", code=2)
+    assert "is not a duration" in run(*words, "--walltime", "soon", code=2)
     assert json.loads(run("plan", "tiny.yaml", "--walltime", "1h30m", "--json"))["walltime_s"] == 5400
     assert json.loads(run("plan", "tiny.yaml", "--set", "walltime=2h", "--json"))["walltime_s"] == 7200
 

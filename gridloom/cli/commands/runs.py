@@ -41,7 +41,7 @@ def list_runs(context: typer.Context, home: HomeOption = None, as_json: JsonOpti
 @runs.command("compare")
 def compare(
     context: typer.Context,
-    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs; of one alone the nodes of its sweep.")],
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs; of a single run its sweep's nodes.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print as CSV.")] = False,
@@ -75,7 +75,7 @@ def export(
     stage: Annotated[str | None, typer.Option("--stage", help="The solve stage, where there are several.")] = None,
     home: HomeOption = None,
 ) -> None:
-    """Write a solve's picks as arc-agi-benchmarking's files, one a task, and read them back."""
+    """Write the picks of a solve stage as files of arc-agi-benchmarking, one per task, and read them back."""
     from gridloom.runtime.interop.benchmarking import export_benchmarking
     from gridloom.stores.workspace import Workspace
 

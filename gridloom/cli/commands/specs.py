@@ -48,7 +48,7 @@ def compile_command(
 
 
 def validate(spec: SpecArg, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Check a spec and say nothing if it is right; for save hooks."""
+    """Check a spec; prints nothing when it is valid. For save hooks."""
     from gridloom.compiler.render import to_json
     from gridloom.runtime.planning.local import compile_local
 
@@ -68,7 +68,8 @@ def explain(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain a diagnostic's code, or what the key of a stage is made from and how it differs from the nearest one."""
+    """Explain a diagnostic code, or the key of a stage: its inputs, and the differences from the nearest earlier
+    key."""
     from gridloom.compiler.codes.code import code_data, explain_code, find_code
     from gridloom.compiler.codes.listing import CODES
 
@@ -86,11 +87,11 @@ def explain(
     from gridloom.runtime.planning.explain import explain_stage
     from gridloom.stores.workspace import Workspace
 
-    told = explain_stage(spec, overrides or (), what, Workspace.find(home))
+    explained = explain_stage(spec, overrides or (), what, Workspace.find(home))
     if as_json:
-        print(json.dumps(explained_data(what, told), indent=1))
+        print(json.dumps(explained_data(what, explained), indent=1))
     else:
-        print("\n".join(explained_lines(what, told)))
+        print("\n".join(explained_lines(what, explained)))
 
 
 def diff(
@@ -106,7 +107,7 @@ def diff(
     """Compare two specs, compiled graphs or runs: every field that differs, and the stages that would run anew.
 
     A and B are spec files, recipes, graph files (`gridloom compile SPEC -o FILE`) or run ids. All defaults are written
-    out before comparing. Exit code 0, with or without differences; see --exit-code.
+    out before comparing. Exit status 0, with or without differences; see --exit-code.
     """
     from gridloom.cli.show.changes import diff_data, diff_lines
     from gridloom.runtime.planning.graph_sources import load_side
@@ -152,7 +153,7 @@ def list_specs(as_json: JsonOption = False) -> None:
 
 @specs.command("show")
 def show_spec(name: Annotated[str, typer.Argument(metavar="NAME", help="A library recipe.")]) -> None:
-    """Print a recipe as it is written."""
+    """Print the text of a recipe."""
     from gridloom.compiler.text.library import recipe_text
 
     sys.stdout.write(recipe_text(name))
@@ -162,7 +163,7 @@ def show_spec(name: Annotated[str, typer.Argument(metavar="NAME", help="A librar
 def import_spec(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A config_joint.yaml of the earlier pipeline.")],
 ) -> None:
-    """Convert the configuration of the earlier joint pipeline to a spec, and say what was left out; to a file by >."""
+    """Convert a configuration of the earlier joint pipeline to a spec on stdout, and list what was left out."""
     from gridloom.runtime.interop.joint_config import read_joint_config
 
     sys.stdout.write(read_joint_config(config).text())

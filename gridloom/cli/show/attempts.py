@@ -1,4 +1,4 @@
-"""Draws tasks, attempts, verdicts and picks: from the events of a running solve and from the ledger alike."""
+"""Drawings of tasks, attempts, verdicts and picks, from the events of a running solve and from the ledger."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def picks_view(task_id: str, picks: Sequence[Mapping[str, Any]], accepted: bool,
 
 
 class TaskBlocks:
-    """Gathers a solve stage's events, so that a task's attempts stand together however many tasks are in flight."""
+    """Collector of a solve stage's events, which groups the attempts of a task while several tasks are in flight."""
 
     def __init__(self) -> None:
         self._attempts: dict[str, list[AttemptShown]] = {}
 
     def add(self, event: Any) -> Any:
-        """Take an event; return what is to be printed now, None for nothing yet. Other things are returned as given."""
+        """Add an event and return the lines to print now, or None; other renderables are returned unchanged."""
         if isinstance(event, TaskShown):
             return None  # drawn with its picks
         if isinstance(event, AttemptShown):
@@ -149,7 +149,7 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
     if (a["verdict"], a["score"]) != (b["verdict"], b["score"]):
         change = f"{a['score']:.2f} {a['verdict']} -> {b['score']:.2f} {b['verdict']}"
         rows.append({"what": "verdict", "change": change})
-    was, now = ({said["verifier"]: said["score"] for said in row["verdicts"]} for row in (a, b))
+    was, now = ({verdict["verifier"]: verdict["score"] for verdict in row["verdicts"]} for row in (a, b))
     for name in [*was, *(name for name in now if name not in was)]:
         if was.get(name) != now.get(name):
             rows.append({"what": f"verdict.{name}", "change": f"{_score(was.get(name))} -> {_score(now.get(name))}"})
@@ -176,7 +176,7 @@ def _score(score: float | None) -> str:
 
 
 def _seconds(row: Mapping[str, Any]) -> float:
-    """The attempt's own work: what lies between its start and end is also waiting for other tasks in flight."""
+    """Return the seconds of the attempt's own work, without waiting for other tasks in flight."""
     return float(sum(row["timings"].values()))
 
 

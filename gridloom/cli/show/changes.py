@@ -1,4 +1,4 @@
-"""The difference of two specs, graphs or runs, as lines and as data."""
+"""Differences of two specs, graphs or runs, as lines and as data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gridloom.wording import listed
 
 
 def diff_lines(before: Side, after: Side) -> list[str]:
-    """Write what differs: fields with place and effect, stages with the reason, and a total."""
+    """Return the lines of a difference: fields with position and effect, stages with the reason, and a total."""
     fields, stages = diff_sides(before, after), diff_graphs(before.graph, after.graph)
     lines = [_field_line(change) for change in fields]
     lines += [_stage_line(change) for change in stages]
@@ -46,7 +46,7 @@ def _stage_line(change: StageChange) -> str:
 
 
 def diff_data(before: Side, after: Side) -> dict[str, Any]:
-    """Return the same as plain data, versioned."""
+    """Return plain data, versioned, with the content of the lines."""
     return {
         "format_version": 1,
         "a": _side(before),
@@ -83,30 +83,34 @@ def _span(span: Span | None) -> dict[str, Any] | None:
     return None if span is None else asdict(span)
 
 
-def explained_lines(stage: str, told: StageExplanation) -> list[str]:
-    """Write the key, what it covers, and what differs from the nearest earlier artifact."""
-    lines = [f"{stage}  {told.key}", json.dumps(told.inputs, indent=1, sort_keys=True)]
-    near = told.nearest
+def explained_lines(stage: str, explained: StageExplanation) -> list[str]:
+    """Return the lines of a key: its inputs, and the differences from the nearest earlier artifact."""
+    lines = [f"{stage}  {explained.key}", json.dumps(explained.inputs, indent=1, sort_keys=True)]
+    near = explained.nearest
     if near is None:
         return [*lines, "no earlier artifact of this kind of stage"]
     made = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(near.made_at))
     who = f"{near.stage} of run {near.run_id}, made {made} UTC"
-    if not told.changes:
+    if not explained.changes:
         return [*lines, f"cached: {who}"]
-    count = "1 field differs" if len(told.changes) == 1 else f"{len(told.changes)} fields differ"
-    return [*lines, f"nearest earlier artifact: {who}, {near.key}; {count}:", *(f"  {placed(c)}" for c in told.changes)]
+    count = "1 field differs" if len(explained.changes) == 1 else f"{len(explained.changes)} fields differ"
+    return [
+        *lines,
+        f"nearest earlier artifact: {who}, {near.key}; {count}:",
+        *(f"  {placed(c)}" for c in explained.changes),
+    ]
 
 
-def explained_data(stage: str, told: StageExplanation) -> dict[str, Any]:
-    """Return the same as plain data, versioned."""
-    near = told.nearest
+def explained_data(stage: str, explained: StageExplanation) -> dict[str, Any]:
+    """Return plain data, versioned, with the content of the lines."""
+    near = explained.nearest
     return {
         "format_version": 1,
         "stage": stage,
-        "key": told.key,
-        "inputs": told.inputs,
+        "key": explained.key,
+        "inputs": explained.inputs,
         "nearest": None
         if near is None
         else {"key": near.key, "stage": near.stage, "run_id": near.run_id, "made_at": near.made_at},
-        "changes": [change_data(change) for change in told.changes],
+        "changes": [change_data(change) for change in explained.changes],
     }

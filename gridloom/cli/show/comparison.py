@@ -1,4 +1,4 @@
-"""The comparison of runs as a table."""
+"""Comparison of runs as a table."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 MAX_COLUMNS = 6
-"""Differing fields that a table shows; `--json` and `--csv` give all."""
+"""Maximum number of differing fields in a table; `--json` and `--csv` give all."""
 
 
 def print_comparison(results: tuple[Result, ...]) -> None:
-    """Print results as a table, and what its figures are."""
+    """Print results as a table, with an explanation of its figures."""
     from gridloom.cli.show.tables import print_table, rows_table
 
     print_table(rows_table(_shown(results)))

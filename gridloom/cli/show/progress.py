@@ -26,11 +26,11 @@ def reporter(console: Console, quiet: bool) -> Reporter:
 
 class _Quiet:
     def advance(self, amount: float = 1, **fields: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class Reporter:
-    """Base: prints results and events, no bars."""
+    """Base of the reporters: prints results and events, no bars."""
 
     def __init__(self, console: Console, show_events: bool = True) -> None:
         self.console = console
@@ -60,7 +60,7 @@ def _clock(seconds: float) -> str:
 
 
 def _rate(rate: float, unit: str) -> str:
-    if unit == "s":  # a budget of seconds is spent a second a second
+    if unit == "s":  # no rate for a budget of seconds, which is always one second per second
         return ""
     return f"{rate:.1f} {unit}/s" if rate >= 1 else f"{rate * 60:.1f} {unit}/min"
 
@@ -78,14 +78,14 @@ class _PlainTask:
         self._fields: dict[str, Any] = {}
 
     def advance(self, amount: float = 1, **fields: Any) -> None:
-        """Move on; a line is printed every few seconds."""
+        """Advance; a line is printed every few seconds."""
         self._done += amount
         self._fields.update(fields)
         if time.monotonic() - self._last >= PLAIN_EVERY_S:
             self.line()
 
     def line(self, end: bool = False) -> None:
-        """Print where the work stands: count, rate, ETA, fields."""
+        """Print the progress: count, rate, ETA, fields."""
         self._last = time.monotonic()
         elapsed = self._last - self._start
         rate = (self._done - self._from) / elapsed if elapsed > 0 else 0.0
@@ -133,7 +133,7 @@ class _RichTask:
         self._fields: dict[str, Any] = {}
 
     def advance(self, amount: float = 1, **fields: Any) -> None:
-        """Move on and show the fields beside the bar."""
+        """Advance and show the fields beside the bar."""
         self._fields.update(fields)
         self._bars.update(self._id, advance=amount, shown=_fields(self._fields))
 

@@ -1,4 +1,4 @@
-"""What is shown when a run ends: every task (when asked), the score table, and what to type next."""
+"""Output at the end of a run: every task (on request), the score table, and queries to try."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUERIES = (
 def print_results(
     console: Console, result: RunResult, graph: RunGraph, workspace: Workspace, *, show_tasks: bool, quiet: bool
 ) -> None:
-    """Print what the run made. Tasks of a cached solve stage are drawn from the ledger when `show_tasks`."""
+    """Print the results of a run. With `show_tasks` the tasks of a cached solve stage are drawn from the ledger."""
     ledger = Ledger(workspace)
     if show_tasks and not quiet:
         for node in graph.nodes:
@@ -50,7 +50,7 @@ def print_results(
     for node in graph.nodes:
         if node.kind == "solve" and node.name in result.artifacts and node.name not in scored:
             _print_unscored(console, node.name, result.artifacts[node.name].path)
-    if result.failed:  # the summary of what failed tells the counts
+    if result.failed:  # the summary of the failed stages has the counts
         return
     counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
     ran = counts if result.executed else "everything was cached"
@@ -62,7 +62,7 @@ def print_results(
 
 
 def _print_unscored(console: Console, stage: str, attempts: Path) -> None:
-    """Say where the picks are that nobody can score here."""
+    """Print the place of the picks of a solve stage without a score stage."""
     made = json.loads((attempts / "meta.json").read_text(encoding="utf-8"))
     counts = ", ".join(
         f"{number:,} {what}{'' if number == 1 else 's'}"
@@ -109,7 +109,7 @@ _LEFT_OUT = {
     "first": "could not change the first pick",
     "likely": "would hardly have changed the first pick",
 }
-"""What is said of the views that an evaluation's `early_stop` left out."""
+"""Reason by `early_stop` why an evaluation skipped views."""
 
 
 def _print_votes(console: Console, stage: str, report: dict[str, Any]) -> None:
@@ -134,7 +134,7 @@ def _print_votes(console: Console, stage: str, report: dict[str, Any]) -> None:
 
 
 def _who(made: dict[str, Any]) -> str:
-    """Name what was evaluated: one checkpoint, or an ensemble."""
+    """Return a description of what was evaluated: one checkpoint, or an ensemble."""
     if "ensemble" in made:
         return f"an ensemble of {len(made['ensemble'])} checkpoints"
     return f"checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})"
@@ -182,6 +182,6 @@ def _calibrated(found: dict[str, Any]) -> str:
 
 
 def _solver(key: str) -> str:
-    """Name what solved: a checkpoint by its short key, a model behind a server by its name."""
+    """Return a description of the solver: a checkpoint by its short key, a model behind a server by its name."""
     kind, _, name = key.partition(":")
     return f"model {name}" if kind == "endpoint" else f"checkpoint {key[:12]}"

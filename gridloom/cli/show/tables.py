@@ -1,4 +1,4 @@
-"""Tables for a terminal, from plain rows: columns as wide as they need, numbers to the right."""
+"""Tables for a terminal, from plain rows: columns as wide as their content, numbers aligned to the right."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gridloom.wording import duration
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gridloom.compiler.device_speeds import Calibrations
+    from gridloom.compiler.device_speeds import MachineSpeeds
     from gridloom.compiler.graph import RunGraph, StageNode
     from gridloom.runtime.planning.plan import Plan
 
 
 def cell(value: Any) -> str:
-    """Write one value for a person: no null, floats to four digits, nested values as JSON."""
+    """Return one value as text: `-` for null, floats to four digits, nested values as JSON."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -39,17 +39,17 @@ def cell(value: Any) -> str:
 
 
 def exact_cell(value: Any) -> str:
-    """Write one value for CSV: nothing for null, floats with every digit."""
+    """Return one value for CSV: empty for null, floats with every digit."""
     return "" if value is None else repr(value) if isinstance(value, float) else cell(value)
 
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Cells as they are shown, under the names of their columns."""
+    """A table of text cells with column names."""
 
     names: tuple[str, ...]
     numeric: tuple[bool, ...]
-    """Which columns stand to the right."""
+    """Whether each column is aligned to the right."""
     cells: tuple[tuple[str, ...], ...]
 
     def lines(self) -> list[str]:
@@ -75,7 +75,7 @@ class TextTable:
 
 
 def _width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
+    """Return the columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -84,7 +84,7 @@ def _width(text: str) -> int:
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> TextTable:
-    """Make a table of rows that share columns."""
+    """Return a table of rows that share columns."""
     names = list(columns) if columns is not None else list(rows[0]) if rows else []
     numeric = (
         bool(rows) and all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows)
@@ -94,7 +94,7 @@ def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None 
 
 
 def graph_table(graph: RunGraph) -> TextTable:
-    """Show a graph's stages with inputs and the first digits of keys."""
+    """Return the table of a graph's stages with inputs and the first digits of keys."""
     rows = [
         {
             "stage": node.name,
@@ -108,20 +108,20 @@ def graph_table(graph: RunGraph) -> TextTable:
     return rows_table(rows)
 
 
-def time_line(plan: Plan, calibrations: Calibrations, device: str | None = None) -> str:
-    """Say how long all stages that will run are expected to take, and what the estimates assume."""
-    calibration = calibrations.of(device or plan.graph.device)
-    if calibration is None:
-        total = calibrations.why_not(device or plan.graph.device)
+def time_line(plan: Plan, machine: MachineSpeeds, device: str | None = None) -> str:
+    """Return the expected time of all stages that will run and, on a second line, the assumptions of the estimates."""
+    speeds = machine.of(device or plan.graph.device)
+    if speeds is None:
+        total = machine.why_not(device or plan.graph.device)
     else:
-        known = [stage.expected_seconds(calibration) or 0.0 for stage in plan.stages]
-        total = f"expected in all: {duration(sum(known))} on {calibration.device}"
+        known = [stage.expected_seconds(speeds) or 0.0 for stage in plan.stages]
+        total = f"expected in all: {duration(sum(known))} on {speeds.device}"
     assumes = dict.fromkeys(text for stage in plan.stages if stage.node.cost for text in stage.node.cost.assumes)
     return total + (f"\nassumes: {'; '.join(assumes)}" if assumes else "")
 
 
 def short(count: float, unit: str = "") -> str:
-    """Write a large number with three digits and a prefix: '331 k', '18.3 G'."""
+    """Return a large number with three digits and a prefix: '331 k', '18.3 G'."""
     for size, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g} {prefix}{unit}"
@@ -141,10 +141,10 @@ def _costs(node: StageNode) -> dict[str, str]:
     }
 
 
-def plan_table(plan: Plan, calibrations: Calibrations, device: str | None = None) -> TextTable:
-    """Show what a plan will do, stage by stage, and what that is expected to cost on the spec's device or another."""
-    calibration = calibrations.of(device or plan.graph.device)
-    times = [stage.expected_seconds(calibration) for stage in plan.stages]
+def plan_table(plan: Plan, machine: MachineSpeeds, device: str | None = None) -> TextTable:
+    """Return the table of a plan: state, reason and cost of each stage; times are for `device` or the spec's."""
+    speeds = machine.of(device or plan.graph.device)
+    times = [stage.expected_seconds(speeds) for stage in plan.stages]
     rows = [
         {
             "stage": stage.node.name,
@@ -160,7 +160,7 @@ def plan_table(plan: Plan, calibrations: Calibrations, device: str | None = None
 
 
 def print_table(table: TextTable) -> None:
-    """Print a table: lines as long as they need to be, but cells folded where a terminal is too narrow for them."""
+    """Print a table, with unlimited line length; cells are folded where a terminal is too narrow."""
     lines = table.lines()
     is_terminal = sys.stdout.isatty()
     if is_terminal and max(_width(line) for line in lines) > shutil.get_terminal_size().columns:

@@ -1,1 +1,1 @@
-"""Rules that refuse a spec before it runs: models, data, fit, leaks, cost."""
+"""Rules that refuse a spec before it runs: models, data, fit, leaks, resources."""

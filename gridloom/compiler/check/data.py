@@ -1,10 +1,10 @@
-"""Rules about data: canvases, subsets, answers to hold out, demonstrations to check, tasks that training has seen."""
+"""Rules about data: canvases, subsets, held-out answers, demonstrations of the verifier, tasks of the training."""
 
 from __future__ import annotations
 
 from gridloom.compiler.bind import data_of, dataset_of
 from gridloom.compiler.session import Session
-from gridloom.compiler.spec_facts import Checked, sound
+from gridloom.compiler.spec_facts import SpecFacts, sound
 from gridloom.compiler.text.tree import Path
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.data import ArcData
@@ -16,24 +16,24 @@ ANSWERING = (SolveStage, EvaluateStage)
 """Stages that answer held-out test inputs."""
 
 
-def canvas_holds_grids(checked: Checked, session: Session) -> None:
+def canvas_holds_grids(spec_facts: SpecFacts, session: Session) -> None:
     """GL320: no grid is larger than the canvas."""
-    for name, data in sound(checked, "data", ArcData):
-        facts = checked.data.get(name)
+    for name, data in sound(spec_facts, "data", ArcData):
+        facts = spec_facts.data.get(name)
         if facts and facts.max_side > facts.canvas:
             session.error(
                 "GL320",
                 f"canvas {facts.canvas} is smaller than the largest grid of '{name}', {facts.max_side} cells a side",
-                checked.bound.places.value(("data", name, "canvas")),
+                spec_facts.bound.places.value(("data", name, "canvas")),
                 f"set canvas to at least {facts.max_side}, or select.max_side to {data.canvas}",
             )
 
 
-def subsets_exist(checked: Checked, session: Session) -> None:
+def subsets_exist(spec_facts: SpecFacts, session: Session) -> None:
     """GL333, GL334: named subsets are in the source, and held-out ones are read."""
-    places = checked.bound.places
-    for name, data in sound(checked, "data", ArcData):
-        facts = checked.data.get(name)
+    places = spec_facts.bound.places
+    for name, data in sound(spec_facts, "data", ArcData):
+        facts = spec_facts.data.get(name)
         for key, code, known in (
             ("subsets", "GL333", facts.subsets if facts else ()),
             ("holdout", "GL334", data.subsets),
@@ -43,7 +43,7 @@ def subsets_exist(checked: Checked, session: Session) -> None:
                     what = "subset of its source" if key == "subsets" else "subset that '" + name + "' reads"
                     session.error(
                         code,
-                        f"'{subset}' is no {what}",
+                        f"'{subset}' is not a {what}",
                         places.value(("data", name, key, i)),
                         did_you_mean(subset, known, f"there are: {listed(known)}"),
                     )
@@ -53,14 +53,14 @@ GENERATED = {
     MazeData: ("size", "min_length", "min_branches", "loops", "seed"),
     SudokuData: ("size", "apart", "max_clues", "spare_clues", "min_guesses", "seed"),
 }
-"""Fields that only a generated set has a use for."""
+"""Fields that apply to generated sets only."""
 
 
-def sources_are_not_generated(checked: Checked, session: Session) -> None:
-    """GL335: puzzles that are read are not chosen by the generator's conditions."""
-    places = checked.bound.places
+def sources_are_not_generated(spec_facts: SpecFacts, session: Session) -> None:
+    """GL335: conditions of the generator have no effect on puzzles that are read from a source."""
+    places = spec_facts.bound.places
     for kind, fields in GENERATED.items():
-        for name, data in sound(checked, "data", kind):
+        for name, data in sound(spec_facts, "data", kind):
             for field in fields if data.source is not None else ():
                 path: Path = ("data", name, field)
                 if places.node(path) is not None:
@@ -72,15 +72,15 @@ def sources_are_not_generated(checked: Checked, session: Session) -> None:
                     )
 
 
-def answers_are_held_out(checked: Checked, session: Session) -> None:
+def answers_are_held_out(spec_facts: SpecFacts, session: Session) -> None:
     """GL330-GL332: a solve or evaluate stage needs test inputs whose answers are held out."""
-    bound = checked.bound
-    for name, stage in sound(checked, "stages", ANSWERING):
+    bound = spec_facts.bound
+    for name, stage in sound(spec_facts, "stages", ANSWERING):
         found = dataset_of(bound, name)
-        if found is None or found[0] not in checked.data:
+        if found is None or found[0] not in spec_facts.data:
             continue
         data_name, data = found
-        facts = checked.data[data_name]
+        facts = spec_facts.data[data_name]
         if not data.holdout or facts.num_held_out == 0:
             session.error(
                 "GL330",
@@ -108,10 +108,10 @@ def answers_are_held_out(checked: Checked, session: Session) -> None:
             )
 
 
-def evaluate_options_fit(checked: Checked, session: Session) -> None:
-    """GL346: options of an evaluation by votes mean nothing for mazes and sudokus, which are answered once."""
-    bound = checked.bound
-    for name, stage in sound(checked, "stages", EvaluateStage):
+def evaluate_options_fit(spec_facts: SpecFacts, session: Session) -> None:
+    """GL346: options of voting do not apply to mazes and sudokus, which are answered once."""
+    bound = spec_facts.bound
+    for name, stage in sound(spec_facts, "stages", EvaluateStage):
         found = data_of(bound, name)
         if found is None or found[1].kind == "arc":
             continue
@@ -125,15 +125,15 @@ def evaluate_options_fit(checked: Checked, session: Session) -> None:
                 )
 
 
-def answers_are_known(checked: Checked, session: Session) -> None:
-    """GL336: what is judged by the answers has them all; tasks whose answers nobody told can only be solved."""
-    bound = checked.bound
-    judged = [(name, dataset_of(bound, name), "data") for name, _ in sound(checked, "stages", EvaluateStage)]
-    for name, _ in (*sound(checked, "stages", ScoreStage), *sound(checked, "stages", CalibrateStage)):
+def answers_are_known(spec_facts: SpecFacts, session: Session) -> None:
+    """GL336: a stage that compares with the right answers finds one for each task; solving needs none."""
+    bound = spec_facts.bound
+    judged = [(name, dataset_of(bound, name), "data") for name, _ in sound(spec_facts, "stages", EvaluateStage)]
+    for name, _ in (*sound(spec_facts, "stages", ScoreStage), *sound(spec_facts, "stages", CalibrateStage)):
         solved = bound.input(name, "attempts")
         judged.append((name, dataset_of(bound, solved[1]) if solved else None, "attempts"))
     for name, found, field in judged:
-        facts = checked.data.get(found[0]) if found else None
+        facts = spec_facts.data.get(found[0]) if found else None
         if found and facts and facts.num_unanswered:
             session.error(
                 "GL336",
@@ -145,14 +145,14 @@ def answers_are_known(checked: Checked, session: Session) -> None:
             )
 
 
-def verifier_has_demonstrations(checked: Checked, session: Session) -> None:
+def verifier_has_demonstrations(spec_facts: SpecFacts, session: Session) -> None:
     """GL340: leave_one_out needs demonstrations that training has not seen."""
-    bound = checked.bound
-    for name, stage in sound(checked, "stages", SolveStage):
+    bound = spec_facts.bound
+    for name, stage in sound(spec_facts, "stages", SolveStage):
         found = dataset_of(bound, name)
-        facts = checked.data.get(found[0]) if found else None
+        facts = spec_facts.data.get(found[0]) if found else None
         if stage.with_ in bound.spec.models:
-            continue  # nothing but text: no demonstration is checked
+            continue  # a language model alone checks no demonstration
         if facts and found and stage.solver.verifier.leave_one_out > 0 and facts.num_check_demos == 0:
             path: Path = ("stages", name, "solver", "verifier", "leave_one_out")
             session.warn(
@@ -163,12 +163,14 @@ def verifier_has_demonstrations(checked: Checked, session: Session) -> None:
             )
 
 
-def calibration_is_of_a_trm(checked: Checked, session: Session) -> None:
-    """GL347: attempts of a language model alone are judged by rules and never accepted: no threshold to set."""
-    bound = checked.bound
-    writers = {n: stage.with_ for n, stage in sound(checked, "stages", SolveStage) if stage.with_ in bound.spec.models}
+def calibration_needs_a_checkpoint(spec_facts: SpecFacts, session: Session) -> None:
+    """GL347: a calibration measures attempts of a checkpoint; a language model alone never accepts an attempt."""
+    bound = spec_facts.bound
+    writers = {
+        n: stage.with_ for n, stage in sound(spec_facts, "stages", SolveStage) if stage.with_ in bound.spec.models
+    }
     uses = [(name, "calibration", name) for name in writers if bound.input(name, "calibration")]
-    for name, stage in sound(checked, "stages", CalibrateStage):
+    for name, stage in sound(spec_facts, "stages", CalibrateStage):
         if stage.attempts in writers:
             uses.append((name, "attempts", stage.attempts))
     for name, field, writer in uses:
@@ -180,22 +182,22 @@ def calibration_is_of_a_trm(checked: Checked, session: Session) -> None:
         )
 
 
-def tasks_fit_training(checked: Checked, session: Session) -> None:
-    """GL341, GL342: the tasks to answer lie on the canvas the TRM was trained on, and it has an embedding for each."""
-    bound = checked.bound
+def tasks_fit_training(spec_facts: SpecFacts, session: Session) -> None:
+    """GL341, GL342: the tasks to answer have the canvas of the training and one trained embedding each."""
+    bound = spec_facts.bound
     used = [
         (name, edge.target[1])
-        for name, _ in sound(checked, "stages", ANSWERING)
+        for name, _ in sound(spec_facts, "stages", ANSWERING)
         for edge in (*bound.inputs(name, "with"), *bound.inputs(name, "ensemble"))
     ]
     for name, source in used:
         found, trained = dataset_of(bound, name), dataset_of(bound, source)
-        if found is None or trained is None or found[0] not in checked.data or trained[0] not in checked.data:
+        if found is None or trained is None or found[0] not in spec_facts.data or trained[0] not in spec_facts.data:
             continue
-        _same_canvas(checked, session, name, found[0], source, trained[0])
-        unseen = set(checked.data[found[0]].task_ids) - set(checked.data[trained[0]].task_ids)
+        _same_canvas(spec_facts, session, name, found[0], source, trained[0])
+        unseen = set(spec_facts.data[found[0]].task_ids) - set(spec_facts.data[trained[0]].task_ids)
         if unseen and found[0] != trained[0]:
-            total = len(checked.data[found[0]].task_ids)
+            total = len(spec_facts.data[found[0]].task_ids)
             session.error(
                 "GL342",
                 f"{len(unseen)} of {total} tasks of '{found[0]}' are not in '{trained[0]}', which '{source}' "
@@ -206,23 +208,23 @@ def tasks_fit_training(checked: Checked, session: Session) -> None:
             )
 
 
-def training_keeps_canvas(checked: Checked, session: Session) -> None:
-    """GL341 between a training stage and the stage whose checkpoint it continues."""
-    bound = checked.bound
-    for name, stage in (*sound(checked, "stages", TrainStage), *sound(checked, "stages", JointTrainStage)):
+def training_keeps_canvas(spec_facts: SpecFacts, session: Session) -> None:
+    """GL341: a training stage has the canvas of the checkpoint that it continues."""
+    bound = spec_facts.bound
+    for name, stage in (*sound(spec_facts, "stages", TrainStage), *sound(spec_facts, "stages", JointTrainStage)):
         source = bound.input(name, "model" if isinstance(stage, TrainStage) else "trm")
         here = dataset_of(bound, name)
         there = dataset_of(bound, source[1]) if source else None
-        trm = bound.spec.models.get(bound.trm_of(source[1]) or "") if source else None
-        moves = isinstance(stage, TrainStage) and isinstance(trm, NetworkSpec) and trm.any_canvas
+        network = bound.spec.models.get(bound.network_of(source[1]) or "") if source else None
+        moves = isinstance(stage, TrainStage) and isinstance(network, NetworkSpec) and network.any_canvas
         if source and here and there and not moves:
-            _same_canvas(checked, session, name, here[0], source[1], there[0])
+            _same_canvas(spec_facts, session, name, here[0], source[1], there[0])
 
 
-def _same_canvas(checked: Checked, session: Session, stage: str, data: str, source: str, trained: str) -> None:
-    here, there = checked.data.get(data), checked.data.get(trained)
+def _same_canvas(spec_facts: SpecFacts, session: Session, stage: str, data: str, source: str, trained: str) -> None:
+    here, there = spec_facts.data.get(data), spec_facts.data.get(trained)
     if here and there and here.canvas != there.canvas:
-        places = checked.bound.places
+        places = spec_facts.bound.places
         session.error(
             "GL341",
             f"stage '{stage}' lays '{data}' on a canvas of {here.canvas}, but '{source}' was trained on {there.canvas}",

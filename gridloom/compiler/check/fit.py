@@ -1,11 +1,11 @@
-"""Rules that a checkpoint and the data it is used on fit: kind of rows, their length, their vocabulary."""
+"""Rules on the match of checkpoint and data: kind, length and vocabulary of rows, canvas, network."""
 
 from __future__ import annotations
 
 from gridloom.compiler.bind import data_of
 from gridloom.compiler.facts import CheckpointFacts
 from gridloom.compiler.session import Session
-from gridloom.compiler.spec_facts import Checked, sound
+from gridloom.compiler.spec_facts import SpecFacts, sound
 from gridloom.diagnostics import Span
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.kind import kinds_with, plays
@@ -22,7 +22,7 @@ STARTS = (
 )
 """Stage kinds that take a checkpoint, with the field that names it, or several."""
 ANY_CANVAS = "rope_2d"
-"""Positions to propose where tasks lie on canvases of several sizes."""
+"""Value of `positions` that the hint proposes for tasks on canvases of several sizes."""
 
 
 READABLE = {
@@ -32,13 +32,13 @@ READABLE = {
 """Remedy for data without rows of a form that a network reads."""
 
 
-def rows_fit_network(checked: Checked, session: Session) -> None:
+def rows_fit_network(spec_facts: SpecFacts, session: Session) -> None:
     """GL344: the data has rows of a form that the network reads: tokens or vectors."""
-    bound = checked.bound
-    for name, _ in sound(checked, "stages", TrainStage):
+    bound = spec_facts.bound
+    for name, _ in sound(spec_facts, "stages", TrainStage):
         found = data_of(bound, name)
-        facts = checked.data.get(found[0]) if found else None
-        model = bound.spec.models.get(bound.trm_of(name) or "")
+        facts = spec_facts.data.get(found[0]) if found else None
+        model = bound.spec.models.get(bound.network_of(name) or "")
         reads = model.reads if isinstance(model, NetworkSpec) else ("tokens",)
         if found and facts and facts.rows(reads) is None:
             has = "numbers" if facts.num_cells == 0 else "tokens"
@@ -51,12 +51,12 @@ def rows_fit_network(checked: Checked, session: Session) -> None:
             )
 
 
-def positions_fit_rows(checked: Checked, session: Session) -> None:
-    """GL305: rows and columns are counted on a square canvas."""
-    bound = checked.bound
-    for name, stage in sound(checked, "stages", TrainStage):
+def positions_fit_rows(spec_facts: SpecFacts, session: Session) -> None:
+    """GL305: positions by row and column need a square canvas."""
+    bound = spec_facts.bound
+    for name, stage in sound(spec_facts, "stages", TrainStage):
         found, model = data_of(bound, name), bound.spec.models.get(stage.model)
-        facts = checked.data.get(found[0]) if found else None
+        facts = spec_facts.data.get(found[0]) if found else None
         square = facts is None or facts.num_cells == facts.canvas**2
         if found and not square and isinstance(model, NetworkSpec) and model.needs_square:
             session.error(
@@ -67,11 +67,11 @@ def positions_fit_rows(checked: Checked, session: Session) -> None:
             )
 
 
-def canvases_fit_network(checked: Checked, session: Session) -> None:
-    """GL306: tasks lie on canvases of several sizes only where no weight belongs to a position."""
-    bound = checked.bound
+def canvases_fit_network(spec_facts: SpecFacts, session: Session) -> None:
+    """GL306: canvases of several sizes need a network without weights that belong to a position."""
+    bound = spec_facts.bound
     for kind in (TrainStage, JointTrainStage):
-        for name, _ in sound(checked, "stages", kind):
+        for name, _ in sound(spec_facts, "stages", kind):
             found = data_of(bound, name)
             if found is None or not isinstance(found[1], ArcData) or not found[1].canvases:
                 continue
@@ -85,8 +85,8 @@ def canvases_fit_network(checked: Checked, session: Session) -> None:
                 )
                 continue
             source = bound.input(name, "model")
-            given = checked.checkpoints.get(source[1]) if source else None
-            model = bound.spec.models.get(bound.trm_of(name) or "")
+            given = spec_facts.checkpoints.get(source[1]) if source else None
+            model = bound.spec.models.get(bound.network_of(name) or "")
             positions = given.positions if given else getattr(model, "positions", "of its own")
             if not (given.any_canvas if given else not isinstance(model, NetworkSpec) or model.any_canvas):
                 session.error(
@@ -97,20 +97,20 @@ def canvases_fit_network(checked: Checked, session: Session) -> None:
                 )
 
 
-def checkpoint_fits_data(checked: Checked, session: Session) -> None:
-    """GL343: a checkpoint is used on the kind of data, row length and vocabulary that it was trained on.
+def checkpoint_fits_data(spec_facts: SpecFacts, session: Session) -> None:
+    """GL343: a checkpoint is used on the kind of data, row length and vocabulary of its training.
 
-    Canvases of ARC data are GL341's.
+    GL341 covers canvases of ARC data.
     """
-    bound = checked.bound
+    bound = spec_facts.bound
     for kind, field in STARTS:
-        used = [(name, edge) for name, _ in sound(checked, "stages", kind) for edge in bound.inputs(name, field)]
+        used = [(name, edge) for name, _ in sound(spec_facts, "stages", kind) for edge in bound.inputs(name, field)]
         for name, edge in used:
             source = edge.target[1]
             here, there = data_of(bound, name), data_of(bound, source)
             if here is None or there is None:
                 continue
-            ours, theirs = checked.data.get(here[0]), checked.data.get(there[0])
+            ours, theirs = spec_facts.data.get(here[0]), spec_facts.data.get(there[0])
             if ours is None or theirs is None or (here[1].kind == there[1].kind == "arc"):
                 continue
             mine = (here[1].kind, ours.num_cells, ours.vocabulary)
@@ -126,33 +126,36 @@ def checkpoint_fits_data(checked: Checked, session: Session) -> None:
 
 
 def rows_text(kind: str, num_cells: int, vocabulary: int) -> str:
-    """Name rows of tokens for a person."""
+    """Return a description of token rows for messages."""
     return f"{kind} rows ({num_cells} tokens, vocabulary {vocabulary})"
 
 
-def given_checkpoint_fits(checked: Checked, session: Session) -> None:
-    """GL341, GL343, GL345: a stage uses a given checkpoint on rows like those it was trained on, with its network."""
-    bound = checked.bound
+def given_checkpoint_fits(spec_facts: SpecFacts, session: Session) -> None:
+    """GL341, GL343, GL345: a given checkpoint is used on rows like those of its training, with adapters of its
+    network."""
+    bound = spec_facts.bound
     for kind, field in STARTS:
-        used = [(name, stage, e) for name, stage in sound(checked, "stages", kind) for e in bound.inputs(name, field)]
+        used = [
+            (name, stage, e) for name, stage in sound(spec_facts, "stages", kind) for e in bound.inputs(name, field)
+        ]
         for name, stage, edge in used:
             source = edge.target[1]
-            given = checked.checkpoints.get(source)
+            given = spec_facts.checkpoints.get(source)
             if given is None:
                 continue
             at = bound.places.value(edge.path)
             note = f"'{source}' comes from {bound.places.value(('stages', source, 'path'))}"
             if not (isinstance(stage, TrainStage) and given.any_canvas):
-                _rows_fit(name, source, given, at, note, checked, session)
+                _rows_fit(name, source, given, at, note, spec_facts, session)
             if isinstance(stage, JointTrainStage):
-                _network_fits(name, stage, source, given, at, note, checked, session)
+                _network_fits(name, stage, source, given, at, note, spec_facts, session)
 
 
 def _rows_fit(
-    name: str, source: str, given: CheckpointFacts, at: Span | None, note: str, checked: Checked, session: Session
+    name: str, source: str, given: CheckpointFacts, at: Span | None, note: str, spec_facts: SpecFacts, session: Session
 ) -> None:
-    found = data_of(checked.bound, name)
-    ours = checked.data.get(found[0]) if found else None
+    found = data_of(spec_facts.bound, name)
+    ours = spec_facts.data.get(found[0]) if found else None
     if found is None or ours is None:
         return
     if found[1].kind == given.data_kind == "arc":
@@ -185,10 +188,10 @@ def _network_fits(
     given: CheckpointFacts,
     at: Span | None,
     note: str,
-    checked: Checked,
+    spec_facts: SpecFacts,
     session: Session,
 ) -> None:
-    bound = checked.bound
+    bound = spec_facts.bound
     if not plays(given.network, "two_state"):
         session.error(
             "GL345",
@@ -200,13 +203,13 @@ def _network_fits(
         return
     for i, adapter in enumerate(stage.adapters):
         model = bound.spec.models.get(adapter)
-        trm = bound.spec.models.get(model.trm) if isinstance(model, TextToLatentModel | LatentToTextModel) else None
-        if isinstance(trm, NetworkSpec) and trm.hidden_size != given.hidden_size:
+        network = bound.spec.models.get(model.trm) if isinstance(model, TextToLatentModel | LatentToTextModel) else None
+        if isinstance(network, NetworkSpec) and network.hidden_size != given.hidden_size:
             assert isinstance(model, TextToLatentModel | LatentToTextModel)
             session.error(
                 "GL345",
-                f"adapter '{adapter}' is made for '{model.trm}' (hidden_size {trm.hidden_size}), but '{source}' has "
-                f"hidden_size {given.hidden_size}",
+                f"adapter '{adapter}' is made for '{model.trm}' (hidden_size {network.hidden_size}), but '{source}' "
+                f"has hidden_size {given.hidden_size}",
                 bound.places.value(("stages", name, "adapters", i)),
                 f"set models.{model.trm}.hidden_size to {given.hidden_size}",
                 (note, f"'{model.trm}' comes from {bound.places.value(('models', adapter, 'trm'))}"),

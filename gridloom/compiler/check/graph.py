@@ -1,4 +1,4 @@
-"""Rules about means: peak memory against the device's, expected time against the limit. They need a calibration."""
+"""Rules about resources, which need measured device speeds: peak memory, expected time; members of an ensemble."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gridloom.specs.stages import EvaluateStage, JointTrainStage, TrainStage
 from gridloom.wording import duration
 
 FAR_TOO_LARGE = 2
-"""Estimates of peak memory were not checked against real runs: only one this many times the memory is an error."""
+"""Ratio of estimated peak memory to device memory from which GL350 is an error; below, the estimate is too rough."""
 
 
 def _stages(graph: RunGraph, is_cached: Callable[[str], bool] | None) -> list[tuple[StageNode, Cost]]:
-    """Return the stages that will run a network; all of them where it is not known which are cached."""
+    """Return the stages that will run a network; all of them where `is_cached` is not given."""
     return [
         (node, node.cost)
         for node in graph.nodes
@@ -26,18 +26,18 @@ def _stages(graph: RunGraph, is_cached: Callable[[str], bool] | None) -> list[tu
 
 
 def memory_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
-    """GL350: no stage that will run needs more memory than the device has. The graph has its keys."""
-    calibration = session.calibration_of(bound.spec.device)
-    if calibration is None:
+    """GL350: no stage that will run needs more memory than the device has; needs a graph with keys."""
+    speeds = session.speeds_of(bound.spec.device)
+    if speeds is None:
         return
     for node, cost in _stages(graph, session.is_cached):
-        if cost.peak_bytes > calibration.memory_bytes:
+        if cost.peak_bytes > speeds.memory_bytes:
             batch: Path = ("stages", section_name(node.name), "batch_size")
-            say = session.error if cost.peak_bytes > FAR_TOO_LARGE * calibration.memory_bytes else session.warn
-            say(
+            record = session.error if cost.peak_bytes > FAR_TOO_LARGE * speeds.memory_bytes else session.warn
+            record(
                 "GL350",
-                f"'{node.name}' needs about {_gigabytes(cost.peak_bytes)} by estimate, {calibration.device} has "
-                f"{_gigabytes(calibration.memory_bytes)}",
+                f"'{node.name}' needs about {_gigabytes(cost.peak_bytes)} by estimate, {speeds.device} has "
+                f"{_gigabytes(speeds.memory_bytes)}",
                 bound.places.value(batch),
                 _smaller(cost),
                 (f"assumes {', '.join(cost.assumes)}", *bound.places.used_at(batch)),
@@ -45,12 +45,12 @@ def memory_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
 
 
 def walltime_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
-    """GL351: all stages that will run, of all variants of a sweep, end before the walltime."""
-    calibration = session.calibration_of(bound.spec.device)
+    """GL351: all stages that will run, in all variants of a sweep, end before the walltime."""
+    speeds = session.speeds_of(bound.spec.device)
     limit_s = session.walltime_s if session.walltime_s is not None else bound.spec.walltime_s
-    if calibration is None or limit_s is None:
+    if speeds is None or limit_s is None:
         return
-    times = {node.name: calibration.seconds(cost) or 0.0 for node, cost in _stages(graph, session.is_cached)}
+    times = {node.name: speeds.seconds(cost) or 0.0 for node, cost in _stages(graph, session.is_cached)}
     total = sum(times.values())
     if total <= limit_s:
         return
@@ -59,7 +59,7 @@ def walltime_suffices(bound: Bound, graph: RunGraph, session: Session) -> None:
     written = bound.places.value(("walltime",)) if session.walltime_s is None else None
     session.warn(
         "GL351",
-        f"the stages need about {duration(total)} on {calibration.device}, more than the walltime of "
+        f"the stages need about {duration(total)} on {speeds.device}, more than the walltime of "
         f"{duration(limit_s)}{'' if written else ' (--walltime)'}: it runs out in '{last}'",
         written or bound.places.key(("stages", section_name(last.partition("@")[0]))),
         "a run that is stopped saves its state; run it again to continue, or lower steps, batch_size, max_attempts",
@@ -83,7 +83,7 @@ def _gigabytes(count: int) -> str:
 
 
 def members_differ(bound: Bound, graph: RunGraph, session: Session) -> None:
-    """GL348: no checkpoint votes twice, under one name or two. The graph has its keys."""
+    """GL348: no checkpoint votes twice in an ensemble, under one name or two; needs a graph with keys."""
     keys = {node.name: node.key for node in graph.nodes}
     for name, stage in bound.spec.stages.items():
         if not isinstance(stage, EvaluateStage):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gridloom.compiler.bind import Owner
 from gridloom.compiler.session import Session
-from gridloom.compiler.spec_facts import Checked, sound
+from gridloom.compiler.spec_facts import SpecFacts, sound
 from gridloom.compiler.text.tree import Path
 from gridloom.diagnostics import Span
 from gridloom.errors import PluginError
@@ -17,10 +17,10 @@ from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
 from gridloom.wording import listed
 
 
-def values_agree(checked: Checked, session: Session) -> None:
-    """GL301-GL304 and the rules of other packages' kinds: the values of a model go together (`spec.problems()`)."""
-    places = checked.bound.places
-    for name, model in sound(checked, "models", ModelSpec):
+def values_agree(spec_facts: SpecFacts, session: Session) -> None:
+    """GL301-GL304 and rules of other packages' kinds: the values of a model are compatible (`spec.problems()`)."""
+    places = spec_facts.bound.places
+    for name, model in sound(spec_facts, "models", ModelSpec):
         for problem in model.problems():
             path: Path = ("models", name, *([problem.field] if problem.field else ()))
             because: Path = ("models", name, problem.because)
@@ -34,10 +34,10 @@ def values_agree(checked: Checked, session: Session) -> None:
             )
 
 
-def language_model_is_frozen(checked: Checked, session: Session) -> None:
-    """GL314: a language model's own weights are never trained, so one that asks for it is not left as it is."""
-    bound = checked.bound
-    for name, stage in sound(checked, "stages", JointTrainStage):
+def language_model_is_frozen(spec_facts: SpecFacts, session: Session) -> None:
+    """GL314: no language model has `frozen: false`, since its own weights are never trained."""
+    bound = spec_facts.bound
+    for name, stage in sound(spec_facts, "stages", JointTrainStage):
         llm = bound.spec.models.get(stage.llm)
         if isinstance(llm, LlamaModel) and not llm.frozen:
             session.error(
@@ -48,13 +48,13 @@ def language_model_is_frozen(checked: Checked, session: Session) -> None:
             )
 
 
-def lora_is_trained(checked: Checked, session: Session) -> None:
-    """GL315: additions to a language model that solves alone are those that no stage trained."""
-    bound = checked.bound
-    for name, stage in sound(checked, "stages", SolveStage):
+def lora_is_trained(spec_facts: SpecFacts, session: Session) -> None:
+    """GL315: a language model that solves alone has no `lora`, since no stage trained the additions."""
+    bound = spec_facts.bound
+    for name, stage in sound(spec_facts, "stages", SolveStage):
         llm = bound.spec.models.get(stage.with_)
         if isinstance(llm, LlamaModel) and llm.lora is not None:
-            joint = [n for n, other in sound(checked, "stages", JointTrainStage) if other.llm == stage.with_]
+            joint = [n for n, other in sound(spec_facts, "stages", JointTrainStage) if other.llm == stage.with_]
             session.warn(
                 "GL315",
                 f"'{name}' solves with '{stage.with_}' alone, whose lora only joint_train trains and only its "
@@ -67,10 +67,10 @@ def lora_is_trained(checked: Checked, session: Session) -> None:
             )
 
 
-def proposer_fits(checked: Checked, session: Session) -> None:
+def proposer_fits(spec_facts: SpecFacts, session: Session) -> None:
     """GL111 and GL316: the proposer of a solve stage can be loaded, and can use what `with` names."""
-    bound = checked.bound
-    for name, stage in sound(checked, "stages", SolveStage):
+    bound = spec_facts.bound
+    for name, stage in sound(spec_facts, "stages", SolveStage):
         if ("stages", name) in bound.unbound:
             continue
         at = bound.places.value(("stages", name, "solver", "proposer"))
@@ -91,10 +91,10 @@ def proposer_fits(checked: Checked, session: Session) -> None:
             )
 
 
-def language_model_is_here(checked: Checked, session: Session) -> None:
-    """GL325: the weights of a language model are on this machine, not its published widths alone."""
-    places = checked.bound.places
-    for name, facts in checked.llama.items():
+def language_model_is_here(spec_facts: SpecFacts, session: Session) -> None:
+    """GL325: the weights of a language model are on this machine, not only its published widths."""
+    places = spec_facts.bound.places
+    for name, facts in spec_facts.llama.items():
         if facts.missing:
             session.warn(
                 "GL325",
@@ -104,34 +104,38 @@ def language_model_is_here(checked: Checked, session: Session) -> None:
             )
 
 
-def packages_are_here(checked: Checked, session: Session) -> None:
-    """GL326: packages that gridloom can do without, and that this spec cannot, are installed."""
-    bound = checked.bound
-    for name, stage in (*sound(checked, "stages", TrainStage), *sound(checked, "stages", JointTrainStage)):
+def packages_are_here(spec_facts: SpecFacts, session: Session) -> None:
+    """GL326: the optional packages that the spec needs are installed."""
+    bound = spec_facts.bound
+    for name, stage in (*sound(spec_facts, "stages", TrainStage), *sound(spec_facts, "stages", JointTrainStage)):
         if stage.wandb is not None:
             _package_is_here(
                 "wandb",
                 f"stage '{name}' sends figures to Weights & Biases",
                 ("stages", name, "wandb"),
-                checked,
+                spec_facts,
                 session,
             )
         llm = bound.spec.models.get(stage.llm) if isinstance(stage, JointTrainStage) else None
         if isinstance(stage, JointTrainStage) and isinstance(llm, LlamaModel) and llm.lora is not None:
             _package_is_here(
-                "peft", f"'{stage.llm}' learns through lora", ("models", stage.llm, "lora"), checked, session
+                "peft", f"'{stage.llm}' learns through lora", ("models", stage.llm, "lora"), spec_facts, session
             )
     for name, model in bound.spec.models.items():
-        if name in checked.llama and isinstance(model, LlamaModel) and model.quantize != "none":
+        if name in spec_facts.llama and isinstance(model, LlamaModel) and model.quantize != "none":
             _package_is_here(
-                "bitsandbytes", f"'{name}' is held in 4 bits a weight", ("models", name, "quantize"), checked, session
+                "bitsandbytes",
+                f"'{name}' is held in 4 bits per weight",
+                ("models", name, "quantize"),
+                spec_facts,
+                session,
             )
 
 
-def weights_are_whole(checked: Checked, session: Session) -> None:
-    """GL327: weights are quantised once at most."""
-    bound = checked.bound
-    for name, facts in checked.llama.items():
+def weights_are_whole(spec_facts: SpecFacts, session: Session) -> None:
+    """GL327: weights are quantised at most once."""
+    bound = spec_facts.bound
+    for name, facts in spec_facts.llama.items():
         model = bound.spec.models.get(name)
         if isinstance(model, LlamaModel) and model.quantize != "none" and facts.quantized:
             session.error(
@@ -144,41 +148,41 @@ def weights_are_whole(checked: Checked, session: Session) -> None:
 
 
 EXTRAS = {"wandb": "wandb", "peft": "lora", "bitsandbytes": "quant"}
-"""The extra of gridloom that installs a package."""
+"""Extra of gridloom that installs each optional package."""
 
 
-def _package_is_here(package: str, what: str, path: Path, checked: Checked, session: Session) -> None:
+def _package_is_here(package: str, what: str, path: Path, spec_facts: SpecFacts, session: Session) -> None:
     if not session.facts.has_package(package):
         session.warn(
             "GL326",
             f"{what}, but the package {package} is not installed on this machine",
-            checked.bound.places.key(path),
+            spec_facts.bound.places.key(path),
             f"pip install 'gridloom[{EXTRAS[package]}]'   where it is to run; the stage fails without",
         )
 
 
-def adapters_fit(checked: Checked, session: Session) -> None:
-    """GL310-GL313: one adapter each way, and each joins the very models that the stage trains."""
-    bound = checked.bound
-    for name, stage in sound(checked, "stages", JointTrainStage):
+def adapters_fit(spec_facts: SpecFacts, session: Session) -> None:
+    """GL310-GL313: a joint stage has one adapter per direction, made for the models that the stage trains."""
+    bound = spec_facts.bound
+    for name, stage in sound(spec_facts, "stages", JointTrainStage):
         owner: Owner = ("stages", name)
         if owner in bound.unbound:
             continue
-        _adapter_counts(checked, session, name, stage)
-        trm, llm = bound.trm_of(name), stage.llm
+        _adapter_counts(spec_facts, session, name, stage)
+        network, llm = bound.network_of(name), stage.llm
         for i, adapter in enumerate(stage.adapters):
             model = bound.spec.models[adapter]
             if ("models", adapter) in bound.unbound:
                 continue
             assert isinstance(model, TextToLatentModel | LatentToTextModel)
             at = bound.places.value((*owner, "adapters", i))
-            if trm is not None and model.trm != trm and model.trm in bound.spec.models:
-                _wrong_trm(checked, session, name, adapter, model, trm, at)
+            if network is not None and model.trm != network and model.trm in bound.spec.models:
+                _wrong_network(spec_facts, session, name, adapter, model, network, at)
             if model.llm != llm and model.llm in bound.spec.models:
                 session.error(
                     "GL311",
-                    f"adapter '{adapter}' joins '{model.llm}'{_width(checked, model.llm)}, but stage '{name}' "
-                    f"runs '{llm}'{_width(checked, llm)}",
+                    f"adapter '{adapter}' joins '{model.llm}'{_width(spec_facts, model.llm)}, but stage '{name}' "
+                    f"runs '{llm}'{_width(spec_facts, llm)}",
                     at,
                     f"set models.{adapter}.llm to '{llm}'",
                     (
@@ -188,40 +192,40 @@ def adapters_fit(checked: Checked, session: Session) -> None:
                 )
 
 
-def _wrong_trm(
-    checked: Checked,
+def _wrong_network(
+    spec_facts: SpecFacts,
     session: Session,
     stage: str,
     adapter: str,
     model: TextToLatentModel | LatentToTextModel,
-    trm: str,
+    network: str,
     at: Span | None,
 ) -> None:
-    bound = checked.bound
+    bound = spec_facts.bound
     verb = "feeds" if isinstance(model, TextToLatentModel) else "reads"
     session.error(
         "GL310",
-        f"adapter '{adapter}' {verb} '{model.trm}'{_width(checked, model.trm)}, but stage '{stage}' trains "
-        f"'{trm}'{_width(checked, trm)}",
+        f"adapter '{adapter}' {verb} '{model.trm}'{_width(spec_facts, model.trm)}, but stage '{stage}' trains "
+        f"'{network}'{_width(spec_facts, network)}",
         at,
-        f"set models.{adapter}.trm to '{trm}'",
+        f"set models.{adapter}.trm to '{network}'",
         (
             f"'{model.trm}' comes from {bound.places.value(('models', adapter, 'trm'))}",
-            f"'{trm}' comes from {bound.places.value(('stages', stage, 'trm'))}",
+            f"'{network}' comes from {bound.places.value(('stages', stage, 'trm'))}",
         ),
     )
 
 
-def _width(checked: Checked, model: str) -> str:
-    spec = checked.bound.spec.models.get(model)
+def _width(spec_facts: SpecFacts, model: str) -> str:
+    spec = spec_facts.bound.spec.models.get(model)
     if isinstance(spec, NetworkSpec):
         return f" (hidden_size {spec.hidden_size})"
-    facts = checked.llama.get(model)
+    facts = spec_facts.llama.get(model)
     return f" (hidden_size {facts.hidden_size})" if facts else ""
 
 
-def _adapter_counts(checked: Checked, session: Session, name: str, stage: JointTrainStage) -> None:
-    bound = checked.bound
+def _adapter_counts(spec_facts: SpecFacts, session: Session, name: str, stage: JointTrainStage) -> None:
+    bound = spec_facts.bound
     at = bound.places.value(("stages", name, "adapters"))
     kinds = [bound.spec.models[a].kind for a in stage.adapters]
     into = [n for n, m in bound.spec.models.items() if m.kind == "text_to_latent"]
@@ -238,10 +242,10 @@ def _adapter_counts(checked: Checked, session: Session, name: str, stage: JointT
         )
 
 
-def text_fits_context(checked: Checked, session: Session) -> None:
-    """GL323: prompt, latent prefix and new tokens lie within the positions that the language model knows."""
-    bound = checked.bound
-    for name, stage in (*sound(checked, "stages", JointTrainStage), *sound(checked, "stages", SolveStage)):
+def text_fits_context(spec_facts: SpecFacts, session: Session) -> None:
+    """GL323: prompt, latent prefix and new tokens fit into the positions of the language model."""
+    bound = spec_facts.bound
+    for name, stage in (*sound(spec_facts, "stages", JointTrainStage), *sound(spec_facts, "stages", SolveStage)):
         joint = name if isinstance(stage, JointTrainStage) else (bound.input(name, "with") or ("", ""))[1]
         source = bound.spec.stages.get(joint)
         if isinstance(source, JointTrainStage):
@@ -249,13 +253,13 @@ def text_fits_context(checked: Checked, session: Session) -> None:
         else:
             llm_name, names = getattr(stage, "with_", ""), ()
         llm = bound.spec.models.get(llm_name)
-        if llm_name not in checked.llama or not isinstance(llm, LlamaModel):
+        if llm_name not in spec_facts.llama or not isinstance(llm, LlamaModel):
             continue
         adapters = [bound.spec.models.get(adapter) for adapter in names]
         prefix = sum(model.tokens for model in adapters if isinstance(model, LatentToTextModel))
         solves = isinstance(stage, SolveStage)
         new = stage.solver.reason.max_new_tokens if isinstance(stage, SolveStage) else stage.max_new_tokens
-        total, limit = llm.max_prompt_tokens + prefix + new, checked.llama[llm_name].max_positions
+        total, limit = llm.max_prompt_tokens + prefix + new, spec_facts.llama[llm_name].max_positions
         if total > limit:
             tail: Path = ("solver", "reason", "max_new_tokens") if solves else ("max_new_tokens",)
             path: Path = ("stages", name, *tail)

@@ -1,6 +1,7 @@
-"""Refuses what would only fail, or fool its reader, once it runs. A rule is a function over the bound spec and facts.
+"""Pass that refuses a spec which would fail, or give a misleading result, once it runs.
 
-Rules look away from sections whose own values were refused: what follows from a wrong value is not news.
+A rule is a function of the bound spec with its facts. Rules skip sections whose own values were refused, since errors
+that follow from a refused value would only repeat the first one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from gridloom.compiler.bind import Bound
 from gridloom.compiler.check.data import (
     answers_are_held_out,
     answers_are_known,
-    calibration_is_of_a_trm,
+    calibration_needs_a_checkpoint,
     canvas_holds_grids,
     evaluate_options_fit,
     sources_are_not_generated,
@@ -46,9 +47,9 @@ from gridloom.compiler.check.models import (
     weights_are_whole,
 )
 from gridloom.compiler.session import Session
-from gridloom.compiler.spec_facts import Checked, read_facts
+from gridloom.compiler.spec_facts import SpecFacts, read_facts
 
-RULES: tuple[Callable[[Checked, Session], None], ...] = (
+RULES: tuple[Callable[[SpecFacts, Session], None], ...] = (
     values_agree,
     language_model_is_frozen,
     lora_is_trained,
@@ -65,7 +66,7 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
     answers_are_known,
     evaluate_options_fit,
     verifier_has_demonstrations,
-    calibration_is_of_a_trm,
+    calibration_needs_a_checkpoint,
     tasks_fit_training,
     training_keeps_canvas,
     rows_fit_network,
@@ -81,9 +82,9 @@ RULES: tuple[Callable[[Checked, Session], None], ...] = (
 )
 
 
-def check(bound: Bound, session: Session) -> Checked:
+def check(bound: Bound, session: Session) -> SpecFacts:
     """Read facts and apply every rule. Records GL301-GL405."""
-    checked = read_facts(bound, session)
+    spec_facts = read_facts(bound, session)
     for rule in RULES:
-        rule(checked, session)
-    return checked
+        rule(spec_facts, session)
+    return spec_facts

@@ -1,1 +1,1 @@
-"""Diagnostic codes: meaning, reason, a refused example and the same one mended."""
+"""Diagnostic codes: meaning, reason, a refused example and its corrected form."""

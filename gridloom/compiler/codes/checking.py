@@ -1,12 +1,12 @@
-"""GL301-GL405: what would only fail, or fool its reader, once it runs."""
+"""Codes GL301-GL405: specs that would fail, or give a misleading result, once they run."""
 
 from __future__ import annotations
 
 from gridloom.compiler.codes.code import HEAD, Code, Example, over
-from gridloom.compiler.device_speeds import Calibration
+from gridloom.compiler.device_speeds import DeviceSpeeds
 
-_SMALL = Calibration("cpu", memory_bytes=10**7, flops_per_s={"fp32": 1e11, "bf16": 1e11})
-_LARGE = Calibration("cpu", memory_bytes=10**11, flops_per_s={"fp32": 1e11, "bf16": 1e11})
+_SMALL = DeviceSpeeds("cpu", memory_bytes=10**7, flops_per_s={"fp32": 1e11, "bf16": 1e11})
+_LARGE = DeviceSpeeds("cpu", memory_bytes=10**11, flops_per_s={"fp32": 1e11, "bf16": 1e11})
 _TWO = "models:\n  wide: {kind: trm, hidden_size: 256, num_heads: 4}\n"
 _LLAMA2 = "models:\n  other: {kind: llama, weights: ./llama}\n"
 _NEW = "data:\n  more: {kind: arc, source: ./my-tasks, subsets: [hard], holdout: [hard], check_demos: 1, canvas: %s}\n"
@@ -41,7 +41,7 @@ CHECKING = (
     Code(
         "GL302", "odd heads with rope",
         "Rotary positions turn pairs of features (`rope`), or a pair for each of two axes (`rope_2d`), and the width "
-        "of a head is no multiple of that.",
+        "of a head is not a multiple of that.",
         "The last features of each head would have no partner.",
         over("models: {trm: {hidden_size: 36, num_heads: 4}}\n"),
         over("models: {trm: {hidden_size: 40, num_heads: 4}}\n"),
@@ -49,7 +49,7 @@ CHECKING = (
     Code(
         "GL303", "settings that exclude one another",
         "A model has settings that exclude one another, such as an adapter of two forms.",
-        "One of them would have no effect.",
+        "One of them would be ignored.",
         over("models: {bridge: {mode: cross_attention, projection: linear}}\n"),
         over("models: {bridge: {mode: cross_attention}}\n"),
     ),
@@ -57,19 +57,19 @@ CHECKING = (
         "GL304", "too few prefix positions for the view",
         "`puzzle_embedding: task_view` fills eleven prefix positions: the task's row, the view's turn and nine "
         "colours.",
-        "The network could not be told how the view shows a colour.",
+        "The network would have no input for the colours of the view.",
         over("models: {trm: {puzzle_embedding: task_view, puzzle_embedding_len: 1}}\n"),
         over("models: {trm: {puzzle_embedding: task_view, puzzle_embedding_len: 11}}\n"),
     ),
     Code(
-        "GL305", "square positions for rows that are no square",
+        "GL305", "square positions for rows that are not square",
         "`positions: rope_2d` counts rows and columns of a square canvas, and the data has tokens in a line.",
         "Training would stop at its start.",
         over(_LINE % "rope_2d"),
         over(_LINE % "rope"),
     ),
     Code(
-        "GL306", "canvases for a network of one",
+        "GL306", "canvases for a network of one canvas",
         "`canvases` lays tasks on squares of several sizes, and a weight of the network or an adapter belongs to a "
         "position of one of them.",
         "The flat order of cells means something else on every canvas, so what is learnt on one fails on another.",
@@ -106,7 +106,7 @@ CHECKING = (
     ),
     Code(
         "GL314", "language model not frozen",
-        "A language model says `frozen: false`, and a joint stage runs it.",
+        "A language model has `frozen: false`, and a joint stage runs it.",
         "Joint training changes adapters, TRM and low-rank additions to the language model (`lora`); its own weights "
         "would stay as they are, whatever the spec promises.",
         over("models: {llama: {frozen: false}}\n"), over("models: {llama: {lora: {rank: 8}}}\n"),
@@ -128,12 +128,12 @@ CHECKING = (
     Code(
         "GL320", "canvas too small",
         "The largest visible grid of the dataset is larger than its canvas.",
-        "It could not be written down without losing cells.",
+        "Such a grid could not be represented without losing cells.",
         over("data: {arc1: {canvas: 6}}\n"), over("data: {arc1: {canvas: 12}}\n"),
     ),
     Code(
         "GL321", "data cannot be read",
-        "The files behind `source` are missing or hold something that is no task.",
+        "The files behind `source` are missing or hold something that is not a task.",
         "The message names file, task and cell; nothing is left out silently.",
         over("data: {arc1: {source: ./no-such-folder}}\n"), Example(HEAD),
     ),
@@ -146,13 +146,13 @@ CHECKING = (
     Code(
         "GL323", "text longer than the context",
         "Prompt, latent prefix and new tokens together exceed the positions that the language model knows.",
-        "Beyond them its answers are noise, or it fails.",
+        "Beyond these positions the model's answers are noise, or it fails.",
         over("models: {llama: {max_prompt_tokens: 2040}}\n"), over("models: {llama: {max_prompt_tokens: 1500}}\n"),
     ),
     Code(
         "GL324", "checkpoint cannot be read",
         "The folder of a checkpoint stage holds no whole checkpoint: a file is missing or of another size, or the "
-        "heads of its weight files are not what bundle.json says. No weights are read for this.",
+        "heads of its weight files differ from bundle.json. No weights are read for this.",
         "It would fail when it is loaded, after everything before it has run.",
         over("stages: {given: {kind: checkpoint, path: ./no-such-folder}}\n"), Example(HEAD),
     ),
@@ -191,7 +191,7 @@ CHECKING = (
     Code(
         "GL332", "split is not held out",
         "`split` names a subset whose answers are training material.",
-        "Solving what was trained on says nothing.",
+        "Solving training tasks measures nothing.",
         over(_PARTS % "easy, hard" + "stages: {solve: {split: easy}}\n"),
         over(_PARTS % "easy, hard" + "stages: {solve: {split: hard}}\n"),
     ),
@@ -204,12 +204,12 @@ CHECKING = (
     Code(
         "GL334", "hold-out that is not read",
         "`holdout` names a subset that `subsets` does not.",
-        "It would hold nothing out.",
+        "Such a hold-out has no effect.",
         over("data: {arc1: {holdout: [training, evaluation]}}\n"), over("data: {arc1: {holdout: [training]}}\n"),
     ),
     Code(
         "GL335", "setting of a generator beside a source",
-        "Mazes or sudokus are read from a source, and a setting says how to generate them.",
+        "Mazes or sudokus are read from a source, and a setting describes how to generate them.",
         "Every puzzle of the source is taken; the setting would seem to choose among them.",
         over("data: {sudokus: {kind: sudoku, source: ./my-sudokus, max_clues: 24}}\n"),
         over("data: {sudokus: {kind: sudoku, source: ./my-sudokus}}\n"), severity="warning",
@@ -217,7 +217,7 @@ CHECKING = (
     Code(
         "GL336", "answers that are not known",
         "A score, evaluate or calibrate stage judges by right answers, and the files of some tasks have none.",
-        "Tasks whose answers are kept secret can be solved; what became of it cannot be told.",
+        "Tasks with secret answers can be solved, but results without the answers cannot be scored.",
         over(_SECRET), over(_SECRET + "stages: {score: null}\n"),
     ),
     Code(
@@ -282,7 +282,7 @@ CHECKING = (
         "GL348", "one checkpoint twice in an ensemble",
         "`ensemble` names a checkpoint that votes already, or a stage that makes the same one: trainings with the same "
         "settings and seed do.",
-        "Its votes would count twice, and the report would tell of more members than there are.",
+        "Its votes would count twice, and the report would list more members than there are.",
         over("stages: {judge: {kind: evaluate, with: pretrain, data: arc1, ensemble: [pretrain]}}\n"),
         over("stages:\n  again: {kind: train, model: trm, data: arc1, seed: 1}\n"
              "  judge: {kind: evaluate, with: pretrain, data: arc1, ensemble: [again]}\n"),
@@ -291,22 +291,22 @@ CHECKING = (
         "GL350", "does not fit the device",
         "The estimate of a stage's peak memory exceeds twice what the device has; a warning where it exceeds the "
         "memory by less.",
-        "It would fail after the time it takes to get there. It is an estimate, and says what it assumes.",
-        Example(HEAD, calibration=_SMALL), Example(HEAD, calibration=_LARGE),
+        "It would fail after the time it takes to get there. The estimate is printed with its assumptions.",
+        Example(HEAD, speeds=_SMALL), Example(HEAD, speeds=_LARGE),
     ),
     Code(
         "GL351", "longer than the walltime",
         "The expected time of all stages exceeds the walltime.",
         "A stopped run saves its state and continues when it is run again, so this only warns.",
-        Example(HEAD, calibration=_LARGE, walltime_s=1), Example(HEAD, calibration=_LARGE, walltime_s=1e7),
+        Example(HEAD, speeds=_LARGE, walltime_s=1), Example(HEAD, speeds=_LARGE, walltime_s=1e7),
         severity="warning",
     ),
     Code(
         "GL401", "training on held-out answers",
         "A stage behind a solve trains on answers that the solve's dataset holds out: the same task, possibly turned, "
-        "mirrored, recoloured or under another name. So did a given checkpoint whose bundle tells that it was trained "
-        "on them; where its tasks have other ids, that is a warning.",
-        "The score would count what was learnt by heart.",
+        "mirrored, recoloured or under another name. So did a given checkpoint whose bundle records that it was "
+        "trained on them; where its tasks have other ids, that is a warning.",
+        "The score would count memorised answers.",
         over(_OPEN % "" + "stages: {pretrain: {data: open}}\n"),
         over(_OPEN % "training" + "stages: {pretrain: {data: open}}\n"),
     ),
@@ -320,7 +320,7 @@ CHECKING = (
     Code(
         "GL403", "oracle in a solver",
         "A solve stage asks for a judge that knows the held-out answers.",
-        "What it accepts says nothing about unseen tasks. In joint_train `feedback: oracle` is allowed: it trains.",
+        "Its verdicts measure nothing on unseen tasks. In joint_train `feedback: oracle` is allowed, for training.",
         over("stages: {solve: {solver: {verifier: {oracle: 1}}}}\n"),
         over("stages: {solve: {solver: {verifier: {leave_one_out: 1}}}}\n"),
     ),
@@ -328,7 +328,7 @@ CHECKING = (
         "GL404", "test puzzles met in training",
         "A checkpoint is evaluated on generated test puzzles that its training can meet: sudokus that are kept apart "
         "by their cells and shuffled, or another set of the same seed.",
-        "Part of the score would be memory. Of 1,000 test sudokus of size 4 training met 545 within 360 steps.",
+        "Part of the score would be memory: training met 545 of 1,000 test sudokus of size 4 within 360 steps.",
         over(_JUDGED % "shuffle: true"), over(_JUDGED % "shuffle: false"), severity="warning",
     ),
     Code(

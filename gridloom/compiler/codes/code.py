@@ -1,4 +1,4 @@
-"""What is known about one code, and how it is told."""
+"""Description of a diagnostic code, and its output as text and as data."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gridloom.compiler.device_speeds import Calibration
+from gridloom.compiler.device_speeds import DeviceSpeeds
 from gridloom.wording import nearest
 
 HEAD = "gridloom: 1\nextends: from-scratch\nname: example\n"
-"""Examples are small specs over the recipe from-scratch."""
+"""Head of the examples, which are small specs over the recipe from-scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +19,19 @@ class Example:
 
     text: str
     overrides: tuple[str, ...] = ()
-    """`--set` arguments."""
+    """Arguments of `--set`."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Files beside the spec."""
     spec: str = "spec.yaml"
-    """What is compiled: the file with `text`, or another name."""
+    """Argument of `gridloom compile`: the file with `text`, or another name."""
     encoding: str = "utf-8"
     filler: int = 0
-    """Characters of comment to add when the file is written."""
-    calibration: Calibration | None = None
+    """Number of characters of comment to add when the file is written."""
+    speeds: DeviceSpeeds | None = None
     walltime_s: float | None = None
 
     def shown(self) -> str:
-        """Return the example as a person reads it."""
+        """Return the example as text."""
         parts = []
         if self.text and self.spec == "spec.yaml":
             lines = self.text.rstrip("\n").splitlines()
@@ -43,8 +43,8 @@ class Example:
         if self.overrides or self.spec != "spec.yaml":
             sets = "".join(f" --set '{argument}'" for argument in self.overrides)
             parts.append(f"$ gridloom compile {self.spec}{sets}")
-        if self.calibration:
-            parts.append(f"# on a device with {self.calibration.memory_bytes / 1e9:g} GB")
+        if self.speeds:
+            parts.append(f"# on a device with {self.speeds.memory_bytes / 1e9:g} GB")
         if self.walltime_s is not None:
             parts.append(f"# with a walltime of {self.walltime_s:g} s")
         return "\n".join(parts)
@@ -52,26 +52,26 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One code. Its number is stable; a code that is given up is not used again."""
+    """A diagnostic code. Numbers are stable; the number of a removed code is not used again."""
 
     code: str
     title: str
     what: str
-    """What was found."""
+    """Description of the problem."""
     why: str
-    """Why that is refused, or worth a warning."""
+    """Reason of the error or warning."""
     bad: Example
     mended: Example
     severity: str = "error"
 
 
 def over(body: str, **rest: object) -> Example:
-    """Make an example of a body over the recipe from-scratch."""
+    """Return an example with `body` over the recipe from-scratch."""
     return Example(HEAD + body, **rest)  # type: ignore[arg-type]
 
 
 def find_code(name: str, codes: tuple[Code, ...]) -> Code:
-    """Return a code by name, in any case. Raises KeyError with the nearest name, or an empty text."""
+    """Return a code by name, ignoring case. Raises KeyError with the nearest name, or an empty text."""
     wanted = name.strip().upper()
     for code in codes:
         if code.code == wanted:
@@ -80,7 +80,7 @@ def find_code(name: str, codes: tuple[Code, ...]) -> Code:
 
 
 def explain_code(code: Code) -> str:
-    """Write all that is known about a code, in at most 100 columns."""
+    """Return the description of a code as text of at most 100 columns."""
     kind = "" if code.severity == "error" else f" ({code.severity})"
     parts = [
         f"{code.code}  {code.title}{kind}",
@@ -99,7 +99,7 @@ def explain_code(code: Code) -> str:
 
 
 def code_data(code: Code) -> dict[str, object]:
-    """Return the same as plain data, versioned."""
+    """Return the description of a code as plain data, versioned."""
     return {
         "format_version": 1,
         "code": code.code,

@@ -1,4 +1,4 @@
-"""GL030-GL054: extends, vars, overrides and sweeps."""
+"""Codes GL030-GL054: extends, vars, overrides and sweeps."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _SOUND = Example(HEAD)
 COMPOSING = (
     Code(
         "GL030", "unknown recipe",
-        "A name that is no path was looked up among the recipes of the library and is not there.",
+        "A name that is not a path was looked up among the recipes of the library and not found.",
         "`gridloom specs list` shows the recipes. A path ends in .yaml or starts with ./",
         Example("gridloom: 1\nextends: quikstart\nname: example\n"), _SOUND,
     ),
     Code(
         "GL031", "extended file is missing",
         "`extends` names a path, and there is no file there.",
-        "Relative paths start from the folder of the file that says `extends`.",
+        "Relative paths start from the folder of the file that has `extends`.",
         Example("gridloom: 1\nextends: ./comon.yaml\nname: example\n", files={"common.yaml": HEAD}),
         Example("gridloom: 1\nextends: ./common.yaml\nname: example\n", files={"common.yaml": HEAD}),
     ),
@@ -28,8 +28,8 @@ COMPOSING = (
         Example("gridloom: 1\nextends: ./common.yaml\nname: example\n", files={"common.yaml": HEAD}),
     ),
     Code(
-        "GL033", "extends runs in a loop",
-        "A spec extends itself, by way of others or directly.",
+        "GL033", "cycle of extends",
+        "A spec extends itself, directly or through other specs.",
         "There would be no first file to start from.",
         Example("gridloom: 1\nextends: ./b.yaml\nname: a\n", files={"b.yaml": "extends: ./spec.yaml\n"}),
         Example("gridloom: 1\nextends: ./b.yaml\nname: a\n", files={"b.yaml": HEAD}),
@@ -37,12 +37,12 @@ COMPOSING = (
     Code(
         "GL034", "unknown variable",
         "`${vars.NAME}` uses a name that `vars` does not have.",
-        "A variable without a value would leave a hole in the spec.",
+        "A variable without a value would leave a value of the spec undefined.",
         over('stages: {pretrain: {steps: "${vars.step}"}}\nvars: {steps: 50}\n'),
         over('stages: {pretrain: {steps: "${vars.steps}"}}\nvars: {steps: 50}\n'),
     ),
     Code(
-        "GL035", "no variable",
+        "GL035", "not a variable",
         "`${...}` holds something else than vars.NAME, or is not closed.",
         "Only variables are filled in: no environment, no expressions. Write $${ for the characters '${' themselves.",
         over('description: "${HOME}"\n'), over('description: "$${HOME}"\n'),
@@ -50,13 +50,13 @@ COMPOSING = (
     Code(
         "GL036", "list or mapping inside a text",
         "A variable that holds a list or mapping is used in the middle of a text.",
-        "It has no one way to be written there. As a whole value it keeps its type.",
+        "A list or mapping has no single textual form. As a whole value it keeps its type.",
         over('vars: {which: [training]}\ndata: {arc1: {subsets: ["${vars.which}!"]}}\n'),
         over('vars: {which: [training]}\ndata: {arc1: {subsets: "${vars.which}"}}\n'),
     ),
     Code(
-        "GL037", "variables run in a loop",
-        "A variable is made from itself, by way of others or directly.",
+        "GL037", "cycle of variables",
+        "A variable uses itself, directly or through other variables.",
         "None of them has a value to start from.",
         over('vars: {a: "${vars.b}", b: "${vars.a}"}\n'), over('vars: {a: "${vars.b}", b: 2}\n'),
     ),
@@ -74,7 +74,7 @@ COMPOSING = (
     ),
     Code(
         "GL042", "override is not YAML",
-        "The value of a --set is no YAML scalar, list or mapping.",
+        "The value of a --set is not a YAML scalar, list or mapping.",
         "Values are read as in a spec: 1e-4 is a number, [a, b] a list, {kind: adamw} a mapping.",
         Example(HEAD, ("data.arc1.subsets=[training",)), Example(HEAD, ("data.arc1.subsets=[training]",)),
     ),
@@ -93,14 +93,14 @@ COMPOSING = (
     Code(
         "GL052", "too many combinations",
         "The axes multiply to more than 4,096 combinations.",
-        "That is more often a slip than a plan; several specs can hold more.",
+        "So many combinations are usually a mistake; several specs can hold more.",
         over(f"sweep: {{seed: {list(range(70))}, vars.attempts: {list(range(1, 61))}}}\n"),
         over("sweep: {seed: [0, 1, 2], vars.attempts: [1, 2]}\n"),
     ),
     Code(
         "GL053", "value twice on an axis",
         "An axis has the same value twice.",
-        "Both would be one and the same run.",
+        "Both would be the same run.",
         over("sweep: {seed: [0, 1, 1]}\n"), over("sweep: {seed: [0, 1]}\n"),
     ),
     Code(

@@ -1,4 +1,4 @@
-"""All codes in order."""
+"""Table of all diagnostic codes, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GL001-GL018: the text of a spec."""
+"""Codes GL001-GL018: the text of a spec."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _SOUND = Example(HEAD)
 READING = (
     Code(
         "GL001", "no such file",
-        "The spec that was named is a path, and there is no file there.",
+        "The given spec is a path, and there is no file at that path.",
         "A name without a slash and without .yaml is looked up among the recipes instead.",
         Example("", spec="missing.yaml"), _SOUND,
     ),
     Code(
         "GL002", "unreadable file",
         "The path exists but cannot be read as a file: it is a folder, or its permissions forbid it.",
-        "Nothing is known about a spec that cannot be read.",
+        "A spec that cannot be read cannot be checked.",
         Example("", files={"folder.yaml/note": "a file in a folder"}, spec="folder.yaml"), _SOUND,
     ),
     Code(
@@ -46,7 +46,7 @@ READING = (
     Code(
         "GL007", "not YAML",
         "The text breaks the rules of YAML at this place.",
-        "What comes after a syntax error can mean anything, so nothing else of this file is judged.",
+        "Text after a syntax error is ambiguous, so the rest of this file is not checked.",
         over("vars: {attempts: 2\n"), over("vars: {attempts: 2}\n"),
     ),
     Code(
@@ -57,8 +57,8 @@ READING = (
     ),
     Code(
         "GL009", "key given twice",
-        "The same key stands twice in one mapping.",
-        "Most programs take the last and say nothing; one of the two would be lost.",
+        "The same key occurs twice in one mapping.",
+        "Most programs silently use the last value; one of the two would be lost.",
         over("vars: {attempts: 2, attempts: 3}\n"), over("vars: {attempts: 3}\n"),
     ),
     Code(
@@ -96,13 +96,13 @@ READING = (
         over("vars: {attempts: !!int '2'}\n"), over("vars: {attempts: 2}\n"),
     ),
     Code(
-        "GL015", "key is no name",
+        "GL015", "key is not a name",
         "A key is itself a list or a mapping.",
         "Keys of a spec are names.",
         over("vars: {[a, b]: 2}\n"), over("vars: {a: 2, b: 2}\n"),
     ),
     Code(
-        "GL016", "no mapping",
+        "GL016", "not a mapping",
         "The file holds a list or a single value, not keys with values.",
         "A spec is a mapping that begins with `gridloom: 1`.",
         Example("- gridloom: 1\n- extends: from-scratch\n"), _SOUND,
@@ -110,7 +110,7 @@ READING = (
     Code(
         "GL017", "merge key",
         "A mapping uses the key '<<' of YAML 1.1.",
-        "YAML 1.2 has no merge keys. `extends` merges whole specs and tells where each value came from.",
+        "YAML 1.2 has no merge keys. `extends` merges whole specs and records the position of each value.",
         over("vars: &v {attempts: 2}\nmodels:\n  trm: {<<: *v}\n"), over("models:\n  trm: {layers: 2}\n"),
     ),
     Code(

@@ -1,4 +1,4 @@
-"""GL101-GL207: keys, values and names."""
+"""Codes GL101-GL207: keys, values and names."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ VALIDATING = (
     Code(
         "GL101", "unknown key",
         "A key is not part of the language at this place.",
-        "A misspelt key that is passed over leaves a default in force, and nobody notices.",
+        "An ignored misspelt key would leave the default in force unnoticed.",
         over("stages: {pretrain: {stepz: 500}}\n"), over("stages: {pretrain: {steps: 500}}\n"),
     ),
     Code(
         "GL102", "wrong type",
         "A value is of another type than the field takes.",
-        "Nothing is converted by guess: the text \"5\" is no number, and true is no integer.",
+        "Values are not converted: the text \"5\" is not a number, and true is not an integer.",
         over('stages: {pretrain: {steps: "500"}}\n'), over("stages: {pretrain: {steps: 500}}\n"),
     ),
     Code(
         "GL103", "missing key",
         "A section lacks a key that has no default.",
-        "There is no value that would be right for everyone.",
+        "No default value would suit every spec.",
         over("stages: {again: {kind: train, data: arc1}}\n"),
         over("stages: {again: {kind: train, model: trm, data: arc1}}\n"),
     ),
@@ -33,8 +33,8 @@ VALIDATING = (
     ),
     Code(
         "GL105", "no kind",
-        "A section does not say of which kind it is.",
-        "Without a kind, its other keys mean nothing.",
+        "A section has no `kind`.",
+        "The kind decides which other keys the section has.",
         over("stages: {again: {model: trm, data: arc1}}\n"),
         over("stages: {again: {kind: train, model: trm, data: arc1}}\n"),
     ),
@@ -47,12 +47,12 @@ VALIDATING = (
     Code(
         "GL107", "not one of the choices",
         "The field takes one of a few words, and this is none of them.",
-        "Another word would have to be guessed at.",
+        "Other words have no meaning in this field.",
         over("models: {bridge: {mode: carrry}}\n"), over("models: {bridge: {mode: carry}}\n"),
     ),
     Code(
-        "GL108", "no name",
-        "A name has characters that names do not have, or a device is none.",
+        "GL108", "not a name",
+        "A name has characters that are not allowed in names, or `device` is not a device.",
         "Names become nodes of the graph, columns of the ledger and parts of paths.",
         over("stages: {my stage: {kind: train, model: trm, data: arc1}}\n"),
         over("stages: {my_stage: {kind: train, model: trm, data: arc1}}\n"),
@@ -98,8 +98,8 @@ VALIDATING = (
         over("stages: {again: {kind: train, model: pretrain, data: arc1}}\n"),
     ),
     Code(
-        "GL207", "stages in a circle",
-        "Stages read each other's artifacts in a circle.",
+        "GL207", "cycle of stages",
+        "Stages that read each other's artifacts form a cycle.",
         "None of them could be the first to run.",
         over("stages:\n  a: {kind: train, model: b, data: arc1}\n  b: {kind: train, model: a, data: arc1}\n"),
         over("stages:\n  a: {kind: train, model: trm, data: arc1}\n  b: {kind: train, model: a, data: arc1}\n"),

@@ -1,1 +1,1 @@
-"""YAML text to one tree of values with places: loading, extends, overrides, variables."""
+"""YAML text -> one tree of values with positions: loading, extends, overrides, variables."""

@@ -1,4 +1,5 @@
-"""Relative paths in a spec start from the folder of the file in which they were written, whatever extends it."""
+"""Base folders of relative paths, which start from the folder of the file that holds them, not of one that extends
+it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ def base_of(span: Span | None) -> str:
 
 
 def rebased(path: str, written_in: str, seen_from: str) -> str:
-    """Return a relative path as seen from another folder; unchanged where the two are one, or it is absolute."""
+    """Return a relative path relative to another folder; unchanged for an absolute path or equal folders."""
     if (
         PurePath(path).is_absolute()
         or path.startswith("~")

@@ -1,4 +1,4 @@
-"""extends, --set and vars -> one tree in which every value still knows where it was written."""
+"""Composition of a spec: extends and --set -> one tree in which every value keeps its position."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SECTIONS = ("data", "models", "stages")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A spec text and where it came from."""
+    """A spec text with its origin."""
 
     text: str
     shown: str
-    """How diagnostics name it: the path as typed, or `library:NAME`."""
+    """Name in diagnostics: the path as typed, or `library:NAME`."""
     path: Path | None = None
-    """The file; None for a recipe or a text given directly."""
+    """Path of the file; None for a recipe or a text given directly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The file that an `extends` chain stands in."""
+    """File that holds an `extends`, with the chain that led to the file."""
 
     source: Source
     root: Path | None
@@ -54,7 +54,7 @@ def compose(source: Source, session: Session) -> Mapping:
 
 
 def merged(source: Source, session: Session) -> Mapping:
-    """Load a spec and everything it extends, nearest file winning."""
+    """Load a spec merged with everything that it extends; the nearest file wins."""
     folder = source.path.parent if source.path else None
     return _merged(Origin(source, folder), (), session)
 
@@ -65,12 +65,12 @@ def _merged(origin: Origin, chain: tuple[Source, ...], session: Session) -> Mapp
     if not isinstance(extends, Scalar) or not isinstance(extends.value, str):
         return tree  # absent, or of a wrong type, which validation reports
     chain = (*chain, origin.source)
-    # without the base, what this file names could only be guessed at: a missing one stops here
+    # without the base the names in this file cannot be resolved, so a missing base stops the compilation
     base = _base(extends.value, extends.span, origin, session)
     met = [_identity(source) for source in chain]
     if _identity(base.source) in met:
         loop = " -> ".join(s.shown for s in [*chain[met.index(_identity(base.source)) :], base.source])
-        session.error("GL033", f"`extends` runs in a loop: {loop}", extends.span)
+        session.error("GL033", f"`extends` forms a cycle: {loop}", extends.span)
         raise Stop
     return merge(_merged(base, chain, session), tree)
 

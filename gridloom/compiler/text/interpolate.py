@@ -1,4 +1,5 @@
-"""`${vars.NAME}` -> values: a whole value keeps its type and its place, inside a string it is written out."""
+"""Interpolation of `${vars.NAME}`: a whole value keeps its type and position; inside a text the value is written
+out."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ _USE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 
 
 def interpolate(root: Mapping, session: Session) -> Mapping:
-    """Fill in every use. Records GL034-GL037 and leaves a Hole where a value cannot be worked out."""
+    """Replace every use of a variable. Records GL034-GL037 and leaves a Hole where a value cannot be resolved."""
     filler = _Filler(root, session)
     entries: dict[str, Entry] = {}
     for key, entry in root.entries.items():
         value: Node
         if key == "vars" and filler.broken:
-            value = entry.value  # as it was written, for validation to refuse
+            value = entry.value  # unchanged, for validation to refuse
         elif key == "vars" and isinstance(entry.value, Mapping):
             value = replace(
                 entry.value,
@@ -33,7 +34,7 @@ def interpolate(root: Mapping, session: Session) -> Mapping:
 
 
 class _Filler:
-    """Holds the variables of one spec, each worked out once."""
+    """Variables of one spec, each resolved once."""
 
     def __init__(self, root: Mapping, session: Session) -> None:
         node = root.get("vars")
@@ -44,7 +45,7 @@ class _Filler:
         self.session = session
 
     def variable(self, name: str) -> Node:
-        """Return a variable's value with the variables in it filled in."""
+        """Return a variable's value with the variables inside it replaced."""
         if name in self.done:
             return self.done[name]
         self.open.append(name)
@@ -57,7 +58,7 @@ class _Filler:
             return node
         filled = self.filled(node)
         if filled is node and not isinstance(node, Scalar):
-            # variants of a sweep share most of their tree: one look at each part is enough
+            # variants of a sweep share most of their tree, so each part is searched once
             self.session.without_variables[id(node)] = node
         return filled
 
@@ -106,7 +107,7 @@ class _Filler:
         return Scalar("".join([*parts, text[end:]]), node.span, plain=False, parts=tuple(sources))
 
     def use(self, match: re.Match[str], node: Scalar) -> Node:
-        """Return the value of one `${vars.NAME}`, or a Hole after recording why there is none."""
+        """Return the value of one `${vars.NAME}`, or a Hole after recording a diagnostic."""
         at = self.at(match, node)
         inner = match[1].strip()
         section, dot, name = inner.partition(".")
@@ -115,11 +116,11 @@ class _Filler:
                 "GL035", f"'{match[0]}' is never closed", at, "write ${vars.NAME}, or $${ for a plain '${'"
             )
         elif section != "vars" or not dot or not name:
-            hint = f"did you mean '${{vars.{inner}}}'?" if inner in self.written else "only ${vars.NAME} is filled in"
+            hint = f"did you mean '${{vars.{inner}}}'?" if inner in self.written else "only ${vars.NAME} is replaced"
             self.session.error("GL035", f"'{match[0]}' is not a variable", at, hint)
         elif name in self.open:
             loop = " -> ".join([*self.open[self.open.index(name) :], name])
-            self.session.error("GL037", f"variables run in a loop: {loop}", at)
+            self.session.error("GL037", f"variables form a cycle: {loop}", at)
         elif self.broken:
             pass  # `vars` itself is of a wrong type, which validation reports
         elif name not in self.written:
@@ -132,7 +133,7 @@ class _Filler:
         return Hole(at)
 
     def at(self, match: re.Match[str], node: Scalar) -> Span:
-        """Return the place of one use inside its text, as far as the text stands there as written."""
+        """Return the position of one use inside its text, or of the whole text where escapes hide the position."""
         start = node.span.text.find(match[0], node.span.column - 1)
         if start < 0:
             return node.span

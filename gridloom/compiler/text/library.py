@@ -14,7 +14,7 @@ FOLDER = Path(gridloom.specs.__file__).parent / "library"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe as a list shows it."""
+    """A recipe with its description, for lists."""
 
     name: str
     description: str

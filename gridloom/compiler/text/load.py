@@ -1,7 +1,7 @@
-"""YAML text -> tree, by YAML 1.2's core rules, with a place for every key and value and bounds on everything.
+"""YAML text -> tree, by YAML 1.2's core schema, with a position for every key and value and bounds on size and depth.
 
-The tree is built from parser events, not by a YAML constructor: nothing in a spec can name a Python type, aliases are
-counted before they are followed, and depth is bounded before it is reached.
+The tree is built from parser events, not by a YAML constructor: a spec cannot name a Python type, aliases are counted
+before they are expanded, and depth is checked before descending.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def resolve_scalar(text: str) -> str | int | float | bool | None:
-    """Return what unquoted text means by YAML 1.2's core schema: `no` and `on` are strings, 1e-4 is a number."""
+    """Return the value of unquoted text by YAML 1.2's core schema: `no` and `on` are strings, 1e-4 is a number."""
     if text in _WORDS:
         return _WORDS[text]
     if not (text[0].isdigit() or text[0] in "+-."):
@@ -65,7 +65,7 @@ def resolve_scalar(text: str) -> str | int | float | bool | None:
 
 
 def read_file(path: Path, shown: str, session: Session) -> str:
-    """Read a spec file as text. Records GL001-GL004 and raises Stop where it cannot."""
+    """Read a spec file as text. Records GL001-GL004 and raises Stop where the file cannot be read."""
     at = Span(shown, 1, 1, 1)
     try:
         with path.open("rb") as file:
@@ -83,7 +83,7 @@ def read_file(path: Path, shown: str, session: Session) -> str:
 
 
 def decode(raw: bytes, shown: str, session: Session) -> str:
-    """Turn bytes into text. Records GL003 (not UTF-8) or GL004 (too large) and raises Stop."""
+    """Decode a spec's bytes. Records GL003 (not UTF-8) or GL004 (too large) and raises Stop."""
     if len(raw) > MAX_BYTES:
         session.error("GL004", "the spec is larger than 1 MiB", Span(shown, 1, 1, 1), "a spec holds settings, not data")
         raise Stop
@@ -100,7 +100,7 @@ def decode(raw: bytes, shown: str, session: Session) -> str:
 
 
 def load(text: str, source: str, session: Session) -> Mapping:
-    """Parse a whole spec. Records GL005-GL017 and raises Stop where no tree can be made."""
+    """Parse a whole spec. Records GL005-GL018 and raises Stop where there is no tree."""
     root = parse_value(text, source, session)
     if isinstance(root, Mapping):
         return root
@@ -114,7 +114,7 @@ def load(text: str, source: str, session: Session) -> Mapping:
 
 
 def parse_value(text: str, source: str, session: Session, line_text: str | None = None, shift: int = 0) -> Node | None:
-    """Parse one YAML document; `line_text` and `shift` place a fragment inside a longer line, such as `--set a=b`.
+    """Parse one YAML document; `line_text` and `shift` position a fragment in a longer line, such as `--set a=b`.
 
     Returns None for a document without content. Raises Stop where the text is not YAML.
     """
@@ -129,7 +129,7 @@ def parse_value(text: str, source: str, session: Session, line_text: str | None 
 
 
 class _Builder:
-    """Builds the tree of one text from its parser events."""
+    """Builder of the tree of one text from its parser events."""
 
     def __init__(self, text: str, source: str, session: Session, line_text: str | None, shift: int) -> None:
         self.text = text
@@ -235,7 +235,7 @@ class _Builder:
             event = self.parser.get_event()
             value = self.node(event, depth + 1)
             if isinstance(value, Scalar) and value.value is None and value.span.column >= value.span.end_column:
-                value = Scalar(None, key_span)  # nothing is written: the key is the place to look at
+                value = Scalar(None, key_span)  # an empty value has the position of its key
             size = self.grown(size, value, event)
             if key is None:
                 continue
@@ -278,17 +278,17 @@ class _Builder:
         return size
 
     def unreadable(self, error: Any) -> None:
-        """Report a character that YAML does not allow."""
+        """Record a character that YAML does not allow (GL018)."""
         before = self.text[: error.position]
         lines = _LINE_BREAK.split(before)
         column = len(lines[-1]) + 1 + self.shift
-        line = self.lines[min(len(lines), len(self.lines)) - 1]  # an override is one line, whatever it holds
+        line = self.lines[min(len(lines), len(self.lines)) - 1]  # an override is always one line
         at = Span(self.source, len(lines), column, column + 1, line)
         code = error.character if isinstance(error.character, int) else ord(error.character[:1] or "\0")
         self.session.error("GL018", f"character U+{code:04X} is not allowed in YAML", at)
 
     def malformed(self, error: Any) -> None:
-        """Report a syntax error where it is, and where the broken construct began."""
+        """Record a syntax error at its position, with the start of the broken construct."""
         mark = error.problem_mark or error.context_mark
         at = self.span(mark)
         rest = at.text[at.column - 1 - self.shift :] if self.shift == 0 else ""

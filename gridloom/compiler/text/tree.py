@@ -1,4 +1,4 @@
-"""The tree of a spec between YAML and the models: plain values that remember where they were written."""
+"""Tree of a spec between YAML and the models: plain values with their positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from gridloom.diagnostics import Span
 
 Path = tuple[str | int, ...]
-"""Keys and list indices from the top of the spec, as a user would write them."""
+"""Keys and list indices from the top of the spec, as a user writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +19,17 @@ class Scalar:
     value: str | int | float | bool | None
     span: Span
     plain: bool = True
-    """Written without quotes."""
+    """Whether the value was written without quotes."""
     via: tuple[Span, ...] = ()
-    """Where `${vars.x}` brought the value in; `span` is where the value itself was written."""
+    """Positions of the uses `${vars.x}` that led to the value; `span` is the position of the value itself."""
     parts: tuple[Span, ...] = ()
-    """Where the variables inside a text were written."""
+    """Positions of the values of the variables inside a text."""
     size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A value that could not be worked out; its problem is reported already, and later passes look away."""
+    """A value that could not be resolved; its diagnostic is recorded already, and later passes skip the value."""
 
     span: Span
     via: tuple[Span, ...] = ()
@@ -44,7 +44,7 @@ class Sequence:
     span: Span
     via: tuple[Span, ...] = ()
     size: int = 1
-    """Values below and including this one, aliases expanded."""
+    """Number of values below and including this one, aliases expanded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ Node = Scalar | Hole | Sequence | Mapping
 
 
 def to_plain(node: Node) -> Any:
-    """Turn a tree into dicts, lists and scalars; holes are left out."""
+    """Return a tree as dicts, lists and scalars; holes are left out."""
     if isinstance(node, Scalar):
         return node.value
     if isinstance(node, Sequence):
@@ -98,20 +98,20 @@ def walk(root: Node) -> Iterator[tuple[Path, Node]]:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where every path of a composed spec was written; looked up in its tree, since most are never asked for."""
+    """Positions of all paths of a composed spec, looked up in its tree on demand."""
 
     root: Mapping
 
     def spans(self) -> dict[Path, Span]:
-        """Return where the value of every written path stands."""
+        """Return the position of the value of every written path."""
         return {path: node.span for path, node in walk(self.root)}
 
     def holes(self) -> frozenset[Path]:
-        """Return the paths whose values could not be worked out."""
+        """Return the paths whose values could not be resolved."""
         return frozenset(path for path, node in walk(self.root) if isinstance(node, Hole))
 
     def node(self, path: Path) -> Node | None:
-        """Return what was written at a path, or None."""
+        """Return the node written at a path, or None."""
         node: Node | None = self.root
         for step in path:
             if isinstance(node, Mapping):
@@ -123,12 +123,12 @@ class Places:
         return node
 
     def value(self, path: Path) -> Span | None:
-        """Return where the value at `path` was written; for a default, the key of the nearest written parent."""
+        """Return the position of the value at `path`; for a default, of the key of the nearest written parent."""
         node = self.node(path)
         return node.span if node is not None else self.key(path)
 
     def key(self, path: Path) -> Span | None:
-        """Return where the key at `path` was written, or the nearest parent's."""
+        """Return the position of the key at `path`, or of the nearest written parent."""
         while path:
             parent = self.node(path[:-1])
             if isinstance(parent, Mapping) and path[-1] in parent.entries:
@@ -139,7 +139,7 @@ class Places:
         return None
 
     def used_at(self, path: Path) -> tuple[str, ...]:
-        """Return notes that say where a value that came through a variable is used."""
+        """Return notes with the positions at which a value from a variable is used."""
         node = self.node(path)
         return tuple(_via_note(span) for span in node.via) if node is not None else ()
 
@@ -149,12 +149,12 @@ def _via_note(span: Span) -> str:
 
 
 def dotted(path: Path) -> str:
-    """Write a path as `--set` takes it."""
+    """Return a path in the form of `--set`."""
     return ".".join(str(part) for part in path)
 
 
 def show(value: Any) -> str:
-    """Write a value as a person would in YAML, at most 60 characters."""
+    """Return a value in YAML notation, at most 60 characters."""
     if value is None:
         text = "null"
     elif isinstance(value, bool):

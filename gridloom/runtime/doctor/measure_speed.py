@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gridloom.compiler.device_speeds import Calibration
+from gridloom.compiler.device_speeds import DeviceSpeeds
 from gridloom.runtime.machine.device import device_memory
 from gridloom.runtime.machine.speeds import cpu_name, gpu_name, num_threads, save_speeds
 from gridloom.runtime.models.language.cost import LlamaCost
@@ -54,7 +54,7 @@ def measure_speeds(device: str, say: Callable[[str], None]) -> Path:
     name = (gpu_name() or torch.cuda.get_device_name(device)) if kind == "cuda" else cpu_name()
     memory = device_memory(device)
     say(f"memory: {memory / 1e9:.1f} GB")
-    found = Calibration(
+    found = DeviceSpeeds(
         device=name,
         memory_bytes=memory,
         flops_per_s=flops,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gridloom.compiler.device_speeds import Calibration
+from gridloom.compiler.device_speeds import DeviceSpeeds
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted, StoreError
@@ -54,7 +54,7 @@ class RunOptions:
     spec: str
     """Spec argument as the user typed it, for the ledger and for messages."""
     overrides: tuple[str, ...] = ()
-    calibration: Calibration | None = None
+    speeds: DeviceSpeeds | None = None
     """Measured speeds of the device, for the estimated times in the ledger."""
     device: str | None = None
     """Override of the spec's `device`."""
@@ -100,7 +100,7 @@ def execute(
                 started_at=time.time(),
             )
         )
-        ledger.append(*_estimates(run_id, to_run, options.calibration))
+        ledger.append(*_estimates(run_id, to_run, options.speeds))
         walk = _Walk(plan, run_id, device, options, ArtifactStore(workspace), ledger, progress, stop, stage_factory)
         status: str = "failed"
         error: str | None = None
@@ -306,7 +306,7 @@ class _Walk:
         self.ledger.append(_stage_record(self.run_id, node, status, **fields))
 
 
-def _estimates(run_id: str, nodes: list[StageNode], calibration: Calibration | None) -> list[EstimateRecord]:
+def _estimates(run_id: str, nodes: list[StageNode], speeds: DeviceSpeeds | None) -> list[EstimateRecord]:
     return [
         EstimateRecord(
             run_id=run_id,
@@ -317,8 +317,8 @@ def _estimates(run_id: str, nodes: list[StageNode], calibration: Calibration | N
             step=cost.step,
             num_steps=cost.num_steps,
             peak_bytes=cost.peak_bytes,
-            seconds=calibration.seconds(cost) if calibration else None,
-            calibrated_on=calibration.device if calibration else None,
+            seconds=speeds.seconds(cost) if speeds else None,
+            calibrated_on=speeds.device if speeds else None,
             assumes=list(cost.assumes),
         )
         for node in nodes
@@ -337,13 +337,13 @@ def run_local(
     ranks: Ranks | None = None,
 ) -> RunResult:
     """Execute a plan made by `plan_local`. Raises the errors of `execute`."""
-    calibration = planned.calibrations.of(device or planned.plan.graph.device)
+    speeds = planned.speeds.of(device or planned.plan.graph.device)
     options = RunOptions(
         base=spec_base(spec),
         spec=spec,
         overrides=tuple(overrides),
         device=device,
-        calibration=calibration,
+        speeds=speeds,
         ranks=ranks,
     )
     return execute(planned.plan, workspace, options, progress, stop)

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from gridloom.compiler.device_speeds import Calibration, Calibrations
+from gridloom.compiler.device_speeds import DeviceSpeeds, MachineSpeeds
 from gridloom.errors import StoreError
 from gridloom.stores.workspace import cache_dir
 from gridloom.stores.write_aside import write_durably
@@ -51,10 +51,10 @@ def num_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load_speeds() -> Calibrations:
+def load_speeds() -> MachineSpeeds:
     """Read the speeds of this machine's devices, without torch. Stale files are reported in the result and not used."""
     gpu = gpu_name()
-    known: dict[str, Calibration] = {}
+    known: dict[str, DeviceSpeeds] = {}
     unused: dict[str, str] = {}
     for name in ("cpu",) if gpu is None else ("cpu", "cuda"):
         path = folder() / f"{name}.json"
@@ -66,7 +66,7 @@ def load_speeds() -> Calibrations:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             found_version = values.pop("format_version")
-            found = Calibration(**values) if found_version == FORMAT_VERSION else None
+            found = DeviceSpeeds(**values) if found_version == FORMAT_VERSION else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             found = None
         if found is None:
@@ -79,10 +79,10 @@ def load_speeds() -> Calibrations:
             unused[name] = f"calibrated with {found.cores} threads, this has {num_threads()}: {REMEASURE}"
         else:
             known[name] = found
-    return Calibrations(known, unused, "cpu" if gpu is None else "cuda")
+    return MachineSpeeds(known, unused, "cpu" if gpu is None else "cuda")
 
 
-def save_speeds(kind: str, found: Calibration) -> Path:
+def save_speeds(kind: str, found: DeviceSpeeds) -> Path:
     """Write a device's speeds atomically. Raises StoreError."""
     path = folder() / f"{kind}.json"
     text = json.dumps({"format_version": FORMAT_VERSION, **asdict(found)}, indent=1, sort_keys=True) + "\n"

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from gridloom.compiler.compile import Compiled, compile_spec, compile_text
-from gridloom.compiler.device_speeds import Calibrations
+from gridloom.compiler.device_speeds import MachineSpeeds
 from gridloom.compiler.text.write import override_text
 from gridloom.errors import GridloomError
 from gridloom.runtime.machine.speeds import load_speeds
@@ -37,7 +37,7 @@ class Planned:
 
     compiled: Compiled
     plan: Plan
-    calibrations: Calibrations
+    speeds: MachineSpeeds
 
 
 def plan_local(
@@ -52,22 +52,22 @@ def plan_local(
     Memory and walltime are checked for the stages that will run, on `device` if given.
     """
     store = open_store(workspace)
-    calibrations = load_speeds()
+    speeds = load_speeds()
     compiled = _compile(
         spec,
         overrides,
-        calibrations,
+        speeds,
         walltime_s=walltime_s,
         device=device,
         is_cached=lambda key: store.find(key) is not None,
     )
-    return Planned(compiled, make_plan(compiled.graph, store, compiled.place), calibrations)
+    return Planned(compiled, make_plan(compiled.graph, store, compiled.place), speeds)
 
 
 def _compile(
     spec: str | SpecText,
     overrides: Sequence[str],
-    calibrations: Calibrations,
+    speeds: MachineSpeeds,
     walltime_s: float | None = None,
     device: str | None = None,
     is_cached: Callable[[str], bool] | None = None,
@@ -80,7 +80,7 @@ def _compile(
     return run(
         overrides=overrides,
         facts=LocalFacts(),
-        calibration=calibrations,
+        speeds=speeds,
         walltime_s=walltime_s,
         device=device,
         is_cached=is_cached,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gridloom.compiler.device_speeds import Calibration
+from gridloom.compiler.device_speeds import DeviceSpeeds
 from gridloom.compiler.diff import Change
 from gridloom.compiler.diff_fields import Place
 from gridloom.compiler.fingerprint import node_inputs
@@ -57,11 +57,11 @@ class PlannedStage:
             return f"reads another artifact as {', '.join(self.other_inputs)}"
         return "its artifact is gone"
 
-    def expected_seconds(self, calibration: Calibration | None) -> float | None:
+    def expected_seconds(self, speeds: DeviceSpeeds | None) -> float | None:
         """Return the time that the stage is expected to take; None when that is not known, or it is cached."""
-        if self.state == "cached" or calibration is None or self.node.cost is None:
+        if self.state == "cached" or speeds is None or self.node.cost is None:
             return None
-        return calibration.seconds(self.node.cost)
+        return speeds.seconds(self.node.cost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,9 +88,9 @@ class PlanReport:
 
 def plan_report(planned: Planned, device: str | None = None, walltime_s: float | None = None) -> PlanReport:
     """Return a plan as data, with times on `device` (default: the spec's) and the limit that overrides the spec's."""
-    graph, calibrations = planned.plan.graph, planned.calibrations
+    graph, machine = planned.plan.graph, planned.speeds
     where = device or graph.device
-    calibration = calibrations.of(where)
+    speeds = machine.of(where)
 
     def stage_plan(stage: PlannedStage) -> StagePlan:
         return StagePlan(
@@ -102,14 +102,14 @@ def plan_report(planned: Planned, device: str | None = None, walltime_s: float |
             changes=stage.changes,
             because=stage.because,
             cost=stage.node.cost,
-            expected_s=stage.expected_seconds(calibration),
+            expected_s=stage.expected_seconds(speeds),
         )
 
     return PlanReport(
         name=graph.name,
         key=graph.key,
         stages=tuple(map(stage_plan, planned.plan.stages)),
-        calibration="calibrated" if calibration else calibrations.why_not(where),
+        calibration="calibrated" if speeds else machine.why_not(where),
         walltime_s=planned.compiled.spec.walltime_s if walltime_s is None else walltime_s,
         warnings=planned.compiled.warnings,
     )

@@ -89,7 +89,7 @@ def test_a_training_goes_on_elsewhere_with_the_losses_of_an_unbroken_one(
     parts = json.loads((folder / "state.json").read_text())["parts"]
     assert sum(part["bytes"] for part in parts) > 0
     assert all((folder / part["file"]).stat().st_size == part["bytes"] <= 2**20 for part in parts)
-    assert "go on with: gridloom run" in gridloom("state", "import", stopped, folder, "--home", there)
+    assert "resume with: gridloom run" in gridloom("state", "import", stopped, folder, "--home", there)
     gridloom("run", stopped, "--home", there, "-q")
     gridloom("run", stopped, "--home", tmp_path / "unbroken", "-q")
     whole, rest = losses(tmp_path / "unbroken"), losses(there)
@@ -142,3 +142,16 @@ def test_what_is_no_state_of_this_stage_is_refused_with_the_reason(
     with pytest.raises(RuntimeError, match=r"holds no state.json, so no training state"):
         gridloom("state", "import", stopped, folder, "--home", there)
     assert not (tmp_path / "more").exists()
+
+
+def test_the_stage_must_be_in_the_spec_and_unfinished(
+    stopped: Path, tmp_path: Path, gridloom: Callable[..., str]
+) -> None:
+    here, there, folder = tmp_path / "here", tmp_path / "there", tmp_path / "carry"
+    with pytest.raises(RuntimeError, match=r"the spec has no stage 'lern'\s+it has sudokus, .*learn"):
+        gridloom("state", "export", stopped, folder, "--home", here, "--stage", "lern")
+    assert not folder.exists()
+    gridloom("state", "export", stopped, folder, "--home", here)
+    gridloom("run", stopped, "--home", there, "-q")
+    with pytest.raises(RuntimeError, match=r"stage 'learn' is done here \(gl1:.*\); there is nothing to resume"):
+        gridloom("state", "import", stopped, folder, "--home", there)

@@ -65,7 +65,7 @@ def test_a_task_whose_answer_is_told_is_scored_by_it_and_never_learns_it(
 
 
 @pytest.mark.parametrize(
-    ("budget", "message"), [("soon", "--budget 'soon' is no length of time"), ("0s", "--budget 0s leaves no time")]
+    ("budget", "message"), [("soon", "--budget 'soon' is not a duration"), ("0s", "--budget 0s leaves no time")]
 )
 def test_budget_that_is_no_time_is_refused(budget: str, message: str) -> None:
     with pytest.raises(GridloomError, match=message):

@@ -55,7 +55,7 @@ def outcome(example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
             example.spec,
             example.overrides,
             facts=EXAMPLE_FACTS,
-            calibration=example.calibration,
+            speeds=example.speeds,
             walltime_s=example.walltime_s,
         ).warnings
     except SpecError as error:

@@ -24,10 +24,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_one_the_plan_is_told_what_to_type(cache: Path) -> None:
+def test_without_a_measurement_the_reason_names_the_command(cache: Path) -> None:
     found = load_speeds()
     assert found.of("cpu") is None
-    assert found.why_not("cpu") == "uncalibrated: run gridloom doctor --calibrate"
+    assert found.why_not("cpu") == "device speed not measured: run gridloom doctor --calibrate"
 
 
 def test_a_measured_device_gives_times(cache: Path) -> None:

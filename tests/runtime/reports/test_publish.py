@@ -81,7 +81,7 @@ def card(folder: Path) -> tuple[dict[str, object], dict[str, str], list[str]]:
 
 def test_a_published_checkpoint_scores_the_same_in_another_workspace(run: Run, project: Path) -> None:
     said = run("models", "publish", "second", "out", "--licence", "Apache-2.0")
-    assert "out/card.md tells 3 scores; use it as {kind: checkpoint, path: out}" in said
+    assert "out/card.md lists 3 scores; use it as {kind: checkpoint, path: out}" in said
     (project / "again.yaml").write_text(AGAIN)
     run("run", "again.yaml", "--home", "elsewhere", "-q")
     ledgers = [Ledger(Workspace(project / home)) for home in (".gridloom", "elsewhere")]
@@ -128,13 +128,13 @@ def report_of(project: Path, stage: str) -> Path:
 
 
 def test_a_card_of_puzzles_and_one_without_scores(run: Run, project: Path) -> None:
-    assert "tells 1 score;" in run("models", "publish", "fill", "puzzles")
+    assert "lists 1 score;" in run("models", "publish", "fill", "puzzles")
     front, _, scores = card(project / "puzzles")
     assert front == {"library_name": "gridloom", "tags": ["trm", "sudoku"]}
     assert scores[0] == "| stage | of | how | exact | time |"
     assert "7 puzzles, sudoku 4x4, test" in scores[2]
     run("run", "small.yaml", "--home", "bare", "-q", *first_alone())
-    assert "tells 0 scores;" in run("models", "publish", "first", "untold", "--home", "bare")
+    assert "lists 0 scores;" in run("models", "publish", "first", "untold", "--home", "bare")
     assert "No evaluation or solve of this checkpoint alone" in (project / "untold" / "card.md").read_text()
 
 
