@@ -148,8 +148,8 @@ def test_missing_checkpoint_says_how_to_make_it_again(tmp_path: Path) -> None:
 def test_other_torch_or_device_is_noted(solved: Solved) -> None:
     made, _, _ = solved
     replayer = Replayer(made.workspace)
-    recorded = next(r for r in replayer.recorded(RUN) if r.attempt["attempt_id"] == "aaaa0001.1")
-    recorded.attempt["geometry"].update(torch="1.0", device="cuda:7", device_name="some GPU")
+    recorded = next(r for r in replayer.recorded(RUN) if r.row.attempt_id == "aaaa0001.1")
+    recorded.row.geometry.update(torch="1.0", device="cuda:7", device_name="some GPU")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     report = replayer.together([recorded])[0]
