@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gridloom.compiler.device_speeds import Calibration, Calibrations
     from gridloom.compiler.graph import RunGraph, StageNode
-    from gridloom.runtime.planning.plan import Plan, PlannedStage
+    from gridloom.runtime.planning.plan import PlannedStage, RunPlan
 
 
 def cell(value: Any) -> str:
@@ -115,7 +115,7 @@ def expected_seconds(stage: PlannedStage, calibration: Calibration | None) -> fl
     return calibration.seconds(stage.node.cost)
 
 
-def time_line(plan: Plan, calibrations: Calibrations, device: str | None = None) -> str:
+def time_line(plan: RunPlan, calibrations: Calibrations, device: str | None = None) -> str:
     """Say how long all stages that will run are expected to take, and what the estimates assume."""
     calibration = calibrations.of(device or plan.graph.device)
     if calibration is None:
@@ -148,7 +148,7 @@ def _costs(node: StageNode) -> dict[str, str]:
     }
 
 
-def plan_table(plan: Plan, calibrations: Calibrations, device: str | None = None) -> TextTable:
+def plan_table(plan: RunPlan, calibrations: Calibrations, device: str | None = None) -> TextTable:
     """Show what a plan will do, stage by stage, and what that is expected to cost on the spec's device or another."""
     calibration = calibrations.of(device or plan.graph.device)
     times = [expected_seconds(stage, calibration) for stage in plan.stages]

@@ -12,7 +12,7 @@ from gridloom.compiler.device_speeds import Calibrations
 from gridloom.errors import GridloomError
 from gridloom.runtime.machine.speeds import load_calibrations
 from gridloom.runtime.planning.facts import LocalFacts
-from gridloom.runtime.planning.plan import Plan, make_plan
+from gridloom.runtime.planning.plan import RunPlan, make_plan
 from gridloom.runtime.planning.rekey import open_store
 from gridloom.specs.walltime import walltime_seconds
 from gridloom.stores.workspace import Workspace
@@ -23,7 +23,7 @@ class Planned:
     """A compiled spec and what running it would do."""
 
     compiled: Compiled
-    plan: Plan
+    plan: RunPlan
     calibrations: Calibrations
 
 

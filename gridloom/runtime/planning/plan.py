@@ -58,7 +58,7 @@ class PlannedStage:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """The executor's only input beside where to work: the graph and, for each node in order, its planned state."""
 
     graph: RunGraph
@@ -70,7 +70,7 @@ class Plan:
         return sum(stage.state == "run" for stage in self.stages)
 
 
-def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node, path: None) -> Plan:
+def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node, path: None) -> RunPlan:
     """Look up every node's key in the artifact store and say what will run, and why.
 
     `place` says where the spec has a value: see `Compiled.place`.
@@ -93,4 +93,4 @@ def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node,
         other = tuple(change.field.removeprefix("inputs.") for change in changes if change not in own)
         resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))
         planned.append(PlannedStage(node, "run", because, own, nearest is None, resumes, other))
-    return Plan(graph, tuple(planned))
+    return RunPlan(graph, tuple(planned))
