@@ -108,7 +108,12 @@ def test_column_that_three_modules_add_is_recorded_shown_published_and_replayed(
     script.write_text(SCRIPT)
     ran = subprocess.run(
         [sys.executable, script, tmp_path / "made"],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path / 'package'}:{SUPPORT}", "OMP_NUM_THREADS": "1", "NUMBA_DISABLE_JIT": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{tmp_path / 'package'}:{SUPPORT}",
+            "OMP_NUM_THREADS": "1",
+            "NUMBA_DISABLE_JIT": "1",
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,
