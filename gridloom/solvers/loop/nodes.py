@@ -18,7 +18,7 @@ from gridloom.solvers.loop.policies import Experience, Policy, Situation
 from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of, pick_records
 from gridloom.solvers.loop.select import is_settled, select
 from gridloom.solvers.parts.services import Services
-from gridloom.solvers.types import Candidate, Entry, LoopState, Plan, Proposal, Reasoning, Verdict
+from gridloom.solvers.types import Candidate, FinishedAttempt, LoopState, Plan, Proposal, Reasoning, Verdict
 from gridloom.solvers.verifiers.judge import Judge
 from gridloom.specs.solver import Solver
 
@@ -143,7 +143,7 @@ class Nodes:
         attempt = attempt_of(self.scope, outcome, reasoner.model if reasoner else None)
         self._append(*attempt.records())
         plan, reasoning, proposal, verdict = outcome.plan, outcome.reasoning, outcome.proposal, outcome.verdict
-        entry = Entry(
+        entry = FinishedAttempt(
             attempt=plan.attempt,
             arm=plan.arm,
             only=proposal.only,

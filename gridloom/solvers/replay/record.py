@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from gridloom.errors import ReplayError
 from gridloom.runtime.data.tasks import Grid, Pair, Task
 from gridloom.solvers.loop.graph import thread_id
-from gridloom.solvers.types import Candidate, Entry, Proposal, Reasoning
+from gridloom.solvers.types import Candidate, FinishedAttempt, Proposal, Reasoning
 from gridloom.stores.attempt import Attempt, columns_of_node
 from gridloom.stores.checkpointer import DuckDBSaver
 from gridloom.stores.ledger import Ledger, LedgerWriter
@@ -64,7 +64,7 @@ def place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
     return device, notes
 
 
-def recorded_history(ledger: Ledger, row: AttemptRecord) -> list[Entry]:
+def recorded_history(ledger: Ledger, row: AttemptRecord) -> list[FinishedAttempt]:
     """Rebuild what the prompt tells of the attempts before this one."""
     where = {"run_id": row.run_id, "stage": row.stage, "task_id": row.task_id, "fork": 0}
     entries = []
@@ -74,7 +74,7 @@ def recorded_history(ledger: Ledger, row: AttemptRecord) -> list[Entry]:
                 (Candidate(grid=grid, source="trm", votes=0, num_views=0),) if grid else () for grid in attempt.grids
             )
             entries.append(
-                Entry(
+                FinishedAttempt(
                     attempt=attempt.attempt,
                     only=attempt.plan["focus"] if attempt.text is not None and attempt.latent is None else None,
                     text=attempt.text or "",

@@ -14,6 +14,7 @@ from typing import Any
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import ReplayError
 from gridloom.progress import Progress
+from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.loop.nodes import with_text_grid
 from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of
@@ -37,7 +38,7 @@ from gridloom.solvers.replay.record import (
     timed,
 )
 from gridloom.solvers.replay.report import Recorded, ReplayReport
-from gridloom.solvers.types import Plan, Prompt, Reasoning
+from gridloom.solvers.types import Plan, Reasoning
 from gridloom.solvers.verifiers.judge import Judge
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import ArtifactStore
@@ -230,7 +231,7 @@ class Replayer:
         row, plan, reasoner = again.recorded.row, again.plan, again.services.reasoner
         assert reasoner is not None, "live replays load the LLaMA"
         prefix = row.prefix if plan.prefix else None
-        prompt = Prompt(text=row.prompt or "", num_tokens=0, **shortened(again.recorded.attempt))
+        prompt = BuiltPrompt(text=row.prompt or "", num_tokens=0, **shortened(again.recorded.attempt))
         was = Plan.model_validate(row.plan)
         if (plan.prompt, plan.focus, plan.feedback, plan.prefix) != (was.prompt, was.focus, was.feedback, was.prefix):
             prompt = reasoner.prompt(again.task, plan, recorded_history(self.ledger, row) if plan.feedback else ())
