@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from gridloom.runtime.data.files.grids import GridRows
 
 
-class Frozen(BaseModel):
+class LoopRecord(BaseModel):
     """Base of the loop's records: immutable, unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Plan(Frozen):
+class Plan(LoopRecord):
     """How one attempt is made. Replaying it with the same models and record gives the same bits."""
 
     attempt: int
@@ -53,20 +53,7 @@ class Plan(Frozen):
     """What kind of plan it is, as the bandit counts them: `plain.cool.narrow.short`."""
 
 
-class Prompt(Frozen):
-    """What the LLaMA is asked."""
-
-    text: str
-    num_tokens: int
-    dropped_demos: int = 0
-    """Demonstrations left out to fit the token budget, oldest first."""
-    dropped_attempts: int = 0
-    """Earlier attempts left out to fit it, oldest first."""
-    over_budget: int = 0
-    """Tokens above the budget all the same, of what always stays."""
-
-
-class Reasoning(Frozen):
+class Reasoning(LoopRecord):
     """What the LLaMA answered."""
 
     prompt: str
@@ -88,7 +75,7 @@ class Reasoning(Frozen):
     """Batch shape and row of the call."""
 
 
-class Candidate(Frozen):
+class Candidate(LoopRecord):
     """One proposed grid for one test input, after its views were inverted and counted."""
 
     grid: GridRows
@@ -104,7 +91,7 @@ class Candidate(Frozen):
     """Share of those views whose border of EOS was unbroken; None where there are no tokens to look at."""
 
 
-class ActStep(Frozen):
+class ActStep(LoopRecord):
     """One ACT step over the attempt's rows."""
 
     q_halt: float
@@ -115,7 +102,7 @@ class ActStep(Frozen):
     """Rows that made the step; None in older records, where all did."""
 
 
-class Proposal(Frozen):
+class Proposal(LoopRecord):
     """What the TRM and the LLaMA's text propose: ranked candidates a test input, and the work on the check pairs."""
 
     candidates: tuple[tuple[Candidate, ...], ...]
@@ -139,7 +126,7 @@ class Proposal(Frozen):
         return [list(ranked[0].grid) if ranked else [] for ranked in self.candidates]
 
 
-class Signal(Frozen):
+class Signal(LoopRecord):
     """What one verifier says of an attempt."""
 
     name: str
@@ -149,7 +136,7 @@ class Signal(Frozen):
     """What is wrong, from demonstrations and model outputs alone; empty when nothing is."""
 
 
-class Verdict(Frozen):
+class Verdict(LoopRecord):
     """The combined judgement of an attempt, reached without the held-out answer."""
 
     accepted: bool
@@ -162,7 +149,7 @@ class Verdict(Frozen):
     """Score of each candidate of each test input; `select` weighs votes with it."""
 
 
-class Entry(Frozen):
+class FinishedAttempt(LoopRecord):
     """One finished attempt, as later attempts and the selection see it."""
 
     attempt: int
@@ -180,7 +167,7 @@ class Entry(Frozen):
     seconds: float = 0.0
 
 
-class Pick(Frozen):
+class Pick(LoopRecord):
     """One final grid for a test input."""
 
     test_index: int

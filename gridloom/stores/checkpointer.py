@@ -30,7 +30,7 @@ from gridloom.stores.graph_records import (
     GraphRecord,
     GraphWriteRecord,
 )
-from gridloom.stores.graph_threads import EMPTY, Memory, Place, Thread, read_body, read_metadata
+from gridloom.stores.graph_threads import EMPTY, CheckpointPlace, Memory, Thread, read_body, read_metadata
 from gridloom.stores.ledger import Ledger, LedgerWriter
 
 
@@ -332,7 +332,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
             for record in records:
                 thread.take(record)
 
-    def _drop(self, thread_id: str, places: Collection[Place]) -> None:
+    def _drop(self, thread_id: str, places: Collection[CheckpointPlace]) -> None:
         thread = self._memory.threads.get(thread_id)
         if places and thread is not None:
             change = thread.drop(places, thread_id, self.serde)

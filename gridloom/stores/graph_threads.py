@@ -19,7 +19,7 @@ from gridloom.stores.graph_records import (
     GraphWriteRecord,
 )
 
-Place = tuple[str, str]
+CheckpointPlace = tuple[str, str]
 """(checkpoint_ns, checkpoint_id)"""
 BlobKey = tuple[str, str, str]
 """(checkpoint_ns, channel, version as JSON)"""
@@ -31,9 +31,9 @@ EMPTY = "empty"
 class Thread:
     """All that is kept of one thread."""
 
-    checkpoints: dict[Place, GraphCheckpointRecord] = field(default_factory=dict)
+    checkpoints: dict[CheckpointPlace, GraphCheckpointRecord] = field(default_factory=dict)
     blobs: dict[BlobKey, GraphBlobRecord] = field(default_factory=dict)
-    writes: dict[Place, dict[tuple[str, int], GraphWriteRecord]] = field(default_factory=dict)
+    writes: dict[CheckpointPlace, dict[tuple[str, int], GraphWriteRecord]] = field(default_factory=dict)
 
     def take(self, record: GraphRecord) -> None:
         """Put a record in its place, over an earlier one."""
@@ -77,12 +77,12 @@ class Thread:
             for write in sorted(writes, key=lambda write: writes_sort_key(write.task_path, write.task_id, write.idx))
         ]
 
-    def superseded(self, serde: SerializerProtocol) -> set[Place]:
+    def superseded(self, serde: SerializerProtocol) -> set[CheckpointPlace]:
         """Return the checkpoints that the latest of their namespace does not need."""
         needed = {place for ns in {ns for ns, _ in self.checkpoints} for place in self._needed(ns, serde)}
         return self.checkpoints.keys() - needed
 
-    def drop(self, places: Collection[Place], thread_id: str, serde: SerializerProtocol) -> GraphChange:
+    def drop(self, places: Collection[CheckpointPlace], thread_id: str, serde: SerializerProtocol) -> GraphChange:
         """Return the change that removes checkpoints, their writes, and the values that no other checkpoint uses."""
         used = {
             (ns, channel, json.dumps(version))
@@ -104,7 +104,7 @@ class Thread:
         for ns, channel, version in change.blobs or ():
             del self.blobs[ns, channel, version]
 
-    def _needed(self, ns: str, serde: SerializerProtocol) -> Iterator[Place]:
+    def _needed(self, ns: str, serde: SerializerProtocol) -> Iterator[CheckpointPlace]:
         """Yield the latest checkpoint of a namespace and the ancestors that its delta channels are rebuilt from."""
         record = self.latest(ns)
         metadata = read_metadata(record, serde) if record else {}

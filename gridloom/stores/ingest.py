@@ -50,7 +50,7 @@ class JournalState:
 
 
 @dataclass(slots=True)
-class Row:
+class JournalRow:
     """A record on its way into a table."""
 
     columns: dict[str, Any]
@@ -64,21 +64,21 @@ class Rejection:
 
     table: str
     reason: str
-    row: Row
+    row: JournalRow
 
 
 @dataclass(slots=True)
-class Batch:
+class IngestBatch:
     """What one transaction will apply: rows by table and key, removals, journal states."""
 
-    rows: dict[str, dict[Key, Row]] = field(default_factory=dict)
+    rows: dict[str, dict[Key, JournalRow]] = field(default_factory=dict)
     changes: list[dict[str, Any]] = field(default_factory=list)
     states: dict[str, JournalState] = field(default_factory=dict)
     rejected: list[Rejection] = field(default_factory=list)
     num_bytes: int = 0
     num_records: int = 0
 
-    def add(self, table: Table, row: Row) -> None:
+    def add(self, table: Table, row: JournalRow) -> None:
         """Take a record in, after those before it: the table's policy decides between two of one key."""
         key = tuple(row.columns.get(name) for name in table.key)
         if any(part is None or isinstance(part, (list, dict)) for part in key):
@@ -166,7 +166,7 @@ def ingest_journals(
     states = read_states(connection)
     files = [(path, states.get(path.name) or JournalState(path.name)) for path in journal_files(folder)]
     total = sum(max(0, path.stat().st_size - state.num_bytes) for path, state in files)
-    batch = Batch()
+    batch = IngestBatch()
     for path, state in files:
         size = path.stat().st_size
         if size < state.num_bytes:
@@ -177,7 +177,7 @@ def ingest_journals(
         while size > state.num_bytes and _read_into(batch, path, state, report):
             if batch.num_bytes >= BATCH_BYTES:
                 _apply(connection, batch, report)
-                batch = Batch()
+                batch = IngestBatch()
                 if progress:
                     progress(report.num_bytes, total)
     if batch.num_bytes:
@@ -187,7 +187,7 @@ def ingest_journals(
     return report
 
 
-def _read_into(batch: Batch, path: Path, state: JournalState, report: IngestReport) -> bool:
+def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: IngestReport) -> bool:
     """Take up to a batch of lines from one journal; False when there is no further whole line."""
     start = state.num_bytes
     damaged = 0
@@ -223,7 +223,7 @@ def _read_into(batch: Batch, path: Path, state: JournalState, report: IngestRepo
     return state.num_bytes > start
 
 
-def _take(batch: Batch, unit: dict[str, Any], path: Path, sequence: int) -> None:
+def _take(batch: IngestBatch, unit: dict[str, Any], path: Path, sequence: int) -> None:
     name, columns = unit["t"], unit["r"]
     if name == GraphChange.TABLE:
         batch.change(columns)
@@ -234,7 +234,7 @@ def _take(batch: Batch, unit: dict[str, Any], path: Path, sequence: int) -> None
     unknown = columns.keys() - {column.name for column in table.columns}
     if unknown:
         raise _newer(path, f"column {name}.{min(unknown)}")
-    batch.add(table, Row(columns, path.name, sequence))
+    batch.add(table, JournalRow(columns, path.name, sequence))
 
 
 def _newer(path: Path, what: str) -> StoreError:
@@ -244,7 +244,7 @@ def _newer(path: Path, what: str) -> StoreError:
     )
 
 
-def _apply(connection: duckdb.DuckDBPyConnection, batch: Batch, report: IngestReport) -> None:
+def _apply(connection: duckdb.DuckDBPyConnection, batch: IngestBatch, report: IngestReport) -> None:
     with transaction(connection):
         for change in batch.changes:
             _remove(connection, change)
@@ -257,7 +257,9 @@ def _apply(connection: duckdb.DuckDBPyConnection, batch: Batch, report: IngestRe
     report.num_bytes += batch.num_bytes
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: Table, rows: list[Row], rejected: list[Rejection]) -> None:
+def _insert(
+    connection: duckdb.DuckDBPyConnection, table: Table, rows: list[JournalRow], rejected: list[Rejection]
+) -> None:
     try:
         arrow = _to_arrow(table, rows)
     except (ValueError, TypeError, KeyError, OverflowError):
@@ -270,7 +272,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: Table, rows: list[Row]
         connection.unregister("incoming")
 
 
-def _to_arrow(table: Table, rows: list[Row]) -> Any:
+def _to_arrow(table: Table, rows: list[JournalRow]) -> Any:
     import pyarrow as pa
 
     arrays = []
@@ -281,7 +283,7 @@ def _to_arrow(table: Table, rows: list[Row]) -> Any:
     return pa.Table.from_arrays(arrays, names=[column.name for column in table.columns])
 
 
-def _is_rejected(table: Table, row: Row, rejected: list[Rejection]) -> bool:
+def _is_rejected(table: Table, row: JournalRow, rejected: list[Rejection]) -> bool:
     try:
         _to_arrow(table, [row])
     except (ValueError, TypeError, KeyError, OverflowError) as error:

@@ -6,28 +6,20 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import StoreError
+from gridloom.stores.attempt import KEY, Attempt
 from gridloom.stores.connect import database_errors, ledger_lock, open_database
 from gridloom.stores.disk import is_writable, storage
 from gridloom.stores.graph_records import GraphBlobRecord, GraphCheckpointRecord, GraphRecord, GraphWriteRecord
 from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
 from gridloom.stores.journal import JournalWriter, is_live
 from gridloom.stores.layout import is_current, lay_out
-from gridloom.stores.reading import R, find_attempt, read_records
-from gridloom.stores.records import (
-    AttemptRecord,
-    CandidateRecord,
-    LlmCallRecord,
-    Record,
-    TaskRecord,
-    TrmStepRecord,
-    VerdictRecord,
-)
+from gridloom.stores.reading import R, find_attempt, read_attempts, read_records
+from gridloom.stores.records import AttemptRecord, Record, TaskRecord, as_dict
 from gridloom.stores.relation import detached
 from gridloom.stores.sql import run_query, single_statement
 from gridloom.stores.workspace import Workspace
@@ -212,22 +204,27 @@ class Ledger:
             found, stage, task_id, attempt, fork = find_attempt(connection, attempt_id, run_id, stage)
             task = {"run_id": found, "stage": stage, "task_id": task_id}
             where = task | {"attempt": attempt, "fork": fork}
-            (record,) = read_records(connection, AttemptRecord, where)
+            (whole,) = read_attempts(connection, where)
             tasks = read_records(connection, TaskRecord, task)
-            calls = read_records(connection, LlmCallRecord, where)
             solved = connection.execute(
                 "SELECT solved FROM v_attempts "
                 "WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ? AND fork = ?",
                 [*where.values()],
             ).fetchall()
-            return as_dict(record) | {
-                "solved": solved[0][0],
-                "task": as_dict(tasks[0]) if tasks else None,
-                "candidates": [as_dict(row) for row in read_records(connection, CandidateRecord, where)],
-                "verdicts": [as_dict(row) for row in read_records(connection, VerdictRecord, where)],
-                "llm_call": as_dict(calls[0]) if calls else None,
-                "trm_steps": [as_dict(row) for row in read_records(connection, TrmStepRecord, where)],
-            }
+            shown = {"solved": solved[0][0], "task": as_dict(tasks[0]) if tasks else None}
+            return as_dict(whole.row) | shown | whole.parts()
+
+    def whole_attempts(self, run_id: str, **where: Any) -> list[Attempt]:
+        """Return a run's attempts whose key columns equal `where`, each with all that belongs to it, in key order."""
+        with self._reading() as connection:
+            return read_attempts(connection, {"run_id": run_id, **where})
+
+    def whole_attempt(self, attempt_id: str, run_id: str | None = None) -> Attempt:
+        """Return the attempt of that id, of the latest run that has one. Raises ReplayError with the nearest ids."""
+        with self._reading() as connection:
+            key = find_attempt(connection, attempt_id, run_id)
+            (whole,) = read_attempts(connection, dict(zip(KEY, key, strict=True)))
+            return whole
 
     def graph_threads(self) -> set[str]:
         """Return the LangGraph threads that have a checkpoint or a write; none when nothing is recorded yet."""
@@ -324,8 +321,3 @@ def _is_process(pid: int) -> bool:
     except PermissionError:
         pass  # another user's
     return True
-
-
-def as_dict(record: Record) -> dict[str, Any]:
-    """Return a record's fields by name."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}

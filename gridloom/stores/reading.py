@@ -9,7 +9,15 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gridloom.errors import ReplayError
-from gridloom.stores.records import Record
+from gridloom.stores.attempt import Attempt, Key, key_of
+from gridloom.stores.records import (
+    AttemptRecord,
+    CandidateRecord,
+    LlmCallRecord,
+    Record,
+    TrmStepRecord,
+    VerdictRecord,
+)
 from gridloom.stores.schema import tables, to_json
 
 if TYPE_CHECKING:
@@ -46,6 +54,30 @@ def read_records(connection: duckdb.DuckDBPyConnection, kind: type[R], where: Ma
             }
         )
         for row in relation.to_arrow_table().to_pylist()
+    ]
+
+
+def read_attempts(connection: duckdb.DuckDBPyConnection, where: Mapping[str, Any]) -> list[Attempt]:
+    """Return the attempts whose key columns equal `where`, each with all that belongs to it, in key order."""
+
+    def by_attempt(kind: type[R]) -> dict[Key, list[R]]:
+        found: dict[Key, list[R]] = {}
+        for record in read_records(connection, kind, where):
+            found.setdefault(key_of(record), []).append(record)
+        return found
+
+    candidates, verdicts = by_attempt(CandidateRecord), by_attempt(VerdictRecord)
+    calls, steps = by_attempt(LlmCallRecord), by_attempt(TrmStepRecord)
+    return [
+        Attempt(
+            row=row,
+            candidates=tuple(candidates.get(key, ())),
+            verdicts=tuple(verdicts.get(key, ())),
+            llm_call=next(iter(calls.get(key, ())), None),
+            trm_steps=tuple(steps.get(key, ())),
+        )
+        for row in read_records(connection, AttemptRecord, where)
+        for key in [key_of(row)]
     ]
 
 

@@ -7,10 +7,17 @@ Grids are nested lists of ints.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 Grids = list[list[list[int]]]
+REASON: Mapping[str, str] = {"node": "reason"}
+"""Metadata of an attempt's column that the loop's node `reason` gives: the field of that name of what it returns."""
+VERIFY: Mapping[str, str] = {"node": "verify"}
+"""The same for the node `verify`."""
+PROPOSE: Mapping[str, str] = {"node": "propose"}
+"""The same for the node `propose`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,18 +163,18 @@ class AttemptRecord(Record):
     parent: str | None = None
     """attempt_id that a fork came from."""
     plan: dict[str, Any]
-    prompt: str | None = None
-    text: str | None = None
-    latent: bytes | None = None
+    prompt: str | None = field(default=None, metadata=REASON)
+    text: str | None = field(default=None, metadata=REASON)
+    latent: bytes | None = field(default=None, metadata=REASON)
     """The LLaMA state handed to the adapter, fp16."""
-    prefix: bytes | None = None
+    prefix: bytes | None = field(default=None, metadata=REASON)
     """The latent prefix read from the attempt before, fp16 [tokens, width]."""
     grids: Grids
     """The proposed grid for each test input; an empty grid where there is none."""
     verdict: str
     """accepted, rejected."""
-    score: float | None = None
-    feedback: str = ""
+    score: float | None = field(default=None, metadata=VERIFY)
+    feedback: str = field(default="", metadata=VERIFY)
     stage_key: str
     """Fingerprint of the solve stage."""
     checkpoint_key: str
@@ -341,3 +348,8 @@ TABLES: tuple[type[Record], ...] = (
     ScoreRecord,
     ReplayRecord,
 )
+
+
+def as_dict(record: Record) -> dict[str, Any]:
+    """Return a record's fields by name."""
+    return {one.name: getattr(record, one.name) for one in fields(record)}

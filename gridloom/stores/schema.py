@@ -19,7 +19,7 @@ from gridloom.stores.records import TABLES, Record
 if TYPE_CHECKING:
     import duckdb
 
-Policy = Literal["first", "merge", "replace", "replace_negative_idx"]
+OnConflict = Literal["first", "merge", "replace", "replace_negative_idx"]
 """What a second record of a key does: nothing; its non-null fields win; it wins; it wins where idx is negative."""
 
 GRID = "UTINYINT[][]"
@@ -41,7 +41,7 @@ _SQL_TYPES: dict[Any, str] = {
 }
 _JSON_TEXT = {("runs", "graph")}
 """Columns whose records hold JSON as text."""
-_POLICIES: dict[str, Policy] = {
+_POLICIES: dict[str, OnConflict] = {
     "graph_checkpoints": "replace",
     "graph_blobs": "replace",
     "graph_writes": "replace_negative_idx",
@@ -92,7 +92,7 @@ class Table:
     record: type[Record]
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    policy: Policy
+    policy: OnConflict
 
     def create(self) -> str:
         """Return the DDL."""

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from gridloom.stores.attempt import KEY, column_names
+from gridloom.stores.records import AttemptRecord
+
+_ATTEMPT_HEAD = (*KEY, "attempt_id", "parent", "verdict", "score")
+_ATTEMPT_TAIL = ("started_at", "ended_at", "plan", "timings", "grids", "stage_key", "checkpoint_key")
+_ATTEMPT_LEFT_OUT = ("prompt", "text", "latent", "prefix", "geometry")
+"""Columns of an attempt that v_attempts has not: texts and bytes are read from the table."""
+_PLACED = frozenset({*_ATTEMPT_HEAD, "feedback", *_ATTEMPT_TAIL, *_ATTEMPT_LEFT_OUT})
+_ATTEMPT_END = ", ".join(f"a.{name}" for name in (*_ATTEMPT_TAIL, *column_names(AttemptRecord, _PLACED)))
+
 VIEWS: dict[str, str] = {
     "v_runs": """
 SELECT
@@ -23,7 +33,7 @@ LEFT JOIN (SELECT run_id, count(DISTINCT (stage, task_id)) AS tasks, count(*) FI
            FROM attempts GROUP BY run_id) a
   USING (run_id)""",
     # a right pick tells of every attempt (its grid is that one or is wrong); a wrong pick only of those with its grid
-    "v_attempts": """
+    "v_attempts": f"""
 WITH scored AS (
   SELECT p.run_id, p.stage, p.task_id, p.test_index, p.grid, bool_or(s.exact_match) AS exact_match
   FROM picks p
@@ -61,7 +71,7 @@ SELECT
   coalesce(list_sum(map_values(TRY_CAST(a.timings AS MAP(VARCHAR, DOUBLE)))),
     date_diff('microsecond', a.started_at, a.ended_at) / 1e6) AS seconds,
   date_diff('microsecond', a.started_at, a.ended_at) / 1e6 AS elapsed_s,
-  a.started_at, a.ended_at, a.plan, a.timings, a.grids, a.stage_key, a.checkpoint_key
+  {_ATTEMPT_END}
 FROM attempts a
 LEFT JOIN judged j USING (run_id, stage, task_id, attempt, fork)
 LEFT JOIN llm_calls l USING (run_id, stage, task_id, attempt, fork)

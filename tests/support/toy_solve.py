@@ -14,7 +14,7 @@ from solve_support import RUN, SOLVER, Place
 
 from gridloom.errors import GridloomError
 from gridloom.solvers.replay.replay import replay
-from gridloom.stores.ledger import as_dict
+from gridloom.stores.records import as_dict
 
 SETTINGS: dict[str, Any] = {
     **SOLVER,

@@ -15,11 +15,20 @@ from rich.text import Text
 from gridloom.cli.show.tables import rows_table
 from gridloom.runtime.show.draw import hex_of
 from gridloom.solvers.loop.events import AttemptShown, PicksShown, TaskShown
+from gridloom.stores.attempt import KEY, column_names
+from gridloom.stores.records import AttemptRecord, as_dict
+
+LAID_OUT = frozenset(
+    {
+        *(*KEY, "attempt_id", "parent", "plan", "prompt", "text", "grids", "verdict", "score", "feedback", "timings"),
+        *("latent", "prefix", "stage_key", "checkpoint_key", "geometry", "started_at", "ended_at"),  # left out
+    }
+)
+"""Columns that `attempt_view` draws in a way of their own or leaves out; any other is drawn as its name and value."""
 
 
 def _event_lines(event: AttemptShown) -> RenderableType:
-    judged, verdict = "accepted" if event.verdict.accepted else "rejected", event.verdict
-    return attempt_lines(event.attempt_id, event.grids, judged, verdict.score, verdict.feedback, event.seconds)
+    return attempt_lines(as_dict(event.attempt.row))
 
 
 def task_view(task_id: str, demos: Sequence[tuple[Any, Any]], tests: Sequence[Any]) -> RenderableType:
@@ -66,17 +75,15 @@ class TaskBlocks:
         )
 
 
-def attempt_lines(
-    attempt_id: str, grids: Sequence[Any], verdict: str, score: float | None, feedback: str, seconds: float
-) -> RenderableType:
+def attempt_lines(row: Mapping[str, Any]) -> RenderableType:
     """Draw one attempt in short: its grids, verdict and the feedback it gives to the next."""
+    verdict, score, grids = row["verdict"], row["score"], row["grids"]
     style = "bold green" if verdict == "accepted" else "bold red"
-    head = Text.assemble(
-        (attempt_id, "bold"), "  ", (verdict, style), f" {score:.2f}" if score is not None else "", f"  {seconds:.1f} s"
-    )
+    shown_score = f" {score:.2f}" if score is not None else ""
+    head = Text.assemble((row["attempt_id"], "bold"), "  ", (verdict, style), shown_score, f"  {_seconds(row):.1f} s")
     parts: list[RenderableType] = [head]
-    if feedback:
-        parts.append(Text(feedback, style="dim"))
+    if row["feedback"]:
+        parts.append(Text(row["feedback"], style="dim"))
     parts.append(SideBySide([(f"test {i}" if len(grids) > 1 else "", grid) for i, grid in enumerate(grids, 1)]))
     return Group(*parts)
 
@@ -85,7 +92,7 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
     """Draw a recorded attempt whole: the task, plan, prompt, text, grids, signals, timings, and how to replay it."""
     parts: list[RenderableType] = [
         task_view(row["task_id"], [(d["input"], d["output"]) for d in row["task"]["demos"]], row["task"]["tests"]),
-        attempt_lines(row["attempt_id"], row["grids"], row["verdict"], row["score"], row["feedback"], _seconds(row)),
+        attempt_lines(row),
     ]
     others = [
         (f"test {c['test_index'] + 1} {c['source']} {c['votes']}/{c['num_views']}", c["grid"])
@@ -104,6 +111,9 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
         parts += [Text(_prompt_title(row), style="bold"), Text(row["prompt"], style="dim")]
     if row.get("text") is not None:
         parts += [Text("LLaMA", style="bold"), Text(row["text"] or "(nothing)")]
+    for name in column_names(AttemptRecord, LAID_OUT):
+        if row.get(name) is not None:
+            parts += [Text(name, style="bold"), Text(str(row[name]))]
     timings = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in row["timings"].items())
     origin = f", forked from {row['parent']}" if row.get("parent") else ""
     parts += [

@@ -16,7 +16,7 @@ from gridloom.compiler.graph import RunGraph
 from gridloom.runtime.evaluation.intervals import share_text
 from gridloom.runtime.execution.run_outcome import RunResult
 from gridloom.stores.ledger import Ledger
-from gridloom.stores.records import PickRecord, TaskRecord
+from gridloom.stores.records import PickRecord, TaskRecord, as_dict
 from gridloom.stores.workspace import Workspace
 
 QUERIES = (
@@ -77,14 +77,13 @@ def _print_unscored(console: Console, stage: str, attempts: Path) -> None:
 
 def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: str) -> None:
     console.print(f"solve stage {stage!r} is cached; its attempts were recorded by run {run_id}:", highlight=False)
-    attempts = ledger.attempts(run_id, stage=stage)
+    attempts = ledger.whole_attempts(run_id, stage=stage, fork=0)
     picks = ledger.read(PickRecord, run_id=run_id, stage=stage)
     for task in ledger.read(TaskRecord, run_id=run_id, stage=stage):
         console.print(task_view(task.task_id, [(d["input"], d["output"]) for d in task.demos], task.tests))
-        made = [row for row in attempts if row["task_id"] == task.task_id and not row["fork"]]
+        made = [attempt.row for attempt in attempts if attempt.row.task_id == task.task_id]
         for row in made:
-            shown = (row[name] for name in ("attempt_id", "grids", "verdict", "score", "feedback", "seconds"))
-            console.print(attempt_lines(*shown))
+            console.print(attempt_lines(as_dict(row)))
         chosen = [asdict(pick) for pick in picks if pick.task_id == task.task_id]
         console.print(picks_view(task.task_id, chosen, any(pick["accepted"] for pick in chosen), len(made)))
 

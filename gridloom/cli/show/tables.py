@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gridloom.compiler.device_speeds import MachineSpeeds
     from gridloom.compiler.graph import RunGraph, StageNode
-    from gridloom.runtime.planning.plan import Plan
+    from gridloom.runtime.planning.plan import RunPlan
 
 
 def cell(value: Any) -> str:
@@ -108,7 +108,7 @@ def graph_table(graph: RunGraph) -> TextTable:
     return rows_table(rows)
 
 
-def time_line(plan: Plan, machine: MachineSpeeds, device: str | None = None) -> str:
+def time_line(plan: RunPlan, machine: MachineSpeeds, device: str | None = None) -> str:
     """Return the expected time of all stages that will run and, on a second line, the assumptions of the estimates."""
     speeds = machine.of(device or plan.graph.device)
     if speeds is None:
@@ -141,7 +141,7 @@ def _costs(node: StageNode) -> dict[str, str]:
     }
 
 
-def plan_table(plan: Plan, machine: MachineSpeeds, device: str | None = None) -> TextTable:
+def plan_table(plan: RunPlan, machine: MachineSpeeds, device: str | None = None) -> TextTable:
     """Return the table of a plan: state, reason and cost of each stage; times are for `device` or the spec's."""
     speeds = machine.of(device or plan.graph.device)
     times = [stage.expected_seconds(speeds) for stage in plan.stages]

@@ -33,7 +33,7 @@ from gridloom.runtime.execution.run_outcome import (
 from gridloom.runtime.machine.device import resolve_device
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.planning.local import Planned, spec_base
-from gridloom.runtime.planning.plan import Plan, PlannedStage
+from gridloom.runtime.planning.plan import PlannedStage, RunPlan
 from gridloom.runtime.stage import Stage, StageContext, load_stage
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter
@@ -63,7 +63,7 @@ class RunOptions:
 
 
 def execute(
-    plan: Plan,
+    plan: RunPlan,
     workspace: Workspace,
     options: RunOptions,
     progress: Progress,
@@ -129,7 +129,7 @@ def execute(
     return result
 
 
-def _dependents(plan: Plan, name: str) -> set[str]:
+def _dependents(plan: RunPlan, name: str) -> set[str]:
     found = {name}
     for planned in plan.stages:
         if planned.state == "run" and found & set(planned.node.inputs.values()):
@@ -155,7 +155,7 @@ def _published(store: ArtifactStore, node: StageNode) -> Artifact:
 class _Walk:
     """State of one pass over the stages of a plan."""
 
-    plan: Plan
+    plan: RunPlan
     run_id: str
     device: str
     options: RunOptions

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
-from gridloom.runtime.planning.plan import Plan
+from gridloom.runtime.planning.plan import RunPlan
 from gridloom.stores import locks
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -18,7 +18,7 @@ from gridloom.stores.workspace import Workspace
 RESUMABLE = ("started", "interrupted", "failed")
 
 
-def choose_run_id(plan: Plan, workspace: Workspace) -> str:
+def choose_run_id(plan: RunPlan, workspace: Workspace) -> str:
     """Return the id of the newest unfinished run of this graph, or a new id from the clock."""
     if plan.num_to_run and (workspace.ledger_path.exists() or workspace.journal_dir.exists()):
         newest = "select run_id, status from runs where graph_key = ? order by started_at desc limit 1"

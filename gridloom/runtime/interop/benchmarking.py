@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.errors import GridloomError, StageError
+from gridloom.stores.attempt import Attempt
 from gridloom.stores.ledger import Ledger
-from gridloom.stores.records import AttemptRecord, LlmCallRecord, PickRecord, RunRecord, StageRecord, TaskRecord
+from gridloom.stores.records import PickRecord, RunRecord, StageRecord, TaskRecord
 from gridloom.stores.workspace import Workspace
 from gridloom.stores.write_aside import empty_folder, move
 
@@ -43,14 +44,14 @@ def export_benchmarking(workspace: Workspace, run_id: str, folder: Path, stage: 
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GridloomError(f"{folder} is there already", "name a folder that does not exist")
-    attempts = {(a.task_id, a.attempt): a for a in ledger.read(AttemptRecord, run_id=made_in, stage=name, fork=0)}
-    calls = {(c.task_id, c.attempt): c for c in ledger.read(LlmCallRecord, run_id=made_in, stage=name, fork=0)}
+    made = ledger.whole_attempts(made_in, stage=name, fork=0)
+    attempts = {(attempt.row.task_id, attempt.row.attempt): attempt for attempt in made}
     try:
         with empty_folder(folder.with_name(f".{folder.name}.part")) as aside:
             written = {}
             for task in tasks:
                 own = [pick for pick in picks if pick.task_id == task.task_id]
-                written[task.task_id] = _pairs(task, own, attempts, calls)
+                written[task.task_id] = _pairs(task, own, attempts)
                 path = aside / f"{task.task_id}.json"
                 path.write_text(json.dumps(written[task.task_id], indent=1) + "\n", encoding="utf-8")
             _verify(aside, written)
@@ -83,8 +84,7 @@ def _where_made(ledger: Ledger, run_id: str, stage: str | None) -> tuple[str, st
 def _pairs(
     task: TaskRecord,
     picks: Sequence[PickRecord],
-    attempts: Mapping[tuple[str, int], AttemptRecord],
-    calls: Mapping[tuple[str, int], LlmCallRecord],
+    attempts: Mapping[tuple[str, int], Attempt],
 ) -> list[dict[str, Any]]:
     pairs = []
     for index in range(len(task.tests)):
@@ -93,15 +93,13 @@ def _pairs(
         # the last attempt represents a test input for which no attempt proposed a grid
         last = max(
             (attempt for (task_id, _), attempt in attempts.items() if task_id == task.task_id),
-            key=lambda attempt: attempt.attempt,
+            key=lambda attempt: attempt.row.attempt,
         )
         pairs.append(
             {
                 f"attempt_{number}": {
                     "answer": grid,
-                    "metadata": _metadata(
-                        task.task_id, index, grid, attempt, calls.get((task.task_id, attempt.attempt))
-                    ),
+                    "metadata": _metadata(task.task_id, index, grid, attempt),
                 }
                 for number, (grid, attempt) in enumerate(answers or [([], last)], start=1)
             }
@@ -109,18 +107,17 @@ def _pairs(
     return pairs
 
 
-def _metadata(
-    task_id: str, pair_index: int, grid: list[list[int]], attempt: AttemptRecord, call: LlmCallRecord | None
-) -> dict[str, Any]:
+def _metadata(task_id: str, pair_index: int, grid: list[list[int]], attempt: Attempt) -> dict[str, Any]:
+    row, call = attempt.row, attempt.llm_call
     read, wrote = (call.prompt_tokens, call.new_tokens) if call else (0, 0)
-    text = attempt.text if attempt.text is not None else json.dumps(grid)
+    text = row.text if row.text is not None else json.dumps(grid)
     return {
         "model": call.model if call else "trm",
         "provider": PROVIDER,
-        "start_timestamp": _iso(attempt.started_at),
-        "end_timestamp": _iso(attempt.ended_at),
+        "start_timestamp": _iso(row.started_at),
+        "end_timestamp": _iso(row.ended_at),
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}}],
-        "kwargs": {**attempt.plan, "checkpoint": attempt.checkpoint_key},
+        "kwargs": {**row.plan, "checkpoint": row.checkpoint_key},
         "usage": {
             "prompt_tokens": read,
             "completion_tokens": wrote,
@@ -134,7 +131,7 @@ def _metadata(
         "cost": {"prompt_cost": 0.0, "completion_cost": 0.0, "total_cost": 0.0},
         "task_id": task_id,
         "pair_index": pair_index,
-        "test_id": attempt.attempt_id,
+        "test_id": row.attempt_id,
     }
 
 

@@ -15,16 +15,16 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.stores.ledger import Ledger
 
 RESULTS, SUBMISSION = "results.json", "submission.json"
-Attempt = Mapping[str, Any]
+AttemptLine = Mapping[str, Any]
 """Line of attempts.jsonl."""
 
 
-def parse_failures(attempts: Sequence[Attempt]) -> int:
+def parse_failures(attempts: Sequence[AttemptLine]) -> int:
     """Count the attempts whose text holds no grid; attempts of a TRM without a language model have no text."""
     return sum(attempt["text"] is not None and parse_grid(attempt["text"]) is None for attempt in attempts)
 
 
-def tokens(attempts: Sequence[Attempt]) -> int:
+def tokens(attempts: Sequence[AttemptLine]) -> int:
     """Count the tokens of prompts and of generated text."""
     return sum((attempt.get("prompt_tokens") or 0) + (attempt.get("new_tokens") or 0) for attempt in attempts)
 
@@ -44,7 +44,7 @@ def write_results(
     *,
     report: Mapping[str, Any],
     picks: Mapping[str, Mapping[str, Any]],
-    attempts: Sequence[Attempt],
+    attempts: Sequence[AttemptLine],
     seconds: Mapping[str, float],
 ) -> None:
     """Write results.json.

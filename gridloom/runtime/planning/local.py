@@ -14,7 +14,7 @@ from gridloom.compiler.text.write import override_text
 from gridloom.errors import GridloomError
 from gridloom.runtime.machine.speeds import load_speeds
 from gridloom.runtime.planning.facts import LocalFacts
-from gridloom.runtime.planning.plan import Plan, make_plan
+from gridloom.runtime.planning.plan import RunPlan, make_plan
 from gridloom.runtime.planning.rekey import open_store
 from gridloom.specs.walltime import walltime_seconds
 from gridloom.stores.workspace import Workspace
@@ -36,7 +36,7 @@ class Planned:
     """Compiled spec with its plan."""
 
     compiled: Compiled
-    plan: Plan
+    plan: RunPlan
     speeds: MachineSpeeds
 
 

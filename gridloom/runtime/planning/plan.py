@@ -65,7 +65,7 @@ class PlannedStage:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """Graph with the planned state of each node in order; the executor's input besides workspace and options."""
 
     graph: RunGraph
@@ -77,7 +77,7 @@ class Plan:
         return sum(stage.state == "run" for stage in self.stages)
 
 
-def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node, path: None) -> Plan:
+def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node, path: None) -> RunPlan:
     """Look up every node's key in the artifact store; return which stages run, and why.
 
     `place` returns the location of a value in the spec: see `Compiled.place`.
@@ -100,4 +100,4 @@ def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node,
         other = tuple(change.field.removeprefix("inputs.") for change in changes if change not in own)
         resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))
         planned.append(PlannedStage(node, "run", because, own, nearest is None, resumes, other))
-    return Plan(graph, tuple(planned))
+    return RunPlan(graph, tuple(planned))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gridloom.runtime.data.files.grids import GridRows
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.types import Pick, Plan, Verdict
+from gridloom.solvers.types import Pick
+from gridloom.stores.attempt import Attempt
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,19 +24,12 @@ class AttemptShown:
     """One recorded attempt."""
 
     task: Task
-    attempt_id: str
-    plan: Plan
-    grids: list[GridRows]
-    """The proposed grid of each test input; [] where there is none."""
-    verdict: Verdict
-    text: str
-    """What the LLaMA wrote; empty without one."""
-    seconds: float
+    attempt: Attempt
 
     def __str__(self) -> str:
-        judged = "accepted" if self.verdict.accepted else "rejected"
-        why = f": {self.verdict.feedback}" if self.verdict.feedback else ""
-        return f"{self.attempt_id}  {judged} {self.verdict.score:.2f}  {self.seconds:.1f} s{why}"
+        row = self.attempt.row
+        why = f": {row.feedback}" if row.feedback else ""
+        return f"{row.attempt_id}  {row.verdict} {row.score:.2f}  {self.attempt.seconds:.1f} s{why}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
-from gridloom.solvers.types import Entry, LoopState
+from gridloom.solvers.types import FinishedAttempt, LoopState
 
 RecordType = TypeVar("RecordType", bound=BaseModel)
 
@@ -20,7 +20,7 @@ class Known:
 
     def __init__(self) -> None:
         self._records: dict[type[BaseModel], tuple[dict[str, Any], BaseModel]] = {}
-        self._entries: list[tuple[dict[str, Any], Entry]] = []
+        self._entries: list[tuple[dict[str, Any], FinishedAttempt]] = []
 
     def dump(self, record: BaseModel) -> dict[str, Any]:
         """Return a record as plain data, and remember whose data it is."""
@@ -35,17 +35,17 @@ class Known:
             known = self._records[kind] = (data, kind.model_validate(data))
         return cast(RecordType, known[1])
 
-    def dump_entry(self, entry: Entry) -> dict[str, Any]:
+    def dump_entry(self, entry: FinishedAttempt) -> dict[str, Any]:
         """Return an attempt of the history as plain data, and remember it as the newest."""
         data = entry.model_dump()
         self._entries.append((data, entry))
         return data
 
-    def history(self, state: LoopState) -> tuple[Entry, ...]:
+    def history(self, state: LoopState) -> tuple[FinishedAttempt, ...]:
         """Return the attempts made, in order."""
         data = state.get("history", [])
         kept = self._entries[: len(data)]
         if len(kept) < len(data) or any(known[0] is not one for known, one in zip(kept, data, strict=True)):
-            kept = [(one, Entry.model_validate(one)) for one in data]
+            kept = [(one, FinishedAttempt.model_validate(one)) for one in data]
         self._entries = kept
         return tuple(entry for _, entry in kept)

@@ -15,13 +15,12 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.loop.events import AttemptShown, Event, PicksShown, TaskShown
 from gridloom.solvers.loop.known_records import Known
 from gridloom.solvers.loop.policies import Experience, Policy, Situation
-from gridloom.solvers.loop.recording import AttemptScope, attempt_records, pick_records
+from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of, pick_records
 from gridloom.solvers.loop.select import is_settled, select
 from gridloom.solvers.parts.services import Services
-from gridloom.solvers.types import Candidate, Entry, LoopState, Plan, Proposal, Reasoning, Verdict
+from gridloom.solvers.types import Candidate, FinishedAttempt, LoopState, Plan, Proposal, Reasoning, Verdict
 from gridloom.solvers.verifiers.judge import Judge
 from gridloom.specs.solver import Solver
-from gridloom.stores.records import Record
 
 Update = dict[str, Any]
 Show = Callable[[Event], None]
@@ -129,27 +128,22 @@ class Nodes:
 
     async def record(self, state: LoopState) -> Update:
         """Write the attempt to the ledger, in one append, and add it to the history."""
-        plan = self._known.record(Plan, state["planned"])
-        proposal = self._known.record(Proposal, state["proposal"])
-        verdict = self._known.record(Verdict, state["verdict"])
         said = state.get("reasoning")
-        reasoning = self._known.record(Reasoning, said) if said else None
-        ended_at = time.time()
-        records: list[Record] = attempt_records(
-            self.scope,
-            plan=plan,
-            reasoning=reasoning,
+        outcome = Outcome(
+            plan=self._known.record(Plan, state["planned"]),
+            reasoning=self._known.record(Reasoning, said) if said else None,
             adapted=state.get("adapted"),
-            proposal=proposal,
-            verdict=verdict,
-            model=self.services.reasoner.model if self.services.reasoner else None,
-            started_at=state["started_at"],
-            ended_at=ended_at,
+            proposal=self._known.record(Proposal, state["proposal"]),
+            verdict=self._known.record(Verdict, state["verdict"]),
             timings=state["timings"],
+            started_at=state["started_at"],
+            ended_at=time.time(),
         )
-        self._append(*records)
-        seconds = sum(state["timings"].values())
-        entry = Entry(
+        reasoner = self.services.reasoner
+        attempt = attempt_of(self.scope, outcome, reasoner.model if reasoner else None)
+        self._append(*attempt.records())
+        plan, reasoning, proposal, verdict = outcome.plan, outcome.reasoning, outcome.proposal, outcome.verdict
+        entry = FinishedAttempt(
             attempt=plan.attempt,
             arm=plan.arm,
             only=proposal.only,
@@ -160,19 +154,9 @@ class Nodes:
             accepted=verdict.accepted,
             feedback=verdict.feedback,
             llm_tokens=reasoning.prompt_tokens + reasoning.new_tokens if reasoning else 0,
-            seconds=seconds,
+            seconds=attempt.seconds,
         )
-        self.show(
-            AttemptShown(
-                task=self.task,
-                attempt_id=self.scope.attempt_id(plan.attempt),
-                plan=plan,
-                grids=proposal.grids(),
-                verdict=verdict,
-                text=entry.text,
-                seconds=seconds,
-            )
-        )
+        self.show(AttemptShown(self.task, attempt))
         return {"history": [*state.get("history", []), self._known.dump_entry(entry)]}
 
     async def select(self, state: LoopState) -> Update:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gridloom.errors import PluginError
 from gridloom.runtime.data.arc.prompts import PromptForm
-from gridloom.solvers.types import Entry, Plan, derive_seed
+from gridloom.solvers.types import FinishedAttempt, Plan, derive_seed
 from gridloom.specs.solver import Solver
 from gridloom.specs.solver_kinds import POLICIES
 
@@ -30,7 +30,7 @@ class Situation:
     num_tests: int
     views: tuple[str, ...]
     """Views the model knows for the task beside the identity, in training order."""
-    history: tuple[Entry, ...]
+    history: tuple[FinishedAttempt, ...]
     """Attempts made, in order."""
     settings: Solver
     seed: int

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from pydantic import BaseModel
 
 from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.types import Pick, Plan, Proposal, Reasoning, Verdict
+from gridloom.stores.attempt import KEY, Attempt, columns_of_node, same_named
 from gridloom.stores.records import (
     AttemptRecord,
     CandidateRecord,
     LlmCallRecord,
     PickRecord,
-    Record,
     TaskRecord,
     TrmStepRecord,
     VerdictRecord,
@@ -41,15 +43,27 @@ class AttemptScope:
         """Return `TASK.ATTEMPT`, or `TASK.ATTEMPT+FORK`."""
         return f"{self.task_id}.{attempt}" + (f"+{self.fork}" if self.fork else "")
 
+    @classmethod
+    def of_fork(cls, row: AttemptRecord, fork: int) -> AttemptScope:
+        """Return the scope of a fork of a recorded attempt, judged from the same score on."""
+        values = {one.name: getattr(row, one.name) for one in fields(cls) if one.name != "accept"}
+        return cls(**{**values, "fork": fork, "parent": row.attempt_id}, accept=row.geometry.get("accept"))
 
-class _Trip(TypedDict):
-    """The key that all records of an attempt share."""
 
-    run_id: str
-    stage: str
-    task_id: str
-    attempt: int
-    fork: int
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Results of the loop's nodes for one attempt, made or re-executed."""
+
+    plan: Plan
+    reasoning: Reasoning | None
+    adapted: Mapping[str, Any] | None
+    """sha256 and rms of what was injected into the TRM; None where nothing was."""
+    proposal: Proposal
+    verdict: Verdict
+    timings: Mapping[str, float]
+    """Seconds by node."""
+    started_at: float
+    ended_at: float
 
 
 def task_record(run_id: str, stage: str, task: Task) -> TaskRecord:
@@ -70,96 +84,77 @@ def verdict_digest(verdict: Verdict) -> str:
     return hashlib.sha256(json.dumps(verdict.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
-def attempt_records(
-    scope: AttemptScope,
-    *,
-    plan: Plan,
-    reasoning: Reasoning | None,
-    adapted: Mapping[str, Any] | None,
-    proposal: Proposal,
-    verdict: Verdict,
-    model: str | None,
-    started_at: float,
-    ended_at: float,
-    timings: Mapping[str, float],
-) -> list[Record]:
-    """Return all records of one attempt, the attempt itself first.
+def attempt_of(scope: AttemptScope, outcome: Outcome, model: str | None) -> Attempt:
+    """Return the record of one attempt.
+
+    Columns that a node gives under their own name are taken from its result; the others are named here.
 
     Args:
         model: the LLaMA that was asked; None when none was, as in a fork that keeps the recorded text.
     """
-    trip = _Trip(run_id=scope.run_id, stage=scope.stage, task_id=scope.task_id, attempt=plan.attempt, fork=scope.fork)
-    digests = {"propose": proposal.digest, "verify": verdict_digest(verdict)}
+    plan, reasoning, proposal, verdict = outcome.plan, outcome.reasoning, outcome.proposal, outcome.verdict
+    row = AttemptRecord(
+        **same_named(AttemptRecord, asdict(scope)),
+        attempt=plan.attempt,
+        attempt_id=scope.attempt_id(plan.attempt),
+        plan=plan.model_dump(mode="json"),
+        **_given("reason", reasoning),
+        **_given("propose", proposal),
+        grids=proposal.grids(),
+        **_given("verify", verdict),
+        verdict="accepted" if verdict.accepted else "rejected",
+        geometry=_geometry(scope, outcome),
+        started_at=outcome.started_at,
+        ended_at=outcome.ended_at,
+        timings=dict(outcome.timings),
+    )
+    key = {name: getattr(row, name) for name in KEY}
+    llm_call = None
+    if reasoning and model is not None:
+        llm_call = LlmCallRecord(**{**same_named(LlmCallRecord, dict(plan) | dict(reasoning)), **key, "model": model})
+    return Attempt(
+        row=row,
+        llm_call=llm_call,
+        candidates=candidate_records(key, proposal),
+        verdicts=tuple(
+            VerdictRecord(**key, verifier=signal.name, **same_named(VerdictRecord, dict(signal)))
+            for signal in verdict.signals
+        ),
+        trm_steps=tuple(
+            TrmStepRecord(**key, act_step=number, **same_named(TrmStepRecord, dict(step)))
+            for number, step in enumerate(proposal.steps, start=1)
+        ),
+    )
+
+
+def candidate_records(key: Mapping[str, Any], proposal: Proposal) -> tuple[CandidateRecord, ...]:
+    """Return the candidates of the attempt of that key, by test input and rank."""
+    return tuple(
+        CandidateRecord(**key, test_index=test_index, rank=rank, **same_named(CandidateRecord, dict(candidate)))
+        for test_index, ranked in enumerate(proposal.candidates)
+        for rank, candidate in enumerate(ranked)
+    )
+
+
+def _given(node: str, result: BaseModel | None) -> dict[str, Any]:
+    """Return the columns that a node gives; none where it did not run."""
+    return {} if result is None else {name: getattr(result, name) for name in columns_of_node(node)}
+
+
+def _geometry(scope: AttemptScope, outcome: Outcome) -> dict[str, Any]:
+    """Return what bit-equal re-execution needs, and the digests that it is compared by."""
+    reasoning, adapted = outcome.reasoning, outcome.adapted
+    digests = {"propose": outcome.proposal.digest, "verify": verdict_digest(outcome.verdict)}
     if adapted:
         digests["adapt"] = adapted["sha256"]
-    geometry: dict[str, Any] = {**proposal.geometry, "digests": digests}
+    geometry: dict[str, Any] = {**outcome.proposal.geometry, "digests": digests}
     if adapted:
         geometry["injection_rms"] = adapted["rms"]
     if scope.accept is not None:
         geometry["accept"] = scope.accept
     if reasoning and reasoning.geometry:
         geometry["reason"] = reasoning.geometry
-    records: list[Record] = [
-        AttemptRecord(
-            **trip,
-            attempt_id=scope.attempt_id(plan.attempt),
-            parent=scope.parent,
-            plan=plan.model_dump(mode="json"),
-            prompt=reasoning.prompt if reasoning else None,
-            text=reasoning.text if reasoning else None,
-            latent=reasoning.latent if reasoning else None,
-            prefix=reasoning.prefix if reasoning else None,
-            grids=proposal.grids(),
-            verdict="accepted" if verdict.accepted else "rejected",
-            score=verdict.score,
-            feedback=verdict.feedback,
-            stage_key=scope.stage_key,
-            checkpoint_key=scope.checkpoint_key,
-            geometry=geometry,
-            started_at=started_at,
-            ended_at=ended_at,
-            timings=dict(timings),
-        )
-    ]
-    if reasoning and model is not None:
-        records.append(
-            LlmCallRecord(
-                **trip,
-                model=model,
-                prompt_tokens=reasoning.prompt_tokens,
-                new_tokens=reasoning.new_tokens,
-                prefix_tokens=reasoning.prefix_tokens,
-                dropped_demos=reasoning.dropped_demos,
-                dropped_attempts=reasoning.dropped_attempts,
-                over_budget=reasoning.over_budget,
-                temperature=plan.temperature,
-                seed=plan.seed,
-                duration_s=reasoning.duration_s,
-            )
-        )
-    for test_index, ranked in enumerate(proposal.candidates):
-        for rank, candidate in enumerate(ranked):
-            records.append(
-                CandidateRecord(
-                    **trip,
-                    test_index=test_index,
-                    rank=rank,
-                    source=candidate.source,
-                    grid=candidate.grid,
-                    votes=candidate.votes,
-                    num_views=candidate.num_views,
-                    confidence=candidate.confidence,
-                )
-            )
-    for signal in verdict.signals:
-        records.append(VerdictRecord(**trip, verifier=signal.name, score=signal.score, detail=signal.detail))
-    for number, step in enumerate(proposal.steps, start=1):
-        records.append(
-            TrmStepRecord(
-                **trip, act_step=number, q_halt=step.q_halt, changed_cells=step.changed_cells, num_rows=step.num_rows
-            )
-        )
-    return records
+    return geometry
 
 
 def pick_records(scope: AttemptScope, picks: Sequence[Pick], *, accepted: bool, num_attempts: int) -> list[PickRecord]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from gridloom.runtime.data.files.grids import GridRows
-from gridloom.solvers.types import Entry, Pick
+from gridloom.solvers.types import FinishedAttempt, Pick
 
 NUM_PICKS = 2
 """Grids a test input, as ARC allows."""
@@ -21,7 +21,7 @@ class _Tally:
     confidence: float = 0.0
 
 
-def select(history: Sequence[Entry], num_tests: int) -> tuple[Pick, ...]:
+def select(history: Sequence[FinishedAttempt], num_tests: int) -> tuple[Pick, ...]:
     """Return up to two distinct grids for each test input, heaviest first.
 
     A grid weighs, summed over the attempts, its share of the views times its verifier score. Text grids of the LLaMA
@@ -37,7 +37,7 @@ def select(history: Sequence[Entry], num_tests: int) -> tuple[Pick, ...]:
     return tuple(picks)
 
 
-def is_settled(history: Sequence[Entry], num_tests: int, remaining: int) -> bool:
+def is_settled(history: Sequence[FinishedAttempt], num_tests: int, remaining: int) -> bool:
     """Whether no further `remaining` attempts could change the picks or their order.
 
     An attempt gives the grids of a test input a weight of at most 1 together, and the LLaMA's own grid at most 1 more.
@@ -50,7 +50,7 @@ def is_settled(history: Sequence[Entry], num_tests: int, remaining: int) -> bool
     return True
 
 
-def _ranked(history: Sequence[Entry], test_index: int) -> list[_Tally]:
+def _ranked(history: Sequence[FinishedAttempt], test_index: int) -> list[_Tally]:
     """Return the distinct grids of a test input, heaviest first."""
     tallies: dict[tuple[tuple[int, ...], ...], _Tally] = {}
     for entry in history:

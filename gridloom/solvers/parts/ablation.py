@@ -13,9 +13,10 @@ from typing import Any, cast
 import numpy as np
 
 from gridloom.errors import StageError
+from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.parts.services import Reasoner, Services
-from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
+from gridloom.solvers.types import FinishedAttempt, Plan, Reasoning
 from gridloom.specs.solver import Latents
 
 
@@ -56,13 +57,13 @@ class ShuffledReasoner:
         """The model's name."""
         return self.reasoner.model
 
-    def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
+    def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
         """Build the prompt of the task's partner; what became of earlier attempts is the task's own."""
         other = self.partner[task.task_id]
         focus = min(plan.focus, len(other.tests) - 1)
         return self.reasoner.prompt(other, plan.model_copy(update={"focus": focus}), history)
 
-    async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
+    async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         """Answer the prompt."""
         return await self.reasoner.reason(prompt, plan, prefix)
 
@@ -78,11 +79,11 @@ class MeanReasoner:
         """The model's name."""
         return self.reasoner.model
 
-    def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
+    def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
         """Build the task's prompt."""
         return self.reasoner.prompt(task, plan, history)
 
-    async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
+    async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         """Answer the prompt, and replace the latent."""
         reasoning = await self.reasoner.reason(prompt, plan, prefix)
         return reasoning.model_copy(update={"latent": self.mean})

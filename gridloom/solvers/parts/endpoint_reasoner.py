@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.parts.endpoint import Completion, Endpoint
 from gridloom.solvers.parts.hub import Desk, Hub
 from gridloom.solvers.parts.prompting import write_prompt
-from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
+from gridloom.solvers.types import FinishedAttempt, Plan, Reasoning
 
 MAX_CALLS = 64
 """Calls that are under way at a server together."""
@@ -40,14 +41,14 @@ class EndpointReasoner:
         """The model's name at the server."""
         return self.endpoint.spec.model
 
-    def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
+    def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
         """Build the prompt within its characters; the test input and the question always stay."""
         limit = self.endpoint.spec.max_prompt_characters
         return write_prompt(
             task, plan, history, count_tokens=len, budget=limit, keeps_history=self._feedback, alone=True
         )
 
-    async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
+    async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         """Ask the server. Raises ModelError."""
         answer = await self._desk.ask(EndpointCall(prompt.text, plan.max_new_tokens, plan.temperature, plan.seed))
         return Reasoning(

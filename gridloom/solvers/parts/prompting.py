@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gridloom.runtime.data.arc.prompts import (
     GRID_ALONE,
     QUESTION,
+    BuiltPrompt,
     CountTokens,
     EarlierAttempt,
     PromptForm,
@@ -14,20 +15,20 @@ from gridloom.runtime.data.arc.prompts import (
 )
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.models.language.cost import HISTORY_SHARE
-from gridloom.solvers.types import Entry, Plan, Prompt
+from gridloom.solvers.types import FinishedAttempt, Plan
 
 
 def write_prompt(
     task: Task,
     plan: Plan,
-    history: Sequence[Entry],
+    history: Sequence[FinishedAttempt],
     *,
     count_tokens: CountTokens,
     budget: int,
     keeps_history: bool,
     latent: bool = False,
     alone: bool = False,
-) -> Prompt:
+) -> BuiltPrompt:
     """Build a prompt within a budget; the test input and the question always stay.
 
     Beside a TRM it shows the demonstrations that training may see: one that is kept to check the proposal would no
@@ -50,7 +51,7 @@ def write_prompt(
         for entry in history
         if entry.only in (None, plan.focus)
     ]
-    built = build_prompt(
+    return build_prompt(
         [demo for index, demo in enumerate(task.demos) if alone or index not in task.check],
         task.tests[plan.focus],
         count_tokens=count_tokens,
@@ -60,11 +61,4 @@ def write_prompt(
         latent=latent,
         form=form,
         question=GRID_ALONE if alone else QUESTION,
-    )
-    return Prompt(
-        text=built.text,
-        num_tokens=built.num_tokens,
-        dropped_demos=built.dropped_demos,
-        dropped_attempts=built.dropped_attempts,
-        over_budget=built.over_budget,
     )

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from gridloom.errors import ModelError
+from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.models.language.generate import reason
 from gridloom.runtime.models.language.head_cache import HeadCache
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.solvers.parts.hub import Desk, Hub
 from gridloom.solvers.parts.prompting import write_prompt
-from gridloom.solvers.types import Entry, Plan, Prompt, Reasoning
+from gridloom.solvers.types import FinishedAttempt, Plan, Reasoning
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class LlamaReasoner:
         """Name or folder of the weights, as the spec wrote it."""
         return self.llama.spec.weights
 
-    def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
+    def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
         """Build the prompt within the model's token budget; the test input and the question always stay."""
         return write_prompt(
             task,
@@ -90,7 +91,7 @@ class LlamaReasoner:
             alone=self._alone,
         )
 
-    async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
+    async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         """Ask the model; the hidden state is rounded to fp16 here, before anything uses it. Raises ModelError."""
         answer = await self._runner.ask(
             LlmCall(prompt.text, prefix, plan.max_new_tokens, plan.temperature, plan.seed, prompt.num_tokens)

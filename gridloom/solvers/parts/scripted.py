@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.files.grids import GridRows
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.types import ActStep, Candidate, Entry, Plan, Prompt, Proposal, Reasoning
+from gridloom.solvers.types import ActStep, Candidate, FinishedAttempt, Plan, Proposal, Reasoning
 
 
 @dataclass(slots=True)
@@ -27,13 +28,13 @@ class ScriptedReasoner:
     prefixes: list[bytes | None] = field(default_factory=list)
     """The latent prefix that came with each."""
 
-    def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
+    def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
         """Name the task and tell the feedback of the attempts before."""
         told = [f"attempt {entry.attempt}: {entry.feedback}" for entry in history]
         text = "\n".join([f"{task.task_id} test input {plan.focus + 1}", *told])
-        return Prompt(text=text, num_tokens=len(text.split()))
+        return BuiltPrompt(text=text, num_tokens=len(text.split()))
 
-    async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
+    async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         """Answer from the script; the latent depends on prompt, prefix, temperature and seed."""
         self.prompts.append(prompt.text)
         self.prefixes.append(prefix)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.parts.hub import Desk, Hub
-from gridloom.solvers.types import Entry, Plan, Prompt, Proposal, Reasoning
+from gridloom.solvers.types import FinishedAttempt, Plan, Proposal, Reasoning
 from gridloom.specs.solver import Solver
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ class Reasoner(Protocol):
     def model(self) -> str:
         """The model's name, as the ledger shows it."""
 
-    def prompt(self, task: Task, plan: Plan, history: Sequence[Entry]) -> Prompt:
+    def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
         """Build the prompt of an attempt: demonstrations, test input `plan.focus`, what became of earlier attempts."""
 
-    async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
+    async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         """Answer it, with the latent prefix of the attempt before where there is one."""
 
 

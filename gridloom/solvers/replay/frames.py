@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gridloom.solvers.parts.runners import frames
@@ -17,23 +17,18 @@ def group(attempts: Sequence[Recorded], live: bool) -> Iterator[list[Recorded]]:
         return
     kinds: dict[tuple[Any, ...], list[Recorded]] = {}
     for attempt in attempts:
-        row, geometry = attempt.attempt, attempt.attempt["geometry"]
+        row, geometry = attempt.row, attempt.row.geometry
         kind = (
-            *(row[name] for name in ("stage", "checkpoint_key")),
+            *(row.stage, row.checkpoint_key),
             *(geometry.get(name) for name in ("device", "device_name", "torch", "threads", "batch_rows")),
-            row["plan"]["act_steps"],
-            row["latent"] is None,
+            row.plan["act_steps"],
+            row.latent is None,
         )
         kinds.setdefault(kind, []).append(attempt)
     for alike in kinds.values():
-        geometries = [attempt.attempt["geometry"] for attempt in alike]
+        geometries = [attempt.row.geometry for attempt in alike]
         if "batch_rows" not in geometries[0]:  # no TRM ran
             yield alike
             continue
         spans = [(shape["first_row"], shape["first_row"] + shape["rows"]) for shape in geometries]
         yield from ([alike[index] for index in frame] for frame in frames(spans))
-
-
-def key_of(row: Mapping[str, Any]) -> tuple[str, str, int, int]:
-    """Return what tells an attempt from the others of its run."""
-    return row["stage"], row["task_id"], row["attempt"], row["fork"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.loop.recording import verdict_digest
+from gridloom.solvers.loop.recording import Outcome, verdict_digest
 from gridloom.solvers.parts.services import Proposer, Services
 from gridloom.solvers.replay.report import (
     NodeReport,
@@ -38,37 +39,37 @@ class Again:
     changes: Mapping[str, tuple[Any, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a re-execution gave."""
-
-    plan: Plan
-    reasoning: Reasoning | None
-    adapted: dict[str, Any] | None
-    proposal: Proposal
-    verdict: Verdict
-    timings: dict[str, float]
-    ended_at: float
+def executed(
+    plan: Plan,
+    reasoning: Reasoning | None,
+    adapted: Mapping[str, Any] | None,
+    proposal: Proposal,
+    verdict: Verdict,
+    timings: Mapping[str, float],
+) -> Outcome:
+    """Return what a re-execution that ends now gave; it began as long ago as its nodes took."""
+    ended_at = time.time()
+    return Outcome(plan, reasoning, adapted, proposal, verdict, timings, ended_at - sum(timings.values()), ended_at)
 
 
 def settings_of(again: Again) -> Solver:
     """Return the settings that the attempt was judged by."""
     settings = again.stage.solver
-    accept = again.recorded.attempt["geometry"].get("accept")
+    accept = again.recorded.row.geometry.get("accept")
     return settings if accept is None else accepting_from(settings, accept)
 
 
 def make_report(again: Again, outcome: Outcome, device: str, live: bool, notes: Sequence[str]) -> ReplayReport:
     """Compare what came out with the record."""
-    row = again.recorded.attempt
+    row = again.recorded.row
     return ReplayReport(
-        attempt_id=row["attempt_id"],
-        run_id=row["run_id"],
-        stage=row["stage"],
-        checkpoint_key=row["checkpoint_key"],
+        attempt_id=row.attempt_id,
+        run_id=row.run_id,
+        stage=row.stage,
+        checkpoint_key=row.checkpoint_key,
         nodes=tuple(compare(again.recorded, outcome, live)),
-        grids_equal=outcome.proposal.grids() == row["grids"],
-        verdict_equal=verdict_digest(outcome.verdict) == row["geometry"]["digests"]["verify"],
+        grids_equal=outcome.proposal.grids() == row.grids,
+        verdict_equal=verdict_digest(outcome.verdict) == row.geometry["digests"]["verify"],
         score=outcome.verdict.score,
         verdict="accepted" if outcome.verdict.accepted else "rejected",
         grids=outcome.proposal.grids(),

@@ -15,43 +15,38 @@ from langchain_core.runnables import RunnableConfig
 from gridloom.errors import ReplayError
 from gridloom.runtime.data.tasks import Grid, Pair, Task
 from gridloom.solvers.loop.graph import thread_id
-from gridloom.solvers.types import Candidate, Entry, Proposal, Reasoning
+from gridloom.solvers.types import Candidate, FinishedAttempt, Proposal, Reasoning
+from gridloom.stores.attempt import Attempt, columns_of_node
 from gridloom.stores.checkpointer import DuckDBSaver
 from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.records import AttemptRecord
+from gridloom.stores.records import AttemptRecord, TaskRecord
 from gridloom.stores.workspace import Workspace
 
 
-def recorded_reasoning(row: Mapping[str, Any]) -> Reasoning | None:
+def recorded_reasoning(row: AttemptRecord) -> Reasoning | None:
     """The LLaMA's step as it was recorded; None for a TRM alone."""
-    if row["prompt"] is None:
+    if row.prompt is None:
         return None
-    return Reasoning(
-        prompt=row["prompt"],
-        text=row["text"],
-        latent=row["latent"],
-        prefix=row["prefix"],
-        prompt_tokens=0,
-        new_tokens=0,
-    )
+    given = {name: getattr(row, name) for name in columns_of_node("reason")}
+    return Reasoning(**given, prompt_tokens=0, new_tokens=0)
 
 
-def shortened(row: Mapping[str, Any]) -> dict[str, int]:
+def shortened(attempt: Attempt) -> dict[str, int]:
     """What the record says was left out of an attempt's prompt, and how far it is over its limit."""
-    call = row.get("llm_call") or {}
-    return {name: call.get(name) or 0 for name in ("dropped_demos", "dropped_attempts", "over_budget")}
+    call = attempt.llm_call
+    return {name: getattr(call, name, None) or 0 for name in ("dropped_demos", "dropped_attempts", "over_budget")}
 
 
-def recorded_task(row: Mapping[str, Any]) -> Task:
+def recorded_task(row: TaskRecord) -> Task:
     def grid(cells: Any) -> Grid:
         return np.array(cells, dtype=np.uint8)
 
     return Task(
-        task_id=row["task_id"],
-        subset=row["subset"],
-        demos=tuple(Pair(grid(pair["input"]), grid(pair["output"])) for pair in row["demos"]),
-        tests=tuple(grid(cells) for cells in row["tests"]),
-        check=tuple(row["check_demos"]),
+        task_id=row.task_id,
+        subset=row.subset,
+        demos=tuple(Pair(grid(pair["input"]), grid(pair["output"])) for pair in row.demos),
+        tests=tuple(grid(cells) for cells in row.tests),
+        check=tuple(row.check_demos),
     )
 
 
@@ -77,17 +72,17 @@ def place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
     return device, notes
 
 
-def recorded_history(ledger: Ledger, row: Mapping[str, Any]) -> list[Entry]:
+def recorded_history(ledger: Ledger, row: AttemptRecord) -> list[FinishedAttempt]:
     """Rebuild what the prompt tells of the attempts before this one."""
-    where = {"run_id": row["run_id"], "stage": row["stage"], "task_id": row["task_id"], "fork": 0}
+    where = {"run_id": row.run_id, "stage": row.stage, "task_id": row.task_id, "fork": 0}
     entries = []
     for attempt in sorted(ledger.read(AttemptRecord, **where), key=lambda record: record.attempt):
-        if attempt.attempt < row["attempt"]:
+        if attempt.attempt < row.attempt:
             proposed = tuple(
                 (Candidate(grid=grid, source="trm", votes=0, num_views=0),) if grid else () for grid in attempt.grids
             )
             entries.append(
-                Entry(
+                FinishedAttempt(
                     attempt=attempt.attempt,
                     only=attempt.plan["focus"] if attempt.text is not None and attempt.latent is None else None,
                     text=attempt.text or "",
@@ -126,7 +121,7 @@ NODES = ("reason", "adapt", "propose", "verify")
 """Nodes that a replay can begin at, in the order of the loop."""
 
 
-def check_from_node(node: str | None, row: Mapping[str, Any], live: bool, overrides: Sequence[str]) -> bool:
+def check_from_node(node: str | None, row: AttemptRecord, live: bool, overrides: Sequence[str]) -> bool:
     """Return whether the LLaMA runs. Raises ReplayError for a node that the attempt cannot be replayed from.
 
     Args:
@@ -138,10 +133,10 @@ def check_from_node(node: str | None, row: Mapping[str, Any], live: bool, overri
         raise ReplayError(f"no replay begins at '{node}'", f"these can: {', '.join(NODES)}")
     if live and node != "reason":
         raise ReplayError(f"--live runs the LLaMA, which --from-node {node} leaves out", "say one of the two")
-    if node == "reason" and row["prompt"] is None:
-        raise ReplayError(f"attempt {row['attempt_id']} was made without a LLaMA", "begin at propose or verify")
-    if node == "adapt" and row["latent"] is None:
-        raise ReplayError(f"attempt {row['attempt_id']} adapted no latent", "begin at propose or verify")
+    if node == "reason" and row.prompt is None:
+        raise ReplayError(f"attempt {row.attempt_id} was made without a LLaMA", "begin at propose or verify")
+    if node == "adapt" and row.latent is None:
+        raise ReplayError(f"attempt {row.attempt_id} adapted no latent", "begin at propose or verify")
     if node == "verify" and overrides:
         raise ReplayError(
             "--set changes what is proposed, which --from-node verify takes from the record", "begin at an earlier node"
@@ -149,18 +144,18 @@ def check_from_node(node: str | None, row: Mapping[str, Any], live: bool, overri
     return node == "reason"
 
 
-def recorded_proposal(workspace: Workspace, ledger: Ledger, row: Mapping[str, Any]) -> Proposal:
+def recorded_proposal(workspace: Workspace, ledger: Ledger, row: AttemptRecord) -> Proposal:
     """Return what the attempt proposed, from the loop's checkpoint after `propose`. Raises ReplayError without one."""
-    thread = thread_id(row["run_id"], row["stage"], row["task_id"])
+    thread = thread_id(row.run_id, row.stage, row.task_id)
     config: RunnableConfig = {"configurable": {"thread_id": thread}}
-    with LedgerWriter(workspace, row["run_id"]) as writer:
-        for found in DuckDBSaver(writer, ledger=ledger).list(config) if row["fork"] == 0 else ():
+    with LedgerWriter(workspace, row.run_id) as writer:
+        for found in DuckDBSaver(writer, ledger=ledger).list(config) if row.fork == 0 else ():
             values = found.checkpoint["channel_values"]
             planned, timings = values.get("planned") or {}, values.get("timings") or {}
-            if planned.get("attempt") == row["attempt"] and "propose" in timings and "proposal" in values:
+            if planned.get("attempt") == row.attempt and "propose" in timings and "proposal" in values:
                 return Proposal.model_validate(values["proposal"])
     raise ReplayError(
-        f"no checkpoint of attempt {row['attempt_id']} is kept: of an accepted task the last attempt's alone, of forks "
+        f"no checkpoint of attempt {row.attempt_id} is kept: of an accepted task the last attempt's alone, of forks "
         "none",
-        f"begin one node earlier: gridloom replay {row['attempt_id']} --from-node propose",
+        f"begin one node earlier: gridloom replay {row.attempt_id} --from-node propose",
     )

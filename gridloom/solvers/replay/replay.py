@@ -13,16 +13,17 @@ from typing import Any
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import ReplayError
 from gridloom.progress import Progress
+from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.loop.nodes import with_text_grid
-from gridloom.solvers.loop.recording import AttemptScope, attempt_records
+from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of
 from gridloom.solvers.parts.loading import load_services, load_writer
 from gridloom.solvers.parts.proposer import TrmProposer
 from gridloom.solvers.parts.runners import PlacedRunner, placed_desk
 from gridloom.solvers.parts.services import Proposer, Services
 from gridloom.solvers.parts.text_proposer import TextProposer
-from gridloom.solvers.replay.frames import group, key_of
-from gridloom.solvers.replay.outcome import Again, Outcome, make_report, settings_of
+from gridloom.solvers.replay.frames import group
+from gridloom.solvers.replay.outcome import Again, executed, make_report, settings_of
 from gridloom.solvers.replay.overrides import override_plan
 from gridloom.solvers.replay.record import (
     check_from_node,
@@ -36,21 +37,13 @@ from gridloom.solvers.replay.record import (
     timed,
 )
 from gridloom.solvers.replay.report import Recorded, ReplayReport
-from gridloom.solvers.types import Plan, Prompt, Reasoning
+from gridloom.solvers.types import Plan, Reasoning
 from gridloom.solvers.verifiers.judge import Judge
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import ArtifactStore
-from gridloom.stores.ledger import Ledger, LedgerWriter, as_dict
-from gridloom.stores.records import (
-    AttemptRecord,
-    CandidateRecord,
-    LlmCallRecord,
-    Record,
-    ReplayRecord,
-    RunRecord,
-    TaskRecord,
-    VerdictRecord,
-)
+from gridloom.stores.attempt import KEY
+from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.records import AttemptRecord, Record, ReplayRecord, RunRecord, TaskRecord
 from gridloom.stores.workspace import Workspace
 
 
@@ -99,9 +92,11 @@ def replay_failed(
         raise ReplayError("no run with a solve stage is recorded", "gridloom run quickstart makes one")
     failed = [row for row in ledger.attempts(run_id, failed=True) if row["fork"] == 0]
     replayer = Replayer(workspace, progress)
-    records = {key_of(record.attempt): record for record in replayer.recorded(run_id)}
+    records = {record.attempt.key: record for record in replayer.recorded(run_id)}
     with progress.task("replay", len(failed), unit="attempts") if progress else nullcontext() as bar:
-        for frame in group([records[key_of(row)] for row in failed], live or from_node == "reason"):
+        for frame in group(
+            [records[tuple(row[name] for name in KEY)] for row in failed], live or from_node == "reason"
+        ):
             yield from replayer.together(frame, live=live, overrides=overrides, from_node=from_node)
             if bar is not None:
                 bar.advance(len(frame))
@@ -127,29 +122,19 @@ class Replayer:
         from_node: str | None = None,
     ) -> ReplayReport:
         """Replay the attempt of that id. Raises ReplayError."""
-        row = self.ledger.attempt(attempt_id, run_id)
-        if row["task"] is None:
+        attempt = self.ledger.whole_attempt(attempt_id, run_id)
+        row = attempt.row
+        tasks = self.ledger.read(TaskRecord, run_id=row.run_id, stage=row.stage, task_id=row.task_id)
+        if not tasks:
             said = f"the task of attempt {attempt_id} is not in the ledger"
             raise ReplayError(said, "collect the journals of its run")
-        recorded = Recorded(row, row["task"], row["candidates"], row["verdicts"])
-        return self.together([recorded], live=live, overrides=overrides, from_node=from_node)[0]
+        return self.together([Recorded(attempt, tasks[0])], live=live, overrides=overrides, from_node=from_node)[0]
 
     def recorded(self, run_id: str) -> list[Recorded]:
         """Return every attempt of a run, read in bulk."""
-        candidates: dict[Any, list[dict[str, Any]]] = {}
-        verdicts: dict[Any, list[dict[str, Any]]] = {}
-        for into, kind in ((candidates, CandidateRecord), (verdicts, VerdictRecord)):
-            for record in map(as_dict, self.ledger.read(kind, run_id=run_id)):
-                into.setdefault(key_of(record), []).append(record)
-        tasks = {(t.stage, t.task_id): as_dict(t) for t in self.ledger.read(TaskRecord, run_id=run_id)}
-        calls = {key_of(call): call for call in map(as_dict, self.ledger.read(LlmCallRecord, run_id=run_id))}
-        found = []
-        for row in map(as_dict, self.ledger.read(AttemptRecord, run_id=run_id)):
-            key = key_of(row)
-            task = tasks[row["stage"], row["task_id"]]
-            row["llm_call"] = calls.get(key)
-            found.append(Recorded(row, task, candidates.get(key, []), verdicts.get(key, [])))
-        return found
+        tasks = {(task.stage, task.task_id): task for task in self.ledger.read(TaskRecord, run_id=run_id)}
+        attempts = self.ledger.whole_attempts(run_id)
+        return [Recorded(attempt, tasks[attempt.row.stage, attempt.row.task_id]) for attempt in attempts]
 
     def together(
         self,
@@ -163,12 +148,12 @@ class Replayer:
 
         Compares them, and records the replays (and the forks, where the plan is changed).
         """
-        first = frame[0].attempt
+        first = frame[0].row
         live = check_from_node(from_node, first, live, overrides)
-        stage, node, run = self._stage(first["run_id"], first["stage"])
+        stage, node, run = self._stage(first.run_id, first.stage)
         if from_node == "verify":
             return self._written([self._judged(recorded, stage) for recorded in frame])
-        device, notes = place(first["geometry"])
+        device, notes = place(first.geometry)
         services = self._load(first, stage, node, run, device, live)
         placed = _placing(services)
         again = [
@@ -176,7 +161,7 @@ class Replayer:
                 recorded,
                 stage,
                 services,
-                placed(recorded.attempt["geometry"]),
+                placed(recorded.row.geometry),
                 *self._changed(recorded, services, live, overrides),
             )
             for recorded in frame
@@ -185,7 +170,7 @@ class Replayer:
         async def execute() -> list[Outcome]:
             return await asyncio.gather(*(self._execute(attempt, live) for attempt in again))
 
-        with recorded_threads(first["geometry"], notes):
+        with recorded_threads(first.geometry, notes):
             outcomes = asyncio.run(execute())
         reports, records = [], []
         for attempt, outcome in zip(again, outcomes, strict=True):
@@ -193,19 +178,19 @@ class Replayer:
             report, kept = self._recorded_as(attempt, outcome, report)
             reports.append(report)
             records += kept
-        with LedgerWriter(self.workspace, first["run_id"]) as writer:
+        with LedgerWriter(self.workspace, first.run_id) as writer:
             writer.append(*records)
         return reports
 
     def _judged(self, recorded: Recorded, stage: SolveStage) -> ReplayReport:
         """Judge the proposal that the attempt's checkpoint holds; no model is loaded."""
-        row, task = recorded.attempt, recorded_task(recorded.task)
-        plan = Plan.model_validate(row["plan"])
+        row, task = recorded.row, recorded_task(recorded.task)
+        plan = Plan.model_validate(row.plan)
         proposal, timings = recorded_proposal(self.workspace, self.ledger, row), dict[str, float]()
         again = Again(recorded, stage, Services(TextProposer()), TextProposer(), task, plan, {})
         with timed(timings, "verify"):
             verdict = Judge(task, settings_of(again).verifier).verdict(proposal)
-        outcome = Outcome(plan, None, None, proposal, verdict, timings, time.time())
+        outcome = executed(plan, None, None, proposal, verdict, timings)
         return make_report(again, outcome, "cpu", False, ()).since("verify")
 
     def _written(self, reports: list[ReplayReport]) -> list[ReplayReport]:
@@ -218,12 +203,12 @@ class Replayer:
     ) -> tuple[Task, Plan, Mapping[str, tuple[Any, Any]]]:
         task = recorded_task(recorded.task)
         known = tuple(services.proposer.views(task))
-        plan = Plan.model_validate(recorded.attempt["plan"])
-        has_text = recorded.attempt["prompt"] is not None
+        plan = Plan.model_validate(recorded.row.plan)
+        has_text = recorded.row.prompt is not None
         return task, *override_plan(plan, overrides, known, has_text=has_text, live=live)
 
     async def _execute(self, again: Again, live: bool) -> Outcome:
-        row, plan, services = again.recorded.attempt, again.plan, again.services
+        row, plan, services = again.recorded.row, again.plan, again.services
         timings: dict[str, float] = {}
         with services.hub.member():
             reasoning = recorded_reasoning(row)
@@ -239,14 +224,14 @@ class Replayer:
                 proposal = with_text_grid(proposal, plan, reasoning.text)
             with timed(timings, "verify"):
                 verdict = Judge(again.task, settings_of(again).verifier).verdict(proposal)
-        return Outcome(plan, reasoning, adapted, proposal, verdict, timings, time.time())
+        return executed(plan, reasoning, adapted, proposal, verdict, timings)
 
     async def _reason(self, again: Again, timings: dict[str, float]) -> Reasoning:
-        row, plan, reasoner = again.recorded.attempt, again.plan, again.services.reasoner
+        row, plan, reasoner = again.recorded.row, again.plan, again.services.reasoner
         assert reasoner is not None, "live replays load the LLaMA"
-        prefix = row["prefix"] if plan.prefix else None
-        prompt = Prompt(text=row["prompt"], num_tokens=0, **shortened(row))
-        was = Plan.model_validate(row["plan"])
+        prefix = row.prefix if plan.prefix else None
+        prompt = BuiltPrompt(text=row.prompt or "", num_tokens=0, **shortened(again.recorded.attempt))
+        was = Plan.model_validate(row.plan)
         if (plan.prompt, plan.focus, plan.feedback, plan.prefix) != (was.prompt, was.focus, was.feedback, was.prefix):
             prompt = reasoner.prompt(again.task, plan, recorded_history(self.ledger, row) if plan.feedback else ())
         with timed(timings, "reason"):
@@ -254,35 +239,15 @@ class Replayer:
 
     def _recorded_as(self, again: Again, outcome: Outcome, report: ReplayReport) -> tuple[ReplayReport, list[Record]]:
         """Return the report, with the id of its fork where the plan is changed, and what the ledger keeps."""
-        row, services = again.recorded.attempt, again.services
+        row, services = again.recorded.row, again.services
         records: list[Record] = []
         if report.changes:
             forks = self.ledger.rows(
                 "SELECT max(fork) AS last FROM attempts WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ?",
-                [row["run_id"], row["stage"], row["task_id"], row["attempt"]],
+                [row.run_id, row.stage, row.task_id, row.attempt],
             )
-            scope = AttemptScope(
-                row["run_id"],
-                row["stage"],
-                row["task_id"],
-                row["stage_key"],
-                row["checkpoint_key"],
-                fork=forks[0]["last"] + 1,
-                parent=row["attempt_id"],
-                accept=row["geometry"].get("accept"),
-            )
-            records += attempt_records(
-                scope,
-                plan=outcome.plan,
-                reasoning=outcome.reasoning,
-                adapted=outcome.adapted,
-                proposal=outcome.proposal,
-                verdict=outcome.verdict,
-                model=services.reasoner.model if services.reasoner else None,
-                started_at=outcome.ended_at - sum(outcome.timings.values()),
-                ended_at=outcome.ended_at,
-                timings=outcome.timings,
-            )
+            scope = AttemptScope.of_fork(row, forks[0]["last"] + 1)
+            records += attempt_of(scope, outcome, services.reasoner.model if services.reasoner else None).records()
             report = report.forked(scope.attempt_id(outcome.plan.attempt))
         records.append(_replay_record(report))
         return report, records
@@ -297,9 +262,9 @@ class Replayer:
         return self._stages[run_id, name]
 
     def _load(
-        self, row: Mapping[str, Any], stage: SolveStage, node: StageNode, run: RunRecord, device: str, live: bool
+        self, row: AttemptRecord, stage: SolveStage, node: StageNode, run: RunRecord, device: str, live: bool
     ) -> Services:
-        key = (row["checkpoint_key"], stage.solver.proposer, live, device)
+        key = (row.checkpoint_key, stage.solver.proposer, live, device)
         base = _base(run) if live else Path()
         if key not in self._services and stage.with_ in node.models:
             self._services[key] = load_writer(
@@ -307,9 +272,9 @@ class Replayer:
             )
         if key not in self._services:
             store = ArtifactStore(self.workspace)
-            artifact = store.find(row["checkpoint_key"])
+            artifact = store.find(row.checkpoint_key)
             if artifact is None:
-                key_named, id_named = row["checkpoint_key"], row["attempt_id"]
+                key_named, id_named = row.checkpoint_key, row.attempt_id
                 raise ReplayError(
                     f"checkpoint {key_named} of attempt {id_named} is not in {self.workspace.root}",
                     f"gridloom run {run.spec or run.name or 'SPEC'} makes it again",

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gridloom.runtime.data.files.grids import GridRows
-from gridloom.solvers.loop.recording import verdict_digest
+from gridloom.solvers.loop.recording import candidate_records, verdict_digest
 from gridloom.solvers.types import Proposal, Reasoning, Verdict
+from gridloom.stores.attempt import KEY, Attempt, columns_of_node
+from gridloom.stores.records import AttemptRecord, TaskRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the ledger holds of an attempt; fields are those of the records."""
+    """What the ledger holds of an attempt and of its task."""
 
-    attempt: Mapping[str, Any]
-    task: Mapping[str, Any]
-    candidates: Sequence[Mapping[str, Any]]
-    verdicts: Sequence[Mapping[str, Any]]
+    attempt: Attempt
+    task: TaskRecord
+
+    @property
+    def row(self) -> AttemptRecord:
+        """The attempt's own row."""
+        return self.attempt.row
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +108,31 @@ class ReplayReport:
 
 def compare_reasoning(recorded: Recorded, reasoning: Reasoning) -> NodeReport:
     """Compare text and latent of a live LLaMA."""
-    row = recorded.attempt
-    if reasoning.prompt != row["prompt"]:
-        at = first_difference(row["prompt"], reasoning.prompt)
+    row = recorded.row
+    if reasoning.prompt != row.prompt:
+        at = first_difference(row.prompt or "", reasoning.prompt)
         return NodeReport("reason", False, f"prompt differs from character {at}")
-    if reasoning.text != row["text"]:
-        at = first_difference(row["text"], reasoning.text)
+    if reasoning.text != row.text:
+        at = first_difference(row.text or "", reasoning.text)
         return NodeReport("reason", False, f"text differs from character {at}")
-    if reasoning.latent is not None and reasoning.latent != row["latent"]:
-        was = np.frombuffer(row["latent"], dtype=np.float16).astype(np.float32)
+    if reasoning.latent is not None and reasoning.latent != row.latent:
+        was = np.frombuffer(row.latent or b"", dtype=np.float16).astype(np.float32)
         now = np.frombuffer(reasoning.latent, dtype=np.float16).astype(np.float32)
         most, scale = float(np.abs(was - now).max()), float(np.abs(was).max())
         said = f"same text; latent differs by up to {most:.3g} (largest value {scale:.3g})"
-        shared = row["geometry"].get("reason", {}).get("batch_rows", 1)
+        shared = row.geometry.get("reason", {}).get("batch_rows", 1)
         # the products of a batch of another size may be rounded otherwise
         return NodeReport("reason", False, f"{said}; recorded in a batch of {shared}" if shared > 1 else said)
+    others = (name for name in columns_of_node("reason") if name not in ("prompt", "text", "latent", "prefix"))
+    different = [name for name in others if getattr(reasoning, name) != getattr(row, name)]
+    if different:
+        return NodeReport("reason", False, f"same text; another {', '.join(different)}")
     return NodeReport("reason", True, f"bit-equal ({len(reasoning.text)} characters)")
 
 
 def compare_adapt(recorded: Recorded, adapted: Mapping[str, Any]) -> NodeReport:
     """Compare what is injected into the TRM."""
-    geometry = recorded.attempt["geometry"]
+    geometry = recorded.row.geometry
     if adapted["sha256"] == geometry["digests"]["adapt"]:
         return NodeReport("adapt", True, "bit-equal")
     was, now = geometry["injection_rms"], adapted["rms"]
@@ -132,44 +141,35 @@ def compare_adapt(recorded: Recorded, adapted: Mapping[str, Any]) -> NodeReport:
 
 def compare_proposal(recorded: Recorded, proposal: Proposal) -> NodeReport:
     """Compare tokens and halting logits of every row; where they differ, say how the grids do."""
-    row = recorded.attempt
-    if proposal.digest == row["geometry"]["digests"]["propose"] and _candidates(recorded, proposal):
+    row = recorded.row
+    key = {name: getattr(row, name) for name in KEY}
+    # the candidates, the LLaMA's own among them, are those of the record
+    is_same = candidate_records(key, proposal) == recorded.attempt.candidates
+    if proposal.digest == row.geometry["digests"]["propose"] and is_same:
         how = f" ({len(proposal.steps)} ACT steps)" if proposal.steps else ""
         how = how if proposal.only is None else " (read from the text)"
         return NodeReport("propose", True, f"bit-equal{how}")
     different = [
         f"test input {number}: {difference}"
-        for number, (was, now) in enumerate(zip(row["grids"], proposal.grids(), strict=True), start=1)
+        for number, (was, now) in enumerate(zip(row.grids, proposal.grids(), strict=True), start=1)
         if (difference := grid_difference(was, now))
     ]
     return NodeReport("propose", False, "; ".join(different) or "same grids; votes or halting logits differ")
 
 
-def _candidates(recorded: Recorded, proposal: Proposal) -> bool:
-    """Whether the candidates, the LLaMA's own among them, are those of the record."""
-    now = [
-        (index, rank, candidate.source, candidate.grid, candidate.votes, candidate.num_views, candidate.confidence)
-        for index, ranked in enumerate(proposal.candidates)
-        for rank, candidate in enumerate(ranked)
-    ]
-    names = ("test_index", "rank", "source", "grid", "votes", "num_views", "confidence")
-    was = [tuple(row[name] for name in names) for row in recorded.candidates]
-    return sorted(was, key=lambda row: row[:2]) == now
-
-
 def compare_verdict(recorded: Recorded, verdict: Verdict) -> NodeReport:
     """Compare the whole verdict; where it differs, name the signals that do."""
-    row = recorded.attempt
+    row = recorded.row
     judged = "accepted" if verdict.accepted else "rejected"
-    if verdict_digest(verdict) == row["geometry"]["digests"]["verify"]:
+    if verdict_digest(verdict) == row.geometry["digests"]["verify"]:
         return NodeReport("verify", True, f"bit-equal: {verdict.score:.2f}, {judged}")
-    was = {entry["verifier"]: entry["score"] for entry in recorded.verdicts}
+    was = {record.verifier: record.score for record in recorded.attempt.verdicts}
     moved = [
         f"{signal.name} {_shown(was.get(signal.name))} -> {_shown(signal.score)}"
         for signal in verdict.signals
         if was.get(signal.name) != signal.score
     ]
-    scores = f"{row['score']:.2f}, {row['verdict']} -> {verdict.score:.2f}, {judged}"
+    scores = f"{row.score:.2f}, {row.verdict} -> {verdict.score:.2f}, {judged}"
     return NodeReport("verify", False, scores + (f" ({', '.join(moved)})" if moved else ""))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from gridloom.errors import StageError
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.interop.result_files import Rows, rows_of, write_compact
+from gridloom.stores.attempt import Attempt
 
 PICKS, ATTEMPTS, META = "picks.json", "attempts.jsonl", "meta.json"
 FORMAT_VERSION = 1
@@ -31,42 +32,11 @@ def write_picks(path: Path, tasks: Sequence[Task], picks: Rows) -> None:
     write_compact(path, {"format_version": FORMAT_VERSION, "tasks": content})
 
 
-def write_attempts(path: Path, attempts: Rows, candidates: Rows, verdicts: Rows, calls: Rows) -> None:
-    """Write one JSON line an attempt, by task and number. `calls` are those of the LLaMA."""
-    lines = []
-    asked = {(call["task_id"], call["attempt"]): call for call in calls}
-    for attempt in sorted(attempts, key=lambda row: (row["task_id"], row["attempt"])):
-        line = {
-            name: attempt[name]
-            for name in (
-                "attempt_id",
-                "task_id",
-                "attempt",
-                "plan",
-                "prompt",
-                "text",
-                "grids",
-                "verdict",
-                "score",
-                "feedback",
-                "geometry",
-            )
-        }
-        key = (attempt["task_id"], attempt["attempt"])
-        call = asked.get(key)
-        line |= {name: call[name] if call else None for name in ("model", "prompt_tokens", "new_tokens")}
-        line["candidates"] = [
-            {n: row[n] for n in ("test_index", "rank", "source", "grid", "votes", "num_views", "confidence")}
-            for row in sorted(candidates, key=lambda row: (row["test_index"], row["rank"]))
-            if (row["task_id"], row["attempt"]) == key
-        ]
-        line["signals"] = {
-            row["verifier"]: {"score": row["score"], "detail": row["detail"]}
-            for row in verdicts
-            if (row["task_id"], row["attempt"]) == key
-        }
-        lines.append(json.dumps(line, sort_keys=True))
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+def write_attempts(path: Path, attempts: Sequence[Attempt]) -> None:
+    """Write one JSON line an attempt, by task and number."""
+    ordered = sorted(attempts, key=lambda attempt: (attempt.row.task_id, attempt.row.attempt))
+    lines = [json.dumps(attempt.line(), sort_keys=True) + "\n" for attempt in ordered]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def write_meta(path: Path, meta: Mapping[str, Any]) -> None:

@@ -33,8 +33,8 @@ from gridloom.specs.solver import Solver
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.checkpointer import DuckDBSaver
-from gridloom.stores.ledger import Ledger, as_dict
-from gridloom.stores.records import AttemptRecord, CandidateRecord, LlmCallRecord, PickRecord, Record, VerdictRecord
+from gridloom.stores.ledger import Ledger
+from gridloom.stores.records import PickRecord, as_dict
 from gridloom.stores.write_aside import replacing
 
 LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
@@ -234,20 +234,11 @@ def _publish(
     calibration: dict[str, Any] | None,
 ) -> None:
     """Fill the artifact from the ledger: what an earlier life of the run recorded counts like the rest."""
-
-    def rows(kind: type[Record], **where: Any) -> list[dict[str, Any]]:
-        return [as_dict(record) for record in ledger.read(kind, run_id=context.run_id, stage=node.name, **where)]
-
-    picks, attempts = rows(PickRecord), rows(AttemptRecord, fork=0)
+    picks = [as_dict(pick) for pick in ledger.read(PickRecord, run_id=context.run_id, stage=node.name)]
+    attempts = ledger.whole_attempts(context.run_id, stage=node.name, fork=0)
     outputs.write_picks(context.out / outputs.PICKS, tasks, picks)
     result_files.write_submission(context.out / result_files.SUBMISSION, tasks, picks)
-    outputs.write_attempts(
-        context.out / outputs.ATTEMPTS,
-        attempts,
-        rows(CandidateRecord, fork=0),
-        rows(VerdictRecord, fork=0),
-        rows(LlmCallRecord, fork=0),
-    )
+    outputs.write_attempts(context.out / outputs.ATTEMPTS, attempts)
     outputs.write_meta(
         context.out / outputs.META,
         {

@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from gridloom.solvers.loop.known_records import Known
-from gridloom.solvers.types import Entry, LoopState, Plan
+from gridloom.solvers.types import FinishedAttempt, LoopState, Plan
 
 
-def entry(number: int) -> Entry:
-    return Entry(attempt=number, candidates=(), weights=(), score=0.5, accepted=False, feedback="")
+def entry(number: int) -> FinishedAttempt:
+    return FinishedAttempt(attempt=number, candidates=(), weights=(), score=0.5, accepted=False, feedback="")
 
 
 def test_data_that_was_dumped_gives_the_same_record_and_restored_data_an_equal_one() -> None:

@@ -18,7 +18,7 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.loop.policies import Situation, make_policy, view_window
 from gridloom.solvers.loop.select import is_settled, select
 from gridloom.solvers.parts.scripted import ScriptedReasoner
-from gridloom.solvers.types import Candidate, Entry
+from gridloom.solvers.types import Candidate, FinishedAttempt
 from gridloom.specs.solver import Reason, Solver
 from gridloom.specs.solver_kinds import POLICIES
 from gridloom.stores.records import AttemptRecord
@@ -26,10 +26,12 @@ from gridloom.stores.records import AttemptRecord
 VIEWS = tuple(f"t{n % 8}|||0{n:09d}" for n in range(31))
 
 
-def entry(attempt: int, *ranked: tuple[Any, int, float], arm: str = "", score: float = 0.5, tokens: int = 0) -> Entry:
+def entry(
+    attempt: int, *ranked: tuple[Any, int, float], arm: str = "", score: float = 0.5, tokens: int = 0
+) -> FinishedAttempt:
     candidates = tuple(Candidate(grid=grid, source="trm", votes=votes, num_views=8) for grid, votes, _ in ranked)
     weights = tuple(weight for _, _, weight in ranked)
-    return Entry(
+    return FinishedAttempt(
         attempt=attempt,
         arm=arm,
         candidates=(candidates,),

@@ -6,17 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridloom.solvers.loop.select import select
-from gridloom.solvers.types import Candidate, Entry
+from gridloom.solvers.types import Candidate, FinishedAttempt
 
 A, B, C = [[1]], [[2]], [[3]]
 
 
-def entry(attempt: int, *ranked: tuple[list[list[int]], int, float], confidence: float = 0.5) -> Entry:
+def entry(attempt: int, *ranked: tuple[list[list[int]], int, float], confidence: float = 0.5) -> FinishedAttempt:
     candidates = tuple(
         Candidate(grid=grid, source="trm", votes=votes, num_views=8, confidence=confidence) for grid, votes, _ in ranked
     )
     weights = tuple(weight for _, _, weight in ranked)
-    return Entry(attempt=attempt, candidates=(candidates,), weights=(weights,), score=0.0, accepted=False, feedback="")
+    return FinishedAttempt(
+        attempt=attempt, candidates=(candidates,), weights=(weights,), score=0.0, accepted=False, feedback=""
+    )
 
 
 def test_votes_are_weighed_by_verifier_score() -> None:

@@ -12,13 +12,13 @@ import pytest
 from solve_support import RUN, Place, Stop, dataset, mirror_answers, place
 
 from gridloom.errors import ModelError, StageInterrupted
-from gridloom.runtime.data.arc.prompts import GRID_ALONE, grid_text
+from gridloom.runtime.data.arc.prompts import GRID_ALONE, BuiltPrompt, grid_text
 from gridloom.solvers.parts.loading import load_services, load_writer
 from gridloom.solvers.parts.scripted import ScriptedReasoner
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.parts.text_proposer import TextProposer
 from gridloom.solvers.replay.replay import replay, replay_failed
-from gridloom.solvers.types import Candidate, Entry, Plan, Prompt, Reasoning
+from gridloom.solvers.types import Candidate, FinishedAttempt, Plan, Reasoning
 from gridloom.specs.solver import Solver
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import AttemptRecord, LlmCallRecord, TrmStepRecord
@@ -34,7 +34,7 @@ class Writer(ScriptedReasoner):
     hidden_size: int = 0
     write: Write = lambda task_id, focus, attempt: ""
 
-    async def reason(self, prompt: Prompt, plan: Plan, prefix: bytes | None) -> Reasoning:
+    async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
         self.texts = [self.write(prompt.text.split()[0], plan.focus, plan.attempt)]
         return await ScriptedReasoner.reason(self, prompt, plan, prefix)
 
@@ -113,7 +113,7 @@ def test_feedback_tells_only_of_attempts_at_the_same_test_input(alone: Place) ->
     assert made.reasoner is not None
 
     told = [
-        Entry(
+        FinishedAttempt(
             attempt=1,
             only=0,
             candidates=((Candidate(grid=[[7]], source="llama", votes=1, num_views=1),), ()),
@@ -122,7 +122,7 @@ def test_feedback_tells_only_of_attempts_at_the_same_test_input(alone: Place) ->
             accepted=False,
             feedback="first went wrong",
         ),
-        Entry(
+        FinishedAttempt(
             attempt=2,
             only=1,
             candidates=((), ()),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import store_cases
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from gridloom.solvers.replay.replay import Replayer, replay, replay_failed
 from gridloom.solvers.replay.report import Recorded, compare_reasoning, first_difference, grid_difference
 from gridloom.solvers.types import Plan, Reasoning
 from gridloom.stores.artifacts import Artifact
+from gridloom.stores.attempt import Attempt
 from gridloom.stores.records import AttemptRecord, ReplayRecord
 
 Solved = tuple[Place, Artifact, Reporter]
@@ -146,8 +148,8 @@ def test_missing_checkpoint_says_how_to_make_it_again(tmp_path: Path) -> None:
 def test_other_torch_or_device_is_noted(solved: Solved) -> None:
     made, _, _ = solved
     replayer = Replayer(made.workspace)
-    recorded = next(r for r in replayer.recorded(RUN) if r.attempt["attempt_id"] == "aaaa0001.1")
-    recorded.attempt["geometry"].update(torch="1.0", device="cuda:7", device_name="some GPU")
+    recorded = next(r for r in replayer.recorded(RUN) if r.row.attempt_id == "aaaa0001.1")
+    recorded.row.geometry.update(torch="1.0", device="cuda:7", device_name="some GPU")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     report = replayer.together([recorded])[0]
@@ -223,12 +225,16 @@ def test_attempts_of_one_recorded_batch_are_replayed_in_one_batch(
 
 def test_latent_that_differs_is_told_with_the_batch_it_was_recorded_in() -> None:
     was, now = (np.array([1.0, value], dtype=np.float16).tobytes() for value in (2.0, 2.5))
-    row = {"prompt": "p", "text": "t", "latent": was, "geometry": {"reason": {"batch_rows": 4, "row": 1}}}
+
+    def recorded(batch_rows: int) -> Recorded:
+        geometry = {"reason": {"batch_rows": batch_rows, "row": 0}}
+        row = store_cases.attempt(prompt="p", text="t", latent=was, geometry=geometry)
+        return Recorded(Attempt(row=row), store_cases.task("aaaa0001"))
+
     live = Reasoning(prompt="p", text="t", latent=now, prompt_tokens=1, new_tokens=1)
-    said = compare_reasoning(Recorded(row, {}, [], []), live)
+    said = compare_reasoning(recorded(4), live)
     assert said.detail == "same text; latent differs by up to 0.5 (largest value 2); recorded in a batch of 4"
-    alone = {**row, "geometry": {"reason": {"batch_rows": 1}}}
-    assert not compare_reasoning(Recorded(alone, {}, [], []), live).detail.endswith("batch of 1")
+    assert not compare_reasoning(recorded(1), live).detail.endswith("batch of 1")
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=20))

@@ -17,6 +17,7 @@ from solve_support import RUN, Place, Reporter, Stop, dataset, place, recorded_i
 
 from gridloom.errors import DataError, ModelError, StageInterrupted
 from gridloom.runtime.data.arc.dataset import held_out_tasks
+from gridloom.solvers.loop.events import AttemptShown
 from gridloom.solvers.stages import attempts_artifact as outputs
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.records import (
@@ -181,7 +182,9 @@ def test_killed_solve_loses_and_duplicates_nothing(
     assert [a.attempt_id for a in killed.ledger.recorded_attempts(RUN, "solve")] == [
         a.attempt_id for a in made.ledger.recorded_attempts(RUN, "solve")
     ]
-    shown_again = {event.attempt_id for event in reporter.shown if type(event).__name__ == "AttemptShown"} & set(kept)
+    shown_again = {event.attempt.row.attempt_id for event in reporter.shown if isinstance(event, AttemptShown)} & set(
+        kept
+    )
     # killed after the ledger's line and before the checkpoint's, the node `record` runs once more and changes nothing
     assert shown_again <= {kept[-1]}, "no recorded attempt was made again"
     assert files(continued) == files(artifact)

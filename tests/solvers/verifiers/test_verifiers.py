@@ -13,7 +13,7 @@ from mirror_task import RIGHT, grid, mirror_task
 
 from gridloom.errors import PluginError
 from gridloom.runtime.data.tasks import Pair, Task
-from gridloom.solvers.types import Candidate, Entry, LoopState, Plan, Proposal, Reasoning, Signal, Verdict
+from gridloom.solvers.types import Candidate, FinishedAttempt, LoopState, Plan, Proposal, Reasoning, Signal, Verdict
 from gridloom.solvers.verifiers.judge import Judge
 from gridloom.solvers.verifiers.rules import expected_sizes, fit_palette, fit_size_rules
 from gridloom.solvers.verifiers.signals import Evidence
@@ -156,7 +156,7 @@ def test_fitted_rules_hold_on_every_demonstration(
 
 
 def test_no_type_on_the_way_to_a_verdict_has_room_for_an_answer() -> None:
-    for owner in (Task, Evidence, Proposal, Candidate, Judge, Plan, Entry, Reasoning, Verdict, LoopState):
+    for owner in (Task, Evidence, Proposal, Candidate, Judge, Plan, FinishedAttempt, Reasoning, Verdict, LoopState):
         names = set(getattr(owner, "__annotations__", {})) | set(inspect.signature(owner.__init__).parameters)
         assert not {name for name in names if "answer" in name or "target" in name or "solution" in name}
 

@@ -12,7 +12,7 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.language.head_cache import HeadCache
 from gridloom.runtime.models.language.linear_layout import head_of_few
 from gridloom.runtime.models.language.llama import Llama
-from gridloom.runtime.models.language.segments import Prefix, Reasoning, Segments
+from gridloom.runtime.models.language.segments import Generation, Prefix, Segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def reason(
     seeds: Sequence[int],
     num_states: int = 1,
     heads: HeadCache | None = None,
-) -> list[Reasoning]:
+) -> list[Generation]:
     """Answer each prompt: greedy where its temperature is 0, else sampled from a generator of its own seed.
 
     A row's result does not depend on the rows beside it, but for rounding in the batched products.
@@ -56,7 +56,7 @@ def reason(
     rows = [llama.segments(prompt) for prompt in prompts]
     answers = generate(llama, rows, prefix, max_new_tokens, temperature, seeds, num_states, heads)
     return [
-        Reasoning(
+        Generation(
             text=llama.tokenizer.decode(list(answer.tokens), skip_special_tokens=True),
             hidden=answer.hidden,
             prompt_tokens=len(row),

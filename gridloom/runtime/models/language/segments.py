@@ -29,7 +29,7 @@ class Segments:
 
 
 @dataclass(frozen=True, slots=True)
-class Reasoning:
+class Generation:
     """What the model made of one prompt."""
 
     text: str

@@ -14,7 +14,7 @@ from gridloom.runtime.data.arc.prompts import LATENT
 from gridloom.runtime.models.language.generate import reason
 from gridloom.runtime.models.language.head_cache import FORWARD_TOKENS, HeadCache
 from gridloom.runtime.models.language.llama import Llama
-from gridloom.runtime.models.language.segments import Reasoning, Segments
+from gridloom.runtime.models.language.segments import Generation, Segments
 from gridloom.runtime.models.language.spec import LlamaModel
 
 PROMPTS = ["1 2 3", "a much longer prompt\nof two lines", f"head {LATENT} tail"]
@@ -23,7 +23,7 @@ NO_LATENT = "head  tail"
 
 def ask(
     llama: Llama, prompts: list[str], temperature: float = 0.0, tokens: int = 6, prefix: object = None
-) -> list[Reasoning]:
+) -> list[Generation]:
     return reason(
         llama,
         prompts,
