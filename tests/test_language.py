@@ -28,16 +28,10 @@ OF = r"\AOf\b"
 """Start of a docstring without its noun: 'Of the whole prompt.' is 'Number of tokens of the whole prompt.'"""
 
 NOT_YET = (
-    "gridloom/runtime/checkpoints",
-    "gridloom/runtime/data",
     "gridloom/runtime/evaluation",
     "gridloom/runtime/execution",
-    "gridloom/runtime/interop",
     "gridloom/runtime/machine",
     "gridloom/runtime/models",
-    "gridloom/runtime/planning",
-    "gridloom/runtime/reports",
-    "gridloom/runtime/show",
     "gridloom/runtime/training",
     "gridloom/solvers",
     "gridloom/stores",
