@@ -16,12 +16,17 @@ from gridloom.compiler.language import Spec
 from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.text.kinds import language_of
 from gridloom.compiler.text.tree import Mapping, Path, Places, Scalar, show, to_plain
+from gridloom.plugins import Registry
+from gridloom.runtime.models.kind import MODELS
 from gridloom.specs.base import CHECK_NAMES, UNREGISTERED
 from gridloom.specs.fields import Shape, doc, expected, field_shape, has_key, keys, known_keys, shape, takes
+from gridloom.specs.kinds import STAGES
 from gridloom.wording import did_you_mean, listed, nearest
 
 LANGUAGE_VERSION = 1
 SECTIONS = ("data", "models", "stages")
+_KINDS: dict[str | int, Registry[Any]] = {"models": MODELS, "stages": STAGES}
+"""Registries by section."""
 _SINGULAR = {"data": "data", "models": "model", "stages": "stage"}
 
 
@@ -259,7 +264,8 @@ def _lower_first(text: str) -> str:
 def _wrong_kind(fault: _Fault, root: Mapping, places: Places, session: Session) -> None:
     path = fault.path if fault.path[-1:] != ("kind",) else fault.path[:-1]
     place = fault.place if path == fault.path else fault.owner
-    kinds = place.kinds if place else ()
+    # the kinds of other packages are listed for a mistake alone: reading entry points takes a while
+    kinds = _KINDS[path[0]].names() if len(path) == 2 and path[0] in _KINDS else place.kinds if place else ()
     what = _SINGULAR[str(path[0])] if len(path) == 2 and path[0] in SECTIONS else str(path[-1])
     given = at_path(root, (*path, "kind"))
     if given is None:

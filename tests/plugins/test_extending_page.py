@@ -91,15 +91,15 @@ def test_foreign_kinds_compile_with_costs_and_exact_parameters(package: Path) ->
     ("change", "message"),
     [
         ("models.mixer.hiden_size=8", r"GL041 .*did you mean 'models\.mixer\.hidden_size'"),
-        ("stages.census.of=trian", r"GL204 unknown stage 'trian'\n.*did you mean 'train'|GL204.*trian"),
-        ("models.mixer.expansion=99", r"GL303 expansion 99 of 'mixer' is above its hidden_size 16"),
+        ("stages.census.of=trian", r"GL204\s+unknown stage 'trian'.*did you mean 'train'"),
+        ("models.mixer.expansion=99", r"GL303\s+expansion 99 of 'mixer' is above its hidden_size 16"),
         ("models.mixer.halt_max_steps=0", r"GL106"),
-        ("stages.census.above=high", r"GL102 'above' must be a number"),
+        ("stages.census.above=high", r"GL102\s+'above' must be a number"),
     ],
 )
 def test_mistakes_in_foreign_kinds_are_diagnostics(package: Path, change: str, message: str) -> None:
     said = typed(package, "compile", "pebble.yaml", "--set", change, code=1)
-    assert re.search(message.replace(" ", r"\s+"), said), said
+    assert re.search(message, said, re.S), said
 
 
 def test_an_unknown_kind_lists_foreign_ones_among_the_near_names(package: Path) -> None:
@@ -112,7 +112,7 @@ def test_an_unknown_kind_lists_foreign_ones_among_the_near_names(package: Path) 
 
 def test_it_trains_evaluates_solves_and_scores(package: Path, ran: str) -> None:
     assert "census: " in ran
-    rows = json.loads(typed(package, "sql", "select distinct policy from attempts", "--json"))
+    rows = json.loads(typed(package, "sql", "select distinct plan->>'policy' as policy from attempts", "--json"))
     assert "pebble_patient" in json.dumps(rows)
     signals = typed(package, "sql", "select verifier, count(*) n from verdicts group by verifier", "--json")
     assert "pebble_not_blank" in signals
@@ -124,15 +124,19 @@ def test_the_checkpoint_is_verified_and_described(package: Path, ran: str) -> No
     assert described["parts"]["trm"]["config"]["spec"]["kind"] == "pebble_mixer"
     said = typed(package, "models", "publish", "train", "published")
     assert "published" in said
-    assert "pebble_mixer" in (package / "published" / "README.md").read_text()
+    assert "pebble_mixer" in (package / "published" / "card.md").read_text()
 
 
 def test_a_training_that_was_interrupted_resumes_where_it_stopped(package: Path, ran: str) -> None:
     slower = ["--set", "stages.train.steps=4000", "--set", "seed=3"]
     stopped = typed(package, "run", "pebble.yaml", *slower, "--walltime", "4", code=75)
     assert "saved" in stopped
-    states = [path for path in (package / ".gridloom").rglob("state-*") if path.is_dir()]
-    assert states
+    again = typed(package, "run", "pebble.yaml", *slower, "--walltime", "4", code=75)
+    resumed = re.search(r"resuming at step ([\d,]+) of 4,000", again)
+    assert resumed, again
+    first = re.search(r"at step ([\d,]+) of 4,000, saved", stopped)
+    assert first, stopped
+    assert resumed[1] == first[1]
 
 
 def test_attempts_replay_bit_for_bit(package: Path, ran: str) -> None:
