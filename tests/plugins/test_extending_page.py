@@ -122,6 +122,9 @@ def test_the_checkpoint_is_verified_and_described(package: Path, ran: str) -> No
     (bundle,) = [path.parent for path in (package / ".gridloom").rglob("bundle.json")]
     described: Any = json.loads((bundle / "bundle.json").read_text())
     assert described["parts"]["trm"]["config"]["spec"]["kind"] == "pebble_mixer"
+    verified = typed(package, "models", "verify", str(bundle))
+    assert re.search(r"is whole: pebble_mixer, 2,\d{3} parameters, 20 steps", verified)
+    assert "width 16, 4 ACT steps, fp32" in verified
     said = typed(package, "models", "publish", "train", "published")
     assert "published" in said
     assert "pebble_mixer" in (package / "published" / "card.md").read_text()

@@ -65,8 +65,24 @@ def pull(name: NameArg, quiet: QuietOption = False) -> None:
 
 
 @models.command("verify")
-def verify(name: NameArg) -> None:
-    """Check every file of a pulled model against its recorded hash."""
+def verify(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FOLDER", help="A managed model, a checkpoint's folder, or shipped:NAME.")
+    ],
+) -> None:
+    """Check every file of a pulled model or of a checkpoint against its recorded hash, and describe a checkpoint."""
+    from gridloom.specs.stages import SHIPPED
+
+    if name.startswith(SHIPPED) or (Path(name) / "bundle.json").is_file():
+        from gridloom.runtime.checkpoints.verify import verify_checkpoint
+
+        found = verify_checkpoint(name)
+        print(f"{name} is whole: {found.kind}, {found.parameters:,} parameters, {found.steps:,} steps")
+        print(f"  network   {found.line}")
+        print(f"  data      {found.data_kind}, {found.num_puzzle_ids - 1:,} puzzle ids")
+        if found.adapters:
+            print(f"  adapters  {', '.join(found.adapters)}")
+        return
     from gridloom.runtime.models.language.weights.managed import verify as verify_model
 
     path = verify_model(name)

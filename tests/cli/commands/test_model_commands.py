@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+import gridloom.version
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.recursive.build import build_network
@@ -112,3 +115,15 @@ def test_a_changed_bundle_is_not_exported(run: Run, own: Path, tmp_path: Path) -
     weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
     assert "trm.safetensors was changed after it was written" in run("models", "export", "own", "out", code=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_is_verified_and_described(tmp_path: Path, typist: Callable[[Path], Callable[..., str]]) -> None:
+    type_ = typist(tmp_path)
+    said = type_("models", "verify", "shipped:trm-arc1-small")
+    assert re.match(r"shipped:trm-arc1-small is whole: trm, [\d,]+ parameters, [\d,]+ steps\n", said)
+    assert "positions rope_2d" in said
+    folder = Path(gridloom.version.__file__).parent / "weights" / "trm-arc1-small"
+    shutil.copytree(folder, tmp_path / "mine")
+    weights = tmp_path / "mine" / "trm.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert "was changed after it was written" in type_("models", "verify", "mine", code=1)
