@@ -156,7 +156,8 @@ class ActTrainer:
         losses = self.model.losses(output, carry)
         total = losses.total() / batch_size
         total.backward()  # type: ignore[no-untyped-call]
-        sums[:-2] += self.model.figures(output, carry, losses, batch_size)
+        with torch.no_grad():
+            sums[:-2] += self.model.figures(output, carry, losses, batch_size)
         return carry, None if output.puzzle_rows is None else output.puzzle_rows.grad
 
     def _clip(self) -> Tensor:
