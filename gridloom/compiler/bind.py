@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -30,8 +31,7 @@ _DATASETS: dict[tuple[ArtifactType, ...], str] = {
 """Noun of a reference to data in messages, by the artifact types that the reference takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """A name written in a section, with its position and target."""
 
     path: Path

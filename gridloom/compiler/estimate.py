@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import cast
+from typing import NamedTuple, cast
 
 from gridloom.compiler.bind import Bound, data_of
 from gridloom.compiler.estimate_text import (
@@ -36,8 +35,7 @@ WEIGHT_STATE = 5
 """fp32 copies of a trained weight: itself, gradient, two moments, average."""
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(NamedTuple):
     """The network behind a stage, on the rows of the stage's data."""
 
     spec: NetworkSpec
@@ -57,14 +55,13 @@ class Network:
             return operations(network_cost(spec, self.rows))
         return round(
             sum(
-                share * operations(network_cost(spec, replace(self.rows, canvas=side, num_cells=None)))
+                share * operations(network_cost(spec, self.rows._replace(canvas=side, num_cells=None)))
                 for side, share in self.side_shares
             )
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(NamedTuple):
     """A bound spec with the facts that estimates need."""
 
     bound: Bound

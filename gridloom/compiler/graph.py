@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from gridloom.specs.base import ArtifactType, KindSpec, ModelSpec
+from gridloom.specs.base import ArtifactType, ModelSpec, SpecModel
 
-SectionT = TypeVar("SectionT", bound=KindSpec)
+SectionT = TypeVar("SectionT", bound=SpecModel)
 ModelT = TypeVar("ModelT", bound=ModelSpec)
 
 

@@ -10,8 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _KEY = re.compile(r"gl(\d+):")
 
@@ -20,8 +19,7 @@ def _unchanged(inputs: dict[str, Any]) -> dict[str, Any]:
     return inputs
 
 
-@dataclass(frozen=True, slots=True)
-class KeyAlgorithm:
+class KeyAlgorithm(NamedTuple):
     """One version of the hash algorithm."""
 
     version: int

@@ -1,7 +1,5 @@
 """Model of a whole spec after composition, with `extends`, `vars` and `sweep` resolved."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import cache, reduce
 from operator import or_
@@ -11,13 +9,13 @@ from pydantic import Field, create_model
 
 from gridloom.plugins import Registry
 from gridloom.runtime.models.kind import MODELS
-from gridloom.specs.base import DataSpec, KindSpec, ModelSpec, SpecModel, StageSpec
+from gridloom.specs.base import DataSpec, ModelSpec, SpecModel, StageSpec
 from gridloom.specs.data import DATA_SPECS
 from gridloom.specs.kinds import STAGES
 from gridloom.specs.walltime import Walltime, walltime_seconds
 
 
-def _by_kind(specs: Iterable[type[KindSpec]]) -> Any:
+def _by_kind(specs: Iterable[type[SpecModel]]) -> Any:
     return Annotated[reduce(or_, specs), Field(discriminator="kind")]
 
 

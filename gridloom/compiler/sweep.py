@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
+from typing import NamedTuple
 
 from gridloom.compiler.fingerprint import graph_key, is_data
 from gridloom.compiler.graph import RunGraph, StageNode, Variant, section_name
@@ -25,8 +26,7 @@ SECTIONS = ("data", "models", "stages")
 Owner = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(NamedTuple):
     """One swept path with its values."""
 
     path: Path
@@ -34,8 +34,7 @@ class Axis:
     at: Span
 
 
-@dataclass(frozen=True, slots=True)
-class VariantTree:
+class VariantTree(NamedTuple):
     """One combination: 0-based indices into the axes, and the tree with the values set."""
 
     indices: tuple[int, ...]

@@ -7,8 +7,7 @@ validated again, so that later passes report on the sound parts as well.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -30,8 +29,7 @@ _KINDS: dict[str | int, Registry[Any]] = {"models": MODELS, "stages": STAGES}
 _SINGULAR = {"data": "data", "models": "model", "stages": "stage"}
 
 
-@dataclass(frozen=True, slots=True)
-class Validated:
+class Validated(NamedTuple):
     """A spec, or the sound part of a spec."""
 
     spec: Spec
@@ -42,8 +40,7 @@ class Validated:
     """(section, name) of entries with a refused value; rules skip these entries."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fault:
+class _Fault(NamedTuple):
     """A place that pydantic refused."""
 
     path: Path

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
@@ -30,8 +30,7 @@ ArtifactType = Literal[
 Precision = Literal["fp32", "bf16"]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """A combination of values in one spec that a rule refuses, for the compiler and the runtime alike."""
 
     code: str
@@ -66,23 +65,22 @@ class SpecModel(BaseModel):
         return cls.model_validate_json(json.dumps(dict(values)))
 
 
-class KindSpec(SpecModel):
-    """Base of the entries of `data`, `models` and `stages`, whose keys depend on `kind`."""
+class ModelSpec(SpecModel):
+    """Base of the models' specs, which are defined in `runtime/models/<family>/spec.py`."""
 
     kind: str
-    """Name of the kind in its registry."""
-
-
-class ModelSpec(KindSpec):
-    """Base of the models' specs, which are defined in `runtime/models/<family>/spec.py`."""
+    """Name of the kind, as the registry has it."""
 
     def problems(self) -> Iterator[Problem]:
         """Yield the problems of the values in combination; each value alone is valid."""
         yield from ()
 
 
-class DataSpec(KindSpec):
+class DataSpec(SpecModel):
     """Base of the entries of `data`."""
+
+    kind: str
+    """Name of the kind, as the registry has it."""
 
     version: ClassVar[int] = 1
     """Version of the dataset's build; a new version rebuilds the dataset."""
@@ -92,8 +90,11 @@ class DataSpec(KindSpec):
     """Type of the published artifact."""
 
 
-class StageSpec(KindSpec):
+class StageSpec(SpecModel):
     """Base of the stages' specs."""
+
+    kind: str
+    """Name of the kind, as the registry has it."""
 
     version: ClassVar[int] = 1
     """Version of the stage's computation; a new version makes its artifacts anew."""

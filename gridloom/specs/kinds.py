@@ -5,7 +5,7 @@ Places are strings, so that the compiler knows every name without loading what s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gridloom.plugins import Registry
 from gridloom.specs.base import StageSpec
@@ -21,8 +21,7 @@ from gridloom.specs.stages import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StageKind:
+class StageKind(NamedTuple):
     """A kind of stage: what `kind: NAME` in the `stages` section of a spec stands for."""
 
     spec: type[StageSpec]

@@ -7,8 +7,7 @@ torch. A `ProposerKind` is a declaration that imports nothing; the proposer that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gridloom.plugins import Registry, load_place
 
@@ -16,8 +15,7 @@ _POLICIES = "gridloom.solvers.loop.policies"
 _SIGNALS = "gridloom.solvers.verifiers.signals"
 
 
-@dataclass(frozen=True, slots=True)
-class ProposerKind:
+class ProposerKind(NamedTuple):
     """A kind of proposer: what `solver.proposer: NAME` stands for."""
 
     name: str

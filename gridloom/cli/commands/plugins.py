@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import typer
 
@@ -23,7 +22,7 @@ def list_plugins(as_json: JsonOption = False) -> None:
 
     found = installed_kinds()
     if as_json:
-        print(json.dumps([asdict(kind) for kind in found], indent=1))
+        print(json.dumps([kind._asdict() for kind in found], indent=1))
         return
     if not found:
         groups = ", ".join(registry.group for registry in REGISTRIES)

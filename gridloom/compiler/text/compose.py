@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.text.library import recipe_names, recipe_text
@@ -16,8 +16,7 @@ from gridloom.wording import did_you_mean, listed
 SECTIONS = ("data", "models", "stages")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A spec text with its origin."""
 
     text: str
@@ -27,8 +26,7 @@ class Source:
     """Path of the file; None for a recipe or a text given directly."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """File that holds an `extends`, with the chain that led to the file."""
 
     source: Source

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -12,8 +12,7 @@ import gridloom.specs
 FOLDER = Path(gridloom.specs.__file__).parent / "library"
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(NamedTuple):
     """A recipe with its description, for lists."""
 
     name: str

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import ValidationError
 
@@ -22,8 +21,7 @@ from gridloom.specs.base import ModelSpec
 from gridloom.specs.data import VOCABULARY
 
 
-@dataclass(frozen=True, slots=True)
-class RowShape:
+class RowShape(NamedTuple):
     """Rows that a network is to take, as the compiler knows them before any is made."""
 
     canvas: int
@@ -80,8 +78,7 @@ def _no_problems(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     return []
 
 
-@dataclass(frozen=True, slots=True)
-class ModelKind:
+class ModelKind(NamedTuple):
     """A kind of model: what `kind: NAME` in the `models` section of a spec stands for."""
 
     name: str

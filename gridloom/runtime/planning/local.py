@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from gridloom.compiler.compile import Compiled, compile_spec, compile_text
 from gridloom.compiler.device_speeds import MachineSpeeds
@@ -14,14 +14,14 @@ from gridloom.compiler.text.write import override_text
 from gridloom.errors import GridloomError
 from gridloom.runtime.machine.speeds import load_speeds
 from gridloom.runtime.planning.facts import LocalFacts
-from gridloom.runtime.planning.plan import RunPlan, make_plan
-from gridloom.runtime.planning.rekey import open_store
 from gridloom.specs.walltime import walltime_seconds
-from gridloom.stores.workspace import Workspace
+
+if TYPE_CHECKING:
+    from gridloom.runtime.planning.plan import RunPlan
+    from gridloom.stores.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
-class SpecText:
+class SpecText(NamedTuple):
     """A spec that is in no file."""
 
     text: str
@@ -31,8 +31,7 @@ class SpecText:
     spec start from its folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """Compiled spec with its plan."""
 
     compiled: Compiled
@@ -51,6 +50,10 @@ def plan_local(
 
     Memory and walltime are checked for the stages that will run, on `device` if given.
     """
+    # compiling alone needs no artifact store
+    from gridloom.runtime.planning.plan import make_plan
+    from gridloom.runtime.planning.rekey import open_store
+
     store = open_store(workspace)
     speeds = load_speeds()
     compiled = _compile(

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gridloom.runtime.models.act_rnn.cost import ActRnnCost
 from gridloom.runtime.models.act_rnn.spec import ActRnnModel
-from gridloom.runtime.models.kind import ModelKind
+from gridloom.runtime.models.kind import ModelKind, NetworkCost, RowShape
+
+
+def _cost(spec: ActRnnModel, rows: RowShape) -> NetworkCost:
+    from gridloom.runtime.models.act_rnn.cost import ActRnnCost  # compiling other networks does not need it
+
+    return ActRnnCost(spec, rows)
 
 
 def _card_line(spec: ActRnnModel, config: Mapping[str, Any]) -> str:
@@ -22,6 +27,6 @@ ACT_RNN = ModelKind(
     ActRnnModel,
     frozenset({"network"}),
     "gridloom.runtime.models.act_rnn.network:ActRnn",
-    ActRnnCost,
+    _cost,
     card_line=_card_line,
 )
