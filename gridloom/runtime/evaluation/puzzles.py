@@ -245,7 +245,7 @@ def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) ->
     Args:
         members: artifact keys and bundles.
     """
-    told = [
+    described = [
         {
             "checkpoint": key,
             "stage": bundle.meta.get("stage"),
@@ -254,13 +254,13 @@ def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) ->
         }
         for key, bundle in members
     ]
-    return told[0] if len(told) == 1 else {"ensemble": told}
+    return described[0] if len(described) == 1 else {"ensemble": described}
 
 
 def steps_trained(evaluated: Mapping[str, Any]) -> int:
     """Return the optimizer steps of the evaluated checkpoint; for an ensemble, the maximum over its members."""
-    told = evaluated.get("ensemble", [evaluated])
-    return max(int(member["steps"]) for member in told)
+    described = evaluated.get("ensemble", [evaluated])
+    return max(int(member["steps"]) for member in described)
 
 
 def halting_facts(spec: EvaluateStage) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class _Election:
                     raise StageInterrupted(
                         f"{self.node.name} stopped ({self.context.stop.reason}) after {self.num_cast:,} of "
                         f"{self.num_rows:,} rows",
-                        "run the same command again: it goes on behind the last batch",
+                        "run the same command again: the evaluation resumes after the last batch",
                     )
                 found = self._answer(batch)
                 self.context.ledger.append(*(self._record(row) for row in found))
@@ -200,8 +200,8 @@ class _Election:
                 os.fsync(file.fileno())
         except OSError as error:
             raise StageError(
-                f"cannot keep the votes so far in {self._saved}: {error}",
-                "free some disk space, then run again: it goes on behind the last batch",
+                f"cannot save the votes so far in {self._saved}: {error}",
+                "free some disk space, then run again: the evaluation resumes after the last batch",
             ) from error
 
     def _saved_batches(self) -> Iterator[tuple[tuple[int, int], list[Row]]]:
@@ -220,7 +220,7 @@ class _Election:
                 view, index = saved["cursor"]
                 found = [Row.from_json(values) for values in saved["rows"]]
                 if not (0 <= index < len(self.targets) and all(self._knows(row) for row in found)):
-                    raise ValueError("its rows are none of this evaluation's")
+                    raise ValueError("its rows do not belong to this evaluation")
             except (ValueError, KeyError, TypeError) as error:
                 if number < len(lines) or line.endswith(b"\n"):
                     self.context.progress.say(
@@ -252,13 +252,13 @@ def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path
     tasks: dict[str, list[dict[str, Any]]] = {}
     picks: list[dict[str, Any]] = []
     for target in election.targets:
-        told = _standings(target.ballots)
+        described = _standings(target.ballots)
         if target.own:
-            told["members"] = [_standings(ballots) for ballots in target.own]
-        tasks.setdefault(target.task.task_id, []).append(told)
+            described["members"] = [_standings(ballots) for ballots in target.own]
+        tasks.setdefault(target.task.task_id, []).append(described)
         picks += [
             {"task_id": target.task.task_id, "test_index": target.test_index, "rank": rank, "grid": candidate["grid"]}
-            for rank, candidate in enumerate(told["candidates"][:2])
+            for rank, candidate in enumerate(described["candidates"][:2])
         ]
     evaluated = {
         **who_answers([(member.key, member.bundle) for member in election.members], spec.act_steps),

@@ -60,7 +60,7 @@ class Train:
             )
         job = Job(node, inputs, context.device, context.work)
         ranks.meet()
-        ranks.tell(TRAIN, job)
+        ranks.broadcast(TRAIN, job)
         with ranks.together():
             material, trainer, values = prepare(job, spec, ranks, context.progress.say)
         if trainer.num_steps:
@@ -69,7 +69,7 @@ class Train:
             best = self._train(node, spec, trainer, material, context, values)
         finally:
             if not ranks.broken:
-                ranks.tell(END)
+                ranks.broadcast(END)
         if best is not None and int(best[0]) != trainer.num_steps:
             trainer.restore(load_step(context.work, int(best[0]), key=node.key))
         trainer.finish()
@@ -122,7 +122,7 @@ class Train:
             while not last:
                 before_s = spent_s + time.monotonic() - started
                 spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
-                trainer.ranks.tell(STEP, spent)
+                trainer.ranks.broadcast(STEP, spent)
                 with trainer.ranks.together():
                     trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
                 step, after_s = trainer.num_steps, spent_s + time.monotonic() - started
@@ -144,7 +144,7 @@ class Train:
                 if compare and spec.keep_best is not None:
                     best = better(best, spec.keep_best, trainer)
                 if save:
-                    trainer.ranks.tell(STATE)
+                    trainer.ranks.broadcast(STATE)
                     with trainer.ranks.together():
                         state = trainer.state()
                     values = {**state.values, "spent_s": after_s, "best": best}
@@ -217,10 +217,10 @@ def take_part(job: Job, ranks: Ranks) -> None:
     spec = job.node.section(TrainStage)
     material, trainer, _ = prepare(job, spec, ranks, lambda line: None)
     while True:
-        what, spent = ranks.hear()
-        if what == STEP:
+        operation, spent = ranks.receive()
+        if operation == STEP:
             trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
-        elif what == STATE:
+        elif operation == STATE:
             trainer.state()
         else:
             return
