@@ -29,7 +29,6 @@ OF = r"\AOf\b"
 
 NOT_YET = (
     "gridloom/runtime/models",
-    "gridloom/runtime/training",
     "gridloom/solvers",
     "gridloom/stores",
 )
