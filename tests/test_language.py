@@ -28,7 +28,6 @@ OF = r"\AOf\b"
 """Start of a docstring without its noun: 'Of the whole prompt.' is 'Number of tokens of the whole prompt.'"""
 
 NOT_YET = (
-    "gridloom/runtime/models",
     "gridloom/solvers",
     "gridloom/stores",
 )

@@ -24,7 +24,7 @@ from gridloom.runtime.data.arc.tokens import crop_back, encode_batch, same_grids
 from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.evaluation.ballots import Ballots
-from gridloom.runtime.evaluation.puzzles import halting_facts, who_answers
+from gridloom.runtime.evaluation.puzzles import evaluated_facts, halting_facts
 from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
@@ -261,7 +261,7 @@ def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path
             for rank, candidate in enumerate(described["candidates"][:2])
         ]
     evaluated = {
-        **who_answers([(member.key, member.bundle) for member in election.members], spec.act_steps),
+        **evaluated_facts([(member.key, member.bundle) for member in election.members], spec.act_steps),
         "views": spec.views,
         "early_stop": True if spec.early_stop is None else spec.early_stop,
         **halting_facts(spec),

@@ -35,9 +35,9 @@ def export_state(
 
 
 def import_state(spec: str, graph: RunGraph, workspace: Workspace, folder: Path) -> TransferredState:
-    """Put an exported state where the next run of the same spec resumes from it.
+    """Import an exported state, from which the next run of the same spec resumes.
 
-    Raises GridloomError where the spec has no such stage, its artifact is published, or the state does not fit.
+    Raises GridloomError if the spec has no such stage, its artifact is published, or the state does not fit.
     """
     store, node = ArtifactStore(workspace), _node(graph, stage_of(folder))
     if store.find(node.key) is not None:

@@ -103,7 +103,7 @@ def import_files(folder: Path, node: StageNode, work: Path) -> TransferredState:
     if here and here[-1] >= step:
         raise StageError(
             f"stage {node.name!r} is at step {here[-1]:,} here, the state in {folder} is of step {step:,}",
-            f"go on from here, or remove {work} to take the older one",
+            f"resume from here, or remove {work} to import the older state",
         )
     target = state_folder(work, step)
     try:
