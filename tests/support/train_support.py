@@ -68,7 +68,7 @@ def toy_dataset(copies: int = 3) -> Dataset:
 
 @dataclass
 class Bar:
-    """Records messages."""
+    """Progress bar that records its advances."""
 
     done: float = 0
     fields: dict[str, Any] = field(default_factory=dict)

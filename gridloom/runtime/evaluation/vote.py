@@ -116,7 +116,7 @@ class _Election:
                     )
                 found = self._answer(batch)
                 self.context.ledger.append(*(self._record(row) for row in found))
-                self._keep(found)
+                self._save_batch(found)
                 self._count(found)
                 over = self.num_settled
                 settled = sum(len(members) == len(self.members) for members in self._over)
@@ -189,7 +189,7 @@ class _Election:
             q_halt=row.q_halt,
         )
 
-    def _keep(self, found: Sequence[Row]) -> None:
+    def _save_batch(self, found: Sequence[Row]) -> None:
         """Append a batch to the file from which a killed stage resumes; an incomplete line counts as not written."""
         line = json.dumps({"cursor": self._cursor, "rows": [row.to_json() for row in found]}, separators=(",", ":"))
         try:
@@ -219,7 +219,7 @@ class _Election:
                 saved = json.loads(line)
                 view, index = saved["cursor"]
                 found = [Row.from_json(values) for values in saved["rows"]]
-                if not (0 <= index < len(self.targets) and all(self._knows(row) for row in found)):
+                if not (0 <= index < len(self.targets) and all(self._is_valid(row) for row in found)):
                     raise ValueError("its rows do not belong to this evaluation")
             except (ValueError, KeyError, TypeError) as error:
                 if number < len(lines) or line.endswith(b"\n"):
@@ -234,7 +234,7 @@ class _Election:
             whole += len(line)
         os.truncate(self._saved, whole)
 
-    def _knows(self, row: Row) -> bool:
+    def _is_valid(self, row: Row) -> bool:
         return 0 <= row.target < len(self.targets) and 0 <= row.view < len(self.targets[row.target].voters)
 
     def _count(self, found: Sequence[Row]) -> None:

@@ -37,18 +37,18 @@ class Ranks:
             raise StageError(f"RANK is {rank}, but WORLD_SIZE is {size}", "start the processes with torchrun")
         return cls(rank, size)
 
-    def meet(self) -> None:
+    def connect(self) -> None:
         """Initialise the process group, once: NCCL for CUDA tensors, gloo for CPU tensors."""
         if self.size > 1 and not dist.is_initialized():
             dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """Destroy the process group."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
     def device(self, wanted: str) -> str:
-        """Return the device of this rank: `cuda:LOCAL_RANK` if several ranks share a machine's GPUs, else `wanted`."""
+        """Return the device of this rank: `cuda:LOCAL_RANK` for CUDA with several ranks, else `wanted`."""
         if self.size == 1 or not wanted.startswith("cuda"):
             return wanted
         return f"cuda:{os.environ.get('LOCAL_RANK', self.rank)}"
@@ -74,7 +74,7 @@ class Ranks:
         return str(operation), value
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def collective(self) -> Iterator[None]:
         """Enclose a collective operation; a failure inside leaves the other ranks waiting and sets `broken`."""
         try:
             yield
@@ -87,7 +87,7 @@ class Ranks:
         share = batch_size // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def sum(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Sum tensors over all ranks, in place, by one all-reduce of their fp32 concatenation."""
         if self.size == 1:
             return
@@ -98,7 +98,7 @@ class Ranks:
             tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
             start += tensor.numel()
 
-    def join(self, tensor: Tensor) -> Tensor:
+    def all_gather(self, tensor: Tensor) -> Tensor:
         """Concatenate a tensor over all ranks along dimension 0 (all-gather); all ranks receive the result."""
         if self.size == 1:
             return tensor

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gridloom.runtime.machine.ranks import TRAIN, Ranks
-from gridloom.runtime.training.train import take_part
+from gridloom.runtime.training.train import run_operations
 
 
 def follow(ranks: Ranks) -> None:
     """Take part in every training of the run until rank 0 ends the run; ignore signals, which rank 0 handles."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    ranks.meet()
+    ranks.connect()
     while True:
         operation, job = ranks.receive()
         if operation != TRAIN:
             break
-        take_part(job, ranks)
-    ranks.leave()
+        run_operations(job, ranks)
+    ranks.disconnect()
 
 
 @contextmanager
@@ -33,6 +33,6 @@ def leading(ranks: Ranks) -> Iterator[Ranks]:
         yield ranks
     finally:
         if not ranks.broken:
-            ranks.meet()
+            ranks.connect()
             ranks.broadcast("go")
-            ranks.leave()
+            ranks.disconnect()

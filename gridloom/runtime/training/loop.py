@@ -106,7 +106,7 @@ class ActTrainer:
                 )
                 for at in range(mine.start, mine.stop, size)
             ]
-        self.ranks.sum([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
+        self.ranks.all_reduce([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
         norm = self._clip()
         at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
         factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
@@ -115,8 +115,8 @@ class ActTrainer:
         if isinstance(self.model.puzzle_emb, PuzzleEmbedding):
             step_puzzle_rows(
                 self.model.puzzle_emb,
-                self.ranks.join(carry.puzzle_ids),
-                self.ranks.join(torch.cat(rows)) if rows else None,
+                self.ranks.all_gather(carry.puzzle_ids),
+                self.ranks.all_gather(torch.cat(rows)) if rows else None,
                 spec.embedding_lr * factor,
                 spec.embedding_decay,
             )

@@ -59,9 +59,9 @@ class Train:
                 f"change accumulate or batch_size of stage {node.name!r}",
             )
         job = Job(node, inputs, context.device, context.work)
-        ranks.meet()
+        ranks.connect()
         ranks.broadcast(TRAIN, job)
-        with ranks.together():
+        with ranks.collective():
             material, trainer, values = prepare(job, spec, ranks, context.progress.say)
         if trainer.num_steps:
             context.progress.say(f"{node.name}: resuming at step {trainer.num_steps:,} of {spec.steps:,}")
@@ -123,7 +123,7 @@ class Train:
                 before_s = spent_s + time.monotonic() - started
                 spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
                 trainer.ranks.broadcast(STEP, spent)
-                with trainer.ranks.together():
+                with trainer.ranks.collective():
                     trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
                 step, after_s = trainer.num_steps, spent_s + time.monotonic() - started
                 last = step == spec.steps or (budget_s is not None and after_s >= budget_s)
@@ -145,7 +145,7 @@ class Train:
                     best = better(best, spec.keep_best, trainer)
                 if save:
                     trainer.ranks.broadcast(STATE)
-                    with trainer.ranks.together():
+                    with trainer.ranks.collective():
                         state = trainer.state()
                     values = {**state.values, "spent_s": after_s, "best": best}
                     save_state(
@@ -212,7 +212,7 @@ def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> l
     return [trainer.num_steps, value] if best is None or sign * value > sign * best[1] else best
 
 
-def take_part(job: Job, ranks: Ranks) -> None:
+def run_operations(job: Job, ranks: Ranks) -> None:
     """Run, on a rank other than 0, the operations that rank 0 broadcasts until the training ends."""
     spec = job.node.section(TrainStage)
     material, trainer, _ = prepare(job, spec, ranks, lambda line: None)

@@ -95,7 +95,7 @@ def test_what_torchrun_says_is_read() -> None:
 
 def test_after_a_failure_in_a_collective_operation_nothing_is_broadcast() -> None:
     ranks = Ranks(0, 2)
-    with pytest.raises(MemoryError), ranks.together():
+    with pytest.raises(MemoryError), ranks.collective():
         raise MemoryError("no room")
     with pytest.raises(StageError, match="wait in a stage that failed: no room"):
         ranks.broadcast("step")
