@@ -118,7 +118,7 @@ def main() -> None:
         LatentToTextModel(trm="trm", llm="llama"),
         device,
     )
-    trained = sum(p.numel() for p in trainer.networks.parameters())
+    trained = sum(p.numel() for p in trainer.trained.parameters())
     frozen = sum(p.numel() for name, p in llama.model.named_parameters() if "lora_" not in name)
     print(f"{frozen / 1e9:.3f} billion frozen parameters, {trained:,} trained (expected {parameters:,}), {device}")
     for _ in range(options.steps):

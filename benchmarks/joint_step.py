@@ -86,7 +86,7 @@ class Parts:
     """The parts of a step of two attempts, on the rows of one batch."""
 
     def __init__(self, trainer: JointTrainer, step: int) -> None:
-        self.trainer, trm = trainer, trainer.trm
+        self.trainer, trm = trainer, trainer.network
         batch = trainer.batches.batch(step)
         self.keys = list(zip(batch.task_index.tolist(), batch.pair_index.tolist(), strict=True))
         self.inputs, self.labels, self.ids = (
@@ -105,7 +105,7 @@ class Parts:
 
     def think(self) -> None:
         """The TRM's ACT steps of both attempts."""
-        trm, steps = self.trainer.trm, self.trainer.act_steps
+        trm, steps = self.trainer.network, self.trainer.act_steps
         for _ in range(2):
             made = self.trainer.bridge(self.hidden, trm)
             injection = Injection(z_H=made.z_H.detach().requires_grad_(), z_L=made.z_L.detach().requires_grad_())
@@ -122,7 +122,7 @@ class Parts:
 
     def adapt(self) -> None:
         """Both adapters with their backward passes: to the latent twice, to the prefix once."""
-        trm = self.trainer.trm
+        trm = self.trainer.network
         for _ in range(2):
             made = self.trainer.bridge(self.hidden, trm)
             tensors: list[Tensor] = [made.z_H, made.z_L]
@@ -135,9 +135,9 @@ class Parts:
     def optimise(self) -> None:
         """Clip and move, with the gradients that the other parts left."""
         trainer = self.trainer
-        torch.nn.utils.clip_grad_norm_(trainer.networks.parameters(), 1.0)
-        gradients = torch.ones(self.rows, trainer.trm.spec.hidden_size, device=trainer.trm.device)
-        step_puzzle_rows(trainer.trm.puzzle_emb, self.ids.long(), gradients, 0.0, 0.0)
+        torch.nn.utils.clip_grad_norm_(trainer.trained.parameters(), 1.0)
+        gradients = torch.ones(self.rows, trainer.network.spec.hidden_size, device=trainer.network.device)
+        step_puzzle_rows(trainer.network.puzzle_emb, self.ids.long(), gradients, 0.0, 0.0)
         trainer.optimizer.step()
         trainer.optimizer.zero_grad(set_to_none=True)
 

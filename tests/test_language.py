@@ -28,11 +28,6 @@ OF = r"\AOf\b"
 """Start of a docstring without its noun: 'Of the whole prompt.' is 'Number of tokens of the whole prompt.'"""
 
 NOT_YET = (
-    "gridloom/runtime/evaluation",
-    "gridloom/runtime/execution",
-    "gridloom/runtime/machine",
-    "gridloom/runtime/models",
-    "gridloom/runtime/training",
     "gridloom/solvers",
     "gridloom/stores",
 )

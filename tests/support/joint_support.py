@@ -123,7 +123,7 @@ def gradients(trainer: JointTrainer) -> dict[str, float]:
     move = trainer.optimizer.step
 
     def keep(*args: Any, **kwargs: Any) -> Any:
-        for name, p in trainer.networks.named_parameters():
+        for name, p in trainer.trained.named_parameters():
             seen[name] = 0.0 if p.grad is None else float(p.grad.abs().max())
         return move(*args, **kwargs)
 

@@ -17,7 +17,7 @@ from gridloom.runtime.training.train import Train
 
 
 def main() -> None:
-    """Take the place that RANK says."""
+    """Run as the rank that RANK names."""
     torch.set_num_threads(1)
     if os.environ["RANK"] != "0":
         follow(Ranks.of_environment())

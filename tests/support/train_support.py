@@ -68,7 +68,7 @@ def toy_dataset(copies: int = 3) -> Dataset:
 
 @dataclass
 class Bar:
-    """Keeps what it is told."""
+    """Progress bar that records its advances."""
 
     done: float = 0
     fields: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Bar:
 
 @dataclass
 class Reporter:
-    """A progress reporter that keeps what it is told."""
+    """Progress reporter that records messages."""
 
     lines: list[str] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)

@@ -110,7 +110,7 @@ class Evaluate:
         tally, own = self._answer(node, spec, [bundle for _, bundle in members], puzzles.splits[SPLIT], context)
         seconds = time.monotonic() - started
         shares = tally.shares()
-        evaluated = who_answers(members, spec.act_steps)
+        evaluated = evaluated_facts(members, spec.act_steps)
         mean_steps = tally.num_act_steps / (tally.num_puzzles * len(members))
         metrics = {**shares, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
         context.ledger.append(
@@ -151,7 +151,7 @@ class Evaluate:
         if own:
             report["members"] = [
                 {
-                    **who_answers([member], spec.act_steps),
+                    **evaluated_facts([member], spec.act_steps),
                     **one.shares(),
                     "loss": one.mean_loss,
                     "exact_interval": wilson(one.shares()["exact"], one.num_puzzles),
@@ -239,13 +239,13 @@ def elect(tokens: torch.Tensor, q_halt: torch.Tensor) -> tuple[torch.Tensor, tor
     return tokens[first, row], torch.logit(halting[first, row]).float()
 
 
-def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) -> dict[str, Any]:
+def evaluated_facts(members: Sequence[tuple[str, Bundle]], act_steps: int | None) -> dict[str, Any]:
     """Return the report's description of the evaluated checkpoint, or of each member of an ensemble.
 
     Args:
         members: artifact keys and bundles.
     """
-    told = [
+    described = [
         {
             "checkpoint": key,
             "stage": bundle.meta.get("stage"),
@@ -254,13 +254,13 @@ def who_answers(members: Sequence[tuple[str, Bundle]], act_steps: int | None) ->
         }
         for key, bundle in members
     ]
-    return told[0] if len(told) == 1 else {"ensemble": told}
+    return described[0] if len(described) == 1 else {"ensemble": described}
 
 
 def steps_trained(evaluated: Mapping[str, Any]) -> int:
     """Return the optimizer steps of the evaluated checkpoint; for an ensemble, the maximum over its members."""
-    told = evaluated.get("ensemble", [evaluated])
-    return max(int(member["steps"]) for member in told)
+    described = evaluated.get("ensemble", [evaluated])
+    return max(int(member["steps"]) for member in described)
 
 
 def halting_facts(spec: EvaluateStage) -> dict[str, Any]:

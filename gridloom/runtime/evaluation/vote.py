@@ -24,7 +24,7 @@ from gridloom.runtime.data.arc.tokens import crop_back, encode_batch, same_grids
 from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.evaluation.ballots import Ballots
-from gridloom.runtime.evaluation.puzzles import halting_facts, who_answers
+from gridloom.runtime.evaluation.puzzles import evaluated_facts, halting_facts
 from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
@@ -112,11 +112,11 @@ class _Election:
                     raise StageInterrupted(
                         f"{self.node.name} stopped ({self.context.stop.reason}) after {self.num_cast:,} of "
                         f"{self.num_rows:,} rows",
-                        "run the same command again: it goes on behind the last batch",
+                        "run the same command again: the evaluation resumes after the last batch",
                     )
                 found = self._answer(batch)
                 self.context.ledger.append(*(self._record(row) for row in found))
-                self._keep(found)
+                self._save_batch(found)
                 self._count(found)
                 over = self.num_settled
                 settled = sum(len(members) == len(self.members) for members in self._over)
@@ -189,7 +189,7 @@ class _Election:
             q_halt=row.q_halt,
         )
 
-    def _keep(self, found: Sequence[Row]) -> None:
+    def _save_batch(self, found: Sequence[Row]) -> None:
         """Append a batch to the file from which a killed stage resumes; an incomplete line counts as not written."""
         line = json.dumps({"cursor": self._cursor, "rows": [row.to_json() for row in found]}, separators=(",", ":"))
         try:
@@ -200,8 +200,8 @@ class _Election:
                 os.fsync(file.fileno())
         except OSError as error:
             raise StageError(
-                f"cannot keep the votes so far in {self._saved}: {error}",
-                "free some disk space, then run again: it goes on behind the last batch",
+                f"cannot save the votes so far in {self._saved}: {error}",
+                "free some disk space, then run again: the evaluation resumes after the last batch",
             ) from error
 
     def _saved_batches(self) -> Iterator[tuple[tuple[int, int], list[Row]]]:
@@ -219,8 +219,8 @@ class _Election:
                 saved = json.loads(line)
                 view, index = saved["cursor"]
                 found = [Row.from_json(values) for values in saved["rows"]]
-                if not (0 <= index < len(self.targets) and all(self._knows(row) for row in found)):
-                    raise ValueError("its rows are none of this evaluation's")
+                if not (0 <= index < len(self.targets) and all(self._is_valid(row) for row in found)):
+                    raise ValueError("its rows do not belong to this evaluation")
             except (ValueError, KeyError, TypeError) as error:
                 if number < len(lines) or line.endswith(b"\n"):
                     self.context.progress.say(
@@ -234,7 +234,7 @@ class _Election:
             whole += len(line)
         os.truncate(self._saved, whole)
 
-    def _knows(self, row: Row) -> bool:
+    def _is_valid(self, row: Row) -> bool:
         return 0 <= row.target < len(self.targets) and 0 <= row.view < len(self.targets[row.target].voters)
 
     def _count(self, found: Sequence[Row]) -> None:
@@ -252,16 +252,16 @@ def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path
     tasks: dict[str, list[dict[str, Any]]] = {}
     picks: list[dict[str, Any]] = []
     for target in election.targets:
-        told = _standings(target.ballots)
+        described = _standings(target.ballots)
         if target.own:
-            told["members"] = [_standings(ballots) for ballots in target.own]
-        tasks.setdefault(target.task.task_id, []).append(told)
+            described["members"] = [_standings(ballots) for ballots in target.own]
+        tasks.setdefault(target.task.task_id, []).append(described)
         picks += [
             {"task_id": target.task.task_id, "test_index": target.test_index, "rank": rank, "grid": candidate["grid"]}
-            for rank, candidate in enumerate(told["candidates"][:2])
+            for rank, candidate in enumerate(described["candidates"][:2])
         ]
     evaluated = {
-        **who_answers([(member.key, member.bundle) for member in election.members], spec.act_steps),
+        **evaluated_facts([(member.key, member.bundle) for member in election.members], spec.act_steps),
         "views": spec.views,
         "early_stop": True if spec.early_stop is None else spec.early_stop,
         **halting_facts(spec),

@@ -8,7 +8,7 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import GridloomError
 from gridloom.runtime.execution.run_locks import stage_lock
 from gridloom.runtime.training.state import saved_steps
-from gridloom.runtime.training.state_transfer import Carried, stage_of, take_in, write_out
+from gridloom.runtime.training.state_transfer import TransferredState, export_files, import_files, stage_of
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.vacant import check_vacant, filling
 from gridloom.stores.workspace import Workspace
@@ -16,7 +16,7 @@ from gridloom.stores.workspace import Workspace
 
 def export_state(
     spec: str, graph: RunGraph, workspace: Workspace, stage: str | None, folder: Path, max_bytes: int
-) -> Carried:
+) -> TransferredState:
     """Write the newest training state of a stage into an empty or new folder.
 
     Args:
@@ -31,13 +31,13 @@ def export_state(
     store = ArtifactStore(workspace)
     node = _node(graph, stage) if stage is not None else _only_node_with_state(spec, graph, store)
     with stage_lock(workspace, node), filling(folder) as aside:
-        return write_out(node, store.work_path(node.key), aside, max_bytes)
+        return export_files(node, store.work_path(node.key), aside, max_bytes)
 
 
-def import_state(spec: str, graph: RunGraph, workspace: Workspace, folder: Path) -> Carried:
-    """Put an exported state where the next run of the same spec resumes from it.
+def import_state(spec: str, graph: RunGraph, workspace: Workspace, folder: Path) -> TransferredState:
+    """Import an exported state, from which the next run of the same spec resumes.
 
-    Raises GridloomError where the spec has no such stage, its artifact is published, or the state does not fit.
+    Raises GridloomError if the spec has no such stage, its artifact is published, or the state does not fit.
     """
     store, node = ArtifactStore(workspace), _node(graph, stage_of(folder))
     if store.find(node.key) is not None:
@@ -46,7 +46,7 @@ def import_state(spec: str, graph: RunGraph, workspace: Workspace, folder: Path)
             f"see it with: gridloom plan {spec}",
         )
     with stage_lock(workspace, node):
-        return take_in(folder, node, store.work_dir(node.key))
+        return import_files(folder, node, store.work_dir(node.key))
 
 
 def _only_node_with_state(spec: str, graph: RunGraph, store: ArtifactStore) -> StageNode:

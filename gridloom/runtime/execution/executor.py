@@ -59,7 +59,7 @@ class RunOptions:
     device: str | None = None
     """Override of the spec's `device`."""
     ranks: Ranks | None = None
-    """Processes that train together, this one the first of them; None where this process is alone."""
+    """Group of processes that train together, in which this process is rank 0; None for a single process."""
 
 
 def execute(
@@ -146,7 +146,7 @@ def _published(store: ArtifactStore, node: StageNode) -> Artifact:
     if artifact is None:
         raise StageError(
             f"the plan counts on a cached {node.name!r} ({node.key}), but its artifact is gone",
-            "run again: a new plan will make it",
+            "run again: the new plan will execute that stage",
         )
     return artifact
 

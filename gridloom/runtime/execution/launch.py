@@ -1,4 +1,4 @@
-"""Start of a planned run: signals and walltime stop it, processes that torchrun started take part in it."""
+"""Start of a planned run: stop on signals and walltime, and the process group where torchrun started several."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def launch(
 ) -> RunResult:
     """Execute a plan made by `plan_local` until it is done, fails, is interrupted, or its time is up.
 
-    While it runs, SIGINT and SIGTERM save the state and stop it, when called in the main thread; the handlers that were
-    there before are put back. `walltime_s` overrides the limit of the spec.
+    SIGINT and SIGTERM save the state and stop the run if the call is made in the main thread; the previous signal
+    handlers are restored. `walltime_s` overrides the limit of the spec.
 
     Raises:
-        StageInterrupted: a signal or the walltime stopped it; running again resumes it.
-        RunFailed: stages failed; what does not depend on them was executed.
+        StageInterrupted: a signal or the walltime stopped the run; running again resumes it.
+        RunFailed: stages failed; the stages that do not depend on them were executed.
         StoreError: the disk is full, or the ledger or the artifact store cannot be used.
     """
     stop = StopFlag(planned.compiled.spec.walltime_s if walltime_s is None else walltime_s)
@@ -49,9 +49,9 @@ def launch(
 
 
 def off_loop(work: Callable[[], T]) -> T:
-    """Call `work` and return its result; in another thread where an event loop runs in this one, as in a notebook.
+    """Call `work` and return its result; in another thread if an event loop runs in this one, as in a notebook.
 
-    Solving and replaying start an event loop, and a thread has one at most.
+    Solving and replaying start an event loop, and a thread can run one at most.
     """
     try:
         asyncio.get_running_loop()
@@ -67,7 +67,7 @@ def _signals(stop: StopFlag) -> AbstractContextManager[Any]:
 
 
 def _processes() -> AbstractContextManager[Ranks | None]:
-    """Lead the processes that torchrun started beside this one, if any."""
+    """Return the context of rank 0 if torchrun started several processes."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return nullcontext()
     from gridloom.runtime.machine.ranks import Ranks

@@ -11,7 +11,7 @@ from gridloom.compiler.text.tree import show
 from gridloom.errors import GridloomError, StageError, StageInterrupted, StoreError
 from gridloom.stores.artifacts import Artifact
 
-MAX_TOLD = 8
+MAX_LISTED = 8
 """Number of failed and of blocked stages that the summary of a run names; the ledger records all."""
 STOPPED_AT_ONCE = "stopped at once by a second Ctrl-C"
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -44,14 +44,14 @@ class RunFailed(StageError):
     def __init__(self, result: RunResult, graph: RunGraph) -> None:
         self.result = result
         lines = [f"run {result.run_id}: {result.counts}"]
-        for name, problem in list(result.failed.items())[:MAX_TOLD]:
+        for name, problem in list(result.failed.items())[:MAX_LISTED]:
             first, *rest = problem.rstrip().splitlines()
             swept = ", ".join(f"{path} {show(value)}" for path, value in graph.swept(name).items())
             lines += [f"  {name}{f' ({swept})' if swept else ''} failed: {first}", *(f"    {line}" for line in rest)]
         lines += [
-            f"  {name} is blocked by {', '.join(roots)}" for name, roots in list(result.blocked.items())[:MAX_TOLD]
+            f"  {name} is blocked by {', '.join(roots)}" for name, roots in list(result.blocked.items())[:MAX_LISTED]
         ]
-        if max(len(result.failed), len(result.blocked)) > MAX_TOLD:
+        if max(len(result.failed), len(result.blocked)) > MAX_LISTED:
             lines.append(
                 '  all of them: gridloom sql "select stage, status, error from stages where run_id = '
                 f"'{result.run_id}' and status in ('failed', 'blocked')\""

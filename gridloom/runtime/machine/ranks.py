@@ -1,8 +1,8 @@
 """Several processes that train one network: each takes its rows of every batch, and gradients are summed.
 
-Process 0 is the run: it alone plans, reads signals, writes artifacts, states and the ledger. The others follow its
-word, one message before each thing that all do together, so they need to know nothing of budgets or stops. They are
-started by torchrun or `accelerate launch`, which set RANK, WORLD_SIZE and where to meet.
+Rank 0 executes the run: it alone plans, handles signals, and writes artifacts, states and the ledger. It broadcasts one
+message before each collective operation, so the other ranks need no budgets or stop signals. torchrun or
+`accelerate launch` start the processes and set RANK, WORLD_SIZE and the rendezvous address.
 """
 
 from __future__ import annotations
@@ -22,57 +22,60 @@ TRAIN, STEP, STATE, END = "train", "step", "state", "end"
 
 
 class Ranks:
-    """This process among those that train together."""
+    """Rank of this process in a group that trains together, and the group's collective operations."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
         self.broken = ""
-        """Why the others can no longer be spoken to; empty while they can."""
+        """Error that left the other ranks inside a collective operation; empty while the group works."""
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Ranks:
-        """Read what torchrun said. Raises StageError for a rank that is none of the processes."""
+        """Read RANK and WORLD_SIZE. Raises StageError for a rank outside 0 ... WORLD_SIZE - 1."""
         size, rank = int(environment.get("WORLD_SIZE", "1")), int(environment.get("RANK", "0"))
         if not 0 <= rank < size:
             raise StageError(f"RANK is {rank}, but WORLD_SIZE is {size}", "start the processes with torchrun")
         return cls(rank, size)
 
-    def meet(self) -> None:
-        """Wait for the other processes; once."""
+    def connect(self) -> None:
+        """Initialise the process group, once: NCCL for CUDA tensors, gloo for CPU tensors."""
         if self.size > 1 and not dist.is_initialized():
             dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
-    def leave(self) -> None:
-        """Let go of the other processes."""
+    def disconnect(self) -> None:
+        """Destroy the process group."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
     def device(self, wanted: str) -> str:
-        """Return this process's own device where there are several of the wanted kind."""
+        """Return the device of this rank: `cuda:LOCAL_RANK` for CUDA with several ranks, else `wanted`."""
         if self.size == 1 or not wanted.startswith("cuda"):
             return wanted
         return f"cuda:{os.environ.get('LOCAL_RANK', self.rank)}"
 
-    def tell(self, what: str, value: Any = None) -> None:
-        """Process 0: say what all do next. Raises StageError when an earlier failure left the others in the middle."""
+    def broadcast(self, operation: str, value: Any = None) -> None:
+        """Send the next operation from rank 0 to the other ranks.
+
+        Raises StageError when an earlier failure left the other ranks inside a collective operation.
+        """
         if self.size > 1:
             if self.broken:
                 raise StageError(
                     f"the other processes of this run wait in a stage that failed: {self.broken}",
-                    "mend that stage, then start all processes again",
+                    "correct that stage, then start all processes again",
                 )
-            dist.broadcast_object_list([(what, value)], src=0)
+            dist.broadcast_object_list([(operation, value)], src=0)
 
-    def hear(self) -> tuple[str, Any]:
-        """Other processes: wait for what `tell` says."""
+    def receive(self) -> tuple[str, Any]:
+        """Wait, on a rank other than 0, for the next operation and its value."""
         message: list[Any] = [None]
         dist.broadcast_object_list(message, src=0)
-        what, value = message[0]
-        return str(what), value
+        operation, value = message[0]
+        return str(operation), value
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Do a thing that all take part in; a failure in it leaves the others waiting, which is kept in mind."""
+    def collective(self) -> Iterator[None]:
+        """Enclose a collective operation; a failure inside leaves the other ranks waiting and sets `broken`."""
         try:
             yield
         except BaseException as error:
@@ -80,12 +83,12 @@ class Ranks:
             raise
 
     def rows(self, batch_size: int) -> slice:
-        """This process's rows of a batch."""
+        """Return the rows of this rank in a batch."""
         share = batch_size // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Add tensors over all processes, in place and in one message."""
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Sum tensors over all ranks, in place, by one all-reduce of their fp32 concatenation."""
         if self.size == 1:
             return
         flat = torch.cat([t.detach().float().flatten() for t in tensors])
@@ -95,8 +98,8 @@ class Ranks:
             tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
             start += tensor.numel()
 
-    def join(self, tensor: Tensor) -> Tensor:
-        """Put the rows of all processes one after the other; every process gets all."""
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """Concatenate a tensor over all ranks along dimension 0 (all-gather); all ranks receive the result."""
         if self.size == 1:
             return tensor
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
@@ -104,7 +107,7 @@ class Ranks:
         return torch.cat(parts)
 
     def gather(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Put rows one after the other on the CPU of process 0; the others get their own back."""
+        """Concatenate tensors along dimension 0 on the CPU of rank 0; the other ranks get their own tensors back."""
         if self.size == 1:
             return tensors
         mine = {name: t.cpu() for name, t in tensors.items()}
@@ -114,4 +117,4 @@ class Ranks:
 
 
 ALONE = Ranks()
-"""This process by itself."""
+"""Group of one process."""

@@ -1,1 +1,1 @@
-"""The networks: TRM, LLaMA, the adapters between them, and the checkpoint bundle that carries them."""
+"""Models by family: recursive networks, language models, adapters between the two, ACT-RNN; registry of model kinds."""

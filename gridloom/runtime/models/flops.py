@@ -1,9 +1,8 @@
-"""What networks cost, from their configurations: parameters exactly, floating-point operations of the matrix products,
-and bytes. Pure arithmetic; nothing here knows a device.
+"""Counts of floating-point operations of matrix products. Pure arithmetic, independent of a device.
 
-A multiply-add is two operations. Counted are linear maps, attention products and output heads, as PyTorch's flop
-counter does; norms, activations, softmax and embeddings are left out. A backward pass costs twice the forward pass,
-attention's 2.5 times (it computes the scores again), and once where the input needs no gradient.
+A multiply-add is two operations. Linear maps, attention products and output heads are counted, as by PyTorch's flop
+counter; norms, activations, softmax and embeddings are not. A backward pass costs twice the forward pass, 2.5 times for
+attention (the scores are recomputed), and once if the input needs no gradient.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ BYTES = {"fp32": 4, "bf16": 2}
 
 @dataclass(frozen=True, slots=True)
 class Flops:
-    """Operations of a forward pass, with the attention products apart, since their backward pass costs more."""
+    """Operations of a forward pass, attention products separately, since their backward pass costs more."""
 
     linear: int = 0
     attention: int = 0
     first: int = 0
-    """Products whose input needs no gradient: only the weights' is computed."""
+    """Products whose input needs no gradient: the backward pass computes the weight gradient alone."""
 
     def __add__(self, other: Flops) -> Flops:
         return Flops(self.linear + other.linear, self.attention + other.attention, self.first + other.first)

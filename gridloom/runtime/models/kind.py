@@ -1,8 +1,8 @@
-"""Model kinds: what a family of models brings, and the registry that built-in kinds and other packages share.
+"""Model kinds: declaration of a kind, and the registry of built-in kinds and of kinds in other packages.
 
-A family is one folder: `kind.py` declares its kinds, `spec.py` holds what a user writes, `cost.py` what it costs, and
-`network.py` the network itself. The compiler reads the first three, which import no torch; the network is a place
-(`module:function`) that only the runtime loads.
+A family is one folder: `kind.py` declares its kinds, `spec.py` the spec fields, `cost.py` the cost model, and
+`network.py` the network. The compiler imports the first three, which import no torch; the network is named as
+`module:class`, which only the runtime imports.
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ from gridloom.specs.data import VOCABULARY
 
 
 class RowShape(NamedTuple):
-    """Rows that a network is to take, as the compiler knows them before any is made."""
+    """Shape of the rows that a network reads, known at compile time."""
 
     canvas: int
-    """Side of the square token canvas; 0 where rows are no square."""
+    """Side of the square token canvas in cells; 0 if rows are not square."""
     num_cells: int | None = None
-    """Tokens L of a row, or time steps T of vectors, where rows are no square."""
+    """Tokens L, or time steps T of vectors, of a row that is not square; None for a canvas."""
     vocabulary: int = VOCABULARY
-    """Tokens that there are, or classes of the answer."""
+    """Number V of tokens, or of classes of the answer."""
     num_features: int = 0
     """Features F of a vector; 0 for tokens."""
 
     @property
     def cells(self) -> int:
-        """L, tokens of a row, or T, its time steps."""
+        """Tokens L or time steps T of a row."""
         return self.canvas**2 if self.num_cells is None else self.num_cells
 
 
 class NetworkCost(Protocol):
-    """What a network costs on rows of one shape; arithmetic alone, made from the spec by the kind's `cost`."""
+    """Cost of a network on rows of one shape, by arithmetic; built from the spec by the kind's `cost`."""
 
     @property
     def spec(self) -> NetworkSpec:
-        """The network's spec."""
+        """Spec of the network."""
 
     @property
     def parameters(self) -> int:
-        """Trained weights, without the puzzle table, which is a buffer."""
+        """Number of trained weights; excludes the puzzle table, which is a buffer."""
 
     def act_step(self, rows: int) -> Flops:
-        """Operations of an ACT step without gradient."""
+        """Return the operations of an ACT step without gradient."""
 
     def train_step(self, rows: int, all_rounds: bool = False) -> int:
-        """Operations of an ACT step with its backward pass; through all rounds where a carry is injected."""
+        """Return the operations of an ACT step with backward pass, which covers all H cycles with `all_rounds`."""
 
     def activation_bytes(self, rows: int, all_rounds: bool = False) -> int:
-        """Bytes that the backward pass needs kept, an estimate."""
+        """Return the estimated bytes of activations stored for the backward pass."""
 
     def state_bytes(self, rows: int) -> int:
-        """Bytes of the carry and of the temporaries of a step without gradient."""
+        """Return the bytes of the carry and of the temporaries of a step without gradient."""
 
     def table_bytes(self, num_ids: int, num_tasks: int) -> int:
-        """Bytes of the puzzle table; 0 for a network without one."""
+        """Return the bytes of the puzzle table; 0 for a network without one."""
 
 
 class TwoStateCost(NetworkCost, Protocol):
@@ -71,7 +71,7 @@ class TwoStateCost(NetworkCost, Protocol):
 
     @property
     def positions(self) -> int:
-        """S, prefix and cells: positions of each state."""
+        """Number of positions S of each state: prefix and cells."""
 
 
 def _no_problems(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -79,26 +79,26 @@ def _no_problems(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
 
 
 class ModelKind(NamedTuple):
-    """A kind of model: what `kind: NAME` in the `models` section of a spec stands for."""
+    """Kind of model, named by `kind: NAME` in the `models` section of a spec."""
 
     name: str
     spec: type[ModelSpec]
     """Spec model; its `kind` is a Literal of `name`."""
     roles: frozenset[str]
-    """What a field of another section may name it as: 'network', 'two_state', 'language_model', 'writer', 'adapter',
-    'text_to_latent', 'latent_to_text'."""
+    """Roles that a reference from another section may require: 'network', 'two_state', 'language_model', 'writer',
+    'adapter', 'text_to_latent', 'latent_to_text'."""
     build: str
-    """Place of the class that runs it, `module:class`; only the runtime loads it."""
+    """Class of the model as `module:class`; imported by the runtime alone."""
     cost: Callable[[Any, RowShape], NetworkCost] | None = None
-    """(spec, rows) -> cost of a network; None where a kind is costed by the stage that uses it."""
+    """(spec, rows) -> cost of a network; None if the stage that uses the kind computes the cost."""
     weights_problems: Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], list[str]] = _no_problems
-    """(configuration in bundle.json, shape by tensor name) -> every way in which the weights are not those described,
-    found without reading them. Loading compares every tensor's name, shape and type all the same."""
+    """(configuration in bundle.json, shape by tensor name) -> mismatches between weights and description, from
+    shapes alone. Loading also compares the name, shape and dtype of every tensor."""
     card_line: Callable[[Any, Mapping[str, Any]], str] | None = None
     """(spec, configuration in a bundle) -> one line of a model card."""
 
     def builder(self) -> Any:
-        """Load the class that `build` names: a network's has `for_rows`, an adapter's `from_config`. Imports torch."""
+        """Import the class that `build` names: a network has `for_rows`, an adapter `from_config`. Imports torch."""
         module, _, attribute = self.build.partition(":")
         return getattr(importlib.import_module(module), attribute)
 
@@ -124,16 +124,16 @@ MODELS: Registry[ModelKind] = Registry(
     },
     ModelKind,
 )
-"""Every kind of model, by name."""
+"""Registry of model kinds by name."""
 
 
 def kinds_with(role: str) -> tuple[str, ...]:
-    """Return the built-in kinds that can play a role, in the order of the table."""
+    """Return the built-in kinds that have a role, in the order of the table."""
     return tuple(name for name, kind in MODELS.built_ins() if role in kind.roles)
 
 
 def plays(kind: str, role: str) -> bool:
-    """Whether a kind can play a role; False for an unknown kind."""
+    """Return whether a kind has a role; False for an unknown kind."""
     found = MODELS.find(kind)
     return found is not None and role in found.roles
 
@@ -142,8 +142,8 @@ def network_spec(values: Mapping[str, Any]) -> NetworkSpec:
     """Return the spec of a network from its JSON values, by their `kind`.
 
     Raises:
-        ModelError: the kind is no network, or a value is not valid; says which.
-        PluginError: no installed package brings the kind, or the one that does cannot be loaded.
+        ModelError: the kind is not a network, or a value is invalid; names the kind or value.
+        PluginError: no installed package has the kind, or its package cannot be imported.
     """
     kind = MODELS.get(str(values.get("kind", "")))
     if not issubclass(kind.spec, NetworkSpec):
@@ -155,14 +155,14 @@ def network_spec(values: Mapping[str, Any]) -> NetworkSpec:
 
 
 def network_cost(spec: NetworkSpec, rows: RowShape) -> NetworkCost:
-    """Return what a network costs on rows of a shape."""
+    """Return the cost of a network on rows of a shape."""
     cost = MODELS.get(spec.kind).cost
     assert cost is not None, f"kind {spec.kind} plays the role of a network, which needs a cost"
     return cost(spec, rows)
 
 
 def refuse_problems(spec: ModelSpec) -> None:
-    """Raise ModelError with every rule that the values of a spec break together, as the compiler would report them."""
+    """Raise ModelError with all problems of a spec's values, in the words of the compiler's diagnostics."""
     if found := list(spec.problems()):
         raise ModelError(
             "; ".join(problem.message.format(name=spec.kind) for problem in found),

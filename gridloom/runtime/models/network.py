@@ -1,8 +1,8 @@
-"""The network contract: what training, evaluation and solving ask of a network of any family.
+"""Interface of networks of every family, for training, evaluation and solving.
 
-Shapes: B rows; L tokens of a row, or T time steps of F features; V classes of an answer place.
-A family implements `for_rows`, `initial_carry` and `step`, and `losses` and `figures` where cross-entropy is not all.
-Inference (`answer`, `trace`) runs `step` until every row has halted, unless the family has a faster way.
+Shapes: B rows; L tokens of a row, or T time steps of F features; V classes of an answer position.
+A family implements `for_rows`, `initial_carry` and `step`, and for losses beyond cross-entropy `losses` and `figures`.
+Inference (`answer`, `trace`) runs `step` until every row has halted, unless the family overrides it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from gridloom.runtime.models.network_spec import NetworkSpec
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 TRIAL_ROWS = 4
-"""Rows to try a compiled step on that is to take any number of rows."""
+"""Number of rows for the trial of a compiled step that accepts any number of rows."""
 
 Same = Callable[[Tensor, Tensor], Tensor]
-"""(tokens [B, L], tokens [B, L]) -> bool [B], where both are the same answer."""
+"""(tokens [B, L], tokens [B, L]) -> bool [B], True where both are the same answer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows of a batch: tokens or vectors, each with its valid length."""
+    """Rows of a batch: tokens or vectors, with their valid lengths."""
 
     inputs: Tensor
     """uint8 [B, L] tokens, or fp32 [B, T, F] vectors."""
     puzzle_ids: Tensor
     """int64 [B], 0 for rows without a puzzle embedding."""
     labels: Tensor | None = None
-    """uint8 [B, L] or [B, T]; 0 where nothing is scored. None in inference."""
+    """uint8 [B, L] or [B, T]; label 0 is not scored. None in inference."""
     lengths: Tensor | None = None
-    """int32 [B], valid tokens or time steps of each row; None where all are valid."""
+    """int32 [B], valid tokens or time steps of each row; None if all are valid."""
 
     def part(self, rows: slice) -> Rows:
-        """Return some of the rows."""
+        """Return a slice of the rows."""
         return Rows(
             self.inputs[rows],
             self.puzzle_ids[rows],
@@ -56,12 +56,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Halting:
-    """When a row stops before its last ACT step; this changes results."""
+    """Rule by which a row stops before its last ACT step; changes results."""
 
     when: Literal["none", "score", "unchanged"] = "none"
-    """`score`: the network's halting unit decides; `unchanged`: the answer equals that of the step before."""
+    """`score`: the halting logit decides; `unchanged`: the answer equals the answer of the previous step."""
     patience: int = 1
-    """Consecutive steps that must agree."""
+    """Number of consecutive steps that must request the halt."""
 
 
 EVERY_STEP = Halting()
@@ -77,16 +77,16 @@ class Answers:
     q_halt: Tensor
     """fp32 [B], halting logits."""
     steps: Tensor
-    """int32 [B], the ACT step that each answer belongs to; all of them without halting."""
+    """int32 [B], ACT step of each answer; the last one without halting."""
     num_computed: int
-    """ACT steps of a row that were computed, over all rows; fewer than the sum of `steps` where states repeated."""
+    """Computed ACT steps, summed over the rows; less than the sum of `steps` if states repeated."""
     loss: Tensor | None = None
-    """fp32 [B], loss of each answer where labels were given."""
+    """fp32 [B], loss of each answer; None without labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """An inference run: the answer and how each step changed it."""
+    """Inference run: answers, and their changes at each step."""
 
     tokens: Tensor
     """uint8 [B, L], argmax after the last step."""
@@ -95,21 +95,21 @@ class Trace:
     changed: Tensor
     """int32 [steps, B], positions whose argmax differs from the step before (L at step 1)."""
     carry: Any
-    """The family's carry after the last step."""
+    """Carry after the last step, of the family's type."""
 
 
 @dataclass(frozen=True, slots=True)
 class HaltedTrace:
-    """Answers of rows at the step that each halted at, and their history. T: the most steps that a row made."""
+    """Answers of rows at their halting steps, and their history. T: maximum number of steps of a row."""
 
     tokens: Tensor
     """uint8 [B, L]"""
     q_halt: Tensor
-    """fp32 [T, B], halting logits; 0 behind a row's last step."""
+    """fp32 [T, B], halting logits; 0 after a row's last step."""
     changed: Tensor
-    """int32 [T, B], positions whose argmax differs from the step before (L at step 1); 0 behind a row's last step."""
+    """int32 [T, B], positions whose argmax differs from the step before (L at step 1); 0 after a row's last step."""
     steps: Tensor
-    """int32 [B], ACT steps that each row made."""
+    """int32 [B], number of ACT steps of each row."""
     z_H: Tensor | None = None
     """[B, S, D], answer state after a row's last step; None for a family without z_H and z_L."""
     z_L: Tensor | None = None
@@ -120,15 +120,15 @@ class StepOutput(Protocol):
 
     @property
     def logits(self) -> Tensor:
-        """[B, L, V]; of size 0 when the step was run without heads."""
+        """[B, L, V]; size 0 if the step was run without heads."""
 
     @property
     def q_halt(self) -> Tensor:
-        """fp32 [B], or [B, L] where positions halt one by one: halting logits."""
+        """Halting logits, fp32 [B]; [B, L] if positions halt separately."""
 
     @property
     def puzzle_rows(self) -> Tensor | None:
-        """fp32 [B, D] leaf whose `.grad` moves the puzzle embedding; None without one."""
+        """Leaf tensor fp32 [B, D] whose `.grad` updates the puzzle embedding; None without one."""
 
 
 class Losses(Protocol):
@@ -140,10 +140,10 @@ class Losses(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnswerLosses:
-    """Cross-entropy of rows, with the counts behind their accuracies."""
+    """Cross-entropy of rows, with the counts of their accuracies."""
 
     cross_entropy: Tensor
-    """fp32 [B], averaged over the scored places of each row."""
+    """fp32 [B], averaged over the scored positions of each row."""
     num_right: Tensor
     """int64 [B]"""
     num_scored: Tensor
@@ -158,8 +158,8 @@ class Network(nn.Module, ABC):
     """Base of the networks of every family."""
 
     CARRY: ClassVar[type[Any]]
-    """Dataclass of tensors [B, ...] that a row keeps between ACT steps; it has `halted` bool [B], `steps` int32 [B],
-    `labels` and `puzzle_ids` int64 [B]. A saved training state holds its fields."""
+    """Dataclass of the tensors [B, ...] that persist between ACT steps, with `halted` bool [B], `steps` int32 [B],
+    `labels` and `puzzle_ids` int64 [B]. A saved training state holds all fields."""
     STEP_FIGURES: ClassVar[tuple[str, ...]] = ("loss",)
     """Training figures averaged over optimizer steps; the first is the loss."""
     ROW_FIGURES: ClassVar[tuple[str, ...]] = ("exact_match", "cell_accuracy", "act_steps")
@@ -168,9 +168,9 @@ class Network(nn.Module, ABC):
     spec: NetworkSpec
     rows: RowShape
     sides: tuple[int, ...]
-    """Sides of the canvases that rows lie on; (0,) where rows are no canvas."""
+    """Sides of the canvases of the rows in cells; (0,) if rows are not canvases."""
     puzzle_emb: nn.Module | None
-    """Puzzle embedding whose rows training moves apart from the other weights; None without one."""
+    """Puzzle embedding, whose rows have an optimiser of their own; None without one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,17 +190,17 @@ class Network(nn.Module, ABC):
         """Build a network with fresh weights.
 
         Args:
-            ids: names of the puzzle ids that rows carry.
+            ids: names of the puzzle ids of the rows.
             per_task: add an embedding row per task to the row per id.
-            generator: source of the initial weights; torch's global one when absent.
+            generator: generator of the initial weights; None for torch's global generator.
 
         Raises:
-            ModelError: the spec's values do not go together, or rows have a shape that the network cannot take.
+            ModelError: the spec's values contradict one another, or the network cannot read rows of this shape.
         """
 
     @abstractmethod
     def initial_carry(self, batch: int, device: torch.device | str | None = None, num_cells: int | None = None) -> Any:
-        """Return a carry whose rows are all halted, so that the first step takes its data. `num_cells`: L or T."""
+        """Return a carry whose rows are all halted, so that the first step takes new data. `num_cells`: L or T."""
 
     @abstractmethod
     def step(
@@ -216,20 +216,19 @@ class Network(nn.Module, ABC):
 
         Args:
             generator: source of randomness in training.
-            least_steps: [B], steps that rows must make at least, as `exploration` drew them.
-            heads: compute the logits; a family whose losses read the state may leave them out.
+            least_steps: int [B], minimum number of steps of each row, drawn by `exploration`.
+            heads: compute the logits; optional for a family whose losses read the state.
         """
 
     def losses(self, output: Any, carry: Any) -> Losses:
-        """Return the losses of a step against the labels in the carry that it returned with: cross-entropy alone,
-        unless the family has more."""
+        """Return the losses of a step against the labels in the carry of the same step; by default cross-entropy."""
         scored = carry.labels != 0
         right = (output.logits.detach().argmax(dim=-1) == carry.labels) & scored
         return AnswerLosses(self.answer_loss(output.logits, carry.labels), right.sum(dim=1), scored.sum(dim=1))
 
     def figures(self, output: Any, carry: Any, losses: Any, batch_size: int) -> Tensor:
         """Return fp32 sums over the rows: STEP_FIGURES divided by `batch_size`, ROW_FIGURES over the scored rows that
-        halted, and last the number of those rows."""
+        halted, and the number of those rows."""
         ended = carry.halted & (losses.num_scored > 0)
         right = losses.num_right / losses.num_scored.clamp(min=1)
         return torch.stack(
@@ -243,25 +242,25 @@ class Network(nn.Module, ABC):
         )
 
     def exploration(self, batch: int, generator: torch.Generator | None) -> Tensor | None:
-        """Draw the steps [B] that rows must make at least in training, on the CPU; None where none are drawn."""
+        """Draw the minimum numbers of steps [B] of rows in training, on the CPU; None without exploration."""
         return None
 
     def wants_to_halt(self, output: StepOutput) -> Tensor:
-        """Return which rows halt by their own score, bool [B]."""
+        """Return bool [B], True for rows that halt by their halting logit."""
         return row_halting(output.q_halt) > 0
 
     def answer_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return fp32 [B]: cross-entropy of logits [B, L, V] averaged over the scored places of uint8 [B, L] labels."""
+        """Return fp32 [B]: mean cross-entropy of logits [B, L, V] over the scored positions of uint8 [B, L] labels."""
         scored = labels != 0
         surprise = F.cross_entropy(logits.float().transpose(1, 2), labels.long(), reduction="none")
         return torch.where(scored, surprise, 0.0).sum(dim=1) / scored.sum(dim=1).clamp(min=1)
 
     def matrices(self) -> list[nn.Parameter]:
-        """Weights that Muon may move: linear maps that are neither embeddings nor heads."""
+        """Return the weights for Muon: linear maps other than embeddings and heads."""
         return []
 
     def take_canvases(self, sides: Sequence[int]) -> None:
-        """Let tasks lie on canvases of these sides. Raises ModelError where rows of one shape alone can run."""
+        """Accept rows on canvases of these sides. Raises ModelError if the network runs on one shape only."""
         if tuple(sides) != self.sides:
             raise ModelError(
                 f"a {self.spec.kind} runs on rows of one shape, not on canvases of {', '.join(map(str, sides))}",
@@ -279,38 +278,40 @@ class Network(nn.Module, ABC):
         frozen: bool = False,
         any_rows: bool = False,
     ) -> float:
-        """Compile the step with torch.compile as `compile:` in the spec asks; return the seconds that it took.
+        """Compile the step with torch.compile if `compile:` in the spec requests it; return the seconds spent.
 
         Args:
-            lengths: tokens of a row, for each canvas. rows: rows that run at once.
-            depths: the spec in each phase of a training.
-            frozen: training begins with the puzzle embedding alone.
-            any_rows: later calls may have any number of rows, and no gradient.
+            wanted: value of `compile:` in the spec.
+            lengths: tokens of a row, for each canvas.
+            rows: number of rows per call.
+            depths: spec in each phase of a training.
+            frozen: training starts with the puzzle embedding alone.
+            any_rows: later calls may have any number of rows, without gradient.
         """
         if wanted not in ("auto", "off"):
             say(f"compile: {wanted} has no effect on a {self.spec.kind}, which has no compiled form")
         return 0.0
 
     def rounded(self) -> AbstractContextManager[None]:
-        """Round weights to the activation type once for the calls inside the context, where the family does so."""
+        """Round weights to the activation dtype once for all calls inside the context; by default do nothing."""
         return nullcontext()
 
     def freeze_rounded(self) -> None:
-        """Round weights to the activation type for good: the network will only run."""
+        """Round weights to the activation dtype in place, for a network that is only run; by default do nothing."""
 
     @property
     def canvas(self) -> int:
-        """Side of the square token canvas; 0 where rows are no square."""
+        """Side of the square token canvas in cells; 0 if rows are not square."""
         return self.rows.canvas
 
     @property
     def num_cells(self) -> int:
-        """L, tokens of a row, or T, its time steps."""
+        """Tokens L or time steps T of a row."""
         return self.rows.cells
 
     @property
     def vocabulary(self) -> int:
-        """V, tokens that there are."""
+        """Number V of tokens."""
         return self.rows.vocabulary
 
     @property
@@ -325,11 +326,11 @@ class Network(nn.Module, ABC):
         halting: Halting = EVERY_STEP,
         same: Same | None = None,
     ) -> Answers:
-        """Return the answers of rows, and their losses where labels are given.
+        """Return the answers of rows, and their losses if labels are given.
 
         Args:
-            steps: ACT steps of every row; the spec's `halt_max_steps` when absent.
-            same: compares answers for `unchanged`; all tokens when absent.
+            steps: ACT steps of every row; None for the spec's `halt_max_steps`.
+            same: comparison of answers for `unchanged`; None to compare all tokens.
         """
         found = self._run(rows, steps, halting, same)
         loss = None if rows.labels is None else self.answer_loss(found.logits, rows.labels)
@@ -337,10 +338,10 @@ class Network(nn.Module, ABC):
         return Answers(found.trace.tokens, found.last_q, made, found.num_computed, loss)
 
     def trace(self, rows: Rows, injection: Any = None, steps: int | None = None) -> Trace:
-        """Run every step and keep its halting logits and how many positions changed.
+        """Run all ACT steps, and record halting logits and numbers of changed positions.
 
         Raises:
-            ModelError: a latent is injected, and the family has no place for one.
+            ModelError: a latent is injected, and the family has no latent state.
         """
         self._refuse(injection)
         found = self._run(rows, steps, Halting(), None)
@@ -354,7 +355,7 @@ class Network(nn.Module, ABC):
         steps: int | None = None,
         same: Same | None = None,
     ) -> HaltedTrace:
-        """Run rows until each halts, and keep the history of each."""
+        """Run rows until each halts, and record the history of each."""
         self._refuse(injection)
         return self._run(rows, steps, halting, same).trace
 
@@ -396,7 +397,7 @@ class Network(nn.Module, ABC):
                 streak = torch.where(agrees, streak + 1, 0)
                 if halting.when != "none":
                     running = running & (streak < halting.patience)
-                # a family that ponders within one step is done after it: the next step would take new data
+                # a family that ponders within one step has halted now: the next step would take new data
                 if not bool(running.any()) or bool(carry.halted.all()):
                     break
         assert tokens is not None
@@ -410,7 +411,7 @@ class Network(nn.Module, ABC):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
-    """A run of the steps: history, carry, and logits [B, L, V] of each row's last step."""
+    """History of a run, its carry, and the logits [B, L, V] of each row's last step."""
 
     trace: HaltedTrace
     carry: Any
@@ -421,12 +422,12 @@ class _Run:
 
 
 def row_halting(q_halt: Tensor) -> Tensor:
-    """Return fp32 [B] halting logits of rows: of [B, L] logits the lowest, since a row halts with its last position."""
+    """Return halting logits of rows, fp32 [B]: the minimum of [B, L] logits, as a row halts with its last position."""
     return q_halt if q_halt.ndim == 1 else q_halt.flatten(1).min(dim=1).values
 
 
 def take_rows(carry: Any, rows: slice) -> Any:
-    """Return some rows of a carry."""
+    """Return a slice of the rows of a carry."""
     return type(carry)(**{f.name: getattr(carry, f.name)[rows] for f in fields(carry)})
 
 

@@ -1,4 +1,4 @@
-"""Spec that all networks share: width, ACT steps, precision. No cycles, no heads: those are a family's own."""
+"""Spec fields of all networks: width, ACT steps, precision. Each family adds its own fields."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,12 +9,12 @@ from gridloom.specs.stages import DepthPhase
 
 
 class NetworkSpec(ModelSpec):
-    """Base of the specs of networks that read rows and answer them within a number of ACT steps."""
+    """Base of network specs: a network answers rows within a number of ACT steps."""
 
     hidden_size: PositiveInt
     """Width D of the state."""
     halt_max_steps: PositiveInt = 16
-    """ACT steps at most; evaluation always runs all of them."""
+    """Maximum number of ACT steps; evaluation runs all of them unless `halt` is set."""
     halt_exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Probability that a row must run a random minimum number of ACT steps in training."""
     precision: Precision = "bf16"
@@ -22,7 +22,7 @@ class NetworkSpec(ModelSpec):
 
     @property
     def any_canvas(self) -> bool:
-        """Whether no weight belongs to a position, so that rows of any square length may run."""
+        """Whether no weight depends on a position, so that rows of any square canvas can run."""
         return False
 
     @property
@@ -37,9 +37,9 @@ class NetworkSpec(ModelSpec):
 
     @property
     def reads(self) -> tuple[Literal["tokens", "vectors"], ...]:
-        """Kinds of rows that the network takes."""
+        """Kinds of rows that the network reads, preferred first."""
         return ("tokens",)
 
     def at_depth(self, phase: DepthPhase) -> Self:
-        """Return the spec as a phase of a training runs it."""
+        """Return the spec at the depth of a training phase."""
         return self.model_copy(update={"halt_max_steps": min(phase.act_steps, self.halt_max_steps)})

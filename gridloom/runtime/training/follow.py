@@ -1,4 +1,4 @@
-"""What the processes of a run do that are not its first: wait for its word, train along, and go when told to."""
+"""Ranks other than 0 of a run: receive operations, take part in training, and end with the run."""
 
 from __future__ import annotations
 
@@ -7,29 +7,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gridloom.runtime.machine.ranks import TRAIN, Ranks
-from gridloom.runtime.training.train import take_part
+from gridloom.runtime.training.train import run_operations
 
 
 def follow(ranks: Ranks) -> None:
-    """Take part in every training of the run until it ends. Signals are the first process's business."""
+    """Take part in every training of the run until rank 0 ends the run; ignore signals, which rank 0 handles."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    ranks.meet()
+    ranks.connect()
     while True:
-        what, job = ranks.hear()
-        if what != TRAIN:
+        operation, job = ranks.receive()
+        if operation != TRAIN:
             break
-        take_part(job, ranks)
-    ranks.leave()
+        run_operations(job, ranks)
+    ranks.disconnect()
 
 
 @contextmanager
 def leading(ranks: Ranks) -> Iterator[Ranks]:
-    """Around a run: tell the others at its end to go. One that failed in the middle leaves them to torchrun."""
+    """Enclose a run on rank 0, and end the other ranks with the run.
+
+    After a failure inside a collective operation the other ranks cannot be reached; torchrun ends their processes.
+    """
     try:
         yield ranks
     finally:
         if not ranks.broken:
-            ranks.meet()
-            ranks.tell("go")
-            ranks.leave()
+            ranks.connect()
+            ranks.broadcast("go")
+            ranks.disconnect()

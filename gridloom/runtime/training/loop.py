@@ -21,7 +21,7 @@ from gridloom.specs.stages import DepthPhase, TrainStage
 
 
 def _means(network: Network, sums: Tensor) -> dict[str, float]:
-    """Read sums [figures, rows that ended, steps, gradient norms] and start them anew; means by figure."""
+    """Return means by figure of fp32 sums [figures..., rows that halted, steps, gradient norms], and zero the sums."""
     *totals, ended, steps, norm = sums.tolist()
     sums.zero_()
     steps, rows = max(steps, 1), max(ended, 1)
@@ -32,7 +32,7 @@ def _means(network: Network, sums: Tensor) -> dict[str, float]:
 
 
 def depth_at(progress: float, full: NetworkSpec, phases: Sequence[DepthPhase]) -> NetworkSpec:
-    """Return the network's spec at the depth of the phase that `progress`, in [0, 1), falls in."""
+    """Return the network's spec at the depth of the phase that contains `progress`, in [0, 1)."""
     end = 0.0
     for phase in phases:
         end += phase.share
@@ -41,35 +41,35 @@ def depth_at(progress: float, full: NetworkSpec, phases: Sequence[DepthPhase]) -
     return full
 
 
-def without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor of the host to a device; a GPU fetches pinned memory while the host goes on."""
+def copy_async(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a CPU tensor to a device; to a GPU from pinned memory, so that the host does not block."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class ActTrainer:
-    """Model, averages, optimisers, carry and random numbers of a training run, moved on by `step`."""
+    """Training run: model, weight averages, optimiser, carry and generator, advanced by `step`."""
 
     def __init__(self, model: Network, spec: TrainStage, *, seed: int, ranks: Ranks = ALONE) -> None:
-        """Args: ranks: the processes that train together; each has the weights and its rows of the batch."""
+        """Args: ranks: data-parallel group; each rank holds all weights and its own rows of the batch."""
         self.ranks = ranks
         self.model, self.spec, self.full = model.train(), spec, model.spec
         self.ema = Ema(model, spec.ema)
         self.optimizer = build_optimizer(spec.optimizer, model.parameters(), model.matrices())
         self.generator = torch.Generator().manual_seed(seed)
         self.carries: dict[int, Any] = {}
-        """By the tokens of a row: each canvas has rows of its own under way."""
+        """Carry by number of tokens per row: the rows of each canvas size have their own carry."""
         self.last_carry: Any
-        """What the last step left; there is none before the first."""
+        """Carry after the last step; unset before the first step."""
         self.num_steps = 0
         num_figures = len(model.STEP_FIGURES) + len(model.ROW_FIGURES)
         self._sums = torch.zeros(num_figures + 3, device=model.device)
         self._stretch = self._sums.clone()
-        """The same sums since the last call of `stretch_means`."""
+        """Sums since the last call of `stretch_means`."""
         self.compile_s = 0.0
-        """Seconds that compiling took in this process."""
+        """Compile time in seconds in this process."""
 
     def compile(self, lengths: Sequence[int], say: Callable[[str], None]) -> None:
-        """Compile the network's loop as the spec asks, for rows of these numbers of tokens."""
+        """Compile the network's step if the spec sets `compile`, for rows of `lengths` tokens."""
         rows = self.spec.batch_size // self.ranks.size // self.spec.accumulate
         depths = [self.full.at_depth(phase) for phase in self.spec.depth]
         self.compile_s = self.model.compile_step(
@@ -77,10 +77,10 @@ class ActTrainer:
         )
 
     def step(self, batch: Batch, spent: float = 0.0) -> None:
-        """Run one ACT step of every row and one optimiser step. Rows that run on ignore their row of `batch`.
+        """Run one ACT step of every row and one optimiser step. Only rows that halted take their row of `batch`.
 
         Args:
-            spent: share of a time budget; schedule and phases go by it where it is ahead of the steps.
+            spent: share of a time budget; schedule and phases follow the larger of `spent` and the share of the steps.
         """
         spec = self.spec
         progress = max(self.num_steps / spec.steps, spent)
@@ -92,7 +92,7 @@ class ActTrainer:
         length, size = batch.inputs.shape[1], share // spec.accumulate
         carry = self.carries.get(length)
         carry = self.model.initial_carry(share, num_cells=length) if carry is None else carry
-        # drawn for the whole batch, so that neither parts nor processes change what a row must do
+        # drawn for the whole batch, so that the draws depend neither on micro-batches nor on ranks
         least = self.model.exploration(spec.batch_size, self.generator)
         sums = torch.zeros_like(self._sums)
         with self.model.rounded():
@@ -106,7 +106,7 @@ class ActTrainer:
                 )
                 for at in range(mine.start, mine.stop, size)
             ]
-        self.ranks.sum([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
+        self.ranks.all_reduce([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
         norm = self._clip()
         at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
         factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
@@ -115,8 +115,8 @@ class ActTrainer:
         if isinstance(self.model.puzzle_emb, PuzzleEmbedding):
             step_puzzle_rows(
                 self.model.puzzle_emb,
-                self.ranks.join(carry.puzzle_ids),
-                self.ranks.join(torch.cat(rows)) if rows else None,
+                self.ranks.all_gather(carry.puzzle_ids),
+                self.ranks.all_gather(torch.cat(rows)) if rows else None,
                 spec.embedding_lr * factor,
                 spec.embedding_decay,
             )
@@ -131,15 +131,19 @@ class ActTrainer:
     def _part(
         self, before: Any, batch: Batch, rows: slice, least: Tensor | None, sums: Tensor
     ) -> tuple[Any, Tensor | None]:
-        """Forward and backward of some rows; gradients and `sums` add up. Returns carry and puzzle rows' gradient.
+        """Run forward and backward pass of a micro-batch; accumulate gradients and `sums`.
 
         Args:
-            before: the carry of those rows. rows: their place in the batch.
+            before: carry of the rows before the step.
+            rows: indices of the rows in the batch.
+
+        Returns:
+            Carry after the step, and the gradient of the puzzle rows, fp32 [B, D].
         """
         device, batch_size = self.model.device, self.spec.batch_size
 
         def on_device(array: NDArray[Any]) -> Tensor:
-            return without_waiting(torch.from_numpy(array[rows]), device)
+            return copy_async(torch.from_numpy(array[rows]), device)
 
         carry, output = self.model.step(
             Rows(
@@ -151,7 +155,7 @@ class ActTrainer:
             before,
             generator=self.generator,
             heads=False,
-            least_steps=None if least is None else without_waiting(least[rows], device),
+            least_steps=None if least is None else copy_async(least[rows], device),
         )
         losses = self.model.losses(output, carry)
         total = losses.total() / batch_size
@@ -168,20 +172,20 @@ class ActTrainer:
         return norm
 
     def finish(self) -> None:
-        """Give the model back what phases of the training had taken: its full depth, and gradients."""
+        """Restore full depth and `requires_grad` of all parameters, which training phases change."""
         self.model.spec = self.full
         self.model.requires_grad_(True)
 
     def means(self) -> dict[str, float]:
-        """Averages since the last call; reads from the device."""
+        """Return means since the last call; synchronises with the device."""
         return _means(self.model, self._sums)
 
     def stretch_means(self) -> dict[str, float]:
-        """Averages since the last call of this, whatever `means` was asked meanwhile; reads from the device."""
+        """Return means since the last call of this method; independent of `means`; synchronises with the device."""
         return _means(self.model, self._stretch)
 
     def describe_divergence(self) -> str:
-        """Say at which step the loss became NaN and which parameter is the first with a bad value."""
+        """Name the step of the NaN loss and the first parameter with a non-finite value."""
         bad = [name for name, p in self.model.named_parameters() if not bool(torch.isfinite(p).all())]
         return (
             f"stopped at step {self.num_steps:,} of {self.spec.steps:,}: loss became NaN "
@@ -189,13 +193,14 @@ class ActTrainer:
         )
 
     def is_finite(self) -> bool:
-        """Say whether the losses since the last report are numbers; reads from the device."""
+        """Return whether the losses since the last report are finite; synchronises with the device."""
         return bool(torch.isfinite(self._sums[0]))
 
     def state(self) -> SavedState:
-        """All that continuing needs: the next step's loss after `restore` equals the one without, bit for bit.
+        """Return the resumable state; training after `restore` is bit-identical to uninterrupted training.
 
-        All processes call it; the first gets the whole carry, so that any number of processes can continue.
+        Collective: every rank must call this method. Rank 0 gets the whole carry, so that any number of ranks can
+        resume from the state.
         """
         carry = self.ranks.gather(
             {
@@ -219,7 +224,7 @@ class ActTrainer:
         )
 
     def restore(self, state: SavedState) -> None:
-        """Go back to a saved state of the same model and stage."""
+        """Load a saved state of the same model and stage."""
         tensors = state.tensors
         model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         self.model.load_state_dict(model, strict=True)

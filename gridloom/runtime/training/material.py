@@ -1,4 +1,4 @@
-"""What a network is trained on: an endless stream of rows, their shape and vocabulary, and the names of their ids."""
+"""Training data of a network: endless stream of rows, their shape and vocabulary, and the names of their ids."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from gridloom.stores.artifacts import Artifact
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Rows to learn, by number: batch n depends on (seed, n) alone, so a resumed run sees the same rows."""
+    """Training rows by batch number: batch n depends on (seed, n) alone, so a resumed run gets the same rows."""
 
     kind: str
     """Kind of the data entry: arc, maze, sudoku, parity, ..."""
     rows: RowShape
     """Shape of the rows: canvas, tokens or vectors, vocabulary."""
     ids: PuzzleIds
-    """Names of the puzzle ids; puzzles and sequences have the blank one alone."""
+    """Names of the puzzle ids; only the blank id for puzzles and sequences."""
     batch: Callable[[int, int], Batch]
-    """(step from 0, batch size) -> rows."""
+    """(step from 0, batch size) -> batch."""
     meta: dict[str, Any]
-    """What a bundle tells of its data; JSON values."""
+    """Description of the data in a bundle; JSON values."""
     sides: tuple[int, ...] = ()
-    """Canvases that tasks lie on; none but `canvas` where empty."""
+    """Sides of the canvases in use; empty if all tasks use `rows.canvas`."""
 
     def network(self, spec: NetworkSpec, generator: torch.Generator | None = None) -> Network:
-        """Build a network for such rows; where tasks have several ids, each id shares a row with its task."""
+        """Build a network for these rows; several ids get an embedding row per task beside the row per id."""
         network: Network = (
             MODELS.get(spec.kind)
             .builder()
@@ -59,11 +59,11 @@ def load_material(artifact: Artifact, seed: int, reads: Sequence[str] = ("tokens
     """Open a dataset artifact of any kind for training.
 
     Args:
-        reads: kinds of rows that the network takes, the preferred first: 'tokens', 'vectors'.
+        reads: kinds of rows that the network accepts, preferred first: 'tokens', 'vectors'.
 
     Raises:
         DataError: the artifact is damaged or empty.
-        StageError: the data has no rows of a kind that the network takes.
+        StageError: the data has no rows of a kind that the network accepts.
     """
     if artifact.type == "puzzles":
         return _puzzles(artifact, seed)
@@ -82,7 +82,7 @@ def load_material(artifact: Artifact, seed: int, reads: Sequence[str] = ("tokens
 
 
 def arc_meta(dataset: Dataset) -> dict[str, Any]:
-    """Return what a bundle tells of the ARC tasks that it was trained on; leak rules (GL401) read `answers_of`."""
+    """Return the description of ARC training tasks for a bundle; the leak rule GL401 reads `answers_of`."""
     return {
         "kind": "arc",
         "digest": dataset.digest,
@@ -94,7 +94,7 @@ def arc_meta(dataset: Dataset) -> dict[str, Any]:
 
 
 def with_earlier(meta: dict[str, Any], before: Artifact | None) -> dict[str, Any]:
-    """Add the answers that the checkpoint behind a training had learnt; they are still in the weights."""
+    """Add the answers that the initial checkpoint was trained on, since its weights may encode them."""
     if before is None:
         return meta
     earlier = answers_of(read_description(before.path)["meta"])
@@ -138,7 +138,7 @@ def _sequences(artifact: Artifact, reads: Sequence[str]) -> Material:
 
 
 def _rows_of(spec: SequenceSpec, reads: Sequence[str]) -> tuple[RowShape, Callable[[int, int], Batch]]:
-    """Return the rows of a sequence task in the first form that the network takes and the task has."""
+    """Return the rows of a sequence task in the first form of `reads` that the task has."""
     tokens, vectors = token_layout(spec), vector_layout(spec)
     for form in reads:
         if form == "tokens" and tokens is not None:

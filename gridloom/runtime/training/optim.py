@@ -1,4 +1,4 @@
-"""Optimisers in plain PyTorch: AdamATan2 for the trunk, sign-SGD for the puzzle rows; the learning rate's schedule."""
+"""Optimisers in plain PyTorch: AdamATan2 for the trunk, sign-SGD for the puzzle rows; learning rate schedule."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gridloom.specs.stages import Muon as MuonSpec
 
 
 class AdamATan2(torch.optim.Optimizer):
-    """Adam with p -= lr * atan2(m / (1 - b1^t), sqrt(v) / sqrt(1 - b2^t)): no epsilon, invariant to the loss's scale.
+    """Adam with p -= lr * atan2(m / (1 - b1^t), sqrt(v) / sqrt(1 - b2^t)): without epsilon, scale-invariant.
 
-    Weight decay is decoupled, p *= 1 - lr * wd, and comes first.
+    Decoupled weight decay, p *= 1 - lr * wd, is applied before the update.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class AdamATan2(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -45,7 +45,7 @@ class AdamATan2(torch.optim.Optimizer):
     def _move(self, params: list[Tensor], group: dict[str, Any]) -> None:
         for p in params:
             if not self.state[p]:
-                # The count is on the host: every parameter of a step shares it, and reading it must not synchronise.
+                # The step count is on the host: all parameters share it, and reading it must not synchronise.
                 self.state[p].update(step=torch.zeros(()), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
             self.state[p]["step"] += 1
         gradients = [p.grad for p in params if p.grad is not None]
@@ -59,7 +59,7 @@ class AdamATan2(torch.optim.Optimizer):
         roots = torch._foreach_sqrt(second)
         for p, m, root in zip(params, first, roots, strict=True):
             t = int(self.state[p]["step"])
-            # One positive factor may move from either argument of atan2 to the other: the correction costs nothing.
+            # atan2 depends on the ratio of its arguments alone, so one factor holds both bias corrections.
             root.mul_((1 - beta1**t) / math.sqrt(1 - beta2**t))
             p.add_(torch.atan2(m, root), alpha=-group["lr"])
 
@@ -67,10 +67,10 @@ class AdamATan2(torch.optim.Optimizer):
 def build_optimizer(
     spec: NetworkOptimizer, params: Iterable[Tensor], matrices: Iterable[Tensor] = ()
 ) -> torch.optim.Optimizer:
-    """Make the optimiser that the spec names, for parameters that require gradient.
+    """Build the optimiser of the spec for parameters that require a gradient.
 
     Args:
-        matrices: those of `params` that Muon may move; it leaves the rest to AdamATan2.
+        matrices: the subset of `params` that Muon updates; AdamATan2 updates the others.
     """
     wanted = [p for p in params if p.requires_grad]
     if isinstance(spec, MuonSpec):
@@ -90,18 +90,18 @@ def build_optimizer(
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every group."""
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
 
 def lr_factor(step: int, total: int, warmup: int, min_ratio: float, decay: float = 1.0) -> float:
-    """Share of the base learning rate at `step` (from 1): linear warm-up, plateau, then a cosine from 1 to `min_ratio`.
+    """Return the learning rate factor at `step` (from 1): linear warm-up, plateau, cosine from 1 to `min_ratio`.
 
-    factor = step / warmup below warmup, then r + (1 - r) * (1 + cos(pi * progress)) / 2; r = 1 keeps it constant.
+    factor = step / warmup during warm-up, then r + (1 - r) * (1 + cos(pi * progress)) / 2 with r = min_ratio.
 
     Args:
-        decay: share of the steps after the warm-up, at their end, over which the cosine runs; 1 leaves no plateau.
+        decay: share of the steps after the warm-up that the cosine covers, at their end; 1 for no plateau.
     """
     if step < warmup:
         return step / warmup
@@ -112,10 +112,10 @@ def lr_factor(step: int, total: int, warmup: int, min_ratio: float, decay: float
 
 @torch.no_grad()
 def sign_sgd_rows(table: Tensor, ids: Tensor, gradients: Tensor, lr: float, weight_decay: float) -> None:
-    """Move the rows of `table` [R, D] that `ids` [B] name: row *= 1 - lr * wd; row -= lr * sign(sum of gradients).
+    """Update the rows `ids` [B] of `table` [R, D]: row *= 1 - lr * wd; row -= lr * sign(sum of gradients [B, D]).
 
-    An id that stands several times gets its sum at each place, and so the same row is written as often: to find the
-    distinct ids would make the host wait for the device.
+    For an id that occurs several times the same row is written several times, with equal values: finding the distinct
+    ids would synchronise host and device.
     """
     same = (ids[:, None] == ids).to(torch.float32)
     summed = same @ gradients.float()
@@ -125,7 +125,7 @@ def sign_sgd_rows(table: Tensor, ids: Tensor, gradients: Tensor, lr: float, weig
 def step_puzzle_rows(
     embedding: PuzzleEmbedding, ids: Tensor, gradients: Tensor | None, lr: float, weight_decay: float
 ) -> None:
-    """Move the rows of each id seen and, where there is a task table, of each task seen."""
+    """Update the rows of the ids of a batch and, if there is a task table, of their tasks."""
     if gradients is None:
         return
     if len(embedding.weights):
@@ -135,7 +135,7 @@ def step_puzzle_rows(
 
 
 class Ema:
-    """Keeps average *= decay; average += (1 - decay) * weight, from the initial weights on."""
+    """Weight averages: average = decay * average + (1 - decay) * weight, starting from the initial weights."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -145,21 +145,21 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the present weights in."""
+        """Update the averages with the current weights."""
         torch._foreach_lerp_(self._average, list(self._live), 1 - self.decay)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The averages by parameter name."""
+        """Return the averages by parameter name."""
         return dict(zip(self._names, self._average, strict=True))
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` gave."""
+        """Load averages that `tensors` returned."""
         for name, average in zip(self._names, self._average, strict=True):
             average.copy_(tensors[name])
 
     def state_of(self, model: nn.Module) -> dict[str, Tensor]:
-        """The model's state dict with the averages in place of the live weights."""
+        """Return the model's state dict with averages in place of the current weights."""
         return {**{name: t.detach().clone() for name, t in model.state_dict().items()}, **self.tensors()}
 
 
@@ -168,7 +168,7 @@ NUM_ITERATIONS = 5
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Bring the singular values of [R, C] into about [0.7, 1.2] by five Newton-Schulz steps; zero stays zero."""
+    """Map the singular values of a matrix [R, C] into about [0.7, 1.2] by five Newton-Schulz steps; zero stays zero."""
     a, b, c = NEWTON_SCHULZ
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x: Tensor = wide / wide.norm().clamp(min=1e-7)
@@ -179,9 +179,9 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """p *= 1 - lr * wd; p -= lr * 0.2 sqrt(max(rows, columns)) * orthogonal(g + b m), where m = b m + g.
+    """Muon: p *= 1 - lr * wd; p -= lr * 0.2 sqrt(max(rows, columns)) * orthogonal(g + b m), where m = b m + g.
 
-    The factor gives updates the RMS that Adam's have, so that Adam's learning rates carry over.
+    The factor matches the RMS of Adam's updates, so that Adam's learning rates apply.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.1) -> None:
@@ -193,7 +193,7 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Move every matrix that has a gradient."""
+        """Update every matrix that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -212,12 +212,12 @@ class Muon(torch.optim.Optimizer):
 
 
 class MuonWith(torch.optim.Optimizer):
-    """Muon for the matrices it is given and another optimiser for the rest, as one."""
+    """Muon for the given matrices and another optimiser for the other parameters, as one optimiser."""
 
     def __init__(self, muon: Muon, rest: torch.optim.Optimizer) -> None:
         super().__init__([*muon.param_groups, *rest.param_groups], {})
         self.parts = (muon, rest)
-        # The groups and states of the parts are this optimiser's own: a learning rate or a restored state reaches both.
+        # Groups and states are shared with the two optimisers: a learning rate or a restored state reaches both.
         self._share()
 
     def _share(self) -> None:
@@ -231,13 +231,13 @@ class MuonWith(torch.optim.Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Move all parameters."""
+        """Update all parameters that have a gradient."""
         loss = None if closure is None else closure()
         for part in self.parts:
             part.step()
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore, and share the restored states with the parts."""
+        """Load a state dict, and share the states with the two optimisers again."""
         super().load_state_dict(state_dict)
         self._share()

@@ -1,10 +1,10 @@
-"""Resumable training state on disk: tensors and counters of one step, whole or absent.
+"""Resumable training states on disk: tensors and counters of one step each, written atomically.
 
     WORK/state-00000120/state.safetensors    model, averages, optimiser, carry, generator
     WORK/state-00000120/state.json           step, key of the stage, size and sha256 of the tensors
 
-A state is written into a folder of another name, synced and renamed; the newest few are kept. A process killed at any
-instant leaves the states before, and at most a folder ending in .tmp that the next write removes.
+A state is written into a folder ending in .tmp, synced and renamed; the newest few states are kept. A process killed at
+any instant leaves the earlier states, and at most one .tmp folder, which the next write removes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PREFIX = "state-"
 
 @dataclass(frozen=True)
 class SavedState:
-    """What one step left."""
+    """State after one optimiser step."""
 
     step: int
     tensors: dict[str, Tensor]
@@ -40,10 +40,10 @@ class SavedState:
 
 
 def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, best: int | None = None) -> Path:
-    """Write `state` and drop all but the newest `keep`. Raises StageError when the disk is full or read-only.
+    """Write `state` and delete all but the newest `keep` states. Raises StageError if the disk is full or read-only.
 
     Args:
-        best: the step of a state that is kept beside them.
+        best: step of a further state to keep.
     """
     target = state_folder(work, state.step)
     try:
@@ -68,7 +68,7 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
     except (OSError, SafetensorError) as error:
         raise StageError(
             f"cannot save the training state of step {state.step:,} in {work}: {error}",
-            "free some disk space, then run again: it resumes from the state before",
+            "free some disk space, then run again: the stage resumes from the previous state",
         ) from error
     return target
 
@@ -79,16 +79,16 @@ def state_folder(work: Path, step: int) -> Path:
 
 
 def saved_steps(work: Path) -> list[int]:
-    """Steps that have a whole state, oldest first."""
+    """Return the steps with a saved state, oldest first."""
     names = [p.name.removeprefix(_PREFIX) for p in work.glob(f"{_PREFIX}*") if p.is_dir()] if work.is_dir() else []
     return sorted(int(name) for name in names if name.isdigit())
 
 
 def load_latest(work: Path, *, key: str, say: Callable[[str], None]) -> SavedState | None:
-    """Read the newest state of stage `key`, or None where there is none.
+    """Read the newest state of stage `key`; None if there is none.
 
-    A damaged state is reported through `say` and the one before is taken. Raises StageError when all are damaged, or
-    when the newest belongs to another stage key.
+    A damaged state is reported by `say`, and the previous state is read instead. Raises StageError if all states are
+    damaged, or if the newest belongs to another stage key.
     """
     steps = saved_steps(work)
     problems: list[str] = []
@@ -108,7 +108,7 @@ def load_latest(work: Path, *, key: str, say: Callable[[str], None]) -> SavedSta
 
 
 def load_step(work: Path, step: int, *, key: str) -> SavedState:
-    """Read the state of one step. Raises StageError when it is gone or damaged."""
+    """Read the state of one step. Raises StageError if the state is missing or damaged."""
     folder = state_folder(work, step)
     try:
         return _load(folder, key)
@@ -128,12 +128,12 @@ def _load(folder: Path, key: str) -> SavedState:
         )
     tensors = folder / "state.safetensors"
     if tensors.stat().st_size != description["bytes"] or _sha256(tensors) != description["sha256"]:
-        raise ValueError("its tensors are not the ones that were written")
+        raise ValueError("the sha256 of its tensors is not the recorded one")
     return SavedState(step=description["step"], tensors=load_file(tensors), values=description["values"])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """Flatten the optimiser's per-parameter state: `PREFIX.INDEX.NAME`."""
+    """Return the optimiser's per-parameter state by `PREFIX.INDEX.NAME`."""
     return {
         f"{prefix}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
         for index, slots in optimizer.state_dict()["state"].items()
@@ -142,7 +142,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
-    """Take back what `optimizer_tensors` gave."""
+    """Load optimiser state that `optimizer_tensors` returned."""
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith(f"{prefix}."):

@@ -1,10 +1,10 @@
-"""A training state as files that can be carried to another machine, each small enough for a repository or a mail.
+"""Export of a training state to files of limited size for transfer to another machine, and import of such files.
 
-    FOLDER/state.json              stage, key, what the key is made of, step, sizes, sha256 of the whole and the parts
-    FOLDER/state.safetensors.001   parts, to be put one behind the other
+    FOLDER/state.json              stage, key, fields of the key, step, sizes, sha256 of the whole and of each part
+    FOLDER/state.safetensors.001   parts, to be concatenated
 
-It belongs to one stage key: the same spec, data and seed. The device is no part of it, so a training that began on one
-machine goes on on another, with the losses that it would have had but for what the devices round.
+A state belongs to one stage key: the same spec, data and seed. The key does not cover the device, so that a training
+can continue on another machine; its losses differ from those on the first machine by rounding only.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
-    """A state that was written out or read back."""
+class TransferredState:
+    """Summary of an exported or imported state."""
 
     stage: str
     step: int
@@ -39,12 +39,12 @@ class Carried:
     num_bytes: int
 
 
-def write_out(node: StageNode, work: Path, folder: Path, max_bytes: int = MAX_BYTES) -> Carried:
-    """Write the newest state of a stage into an empty folder. Raises StageError when there is none, or it is damaged.
+def export_files(node: StageNode, work: Path, folder: Path, max_bytes: int = MAX_BYTES) -> TransferredState:
+    """Write the newest state of a stage into an empty folder. Raises StageError if there is none or it is damaged.
 
     Args:
         work: the stage's scratch folder.
-        max_bytes: of a part.
+        max_bytes: largest size of a part.
     """
     steps = saved_steps(work)
     if not steps:
@@ -54,11 +54,11 @@ def write_out(node: StageNode, work: Path, folder: Path, max_bytes: int = MAX_BY
             "checkpoint_every steps, and is gone once the stage is done",
         )
     source = state_folder(work, steps[-1])
-    told = _read(source / DESCRIPTION)
+    description = _read(source / DESCRIPTION)
     parts = []
     whole = hashlib.sha256()
     with (source / TENSORS).open("rb") as file:
-        for number in range(1, -(-told["bytes"] // max_bytes) + 1):
+        for number in range(1, -(-description["bytes"] // max_bytes) + 1):
             name, digest, size = f"{TENSORS}.{number:03d}", hashlib.sha256(), 0
             with (folder / name).open("wb") as part:
                 for block in _blocks(file, max_bytes):
@@ -67,65 +67,67 @@ def write_out(node: StageNode, work: Path, folder: Path, max_bytes: int = MAX_BY
                     whole.update(block)
                     size += len(block)
             parts.append({"file": name, "bytes": size, "sha256": digest.hexdigest()})
-    if whole.hexdigest() != told["sha256"]:
+    if whole.hexdigest() != description["sha256"]:
         raise StageError(
             f"the training state of step {steps[-1]:,} in {source} is damaged",
-            f"remove {source}; the state before it is taken then",
+            f"remove {source}; the previous state is exported then",
         )
-    description = {**told, "format": FORMAT, "stage": node.name, "made_of": _made_of(node), "parts": parts}
+    description = {**description, "format": FORMAT, "stage": node.name, "made_of": _made_of(node), "parts": parts}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return Carried(node.name, steps[-1], len(parts), told["bytes"])
+    return TransferredState(node.name, steps[-1], len(parts), description["bytes"])
 
 
 def stage_of(folder: Path) -> str:
-    """Name the stage that a carried state is of. Raises StageError when the folder holds none."""
+    """Return the name of the stage of an exported state. Raises StageError if the folder holds no exported state."""
     return str(_read(folder / DESCRIPTION).get("stage"))
 
 
-def take_in(folder: Path, node: StageNode, work: Path) -> Carried:
-    """Put a carried state where the next run of the stage looks for it.
+def import_files(folder: Path, node: StageNode, work: Path) -> TransferredState:
+    """Import an exported state into the scratch folder of the stage, where the next run resumes from it.
 
-    Raises StageError when it is damaged or incomplete, of another stage, or no newer than what is there already.
+    Raises StageError if the state is damaged, incomplete, of another stage key, or no newer than the state in `work`.
     """
-    told = _read(folder / DESCRIPTION)
-    if told.get("format") != FORMAT:
+    description = _read(folder / DESCRIPTION)
+    if description.get("format") != FORMAT:
         raise StageError(
-            f"{folder / DESCRIPTION} has format {told.get('format')!r}, not {FORMAT}",
+            f"{folder / DESCRIPTION} has format {description.get('format')!r}, not {FORMAT}",
             "read it with the gridloom version that wrote it",
         )
-    if told["key"] != node.key:
+    if description["key"] != node.key:
         raise StageError(
-            f"{folder} holds a state of stage {told['stage']!r} ({told['key']}), and stage {node.name!r} "
-            f"is {node.key} here: {_difference(told['made_of'], _made_of(node))}",
+            f"{folder} holds a state of stage {description['stage']!r} ({description['key']}), and stage {node.name!r} "
+            f"is {node.key} here: {_difference(description['made_of'], _made_of(node))}",
             "use the spec, the --set values and the data that it was trained with",
         )
-    step, here = int(told["step"]), saved_steps(work)
+    step, here = int(description["step"]), saved_steps(work)
     if here and here[-1] >= step:
         raise StageError(
             f"stage {node.name!r} is at step {here[-1]:,} here, the state in {folder} is of step {step:,}",
-            f"go on from here, or remove {work} to take the older one",
+            f"resume from here, or remove {work} to import the older state",
         )
     target = state_folder(work, step)
     try:
         with empty_folder(target.with_name(f"{target.name}.tmp")) as aside:
-            _join(folder, told, aside / TENSORS)
-            kept = {name: told[name] for name in ("step", "key", "values", "bytes", "sha256")}
+            _join(folder, description, aside / TENSORS)
+            kept = {name: description[name] for name in ("step", "key", "values", "bytes", "sha256")}
             (aside / DESCRIPTION).write_text(json.dumps(kept, sort_keys=True) + "\n", encoding="utf-8")
             move(aside, target)
     except OSError as error:
         raise StageError(
             f"cannot put the state into {work}: {error}", "free some disk space, then import again"
         ) from error
-    return Carried(node.name, step, len(told["parts"]), told["bytes"])
+    return TransferredState(node.name, step, len(description["parts"]), description["bytes"])
 
 
-def _join(folder: Path, told: dict[str, Any], target: Path) -> None:
+def _join(folder: Path, description: dict[str, Any], target: Path) -> None:
     whole = hashlib.sha256()
     with target.open("wb") as out:
-        for part in told["parts"]:
+        for part in description["parts"]:
             path, digest = folder / Path(part["file"]).name, hashlib.sha256()
             if not path.is_file():
-                raise StageError(f"{path} is missing; {len(told['parts'])} parts belong to this state", "copy it too")
+                raise StageError(
+                    f"{path} is missing; {len(description['parts'])} parts belong to this state", "copy it too"
+                )
             with path.open("rb") as file:
                 for block in _blocks(file, part["bytes"] + 1):
                     digest.update(block)
@@ -133,8 +135,8 @@ def _join(folder: Path, told: dict[str, Any], target: Path) -> None:
                     out.write(block)
             if digest.hexdigest() != part["sha256"]:
                 raise StageError(f"{path} is not the file that was written: its sha256 differs", "copy it again")
-    if whole.hexdigest() != told["sha256"]:
-        raise StageError(f"the parts in {folder} do not make the state that {DESCRIPTION} tells of", "copy them again")
+    if whole.hexdigest() != description["sha256"]:
+        raise StageError(f"the parts in {folder} do not have the sha256 that {DESCRIPTION} records", "copy them again")
 
 
 def _blocks(file: Any, limit: int) -> Iterator[bytes]:
@@ -157,12 +159,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _made_of(node: StageNode) -> dict[str, Any]:
-    """What a reader can compare when keys differ."""
+    """Return the fields of a stage's key, for messages on keys that differ."""
     return {**node.spec, "seed": node.seed, "models": node.models, "facts": node.facts, "inputs": node.inputs}
 
 
 def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    told = [f"{change} here" for change in diff_values(theirs, ours)]
-    if not told:
-        return "its inputs, data or the checkpoint it continues, are others"
-    return "; ".join(told[:5]) + (f"; {len(told) - 5} more" if len(told) > 5 else "")
+    changes = [f"{change} here" for change in diff_values(theirs, ours)]
+    if not changes:
+        return "its inputs (data, or the checkpoint that it continues) differ"
+    return "; ".join(changes[:5]) + (f"; {len(changes) - 5} more" if len(changes) > 5 else "")

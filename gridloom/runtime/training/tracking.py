@@ -1,4 +1,4 @@
-"""Where a training stage's figures go: into the ledger, and where the spec says so to Weights & Biases as well."""
+"""Recording of training figures: in the ledger, and with `wandb` in the spec also at Weights & Biases."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ Track = Callable[[int, Mapping[str, float]], None]
 
 @contextmanager
 def tracked(spec: Wandb | None, project: str, node: StageNode, context: StageContext) -> Iterator[Track]:
-    """Open the places for a stage's figures; a resumed stage goes on in its W&B run.
+    """Open the recorders of a stage's figures; a resumed stage continues its W&B run.
 
-    Raises GridloomError: wandb is not installed; StageError: it refuses, as it does online without a login.
+    Raises:
+        GridloomError: wandb is not installed.
+        StageError: wandb refuses to start a run, as it does online without a login.
     """
 
     def record(step: int, figures: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""The `train` stage: a network on demonstrations, puzzles or sequences, resumable, published as a bundle."""
+"""Runner of `train`: trains a network on demonstrations, puzzles or sequences, resumable; publishes a bundle."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a process needs to take part in a training; all see the same files."""
+    """Input of a rank that takes part in a training; all ranks read the same files."""
 
     node: StageNode
     inputs: Mapping[str, Artifact]
@@ -43,12 +43,12 @@ class Job:
 
 
 class Train:
-    """Kind `train`. Inputs: `data`, and `model` where training continues from a checkpoint."""
+    """Runner of kind `train`. Inputs: `data`, and `model` if training continues from a checkpoint."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Train to `steps` and publish; on a stop signal save and raise StageInterrupted.
+        """Train to `steps` and write the bundle; on a stop signal save the state and raise StageInterrupted.
 
-        Where several processes were started, this is the first of them, and the others are told to take part.
+        With several processes this method runs on rank 0 and broadcasts each operation to the other ranks.
         """
         ranks = ALONE if context.ranks is None else context.ranks
         spec = node.section(TrainStage)
@@ -56,12 +56,12 @@ class Train:
             among = f" times {ranks.size} processes" if ranks.size > 1 else ""
             raise StageError(
                 f"accumulate {spec.accumulate}{among} does not divide batch_size {spec.batch_size}",
-                f"set one of the two so that it does, in stage {node.name!r}",
+                f"change accumulate or batch_size of stage {node.name!r}",
             )
         job = Job(node, inputs, context.device, context.work)
-        ranks.meet()
-        ranks.tell(TRAIN, job)
-        with ranks.together():
+        ranks.connect()
+        ranks.broadcast(TRAIN, job)
+        with ranks.collective():
             material, trainer, values = prepare(job, spec, ranks, context.progress.say)
         if trainer.num_steps:
             context.progress.say(f"{node.name}: resuming at step {trainer.num_steps:,} of {spec.steps:,}")
@@ -69,7 +69,7 @@ class Train:
             best = self._train(node, spec, trainer, material, context, values)
         finally:
             if not ranks.broken:
-                ranks.tell(END)
+                ranks.broadcast(END)
         if best is not None and int(best[0]) != trainer.num_steps:
             trainer.restore(load_step(context.work, int(best[0]), key=node.key))
         trainer.finish()
@@ -104,26 +104,26 @@ class Train:
         context: StageContext,
         values: Mapping[str, Any],
     ) -> list[float] | None:
-        """Train to the end; returns the best step and its figure where `keep_best` asks."""
+        """Train to the end; return [best step, its figure] with `keep_best`, else None."""
         spent_s, best = float(values.get("spent_s", 0.0)) + trainer.compile_s, values.get("best")
         first, started, budget_s = trainer.num_steps, time.monotonic(), spec.budget_s
         if budget_s is not None and spent_s - trainer.compile_s < budget_s <= spent_s:
             raise StageError(
                 f"compiling took {trainer.compile_s:.0f} s, and of the budget of {budget_s:.0f} s only "
                 f"{budget_s - spent_s + trainer.compile_s:.0f} s were left",
-                f"raise the budget of stage {node.name!r}, or say  compile: off  there",
+                f"raise the budget of stage {node.name!r}, or set  compile: off  there",
             )
         host_reads_are_free = torch.device(context.device).type == "cpu"
         total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", round(spent_s))
         bars = context.progress.task(node.name, total=total, unit=unit, done=done)
         with tracked(spec.wandb, TRAIN_PROJECT, node, context) as track, bars as bar:
-            # a budget of any size buys one step
+            # at least one step is made, however small the budget
             last = first >= spec.steps or (budget_s is not None and first > 0 and spent_s >= budget_s)
             while not last:
                 before_s = spent_s + time.monotonic() - started
                 spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
-                trainer.ranks.tell(STEP, spent)
-                with trainer.ranks.together():
+                trainer.ranks.broadcast(STEP, spent)
+                with trainer.ranks.collective():
                     trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
                 step, after_s = trainer.num_steps, spent_s + time.monotonic() - started
                 last = step == spec.steps or (budget_s is not None and after_s >= budget_s)
@@ -144,8 +144,8 @@ class Train:
                 if compare and spec.keep_best is not None:
                     best = better(best, spec.keep_best, trainer)
                 if save:
-                    trainer.ranks.tell(STATE)
-                    with trainer.ranks.together():
+                    trainer.ranks.broadcast(STATE)
+                    with trainer.ranks.collective():
                         state = trainer.state()
                     values = {**state.values, "spent_s": after_s, "best": best}
                     save_state(
@@ -181,7 +181,7 @@ class Train:
 
 
 def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Material, ActTrainer, dict[str, Any]]:
-    """Build what trains, as its newest saved state left it, and the values saved with it. Every process calls it."""
+    """Build data, trainer and saved values from the newest saved state, if any. Every rank calls this function."""
     node = job.node
     device = ranks.device(job.device)
     before = load_bundle(job.inputs["model"].path, device, weights="raw") if "model" in job.inputs else None
@@ -200,7 +200,7 @@ def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Materia
 
 
 def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> list[float]:
-    """Return [step, figure] of the better of what was best and the stretch that ends now; the earlier of equals."""
+    """Return [step, figure] of the better of `best` and the steps since the last comparison; the earlier of equals."""
     means = trainer.stretch_means()
     if wanted.metric not in means:
         raise StageError(
@@ -212,15 +212,15 @@ def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> l
     return [trainer.num_steps, value] if best is None or sign * value > sign * best[1] else best
 
 
-def take_part(job: Job, ranks: Ranks) -> None:
-    """Processes but the first: train along until told that it is over."""
+def run_operations(job: Job, ranks: Ranks) -> None:
+    """Run, on a rank other than 0, the operations that rank 0 broadcasts until the training ends."""
     spec = job.node.section(TrainStage)
     material, trainer, _ = prepare(job, spec, ranks, lambda line: None)
     while True:
-        what, spent = ranks.hear()
-        if what == STEP:
+        operation, spent = ranks.receive()
+        if operation == STEP:
             trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
-        elif what == STATE:
+        elif operation == STATE:
             trainer.state()
         else:
             return
@@ -243,7 +243,7 @@ def _model(job: Job, spec: NetworkSpec, before: Bundle | None, material: Materia
 
 
 def adopt(model: Network, before: Bundle, ids: PuzzleIds, say: Say) -> None:
-    """Take the weights of a checkpoint; rows of the puzzle embedding go by name, unknown names start at zero."""
+    """Load the weights of a checkpoint; puzzle rows are matched by name, and rows of unknown names start at zero."""
     tensors = {n: t for n, t in before.network.state_dict().items() if not n.startswith("puzzle_emb.")}
     model.load_state_dict({**model.state_dict(), **tensors})
     table, tasks = model.puzzle_emb, before.network.puzzle_emb
@@ -266,7 +266,7 @@ def adopt(model: Network, before: Bundle, ids: PuzzleIds, say: Say) -> None:
 
 
 def _bad_rows(trainer: ActTrainer, ids: PuzzleIds) -> str:
-    """Name the batch, and the rows in it whose state is no number."""
+    """Return the batch number, and the rows of the batch with non-finite state, as text."""
     carry = trainer.last_carry
     states = [getattr(carry, f.name) for f in fields(carry)]
     finite = [torch.isfinite(t.float()).flatten(1).all(dim=1) for t in states if t.is_floating_point() and t.numel()]
@@ -280,7 +280,7 @@ def _bad_rows(trainer: ActTrainer, ids: PuzzleIds) -> str:
 
 
 def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage, ids: PuzzleIds) -> StageError:
-    """Describe a loss that is no number: step, first bad parameter, batch, last good state, remedy."""
+    """Return the error of a NaN loss: step, first non-finite parameter, batch, last good state, remedy."""
     steps = saved_steps(context.work)
     kept = f"last good checkpoint: step {steps[-1]:,}, kept" if steps else "no checkpoint had been saved yet"
     resumes = f"it resumes at {steps[-1]:,}" if steps else "it starts anew"

@@ -99,16 +99,16 @@ def test_a_training_goes_on_elsewhere_with_the_losses_of_an_unbroken_one(
 
 def test_parts_are_as_small_as_asked_for_and_make_the_same_state(stopped: Path, tmp_path: Path) -> None:
     from gridloom.runtime.planning.local import compile_local
-    from gridloom.runtime.training.state_transfer import take_in, write_out
+    from gridloom.runtime.training.state_transfer import export_files, import_files
 
     node = compile_local(str(stopped)).graph.node("learn")
     work = ArtifactStore(Workspace(tmp_path / "here")).work_path(node.key)
     folder, other = tmp_path / "carry", tmp_path / "other"
     folder.mkdir()
-    carried = write_out(node, work, folder, 40_000)
+    carried = export_files(node, work, folder, 40_000)
     assert carried.num_parts > 2
     assert all(path.stat().st_size <= 40_000 for path in folder.glob("*.[0-9]*"))
-    assert take_in(folder, node, other) == carried
+    assert import_files(folder, node, other) == carried
     assert saved_steps(other) == [4]
     ours, theirs = (load_latest(place, key=node.key, say=print) for place in (work, other))
     assert ours is not None

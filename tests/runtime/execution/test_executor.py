@@ -21,7 +21,7 @@ from gridloom.cli.show.progress import Reporter
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import DataError, StageError, StageInterrupted, StoreError
 from gridloom.runtime.execution.executor import RunOptions, execute
-from gridloom.runtime.execution.run_outcome import MAX_TOLD, RunFailed, RunResult
+from gridloom.runtime.execution.run_outcome import MAX_LISTED, RunFailed, RunResult
 from gridloom.runtime.execution.stop_signal import StopFlag, stop_on_signals
 from gridloom.runtime.planning.plan import make_plan
 from gridloom.runtime.stage import StageContext
@@ -150,7 +150,7 @@ def test_the_summary_of_many_failures_names_some_and_how_to_see_all(workspace: W
     assert len(stop.value.result.failed) == 20
     said = str(stop.value)
     assert "0 done, 0 cached, 20 failed, 0 blocked" in said
-    assert said.count(" is broken") == MAX_TOLD
+    assert said.count(" is broken") == MAX_LISTED
     query = said.splitlines()[-1].split('"')[1]
     assert len(Ledger(workspace).rows(query)) == 20
 

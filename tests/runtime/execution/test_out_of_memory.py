@@ -1,4 +1,4 @@
-"""What a stage that ran out of memory is told."""
+"""Messages and remedies of stages that run out of memory."""
 
 from __future__ import annotations
 

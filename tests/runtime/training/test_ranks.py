@@ -93,12 +93,12 @@ def test_what_torchrun_says_is_read() -> None:
         Ranks.of_environment({"RANK": "3", "WORLD_SIZE": "3"})
 
 
-def test_after_a_failure_in_the_middle_the_others_are_spoken_to_no_more() -> None:
+def test_after_a_failure_in_a_collective_operation_nothing_is_broadcast() -> None:
     ranks = Ranks(0, 2)
-    with pytest.raises(MemoryError), ranks.together():
+    with pytest.raises(MemoryError), ranks.collective():
         raise MemoryError("no room")
     with pytest.raises(StageError, match="wait in a stage that failed: no room"):
-        ranks.tell("step")
+        ranks.broadcast("step")
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Recurrent networks with adaptive computation time: steps of a cell, weighed by a halting unit."""
+"""Recurrent networks with adaptive computation time: steps of a cell, weighted by a halting unit."""

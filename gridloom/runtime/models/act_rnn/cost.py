@@ -1,4 +1,4 @@
-"""Cost of the ACT-RNN: parameters, operations with every input pondered to the limit, bytes."""
+"""Cost of the ACT-RNN: parameters, operations at the ponder limit, bytes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gridloom.runtime.models.kind import RowShape
 
 @dataclass(frozen=True, slots=True)
 class ActRnnCost:
-    """An ACT-RNN on vectors of one shape."""
+    """Cost of an ACT-RNN on vectors of one shape."""
 
     spec: ActRnnModel
     rows: RowShape
 
     @property
     def parameters(self) -> int:
-        """Cell (F + 1 inputs and H states to H), halting unit, output map."""
+        """Number of weights: cell (F + 1 inputs and H states to H), halting unit, output map."""
         width, features = self.spec.hidden_size, self.rows.num_features
         return width * (features + 1 + width) + width + width + 1 + self.rows.vocabulary * (width + 1)
 
     def _forward(self, rows: int) -> Flops:
-        """Operations of all time steps: M ponder steps an input, one output."""
+        """Return the operations of all time steps: M ponder steps and one output per input."""
         width, limit = self.spec.hidden_size, self.spec.halt_max_steps
         inputs = 2 * rows * width * (self.rows.num_features + 1)
         pondering = limit * 2 * rows * width * (width + 1)
@@ -31,23 +31,23 @@ class ActRnnCost:
         return Flops(linear=pondering + answer, first=limit * inputs) * self.rows.cells
 
     def act_step(self, rows: int) -> Flops:
-        """Operations of a whole row, which is one step of training, at the ponder limit."""
+        """Return the operations of whole rows, one step of training, at the ponder limit."""
         return self._forward(rows)
 
     def train_step(self, rows: int, all_rounds: bool = False) -> int:
-        """The same with its backward pass."""
+        """Return the operations of whole rows with the backward pass, at the ponder limit."""
         forward = self._forward(rows)
         return forward.forward + forward.backward
 
     def activation_bytes(self, rows: int, all_rounds: bool = False) -> int:
-        """States of every ponder step, twice: before and after the nonlinearity."""
+        """Return the bytes of the states of every ponder step, before and after the nonlinearity."""
         kept = 2 * self.spec.halt_max_steps * self.spec.hidden_size + self.rows.vocabulary
         return BYTES[self.spec.precision] * rows * self.rows.cells * kept
 
     def state_bytes(self, rows: int) -> int:
-        """State, mean state and their temporaries."""
+        """Return the bytes of state, mean state and temporaries."""
         return BYTES[self.spec.precision] * rows * 4 * self.spec.hidden_size
 
     def table_bytes(self, num_ids: int, num_tasks: int) -> int:
-        """There is no puzzle table."""
+        """Return 0: there is no puzzle table."""
         return 0

@@ -1,4 +1,4 @@
-"""The ACT-RNN (Graves 2016, arXiv 1603.08983): a cell runs several ponder steps on each input.
+"""ACT-RNN (Graves 2016, arXiv 1603.08983): a recurrent cell runs several ponder steps on each input.
 
 Shapes: B rows, T inputs of a row, F features, H width, V classes + 1, M ponder steps at most.
 With s_n the state after ponder step n of an input and q_n = sigmoid(w s_n + b):
@@ -8,8 +8,8 @@ With s_n the state after ponder step n of an input and q_n = sigmoid(w s_n + b):
     s = sum of p_n s_n, which the output map reads and the next input starts from   (eq. 9)
     ponder cost of the row: N + R, averaged over its valid inputs                   (eq. 13)
 
-N is a constant to the gradient: d(N + R) / dq_n = -1 for n < N and 0 from N on.
-Training takes a whole row a step, so every row has halted after it; the carry holds data and counts, no state.
+N is constant in the backward pass: d(N + R) / dq_n = -1 for n < N and 0 from N on.
+A training step processes whole rows, so every row has halted after a step; the carry holds data and counts, no state.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from gridloom.runtime.models.network import DTYPES, Network, Rows
 
 @dataclass(frozen=True, slots=True)
 class ActRnnCarry:
-    """Data and counts of rows; no state outlives a row."""
+    """Data and counts of rows; no state persists beyond a row."""
 
     steps: Tensor
     """int32 [B], ponder steps of the row, over its valid inputs."""
     halted: Tensor
     """bool [B], True."""
     labels: Tensor
-    """uint8 [B, T], class + 1; 0 where nothing is scored."""
+    """uint8 [B, T], class + 1; label 0 is not scored."""
     puzzle_ids: Tensor
     """int64 [B], 0."""
 
@@ -60,7 +60,7 @@ class Pondered:
     """Result of pondering one input."""
 
     state: Tensor
-    """[B, H], mean state, weighed by p_n."""
+    """[B, H], mean state weighted by p_n."""
     ponder: Tensor
     """fp32 [B], N + R."""
     steps: Tensor
@@ -76,7 +76,7 @@ class ActRnnLosses:
     classification: Tensor
     """fp32 [B], cross-entropy averaged over the scored inputs."""
     ponder: Tensor
-    """fp32 [B], weighed ponder cost."""
+    """fp32 [B], ponder cost times its weight tau."""
     num_right: Tensor
     """int64 [B]"""
     num_scored: Tensor
@@ -88,13 +88,13 @@ class ActRnnLosses:
 
 
 class ActRnn(Network):
-    """An RNN whose cell ponders each input."""
+    """Recurrent network with adaptive computation time on vectors."""
 
     CARRY: ClassVar[type[Any]] = ActRnnCarry
     STEP_FIGURES: ClassVar[tuple[str, ...]] = ("loss", "loss_classification", "loss_ponder")
 
     def __init__(self, spec: ActRnnModel, rows: RowShape, generator: torch.Generator | None = None) -> None:
-        """Build with fresh weights. Raises ModelError for rows that are no vectors."""
+        """Build with fresh weights. Raises ModelError for rows that are not vectors."""
         super().__init__()
         refuse_problems(spec)
         if not rows.num_features:
@@ -128,7 +128,7 @@ class ActRnn(Network):
         return cls(spec, rows, generator)
 
     def matrices(self) -> list[nn.Parameter]:
-        """The cell's matrices."""
+        """Return the matrices of the cell."""
         return [
             weight
             for linear in (self.cell_input, self.cell_state)
@@ -183,7 +183,7 @@ class ActRnn(Network):
         least_steps: Tensor | None = None,
         heads: bool = True,
     ) -> tuple[ActRnnCarry, ActRnnOutput]:
-        """Ponder every input of every row; inputs behind a row's length change nothing and cost nothing."""
+        """Ponder every input of every row; inputs beyond a row's length have no effect and no ponder cost."""
         inputs = rows.inputs.to(self.dtype)
         batch, num_steps = inputs.shape[:2]
         lengths = torch.full((batch,), num_steps, device=inputs.device) if rows.lengths is None else rows.lengths
@@ -205,7 +205,7 @@ class ActRnn(Network):
         return after, ActRnnOutput(torch.stack(logits, dim=1), q_halt, cost / lengths.clamp(min=1))
 
     def losses(self, output: ActRnnOutput, carry: ActRnnCarry) -> ActRnnLosses:
-        """Return cross-entropy over the scored inputs and the weighed ponder cost."""
+        """Return cross-entropy over the scored inputs and the weighted ponder cost."""
         scored = carry.labels != 0
         right = (output.logits.detach().argmax(dim=-1) == carry.labels) & scored
         return ActRnnLosses(
@@ -216,7 +216,7 @@ class ActRnn(Network):
         )
 
     def figures(self, output: ActRnnOutput, carry: ActRnnCarry, losses: ActRnnLosses, batch_size: int) -> Tensor:
-        """Return fp32 [7]: losses / batch_size, exact rows, share of right inputs, ponder steps, rows."""
+        """Return fp32 [7]: losses / batch_size, exact rows, accuracy over inputs, ponder steps, rows."""
         scored = losses.num_scored > 0
         return torch.stack(
             [

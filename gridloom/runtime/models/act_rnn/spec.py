@@ -19,11 +19,11 @@ class ActRnnModel(NetworkSpec):
     halt_max_steps: PositiveInt = 20
     """Ponder steps of an input at most, M in the paper."""
     halt_bias: float = 1.0
-    """Initial bias of the halting unit; higher halts sooner."""
+    """Initial bias of the halting unit; a higher bias halts sooner."""
     halt_epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    """Slack: an input's pondering ends when the halting probabilities sum to 1 - epsilon."""
+    """Epsilon: pondering of an input ends when the halting probabilities sum to 1 - epsilon."""
     ponder_weight: NonNegativeFloat = 0.001
-    """Weight tau of the ponder cost N + R in the loss; 0 leaves it out."""
+    """Weight tau of the ponder cost N + R in the loss."""
     precision: Precision = "fp32"
     """Activation type."""
 

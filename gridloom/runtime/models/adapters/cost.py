@@ -8,17 +8,17 @@ from gridloom.runtime.models.kind import TwoStateCost
 
 
 def text_to_latent(
-    spec: TextToLatentModel, hidden_size: int, trm: TwoStateCost, rows: int, tokens: int = 0
+    spec: TextToLatentModel, hidden_size: int, network: TwoStateCost, rows: int, tokens: int = 0
 ) -> tuple[int, Flops]:
-    """Return parameters and forward operations of an adapter in any of its forms.
+    """Return parameters and forward operations of a `text_to_latent` adapter in any mode.
 
     Args:
-        tokens: token states that `cross_attention` reads; `sequence_tokens` when 0.
+        tokens: number of token states that `cross_attention` reads; 0 for `sequence_tokens`.
     """
-    outputs = (1 if spec.mode == "injection" else 2) * trm.spec.hidden_size
+    outputs = (1 if spec.mode == "injection" else 2) * network.spec.hidden_size
     if spec.projection == "linear":
         return hidden_size * outputs, Flops(first=2 * rows * hidden_size * outputs)
-    width, length = spec.bottleneck, trm.positions
+    width, length = spec.bottleneck, network.positions
     maps = 2 if spec.variational else 1
     parameters = maps * (hidden_size * width + width) + length * width + width * outputs + outputs
     parameters += 0 if spec.variational else 2 * width
@@ -32,14 +32,17 @@ def text_to_latent(
     return parameters, flops
 
 
-def latent_to_text(spec: LatentToTextModel, hidden_size: int, trm: TwoStateCost, rows: int) -> tuple[int, Flops]:
-    """Return parameters and forward operations: two poolings, compress (two maps if variational), norm, output map."""
-    width, bottleneck, half = trm.spec.hidden_size, spec.bottleneck, trm.spec.hidden_size // 2
+def latent_to_text(spec: LatentToTextModel, hidden_size: int, network: TwoStateCost, rows: int) -> tuple[int, Flops]:
+    """Return parameters and forward operations of a `latent_to_text` adapter.
+
+    Counted: two poolings, compression (two maps if variational), norm, output map.
+    """
+    width, bottleneck, half = network.spec.hidden_size, spec.bottleneck, network.spec.hidden_size // 2
     pools, flops = 0, Flops()
     if spec.pooling == "attention":
         pools = 2 * (width * half + half + half + 1)
-        # the carry that is pooled is detached: neither the hidden map nor the weighted sum gives it a gradient
-        flops = Flops(4 * rows * trm.positions * half, first=4 * rows * trm.positions * (width * half + width))
+        # the pooled carry is detached: hidden map and weighted sum need no input gradient
+        flops = Flops(4 * rows * network.positions * half, first=4 * rows * network.positions * (width * half + width))
     inner = bottleneck // 2 if spec.variational else 2 * width
     extra = 2 * width * inner + 3 * inner if spec.variational else 0
     parameters = pools + extra + inner * bottleneck + 3 * bottleneck

@@ -1,4 +1,4 @@
-"""Kinds of adapters: from a language model's states to a network's latent, and back."""
+"""Kinds of adapters: from a language model's states to a network's latent state, and from a carry to a prefix."""
 
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.kind import ModelKind

@@ -1,9 +1,9 @@
-"""The two bridges between a language model and a TRM: hidden states -> latent, and carry -> prefix embeddings.
+"""Adapters between a language model and a TRM: hidden states -> latent, and carry -> prefix embeddings.
 
 Shapes: B rows, T token states, H the language model's width, S = prefix + canvas * canvas positions and D the width of
-the TRM, W the bottleneck, k prefix embeddings. Adapters are fp32; what they return is cast once, where the TRM or the
-language model takes it. Layers towards the TRM start at zero, so that the hybrid starts as the plain TRM, and what they
-give is bounded to the range that the TRM's unit-RMS states live in.
+the TRM, W the bottleneck, k prefix embeddings. Adapters are fp32; the TRM or the language model casts their outputs.
+Output layers towards the TRM are initialised to zero, so that the hybrid starts as the plain TRM, and their outputs are
+bounded to the range of the TRM's unit-RMS states.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from gridloom.runtime.models.recursive.trm import TRM
 Mode = Literal["carry", "injection", "cross_attention"]
 
 POSITION_STD = 0.5
-"""Against unit-variance features: a fifth of the variance at init differs from position to position."""
+"""Standard deviation of position features; a fifth of the initial variance, beside features of unit variance."""
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """What `TextToLatent.inject` gives."""
+    """Result of `TextToLatent.inject`."""
 
     injection: Injection
     kl: Tensor
-    """fp32 scalar: mean over rows of KL(q || N(0, 1)); 0 where the adapter is not variational."""
+    """fp32 scalar: mean over rows of KL(q || N(0, 1)); 0 for an adapter that is not variational."""
 
 
 class TextToLatent(nn.Module):
-    """Maps hidden states to the TRM's initial carry, or to a term of its input embedding.
+    """Adapter from hidden states to the TRM's initial carry, or to a term of the TRM's input embedding.
 
-    `carry` and `injection` read one state [B, H]; `cross_attention` reads states [B, T, H] of which the last is that
-    same one, and sets the carry. A `linear` projection is one matrix for all positions (the z_init hybrid), else the
-    state is compressed to the bottleneck and meets a table of positions there.
+    `carry` and `injection` read one state [B, H]; `cross_attention` reads states [B, T, H], of which the last is the
+    same state, and sets the carry. A `linear` projection is one matrix for all positions (the z_init hybrid); otherwise
+    the state is compressed to the bottleneck and added to a table of positions.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TextToLatent(nn.Module):
         sequence_tokens: int = 256,
         generator: torch.Generator | None = None,
     ) -> None:
-        """Build with fresh weights; `build` takes the sizes from a language model and a TRM."""
+        """Build with fresh weights; see `build` for sizes from a language model and a TRM."""
         super().__init__()
         self._config = {
             "mode": mode,
@@ -112,16 +112,16 @@ class TextToLatent(nn.Module):
 
     @classmethod
     def build(
-        cls, spec: TextToLatentModel, hidden_size: int, trm: TRM, generator: torch.Generator | None = None
+        cls, spec: TextToLatentModel, hidden_size: int, network: TRM, generator: torch.Generator | None = None
     ) -> Self:
-        """Make the adapter that the spec names, between a language model of width `hidden_size` and `trm`."""
+        """Build the adapter of the spec between a language model of width `hidden_size` and `network`."""
         refuse_problems(spec)
         return cls(
             mode=spec.mode,
             bottleneck=spec.bottleneck,
             hidden_size=hidden_size,
-            positions=trm.num_positions,
-            width=trm.spec.hidden_size,
+            positions=network.num_positions,
+            width=network.spec.hidden_size,
             projection=spec.projection,
             variational=spec.variational,
             attention_layers=spec.attention_layers,
@@ -131,43 +131,43 @@ class TextToLatent(nn.Module):
         )
 
     def config(self) -> dict[str, Any]:
-        """JSON values from which `from_config` rebuilds the module."""
+        """Return the JSON values from which `from_config` rebuilds the module."""
         return dict(self._config)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Rebuild without weights. Raises ModelError when the configuration is of another version."""
+        """Build the module of a configuration with fresh weights. Raises ModelError for one that does not fit."""
         return _rebuild(cls, config)
 
     @property
     def reads_sequence(self) -> bool:
-        """Whether it wants token states [B, T, H] rather than one state [B, H]."""
+        """Whether the adapter reads token states [B, T, H] rather than one state [B, H]."""
         return self.mode == "cross_attention"
 
-    def forward(self, hidden: Tensor, trm: TRM, mask: Tensor | None = None) -> Injection:
-        """Make the injection of hidden states [B, H] or [B, T, H] for `trm`, fp32, without sampling."""
-        return self.inject(hidden, trm, mask).injection
+    def forward(self, hidden: Tensor, network: TRM, mask: Tensor | None = None) -> Injection:
+        """Return the fp32 injection of hidden states [B, H] or [B, T, H] for `network`, without sampling."""
+        return self.inject(hidden, network, mask).injection
 
     def inject(
-        self, hidden: Tensor, trm: TRM, mask: Tensor | None = None, generator: torch.Generator | None = None
+        self, hidden: Tensor, network: TRM, mask: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Injected:
-        """Make the injection; a variational adapter samples where there is a generator, else takes its mean.
+        """Return the injection; a variational adapter samples with `generator`, and uses the mean without.
 
         Args:
             hidden: [B, H], or [B, T, H] left-padded for `cross_attention`.
-            mask: bool [B, T], False on padding; absent where all states count.
+            mask: bool [B, T], False on padding; None if there is no padding.
         """
-        if (trm.num_positions, trm.spec.hidden_size) != (self.positions, self.width):
+        if (network.num_positions, network.spec.hidden_size) != (self.positions, self.width):
             raise ModelError(
                 f"the adapter writes {self.positions} positions of width {self.width}, the TRM has "
-                f"{trm.num_positions} of {trm.spec.hidden_size}",
-                "the two are of different checkpoints",
+                f"{network.num_positions} of {network.spec.hidden_size}",
+                "use adapter and TRM of one checkpoint",
             )
         deltas, kl = self._deltas(hidden, mask, generator)
         if self.mode == "injection":
             return Injected(Injection(term=bounded(deltas)), kl)
         delta_H, delta_L = deltas.chunk(2, dim=-1)
-        z_H, z_L = trm.H_init.float() + bounded(delta_H), trm.L_init.float() + bounded(delta_L)
+        z_H, z_L = network.H_init.float() + bounded(delta_H), network.L_init.float() + bounded(delta_L)
         return Injected(Injection(z_H=z_H, z_L=z_L), kl)
 
     def deltas(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -201,12 +201,12 @@ class TextToLatent(nn.Module):
         placed = features[:, None] + self.position
         if self.bridge is not None:
             placed = placed + self.bridge(states, mask)
-        # the activation after the sum lets text and position interact; a sum alone would shift all positions alike
+        # the activation after the sum makes text and position interact; a sum alone would shift all positions equally
         return self.out(F.gelu(placed)), kl
 
 
 class LatentToText(nn.Module):
-    """Maps a final carry z_H, z_L [B, S, D] to k prefix embeddings [B, k, H]; the language model sets their norm."""
+    """Adapter from a final carry z_H, z_L [B, S, D] to k prefix embeddings [B, k, H]; `Llama` sets their norm."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class LatentToText(nn.Module):
         variational: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        """Build with fresh weights; `build` takes the sizes from a TRM and a language model."""
+        """Build with fresh weights; see `build` for sizes from a TRM and a language model."""
         super().__init__()
         self._config = {
             "pooling": pooling,
@@ -231,7 +231,7 @@ class LatentToText(nn.Module):
         }
         self.tokens, self.width, self.hidden_size, self.variational = tokens, width, hidden_size, variational
         self.pool_H, self.pool_L = (AttentionPool(width) if pooling == "attention" else MeanPool() for _ in range(2))
-        # the decoder of the variational pair has a layer more
+        # the decoder of the variational pair has one more layer
         self.inner = (
             nn.Sequential(nn.Linear(2 * width, bottleneck // 2), nn.GELU(), nn.LayerNorm(bottleneck // 2))
             if variational
@@ -244,26 +244,26 @@ class LatentToText(nn.Module):
 
     @classmethod
     def build(
-        cls, spec: LatentToTextModel, hidden_size: int, trm: TRM, generator: torch.Generator | None = None
+        cls, spec: LatentToTextModel, hidden_size: int, network: TRM, generator: torch.Generator | None = None
     ) -> Self:
-        """Make the adapter that the spec names, between `trm` and a language model of width `hidden_size`."""
+        """Build the adapter of the spec between `network` and a language model of width `hidden_size`."""
         return cls(
             pooling=spec.pooling,
             tokens=spec.tokens,
             bottleneck=spec.bottleneck,
-            width=trm.spec.hidden_size,
+            width=network.spec.hidden_size,
             hidden_size=hidden_size,
             variational=spec.variational,
             generator=generator,
         )
 
     def config(self) -> dict[str, Any]:
-        """JSON values from which `from_config` rebuilds the module."""
+        """Return the JSON values from which `from_config` rebuilds the module."""
         return dict(self._config)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Rebuild without weights. Raises ModelError when the configuration is of another version."""
+        """Build the module of a configuration with fresh weights. Raises ModelError for one that does not fit."""
         return _rebuild(cls, config)
 
     def forward(self, z_H: Tensor, z_L: Tensor) -> Tensor:
@@ -271,7 +271,7 @@ class LatentToText(nn.Module):
         if z_H.shape[-1] != self.width:
             raise ModelError(
                 f"a carry is {z_H.shape[-1]} wide, the adapter was made for {self.width}",
-                "the TRM and the adapter are of different checkpoints",
+                "use TRM and adapter of one checkpoint",
             )
         pooled = torch.cat((self.pool_H(z_H.float()), self.pool_L(z_L.float())), dim=-1)
         flat: Tensor = self.out(self.norm(F.gelu(self.compress(self.inner(pooled)))))

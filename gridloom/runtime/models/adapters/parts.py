@@ -13,10 +13,10 @@ VARIANCE_FLOOR = 1e-4
 
 
 class Standardise(nn.Module):
-    """Subtracts the mean state and divides by the deviation, entry by entry; the identity until it is fitted.
+    """Standardisation of states per entry: (x - mean) / deviation; the identity until `fit`.
 
-    States of different prompts are nearly parallel: of smollm2-135m's, at the last prompt position, the part that
-    differs from task to task has a fifteenth of the norm. Unscaled, an adapter would see a constant.
+    States of different prompts are nearly parallel: for smollm2-135m at the last prompt position, the part that differs
+    between tasks has a fifteenth of the norm. Without standardisation the input of an adapter is almost constant.
     """
 
     shift: Tensor
@@ -29,30 +29,30 @@ class Standardise(nn.Module):
 
     @torch.no_grad()
     def fit(self, states: Tensor) -> None:
-        """Take mean and deviation of states [N, H]; of fewer than two states only the mean."""
+        """Set mean and deviation from states [N, H]; only the mean from fewer than two states."""
         values = states.float()
         self.shift.copy_(values.mean(dim=0))
         if len(values) > 1:
             variance = values.var(dim=0, correction=0)
-            # entries that hardly move must not be blown up to the size of the others
+            # added to the variance: entries of small variance must not be amplified to the size of the others
             floor = VARIANCE_FLOOR + 0.01 * variance.mean()
             self.scale.copy_((variance + floor).rsqrt())
 
     def forward(self, states: Tensor) -> Tensor:
-        """[..., H] -> [..., H]."""
+        """Standardise [..., H]."""
         return (states - self.shift) * self.scale
 
 
 class MeanPool(nn.Module):
-    """The mean over positions."""
+    """Mean over positions."""
 
     def forward(self, states: Tensor) -> Tensor:
-        """[B, S, D] -> [B, D]."""
+        """Pool states [B, S, D] to [B, D]."""
         return states.mean(dim=1)
 
 
 class AttentionPool(nn.Module):
-    """A weighted sum over positions; the weights are a softmax of Linear(D, D / 2) - Tanh - Linear(1)."""
+    """Weighted sum over positions; the weights are a softmax of Linear(D, D / 2) - Tanh - Linear(1)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,17 +60,17 @@ class AttentionPool(nn.Module):
         self.score = nn.Linear(width // 2, 1)
 
     def weights(self, states: Tensor) -> Tensor:
-        """[B, S, D] -> [B, S], each row sums to 1."""
+        """Return weights [B, S] of states [B, S, D]; each row sums to 1."""
         scores: Tensor = self.score(torch.tanh(self.hidden(states)))
         return scores.squeeze(-1).softmax(dim=-1)
 
     def forward(self, states: Tensor) -> Tensor:
-        """[B, S, D] -> [B, D]."""
+        """Pool states [B, S, D] to [B, D]."""
         return torch.einsum("bs,bsd->bd", self.weights(states), states)
 
 
 class CrossAttentionBridge(nn.Module):
-    """S learned slots [S, W] that look at token states [B, T, H] through blocks of cross attention: [B, S, W]."""
+    """Cross-attention blocks in which learned slots [S, W] attend to token states [B, T, H]: [B, S, W]."""
 
     def __init__(self, hidden_size: int, width: int, positions: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class CrossAttentionBridge(nn.Module):
         self.blocks = nn.ModuleList([CrossAttentionBlock(width, heads) for _ in range(layers)])
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Look at states [B, T, H]; `mask` bool [B, T] is False on padding, which has no part in the result."""
+        """Return [B, S, W] for states [B, T, H]; `mask` bool [B, T] is False on padding, which is not attended to."""
         keys = self.states(states)
         slots = self.slots.expand(len(states), -1, -1)
         for block in self.blocks:
@@ -91,7 +91,7 @@ class CrossAttentionBridge(nn.Module):
 
 
 class CrossAttentionBlock(nn.Module):
-    """Residual {norm both, multi-head cross attention}, residual {norm, Linear(4 W), GELU, Linear}."""
+    """Block: residual {norm both, multi-head cross attention}, residual {norm, Linear(4 W), GELU, Linear}."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class CrossAttentionBlock(nn.Module):
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, slots: Tensor, states: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, S, W] and [B, T, W] -> [B, S, W]."""
+        """Map slots [B, S, W] and states [B, T, W] to slots [B, S, W]."""
         seen = self.norm_states(states)
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -115,17 +115,17 @@ class CrossAttentionBlock(nn.Module):
 
 
 def bounded(x: Tensor) -> Tensor:
-    """Divide by sqrt(1 + mean square) over the last axis: x itself while it is small, unit RMS when it is large."""
+    """Divide by sqrt(1 + mean square) over the last axis: about x for small x, about unit RMS for large x."""
     return x * torch.rsqrt(1 + x.square().mean(dim=-1, keepdim=True))
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, variance) || N(0, 1)) of [B, W], summed over W and averaged over rows: never below 0."""
+    """Return KL(N(mean, variance) || N(0, 1)) of [B, W], summed over W and averaged over rows; at least 0."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1).mean()
 
 
 def init_linears(module: nn.Module, generator: torch.Generator | None) -> None:
-    """Draw every Linear's weight from N(0, 0.02) and every learned slot likewise; biases are 0."""
+    """Initialise weights of Linear maps and learned slots from N(0, 0.02), biases with 0."""
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, nn.Linear):

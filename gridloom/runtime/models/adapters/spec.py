@@ -13,27 +13,27 @@ class TextToLatentModel(ModelSpec):
 
     kind: Literal["text_to_latent"] = "text_to_latent"
     llm: Annotated[str, Ref(role="language_model")]
-    """The language model whose width it reads."""
+    """Language model whose hidden states the adapter reads."""
     trm: Annotated[str, Ref(role="two_state")]
-    """The TRM it feeds."""
+    """TRM whose latent the adapter writes."""
     mode: Literal["carry", "injection", "cross_attention"] = "carry"
     """`carry`: sets the initial z_H, z_L after the reset; `injection`: adds to the input embedding at every cycle;
     `cross_attention`: sets the carry from all token states instead of one."""
     bottleneck: PositiveInt = 1024
-    """Width between the two."""
+    """Width W of the bottleneck."""
     projection: Literal["bottleneck", "linear"] = "bottleneck"
     """`linear` is one matrix without bias for all positions, as in the z_init hybrid; it has no bottleneck."""
     variational: bool = False
-    """Sample the bottleneck in training, N(mean, variance), with a KL term; not with `cross_attention` or `linear`."""
+    """Sample the bottleneck in training, N(mean, variance), with a KL term; not for `cross_attention` or `linear`."""
     attention_layers: PositiveInt = 2
-    """Blocks of the cross-attention bridge."""
+    """Number of cross-attention blocks."""
     attention_heads: PositiveInt = 8
-    """Heads of the cross-attention bridge; must divide `bottleneck`."""
+    """Heads of the cross-attention blocks; must divide `bottleneck`."""
     sequence_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
-    """Token states that `cross_attention` reads, counted from the end of the prompt."""
+    """Number of token states at the end of the prompt that `cross_attention` reads."""
 
     def problems(self) -> Iterator[Problem]:
-        """Yield the settings that exclude one another: GL303."""
+        """Yield the settings that exclude one another (GL303)."""
         if conflict := self._conflict():
             yield Problem("GL303", "", f"adapter '{{name}}': {conflict}")
 
@@ -52,14 +52,14 @@ class LatentToTextModel(ModelSpec):
 
     kind: Literal["latent_to_text"] = "latent_to_text"
     trm: Annotated[str, Ref(role="two_state")]
-    """The TRM whose carry it reads."""
+    """TRM whose carry the adapter reads."""
     llm: Annotated[str, Ref(role="language_model")]
-    """The language model it prompts."""
+    """Language model that reads the prefix."""
     pooling: Literal["mean", "attention"] = "attention"
-    """How the positions of the carry are pooled."""
+    """Pooling over the positions of the carry."""
     tokens: Annotated[int, Field(ge=1, le=64)] = 1
-    """Prefix embeddings it writes."""
+    """Number k of prefix embeddings."""
     bottleneck: Annotated[int, Field(ge=2)] = 2048
-    """Width between the two."""
+    """Width W of the bottleneck."""
     variational: bool = False
-    """The decoder of a variational pair: a layer more, and trained to give back the state that the adapter read."""
+    """Decoder of a variational pair: one more layer, trained to reconstruct the state that `text_to_latent` read."""

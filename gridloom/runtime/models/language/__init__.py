@@ -1,1 +1,1 @@
-"""Language models: a local LLaMA through transformers, or a server; prompts in, text and states out."""
+"""Language models: local LLaMA weights run by transformers, or a server; prompts to text and hidden states."""

@@ -9,30 +9,30 @@ from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import Lora
 
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
-"""Of a weight in NF4: a level, a share of its block's 8-bit scale, a share of the fp32 scale of 256 of those."""
+"""Bits per NF4 weight: 4 + 8-bit scale per 64 weights + fp32 scale per 64 * 256 weights."""
 HEAD_CACHE_BYTES = 1 << 30
-"""What `HeadCache` keeps of prompt heads."""
+"""Size limit of `HeadCache` in bytes."""
 FITTED_PAIRS = 256
-"""First prompts that a language model with `lora` reads before it learns, at most."""
+"""Maximum number of first prompts that a language model with `lora` encodes before training."""
 HISTORY_SHARE = 4
-"""Where attempts repeat, one part in this many of a prompt's budget is kept for earlier attempts."""
+"""Divisor of a prompt's token budget that gives the part for earlier attempts, if there are several attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaCost:
-    """A causal language model."""
+    """Cost of a causal language model."""
 
     facts: LlamaFacts
 
     @property
     def parameters(self) -> int:
-        """All weights: embeddings, layers with two norms each, the last norm, and an output head if it is not tied."""
+        """Number of weights: embeddings, layers with two norms each, final norm, and an output head unless tied."""
         facts = self.facts
         tables = facts.vocab_size * facts.hidden_size * (1 if facts.tied_embeddings else 2)
         return tables + facts.num_layers * (self._layer + 2 * facts.hidden_size) + facts.hidden_size
 
     def weight_bytes(self, precision: str, quantize: str = "none") -> int:
-        """What the weights take: with `nf4` the matrices of the layers 4 bits a weight, and their scales."""
+        """Return the bytes of the weights; `nf4` holds the matrices of the layers in 4 bits per weight plus scales."""
         matrices = self.facts.num_layers * self._layer
         held = NF4_BITS * matrices / 8 if quantize == "nf4" else BYTES[precision] * matrices
         return BYTES[precision] * (self.parameters - matrices) + round(held)
@@ -45,7 +45,7 @@ class LlamaCost:
         return facts.hidden_size * (2 * facts.hidden_size + 2 * key_value + 3 * facts.intermediate_size)
 
     def _shapes(self, spec: Lora) -> list[tuple[int, int]]:
-        """Inputs and outputs of the matrices of a layer that get an addition."""
+        """Return (inputs, outputs) of the matrices of a layer with low-rank weights."""
         facts = self.facts
         width, inner = facts.hidden_size, facts.intermediate_size
         key_value = width // facts.num_heads * (facts.num_kv_heads or facts.num_heads)
@@ -61,37 +61,38 @@ class LlamaCost:
         return [shapes[target] for target in dict.fromkeys(spec.targets)]
 
     def additions(self, spec: Lora) -> int:
-        """Trained weights of `lora`: A [rank, inputs] and B [outputs, rank] for each matrix of each layer."""
+        """Return the number of `lora` weights: A [rank, inputs] and B [outputs, rank] for each matrix of each layer."""
         return self.facts.num_layers * spec.rank * sum(map(sum, self._shapes(spec)))
 
     def learn(self, rows: int, tokens: int, spec: Lora) -> int:
-        """A forward pass over whole prompts and the backward pass to the additions.
+        """Return the operations of a forward pass over whole prompts and of the backward pass to the `lora` weights.
 
-        Of the model's own matrices only the inputs get a gradient, half of a backward pass.
+        The model's own matrices need the gradient of their inputs only, half of a backward pass.
         """
         read = self.read(rows, tokens)
         added = 2 * rows * tokens * self.additions(spec)
         return read.forward + read.linear + read.attention * 5 // 2 + 3 * added
 
     def read(self, rows: int, tokens: int) -> Flops:
-        """A forward pass over whole prompts to the last hidden states, without the output head."""
+        """Return the operations of a forward pass over whole prompts to the last hidden states, without output head."""
         linear = 2 * rows * tokens * self.facts.num_layers * self._layer
         return Flops(linear, 4 * rows * tokens * tokens * self.facts.hidden_size * self.facts.num_layers)
 
     def read_tail(self, rows: int, tail: int, head: int) -> Flops:
-        """A forward pass over `tail` tokens behind `head` cached ones."""
+        """Return the operations of a forward pass over `tail` tokens after `head` cached tokens."""
         facts = self.facts
         linear = 2 * rows * tail * facts.num_layers * self._layer
         return Flops(linear, 4 * rows * tail * (tail + head) * facts.hidden_size * facts.num_layers)
 
     def head(self, rows: int) -> int:
-        """The output head, for one token a row."""
+        """Return the operations of the output head for one token per row."""
         return 2 * rows * self.facts.vocab_size * self.facts.hidden_size
 
     def write(self, rows: int, prompt: int, new: int, *, reads_last: bool = False) -> Flops:
-        """Prompts, then `new` tokens one at a time with cached keys and values; the head runs once a token.
+        """Return the operations of decoding: prompts, then `new` tokens one at a time with cached keys and values.
 
-        The prompt gives the first token, so the body runs once less, unless the state after the last one is wanted.
+        The output head runs once per token. The prompt gives the first token, so the body runs `new` - 1 times, or
+        `new` times if the state of the last token is read.
         """
         facts = self.facts
         steps = new if reads_last else max(new - 1, 0)
@@ -103,7 +104,7 @@ class LlamaCost:
         return self.read(rows, prompt) + step
 
     def cache_bytes(self, rows: int, tokens: int, precision: str) -> int:
-        """Keys and values of all layers."""
+        """Return the bytes of the keys and values of all layers."""
         facts = self.facts
         heads = facts.num_kv_heads or facts.num_heads
         width = facts.hidden_size // facts.num_heads * heads

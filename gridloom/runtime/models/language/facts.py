@@ -20,9 +20,9 @@ class LlamaFacts:
     num_kv_heads: int = 0
     tied_embeddings: bool = True
     missing: str = ""
-    """What to type to get the weights, where only their published configuration is known here."""
+    """Command that fetches the weights, if only their published configuration is known; else empty."""
     quantized: str = ""
-    """How the files hold the weights, where not whole: the method that config.json names."""
+    """Quantisation method of the weight files by config.json; empty for unquantised weights."""
 
 
 def _llama(
@@ -51,4 +51,4 @@ PUBLISHED: dict[str, LlamaFacts] = {
     "meta-llama/Llama-3.2-3B-Instruct": _3B,
     "meta-llama/Llama-3.2-1B-Instruct": _1B,
 }
-"""By hub id, as their publisher tells; a test holds the widths to the published numbers of weights."""
+"""Published facts by hub id; a test compares the widths with the published numbers of weights."""

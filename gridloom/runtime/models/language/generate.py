@@ -1,4 +1,4 @@
-"""Batched decoding with a key-value cache: a temperature and a seed a row, rows leave the batch when they end."""
+"""Batched decoding with a key-value cache; temperature and seed per row, finished rows leave the batch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.head_cache import HeadCache
-from gridloom.runtime.models.language.linear_layout import head_of_few
+from gridloom.runtime.models.language.linear_layout import few_row_logits
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.segments import Generation, Prefix, Segments
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The new tokens of a row, and the hidden state that the spec names."""
+    """New tokens of a row, and the hidden state that the spec's `state` names."""
 
     tokens: tuple[int, ...]
     hidden: Tensor
-    """fp32 [H] on the cpu, or [T, H]."""
+    """fp32 [H] or [T, H], on the CPU."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Row:
     generator: torch.Generator
     tokens: list[int]
     states: Tensor
-    """fp32 [H]: of the last prompt position, then what the spec's `state` asks for; or the last states [T, H]."""
+    """fp32 [H], first of the last prompt position, later as the spec's `state` names; or the last states [T, H]."""
 
 
 @torch.no_grad()
@@ -45,13 +45,13 @@ def reason(
     num_states: int = 1,
     heads: HeadCache | None = None,
 ) -> list[Generation]:
-    """Answer each prompt: greedy where its temperature is 0, else sampled from a generator of its own seed.
+    """Generate an answer to each prompt: greedy at temperature 0, else sampled by a generator with the row's seed.
 
-    A row's result does not depend on the rows beside it, but for rounding in the batched products.
+    A row's result does not depend on the other rows of the batch except for rounding in batched products.
 
     Args:
-        num_states: above 1, `hidden` is [T, H], up to this many states that end with the last position.
-        heads: where the heads of prompts are kept.
+        num_states: with more than 1, `hidden` is [T, H], the last up to `num_states` states.
+        heads: cache of the heads of prompts.
     """
     rows = [llama.segments(prompt) for prompt in prompts]
     answers = generate(llama, rows, prefix, max_new_tokens, temperature, seeds, num_states, heads)
@@ -78,22 +78,22 @@ def generate(
     num_states: int = 1,
     heads: HeadCache | None = None,
 ) -> list[Answer]:
-    """Decode up to `max_new_tokens` a row; 0 only reads the states of the prompt.
+    """Decode up to `max_new_tokens` per row; with 0 only encode the prompts.
 
-    With `heads`, the head of a prompt is read once, alone, and kept: a retry reads its tail.
+    With `heads`, the head of a prompt is encoded once, alone, and cached: a retry encodes its tail.
     """
     if not len(prompts) == len(temperature) == len(seeds):
         raise ModelError(f"{len(prompts)} prompts, {len(temperature)} temperatures and {len(seeds)} seeds")
     if not prompts:
         return []
-    from gridloom.runtime.models.language.kv_cache import roomy_cache  # loads transformers
+    from gridloom.runtime.models.language.kv_cache import preallocated_cache  # imports transformers
 
     if heads is not None:
         read = heads.read(prompts, prefix, room=max_new_tokens)
         cache, mask, last = read.cache, read.whole, read.states[:, -1]
         kept = last.float().cpu() if num_states == 1 else [part.float().cpu() for part in read.last(num_states)]
     else:
-        cache = roomy_cache(max_new_tokens)
+        cache = preallocated_cache(max_new_tokens)
         embeds, mask = llama.inputs(prompts, prefix, room=max_new_tokens)
         states = llama.forward(embeds, mask, cache if max_new_tokens else None)
         last = states[:, -1]
@@ -110,11 +110,11 @@ def generate(
     ]
     running = list(range(len(rows)))
     for count in range(max_new_tokens):
-        logits = head_of_few(llama.head, last).float()
+        logits = few_row_logits(llama.head, last).float()
         if not bool(torch.isfinite(logits).all()):
             raise ModelError(
                 f"LLaMA '{llama.spec.weights}' gave a logit that is not a number, run in {llama.spec.precision}",
-                "say  precision: fp32  for it",
+                "set  precision: fp32  for it",
             )
         chosen = _choose(logits, [rows[index] for index in running])
         going = [at for at, token in enumerate(chosen) if token not in llama.stop_tokens]
@@ -134,7 +134,7 @@ def generate(
 
 
 def _choose(logits: Tensor, rows: Sequence[_Row]) -> list[int]:
-    """Pick a token a row from logits [B, V]: the largest, after Gumbel noise of the row's own where it is sampled."""
+    """Choose a token per row from logits [B, V]: the argmax, with Gumbel noise of the row's generator if sampled."""
     for index, row in enumerate(rows):
         if row.temperature > 0:
             # argmax(l / T + g) with g = -log(-log u) draws from softmax(l / T)

@@ -1,8 +1,9 @@
-"""Keys and values of prompt heads, kept so that a retry runs the model over its tail alone.
+"""Cache of the keys and values of prompt heads: a retry runs the model over its tail alone.
 
-A causal model's states of a head do not depend on the latent prefix and the tail that follow. They are computed once a
-head, without gradient, one head at a time (so that they do not depend on who shares the batch), and kept up to a
-number of bytes, least recently used first out. Gradient flows from the state through the tail to the latent prefix.
+A causal model's states of a head do not depend on the latent prefix and the tail that follow. They are computed once
+per head, without gradient, one head at a time (independent of the other prompts of the batch), and cached up to a
+number of bytes with least-recently-used eviction. The gradient flows from the state through the tail to the latent
+prefix.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from gridloom.runtime.models.language.segments import Prefix, Segments, States, 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A prompt's head, read."""
+    """Encoded head of a prompt."""
 
     keys_values: tuple[tuple[Tensor, Tensor], ...]
-    """Per layer [1, heads, T, head width], twice."""
+    """(keys, values) per layer, each [1, heads, T, head width]."""
     states: Tensor
     """[1, T, H], after the final norm."""
 
@@ -38,7 +39,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Tails:
-    """Prefixes and tails of some rows, read behind their heads."""
+    """Encoded prefixes and tails of rows, after their heads."""
 
     states: Tensor
     """[B, T, H], after the final norm."""
@@ -46,12 +47,12 @@ class Tails:
     """int64 [B, T]; 0 on padding, which is on the left."""
     heads: tuple[Head | None, ...]
     whole: Tensor
-    """int64 [B, heads + T]: the mask of all that the cache holds."""
+    """int64 [B, heads + T], mask of all positions in the cache."""
     cache: Any
-    """Keys and values of heads and tails, of its own; None where none were to be kept and no row has a head."""
+    """Keys and values of heads and tails; None if they need not be kept and no row has a head."""
 
     def last(self, number: int) -> list[Tensor]:
-        """Return up to `number` states of each row that end with its last, those of its head included: [n, H]."""
+        """Return the last up to `number` states of each row, head included: [n, H] per row."""
         found = []
         for index, head in enumerate(self.heads):
             tail = self.states[index, self.states.shape[1] - int(self.mask[index].sum()) :]
@@ -61,8 +62,8 @@ class Tails:
 
 
 def _joined(groups: Sequence[Sequence[int]], parts: Sequence[Tails], room: int | None) -> Tails:
-    """Put rows that were read in several batches in one, in their own order, padding on the left alone."""
-    from gridloom.runtime.models.language.kv_cache import roomy_cache
+    """Merge rows that were encoded in several batches, in their original order, padded on the left alone."""
+    from gridloom.runtime.models.language.kv_cache import preallocated_cache
 
     places = sorted((at, part, index) for part, group in enumerate(groups) for index, at in enumerate(group))
     where = [(parts[part], index) for _, part, index in places]
@@ -75,7 +76,7 @@ def _joined(groups: Sequence[Sequence[int]], parts: Sequence[Tails], room: int |
     whole = (torch.arange(most, device=mask.device) >= most - lengths[:, None]).to(mask.dtype)
     cache = None
     if room is not None:
-        cache = roomy_cache(
+        cache = preallocated_cache(
             room,
             (
                 (
@@ -105,25 +106,25 @@ def _stack(parts: Sequence[Tensor | None], like: Tensor, length: int) -> Tensor:
 
 
 FORWARD_TOKENS = {"cpu": 64, "cuda": 4096}
-"""What one more forward costs, in tokens of a long one.
+"""Fixed cost of a forward pass in tokens, by kind of device.
 
-A CPU reads every weight once and starts a few hundred small operations: 0.1 s of SmolLM2-135M on two cores, where a
-token costs 1.9 ms. A GPU waits for its launches while it could run some thousand tokens (reckoned, not measured).
+A CPU reads every weight once and starts a few hundred small operations: 0.1 s for SmolLM2-135M on two cores, where a
+token costs 1.9 ms. A GPU waits for kernel launches for the time of some thousand tokens (estimated, not measured).
 """
 
 
 def length_groups(lengths: Sequence[int], forward_tokens: int) -> list[list[int]]:
-    """Part rows into batches, each padded to its longest, so that padding and batches together cost least.
+    """Partition rows into batches, each padded to its longest row, at minimum cost of padding and batches.
 
     Args:
-        lengths: tokens of each row.
-        forward_tokens: what a batch costs beside its tokens.
+        lengths: number of tokens of each row.
+        forward_tokens: fixed cost of a batch in tokens.
 
     Returns:
-        Indices of rows, each once; batches by growing length, within one in the order given.
+        Indices of rows, each once; batches by increasing length, rows of a batch in the given order.
     """
     order = sorted(range(len(lengths)), key=lambda index: lengths[index])
-    # cheapest[n] is the least cost of the n shortest rows, and where their last batch begins
+    # cheapest[n]: minimum cost of the n shortest rows, and start of their last batch
     cheapest: list[tuple[int, int]] = [(0, 0)]
     for end in range(1, len(order) + 1):
         longest = lengths[order[end - 1]]
@@ -140,7 +141,7 @@ def length_groups(lengths: Sequence[int], forward_tokens: int) -> list[list[int]
 
 
 class HeadCache:
-    """Encodes prompts of a language model, running each head once."""
+    """Encoder of prompts that runs each head once."""
 
     def __init__(self, llama: Llama, max_bytes: int = HEAD_CACHE_BYTES) -> None:
         self.llama, self.max_bytes = llama, max_bytes
@@ -148,7 +149,7 @@ class HeadCache:
         self._kept: OrderedDict[tuple[int, ...], Head] = OrderedDict()
 
     def head(self, ids: tuple[int, ...]) -> Head:
-        """Return what is kept of a head that is not empty, running it first if need be."""
+        """Return a non-empty head from the cache; encode it first if it is missing."""
         found = self._kept.get(ids)
         if found is not None:
             self.num_hits += 1
@@ -171,12 +172,12 @@ class HeadCache:
         return Head(keys_values=tuple((layer.keys, layer.values) for layer in cache.layers), states=states)
 
     def encode(self, rows: Sequence[Segments], prefix: Prefix = None, num_new: Sequence[int] | None = None) -> Tensor:
-        """Return what `Llama.encode` does, fp32 [B, H], for rows that end in `num_new` new tokens."""
+        """Return the states of `Llama.encode`, fp32 [B, H], for rows that end in `num_new` new tokens."""
         tails = self.read(rows, prefix).states
         return self.llama.pick(tails, [0] * len(rows) if num_new is None else num_new)
 
     def encode_states(self, rows: Sequence[Segments], prefix: Prefix = None, *, num_states: int) -> States:
-        """Return what `Llama.encode_states` does."""
+        """Return the states of `Llama.encode_states`."""
         read = self.read(rows, prefix)
         if read.states.shape[1] >= num_states and bool(read.mask[:, -num_states:].all()):
             return last_states(read.states, read.mask, num_states)
@@ -188,12 +189,12 @@ class HeadCache:
         return States(values=padded.float(), mask=torch.arange(longest, device=padded.device) >= first[:, None])
 
     def read(self, rows: Sequence[Segments], prefix: Prefix = None, *, room: int | None = None) -> Tails:
-        """Run prefixes and tails behind the heads, rows of like length together.
+        """Encode prefixes and tails after the heads, rows of similar length in one batch.
 
         Args:
-            room: new tokens that follow; None where none do, and keys and values need not be kept.
+            room: maximum number of new tokens that follow; None if none do and keys and values need not be kept.
 
-        Raises ModelError when a row does not fit the model's context.
+        Raises ModelError if a row exceeds the model's context.
         """
         prefixes = per_row(prefix, len(rows))
         lengths = [
@@ -211,8 +212,8 @@ class HeadCache:
         return _joined(groups, parts, room)
 
     def _read(self, rows: Sequence[Segments], prefixes: Sequence[Tensor | None], room: int | None, new: int) -> Tails:
-        """Read some rows in one batch, where `new` tokens may come and `room` of them go to this batch's cache."""
-        from gridloom.runtime.models.language.kv_cache import roomy_cache
+        """Encode rows in one batch; up to `new` tokens follow, `room` of them in the cache of this batch."""
+        from gridloom.runtime.models.language.kv_cache import preallocated_cache
 
         embeds, mask = self.llama.inputs(
             [Segments(head=(), tail=row.tail) for row in rows],
@@ -223,10 +224,10 @@ class HeadCache:
         heads = tuple(self.head(row.head) if row.head else None for row in rows)
         some = next((head for head in heads if head is not None), None)
         if some is None:
-            cache = None if room is None else roomy_cache(room)
+            cache = None if room is None else preallocated_cache(room)
             return Tails(self.llama.forward(embeds, mask, cache), mask, heads, mask, cache)
         longest = max(len(row.head) for row in rows)
-        cache = roomy_cache(
+        cache = preallocated_cache(
             embeds.shape[1] + (room or 0),
             (
                 (
@@ -244,5 +245,5 @@ class HeadCache:
 
 
 def _left_padded(values: Tensor, length: int) -> Tensor:
-    """Pad [..., T, width] to `length` with zeros before it."""
+    """Left-pad [..., T, width] to `length` with zeros."""
     return F.pad(values, (0, 0, length - values.shape[-2], 0))

@@ -1,4 +1,4 @@
-"""Kinds of language models: a LLaMA whose states are at hand, and a server that writes text alone."""
+"""Kinds of language models: local LLaMA weights with accessible hidden states, and a server that returns text."""
 
 from gridloom.runtime.models.kind import ModelKind
 from gridloom.runtime.models.language.spec import EndpointModel, LlamaModel

@@ -1,8 +1,8 @@
-"""Keys and values of a language model while it decodes, in buffers that leave room for the tokens to come.
+"""Key-value cache for decoding in preallocated buffers.
 
-transformers' own growing cache copies all it holds for every new token: at 16 rows of 800 tokens that was 43% of a
-decoding step of SmolLM2-135M on two cores. Here a new token is written behind the others, and memory is copied when the
-room is full, which a caller that names the room does not see.
+transformers' own growing cache copies all keys and values for every new token: at 16 rows of 800 tokens that was 43% of
+a decoding step of SmolLM2-135M on two cores. Here a new token is written after the others into a buffer, which is
+copied only when it is full; a caller that gives the right `room` causes no copy.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 GROWTH = 256
-"""Positions of room that are added where more tokens come than were named."""
+"""Number of positions by which a full buffer grows."""
 
 
-class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types here
-    """A layer's keys and values [B, heads, T, width]: the filled part of two buffers."""
+class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types here
+    """Keys and values [B, heads, T, width] of a layer: the filled part of two buffers."""
 
     keys: Tensor
     values: Tensor
 
     def __init__(self, room: int) -> None:
-        """Args: room: positions that will follow the first ones."""
+        """Args: room: number of positions that will follow the first call's."""
         super().__init__()
         self.room = room
         self._buffers: tuple[Tensor, Tensor] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write the states of new positions behind the others; where they carry gradient, join them instead."""
+        """Append the keys and values of new positions in place; concatenate instead if they need a gradient."""
         if torch.is_grad_enabled() and (key_states.requires_grad or value_states.requires_grad):
             self._buffers = None
             joined: tuple[Tensor, Tensor] = super().update(key_states, value_states, *args, **kwargs)
@@ -49,7 +49,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep some rows."""
+        """Select the rows `indices`."""
         if self._buffers is None:
             super().batch_select_indices(indices)
             return
@@ -60,7 +60,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
 
     @staticmethod
     def _copied(held: Tensor, new: Tensor, room: int) -> Tensor:
-        """Return a buffer for `held`, `new` and `room` positions that begins with `held`."""
+        """Return a buffer for `held`, `new` and `room` positions that starts with a copy of `held`."""
         length = held.shape[-2] if held.numel() else 0
         shape = (*new.shape[:-2], length + new.shape[-2] + room, new.shape[-1])
         buffer = new.new_empty(shape)
@@ -69,15 +69,15 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
         return buffer
 
 
-def roomy_cache(room: int, held: Iterable[tuple[Tensor, Tensor]] = ()) -> Cache:
-    """Return a cache that holds a pair [B, heads, T, width] a layer, with room for `room` more positions.
+def preallocated_cache(room: int, held: Iterable[tuple[Tensor, Tensor]] = ()) -> Cache:
+    """Return a cache with (keys, values) [B, heads, T, width] per layer, and room for `room` more positions.
 
-    Without `held` it is empty, and the room follows the first positions that come. Pairs are copied as they come, so an
-    iterator need not have all of them in memory.
+    Without `held` the cache is empty, and the room follows the positions of the first call. Pairs are copied one by
+    one, so an iterator need not hold all pairs in memory.
     """
     layers = []
     for keys, values in held:
-        layer = RoomyLayer(room)
+        layer = PreallocatedLayer(room)
         layer.update(keys, values)
         layers.append(layer)
-    return Cache(layers=layers) if layers else Cache(layer_class_to_replicate=partial(RoomyLayer, room))
+    return Cache(layers=layers) if layers else Cache(layer_class_to_replicate=partial(PreallocatedLayer, room))

@@ -1,9 +1,9 @@
-"""How a frozen model's matrices lie in memory, for products of few rows on a CPU.
+"""Memory layout of a frozen model's matrices for products of few rows on a CPU.
 
-`nn.Linear` keeps W [out, in] row by row. MKL multiplies x [B, in] by W^T at a fraction of its speed for 3 to 32 rows,
-which is what decoding a batch asks for. The same matrix laid out column by column gives it the untransposed product: on
-a Xeon with AVX-512 16 rows run 2.2 times as fast, one row and prompts of hundreds as before. Shapes, values and code
-stay what they were; only strides differ.
+`nn.Linear` stores W [out, in] in row-major order. MKL multiplies x [B, in] by W^T at a fraction of its speed for 3 to
+32 rows, the sizes of batched decoding. In column-major order the same matrix gives the untransposed product: on a Xeon
+with AVX-512 16 rows run 2.2 times as fast, one row and prompts of hundreds of tokens as before. Shapes and values are
+unchanged; only strides differ.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 FEW = 4
-"""Rows from which the other order of a product pays; below it the plain one is as fast or faster."""
+"""Number of rows from which the transposed product is faster."""
 
 
-def lay_out_by_inputs(model: nn.Module) -> int:
-    """Lay out the fp32 matrices of a model's linear layers on the CPU column by column; return how many.
+def to_column_major(model: nn.Module) -> int:
+    """Store the fp32 matrices of a model's linear layers on the CPU in column-major order; return their number.
 
-    Left as they are: other types and devices, where libraries choose a layout of their own, and a matrix that another
-    module shares (an embedding reads rows, which would lie scattered).
+    Unchanged are other dtypes and devices, where libraries choose a layout of their own, and matrices that another
+    module shares (an embedding reads rows, which would not be contiguous).
     """
     owners: dict[int, int] = {}
     for module in model.modules():
@@ -36,10 +36,10 @@ def lay_out_by_inputs(model: nn.Module) -> int:
     return laid_out
 
 
-def head_of_few(head: nn.Module, states: Tensor) -> Tensor:
-    """Return logits [B, V] of states [B, H], for a head that shares its matrix with the embeddings and so lies by rows.
+def few_row_logits(head: nn.Module, states: Tensor) -> Tensor:
+    """Return logits [B, V] of states [B, H], for a head that shares its row-major matrix with the embeddings.
 
-    (W x^T)^T is what `head(states)` is; a CPU runs it at twice the speed from a handful of rows on.
+    Computes (W x^T)^T, equal to `head(states)` and twice as fast on a CPU from `FEW` rows on.
     """
     if type(head) is nn.Linear and len(states) >= FEW:
         weight = head.weight

@@ -1,12 +1,12 @@
-"""A causal language model read through transformers: batched generation, hidden states, and a latent prefix.
+"""Causal language model run by transformers: batched generation, hidden states, and a latent prefix.
 
-What a text becomes: the chat template's single user turn where the tokenizer has a template, else plain text. Where the
-text holds `LATENT`, the k vectors of a latent prefix are read there (else before the text), each rescaled to the median
-norm of the token embeddings: an adapter's output has another scale than embeddings, and would drown them.
+A text is wrapped as the single user turn of the chat template if the tokenizer has one, else used as plain text. The k
+vectors of a latent prefix stand at the marker `LATENT` in the text (else before the text), each rescaled to the median
+norm of the token embeddings, since adapter outputs have another scale.
 
 The hidden state of a prompt is the last layer's, after the final norm, at a position that the spec's `state` names:
     last_prompt   the last position of the prompt, which predicts the first new token;
-    last_new      the last new token, run through the model once more;
+    last_new      the last new token, for which the model runs once more;
     mean_new      the mean over the new tokens.
 Without new tokens all three are `last_prompt`.
 """
@@ -24,9 +24,9 @@ from torch import Tensor
 
 from gridloom.errors import ModelError
 from gridloom.runtime.data.arc.prompts import LATENT
-from gridloom.runtime.models.language.linear_layout import lay_out_by_inputs
+from gridloom.runtime.models.language.linear_layout import to_column_major
 from gridloom.runtime.models.language.lora import LoraWeights, attach
-from gridloom.runtime.models.language.quantized import DTYPES, is_quantized, loading_options, settle
+from gridloom.runtime.models.language.quantized import DTYPES, is_quantized, loading_options, prepare_model
 from gridloom.runtime.models.language.segments import Prefix, Segments, States, last_states, per_row
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.weights.managed import locate, pull
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 TEMPLATE_DATE = "26 Jul 2024"
-"""Some templates print today's date unless given one; a prompt must not change from day to day."""
+"""Date for chat templates that otherwise print today's date; a prompt must not change from day to day."""
 
 
 def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -51,7 +51,7 @@ def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's own bars and warnings off the terminal while it loads."""
+    """Suppress progress bars and warnings of transformers while a model loads."""
     from transformers.utils import logging
 
     shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -66,30 +66,30 @@ def _quiet() -> Iterator[None]:
 
 
 class Llama:
-    """A loaded language model with frozen weights, and where the spec says `lora`, additions that can be trained."""
+    """Loaded language model with frozen weights, and with `lora` in the spec trainable low-rank weights."""
 
     lora: LoraWeights | None
 
     def __init__(
         self, model: Any, tokenizer: Any, spec: LlamaModel, device: str | torch.device = "cpu", seed: int = 0
     ) -> None:
-        """Wrap a transformers causal model and its tokenizer; `load` is the way in for users.
+        """Wrap a transformers causal model and its tokenizer; see `load`.
 
-        Raises ModelError for a tokenizer without the chat template that the spec asks for, and for a `lora` that does
-        not fit the model.
+        Raises ModelError if the tokenizer lacks the chat template that the spec requires, or `lora` does not fit the
+        model.
 
         Args:
-            seed: of fresh additions.
+            seed: seed of fresh `lora` weights.
         """
         if spec.prompt_format == "chat" and not tokenizer.chat_template:
             raise ModelError(
-                f"LLaMA '{spec.weights}' has no chat template, and the spec says prompt_format: chat",
-                "say  prompt_format: plain  or add chat_template.jinja to the model's folder",
+                f"LLaMA '{spec.weights}' has no chat template, and the spec sets prompt_format: chat",
+                "set  prompt_format: plain  or add chat_template.jinja to the model's folder",
             )
         self.spec, self.tokenizer, self.device = spec, tokenizer, torch.device(device)
-        # quantised weights were read onto the device, and stay there
+        # quantised weights were loaded onto the device and are not moved
         self.model = (model if is_quantized(model) else model.to(self.device)).eval().requires_grad_(False)
-        lay_out_by_inputs(self.model)
+        to_column_major(self.model)
         self.lora = None if spec.lora is None else attach(self.model, spec.lora, seed)
         self.body = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
         self.uses_chat = spec.prompt_format != "plain" and bool(tokenizer.chat_template)
@@ -110,13 +110,13 @@ class Llama:
         seed: int = 0,
         lora: Mapping[str, Tensor] | None = None,
     ) -> Llama:
-        """Load by managed name (pulled if need be), local folder, or hub id that is already downloaded.
+        """Load by managed name (pulled if missing), local folder, or hub id that is already downloaded.
 
         Raises ModelError naming model, cause and remedy.
 
         Args:
-            seed: of fresh additions, where the spec says `lora`.
-            lora: additions that were trained; fresh ones change nothing.
+            seed: seed of fresh `lora` weights.
+            lora: trained `lora` weights; None for fresh ones, which do not change the outputs.
         """
         import transformers
 
@@ -146,7 +146,7 @@ class Llama:
                 if found.managed
                 else "the folder must hold config.json, the tokenizer's files and *.safetensors",
             ) from error
-        settle(model, spec)
+        prepare_model(model, spec)
         llama = cls(model, tokenizer, spec, device, seed)
         if lora is not None and llama.lora is not None:
             llama.lora.load(lora, "the checkpoint's lora.safetensors")
@@ -159,18 +159,18 @@ class Llama:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type that embeddings and products have, and the weights where they are not quantised."""
+        """Dtype of embeddings and products, and of unquantised weights."""
         dtype: torch.dtype = self.embeddings.weight.dtype
         return dtype
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a whole prompt, chat template included, latent prefix not."""
+        """Return the number of tokens of a prompt, including the chat template, excluding the latent prefix."""
         return len(self.segments(text))
 
     def segments(self, text: str) -> Segments:
-        """Tokenise a prompt on both sides of `LATENT`. Raises ModelError when the chat template fails."""
+        """Tokenise a prompt on both sides of `LATENT`. Raises ModelError if the chat template fails."""
         if text.count(LATENT) > 1:
-            raise ModelError(f"a prompt holds {LATENT} {text.count(LATENT)} times; once at most is wanted")
+            raise ModelError(f"a prompt holds {LATENT} {text.count(LATENT)} times; at most once is allowed")
         marked = LATENT in text
         if self.uses_chat:
             try:
@@ -180,12 +180,12 @@ class Llama:
                     tokenize=False,
                     date_string=TEMPLATE_DATE,
                 )
-            except Exception as error:  # templates are programs of their own and raise what they like
+            except Exception as error:  # a template is a program and may raise any exception
                 raise ModelError(
-                    f"the chat template of LLaMA '{self.spec.weights}' fails: {error}", "say  prompt_format: plain"
+                    f"the chat template of LLaMA '{self.spec.weights}' fails: {error}", "set  prompt_format: plain"
                 ) from error
         head, _, tail = text.partition(LATENT) if marked else ("", "", text)
-        # a template writes its special tokens itself; plain text gets the tokenizer's own at its start
+        # a template contains its special tokens; the tokenizer adds its own before plain text
         first = self._ids(head, special=not self.uses_chat) if marked else ()
         return Segments(head=first, tail=self._ids(tail, special=not self.uses_chat and not marked))
 
@@ -193,7 +193,7 @@ class Llama:
         return tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
 
     def scaled(self, prefix: Tensor) -> Tensor:
-        """Rescale each vector of a prefix [..., H] to the embeddings' median norm, in the model's type."""
+        """Rescale each vector of a prefix [..., H] to the embeddings' median norm, in the model's dtype."""
         values = prefix.to(self.device).float()
         norm = values.norm(dim=-1, keepdim=True).clamp(min=1e-6)
         scaled: Tensor = (values * (self.embedding_norm / norm)).to(self.dtype)
@@ -205,11 +205,11 @@ class Llama:
         """Embed prompts with their prefixes, left-padded: embeddings [B, T, H] and mask int64 [B, T].
 
         Args:
-            room: new tokens that a row may get.
-            behind: cached tokens that come before each row.
+            room: maximum number of new tokens of a row.
+            behind: number of cached tokens before each row.
 
-        Raises ModelError when a row with what is before and after it does not fit the model's context; padding, which
-        takes no position, does not count.
+        Raises ModelError if a row with its cached and new tokens exceeds the model's context; padding takes no
+        position and is not counted.
         """
         prefixes = per_row(prefix, len(rows))
         parts = []
@@ -220,7 +220,7 @@ class Llama:
                     raise ModelError(
                         f"a latent prefix is {latent.shape[-1]} wide, LLaMA '{self.spec.weights}' is "
                         f"{self.hidden_size}",
-                        "the adapter was made for another language model",
+                        "use the language model that the adapter was trained with",
                     )
                 pieces.insert(1, self.scaled(latent))
             parts.append(torch.cat(pieces))
@@ -246,7 +246,7 @@ class Llama:
         return embedded
 
     def forward(self, embeds: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
-        """Run the body over new embeddings [B, T, H] behind `cache`; states after the final norm [B, T, H].
+        """Run the body over new embeddings [B, T, H] after `cache`; return states after the final norm [B, T, H].
 
         Args:
             mask: int64 [B, cached + T]; 0 on padding.
@@ -268,7 +268,7 @@ class Llama:
         """Return fp32 [B, H], the state that `spec.state` names; differentiable in the prefix, weights fixed.
 
         Args:
-            new_tokens: what the model answered to each prompt, for the states that look at it.
+            new_tokens: tokens of the answer to each prompt, for a `state` of new tokens.
         """
         rows = [self.segments(prompt) for prompt in prompts]
         answers = [()] * len(rows) if new_tokens is None or self.spec.state == "last_prompt" else new_tokens
@@ -284,14 +284,14 @@ class Llama:
         *,
         num_states: int,
     ) -> States:
-        """Return the last `num_states` states of each prompt; with a `state` of new tokens, of prompt and answer."""
+        """Return the last `num_states` states of each prompt, or of prompt and answer for a `state` of new tokens."""
         rows = [self.segments(prompt) for prompt in prompts]
         answers = [()] * len(rows) if new_tokens is None or self.spec.state == "last_prompt" else new_tokens
         embeds, mask = self.inputs([row.with_new(answer) for row, answer in zip(rows, answers, strict=True)], prefix)
         return last_states(self.forward(embeds, mask), mask, num_states)
 
     def pick(self, states: Tensor, num_new: Sequence[int]) -> Tensor:
-        """Choose or average the states of left-padded rows [B, T, H] that end in `num_new` new tokens: fp32 [B, H]."""
+        """Select or average the states [B, T, H] of left-padded rows that end in `num_new` new tokens: fp32 [B, H]."""
         if self.spec.state != "mean_new":
             return states[:, -1].float()
         spans = [row[-max(1, count) :] for row, count in zip(states, num_new, strict=True)]

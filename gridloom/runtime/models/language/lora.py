@@ -1,7 +1,7 @@
-"""Low-rank additions to a language model's matrices, through peft: attached, trained, kept as tensors of their own.
+"""LoRA weights of a language model (arXiv 2106.09685) by peft: creation, training, saving as separate tensors.
 
-An addition to a matrix is B A x * alpha / rank, with A drawn at random and B zero, so that a fresh one changes nothing.
-The matrices themselves never get a gradient. Additions are fp32 whatever type the model runs in.
+The output of a matrix is W x + B A x * alpha / rank, with A random and B zero at first, so that fresh LoRA weights do
+not change outputs. W never gets a gradient. LoRA weights are fp32 for every dtype of the model.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from gridloom.optional_packages import needed
 from gridloom.runtime.models.language.spec import Lora
 
 _ADAPTER = "gridloom"
-"""What peft calls the additions inside the model."""
+"""Name of the LoRA weights inside the peft model."""
 
 
 class LoraWeights(nn.Module):
-    """The additions of one model, as a module of their own: what is trained, saved and loaded."""
+    """LoRA weights of one model as a module that is trained, saved and loaded."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Gather the additions of a model that has some; the parameters are shared with it."""
+        """Collect the LoRA weights of a model; parameters are shared with the model."""
         super().__init__()
         found = {_public(name): p for name, p in model.named_parameters() if f".{_ADAPTER}." in name}
         self.names = tuple(found)
@@ -34,17 +34,17 @@ class LoraWeights(nn.Module):
         self._dropouts = [part for name, part in model.named_modules() if name.endswith(f"lora_dropout.{_ADAPTER}")]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Tensors by the names that peft writes: `model.layers.0.self_attn.q_proj.lora_A.weight`."""
+        """Return the tensors by their peft names: `model.layers.0.self_attn.q_proj.lora_A.weight`."""
         return {name: p.detach() for name, p in zip(self.names, self.weights, strict=True)}
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        """Take tensors whose names and shapes all match. Raises ModelError naming the first that does not."""
+        """Load tensors; all names and shapes must match. Raises ModelError naming the first mismatches."""
         own = dict(zip(self.names, self.weights, strict=True))
         problems = [f"lacks {name}" for name in sorted(own.keys() - tensors.keys())]
         problems += [f"has unknown {name}" for name in sorted(tensors.keys() - own.keys())]
         problems += [
-            f"{name} is {list(tensors[name].shape)}, the model wants {list(own[name].shape)}"
+            f"{name} is {list(tensors[name].shape)}, the model has {list(own[name].shape)}"
             for name in sorted(own.keys() & tensors.keys())
             if own[name].shape != tensors[name].shape
         ]
@@ -59,7 +59,7 @@ class LoraWeights(nn.Module):
 
     @contextmanager
     def dropping(self, seed: int, device: torch.device) -> Iterator[None]:
-        """Drop inputs of the additions, as `dropout` says, with random numbers that depend on `seed` alone."""
+        """Enable dropout of LoRA inputs at rate `dropout` inside the context, with random numbers from `seed` alone."""
         if all(isinstance(part, nn.Identity) for part in self._dropouts):
             yield
             return
@@ -75,9 +75,9 @@ class LoraWeights(nn.Module):
 
 
 def attach(model: Any, spec: Lora, seed: int = 0) -> LoraWeights:
-    """Give a transformers model fresh additions, in place, and fix everything else.
+    """Add fresh LoRA weights to a transformers model in place, and freeze all other weights.
 
-    Raises ModelError: peft is not installed, or the model has no matrices of the names wanted.
+    Raises ModelError: peft is not installed, or the model lacks matrices of the names in `lora.targets`.
     """
     with needed("peft", "lora", "a language model with  lora:"):
         import peft
@@ -92,7 +92,7 @@ def attach(model: Any, spec: Lora, seed: int = 0) -> LoraWeights:
             f"lora does not fit this language model: {str(error).splitlines()[0]}",
             "name matrices that the model has under  lora.targets:",
         ) from error
-    model.eval()  # what was put in began in training mode
+    model.eval()  # peft creates its layers in training mode
     weights = LoraWeights(model)
     missing = [target for target in spec.targets if not any(f".{target}." in name for name in weights.names)]
     if missing:

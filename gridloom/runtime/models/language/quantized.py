@@ -1,9 +1,9 @@
-"""A language model whose layers' matrices are held in 4 bits, through transformers and bitsandbytes.
+"""4-bit weights of a language model's layers, by transformers and bitsandbytes.
 
-NF4 (arXiv 2305.14314): a matrix is cut into blocks of 64 weights; a weight is one of 16 levels, spaced as the quantiles
-of a normal distribution, times its block's largest magnitude. Those magnitudes are held in 8 bits, in blocks of 256
-with an fp32 scale each: 4.127 bits a weight in all. A product first gives a matrix its `precision` back. Embeddings,
-norms and the output head keep `precision`.
+NF4 (arXiv 2305.14314): a matrix is divided into blocks of 64 weights; a weight is one of 16 levels, spaced as the
+quantiles of a normal distribution, times the largest magnitude in its block. These magnitudes are stored in 8 bits, in
+blocks of 256 with an fp32 scale each: 4.127 bits per weight in total. A product first dequantises a matrix to
+`precision`. Embeddings, norms and the output head have `precision`.
 """
 
 from __future__ import annotations
@@ -19,37 +19,39 @@ from torch import Tensor
 from gridloom.errors import ModelError
 from gridloom.optional_packages import needed
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.runtime.models.language.weights.folders import CONFIG, held_as
+from gridloom.runtime.models.language.weights.folders import CONFIG, quantization_method
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MOST_OFF = 0.2
-"""What rounding can do to a weight, of its block's largest: half of the widest gap between levels, 0.152; bf16; scales.
+"""Largest accepted error of a weight as a share of its block's largest magnitude.
 
-Kernels that are wrong were seen: bitsandbytes 0.50.2 on a CPU, for rows whose length is a multiple of 16 and not of 64.
+Rounding gives half of the widest gap between levels, 0.152, plus rounding of bf16 and of scales. Larger errors occur
+with bitsandbytes 0.50.2 on a CPU, for rows whose length is a multiple of 16 but not of 64.
 """
-_REMEDY = "say  quantize: none  , or run on a device that this bitsandbytes supports"
+_REMEDY = "set  quantize: none  , or run on a device that this bitsandbytes supports"
 
 
 def loading_options(spec: LlamaModel, folder: Path, device: str | torch.device) -> dict[str, Any]:
-    """Return what `from_pretrained` wants beside the folder for weights held as `spec.quantize` says.
+    """Return the keyword arguments of `from_pretrained` for `spec.quantize`.
 
-    Raises GridloomError naming the extra where a package is absent, ModelError where bitsandbytes does not run on the
-    device, or where the folder's weights are quantised already.
+    Raises:
+        GridloomError: a package is missing; names the extra to install.
+        ModelError: bitsandbytes does not run on the device, or the folder's weights are quantised already.
     """
-    # onto the device as they are read: quantised weights are not moved afterwards
+    # load onto the device directly: quantised weights cannot be moved
     placed = {"device_map": {"": str(device)}}
-    method = _held_as(folder)
+    method = _quantization_method(folder)
     if spec.quantize == "none":
         return placed if method else {}
     if method:
         raise ModelError(
             f"the weights of LLaMA '{spec.weights}' in {folder} are quantised already ({method}), and the "
-            f"spec says quantize: {spec.quantize}",
-            "say  quantize: none  , or name the whole weights",
+            f"spec sets quantize: {spec.quantize}",
+            "set  quantize: none  , or name unquantised weights",
         )
     what_for = f"a language model with  quantize: {spec.quantize}"
     with needed("bitsandbytes", "quant", what_for):
-        import bitsandbytes  # noqa: F401  told apart from what fails in it
+        import bitsandbytes  # noqa: F401  an absent package is distinguished from a failing one
     with needed("accelerate", "quant", what_for):
         import accelerate  # noqa: F401  transformers loads quantised weights through it
     _runs_on(torch.device(device), DTYPES[spec.precision])
@@ -66,22 +68,22 @@ def loading_options(spec: LlamaModel, folder: Path, device: str | torch.device) 
     }
 
 
-def _held_as(folder: Path) -> str:
+def _quantization_method(folder: Path) -> str:
     try:
-        return held_as(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        return quantization_method(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError):
-        return ""  # whoever loads the folder says what is wrong with the file
+        return ""  # loading the folder reports the error of the file
 
 
 def is_quantized(model: Any) -> bool:
-    """Whether transformers loaded the model's weights in a quantised form."""
+    """Return whether transformers loaded the model's weights in quantised form."""
     return getattr(model, "hf_quantizer", None) is not None
 
 
-def settle(model: Any, spec: LlamaModel) -> None:
-    """Make a model that was just loaded ready to run, where its matrices are bitsandbytes' 4-bit ones.
+def prepare_model(model: Any, spec: LlamaModel) -> None:
+    """Prepare a newly loaded model with bitsandbytes 4-bit matrices, if it has any, to run.
 
-    Raises ModelError where bitsandbytes does not multiply by matrices of the model's widths as it should.
+    Raises ModelError if bitsandbytes multiplies wrongly by matrices of the model's widths.
     """
     matrices = [part for part in model.modules() if hasattr(part, "support_avx512bf16_for_cpu")]
     for part in matrices:
@@ -99,18 +101,18 @@ def settle(model: Any, spec: LlamaModel) -> None:
 
 
 def _keep_unpacked(part: Any) -> None:
-    """Keep bitsandbytes from repacking weights in the first pass without gradient on CPUs with AVX512-BF16.
+    """Prevent bitsandbytes from repacking weights in the first pass without gradient on CPUs with AVX512-BF16.
 
-    Its packed products compute in bf16 whatever `precision` says, and give a latent prefix no gradient afterwards.
+    Packed products compute in bf16 for every `precision`, and later return no gradient for a latent prefix.
     """
     part.support_avx512bf16_for_cpu = False
 
 
 def _runs_on(device: torch.device, dtype: torch.dtype) -> None:
-    """Raise ModelError where 4-bit products fail: the package may be there and its kernels not."""
+    """Raise ModelError if 4-bit products fail: an installed package may lack kernels for the device."""
     try:
         _error(device, dtype, 64)
-    except Exception as error:  # kernels that are missing raise what they like
+    except Exception as error:  # missing kernels raise exceptions of any type
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"bitsandbytes {version('bitsandbytes')} cannot multiply 4-bit weights on {device}: {reason}", _REMEDY
@@ -119,9 +121,9 @@ def _runs_on(device: torch.device, dtype: torch.dtype) -> None:
 
 @torch.no_grad()
 def _error(device: torch.device, dtype: torch.dtype, width: int) -> float:
-    """Return the largest error of a weight that a product shows, as a share of its block's largest weight.
+    """Return the largest error of a weight in a product, as a share of its block's largest magnitude.
 
-    It multiplies by a matrix [64, width] as layers do; 512 columns of it at most are looked at.
+    Multiplies by a 4-bit matrix [64, width] as layers do, and compares at most 512 of its columns.
     """
     import bitsandbytes
 

@@ -1,4 +1,4 @@
-"""Values around a language model's call: prefix, prompt segments, hidden states, the answer."""
+"""Inputs and outputs of a language model: latent prefix, prompt segments, hidden states, generated text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from gridloom.errors import ModelError
 
 Prefix = Tensor | Sequence[Tensor | None] | None
-"""[B, k, H], or per row [k, H] or None; fp32 or the model's type."""
+"""Latent prefix [B, k, H], or per row [k, H] or None; fp32 or the model's dtype."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Token ids of a prompt, before and after the place of the latent prefix."""
+    """Token ids of a prompt before and after the position of the latent prefix."""
 
     head: tuple[int, ...]
     tail: tuple[int, ...]
@@ -24,29 +24,29 @@ class Segments:
         return len(self.head) + len(self.tail)
 
     def with_new(self, tokens: Sequence[int]) -> Segments:
-        """Append new tokens."""
+        """Return the segments with new tokens appended."""
         return Segments(self.head, (*self.tail, *tokens))
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What the model made of one prompt."""
+    """Generated answer to one prompt."""
 
     text: str
-    """The new tokens alone, special tokens left out."""
+    """Text of the new tokens without special tokens."""
     hidden: Tensor
-    """fp32 [H] on the cpu: the state that the spec's `state` names; [T, H] where several were asked for."""
+    """fp32 [H] on the CPU, the state that the spec's `state` names; [T, H] if several are requested."""
     prompt_tokens: int
-    """Without the latent prefix."""
+    """Number of prompt tokens, without the latent prefix."""
     new_tokens: int
-    """The end-of-text token not counted."""
+    """Number of new tokens, without the end-of-text token."""
     tokens: tuple[int, ...] = ()
-    """The new tokens' ids."""
+    """Ids of the new tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """Token states of some rows, left-padded."""
+    """Token states of rows, left-padded."""
 
     values: Tensor
     """fp32 [B, T, H]"""
@@ -55,7 +55,7 @@ class States:
 
 
 def per_row(prefix: Prefix, batch: int) -> list[Tensor | None]:
-    """Return the prefix of each row. Raises ModelError when there are not as many as prompts."""
+    """Return the prefix of each row. Raises ModelError if their number is not the number of prompts."""
     rows: list[Tensor | None] = [None] * batch if prefix is None else list(prefix)
     if len(rows) != batch:
         raise ModelError(f"{len(rows)} latent prefixes for {batch} prompts")
@@ -63,5 +63,5 @@ def per_row(prefix: Prefix, batch: int) -> list[Tensor | None]:
 
 
 def last_states(states: Tensor, mask: Tensor, number: int) -> States:
-    """Keep the last `number` of left-padded states [B, T, H] and of their mask [B, T]."""
+    """Return the last `number` of left-padded states [B, T, H] and of their mask [B, T]."""
     return States(values=states[:, -number:].float(), mask=mask[:, -number:].bool())

@@ -8,63 +8,63 @@ from gridloom.specs.base import ByContent, Later, ModelSpec, Operational, Precis
 
 Quantize = Literal["none", "nf4"]
 LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-"""The matrices of a LLaMA's layers."""
+"""Matrices of a LLaMA's layers."""
 
 
 class Lora(SpecModel):
-    """Low-rank additions to a language model's matrices (arXiv 2106.09685), trained by `joint_train` through peft."""
+    """LoRA weights (arXiv 2106.09685) of a language model's matrices, trained by `joint_train` with peft."""
 
     rank: Annotated[int, Field(ge=1, le=256)] = 8
-    """Inner width r of an addition B A."""
+    """Rank r of the product B A."""
     alpha: PositiveFloat = 16.0
-    """An addition is scaled by alpha / rank."""
+    """Scale: B A x is multiplied by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of an addition's inputs that is dropped in training."""
+    """Dropout rate of the inputs of A in training."""
     targets: Annotated[tuple[LoraTarget, ...], Field(min_length=1)] = ("q_proj", "v_proj")
-    """Matrices, of every layer, that get an addition."""
+    """Matrices of every layer that get LoRA weights."""
 
 
 class LlamaModel(ModelSpec):
-    """A causal language model loaded through transformers."""
+    """Causal language model loaded by transformers."""
 
     kind: Literal["llama"] = "llama"
     weights: Annotated[str, ByContent()] = "smollm2-135m"
-    """A managed model's name (`gridloom models list`), a local folder in transformers layout, or a hub id."""
+    """Name of a managed model (`gridloom models list`), a local folder in transformers layout, or a hub id."""
     frozen: bool = True
-    """Keep the weights fixed; adapters and TRM learn around it. To let it learn, give it a `lora`."""
+    """Keep the weights fixed while adapters and TRM are trained. To train the language model, set `lora`."""
     lora: Annotated[Lora | None, Later()] = None
-    """Train low-rank additions to it. Its own weights stay fixed; needs `pip install 'gridloom[lora]'`."""
+    """LoRA weights to train; the model's own weights stay fixed. Needs `pip install 'gridloom[lora]'`."""
     precision: Precision = "fp32"
-    """Type the weights are held and run in."""
+    """Dtype of the weights and of computation."""
     quantize: Annotated[Quantize, Later()] = "none"
-    """`nf4` holds the matrices of its layers in 4 bits a weight (arXiv 2305.14314), through bitsandbytes; embeddings,
-    norms, output head and every product keep `precision`. Needs `pip install 'gridloom[quant]'`."""
+    """`nf4` holds the matrices of the layers in 4 bits per weight (arXiv 2305.14314), by bitsandbytes; embeddings,
+    norms, output head and products have `precision`. Needs `pip install 'gridloom[quant]'`."""
     max_prompt_tokens: Annotated[int, Field(ge=32)] = 1024
-    """Longer prompts lose their oldest demonstrations, never the test input or the question."""
+    """Limit in tokens. Longer prompts lose their oldest demonstrations, never the test input or the question."""
     prompt_format: Literal["auto", "chat", "plain"] = "auto"
-    """`chat` wraps the prompt as one user turn of the tokenizer's chat template, `plain` gives it as it is; `auto` is
-    chat where there is a template."""
+    """`chat` wraps the prompt as one user turn of the tokenizer's chat template, `plain` uses it unchanged; `auto` is
+    `chat` if the tokenizer has a template."""
     state: Literal["last_prompt", "last_new", "mean_new"] = "last_prompt"
-    """The hidden state that adapters read: of the last prompt position, of the last new token, or the mean over the new
-    tokens. The last two are the first where nothing is generated."""
+    """Hidden state that adapters read: of the last prompt position, of the last new token, or the mean over the new
+    tokens. Without new tokens all three are `last_prompt`."""
 
 
 class EndpointModel(ModelSpec):
-    """A language model behind a server that speaks OpenAI's chat protocol. It writes text; its states stay there."""
+    """Language model on a server with OpenAI's chat protocol, which returns text but no hidden states."""
 
     kind: Literal["endpoint"] = "endpoint"
     url: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
-    """Where the protocol begins, as `http://127.0.0.1:8000/v1`. Keys do not belong here."""
+    """Base URL of the protocol, such as `http://127.0.0.1:8000/v1`. Must not contain keys."""
     model: Annotated[str, Field(min_length=1)]
-    """The model's name at the server."""
+    """Name of the model on the server."""
     api_key_env: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None = None
-    """Name of the environment variable that holds the key; none is sent without."""
+    """Name of the environment variable that holds the API key; None to send no key."""
     max_prompt_characters: Annotated[int, Field(ge=64)] = 4096
-    """Longer prompts lose their oldest demonstrations, never the test input or the question. In characters, since the
-    server's tokenizer is not known here; a cell of a grid takes two."""
+    """Limit in characters, since the server's tokenizer is unknown; a cell of a grid takes two. Longer prompts lose
+    their oldest demonstrations, never the test input or the question."""
     timeout_s: Annotated[PositiveFloat, Operational()] = 60.0
-    """Seconds without a word from the server after which a call is given up."""
+    """Seconds without data from the server after which a call fails."""
     answer_s: Annotated[PositiveFloat, Operational()] = 600.0
-    """Seconds that one whole answer may take."""
+    """Maximum seconds of one whole answer."""
     retries: Annotated[NonNegativeInt, Operational()] = 2
-    """Further tries after a call that failed, before the stage fails."""
+    """Number of further tries after a failed call, before the stage fails."""

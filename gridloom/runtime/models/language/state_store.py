@@ -1,11 +1,11 @@
-"""A language model's states of prompts, kept for every run of a workspace: a prompt is read once.
+"""Cache of a language model's hidden states of prompts for all runs of a workspace.
 
     WORKSPACE/artifacts/.states/MODEL/PROMPT.safetensors     MODEL, PROMPT: hashes
 
-MODEL covers what decides a state beside the prompt: the weights' digest, the type they run in, how prompts are wrapped,
-which states are wanted, the tokens written, the kind of device. PROMPT covers the text, and so the task, the pairs
-shown, the form and the view. Changed weights or another form of prompt have other names, and are read anew. A file is
-replaced in one step and holds the hash of what it should hold.
+MODEL covers all that determines a state besides the prompt: digest and dtype of the weights, prompt format, choice of
+states, number of new tokens, kind of device. PROMPT covers the text, and so the task, the pairs shown, format and view.
+Changed weights or another prompt format have other names, and are computed again. A file is replaced atomically and
+holds the hash of its content.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from gridloom.stores.workspace import Workspace
 from gridloom.stores.write_aside import write_durably
 
 VERSION = 1
-"""Of how states come about; a new one makes all be read anew."""
+"""Version of the computation of states; after a change all states are computed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownState:
-    """What the model made of a prompt."""
+    """Cached result of one prompt."""
 
     hidden: Tensor
-    """fp32 [H] or [T, H], on the cpu."""
+    """fp32 [H] or [T, H], on the CPU."""
     text: str = ""
-    """What it wrote."""
+    """Generated text."""
     num_new: int = 0
-    """Tokens of that."""
+    """Number of generated tokens."""
 
 
 class StateStore:
-    """The states of one language model, asked in one way."""
+    """Cached states of one language model with one set of options."""
 
     def __init__(self, workspace: Workspace, model: dict[str, Any]) -> None:
-        """Open the folder of `model`; nothing is created until `put`."""
+        """Open the folder of `model`; `put` creates the folder."""
         text = json.dumps({"version": VERSION, **model}, sort_keys=True)
         self.workspace = workspace
         self.folder = workspace.states_dir / hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -57,8 +57,8 @@ class StateStore:
     def of(
         cls, workspace: Workspace, spec: LlamaModel, digest: str, device: str, *, num_states: int, max_new_tokens: int
     ) -> StateStore:
-        """Open the states of the weights with `digest`, as the spec asks them."""
-        # whole weights are named as they were before there were others, so that their states are still known
+        """Open the cache for weights with `digest` and the options of the spec."""
+        # unquantised weights omit the field, which keeps the names of states cached before it existed
         held = {} if spec.quantize == "none" else {"quantize": spec.quantize}
         return cls(
             workspace,
@@ -75,7 +75,7 @@ class StateStore:
         )
 
     def get(self, prompt: str) -> KnownState | None:
-        """Return the state of a prompt, None when it was never read. Raises StageError when its file is damaged."""
+        """Return the state of a prompt; None if it is not cached. Raises StageError if its file is damaged."""
         path = self._path(prompt)
         if not path.is_file():
             return None
@@ -83,7 +83,7 @@ class StateStore:
             with safe_open(path, framework="pt") as file:
                 hidden, notes = file.get_tensor("hidden"), json.loads(file.metadata()["notes"])
             if notes["sha256"] != _digest(hidden):
-                raise ValueError("its content is not what was written")
+                raise ValueError("the hash of its content is not the recorded one")
             return KnownState(hidden, notes["text"], notes["num_new"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise StageError(
@@ -91,7 +91,7 @@ class StateStore:
             ) from error
 
     def put(self, prompt: str, state: KnownState) -> None:
-        """Keep the state of a prompt. Raises StoreError when the disk refuses."""
+        """Store the state of a prompt. Raises StoreError if the file cannot be written."""
         hidden = state.hidden.detach().cpu().contiguous()
         notes = {"text": state.text, "num_new": state.num_new, "sha256": _digest(hidden)}
         data = save({"hidden": hidden}, metadata={"notes": json.dumps(notes)})

@@ -1,4 +1,4 @@
-"""Networks by the kind of their spec."""
+"""Construction of recursive networks by the kind of their spec."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def build_network(
 
 
 def views_for(spec: NetworkSpec, ids: PuzzleIds) -> NDArray[np.uint8] | None:
-    """Return the views of the ids where the network embeds them."""
+    """Return the views of the ids, uint8 [R, 11], if the network embeds views; else None."""
     return ids.views if spec.embeds_views else None

@@ -1,8 +1,8 @@
-"""What the recursive networks share: embedding, carry, reset, halting, heads and the training step.
+"""Base of recursive networks: embedding, carry, reset, halting, heads and the training step.
 
 Shapes: B rows, L grid tokens (canvas * canvas), P prefix positions, S = P + L, D width, V vocabulary.
-A training step is one ACT step of every row; a row that halted takes the next sample and starts anew. The carry between
-ACT steps is detached. How the states are updated within a step is each network's own `recur`.
+A training step is one ACT step of every row; a row that halted is reset and takes the next sample. The carry between
+ACT steps is detached. Each network defines in `recur` how an ACT step updates the states.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from gridloom.specs.data import VOCABULARY
 
 
 class RecursiveCore(Network, ABC):
-    """Base of the networks. Parameter and buffer names equal those of the original's `inner` module.
+    """Base of recursive networks. Parameter and buffer names equal those of the original's `inner` module.
 
-    Subclasses make their stacks and initial states in `build`, and update the states in `recur`.
+    Subclasses create stacks and initial states in `build`, and update the states in `recur`.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class RecursiveCore(Network, ABC):
         Args:
             canvas: side of the square token canvas; 30 for the original, 0 for sequences.
             num_puzzles: rows of the puzzle embedding, id 0 being `<blank>`.
-            task_of: task index of each id; adds a row per task to the row per id.
-            views: uint8 [num_puzzles, 11], turn and colours of each id's view, which `task_view` embeds.
-            num_cells: tokens L of a row where they are no square.
-            generator: source of the initial weights; torch's global one when absent.
+            task_of: int [num_puzzles], task of each id; adds an embedding row per task to the row per id.
+            views: uint8 [num_puzzles, 11], dihedral transform and colours of each id's view, for `task_view`.
+            num_cells: tokens L of a row that is not square.
+            generator: generator of the initial weights; None for torch's global generator.
         """
         super().__init__()
         self.spec: TrmModel
@@ -89,7 +89,7 @@ class RecursiveCore(Network, ABC):
         self.lm_head = Linear(width, vocabulary, generator=generator)
         self.q_head = Linear(width, 2, bias=True)
         with torch.no_grad():
-            # "Never halt" at first, whatever the state: learning starts from full-length runs.
+            # initially no state halts: training starts with the full number of ACT steps
             self.q_head.weight.zero_()
             self.q_head.bias.fill_(-5)  # type: ignore[union-attr]
         self.puzzle_emb = PuzzleEmbedding(
@@ -100,9 +100,9 @@ class RecursiveCore(Network, ABC):
             self.view_tokens = ViewTokens(width, torch.from_numpy(views), generator=generator)
 
     def take_canvases(self, sides: Sequence[int]) -> None:
-        """Let tasks lie on canvases of these sides, the largest being `canvas`. Raises ModelError where none other can.
+        """Accept rows on canvases of these sides, the largest being `canvas`. Raises ModelError without rope_2d.
 
-        No weight belongs to a position with rope_2d, so rows of any square length may run.
+        With rope_2d no weight depends on a position, so rows of any square length can run.
         """
         if tuple(sides) != (self.canvas,) and not self.spec.any_canvas:
             raise ModelError(
@@ -125,26 +125,26 @@ class RecursiveCore(Network, ABC):
 
     @abstractmethod
     def build(self, generator: torch.Generator | None) -> None:
-        """Make the stacks and the initial states."""
+        """Create the stacks and the initial states."""
 
     @abstractmethod
     def starts(self) -> tuple[Tensor, Tensor]:
-        """Return the initial states [1, 1, D] of z_H and z_L; [1, 6, 1, D] for six states, [1, 0, D] for none."""
+        """Return the initial states [1, 1, D] of z_H and z_L; [1, 6, 1, D] for six latents, [1, 0, D] for none."""
 
     @abstractmethod
     def recur(self, z_H: Tensor, z_L: Tensor, x: Tensor, grad_all_rounds: bool = False) -> tuple[Tensor, Tensor]:
-        """Run the rounds of one ACT step; the last is differentiated, all of them with `grad_all_rounds`."""
+        """Run the H cycles of one ACT step; the last is differentiated, all of them with `grad_all_rounds`."""
 
     def halts(self, q: Tensor) -> Tensor:
-        """Decide from [B, 2] logits which rows halt in training."""
+        """Return bool [B], rows that halt in training, from logits [B, 2]."""
         return q[:, 0] > 0
 
     def continue_target(self, z_H: Tensor, z_L: Tensor, x: Tensor, last: Tensor) -> Tensor | None:
-        """Return what q_continue is trained towards, None where it is untrained."""
+        """Return the target of q_continue, fp32 [B]; None if q_continue is not trained."""
         return None
 
     def stack(self, generator: torch.Generator | None) -> Stack:
-        """Make a stack of `spec.layers` blocks."""
+        """Return a new stack of `spec.layers` blocks."""
         spec = self.spec
         return Stack(
             [
@@ -161,26 +161,26 @@ class RecursiveCore(Network, ABC):
         )
 
     def register_start(self, name: str, generator: torch.Generator | None) -> None:
-        """Draw a fixed initial state [D]: a buffer, saved but never trained."""
+        """Draw a fixed initial state [D] as a buffer, which is saved but never trained."""
         start = truncated_normal((self.spec.hidden_size,), 1.0, generator=generator, dtype=self.dtype)
         self.register_buffer(name, start)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.lm_head.weight.device
 
     def matrices(self) -> list[nn.Parameter]:
-        """Weights of the stacks' linear maps: neither embeddings nor heads."""
+        """Return the weights of the stacks' linear maps, without embeddings and heads."""
         return [p for module in self.children() if isinstance(module, Stack) for p in module.parameters()]
 
     def initial_carry(
         self, batch: int, device: torch.device | str | None = None, num_cells: int | None = None
     ) -> Carry:
-        """Return a carry whose rows are all halted, so that the first call resets them and takes its data.
+        """Return a carry whose rows are all halted, so that the first step resets them and takes new data.
 
         Args:
-            num_cells: tokens of a row on another canvas.
+            num_cells: tokens of a row on another canvas than `canvas`.
         """
         device = self.device if device is None else torch.device(device)
         num_cells = self.num_cells if num_cells is None else num_cells
@@ -215,7 +215,7 @@ class RecursiveCore(Network, ABC):
         labels: Tensor | None = None,
         injection: Injection | None = None,
     ) -> Carry:
-        """Start the halted rows on the given data, from the initial states or the injection; keep the others."""
+        """Reset halted rows to the given data and to the initial states or the injection; keep the other rows."""
         new = carry.halted
         start_H, start_L = self.starts()
         if injection is not None and injection.z_H is not None:
@@ -234,7 +234,7 @@ class RecursiveCore(Network, ABC):
         )
 
     def embed(self, inputs: Tensor, puzzle_ids: Tensor, puzzle_rows: Tensor) -> Tensor:
-        """Embed tokens [B, L] behind the prefix that starts with `puzzle_rows` [B, D]: [B, S, D], RMS about 1."""
+        """Return embeddings [B, S, D], RMS about 1: prefix, starting with `puzzle_rows` [B, D], then tokens [B, L]."""
         tokens = self.embed_tokens.embedding_weight.to(self.dtype)
         x = F.embedding(inputs.to(torch.int32), tokens)
         if self.prefix_len:
@@ -248,12 +248,12 @@ class RecursiveCore(Network, ABC):
         return scaled
 
     def halting(self, z_H: Tensor) -> Tensor:
-        """Return fp32 [B, 2]: the logits to halt and to continue, read at position 0."""
+        """Return the logits to halt and to continue, fp32 [B, 2], from position 0."""
         logits: Tensor = self.q_head(z_H[:, 0]).float()
         return logits
 
     def predict(self, z_H: Tensor) -> Tensor:
-        """Return the grid positions' logits [B, L, V]."""
+        """Return the logits of the grid positions, [B, L, V]."""
         logits: Tensor = self.lm_head(z_H[:, self.prefix_len :])
         return logits
 
@@ -272,14 +272,14 @@ class RecursiveCore(Network, ABC):
     ) -> tuple[Carry, Output]:
         """Reset halted rows onto the new data, run one ACT step on every row, and decide which rows halt.
 
-        In training a row halts when `wants_to_halt` or after `halt_max_steps`, subject to exploration drawn from
+        In training a row halts by `wants_to_halt` or after `halt_max_steps`, subject to exploration drawn from
         `generator`; in evaluation only after `halt_max_steps`. The returned carry holds the data of the output.
 
         Args:
-            grad_all_rounds: differentiate every H round, so that an injected initial carry gets gradient.
-            labels: uint8 [B, L], kept in the carry beside the inputs.
-            least_steps: [B], what `exploration` drew where the caller has drawn it, in place of `generator`.
-            heads: compute the logits; without them `Output.logits` is empty and the loss picks its own positions.
+            grad_all_rounds: differentiate all H cycles, so that an injected initial carry gets a gradient.
+            labels: uint8 [B, L], stored in the carry.
+            least_steps: int [B], minimum number of steps drawn earlier by `exploration`, in place of `generator`.
+            heads: compute the logits; else `Output.logits` is empty and the loss applies the head itself.
         """
         carry = self.reset(carry, inputs, puzzle_ids, labels, injection)
         rows = self.puzzle_emb(carry.puzzle_ids)
@@ -305,7 +305,7 @@ class RecursiveCore(Network, ABC):
         )
 
     def exploration(self, batch: int, generator: torch.Generator | None) -> Tensor | None:
-        """Draw the steps [B] that rows must make at least in training, on the CPU; None where none are drawn."""
+        """Draw the minimum numbers of steps [B] of rows in training, on the CPU; None without exploration."""
         limit = self.spec.halt_max_steps
         if not self.training or limit == 1:
             return None

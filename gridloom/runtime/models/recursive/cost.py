@@ -16,27 +16,27 @@ def inner_width(expansion: float, width: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TrmCost:
-    """A recursive network of any kind, on a square canvas or on rows of another length."""
+    """Cost of a recursive network of any kind, on a square canvas or on rows of another length."""
 
     spec: TrmModel
     canvas: int
     num_cells: int | None = None
-    """Tokens of a row where they are no square canvas."""
+    """Tokens L of a row that is not square; None for a canvas."""
     vocabulary: int = VOCABULARY
 
     @property
     def cells(self) -> int:
-        """L, tokens of a row."""
+        """Tokens L of a row."""
         return self.canvas**2 if self.num_cells is None else self.num_cells
 
     @property
     def positions(self) -> int:
-        """S, prefix and cells."""
+        """Positions S: prefix and cells."""
         return self.spec.puzzle_embedding_len + self.cells
 
     @property
     def parameters(self) -> int:
-        """Trained weights, without the puzzle table, which is a buffer."""
+        """Number of trained weights; excludes the puzzle table, which is a buffer."""
         width = self.spec.hidden_size
         learned = self.positions * width if self.spec.positions == "learned" else 0
         stacks = 2 if isinstance(self.spec, HrmModel) else 1
@@ -46,16 +46,16 @@ class TrmCost:
 
     @property
     def _heads_width(self) -> int:
-        """Width of all attention heads together: below the model's where they do not divide it (transformer)."""
+        """Total width of the attention heads; below `hidden_size` if `num_heads` does not divide it (transformer)."""
         return self.spec.hidden_size // self.spec.num_heads * self.spec.num_heads
 
     @property
     def calls(self) -> int:
-        """Stack calls an ACT step, of either stack in the HRM."""
+        """Number of stack calls per ACT step."""
         return self.spec.H_cycles * (self.spec.L_cycles + 1)
 
     def learnt_calls(self, all_rounds: bool = False) -> int:
-        """Stack calls that the backward pass goes through: the last round, in the HRM one call of each stack."""
+        """Return the number of stack calls in the backward pass: the last H cycle; HRM: one call of each stack."""
         if all_rounds:
             return self.calls
         return 2 if isinstance(self.spec, HrmModel) else self.spec.L_cycles + 1
@@ -69,7 +69,7 @@ class TrmCost:
         return 3 * length * inner_width(self.spec.expansion, length) + channel
 
     def stack(self, rows: int) -> Flops:
-        """One pass of the shared stack."""
+        """Return the operations of one call of the shared stack."""
         width, length = self.spec.hidden_size, self.positions
         channel = 6 * rows * length * width * inner_width(self.spec.expansion, width)
         if self.spec.mixing == "attention":
@@ -80,18 +80,18 @@ class TrmCost:
         return layer * self.spec.layers
 
     def heads(self, rows: int) -> Flops:
-        """Output and halting heads."""
+        """Return the operations of output and halting heads."""
         width = self.spec.hidden_size
         return Flops(2 * rows * self.cells * width * self.vocabulary + 4 * rows * width)
 
     def act_step(self, rows: int) -> Flops:
-        """A whole ACT step without gradient."""
+        """Return the operations of an ACT step without gradient."""
         return self.stack(rows) * self.calls + self.heads(rows)
 
     def train_step(self, rows: int, all_rounds: bool = False) -> int:
-        """An ACT step with its backward pass through the last H round, or through all of them.
+        """Return the operations of an ACT step with the backward pass through the last H cycle, or through all.
 
-        The HRM looks an ACT step ahead, without gradient, for what q_continue learns.
+        The HRM runs one more ACT step, without gradient, for the target of q_continue.
         """
         learnt = self.stack(rows) * self.learnt_calls(all_rounds) + self.heads(rows)
         ahead = 0
@@ -100,7 +100,7 @@ class TrmCost:
         return self.act_step(rows).forward + ahead + learnt.backward
 
     def activation_bytes(self, rows: int, all_rounds: bool = False) -> int:
-        """What the backward pass needs kept, estimated: 7 D + 3 I values a token and layer call for attention."""
+        """Return the estimated bytes stored for the backward pass; attention: 7 D + 3 I values per token and layer."""
         spec, width, length = self.spec, self.spec.hidden_size, self.positions
         inner = inner_width(spec.expansion, width)
         if spec.mixing == "attention":
@@ -112,12 +112,12 @@ class TrmCost:
         return calls * BYTES[spec.precision] * (rows * values + casts)
 
     def state_bytes(self, rows: int) -> int:
-        """The carry and the temporaries of one stack pass without gradient."""
+        """Return the bytes of the carry and of the temporaries of one stack call without gradient."""
         spec = self.spec
         inner = inner_width(spec.expansion, spec.hidden_size)
         return BYTES[spec.precision] * rows * self.positions * (8 * spec.hidden_size + 3 * inner)
 
     def table_bytes(self, num_ids: int, num_tasks: int) -> int:
-        """The puzzle table: a row an id and a row a task, fp32; without the ids' where views have embeddings."""
+        """Return the bytes of the fp32 puzzle table: a row per id and per task; per task alone with `task_view`."""
         rows = num_tasks if self.spec.puzzle_embedding == "task_view" else num_ids + num_tasks
         return 4 * self.spec.hidden_size * rows

@@ -1,4 +1,4 @@
-"""What the head of a weight file shows about a recursive network, read without torch."""
+"""Checks of a recursive network's weight file by tensor shapes, without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LAYER = re.compile(r"([HL]_level)\.layers\.(\d+)\.")
 
 
 def weights_problems(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return how the tensors' shapes differ from a bundle's description: vocabulary, width, layers of each stack.
+    """Return mismatches of tensor shapes and a bundle's description: vocabulary, width, layers of each stack.
 
     Args:
         config: `parts.trm.config` of bundle.json.

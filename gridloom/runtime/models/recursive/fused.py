@@ -1,7 +1,7 @@
-"""Three differentiable functions written by hand: fewer passes over memory than their composition, the same values.
+"""Three fused functions with hand-written backward passes: fewer passes over memory, the same values.
 
-The composed forms spend a fifth of a training step on concatenating gradients of slices and on the norm's parts. A
-compiler fuses them itself, and is given the composed forms.
+The composed forms spend a fifth of a training step on concatenating gradients of slices and on parts of the norm. Under
+torch.compile the composed forms are used, since the compiler fuses them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        # The transpose of a rotation turns the other way.
+        # the transpose of a rotation is the rotation by the negative angle
         parts = (_turn(gradients[0], cos, -sin), _turn(gradients[1], cos, -sin), gradients[2])
         return torch.cat(parts, dim=2), None, None
 
@@ -92,7 +92,7 @@ def gate(gate_up: Tensor) -> Tensor:
 
 
 def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Split [B, S, 3h, d] into q, k, v of h heads each and turn q and k by tables that broadcast over [B, S, h, d].
+    """Split [B, S, 3h, d] into q, k, v of h heads each and rotate q and k by tables that broadcast over [B, S, h, d].
 
     Half-split convention: `cos` and `sin` have width d, and the first half of `sin` is negative.
     """

@@ -1,5 +1,6 @@
-"""A traced run whose rows may halt before their last ACT step, which changes results; see `inference` for one that may
-not. Rows that have halted leave the batch; what a row says of its steps ends with the step it halted at."""
+"""Traced run whose rows may halt before their last ACT step, which changes results; see `inference` for exact runs.
+
+Rows that have halted leave the batch; the history of a row ends with its halting step."""
 
 from __future__ import annotations
 
@@ -29,14 +30,15 @@ def trace_halting(
     steps: int | None = None,
     same: Same | None = None,
 ) -> HaltedTrace:
-    """Run rows until each halts, at most `steps` ACT steps (the network's own number when absent).
+    """Run rows until each halts, at most `steps` ACT steps (by default the network's `halt_max_steps`).
 
-    The bits of a row depend on the rows beside it, since those that have halted leave: run rows together that will be
-    run together again.
+    The rounding of a row depends on the other rows of its batch, since halted rows leave: to reproduce results bit for
+    bit, run the same rows together.
 
     Args:
-        inputs: uint8 [B, L]. puzzle_ids: [B].
-        same: compares answers for `unchanged`; all tokens when absent.
+        inputs: uint8 [B, L].
+        puzzle_ids: int64 [B].
+        same: comparison of answers for `unchanged`; None to compare all tokens.
     """
     most = num_steps_of(network, steps)
     parts: list[_Traced] = []
@@ -66,7 +68,7 @@ def trace_halting(
 
 
 class _Traced(FoundAnswers):
-    """The answers of a tile, with what each step of a row said and the states it ended in."""
+    """Answers of a tile, with the history of each row and its final states."""
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class _Traced(FoundAnswers):
         self.z_H, self.z_L = torch.empty_like(z_H), torch.empty_like(z_L)
 
     def keep(self, z_H: Tensor, z_L: Tensor, step: int, last: bool) -> bool:
-        """Note the step of the rows that have not halted, and tell whether all have now."""
+        """Record the step of the rows that run; return whether all rows have halted."""
         running = ~self.halted
         place = self.rows[running]
         before = self.tokens[place]

@@ -1,13 +1,13 @@
-"""Inference: rows run tile by tile, and no step is made whose outcome is known.
+"""Inference: rows run tile by tile, and steps with a known result are skipped.
 
-A tile is a few rows that go through all ACT steps together before the next tile begins. On a CPU a tile is just large
-enough to keep the matrix products busy: its activations stay in the cache, whatever the batch. The bits of a row depend
-on the shape of its tile and its place in it, never on what other rows hold. Only where rows halt early do those that
-are left move together, so that a neighbour can change a row by rounding.
+A tile is a few rows that run through all ACT steps together before the next tile starts. On a CPU a tile is just large
+enough for efficient matrix products, so that its activations stay in the cache for every batch size. The rounding of a
+row depends on the shape of its tile and its position in the tile, never on the content of other rows. Only if rows halt
+early are the remaining rows compacted, so that other rows can change a row by rounding.
 
-Exact savings, always on: the input is embedded and the weights are rounded once, heads are applied where their output
-is used, and a tile whose states repeat bit for bit is done, since all its later steps would repeat too. Halting a row
-by its score or by an unchanged answer is not exact; `Halting` asks for it by name.
+Exact optimisations, always on: the input is embedded and the weights are rounded once, heads are applied only where
+their output is used, and a tile whose states repeat bit for bit stops, since all later steps would repeat too. Halting
+a row by its score or by an unchanged answer is not exact, and must be requested by `Halting`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.layers import rounded_once
 
 TILE_ELEMENTS = 1 << 18
-"""Positions times width of a tile on a CPU: smaller ones wait for the interpreter, larger ones for memory."""
+"""Positions times width of a tile on a CPU: smaller tiles are bound by the interpreter, larger ones by memory."""
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
-"""(logits [N, L, V], int64 [N], which rows of the batch they are of) -> fp32 [N]."""
+"""(logits [N, L, V], rows of the batch int64 [N]) -> losses fp32 [N]."""
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def trace(
     injection: Injection | None = None,
     steps: int | None = None,
 ) -> Trace:
-    """Run all steps and keep what each says: halting logits, and how many positions changed."""
+    """Run all steps and record the halting logits and the number of changed positions of each."""
     num_steps = num_steps_of(network, steps)
     parts: list[Trace] = []
     with rounded_once(network):
@@ -83,11 +83,11 @@ def answer(
     same: Same | None = None,
     loss: RowLoss | None = None,
 ) -> Answers:
-    """Return what rows answer; without halting, bit for bit what `trace` ends with.
+    """Return the answers of rows; without halting bit-identical to the final tokens of `trace`.
 
     Args:
-        same: compares answers for `unchanged`; all tokens when absent.
-        loss: reads the logits that answers are taken from; it can change no answer.
+        same: comparison of answers for `unchanged`; None to compare all tokens.
+        loss: loss of the answers' logits; does not change answers.
     """
     num_steps = num_steps_of(network, steps)
     num_computed = 0
@@ -103,7 +103,7 @@ def answer(
                 num_computed += len(z_H)
                 last = step == num_steps
                 if _repeats(before, (z_H, z_L)):
-                    # all later steps would end as this one did
+                    # all later steps would repeat this one
                     first = num_steps if halting.when == "none" else step
                     any(found.look(z_H, later, later == num_steps) for later in range(first, num_steps + 1))
                     break
@@ -119,7 +119,7 @@ def answer(
 
 
 class FoundAnswers:
-    """The answers of a tile: of each row, the one it halted with. N rows of the tile's B still run."""
+    """Answers of a tile: for each row, the answer of its halting step. N of the tile's B rows still run."""
 
     def __init__(
         self,
@@ -130,26 +130,26 @@ class FoundAnswers:
         loss: RowLoss | None,
         first: int,
     ) -> None:
-        """Args: shape: (B, L); first: number of the tile's first row in the batch."""
+        """Args: shape: (B, L). first: index of the tile's first row in the batch."""
         device, num_rows = network.device, shape[0]
         self.loss, self.first = loss, first
         self.network, self.halting = network, halting
         self.same = _all_equal if same is None else same
         self.rows = torch.arange(num_rows, device=device)
-        """int64 [N], the place in the tile of each row that runs."""
+        """int64 [N], index in the tile of each row that runs."""
         self.halted = torch.zeros(num_rows, dtype=torch.bool, device=device)
         """bool [N]"""
         self.streak = torch.zeros(num_rows, dtype=torch.int32, device=device)
-        """int32 [N], steps in a row that have said to halt."""
+        """int32 [N], number of consecutive steps that requested the halt."""
         self.before: Tensor | None = None
-        """uint8 [N, L], tokens of the step before."""
+        """uint8 [N, L], tokens of the previous step."""
         self.tokens = torch.zeros(shape, dtype=torch.uint8, device=device)
         self.q_halt = torch.zeros(num_rows, device=device)
         self.steps = torch.zeros(num_rows, dtype=torch.int32, device=device)
         self.losses = torch.zeros(num_rows, device=device)
 
     def look(self, z_H: Tensor, step: int, last: bool = False) -> bool:
-        """Read the heads after a step, keep what rows that have not halted say, and tell whether all have now."""
+        """Apply the heads after a step, record the answers of rows that run; return whether all rows have halted."""
         logits = self.network.predict(z_H)
         tokens = logits.argmax(dim=-1).to(torch.uint8)
         q = self.network.halting(z_H)
@@ -161,16 +161,16 @@ class FoundAnswers:
         if last:
             return True
         if self.halting.when == "score":
-            says = self.network.halts(q)
+            requests = self.network.halts(q)
         else:
-            says = torch.zeros_like(running) if self.before is None else self.same(self.before, tokens)
+            requests = torch.zeros_like(running) if self.before is None else self.same(self.before, tokens)
         self.before = tokens
-        self.streak = torch.where(says, self.streak + 1, 0)
+        self.streak = torch.where(requests, self.streak + 1, 0)
         self.halted = self.halted | (self.streak >= self.halting.patience)
         return bool(self.halted.all())
 
     def leave(self) -> Tensor | None:
-        """Drop the rows that have halted when they are a quarter of those that run; return which stay, int64."""
+        """Drop halted rows once they are a quarter of the batch; return the remaining indices, int64, or None."""
         if 4 * int(self.halted.sum()) < len(self.halted):
             return None
         stay = (~self.halted).nonzero().flatten()
@@ -180,7 +180,7 @@ class FoundAnswers:
 
 
 def tiles(network: RecursiveCore, num_rows: int, num_cells: int) -> Iterator[slice]:
-    """Yield the tiles of a batch of rows of `num_cells` tokens; beside a CPU the whole batch is one."""
+    """Yield the tiles of a batch of rows of `num_cells` tokens; on other devices than a CPU the batch is one tile."""
     size = num_rows
     if network.device.type == "cpu":
         size = max(1, TILE_ELEMENTS // ((network.prefix_len + num_cells) * network.spec.hidden_size))
@@ -189,7 +189,7 @@ def tiles(network: RecursiveCore, num_rows: int, num_cells: int) -> Iterator[sli
 
 
 def num_steps_of(network: RecursiveCore, steps: int | None) -> int:
-    """Return the ACT steps to make. Raises ModelError below 1."""
+    """Return the number of ACT steps. Raises ModelError if it is below 1."""
     num_steps = network.spec.halt_max_steps if steps is None else steps
     if num_steps < 1:
         raise ModelError(f"ACT steps must be at least 1, not {num_steps}")
@@ -199,7 +199,7 @@ def num_steps_of(network: RecursiveCore, steps: int | None) -> int:
 def begin(
     network: RecursiveCore, inputs: Tensor, puzzle_ids: Tensor, injection: Injection | None
 ) -> tuple[Carry, Tensor]:
-    """Return the carry of rows that begin, and the embedding that every cycle reads."""
+    """Return the initial carry of rows, and the embedding [B, S, D] that every cycle reads."""
     carry = network.initial_carry(len(inputs), inputs.device, inputs.shape[1])
     carry = network.reset(carry, inputs, puzzle_ids, None, injection)
     x = network.embed(carry.inputs, carry.puzzle_ids, network.puzzle_emb(carry.puzzle_ids))
@@ -217,7 +217,7 @@ def _all_equal(before: Tensor, after: Tensor) -> Tensor:
 
 
 def part_of(injection: Injection | None, rows: slice) -> Injection | None:
-    """Return the rows' part; what stands for all rows stays as it is."""
+    """Return the injection of the rows; tensors that broadcast over rows are unchanged."""
     if injection is None:
         return None
 

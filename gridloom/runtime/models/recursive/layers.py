@@ -20,13 +20,13 @@ from gridloom.runtime.models.recursive.fused import add_norm, gate, rotate
 
 ROPE_BASE = 10_000.0
 ROPE_2D_BASE = 100.0
-"""Rows and columns count to 30 at most, so the slowest pair need not turn slower than this."""
+"""Base of the rotary frequencies per axis; rows and columns are below 30, so low frequencies are not needed."""
 
 
 def truncated_normal(
     shape: Sequence[int], std: float, *, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Draw from a normal cut at two sigma and widened so that the result's standard deviation is `std`."""
+    """Draw from a normal distribution truncated at two sigma and rescaled to the standard deviation `std`."""
     bound = math.erf(2 / math.sqrt(2))
     density = math.exp(-2.0) / math.sqrt(2 * math.pi)
     true_std = math.sqrt(1 - 4 * density / bound)
@@ -36,10 +36,10 @@ def truncated_normal(
 
 
 class Linear(nn.Module):
-    """Matrix [out, in] in fp32, rounded to the activation's dtype on use; bias only where asked.
+    """Linear map with an fp32 matrix [out, in], rounded to the activation dtype on use; without bias by default.
 
-    A CPU without bf16 instructions multiplies bf16 numbers one by one. There the product is taken in fp32, of the same
-    rounded numbers and with the same fp32 sums, and rounded at the end.
+    A CPU without bf16 instructions multiplies bf16 values one by one. On such a CPU the product is computed in fp32
+    from the same rounded values with the same fp32 sums, and rounded at the end.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(initial)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self.rounded: Tensor | None = None
-        """The weight as it is multiplied with, while `rounded_once` holds it or after `round_for_good`."""
+        """Rounded weight, inside `rounded_once` or after `round_for_good`; else None."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out] in the dtype of `x`."""
@@ -66,11 +66,11 @@ class Linear(nn.Module):
 MULTIPLIES_BF16 = platform.machine().lower() not in ("x86_64", "amd64") or bool(
     torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 )
-"""Whether this CPU has instructions for products of bf16 numbers."""
+"""Whether this CPU has instructions for products of bf16 values."""
 
 
 def round_weight(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the weight as it is multiplied with activations of `dtype`."""
+    """Return the weight rounded for products with activations of `dtype`."""
     if dtype == torch.bfloat16 and weight.device.type == "cpu" and not MULTIPLIES_BF16:
         wide: Tensor = _Round.apply(weight)  # type: ignore[no-untyped-call]
         return wide
@@ -78,7 +78,7 @@ def round_weight(weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class _Round(torch.autograd.Function):
-    """Round fp32 to numbers that bf16 has; the gradient passes as it is, summed in fp32 over all uses."""
+    """Round fp32 to bf16 values, stored as fp32; the gradient passes unchanged, summed in fp32 over all uses."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
@@ -91,9 +91,9 @@ class _Round(torch.autograd.Function):
 
 @contextmanager
 def rounded_once(network: nn.Module) -> Iterator[None]:
-    """Round the weights of the linear maps once for all uses within, where that changes no gradient.
+    """Round the weights of the linear maps once for all uses inside the context, if no gradient changes.
 
-    With gradient, weights are held only where they stay fp32: sums over the uses must not be rounded to bf16.
+    With gradient, only weights stored as fp32 are cached: sums over the uses must not be rounded to bf16.
     """
     dtype = network.dtype
     assert isinstance(dtype, torch.dtype)
@@ -113,9 +113,9 @@ def rounded_once(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def round_for_good(network: nn.Module) -> None:
-    """Round the weights of the linear maps in place: for a network that runs, and is neither trained further nor saved.
+    """Round the weights of the linear maps in place, for a network that is neither trained further nor saved.
 
-    What it gives stays bit for bit the same, and no second copy of the weights is held while it runs.
+    Outputs are bit-identical, and no second copy of the weights is held while the network runs.
     """
     dtype = network.dtype
     assert isinstance(dtype, torch.dtype)
@@ -133,7 +133,7 @@ class Embedding(nn.Module):
         self.embedding_weight = nn.Parameter(truncated_normal((rows, width), width**-0.5, generator=generator))
 
     def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
-        """Look up [...] -> [..., D] in `dtype`."""
+        """Return the rows of ids [...] as [..., D] in `dtype`."""
         return F.embedding(ids, self.embedding_weight.to(dtype))
 
 
@@ -153,13 +153,13 @@ class SwiGLU(nn.Module):
 
 
 class Rope(nn.Module):
-    """Rotary tables fp32 [S, 1, d], half-split convention; the first half of `sin` is minus."""
+    """Rotary tables fp32 [S, 1, d], half-split convention; the first half of `sin` is negated."""
 
     cos: Tensor
     sin: Tensor
 
     def __init__(self, angles: Tensor) -> None:
-        """Keep the tables of fp32 `angles` [S, d / 2]."""
+        """Compute the tables of fp32 `angles` [S, d / 2]."""
         super().__init__()
         self.register_buffer("cos", angles.cos().repeat(1, 2)[:, None], persistent=False)
         self.register_buffer("sin", torch.cat((-angles.sin(), angles.sin()), dim=-1)[:, None], persistent=False)
@@ -170,7 +170,7 @@ class Rope(nn.Module):
 
 
 class SquareRope(Rope):
-    """Rotary tables of the cells of a square canvas behind a prefix; those of other canvases are made as needed."""
+    """Rotary tables of a prefix and the cells of a square canvas; tables of other canvases are computed as needed."""
 
     def __init__(self, head_width: int, prefix_len: int, canvas: int) -> None:
         super().__init__(square_angles(head_width, prefix_len, canvas))
@@ -178,7 +178,7 @@ class SquareRope(Rope):
         self._others: dict[tuple[int, torch.device], Rope] = {}
 
     def tables(self, length: int) -> tuple[Tensor, Tensor]:
-        """Return cos and sin of a prefix and a canvas of `length` positions together."""
+        """Return cos and sin of a prefix and a canvas with `length` positions in total."""
         if length == len(self.cos):
             return self.cos, self.sin
         key = length, self.cos.device
@@ -189,15 +189,15 @@ class SquareRope(Rope):
 
 
 def line_angles(head_width: int, num_positions: int) -> Tensor:
-    """Angles fp32 [S, d / 2] over the flat sequence, base 10,000: the original's rotary positions."""
+    """Return angles fp32 [S, d / 2] over the flat sequence, base 10,000: the original's rotary positions."""
     frequencies = ROPE_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
     return torch.outer(torch.arange(num_positions, dtype=torch.float32), frequencies)
 
 
 def square_angles(head_width: int, prefix_len: int, canvas: int) -> Tensor:
-    """Angles fp32 [S, d / 2]: the first half of the pairs turns by the row, the other by the column; the prefix by 0.
+    """Return angles fp32 [S, d / 2]: the first half of the pairs by row, the second by column; 0 for the prefix.
 
-    Rotary positions of two axes as in RoFormer's extension to images (arXiv 2403.13298, axial form).
+    Two-axis rotary positions as in RoFormer's extension to images (arXiv 2403.13298, axial form).
     """
     half = head_width // 4
     frequencies = ROPE_2D_BASE ** (-torch.arange(half, dtype=torch.float32) / half)
@@ -209,7 +209,7 @@ def square_angles(head_width: int, prefix_len: int, canvas: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Unmasked multi-head self-attention; the projection's output holds h heads of q, then of k, then of v."""
+    """Unmasked multi-head self-attention; the output of the projection is h heads of q, then of k, then of v."""
 
     def __init__(self, width: int, num_heads: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -263,14 +263,14 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """The shared function f(state, inject): the sum goes through the blocks in order."""
+    """Shared function f(state, inject): the blocks in order, applied to the sum of the two."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(blocks)
 
     def forward(self, state: Tensor, inject: Tensor | None, rope: Rope | None) -> Tensor:
-        """Map two [B, S, D] to the next state [B, S, D]."""
+        """Map state and injection [B, S, D] to the next state [B, S, D]."""
         if inject is not None:
             state = state + inject
         for block in self.layers:
@@ -279,16 +279,16 @@ class Stack(nn.Module):
 
 
 class ViewTokens(nn.Module):
-    """Tells a view in ten tokens: its turn, and for each colour 1-9 the colour that it is shown as.
+    """Embedding of a view in ten tokens: its dihedral transform, and for each colour 1-9 the colour shown in its place.
 
-    A colour's token is the embedding of the token shown plus a learned row of the colour that it stands for, so a rule
-    that speaks of red can look up how red looks here.
+    A colour's token is the embedding of the shown colour's token plus a learned row of the original colour, so that a
+    rule on red can look up the colour that represents red in the view.
     """
 
     views: Tensor
 
     def __init__(self, width: int, views: Tensor, *, generator: torch.Generator | None = None) -> None:
-        """Take uint8 [R, 11]: for each puzzle id the dihedral transform 0-7 and the image of each colour 0-9."""
+        """Args: views: uint8 [R, 11], per puzzle id the dihedral transform 0-7 and the image of each colour 0-9."""
         super().__init__()
         self.turns = Embedding(8, width, generator=generator)
         self.colours = Embedding(9, width, generator=generator)
@@ -303,15 +303,14 @@ class ViewTokens(nn.Module):
 
 
 class PuzzleEmbedding(nn.Module):
-    """Rows learned per puzzle id (a task under a view) plus a row per task, fp32, zero at first.
+    """Learned row per puzzle id (a task under a view) plus a row per task, fp32, initially zero.
 
-    The tables are buffers: they have an optimiser of their own, are not averaged, and only rows that were seen move.
-    With `task_of` absent there is no task table and each id has its row alone, as in the original; without `per_id` the
-    tasks' rows are all there is.
+    The tables are buffers: they have an optimiser of their own, are not averaged, and only rows in a batch are updated.
+    Without `task_of` there is no task table, as in the original; without `per_id` there is the task table alone.
     """
 
     weights: Tensor
-    """[R, D]; without `per_id` there are no rows."""
+    """[R, D], a row per id; [0, D] without `per_id`."""
     task_weights: Tensor | None
     task_of: Tensor | None
 
@@ -323,7 +322,7 @@ class PuzzleEmbedding(nn.Module):
         self.register_buffer("task_of", None if task_of is None else task_of.to(torch.int64))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Look up [B] -> fp32 [B, D]; in training the result is a leaf whose gradient the row optimiser reads."""
+        """Return the rows of ids [B], fp32 [B, D]; in training a leaf tensor whose gradient the row optimiser reads."""
         rows = self.weights[ids] if len(self.weights) else self.weights.new_zeros(len(ids), self.weights.shape[1])
         if self.task_weights is not None and self.task_of is not None:
             rows = rows + self.task_weights[self.task_of[ids]]

@@ -16,7 +16,7 @@ from gridloom.runtime.models.recursive.core import RecursiveCore
 
 HALTING_WEIGHT = 0.5
 PACKED_ON = ("cpu",)
-"""Kinds of device that compute the heads of scored positions alone."""
+"""Device types on which heads are applied to the scored positions alone."""
 
 
 def log_stablemax(logits: Tensor) -> Tensor:
@@ -25,27 +25,27 @@ def log_stablemax(logits: Tensor) -> Tensor:
     log s(x) = log(1 + x) for x >= 0, -log(1 - x) below.
     """
     x = logits.float()
-    # Each branch sees only arguments of its own side: the gradient of the one not taken would be NaN at 1 or -1.
+    # each branch gets arguments of its own side only: the gradient of the other branch would be NaN at 1 or -1
     log_s = torch.where(x < 0, -torch.log1p(-x.clamp(max=0)), torch.log1p(x.clamp(min=0)))
     return log_s - torch.log(log_s.exp().sum(dim=-1, keepdim=True))
 
 
 @dataclass(frozen=True, slots=True)
 class RowLosses:
-    """Losses and accuracies of each row; rows without a scored token have zeros everywhere."""
+    """Losses and accuracies of each row; zeros for rows without a scored token."""
 
     lm: Tensor
     """fp32 [B], cross-entropy averaged over the row's scored tokens."""
     q_halt: Tensor
     """fp32 [B], binary cross-entropy of the halting logit against `correct`."""
     correct: Tensor
-    """bool [B], every scored token is right."""
+    """bool [B], True where every scored token is correct."""
     accuracy: Tensor
-    """fp32 [B], share of the scored tokens that are right."""
+    """fp32 [B], share of the scored tokens that are correct."""
     scored: Tensor
-    """bool [B], the row has a scored token."""
+    """bool [B], True for rows with a scored token."""
     q_continue: Tensor | None = None
-    """fp32 [B], binary cross-entropy of the continue logit where the network trains it."""
+    """fp32 [B], binary cross-entropy of the continue logit; None if the network does not train it."""
 
     def total(self) -> Tensor:
         """Sum over the rows of lm + 0.5 (q_halt + q_continue); the caller divides by the global batch size."""
@@ -54,11 +54,11 @@ class RowLosses:
 
 
 def row_losses(model: RecursiveCore, output: Output, labels: Tensor) -> RowLosses:
-    """Score `output` against uint8 labels [B, L]; label 0 (PAD) is not scored, EOS is.
+    """Return losses of `output` against uint8 labels [B, L]; label 0 (PAD) is not scored, EOS is.
 
-    `output` may have been made without logits. On a CPU only the scored positions go through the head. Elsewhere all
-    do: to count the scored ones first would make the host wait for the device in every step, which costs more than the
-    few classes of the head.
+    `output` may have no logits. On a CPU the head is applied to the scored positions only. On other devices it is
+    applied to all positions: counting the scored ones would synchronise host and device in every step, which costs more
+    than a head of few classes.
     """
     mask = labels != 0
     counts = mask.sum(dim=1)
@@ -82,7 +82,7 @@ def row_losses(model: RecursiveCore, output: Output, labels: Tensor) -> RowLosse
 
 
 def _packed(model: RecursiveCore, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over each row's scored tokens, fp32 [B]: cross-entropy and number right; heads of those tokens alone."""
+    """Return sums over each row's scored tokens, fp32 [B]: cross-entropy and number correct; head on those alone."""
     row, position = mask.nonzero(as_tuple=True)
     wanted = labels[row, position].long()
     if output.logits.numel():
@@ -96,7 +96,7 @@ def _packed(model: RecursiveCore, output: Output, labels: Tensor, mask: Tensor) 
 
 
 def _dense(model: RecursiveCore, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The same sums from the heads of all tokens, without asking the device how many are scored."""
+    """Return the sums of `_packed` from the head on all tokens, without synchronising with the device."""
     logits = output.logits if output.logits.numel() else model.predict(output.z_H)
     loss = -log_stablemax(logits).gather(-1, labels.long()[..., None]).squeeze(-1)
     right = (logits.detach().argmax(dim=-1) == labels) & mask

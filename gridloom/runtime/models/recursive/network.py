@@ -1,4 +1,4 @@
-"""The recursive family under the network contract: steps, losses, figures, inference, compilation."""
+"""Recursive networks behind the `Network` interface: steps, losses, figures, inference, compilation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RecursiveNetwork(RecursiveCore):
         per_task: bool = False,
         generator: torch.Generator | None = None,
     ) -> Self:
-        """Build a network with fresh weights. Raises ModelError where the spec's values or the rows do not fit."""
+        """Build a network with fresh weights. Raises ModelError if the spec's values or the rows do not fit."""
         return cls(
             spec,
             rows.canvas,
@@ -77,7 +77,7 @@ class RecursiveNetwork(RecursiveCore):
         return row_losses(self, output, carry.labels)
 
     def figures(self, output: Output, carry: Carry, losses: RowLosses, batch_size: int) -> Tensor:
-        """Return fp32 [8]: losses / batch_size, exact rows, cell accuracy, right halting scores, ACT steps, rows."""
+        """Return fp32 [8]: losses / batch_size, exact rows, cell accuracy, halting accuracy, ACT steps, rows."""
         ended = carry.halted & losses.scored
         right_halt = (output.q_halt.detach() >= 0) == losses.correct
         return torch.stack(
@@ -100,13 +100,13 @@ class RecursiveNetwork(RecursiveCore):
         halting: Halting = EVERY_STEP,
         same: Same | None = None,
     ) -> Answers:
-        """Return the answers of rows tile by tile, with their losses where labels are given; see `inference`."""
+        """Return the answers of rows tile by tile, with their losses if labels are given; see `inference`."""
         labels = rows.labels
         loss = None if labels is None else lambda logits, place: answer_loss(logits, labels[place])
         return inference.answer(self, rows.inputs, rows.puzzle_ids, steps, halting, same, loss)
 
     def trace(self, rows: Rows, injection: Injection | None = None, steps: int | None = None) -> Trace:
-        """Run every step and keep its halting logits and changes; see `inference`."""
+        """Run all steps and record halting logits and changes; see `inference`."""
         return inference.trace(self, rows.inputs, rows.puzzle_ids, injection, steps)
 
     def trace_halting(
@@ -135,9 +135,9 @@ class RecursiveNetwork(RecursiveCore):
         return compile_loop(self, wanted, lengths, rows, say, depths=depths, frozen=frozen, any_rows=any_rows)
 
     def rounded(self) -> AbstractContextManager[None]:
-        """Round weights to the activation type once for all calls inside the context."""
+        """Round weights to the activation dtype once for all calls inside the context."""
         return rounded_once(self)
 
     def freeze_rounded(self) -> None:
-        """Round weights to the activation type for good."""
+        """Round weights to the activation dtype in place."""
         round_for_good(self)

@@ -10,9 +10,9 @@ from gridloom.specs.base import Later, Precision, Problem
 from gridloom.specs.stages import DepthPhase
 
 VIEW_TOKENS = 10
-"""Prefix positions that hold the view of a `task_view` network: its turn, and the nine colours."""
+"""Number of prefix positions of the view in a `task_view` network: dihedral transform and nine colours."""
 ROTARY_PARTS = {"rope": 2, "rope_2d": 4}
-"""What the width of a head must be divisible by: pairs of features turn, for two axes two pairs at a time."""
+"""Divisor of the width of a head: pairs of features are rotated, with two axes a pair for each."""
 
 
 class TrmModel(NetworkSpec):
@@ -24,53 +24,54 @@ class TrmModel(NetworkSpec):
     num_heads: PositiveInt = 8
     """Attention heads; must divide `hidden_size`."""
     layers: PositiveInt = 2
-    """Blocks in the one shared stack."""
+    """Number of blocks in the shared stack."""
     H_cycles: PositiveInt = 3
-    """Rounds an ACT step; only the last is back-propagated."""
+    """H cycles per ACT step; only the last is back-propagated."""
     L_cycles: PositiveInt = 4
-    """Latent updates a round."""
+    """L cycles per H cycle."""
     expansion: Annotated[float, Field(gt=0)] = 4.0
     """SwiGLU expansion; the inner width is round(expansion * D * 2/3) rounded up to a multiple of 256."""
     mixing: Literal["attention", "mlp"] = "attention"
     """Token mixing: self-attention, or an MLP over positions (fixed canvas)."""
     positions: Literal["rope", "rope_2d", "learned", "none"] = "rope"
-    """Position encoding. `rope` turns by the place in the flat sequence, as the original; `rope_2d` turns half of each
-    head by the row and half by the column of the cell, so that neighbours are near in both directions on any canvas."""
+    """Position encoding. `rope` rotates by the index in the flat sequence, as the original; `rope_2d` rotates half of
+    each head by row and half by column of the cell, so that neighbours are near in both directions on every canvas."""
     puzzle_embedding_len: Annotated[int, Field(ge=0, le=64)] = 16
-    """Prefix positions; the first carries the puzzle embedding, the others are free registers."""
+    """Number of prefix positions; the first holds the puzzle embedding, the others are free registers."""
     puzzle_embedding: Annotated[Literal["table", "task_view"], Later()] = "table"
     """`table`: a learned row for each task under each view, as the original. `task_view`: a learned row for each task,
-    and ten tokens behind it that tell the view: its turn, and for each colour 1-9 what it is shown as. It takes eleven
-    prefix positions; its size does not grow with the views, and a view that training never drew has a meaning."""
+    then ten tokens that encode the view: its dihedral transform, and for each colour 1-9 the colour shown in its place.
+    `task_view` takes eleven prefix positions; its size is independent of the number of views, and it also encodes views
+    that training never drew."""
     halt_max_steps: PositiveInt = 16
-    """ACT steps at most; evaluation always runs all of them."""
+    """Maximum number of ACT steps; evaluation runs all of them unless `halt` is set."""
     halt_exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Probability that a row must run a random minimum number of ACT steps in training."""
     precision: Precision = "bf16"
-    """Activation type of the stack; master weights are fp32."""
+    """Activation dtype of the stack; master weights are fp32."""
 
     @property
     def any_canvas(self) -> bool:
-        """Whether no weight belongs to a position: rotary positions in two directions alone."""
+        """Whether no weight depends on a position, as with `rope_2d` alone."""
         return self.positions == "rope_2d"
 
     @property
     def needs_square(self) -> bool:
-        """Whether rows must be square canvases, as positions in two directions want them."""
+        """Whether rows must be square canvases, as with `rope_2d`."""
         return self.positions == "rope_2d"
 
     @property
     def embeds_views(self) -> bool:
-        """Whether the view of a task has tokens of its own in the prefix."""
+        """Whether the prefix holds tokens of the view."""
         return self.puzzle_embedding == "task_view"
 
     @property
     def uneven_heads(self) -> bool:
-        """Whether heads of width floor(D / h) are allowed where h does not divide D."""
+        """Whether heads of width floor(D / h) are allowed if h does not divide D."""
         return False
 
     def at_depth(self, phase: DepthPhase) -> Self:
-        """Return the spec as a phase of a training runs it, with its ACT steps and cycles."""
+        """Return the spec with the ACT steps and cycles of a training phase."""
         return self.model_copy(
             update={
                 "halt_max_steps": min(phase.act_steps, self.halt_max_steps),
@@ -80,7 +81,7 @@ class TrmModel(NetworkSpec):
         )
 
     def problems(self) -> Iterator[Problem]:
-        """Yield what is wrong with heads, rotary positions and prefix: GL301, GL302, GL304."""
+        """Yield problems of heads, rotary positions and prefix (GL301, GL302, GL304)."""
         head_width = self.hidden_size // self.num_heads
         parts = ROTARY_PARTS.get(self.positions, 1)
         if self.hidden_size % self.num_heads and not self.uneven_heads:
@@ -110,7 +111,7 @@ class TrmModel(NetworkSpec):
 
 
 def _divisors_near(wanted: int, width: int) -> list[int]:
-    """Return up to three divisors of `width` around `wanted`; 1 is always near enough."""
+    """Return up to three divisors of `width` around `wanted`."""
     near = [h for h in range(max(1, wanted - 64), min(width, wanted + 64) + 1) if width % h == 0]
     return sorted(sorted(near, key=lambda h: abs(h - wanted))[:3]) or [1]
 
@@ -122,62 +123,62 @@ class TrmSingleZModel(TrmModel):
 
 
 class TrmHier6Model(TrmModel):
-    """TRM variant with six latent states, one set by each L cycle."""
+    """TRM variant with six latent states, each updated by one L cycle."""
 
     kind: Literal["trm_hier6"] = "trm_hier6"  # type: ignore[assignment]
     L_cycles: Annotated[int, Field(ge=1, le=6)] = 6
-    """Latent updates a round; each has a state of its own, of which there are six."""
+    """L cycles per H cycle; each updates one of the six latent states."""
 
 
 class HrmModel(TrmModel):
-    """Hierarchical Reasoning Model (arXiv 2506.21734): a stack for each state, 1-step gradient, Q-learning."""
+    """Hierarchical Reasoning Model (arXiv 2506.21734): a stack per state, 1-step gradient, Q-learning."""
 
     kind: Literal["hrm"] = "hrm"  # type: ignore[assignment]
     layers: PositiveInt = 4
-    """Blocks in each of the two stacks."""
+    """Number of blocks in each of the two stacks."""
     H_cycles: PositiveInt = 2
-    """Rounds an ACT step."""
+    """H cycles per ACT step."""
     L_cycles: PositiveInt = 2
-    """Latent updates a round."""
+    """L cycles per H cycle."""
     puzzle_embedding_len: Annotated[int, Field(ge=0, le=64)] = 1
-    """Prefix positions; the first carries the puzzle embedding."""
+    """Number of prefix positions; the first holds the puzzle embedding."""
 
 
 class TransformerModel(TrmModel):
-    """The baseline of the TRM paper: a deep stack called once an ACT step. Heads need not divide the width."""
+    """Baseline of the TRM paper: a deep stack called once per ACT step. `num_heads` need not divide `hidden_size`."""
 
     kind: Literal["transformer"] = "transformer"  # type: ignore[assignment]
     num_heads: PositiveInt = 12
     """Attention heads, each floor(hidden_size / num_heads) wide."""
     layers: PositiveInt = 8
-    """Blocks in the stack."""
+    """Number of blocks in the stack."""
     H_cycles: Literal[1] = 1
-    """It does not recur within a step."""
+    """Fixed: no recursion within an ACT step."""
     L_cycles: Literal[0] = 0
-    """It has no latent."""
+    """Fixed: no latent state."""
     puzzle_embedding_len: Annotated[int, Field(ge=0, le=64)] = 1
-    """Prefix positions; the first carries the puzzle embedding."""
+    """Number of prefix positions; the first holds the puzzle embedding."""
 
     @property
     def uneven_heads(self) -> bool:
-        """Heads are floor(hidden_size / num_heads) wide."""
+        """Whether heads of width floor(D / h) are allowed: always."""
         return True
 
 
 class TrmHybridModel(TrmModel):
-    """The z_init hybrid's network: a TRM of four layers and one ACT step, made for a state added at every position.
+    """Network of the z_init hybrid: a TRM of four layers and one ACT step, to which a state is added at every position.
 
-    Join it to a LLaMA with a `text_to_latent` of `mode: injection, projection: linear`.
+    Combine with a LLaMA by a `text_to_latent` of `mode: injection, projection: linear`.
     """
 
     kind: Literal["trm_hybrid"] = "trm_hybrid"  # type: ignore[assignment]
     layers: PositiveInt = 4
-    """Blocks in the one shared stack."""
+    """Number of blocks in the shared stack."""
     H_cycles: PositiveInt = 2
-    """Rounds an ACT step; only the last is back-propagated."""
+    """H cycles per ACT step; only the last is back-propagated."""
     L_cycles: PositiveInt = 1
-    """Latent updates a round."""
+    """L cycles per H cycle."""
     expansion: Annotated[float, Field(gt=0)] = 2.0
     """SwiGLU expansion."""
     halt_max_steps: PositiveInt = 1
-    """ACT steps; above 1 it halts like any TRM."""
+    """Maximum number of ACT steps; above 1 with halting as in any TRM."""

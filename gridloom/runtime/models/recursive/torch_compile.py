@@ -1,8 +1,8 @@
-"""The H x L loop of a network through torch.compile: one whole graph an ACT step for each shape and depth.
+"""torch.compile for the loop over H and L cycles: one full graph per ACT step for each shape and depth.
 
-On a GPU the loop is many small kernels, which the compiler joins. On a CPU that was not faster (benchmarks/NOTES.md):
-`auto` compiles on GPUs alone. What it gives differs from the plain loop by rounding. Where that fails while
-it is tried, or forward at a shape that comes later, the plain loop takes over, and the reason is said once.
+On a GPU the loop is many small kernels, which the compiler fuses. On a CPU compiling was not faster
+(benchmarks/NOTES.md): `auto` compiles on GPUs alone. Results differ from the uncompiled loop by rounding. If compiling
+fails in its trial, or in a forward pass at a later shape, the uncompiled loop is used, and the reason is reported once.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gridloom.runtime.models.recursive.spec import TrmModel
 
 BACKEND: Any = "inductor"
 MAX_GRAPHS = 64
-"""Shapes times depths; torch's own limit of 8 would leave the last canvases uncompiled."""
+"""Maximum number of graphs (shapes times depths); torch's default of 8 would leave the last canvases uncompiled."""
 
 
 class CompiledLoop:
-    """A network's `recur`, compiled for as long as that works."""
+    """Compiled `recur` of a network, which falls back to the uncompiled one on a failure."""
 
     def __init__(self, network: RecursiveCore, say: Callable[[str], None], *, graphs: bool, any_rows: bool) -> None:
-        """Args: graphs: record each shape's kernels as a CUDA graph; any_rows: one graph for any number of rows."""
+        """Args: graphs: record a CUDA graph per shape. any_rows: compile one graph for all numbers of rows."""
         self.plain, self.say = network.recur, say
         self.graphs, self.any_rows = graphs, any_rows
         self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = torch.compile(
@@ -40,13 +40,13 @@ class CompiledLoop:
             mode="reduce-overhead" if graphs else None,
         )
         if graphs:
-            # a graph's gradients lie where its next replay writes; parameters keep theirs until the optimiser's step
+            # the next replay of a CUDA graph overwrites its gradients; parameters keep theirs until the optimiser step
             for parameter in network.parameters():
                 parameter.register_hook(torch.clone)  # type: ignore[no-untyped-call]
 
     def __call__(self, z_H: Tensor, z_L: Tensor, x: Tensor, grad_all_rounds: bool = False) -> tuple[Tensor, Tensor]:
-        """Run the rounds of one ACT step."""
-        # the compiler makes a graph of its own for a single row, which is not worth the wait
+        """Run the H cycles of one ACT step."""
+        # the compiler would specialise a graph for a single row, whose compile time does not pay
         if self.compiled is None or (self.any_rows and len(x) == 1):
             return self.plain(z_H, z_L, x, grad_all_rounds)
         if self.any_rows:
@@ -56,14 +56,14 @@ class CompiledLoop:
             found = self.compiled(z_H, z_L, x, grad_all_rounds)
         except torch.cuda.OutOfMemoryError:
             raise
-        except Exception as error:  # the compiler, and what it calls, raise what they like
+        except Exception as error:  # the compiler and its backends raise exceptions of any type
             self.give_up(error)
             return self.plain(z_H, z_L, x, grad_all_rounds)
-        # likewise a graph's results: the carry is kept until the next ACT step
+        # a replay also overwrites results, and the carry must persist until the next ACT step
         return (found[0].clone(), found[1].clone()) if self.graphs else found
 
     def give_up(self, error: Exception) -> None:
-        """Say why the plain loop takes over from here on."""
+        """Report the error, and use the uncompiled loop from now on."""
         self.compiled = None
         cause = getattr(error, "inner_exception", error)
         reason = next((line for line in str(cause).splitlines() if line.strip()), "no reason given")
@@ -81,27 +81,27 @@ def compile_loop(
     frozen: bool = False,
     any_rows: bool = False,
 ) -> float:
-    """Compile the network's `recur` and try it on every row length, forward and, in training, backward.
+    """Compile the network's `recur`, and try it on every row length, forward and, in training, backward.
 
-    Where that fails the network runs as it did, and `say` is told why. The network's gradients are left empty.
+    After a failure the network runs uncompiled, and `say` gets the reason. The network's gradients are cleared.
 
     Args:
         wanted: `auto` compiles on a GPU; `graphs` also records CUDA graphs there, as `on` elsewhere.
         lengths: tokens of a row, for each canvas.
-        rows: rows that run at once.
-        depths: the network's spec in each phase of a training; as it stands where there are none.
-        frozen: the training begins with the puzzle embedding alone, no weight having a gradient.
-        any_rows: later calls may have any number of rows, and no gradient.
+        rows: number of rows per call.
+        depths: the network's spec in each training phase; empty for the current spec.
+        frozen: training starts with the puzzle embedding alone, without gradients of weights.
+        any_rows: later calls may have any number of rows, without gradient.
 
     Returns:
-        Seconds that it took.
+        Seconds spent.
     """
     if wanted == "off" or (wanted == "auto" and network.device.type != "cuda"):
         return 0.0
     import torch._dynamo
 
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_GRAPHS)
-    # of rounded weights, which have a gradient on their way to the weights themselves; tracing looks for one
+    # rounded weights are not leaves; tracing reads their gradient, which torch warns about
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     began = time.monotonic()
     loop = CompiledLoop(network, say, graphs=wanted == "graphs", any_rows=any_rows)

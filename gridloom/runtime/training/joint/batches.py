@@ -1,6 +1,6 @@
-"""Which rows a joint step trains on: the sampler's stream, or under a curriculum the small grids of it first.
+"""Rows of each joint training step: the sampler's stream, or with a curriculum its small grids first.
 
-A step's rows depend on the seed and the step alone, so a resumed run draws what it would have drawn.
+The rows of a step depend on seed and step alone, so a resumed run draws the same rows as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from gridloom.runtime.data.batch import TrainBatch
 from gridloom.specs.stages import Curriculum, JointTrainStage
 
 LOOK_AHEAD = 8
-"""Rows looked at for each row that a step takes under a curriculum."""
+"""Number of candidate rows per row that a step takes under a curriculum."""
 
 PairKey = tuple[int, int]
 """Index of a task in the dataset, and of a pair in its `train_pairs`."""
 
 
 class JointBatches:
-    """Batches by step, from 0."""
+    """Batches by step, counted from 0."""
 
     def __init__(self, sampler: Sampler, spec: JointTrainStage) -> None:
         self.sampler, self.spec = sampler, spec
@@ -29,7 +29,7 @@ class JointBatches:
         ]
 
     def batch(self, step: int) -> TrainBatch:
-        """Rows of a step."""
+        """Return the rows of a step."""
         size, curriculum = self.spec.batch_size, self.spec.curriculum
         if curriculum is None or step >= curriculum.steps:
             return self.sampler.batch(step, size)
@@ -37,26 +37,26 @@ class JointBatches:
         return self.sampler.rows(looked_at[self._smallest(looked_at, self.limit(curriculum, step))])
 
     def limit(self, curriculum: Curriculum, step: int) -> int:
-        """Largest side drawn at a step."""
+        """Return the largest preferred grid side in cells at a step: linear from `first_side` to the canvas."""
         canvas = self.sampler.dataset.canvas
         first = min(curriculum.first_side, canvas)
         return first + (canvas - first) * step // curriculum.steps
 
     def _smallest(self, numbers: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-        """Positions of the rows to take: in order those within the limit, then the smallest of the others."""
+        """Return the indices of the rows to take: those within the limit in order, then the smallest of the others."""
         drawn = self.sampler.rows(numbers)
         sides = np.array([self._sides[task][pair] for task, pair in _keys(drawn)])
         rank = np.where(sides <= limit, 0, sides)
         return np.sort(np.argsort(rank, kind="stable")[: self.spec.batch_size])
 
     def pairs(self, done: int) -> list[PairKey]:
-        """The (task, pair) of every row that steps `done` ... will draw, in the order of first use."""
+        """Return (task, pair) of every row of the steps from `done` on, in order of first use."""
         curriculum, size = self.spec.curriculum, self.spec.batch_size
         keys: dict[PairKey, None] = {}
         for step in range(done, min(self.spec.steps, curriculum.steps) if curriculum else done):
             keys.update(dict.fromkeys(_keys(self.batch(step))))
         first = max(done, curriculum.steps) if curriculum else done
-        # two passes over the tasks hold every pair
+        # two epochs of rows cover every pair
         num_rows = min((self.spec.steps - first) * size, 2 * self.sampler.epoch_rows)
         if num_rows > 0:
             numbers = np.arange(first * size, first * size + num_rows, dtype=np.int64)

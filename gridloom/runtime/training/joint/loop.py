@@ -1,15 +1,15 @@
 """Optimiser steps over several attempts: LLaMA state -> adapter -> TRM -> loss, with feedback between attempts.
 
-Where gradient flows. Attempt a's loss reaches the TRM, `text_to_latent`, and from attempt 2 on, through the frozen
-language model's activations and the latent prefix, `latent_to_text`. Where the language model has `lora`, it reaches
-those additions in every attempt, and its own weights never. It stops at the carry that attempt a - 1 ended with: each
-attempt is back-propagated at once, so memory does not grow with attempts. Within an attempt each ACT step is
-back-propagated at once too; the injection is a leaf that gathers the gradient of all of them, which then goes through
-adapter and language model once.
+Gradient flow: the loss of attempt a reaches the TRM and `text_to_latent`; from attempt 2 on also `latent_to_text`, by
+the frozen language model's activations and the latent prefix. With `lora` the loss reaches the low-rank weights in
+every attempt; the language model's own weights never get a gradient. The gradient stops at the final carry of attempt
+a - 1: the backward pass runs after each attempt, so memory does not grow with attempts. Within an attempt the backward
+pass runs after each ACT step; the injection is a leaf tensor that accumulates the gradient of all ACT steps, which is
+then back-propagated through adapter and language model once.
 
 Loss: mean over the active rows of (lm + 0.5 q_halt), averaged over ACT steps and attempts. A row is active until an
-attempt gives its target exactly; the target takes part in that and in the loss, and in nothing that the networks see
-(unless `feedback: oracle`).
+attempt gives its target exactly. Targets enter the loss and the choice of active rows only; the networks do not read
+targets (unless `feedback: oracle`).
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from gridloom.specs.stages import JointTrainStage
 
 @dataclass(slots=True)
 class _Row:
-    """A sample of the batch, over its attempts."""
+    """Sample of the batch with its attempts so far."""
 
     key: PairKey
     target: Grid
-    """In the row's view."""
+    """Correct grid in the row's view."""
     history: list[EarlierAttempt]
     first: tuple[bool, bool, float] | None = None
-    """Exact, shape, cells of the first attempt."""
+    """Exact match, shape match and cell accuracy of the first attempt."""
     solved: bool = False
     attempts: int = 0
     trm_steps: int = 0
@@ -58,45 +58,45 @@ class _Row:
 
 
 class JointTrainer:
-    """Networks, optimiser and counters of a joint run, moved on by `step`."""
+    """Joint training run: networks, optimiser and counters, advanced by `step`."""
 
     def __init__(
         self,
-        trm: TRM,
+        network: TRM,
         bridge: TextToLatent,
         back: LatentToText | None,
         reader: JointReader,
         sampler: Sampler,
         spec: JointTrainStage,
     ) -> None:
-        self.trm, self.bridge, self.back = trm.eval(), bridge, back
+        self.network, self.bridge, self.back = network.eval(), bridge, back
         self.reader, self.sampler, self.spec = reader, sampler, spec
         self.batches = JointBatches(sampler, spec)
-        self.networks = nn.ModuleDict({"trm": trm, "text_to_latent": bridge})
+        self.trained = nn.ModuleDict({"trm": network, "text_to_latent": bridge})
         if back is not None:
-            self.networks["latent_to_text"] = back
+            self.trained["latent_to_text"] = back
         if reader.llama.lora is not None:
-            self.networks["lora"] = reader.llama.lora
-        self.optimizer = build_optimizer(spec.optimizer, self.networks.parameters())
-        self.act_steps = spec.act_steps or trm.spec.halt_max_steps
+            self.trained["lora"] = reader.llama.lora
+        self.optimizer = build_optimizer(spec.optimizer, self.trained.parameters())
+        self.act_steps = spec.act_steps or network.spec.halt_max_steps
         self.num_steps = 0
         self.since_report, self.since_epoch = JointTotals(), JointTotals()
 
     @property
     def num_epochs(self) -> int:
-        """Epochs done: an epoch is as many rows as there are training pairs."""
+        """Number of finished epochs; an epoch has as many rows as there are training pairs."""
         return self.num_steps * self.spec.batch_size // self.sampler.epoch_rows
 
     def step(self, batch: TrainBatch) -> None:
-        """Run all attempts of a batch and one optimiser step. Raises StageError when the loss is no number."""
+        """Run all attempts of a batch and one optimiser step. Raises StageError if the loss is NaN."""
         self.num_steps += 1
-        spec, device = self.spec, self.trm.device
+        spec, device = self.spec, self.network.device
         rows = self._rows(batch)
         inputs, labels = torch.from_numpy(batch.inputs).to(device), torch.from_numpy(batch.labels).to(device)
         if spec.targets == "colours":
             labels = torch.where(labels == EOS, PAD, labels)
         ids = torch.from_numpy(batch.puzzle_ids).to(device)
-        puzzle_gradients = torch.zeros(len(rows), self.trm.spec.hidden_size, device=device)
+        puzzle_gradients = torch.zeros(len(rows), self.network.spec.hidden_size, device=device)
         loss, active, prefix = 0.0, list(range(len(rows))), None
         for attempt in range(1, spec.attempts + 1):
             here = torch.tensor(active, device=device)
@@ -116,26 +116,28 @@ class JointTrainer:
                 break
             prefix = self._prefix(outcome.carry, still)
             for at in still:
-                rows[active[at]].history.append(self._told(rows[active[at]], attempt, grids[at], reading.texts[at]))
+                rows[active[at]].history.append(
+                    self._earlier_attempt(rows[active[at]], attempt, grids[at], reading.texts[at])
+                )
             active = [active[at] for at in still]
-        norm = self._move(ids, puzzle_gradients)
+        norm = self._update(ids, puzzle_gradients)
         self.since_report.add(rows, loss, norm)
         self.since_epoch.add(rows, loss, norm)
 
     def _attempt(self, reading: Reading, inputs: Tensor, ids: Tensor, labels: Tensor, attempt: int) -> _Outcome:
-        """Run and back-propagate one attempt of the active rows."""
-        hidden = reading.hidden.to(self.trm.device)
-        injected = self.bridge.inject(hidden, self.trm, reading.mask, self._noise(attempt))
+        """Run forward and backward pass of one attempt of the active rows."""
+        hidden = reading.hidden.to(self.network.device)
+        injected = self.bridge.inject(hidden, self.network, reading.mask, self._noise(attempt))
         made = injected.injection
         tensors = [t for t in (made.z_H, made.z_L, made.term) if t is not None]
         leaves = [t.detach().requires_grad_() for t in tensors]
         injection = Injection(term=leaves[0]) if made.term is not None else Injection(z_H=leaves[0], z_L=leaves[1])
-        carry = self.trm.initial_carry(len(inputs))
-        puzzle_gradients = torch.zeros(len(inputs), self.trm.spec.hidden_size, device=self.trm.device)
-        wanted_halt = torch.full((len(inputs),), self.act_steps, device=self.trm.device)
+        carry = self.network.initial_carry(len(inputs))
+        puzzle_gradients = torch.zeros(len(inputs), self.network.spec.hidden_size, device=self.network.device)
+        wanted_halt = torch.full((len(inputs),), self.act_steps, device=self.network.device)
         loss = 0.0
         for step in range(self.act_steps):
-            carry, output = self.trm.act_step(
+            carry, output = self.network.act_step(
                 carry,
                 inputs,
                 ids,
@@ -144,9 +146,9 @@ class JointTrainer:
                 labels=labels,
                 heads=False,
             )
-            # all rows run all steps, as they do in solving: halting must not restart a row within the attempt
+            # all rows run all ACT steps, as in solving: a halted row must not be reset within the attempt
             carry = replace(carry, halted=torch.zeros_like(carry.halted))
-            losses = row_losses(self.trm, output, labels)
+            losses = row_losses(self.network, output, labels)
             share = losses.total() / (len(inputs) * self.act_steps * self.spec.attempts)
             share.backward()  # type: ignore[no-untyped-call]
             loss += float(share.detach())
@@ -161,7 +163,7 @@ class JointTrainer:
             loss += float(extra.detach())
         torch.autograd.backward([tensor for tensor, _ in reached], [gradient for _, gradient in reached])
         with torch.no_grad():
-            tokens = self.trm.predict(carry.z_H).argmax(dim=-1).to(torch.uint8)
+            tokens = self.network.predict(carry.z_H).argmax(dim=-1).to(torch.uint8)
         return _Outcome(
             loss=loss,
             carry=carry,
@@ -171,7 +173,7 @@ class JointTrainer:
         )
 
     def _noise(self, attempt: int) -> torch.Generator | None:
-        """Noise of a variational adapter, by step and attempt, so that a resumed run draws the same."""
+        """Return a variational adapter's generator, seeded by step and attempt so that resumed runs draw alike."""
         if not self.bridge.variational:
             return None
         return torch.Generator().manual_seed(self._seed(attempt))
@@ -180,7 +182,7 @@ class JointTrainer:
         return (self.sampler.seed * 1_000_003 + self.num_steps) * 1009 + attempt
 
     def _variational_loss(self, injected: Injected, hidden: Tensor) -> Tensor:
-        """kl_weight * KL, and the error of giving back the standardised state where `latent_to_text` is a decoder."""
+        """Return kl_weight * KL, plus the decoder's mean squared error on the standardised state if there is one."""
         loss = self.spec.kl_weight * injected.kl
         made = injected.injection
         if self.back is not None and self.back.variational and made.z_H is not None and made.z_L is not None:
@@ -189,7 +191,7 @@ class JointTrainer:
         return loss
 
     def _prefix(self, carry: Carry, rows: list[int]) -> Tensor | None:
-        """Latent prefix of the rows that go on, with the graph of `latent_to_text`."""
+        """Return the latent prefix fp32 [B, k, H] of rows with a further attempt, with its autograd graph."""
         if self.back is None:
             return None
         here = torch.tensor(rows, device=carry.z_H.device)
@@ -206,8 +208,8 @@ class JointTrainer:
         return rows
 
     def _grids(self, batch: TrainBatch, rows: Sequence[int], tokens: NDArray[np.uint8]) -> list[Grid | None]:
-        """Crop token rows at the offset of their batch rows; the grids are in the rows' views."""
-        canvas = self.trm.canvas
+        """Crop tokens uint8 [B, L] at the offsets of their batch rows; return grids in the rows' views."""
+        canvas = self.network.canvas
         moved = np.zeros_like(tokens)
         for at, row in enumerate(rows):
             down, right = batch.offsets[row]
@@ -225,7 +227,7 @@ class JointTrainer:
         attempt: int,
         texts: Sequence[str],
     ) -> list[Grid | None]:
-        """Compare with the targets, and return the proposed grids in the identity view."""
+        """Compare the proposed grids with the targets; return the proposed grids in the identity view."""
         proposed = self._grids(batch, active, outcome.tokens)
         shown: list[Grid | None] = []
         for at, i in enumerate(active):
@@ -239,24 +241,24 @@ class JointTrainer:
             shown.append(None if grid is None else view.inverse(grid))
         return shown
 
-    def _told(self, row: _Row, attempt: int, grid: Grid | None, text: str) -> EarlierAttempt:
-        """What the next prompt says of an attempt that missed; its grid is in the identity view, as the prompt is."""
-        said = f"proposed {'no grid' if grid is None else f'{grid.shape[0]}x{grid.shape[1]}'}: "
+    def _earlier_attempt(self, row: _Row, attempt: int, grid: Grid | None, text: str) -> EarlierAttempt:
+        """Return the record of a wrong attempt for the next prompt; grid and prompt are in the identity view."""
+        feedback = f"proposed {'no grid' if grid is None else f'{grid.shape[0]}x{grid.shape[1]}'}: "
         if self.spec.feedback == "blind" or grid is None:
-            said += "not accepted"
+            feedback += "not accepted"
         else:
             pair = self.reader.dataset.tasks[row.key[0]].train_pairs[row.key[1]]
             if grid.shape != pair.output.shape:
-                said += f"the size is {pair.output.shape[0]}x{pair.output.shape[1]}"
+                feedback += f"the size is {pair.output.shape[0]}x{pair.output.shape[1]}"
             else:
-                said += f"{int((grid != pair.output).sum())} of {grid.size} cells are wrong"
+                feedback += f"{int((grid != pair.output).sum())} of {grid.size} cells are wrong"
         cells = [] if grid is None else grid.tolist()
-        return EarlierAttempt(attempt=attempt, feedback=said, grid=cells, reasoning=text)
+        return EarlierAttempt(attempt=attempt, feedback=feedback, grid=cells, reasoning=text)
 
-    def _move(self, ids: Tensor, puzzle_gradients: Tensor) -> float:
-        """Clip, step both optimisers, and return the gradient norm."""
+    def _update(self, ids: Tensor, puzzle_gradients: Tensor) -> float:
+        """Clip gradients, update weights and puzzle rows, and return the gradient norm before clipping."""
         spec = self.spec
-        parameters = [p for p in self.networks.parameters() if p.grad is not None]
+        parameters = [p for p in self.trained.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not bool(torch.isfinite(norm)):
             raise StageError(self.describe_divergence())
@@ -265,7 +267,7 @@ class JointTrainer:
         factor = lr_factor(self.num_steps, spec.steps, spec.warmup_steps, spec.lr_min_ratio)
         if spec.embedding_lr > 0:
             step_puzzle_rows(
-                self.trm.puzzle_emb, ids.long(), puzzle_gradients, spec.embedding_lr * factor, spec.embedding_decay
+                self.network.puzzle_emb, ids.long(), puzzle_gradients, spec.embedding_lr * factor, spec.embedding_decay
             )
         set_lr(self.optimizer, spec.optimizer.lr * factor)
         self.optimizer.step()
@@ -273,10 +275,10 @@ class JointTrainer:
         return float(norm)
 
     def describe_divergence(self) -> str:
-        """Say at which step the loss became NaN and which parameter is the first with a bad gradient or value."""
+        """Name the step of the NaN loss and the first parameter with a non-finite value or gradient."""
         bad = [
             name
-            for name, p in self.networks.named_parameters()
+            for name, p in self.trained.named_parameters()
             if not bool(torch.isfinite(p).all()) or (p.grad is not None and not bool(torch.isfinite(p.grad).all()))
         ]
         return (
@@ -285,7 +287,7 @@ class JointTrainer:
         )
 
     def state(self) -> SavedState:
-        """All that continuing needs; of the language model its `lora` alone."""
+        """Return the resumable state; of the language model the `lora` weights alone."""
         return SavedState(
             step=self.num_steps,
             values={
@@ -293,15 +295,15 @@ class JointTrainer:
                 "since_epoch": self.since_epoch.values,
             },
             tensors={
-                **{f"model.{name}": t for name, t in self.networks.state_dict().items()},
+                **{f"model.{name}": t for name, t in self.trained.state_dict().items()},
                 **optimizer_tensors(self.optimizer, "optimizer"),
             },
         )
 
     def restore(self, state: SavedState) -> None:
-        """Go back to a saved state of the same networks and stage."""
+        """Load a saved state of the same networks and stage."""
         model = {name.removeprefix("model."): t for name, t in state.tensors.items() if name.startswith("model.")}
-        self.networks.load_state_dict(model, strict=True)
+        self.trained.load_state_dict(model, strict=True)
         restore_optimizer(self.optimizer, state.tensors, "optimizer")
         self.since_report = JointTotals(state.values["since_report"])
         self.since_epoch = JointTotals(state.values["since_epoch"])
@@ -310,20 +312,20 @@ class JointTrainer:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What one attempt of the active rows gave."""
+    """Result of one attempt of the active rows."""
 
     loss: float
-    """This attempt's share of the step's loss."""
+    """Loss of the attempt, as its share of the step's loss."""
     carry: Carry
     tokens: NDArray[np.uint8]
-    """[B, L], argmax after the last ACT step."""
+    """uint8 [B, L], argmax after the last ACT step."""
     trm_steps: list[int]
-    """ACT steps after which each row would have halted."""
+    """ACT steps after which each row would have halted by its halting logit."""
     puzzle_gradients: Tensor
 
 
 def compare(grid: Grid | None, target: Grid) -> tuple[bool, bool, float]:
-    """Return exact match, shape match and the share of right cells, 0 where the shapes differ."""
+    """Return exact match, shape match and cell accuracy, which is 0 if the shapes differ."""
     if grid is None or grid.shape != target.shape:
         return False, False, 0.0
     right = grid == target

@@ -1,6 +1,6 @@
 """Figures of joint training: totals over rows and steps, from which means are taken at a report or an epoch's end.
 
-A mean over several steps is over all their rows, or all their attempts, and no mean of means.
+A mean over several steps is the mean over all their rows or all their attempts, not a mean of means.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ METRICS = (
     "avg_reasoning_length",
     "grad_norm",
 )
-"""exact_match, shape_match and cell_accuracy are of a row's first attempt; oracle_exact_match of its last, which the
-target helped to choose. avg_attempts is a mean over rows; avg_trm_steps, ACT steps to the halt, and
-avg_reasoning_length, new tokens, are means over attempts; loss and grad_norm over steps."""
+"""Metrics of joint training. exact_match, shape_match and cell_accuracy score a row's first attempt; oracle_exact_match
+scores its last, which the target helped to choose. avg_attempts is a mean over rows; avg_trm_steps (ACT steps to the
+halt) and avg_reasoning_length (new tokens) are means over attempts; loss and grad_norm are means over steps."""
 
 _TOTALS = (
     "steps",
@@ -39,10 +39,10 @@ _TOTALS = (
 
 
 class RowFigures(Protocol):
-    """What a row's attempts came to."""
+    """Figures of a row over its attempts."""
 
     first: tuple[bool, bool, float] | None
-    """Exact, shape, cells of the first attempt."""
+    """Exact match, shape match and cell accuracy of the first attempt."""
     solved: bool
     attempts: int
     trm_steps: int
@@ -50,15 +50,15 @@ class RowFigures(Protocol):
 
 
 class JointTotals:
-    """Sums since they were last taken."""
+    """Sums since the last call of `take`."""
 
     def __init__(self, values: Mapping[str, float] | None = None) -> None:
-        """Start at zero, or from the `values` of earlier totals."""
+        """Start at zero, or at the `values` of saved totals."""
         self.values = dict.fromkeys(_TOTALS, 0.0)
         self.values.update({name: float(value) for name, value in (values or {}).items()})
 
     def add(self, rows: Sequence[RowFigures], loss: float, grad_norm: float) -> None:
-        """Count a step."""
+        """Add the rows, loss and gradient norm of a step."""
         firsts = [row.first for row in rows if row.first is not None]
         found = (
             1,
@@ -75,7 +75,7 @@ class JointTotals:
             self.values[name] += float(value)
 
     def take(self) -> dict[str, float]:
-        """Return the means by name, and begin anew."""
+        """Return the means by name, and zero the sums."""
         t = {
             name: max(value, 1.0) if name in ("steps", "rows", "attempts") else value
             for name, value in self.values.items()

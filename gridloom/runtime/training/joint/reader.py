@@ -1,11 +1,12 @@
-"""What the language model reads in joint training: a prompt a (task, demonstration pair), and retries with feedback.
+"""Hidden states of the language model in joint training: a prompt per (task, training pair), retries with feedback.
 
-The target of a sample is one training pair of its task; the prompt shows the task's other training pairs and that
-pair's input, all in the identity view, whatever the view that the TRM sees: so there is one first prompt a pair, read
-once, and its state serves every view of the task. First states are kept in the workspace for all runs, see StateStore.
+The target of a sample is one training pair of its task; the prompt shows the task's other training pairs and the input
+of the target pair, all in the identity view, independent of the view that the TRM reads. So each pair has one first
+prompt, whose state is computed once and used for every view of the task. First states are cached in the workspace for
+all runs, see StateStore.
 
-A language model with `lora` changes with every step: it reads each batch's prompts anew, in one forward with gradient,
-and nothing of it is kept but the states that it begins with, to which `standardise` is fitted.
+A language model with `lora` changes with every step: the prompts of each batch are encoded again, in one forward pass
+with gradient. Only the initial first states are kept, to which `standardise` is fitted.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ from gridloom.specs.stages import JointTrainStage
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Hidden states of some prompts, and what the model wrote."""
+    """Hidden states of a batch of prompts, and the generated texts."""
 
     hidden: Tensor
-    """fp32 [B, H], on the model's device; [B, T, H], left-padded, where the adapter reads token states."""
+    """fp32 [B, H] on the model's device; [B, T, H], left-padded, if the adapter reads token states."""
     mask: Tensor | None
     """bool [B, T], False on padding."""
     num_new: tuple[int, ...]
-    """New tokens of each row."""
+    """Number of new tokens of each row."""
     texts: tuple[str, ...]
 
 
 class JointReader:
-    """Turns (task, pair) and a history into hidden states."""
+    """Encoder of (task, pair) and earlier attempts into hidden states."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class JointReader:
         """Args:
         latent: retries read a latent prefix, whose place the prompts then mark.
         num_states: token states that the adapter reads; 1 is the one that the spec's `state` names.
-        store: where first states are looked for and kept.
+        store: cache of first states across runs.
         """
         self.num_states, self.store = num_states, store
         self.llama, self.dataset, self.spec, self.latent = llama, dataset, spec, latent
@@ -70,11 +71,11 @@ class JointReader:
 
     @property
     def learns(self) -> bool:
-        """Whether the language model changes in training."""
+        """Whether training changes the language model."""
         return self.llama.lora is not None
 
     def prompt(self, key: PairKey, history: Sequence[EarlierAttempt] = ()) -> BuiltPrompt:
-        """Build the prompt of a pair: the task's other training pairs, this pair's input, earlier attempts."""
+        """Build the prompt of a pair: the task's other training pairs, the pair's input, earlier attempts."""
         task_index, pair_index = key
         pairs = self.dataset.tasks[task_index].train_pairs
         budget = self.llama.spec.max_prompt_tokens
@@ -89,7 +90,7 @@ class JointReader:
         )
 
     def prepare(self, keys: Iterable[PairKey], progress: Progress, stop: StopSignal) -> bool:
-        """Look up or read the first prompts of `keys`; False when stopped, with what was read kept in the store."""
+        """Look up or compute the first states of `keys`; False if stopped, with computed states kept in the store."""
         wanted = [key for key in dict.fromkeys(keys) if key not in self._first]
         if self.learns:
             wanted = wanted[:FITTED_PAIRS]
@@ -104,7 +105,7 @@ class JointReader:
                     self._read_first(key)
                     bar.advance(1)
         if self.learns:
-            self.cache = HeadCache(self.llama)  # these heads are of the model as it was before training
+            self.cache = HeadCache(self.llama)  # the cached heads are of the model before training
         dropped = sum(self._prompts[key].dropped_demos for key in wanted)
         if dropped:
             progress.say(
@@ -119,10 +120,10 @@ class JointReader:
         return not stop
 
     def first(self, keys: Sequence[PairKey], seed: int = 0) -> Reading:
-        """Return the states of first prompts, from those prepared where there are; with `lora`, with gradient.
+        """Return the states of first prompts, cached ones if prepared; with `lora`, computed with gradient.
 
         Args:
-            seed: of the dropout of `lora`.
+            seed: seed of the dropout of `lora`.
         """
         if self.learns:
             with torch.enable_grad():
@@ -145,7 +146,7 @@ class JointReader:
         )
 
     def known_states(self) -> Tensor:
-        """All first states known so far, fp32 [N, H], by task and pair."""
+        """Return all first states so far, fp32 [N, H], ordered by task and pair."""
         return torch.cat([self._first[key].hidden.reshape(-1, self.llama.hidden_size) for key in sorted(self._first)])
 
     def retry(
@@ -155,14 +156,14 @@ class JointReader:
         prefix: Tensor | None,
         seed: int = 0,
     ) -> Reading:
-        """Read the prompts of a later attempt, in one forward. The states carry the gradient of a prefix [B, k, H]."""
+        """Encode the prompts of a later attempt in one forward pass, differentiable in `prefix` [B, k, H]."""
         texts = [self.prompt(key, history).text for key, history in zip(keys, histories, strict=True)]
         with torch.set_grad_enabled(prefix is not None or self.learns):
             return self._read(texts, prefix, seed)
 
     def _read(self, texts: Sequence[str], prefix: Tensor | None, seed: int = 0) -> Reading:
         rows = [self.llama.segments(text) for text in texts]
-        said, answers = [""] * len(rows), [tuple[int, ...]()] * len(rows)
+        written, answers = [""] * len(rows), [tuple[int, ...]()] * len(rows)
         if self.spec.max_new_tokens:
             reasonings = reason(
                 self.llama,
@@ -172,24 +173,24 @@ class JointReader:
                 temperature=[0.0] * len(rows),
                 seeds=[0] * len(rows),
             )
-            said, answers = [r.text for r in reasonings], [r.tokens for r in reasonings]
+            written, answers = [r.text for r in reasonings], [r.tokens for r in reasonings]
         num_new = [len(answer) for answer in answers]
         if self.llama.spec.state != "last_prompt":
             rows = [row.with_new(answer) for row, answer in zip(rows, answers, strict=True)]
         hidden, mask = self._states(rows, prefix, num_new, seed)
-        return Reading(hidden, mask, tuple(num_new), tuple(said))
+        return Reading(hidden, mask, tuple(num_new), tuple(written))
 
     def _states(
         self, rows: Sequence[Segments], prefix: Tensor | None, num_new: Sequence[int], seed: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Run the model over whole rows: states [B, H], or [B, T, H] and their mask."""
+        """Return the states of whole rows: fp32 [B, H] and None, or [B, T, H] and their mask bool [B, T]."""
         lora = self.llama.lora
         if lora is None or not torch.is_grad_enabled():
             if self.num_states == 1:
                 return self.cache.encode(rows, prefix, num_new), None
             kept = self.cache.encode_states(rows, prefix, num_states=self.num_states)
             return kept.values, kept.mask
-        # heads are not kept: their keys and values have gradient, and change with every step
+        # heads are not cached: their keys and values need a gradient, and change with every step
         embeds, seen = self.llama.inputs(rows, prefix)
         with lora.dropping(seed, self.llama.device):
             states = self.llama.forward(embeds, seen)
@@ -199,7 +200,7 @@ class JointReader:
         return last.values, last.mask
 
     def _find(self, key: PairKey) -> bool:
-        """Look a first state up in the store. Raises StageError when its file is damaged."""
+        """Look up a first state in the store. Raises StageError if its file is damaged."""
         found = None if self.store is None else self.store.get(self._first_prompt(key).text)
         if found is None:
             return False
@@ -208,10 +209,10 @@ class JointReader:
         return True
 
     def _read_first(self, key: PairKey) -> None:
-        """Read a first prompt and keep its state. Raises StoreError when the disk refuses."""
+        """Encode a first prompt and store its state. Raises StoreError if the file cannot be written."""
         text = self._first_prompt(key).text
         with torch.no_grad():
-            # one at a time, so that a state does not depend on which others were missing
+            # one at a time, so that a state does not depend on the set of missing states
             reading = self._read([text], None)
         known = KnownState(reading.hidden[0].cpu(), reading.texts[0], reading.num_new[0])
         if self.store is not None:

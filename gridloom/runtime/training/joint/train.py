@@ -1,4 +1,4 @@
-"""The `joint_train` stage: adapters and TRM around a frozen language model, resumable, published as a bundle."""
+"""Runner of `joint_train`: trains adapters and TRM around a frozen language model, resumable; publishes a bundle."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from gridloom.stores.artifacts import Artifact
 
 
 class JointTrain:
-    """Kind `joint_train`. Inputs: `data`, and `trm` where training starts from a checkpoint."""
+    """Runner of kind `joint_train`. Inputs: `data`, and `trm` if training starts from a checkpoint."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Train to `steps` and publish; on a stop signal save and raise StageInterrupted."""
+        """Train to `steps` and write the bundle; on a stop signal save the state and raise StageInterrupted."""
         spec = node.section(JointTrainStage)
         dataset = load_dataset(inputs["data"].path)
         sampler = Sampler(dataset, node.seed)
         ids = PuzzleIds(sampler.views.names)
-        trm = _trm(node, inputs, dataset, ids, context)
+        network = _network(node, inputs, dataset, ids, context)
         llm_spec = node.model(spec.llm, LlamaModel)
         llama = Llama.load(llm_spec, context.device, context.base, context.progress, seed=node.seed + 2)
-        bridge, back = _adapters(node, spec, llama, trm, context)
+        bridge, back = _adapters(node, spec, llama, network, context)
         digest = str(node.facts["llama"][spec.llm]["digest"])
         store = StateStore.of(
             context.ledger.workspace,
@@ -57,11 +57,11 @@ class JointTrain:
             max_new_tokens=spec.max_new_tokens,
         )
         reader = JointReader(llama, dataset, spec, latent=back is not None, num_states=bridge.num_states, store=store)
-        trainer = JointTrainer(trm, bridge, back, reader, sampler, spec)
+        trainer = JointTrainer(network, bridge, back, reader, sampler, spec)
         state = load_latest(context.work, key=node.key, say=context.progress.say)
         if state is not None:
             context.progress.say(f"{node.name}: resuming at step {state.step:,} of {spec.steps:,}")
-        # a language model that learns has moved on from its first states
+        # a language model with lora has changed since its first states were computed
         wanted = [] if state is not None and reader.learns else trainer.batches.pairs(state.step if state else 0)
         if not reader.prepare(wanted, context.progress, context.stop):
             raise StageInterrupted(
@@ -76,7 +76,11 @@ class JointTrain:
         save_bundle(
             context.out,
             Bundle(
-                parts={NETWORK: trm, "text_to_latent": bridge, **({} if back is None else {"latent_to_text": back})},
+                parts={
+                    NETWORK: network,
+                    "text_to_latent": bridge,
+                    **({} if back is None else {"latent_to_text": back}),
+                },
                 puzzle_ids=ids,
                 llm_spec=llm_spec,
                 lora=None if llama.lora is None else llama.lora.tensors(),
@@ -93,15 +97,20 @@ class JointTrain:
         )
 
 
-def _trm(
+def _network(
     node: StageNode, inputs: Mapping[str, Artifact], dataset: Dataset, ids: PuzzleIds, context: StageContext
 ) -> TRM:
     name = str(node.spec["trm"])
     if "trm" not in inputs:
         generator = torch.Generator().manual_seed(node.seed)
-        trm_spec = network_spec(node.models[name])
+        fresh_spec = network_spec(node.models[name])
         fresh = build_network(
-            trm_spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(trm_spec, ids), generator=generator
+            fresh_spec,
+            dataset.canvas,
+            len(ids),
+            task_of=ids.task_of,
+            views=views_for(fresh_spec, ids),
+            generator=generator,
         )
         return cast(TRM, fresh.to(context.device))
     before = load_bundle(inputs["trm"].path, context.device)
@@ -118,16 +127,16 @@ def _trm(
             f"train a model of kind {' or '.join(kinds_with('two_state'))} for it",
         )
     spec = before.network.spec
-    network = build_network(spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(spec, ids))
-    trm = cast(TRM, network.to(context.device))
-    adopt(trm, before, ids, context.progress.say)
-    return trm
+    built = build_network(spec, dataset.canvas, len(ids), task_of=ids.task_of, views=views_for(spec, ids))
+    network = cast(TRM, built.to(context.device))
+    adopt(network, before, ids, context.progress.say)
+    return network
 
 
 def _adapters(
-    node: StageNode, spec: JointTrainStage, llama: Llama, trm: TRM, context: StageContext
+    node: StageNode, spec: JointTrainStage, llama: Llama, network: TRM, context: StageContext
 ) -> tuple[TextToLatent, LatentToText | None]:
-    """Build the adapters that the stage names, with weights from its seed. Raises StageError for a wrong set."""
+    """Build the adapters of the stage with weights from its seed. Raises StageError for a wrong number of adapters."""
     generator = torch.Generator().manual_seed(node.seed + 1)
     kinds = {name: node.models[name]["kind"] for name in spec.adapters}
     forward = [node.model(name, TextToLatentModel) for name in spec.adapters if kinds[name] == "text_to_latent"]
@@ -137,8 +146,10 @@ def _adapters(
             f"{node.name} names {len(forward)} text_to_latent and {len(backward)} latent_to_text adapters",
             "name one text_to_latent and at most one latent_to_text in  adapters:",
         )
-    bridge = TextToLatent.build(forward[0], llama.hidden_size, trm, generator).to(context.device)
-    back = LatentToText.build(backward[0], llama.hidden_size, trm, generator).to(context.device) if backward else None
+    bridge = TextToLatent.build(forward[0], llama.hidden_size, network, generator).to(context.device)
+    back = (
+        LatentToText.build(backward[0], llama.hidden_size, network, generator).to(context.device) if backward else None
+    )
     return bridge, back
 
 
@@ -174,7 +185,7 @@ def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> Non
     seconds = time.monotonic() - started
     context.notes.update(
         steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
-        trainable_parameters=sum(p.numel() for p in trainer.networks.parameters()),
+        trainable_parameters=sum(p.numel() for p in trainer.trained.parameters()),
         states_read=trainer.reader.num_read,
         states_reused=trainer.reader.num_reused,
         hardware=hardware(context.device),

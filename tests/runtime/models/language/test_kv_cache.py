@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import DynamicCache
 
-from gridloom.runtime.models.language.kv_cache import roomy_cache
+from gridloom.runtime.models.language.kv_cache import preallocated_cache
 
 MOVES = st.lists(st.one_of(st.integers(1, 7), st.lists(st.integers(0, 3), min_size=1, max_size=4)), max_size=8)
 """New positions, or the rows that stay."""
@@ -22,7 +22,7 @@ def states(rows: int, length: int) -> tuple[Tensor, Tensor]:
 def test_holds_what_the_librarys_own_cache_holds(moves: list[int | list[int]], room: int, held: int) -> None:
     rows = 4
     first = [states(rows, held) for _ in range(2)] if held else []
-    ours, theirs = roomy_cache(room, first), DynamicCache(first or None)
+    ours, theirs = preallocated_cache(room, first), DynamicCache(first or None)
     for move in moves:
         if isinstance(move, list):
             stay = torch.tensor([at % rows for at in move])
@@ -40,7 +40,7 @@ def test_holds_what_the_librarys_own_cache_holds(moves: list[int | list[int]], r
 
 
 def test_new_tokens_are_written_where_there_is_room() -> None:
-    cache = roomy_cache(3, [states(2, 5)])
+    cache = preallocated_cache(3, [states(2, 5)])
     before = cache.layers[0].keys.data_ptr()
     for _ in range(3):
         cache.update(*states(2, 1), 0)
@@ -51,7 +51,7 @@ def test_new_tokens_are_written_where_there_is_room() -> None:
 
 @pytest.mark.parametrize("needs", [(True, True), (True, False), (False, True)])
 def test_gradient_reaches_what_was_joined(needs: tuple[bool, bool]) -> None:
-    cache = roomy_cache(2, [states(1, 2)])
+    cache = preallocated_cache(2, [states(1, 2)])
     new = tuple(t.requires_grad_(wanted) for t, wanted in zip(states(1, 1), needs, strict=True))
     keys, values = cache.update(*new, 0)
     (keys.sum() + values.sum()).backward()

@@ -8,7 +8,7 @@ from rounding import sum_bound
 from tiny_language_model import tiny_llama
 from torch import nn
 
-from gridloom.runtime.models.language.linear_layout import FEW, head_of_few, lay_out_by_inputs
+from gridloom.runtime.models.language.linear_layout import FEW, few_row_logits, to_column_major
 
 
 def lies_by_inputs(weight: torch.Tensor) -> bool:
@@ -20,7 +20,7 @@ def test_products_and_gradients_are_those_of_the_plain_layout(rows: int) -> None
     torch.manual_seed(0)
     plain, other = nn.Linear(24, 56), nn.Linear(24, 56)
     other.load_state_dict(plain.state_dict())
-    assert lay_out_by_inputs(other) == 1
+    assert to_column_major(other) == 1
     assert lies_by_inputs(other.weight)
     assert torch.equal(plain.weight, other.weight)
     x, y = (torch.randn(rows, 24, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
@@ -37,7 +37,7 @@ def test_a_shared_matrix_another_type_and_no_linear_layer_are_left_alone() -> No
     head.weight = embedding.weight
     coarse, normed = nn.Linear(12, 20).bfloat16(), nn.LayerNorm(12)
     model = nn.ModuleList([embedding, head, coarse, normed])
-    assert lay_out_by_inputs(model) == 0
+    assert to_column_major(model) == 0
     assert all(parameter.is_contiguous() for parameter in model.parameters())
 
 
@@ -55,16 +55,16 @@ def test_logits_of_few_rows_are_the_heads(rows: int, bias: bool) -> None:
     head, states = nn.Linear(12, 50, bias=bias), torch.randn(rows, 12)
     wanted = head(states).detach()
     bound = sum_bound(12, float(wanted.abs().max()))
-    torch.testing.assert_close(head_of_few(head, states), wanted, atol=bound, rtol=0)
+    torch.testing.assert_close(few_row_logits(head, states), wanted, atol=bound, rtol=0)
 
 
 def test_a_head_that_is_no_plain_linear_layer_is_called() -> None:
     states = torch.randn(16, 12)
-    assert head_of_few(nn.Sequential(nn.Linear(12, 50), nn.Tanh()), states).abs().max() <= 1
+    assert few_row_logits(nn.Sequential(nn.Linear(12, 50), nn.Tanh()), states).abs().max() <= 1
 
 
 def test_the_other_order_is_taken_from_a_few_rows_on(monkeypatch: pytest.MonkeyPatch) -> None:
     head = nn.Linear(12, 50)
     monkeypatch.setattr(head, "forward", lambda states: torch.zeros(len(states), 50))
-    assert not head_of_few(head, torch.randn(FEW - 1, 12)).any()
-    assert head_of_few(head, torch.randn(FEW, 12)).any()
+    assert not few_row_logits(head, torch.randn(FEW - 1, 12)).any()
+    assert few_row_logits(head, torch.randn(FEW, 12)).any()

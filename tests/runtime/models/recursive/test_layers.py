@@ -78,7 +78,7 @@ def test_view_tokens_tell_turn_and_colours_apart() -> None:
     assert torch.equal(shown[0, 1:], shown[1, 1:])
     colours = ViewTokens(16, views).colours.embedding_weight
     assert colours.shape == (9, 16)
-    # where 1 and 2 are exchanged, colour 1 is told by the token of colour 2
+    # where 1 and 2 are exchanged, colour 1 is encoded by the token of colour 2
     assert torch.allclose(shown[2, 1] - shown[0, 1], tokens[2 + 2] - tokens[2 + 1], atol=1e-6)
     assert torch.equal(shown[0, 3:], shown[2, 3:])
 

@@ -54,8 +54,8 @@ def trained(targets: Literal["scored", "colours"]) -> tuple[np.ndarray, np.ndarr
     assert len(set(keys)) == 4
     hidden = trainer.reader.first(keys, 0).hidden
     with torch.no_grad():
-        injection = trainer.bridge.inject(hidden, trainer.trm, None, None).injection
-        traced = trace(trainer.trm, torch.from_numpy(batch.inputs), torch.from_numpy(batch.puzzle_ids), injection)
+        injection = trainer.bridge.inject(hidden, trainer.network, None, None).injection
+        traced = trace(trainer.network, torch.from_numpy(batch.inputs), torch.from_numpy(batch.puzzle_ids), injection)
     return traced.tokens.numpy(), batch.labels
 
 

@@ -118,20 +118,22 @@ def test_loss_is_the_mean_over_active_rows_act_steps_and_attempts(mode: Mode) ->
     parts = []
     for attempt in (1, 2):
         texts = [trainer.reader.prompt(key, row.history).text for key, row in zip(keys, rows, strict=True)]
-        injection = trainer.bridge(trainer.reader.llama.encode(texts), trainer.trm)
-        carry = trainer.trm.initial_carry(3)
+        injection = trainer.bridge(trainer.reader.llama.encode(texts), trainer.network)
+        carry = trainer.network.initial_carry(3)
         for step in range(trainer.act_steps):
             with torch.no_grad():
-                carry, output = trainer.trm.act_step(
+                carry, output = trainer.network.act_step(
                     carry, inputs, ids, injection if step == 0 or mode == "injection" else None
                 )
-                losses = row_losses(trainer.trm, output, labels)
+                losses = row_losses(trainer.network, output, labels)
                 parts.append(float((losses.lm + 0.5 * losses.q_halt).mean()))
-        tokens = trainer.trm.predict(carry.z_H).argmax(dim=-1).to(torch.uint8).numpy()
+        tokens = trainer.network.predict(carry.z_H).argmax(dim=-1).to(torch.uint8).numpy()
         for i, (row, proposed) in enumerate(zip(rows, trainer._grids(batch, range(3), tokens), strict=True)):
             assert not compare(proposed, row.target)[0]
             view = trainer.sampler.views.view(int(batch.puzzle_ids[i]) - 1)
-            row.history.append(trainer._told(row, attempt, None if proposed is None else view.inverse(proposed), ""))
+            row.history.append(
+                trainer._earlier_attempt(row, attempt, None if proposed is None else view.inverse(proposed), "")
+            )
     means = one_step(trainer)
     assert means["loss"] == pytest.approx(np.mean(parts), rel=1e-4)
     assert (means["avg_attempts"], means["exact_match"]) == (2.0, 0.0)
@@ -143,18 +145,18 @@ def test_gradient_equals_that_of_the_whole_attempt_at_once(mode: Mode) -> None:
     trainer = trainer_for(tiny_llama(), BRIDGE.model_copy(update={"mode": mode}), attempts=1, clip_norm=None)
     batch = trainer.sampler.batch(0, 3)
     keys = list(zip(batch.task_index.tolist(), batch.pair_index.tolist(), strict=True))
-    injection = trainer.bridge(trainer.reader.first(keys).hidden, trainer.trm)
-    carry, total = trainer.trm.initial_carry(3), torch.zeros(())
+    injection = trainer.bridge(trainer.reader.first(keys).hidden, trainer.network)
+    carry, total = trainer.network.initial_carry(3), torch.zeros(())
     labels = torch.from_numpy(batch.labels)
     for step in range(trainer.act_steps):
-        carry, output = trainer.trm.act_step(
+        carry, output = trainer.network.act_step(
             carry,
             torch.from_numpy(batch.inputs),
             torch.from_numpy(batch.puzzle_ids),
             injection,
             grad_all_rounds=mode == "carry" and step == 0,
         )
-        total = total + row_losses(trainer.trm, output, labels).total() / (3 * trainer.act_steps)
+        total = total + row_losses(trainer.network, output, labels).total() / (3 * trainer.act_steps)
     want = torch.autograd.grad(total, list(trainer.bridge.parameters()))
     outcome = trainer._attempt(
         trainer.reader.first(keys), torch.from_numpy(batch.inputs), torch.from_numpy(batch.puzzle_ids), labels, 1
@@ -210,7 +212,7 @@ def test_memory_does_not_grow_with_attempts() -> None:
             one_step(trainer)
         return high
 
-    # prompts grow by what they tell of earlier attempts, up to the budget that is kept for it: five fill it
+    # prompts grow with the records of earlier attempts, up to the budget for the history: five fill the budget
     assert peak(9) < 1.1 * peak(5)
 
 
@@ -227,9 +229,9 @@ def test_prefix_of_an_attempt_changes_the_next_state() -> None:
     assert float((one - other).abs().max()) > 1e-2
     logits = []
     for hidden in (one, other):
-        made = trainer.bridge(hidden, trainer.trm)
+        made = trainer.bridge(hidden, trainer.network)
         inputs = torch.zeros(2, 16, dtype=torch.uint8)
-        logits.append(trace(trainer.trm, inputs, torch.tensor([1, 2]), Injection(made.z_H, made.z_L)).carry.z_H)
+        logits.append(trace(trainer.network, inputs, torch.tensor([1, 2]), Injection(made.z_H, made.z_L)).carry.z_H)
     assert not torch.allclose(logits[0], logits[1], atol=1e-4)
 
 
@@ -257,10 +259,10 @@ def test_only_oracle_feedback_speaks_of_the_answer(feedback: str, told: str) -> 
     answer = trainer.reader.dataset.tasks[row.key[0]].train_pairs[row.key[1]].output
     wrong = answer.copy()
     wrong[0, 0] = (wrong[0, 0] + 1) % 10
-    said = trainer._told(row, 1, wrong, "")
+    said = trainer._earlier_attempt(row, 1, wrong, "")
     assert told in said.feedback
     assert np.array_equal(said.grid, wrong)
-    size = trainer._told(row, 1, wrong[:2], "").feedback
+    size = trainer._earlier_attempt(row, 1, wrong[:2], "").feedback
     assert ("3x3" in size) == (feedback == "oracle")
 
 
@@ -271,7 +273,7 @@ def test_grids_are_cropped_at_their_offset_and_shown_in_the_identity_view() -> N
     sampler = Sampler(dataset, 0)
     trainer = trainer_for(tiny_llama())
     trainer.sampler = sampler
-    trainer.trm.rows = RowShape(6)
+    trainer.network.rows = RowShape(6)
     batch = sampler.batch(0, 24)
     assert batch.offsets.any()
     for i, row in enumerate(trainer._rows(batch)):
@@ -313,7 +315,7 @@ def test_loss_on_colours_alone_ignores_the_border() -> None:
     colours, scored = (trainer_for(tiny_llama(), attempts=1, targets=t) for t in ("colours", "scored"))
     for trainer in (colours, scored):
         with torch.no_grad():
-            trainer.trm.lm_head.weight[1] = 0
+            trainer.network.lm_head.weight[1] = 0
     assert one_step(colours)["loss"] != pytest.approx(one_step(scored)["loss"], rel=1e-3)
 
 
@@ -375,7 +377,7 @@ def test_logged_figures_are_the_means_over_rows_and_attempts_not_over_batches() 
 def test_metrics_have_their_names_and_steps_count_to_the_halt() -> None:
     trainer = trainer_for(tiny_llama())
     with torch.no_grad():
-        trainer.trm.q_head.bias[0] = 5.0
+        trainer.network.q_head.bias[0] = 5.0
     means = one_step(trainer)
     assert set(means) == set(METRICS)
     assert means["avg_trm_steps"] == 1.0
@@ -385,7 +387,7 @@ def test_metrics_have_their_names_and_steps_count_to_the_halt() -> None:
 def test_clipping_bounds_the_step_and_a_nan_is_named() -> None:
     trainer = trainer_for(tiny_llama(), clip_norm=1e-6)
     with torch.no_grad():
-        trainer.trm.lm_head.weight *= 100
+        trainer.network.lm_head.weight *= 100
     assert one_step(trainer)["grad_norm"] > 1e-3
     with torch.no_grad():
         trainer.bridge.compress.weight[0, 0] = float("nan")

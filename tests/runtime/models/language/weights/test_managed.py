@@ -246,4 +246,4 @@ def test_hub_that_cannot_be_reached_says_how_to_use_a_local_folder(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="cannot download LLaMA 'org/model-that-is-not-here'") as error:
         pull("org/model-that-is-not-here")
-    assert "put the files in a folder and say  weights: ./FOLDER" in error.value.remedy
+    assert "put the files in a folder and set  weights: ./FOLDER" in error.value.remedy
