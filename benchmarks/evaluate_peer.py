@@ -45,13 +45,13 @@ from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.tasks import fitting_canvas
 from gridloom.runtime.interop.trm_config import original_config
 from gridloom.runtime.machine.memory import MemoryMeter
-from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.inference import answer
 from gridloom.runtime.models.recursive.layers import round_for_good
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.torch_compile import compile_loop
+from gridloom.runtime.models.steps import Halting
 from gridloom.specs.data import ArcData
 
 Run = Callable[[], Tensor]

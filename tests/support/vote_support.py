@@ -24,9 +24,9 @@ from gridloom.runtime.data.arc.tokens import crop
 from gridloom.runtime.data.tasks import Grid, Pair, Task, tasks_digest
 from gridloom.runtime.evaluation.count_votes import CountVotes
 from gridloom.runtime.evaluation.vote import Vote
-from gridloom.runtime.models.network import Rows
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmModel
+from gridloom.runtime.models.steps import Rows
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.train import Train
 from gridloom.specs.data import Augment

@@ -23,7 +23,8 @@ from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
-from gridloom.runtime.models.network import TRIAL_ROWS, Halting, Rows
+from gridloom.runtime.models.network import TRIAL_ROWS
+from gridloom.runtime.models.steps import Halting, Rows
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact

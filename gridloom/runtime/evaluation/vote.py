@@ -28,7 +28,7 @@ from gridloom.runtime.evaluation.puzzles import evaluated_facts, halting_facts
 from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
-from gridloom.runtime.models.network import Halting, Rows
+from gridloom.runtime.models.steps import Halting, Rows
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact

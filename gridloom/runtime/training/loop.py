@@ -12,9 +12,10 @@ from torch import Tensor
 
 from gridloom.runtime.data.batch import Batch
 from gridloom.runtime.machine.ranks import ALONE, Ranks
-from gridloom.runtime.models.network import Network, Rows, join_carries, take_rows
+from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
+from gridloom.runtime.models.steps import Rows, join_carries, take_rows
 from gridloom.runtime.training.optim import Ema, build_optimizer, lr_factor, set_lr, step_puzzle_rows
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
 from gridloom.specs.stages import DepthPhase, TrainStage

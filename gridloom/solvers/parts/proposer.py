@@ -16,8 +16,8 @@ from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle
 from gridloom.runtime.data.arc.known_views import known_names
 from gridloom.runtime.data.tasks import SEPARATOR, Task, fitting_canvas
-from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive.carry import Injection
+from gridloom.runtime.models.steps import Halting
 from gridloom.solvers.parts.batch import AttemptRows, RowResults, make_rows, vote
 from gridloom.solvers.parts.services import Loaded
 from gridloom.solvers.types import Plan, Proposal

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from gridloom.runtime.data.arc.tokens import same_grids
-from gridloom.runtime.models.network import Network, Rows
+from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.recursive.carry import Injection
+from gridloom.runtime.models.steps import Rows
 from gridloom.solvers.parts.batch import RowResults
 from gridloom.solvers.parts.hub import Desk, Hub
 from gridloom.solvers.parts.proposer import TrmAnswer, TrmCall

@@ -24,9 +24,9 @@ from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.evaluation.puzzles import Evaluate, Tally, elect
 from gridloom.runtime.execution.run_outcome import RunResult
-from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive.inference import answer, trace
 from gridloom.runtime.models.recursive.losses import log_stablemax, row_losses
+from gridloom.runtime.models.steps import Halting
 from gridloom.specs.stages import AdamAtan2, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.workspace import Workspace

@@ -21,9 +21,9 @@ from gridloom.runtime.data.arc.tokens import encode
 from gridloom.runtime.data.arc.views import parse_name
 from gridloom.runtime.evaluation.ballots import rank
 from gridloom.runtime.execution.run_outcome import RunResult
-from gridloom.runtime.models.network import Answers, Rows
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import TrmHybridModel
+from gridloom.runtime.models.steps import Answers, Rows
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import PredictionRecord
 

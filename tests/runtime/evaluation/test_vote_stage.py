@@ -24,9 +24,9 @@ from gridloom.runtime.data.arc.views import parse_name
 from gridloom.runtime.evaluation.ballots import Ballots
 from gridloom.runtime.evaluation.count_votes import summarise
 from gridloom.runtime.interop.result_files import check_submission
-from gridloom.runtime.models.network import Answers, Rows
 from gridloom.runtime.models.recursive import torch_compile as compiled
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
+from gridloom.runtime.models.steps import Answers, Rows
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.evaluation_records import EvaluationRecord, PredictionRecord
 from gridloom.stores.records import MetricRecord

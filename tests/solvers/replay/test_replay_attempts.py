@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from solve_support import RUN, SOLVER, Place, Reporter, dataset, make_bundle, place
 
 from gridloom.errors import ReplayError
-from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive.trm import TRM
+from gridloom.runtime.models.steps import Halting
 from gridloom.solvers.parts.batch import make_rows
 from gridloom.solvers.parts.proposer import TrmAnswer, TrmCall
 from gridloom.solvers.parts.runners import PlacedCall, frames, run_placed, run_rows

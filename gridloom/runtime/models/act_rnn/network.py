@@ -25,7 +25,8 @@ from gridloom.errors import ModelError
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.act_rnn.spec import ActRnnModel
 from gridloom.runtime.models.kind import RowShape, refuse_problems
-from gridloom.runtime.models.network import DTYPES, Network, Rows
+from gridloom.runtime.models.network import DTYPES, Network
+from gridloom.runtime.models.steps import Rows
 
 
 @dataclass(frozen=True, slots=True)

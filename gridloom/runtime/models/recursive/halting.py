@@ -7,7 +7,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gridloom.runtime.models.network import HaltedTrace, Halting, Same
 from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.inference import (
@@ -18,6 +17,7 @@ from gridloom.runtime.models.recursive.inference import (
     tiles,
 )
 from gridloom.runtime.models.recursive.layers import rounded_once
+from gridloom.runtime.models.steps import HaltedTrace, Halting, Same
 
 
 @torch.no_grad()

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.models.network import EVERY_STEP, Answers, Halting, Same, Trace
 from gridloom.runtime.models.recursive.carry import Carry, Injection
 from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.layers import rounded_once
+from gridloom.runtime.models.steps import EVERY_STEP, Answers, Halting, Same, Trace
 
 TILE_ELEMENTS = 1 << 18
 """Positions times width of a tile on a CPU: smaller tiles are bound by the interpreter, larger ones by memory."""

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.kind import RowShape
-from gridloom.runtime.models.network import EVERY_STEP, Answers, HaltedTrace, Halting, Rows, Same, Trace
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive import halting as halting_runs
 from gridloom.runtime.models.recursive import inference
@@ -21,6 +20,7 @@ from gridloom.runtime.models.recursive.layers import round_for_good, rounded_onc
 from gridloom.runtime.models.recursive.losses import RowLosses, answer_loss, row_losses
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.torch_compile import compile_loop
+from gridloom.runtime.models.steps import EVERY_STEP, Answers, HaltedTrace, Halting, Rows, Same, Trace
 
 
 class RecursiveNetwork(RecursiveCore):

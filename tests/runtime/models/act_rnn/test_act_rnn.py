@@ -19,7 +19,7 @@ from gridloom.runtime.models.act_rnn.cost import ActRnnCost
 from gridloom.runtime.models.act_rnn.network import ActRnn
 from gridloom.runtime.models.act_rnn.spec import ActRnnModel
 from gridloom.runtime.models.kind import RowShape
-from gridloom.runtime.models.network import Rows
+from gridloom.runtime.models.steps import Rows
 from gridloom.specs.puzzles import LogicData, ParityData, SortData
 
 ROWS = RowShape(0, 3, 4, num_features=5)

@@ -10,10 +10,10 @@ import torch
 from rounding import spread
 from test_inference import ROWS, batch, network
 
-from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.runtime.models.recursive.halting import trace_halting
 from gridloom.runtime.models.recursive.inference import answer, trace
+from gridloom.runtime.models.steps import Halting
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

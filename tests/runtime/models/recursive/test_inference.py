@@ -13,13 +13,13 @@ from rounding import spread
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.models.network import Halting
 from gridloom.runtime.models.recursive import inference, layers
 from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.inference import answer, tiles, trace
 from gridloom.runtime.models.recursive.layers import Linear, rounded_once
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.spec import HrmModel, TrmHier6Model, TrmModel, TrmSingleZModel
+from gridloom.runtime.models.steps import Halting
 
 SIZES: dict[str, Any] = {
     "hidden_size": 24,

@@ -1,0 +1,154 @@
+"""Values around the steps of a network: rows in; predictions, losses, answers and traces out. B rows, L tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Same = Callable[[Tensor, Tensor], Tensor]
+"""(tokens [B, L], tokens [B, L]) -> bool [B], True where both are the same answer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows of a batch: tokens or vectors, with their valid lengths."""
+
+    inputs: Tensor
+    """uint8 [B, L] tokens, or fp32 [B, T, F] vectors."""
+    puzzle_ids: Tensor
+    """int64 [B], 0 for rows without a puzzle embedding."""
+    labels: Tensor | None = None
+    """uint8 [B, L] or [B, T]; label 0 is not scored. None in inference."""
+    lengths: Tensor | None = None
+    """int32 [B], valid tokens or time steps of each row; None if all are valid."""
+
+    def part(self, rows: slice) -> Rows:
+        """Return a slice of the rows."""
+        return Rows(
+            self.inputs[rows],
+            self.puzzle_ids[rows],
+            None if self.labels is None else self.labels[rows],
+            None if self.lengths is None else self.lengths[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Halting:
+    """Rule by which a row stops before its last ACT step; changes results."""
+
+    when: Literal["none", "score", "unchanged"] = "none"
+    """`score`: the halting logit decides; `unchanged`: the answer equals the answer of the previous step."""
+    patience: int = 1
+    """Number of consecutive steps that must request the halt."""
+
+
+EVERY_STEP = Halting()
+"""No row stops before its last ACT step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers of rows at their last ACT step."""
+
+    tokens: Tensor
+    """uint8 [B, L]"""
+    q_halt: Tensor
+    """fp32 [B], halting logits."""
+    steps: Tensor
+    """int32 [B], ACT step of each answer; the last one without halting."""
+    num_computed: int
+    """Computed ACT steps, summed over the rows; less than the sum of `steps` if states repeated."""
+    loss: Tensor | None = None
+    """fp32 [B], loss of each answer; None without labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Inference run: answers, and their changes at each step."""
+
+    tokens: Tensor
+    """uint8 [B, L], argmax after the last step."""
+    q_halt: Tensor
+    """fp32 [steps, B], halting logits."""
+    changed: Tensor
+    """int32 [steps, B], positions whose argmax differs from the step before (L at step 1)."""
+    carry: Any
+    """Carry after the last step, of the family's type."""
+
+
+@dataclass(frozen=True, slots=True)
+class HaltedTrace:
+    """Answers of rows at their halting steps, and their history. T: maximum number of steps of a row."""
+
+    tokens: Tensor
+    """uint8 [B, L]"""
+    q_halt: Tensor
+    """fp32 [T, B], halting logits; 0 after a row's last step."""
+    changed: Tensor
+    """int32 [T, B], positions whose argmax differs from the step before (L at step 1); 0 after a row's last step."""
+    steps: Tensor
+    """int32 [B], number of ACT steps of each row."""
+    z_H: Tensor | None = None
+    """[B, S, D], answer state after a row's last step; None for a family without z_H and z_L."""
+    z_L: Tensor | None = None
+
+
+class StepOutput(Protocol):
+    """Prediction of one ACT step."""
+
+    @property
+    def logits(self) -> Tensor:
+        """[B, L, V]; size 0 if the step was run without heads."""
+
+    @property
+    def q_halt(self) -> Tensor:
+        """Halting logits, fp32 [B]; [B, L] if positions halt separately."""
+
+    @property
+    def puzzle_rows(self) -> Tensor | None:
+        """Leaf tensor fp32 [B, D] whose `.grad` updates the puzzle embedding; None without one."""
+
+
+class Losses(Protocol):
+    """Losses of one step."""
+
+    def total(self) -> Tensor:
+        """Sum over the rows; the caller divides by the global batch size."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLosses:
+    """Cross-entropy of rows, with the counts of their accuracies."""
+
+    cross_entropy: Tensor
+    """fp32 [B], averaged over the scored positions of each row."""
+    num_right: Tensor
+    """int64 [B]"""
+    num_scored: Tensor
+    """int64 [B]"""
+
+    def total(self) -> Tensor:
+        """Sum over the rows."""
+        return self.cross_entropy.sum()
+
+
+def row_halting(q_halt: Tensor) -> Tensor:
+    """Return halting logits of rows, fp32 [B]: the minimum of [B, L] logits, as a row halts with its last position."""
+    return q_halt if q_halt.ndim == 1 else q_halt.flatten(1).min(dim=1).values
+
+
+def take_rows(carry: Any, rows: slice) -> Any:
+    """Return a slice of the rows of a carry."""
+    return type(carry)(**{f.name: getattr(carry, f.name)[rows] for f in fields(carry)})
+
+
+def join_carries(carries: Sequence[Any]) -> Any:
+    """Concatenate carries along the rows; a single one is returned as it is."""
+    if len(carries) == 1:
+        return carries[0]
+    first = carries[0]
+    return type(first)(**{f.name: torch.cat([getattr(one, f.name) for one in carries]) for f in fields(first)})
