@@ -17,9 +17,9 @@ from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.loop.nodes import with_text_grid
 from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of
-from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.proposer import TrmProposer
-from gridloom.solvers.parts.runners import PlacedRunner, placed_desk
+from gridloom.solvers.parts.runners import PlacedRunner, placed_queue
 from gridloom.solvers.parts.services import Proposer, Services
 from gridloom.solvers.parts.text_proposer import TextProposer
 from gridloom.solvers.replay.frames import group
@@ -210,7 +210,7 @@ class Replayer:
     async def _execute(self, again: Again, live: bool) -> Outcome:
         row, plan, services = again.recorded.row, again.plan, again.services
         timings: dict[str, float] = {}
-        with services.hub.member():
+        with services.scheduler.member():
             reasoning = recorded_reasoning(row)
             if live and reasoning is not None:
                 reasoning = await self._reason(again, timings)
@@ -267,7 +267,7 @@ class Replayer:
         key = (row.checkpoint_key, stage.solver.proposer, live, device)
         base = _base(run) if live else Path()
         if key not in self._services and stage.with_ in node.models:
-            self._services[key] = load_writer(
+            self._services[key] = load_llm_services(
                 node.models[stage.with_], stage.solver, device, base, self._progress, with_llm=live
             )
         if key not in self._services:
@@ -314,5 +314,5 @@ def _placing(services: Services) -> Callable[[Mapping[str, Any]], Proposer]:
     proposer = services.proposer
     if not isinstance(proposer, TrmProposer):
         return lambda _geometry: proposer
-    desk = placed_desk(proposer.bundle.network, services.hub)
-    return lambda geometry: proposer.through(PlacedRunner(desk, geometry["batch_rows"], geometry["first_row"]))
+    queue = placed_queue(proposer.bundle.network, services.scheduler)
+    return lambda geometry: proposer.through(PlacedRunner(queue, geometry["batch_rows"], geometry["first_row"]))

@@ -24,7 +24,7 @@ from gridloom.solvers.loop.nodes import Nodes
 from gridloom.solvers.loop.policies import Experience, Policy, make_policy
 from gridloom.solvers.loop.recording import AttemptScope, task_record
 from gridloom.solvers.parts.ablation import with_latents
-from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.stages import attempts_artifact as outputs
 from gridloom.solvers.stages.threshold import accepting_from, read_calibration
@@ -39,15 +39,15 @@ from gridloom.stores.write_aside import replacing
 
 LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
 """(checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
-LoadWriter = Callable[[Mapping[str, Any], Solver, str, Path, Progress | None], Services]
+LoadLlmServices = Callable[[Mapping[str, Any], Solver, str, Path, Progress | None], Services]
 """The same for a language model that solves alone, from its definition in the spec."""
 
 
 class Solve:
     """Kind `solve`."""
 
-    def __init__(self, load: LoadServices = load_services, load_writer: LoadWriter = load_writer) -> None:
-        self._load, self._load_writer = load, load_writer
+    def __init__(self, load: LoadServices = load_services, load_llm: LoadLlmServices = load_llm_services) -> None:
+        self._load, self._load_llm = load, load_llm
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Solve every task of the split and fill the artifact.
@@ -59,7 +59,7 @@ class Solve:
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, stage.data, stage.split, stage.limit)
         checkpoint = inputs.get("with")
-        model_key = checkpoint.key if checkpoint else writer_key(node)
+        model_key = checkpoint.key if checkpoint else llm_key(node)
         ledger = Ledger(context.ledger.workspace)
         context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
         finished = _finished(ledger, context.run_id, node.name)
@@ -72,7 +72,7 @@ class Solve:
             policy = make_policy(stage.solver.policy)
             rest = (stage.solver, context.device, context.base, context.progress)
             services = (
-                self._load(checkpoint.path, *rest) if checkpoint else self._load_writer(node.models[stage.with_], *rest)
+                self._load(checkpoint.path, *rest) if checkpoint else self._load_llm(node.models[stage.with_], *rest)
             )
             services = with_latents(services, stage.solver.latents, tasks, node.seed)
             experience = _experience(context, ledger) if policy.uses_experience else {}
@@ -83,7 +83,7 @@ class Solve:
         _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration)
 
 
-def writer_key(node: StageNode) -> str:
+def llm_key(node: StageNode) -> str:
     """Return what identifies the language model of a stage that solves with it alone.
 
     The digest of its weights; of an endpoint, whose weights nobody here can see, the name it has there.
@@ -145,8 +145,8 @@ class _Loop:
             )
 
     async def _work(self, queue: Iterator[Task], bar: ProgressTask) -> None:
-        """Run one task after the other. The batches of the hub wait for this worker until its tasks are spent."""
-        with self.services.hub.member():
+        """Run one task after the other. The batches of the scheduler wait for this worker until its tasks are spent."""
+        with self.services.scheduler.member():
             for task in queue:
                 if self.context.stop:
                     return
