@@ -103,7 +103,7 @@ def test_a_plan_has_states_reasons_and_estimates(tmp_path: Path, capfd: pytest.C
     assert plan.to_data()["stages"][1]["cost"]["num_steps"] == 2
     assert not (tmp_path / "home").exists()
     assert capfd.readouterr() == ("", "")
-    with pytest.raises(gridloom.GridloomError, match="walltime: 'soon' is no length of time"):
+    with pytest.raises(gridloom.GridloomError, match="walltime: 'soon' is not a duration"):
         gridloom.compile(SUDOKUS).plan(tmp_path, walltime="soon")
 
 

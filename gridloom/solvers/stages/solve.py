@@ -1,4 +1,4 @@
-"""The solve stage: run the loop over the tasks of a split, survive any interruption, publish picks and attempts."""
+"""The solve stage: the loop over the tasks of a split, resumable at every node, with picks and attempts as artifact."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from gridloom.stores.records import PickRecord, as_dict
 from gridloom.stores.write_aside import replacing
 
 LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
-"""(checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
+"""Function (checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
 LoadLlmServices = Callable[[Mapping[str, Any], Solver, str, Path, Progress | None], Services]
-"""The same for a language model that solves alone, from its definition in the spec."""
+"""Function like `LoadServices` for a language model that solves alone; its first argument is the model's spec."""
 
 
 class Solve:
@@ -50,10 +50,11 @@ class Solve:
         self._load, self._load_llm = load, load_llm
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Solve every task of the split and fill the artifact.
+        """Solve every task of the split and write the artifact.
 
-        Raises StageInterrupted when the stop signal is set: every finished node is checkpointed, and the next run of
-        the same graph goes on from there.
+        Raises:
+            StageInterrupted: the stop signal was set. Every finished node is checkpointed, and the next run of the same
+                graph resumes there.
         """
         stage = node.section(SolveStage)
         dataset = load_dataset(inputs["data"].path)
@@ -84,9 +85,9 @@ class Solve:
 
 
 def llm_key(node: StageNode) -> str:
-    """Return what identifies the language model of a stage that solves with it alone.
+    """Return the key of the language model of a stage that solves with a language model alone.
 
-    The digest of its weights; of an endpoint, whose weights nobody here can see, the name it has there.
+    The key is the digest of the weights; for an endpoint, whose weights are unknown, `endpoint:` and the model's name.
     """
     model = str(node.spec["with"])
     facts = node.facts.get("llama", {}).get(model)
@@ -94,7 +95,7 @@ def llm_key(node: StageNode) -> str:
 
 
 class _Loop:
-    """The run's models and stores, and the tasks that go through them."""
+    """Models and stores of a solve stage, and the loop over its tasks."""
 
     def __init__(
         self,
@@ -120,9 +121,10 @@ class _Loop:
         self.num_done = self.num_accepted = self.num_attempts = 0
 
     async def solve(self, tasks: Sequence[Task], num_tasks: int, accepted: int) -> None:
-        """Run the tasks' graphs, `in_flight` of them at a time.
+        """Run the tasks' graphs, `in_flight` of them concurrently.
 
-        Raises StageInterrupted when the stop signal is set and every graph under way has saved its node.
+        Raises:
+            StageInterrupted: the stop signal was set, and every running graph has saved its node.
         """
         context = self.context
         self.num_done, self.num_accepted = num_tasks - len(tasks), accepted
@@ -141,11 +143,11 @@ class _Loop:
             raise StageInterrupted(
                 f"{self.node.name} stopped ({context.stop.reason}) with {self.num_done} of {num_tasks} tasks done; "
                 "every node is saved",
-                "run the same command again: it goes on at the node where it was",
+                "run the same command again: the run resumes at the node where it stopped",
             )
 
     async def _work(self, queue: Iterator[Task], bar: ProgressTask) -> None:
-        """Run one task after the other. The batches of the scheduler wait for this worker until its tasks are spent."""
+        """Run tasks one after the other; batches of the scheduler wait for the calls of this worker until it ends."""
         with self.services.scheduler.member():
             for task in queue:
                 if self.context.stop:
@@ -159,16 +161,15 @@ class _Loop:
                 bar.advance(1, **self._figures())
 
     def _figures(self) -> dict[str, Any]:
-        """What the bar shows beside itself."""
-        shown: dict[str, Any] = {
+        """Return the counts that the progress bar shows."""
+        return {
             "accepted": self.num_accepted,
             "open": self.num_done - self.num_accepted,
             "attempts": self.num_attempts,
         }
-        return shown
 
     async def _one(self, task: Task) -> LoopState | None:
-        """Run a task's graph to its end; None when it was stopped on the way."""
+        """Run a task's graph to its end and return the state; None when the stop signal interrupted it."""
         context = self.context
         control = RunControl()
 
@@ -194,13 +195,13 @@ class _Loop:
             self.graph, TaskRun(nodes, drain), task.task_id, thread, self.settings.max_attempts, control
         )
         if state is not None:
-            # every checkpoint of a failed task is kept for a look back, of an accepted one the last
+            # a failed task keeps all its checkpoints for inspection, an accepted task its last
             self.saver.retain(thread, "last" if state["history"][-1]["accepted"] else "all")
         return state
 
 
 def _experience(context: StageContext, ledger: Ledger) -> Experience:
-    """Return what kinds of plans earned in other runs, as it was when the stage first began."""
+    """Return the scores of other runs by arm, as of the first start of this stage."""
     path = context.work / "experience.json"
     if not path.exists():
         rows = ledger.rows(
@@ -215,7 +216,7 @@ def _experience(context: StageContext, ledger: Ledger) -> Experience:
 
 
 def _finished(ledger: Ledger, run_id: str, stage: str) -> dict[str, bool]:
-    """Return the tasks whose loop ended in an earlier life of this run, with whether they were accepted."""
+    """Return the tasks that an earlier process of this run finished: task id -> whether the task was accepted."""
     rows = ledger.rows(
         "SELECT task_id, bool_or(accepted) AS accepted FROM picks WHERE run_id = ? AND stage = ? GROUP BY task_id",
         [run_id, stage],
@@ -233,7 +234,7 @@ def _publish(
     ledger: Ledger,
     calibration: dict[str, Any] | None,
 ) -> None:
-    """Fill the artifact from the ledger: what an earlier life of the run recorded counts like the rest."""
+    """Write the artifact from the ledger, with the records of earlier processes of this run."""
     picks = [as_dict(pick) for pick in ledger.read(PickRecord, run_id=context.run_id, stage=node.name)]
     attempts = ledger.whole_attempts(context.run_id, stage=node.name, fork=0)
     outputs.write_picks(context.out / outputs.PICKS, tasks, picks)
