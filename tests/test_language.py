@@ -24,6 +24,9 @@ WORDS = {
 }
 """Pattern -> reason and what to write in its place; whole words in any case."""
 
+NAMES = {r"\b(?:says|said)\b": "name the value: 'message', 'detail', 'failure'"}
+"""Pattern -> reason for names alone, since prose of a person may say something."""
+
 OF = r"\AOf\b"
 """Start of a docstring without its noun: 'Of the whole prompt.' is 'Number of tokens of the whole prompt.'"""
 
@@ -77,7 +80,7 @@ def findings(source: str) -> list[str]:
     """Return 'line: kind with "word": reason' for each use of a word of the dialect in a module."""
     found = []
     for line, kind, text in texts(source):
-        for pattern, reason in WORDS.items():
+        for pattern, reason in (WORDS | NAMES if kind == "name" else WORDS).items():
             found += [f'{line}: {kind} with "{hit[0].strip()}": {reason}' for hit in re.finditer(pattern, text, re.I)]
         if kind == "docstring" and re.match(OF, text.strip()):
             found.append(f'{line}: docstring that starts with "Of": begin with the noun')
@@ -125,6 +128,8 @@ def test_no_page_and_no_recipe_uses_words_of_the_dialect() -> None:
         ("class RowsTold: ...\n", '1: name with "told"'),
         ("def what_came_of_it() -> None: ...\n", '1: name with "came of"'),
         ("self.told = 1\n", '1: name with "told"'),
+        ("for said in names: ...\n", '1: name with "said"'),
+        ("def what_it_says() -> None: ...\n", '1: name with "says"'),
         ("# the network is Told the view\n", '1: comment with "Told"'),
         ('print(f"stages run in {a} in a circle")\n', '1: text with "in a circle"'),
         ('print(f"{a} tells {b} scores")\n', '1: text with "tells"'),
@@ -146,6 +151,7 @@ def test_each_word_is_seen_wherever_it_stands(source: str, hit: str) -> None:
         '"""Numbers of all tasks; of these the first are kept."""\n',
         "# foretold, untold, babysitting, a circular buffer\n",
         "became = offset\n",
+        'print("the manual says so")\n',
         'x = told.y if told else f(told=1)["of"]\n',
     ],
 )
