@@ -33,7 +33,7 @@ from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.stage import StageContext
-from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.stages.solve import Solve
 from gridloom.specs.data import ArcData, ArcSelect, Augment
@@ -89,7 +89,7 @@ def main() -> None:
             max_attempts=options.attempts, in_flight=number, reason=Reason(max_new_tokens=options.new_tokens)
         )
         services = (  # anew: a number must not profit from the prompts that the one before has read
-            load_writer(llama, settings, options.device, Path())
+            load_llm_services(llama, settings, options.device, Path())
             if options.alone
             else load_services(root / "bundle", settings, options.device, Path())
         )
@@ -138,11 +138,11 @@ def main() -> None:
 
 def figures(services: Services) -> str:
     """Tell calls, batches and seconds of the models."""
-    told = {"LLaMA": services.llm_desk, "TRM": services.trm_desk}
+    told = {"LLaMA": services.llm_queue, "TRM": services.trm_queue}
     return ", ".join(
-        f"{name} {desk.num_calls} calls in {desk.num_batches} batches, {desk.seconds:.1f} s"
-        for name, desk in told.items()
-        if desk is not None
+        f"{name} {queue.num_calls} calls in {queue.num_batches} batches, {queue.seconds:.1f} s"
+        for name, queue in told.items()
+        if queue is not None
     )
 
 

@@ -15,15 +15,15 @@ from gridloom.api.markup import Markup, element, folded, table
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attempt:
-    """One attempt at a task, as the ledger has it.
+    """Attempt at a task, as recorded in the ledger.
 
-    What the row of `v_attempts` lacks (prompt, text, task, candidates, signals) is read when it is first asked for.
+    Values that the row of `v_attempts` lacks (prompt, text, task, candidates, signals) are read at their first use.
     """
 
     columns: Mapping[str, Any]
-    """Columns of the ledger by name; `columns["checkpoint_key"]`, say, is what the properties leave out."""
+    """Columns of the ledger by name; `columns["checkpoint_key"]` and others have no property."""
     read: Callable[[], Mapping[str, Any]] = field(repr=False)
-    """Reads all that was recorded of the attempt; raises StoreError."""
+    """Function that reads all records of the attempt; raises StoreError."""
 
     @property
     def attempt_id(self) -> str:
@@ -132,7 +132,7 @@ class Attempt:
 
     @property
     def task(self) -> Task | None:
-        """The task as the solve stage saw it, without answers; None where its record is lost."""
+        """Task of the solve stage, without answers; None where its record is lost."""
         found = self.details["task"]
         if found is None:
             return None

@@ -60,7 +60,7 @@ class Problem:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Compiled:
-    """A spec that was compiled: its run graph, or the problems that keep it from having one."""
+    """Compiled spec: its run graph, or the problems that prevent one."""
 
     source: str | SpecText
     """Path, recipe name, or text of the spec."""
@@ -82,7 +82,7 @@ class Compiled:
 
     @property
     def graph(self) -> RunGraph:
-        """The run graph: stages in topological order with every default written out. Raises SpecError without one."""
+        """Run graph: stages in topological order with every default written out. Raises SpecError without one."""
         if self._graph is None:
             raise SpecError(self.diagnostics)
         return self._graph

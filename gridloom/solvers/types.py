@@ -1,6 +1,6 @@
-"""What passes round the solver loop: plans, proposals, verdicts, and the state LangGraph checkpoints.
+"""Records of the solver loop: plans, proposals, verdicts, and the state that LangGraph checkpoints.
 
-Every record is plain data (ints, floats, strings, bytes, lists), so that a checkpoint restores without code, and none
+Every record is plain data (ints, floats, strings, bytes, lists), so that a checkpoint restores without code. No record
 has a field for a held-out answer.
 """
 
@@ -21,94 +21,94 @@ class LoopRecord(BaseModel):
 
 
 class Plan(LoopRecord):
-    """How one attempt is made. Replaying it with the same models and record gives the same bits."""
+    """Parameters of one attempt. A replay with the same models and record gives the same bits."""
 
     attempt: int
-    """Counts from 1."""
+    """Number of the attempt, from 1."""
     seed: int
-    """Derived from the stage's seed and the task id, so that the order of tasks changes nothing."""
+    """Seed derived from the stage's seed and the task id, and so independent of the order of tasks."""
     views: tuple[str, ...] = ()
-    """Views voted over beside the identity: `t3|||0213456789`, the tail of a puzzle id's name."""
+    """Views that vote beside the identity: `t3|||0213456789`, the tail of a puzzle id's name."""
     prompt: str = "plain"
     """Prompt form."""
     focus: int = 0
-    """The test input that the prompt shows."""
+    """Index of the test input that the prompt shows."""
     temperature: float = 0.0
     """Sampling temperature of the LLaMA; 0 is greedy."""
     max_new_tokens: int = 0
-    """Tokens the LLaMA may write."""
+    """Limit of tokens that the LLaMA may generate."""
     feedback: bool = False
-    """The prompt tells of the attempts before."""
+    """Whether the prompt shows earlier attempts."""
     prefix: bool = False
-    """The LLaMA reads the latent of the attempt before."""
+    """Whether the LLaMA reads the latent prefix of the previous attempt."""
     act_steps: int | None = None
-    """ACT steps of the TRM; the model's own number when None."""
+    """ACT steps of the TRM; the model's number when None."""
     halt: Literal["none", "score", "unchanged"] = "none"
-    """When a row of the TRM stops before its last ACT step."""
+    """Criterion by which a row of the TRM halts before its last ACT step."""
     patience: Annotated[int, Field(ge=1)] = 1
-    """Steps in a row that must say so."""
+    """Consecutive ACT steps that must meet the criterion."""
     policy: str = "fixed"
-    """The policy that chose it."""
+    """Policy that chose the plan."""
     arm: str = ""
-    """What kind of plan it is, as the bandit counts them: `plain.cool.narrow.short`."""
+    """Kind of plan, as the bandit counts them: `plain.cool.narrow.short`."""
 
 
 class Reasoning(LoopRecord):
-    """What the LLaMA answered."""
+    """Answer of the LLaMA in one attempt."""
 
     prompt: str
     text: str
     latent: bytes | None
-    """Hidden state handed to the adapter, fp16 [hidden_size]; rounded before use, so that the record is what ran. None
-    where no adapter reads one."""
+    """Hidden state that the adapter reads, fp16 [hidden_size] or [states, hidden_size]; rounded before use, so that the
+    record equals the value used. None where no adapter reads hidden states."""
     prompt_tokens: int
     new_tokens: int
     prefix: bytes | None = None
-    """The latent prefix it read, fp16 [tokens, hidden_size]."""
+    """Latent prefix that the LLaMA read, fp16 [tokens, hidden_size]."""
     prefix_tokens: int = 0
     dropped_demos: int = 0
     dropped_attempts: int = 0
     over_budget: int = 0
     duration_s: float = 0.0
-    """The call's share of its batch's time."""
+    """Share of the batch's time that this call took, s."""
     geometry: dict[str, Any] = {}
-    """Batch shape and row of the call."""
+    """Number of rows of the batch, and row of the call."""
 
 
 class Candidate(LoopRecord):
-    """One proposed grid for one test input, after its views were inverted and counted."""
+    """Proposed grid for one test input, after views were inverted and votes counted."""
 
     grid: GridRows
     source: str
-    """What proposed it: `trm`, `llama` for a grid read from its text, or the name of another proposer."""
+    """Source of the grid: `trm`, `llama` for a grid read from text, or the name of another proposer."""
     votes: int
-    """Views that gave exactly this grid."""
+    """Number of views that gave exactly this grid."""
     num_views: int
-    """Views asked."""
+    """Number of views that could vote."""
     confidence: float | None = None
-    """Mean halting probability of the views that voted for it."""
+    """Mean halting probability of the views that voted for the grid."""
     whole: float | None = None
-    """Share of those views whose border of EOS was unbroken; None where there are no tokens to look at."""
+    """Share of the voting views with an unbroken border of EOS; None for a grid not made of tokens."""
 
 
 class ActStep(LoopRecord):
-    """One ACT step over the attempt's rows."""
+    """Metrics of one ACT step over the attempt's rows."""
 
     q_halt: float
     """Mean halting logit."""
     changed_cells: int
-    """Token positions whose argmax changed against the step before."""
+    """Number of token positions whose argmax changed against the previous step."""
     num_rows: int | None = None
-    """Rows that made the step; None in older records, where all did."""
+    """Number of rows that made the step; None in older records, where all rows did."""
 
 
 class Proposal(LoopRecord):
-    """What the TRM and the LLaMA's text propose: ranked candidates a test input, and the work on the check pairs."""
+    """Ranked candidates of the TRM and of the LLaMA's text for each test input and each check demonstration."""
 
     candidates: tuple[tuple[Candidate, ...], ...]
-    """Per test input, best first; empty where nothing could be read."""
+    """Candidates of each test input, best first; empty where no grid could be read."""
     checks: tuple[tuple[Candidate, ...], ...] = ()
-    """The same for each demonstration that training never saw."""
+    """Candidates of each check demonstration (never trained on), best first."""
     steps: tuple[ActStep, ...] = ()
     digest: str = ""
     """sha256 over the raw tokens and halting logits of the attempt's rows, and the prefix."""
@@ -117,9 +117,9 @@ class Proposal(LoopRecord):
     geometry: dict[str, Any] = {}
     """Batch shape, device, threads and versions that bit-equal re-execution needs."""
     seconds: float = 0.0
-    """The attempt's share of the TRM's time."""
+    """Share of the TRM's time that this attempt took, s."""
     only: int | None = None
-    """The one test input that was asked about; all of them when None."""
+    """Index of the only test input with a proposal; all test inputs when None."""
 
     def grids(self) -> list[GridRows]:
         """Return the proposed grid of each test input; [] where there is none."""
@@ -127,36 +127,36 @@ class Proposal(LoopRecord):
 
 
 class Signal(LoopRecord):
-    """What one verifier says of an attempt."""
+    """Result of one verifier for an attempt."""
 
     name: str
     score: float | None
-    """In [0, 1]; None when it cannot be computed for this task and so takes no part."""
+    """Score in [0, 1]; None where it cannot be computed for this task, and then left out of the mean."""
     detail: str = ""
-    """What is wrong, from demonstrations and model outputs alone; empty when nothing is."""
+    """Description of the errors from demonstrations and model outputs alone; empty without errors."""
 
 
 class Verdict(LoopRecord):
-    """The combined judgement of an attempt, reached without the held-out answer."""
+    """Combined judgement of an attempt, made without the held-out answer."""
 
     accepted: bool
     score: float
     """Weighted mean of the available signals, in [0, 1]."""
     signals: tuple[Signal, ...]
     feedback: str
-    """What the next attempt is told."""
+    """Text that the next attempt's prompt shows."""
     weights: tuple[tuple[float, ...], ...]
-    """Score of each candidate of each test input; `select` weighs votes with it."""
+    """Score of each candidate of each test input, the weight of its votes in `select`."""
 
 
 class FinishedAttempt(LoopRecord):
-    """One finished attempt, as later attempts and the selection see it."""
+    """Finished attempt, as later attempts and the selection read it."""
 
     attempt: int
     arm: str = ""
-    """The plan's kind."""
+    """Kind of plan."""
     only: int | None = None
-    """The one test input that was asked about; all of them when None."""
+    """Index of the only test input with a proposal; all test inputs when None."""
     text: str = ""
     candidates: tuple[tuple[Candidate, ...], ...]
     weights: tuple[tuple[float, ...], ...]
@@ -168,19 +168,19 @@ class FinishedAttempt(LoopRecord):
 
 
 class Pick(LoopRecord):
-    """One final grid for a test input."""
+    """Final grid for a test input."""
 
     test_index: int
     rank: int
-    """0 or 1."""
+    """Rank of the grid, 0 or 1."""
     grid: GridRows
     weight: float
     attempt: int
-    """Attempt that proposed it first."""
+    """First attempt that proposed the grid."""
 
 
 class LoopState(TypedDict, total=False):
-    """The LangGraph state of one task; dumps of the records above, so that msgpack restores it as plain values."""
+    """LangGraph state of one task: dumps of the records above, so that msgpack restores plain values."""
 
     task_id: str
     attempt: int
@@ -190,7 +190,7 @@ class LoopState(TypedDict, total=False):
     proposal: dict[str, Any]
     verdict: dict[str, Any]
     prefix: bytes | None
-    """Latent prefix the next attempt may read."""
+    """Latent prefix that the next attempt may read, fp16 [tokens, hidden_size]."""
     history: list[dict[str, Any]]
     timings: dict[str, float]
     started_at: float
@@ -198,6 +198,6 @@ class LoopState(TypedDict, total=False):
 
 
 def derive_seed(*parts: object) -> int:
-    """Return a 31-bit seed that depends on the parts alone."""
+    """Return a 31-bit seed, a hash of the parts."""
     text = "|".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF

@@ -1,1 +1,1 @@
-"""What is kept: the artifact store, the journals and the DuckDB ledger, LangGraph checkpoints."""
+"""Storage: the artifact store, the journals, the DuckDB ledger, and LangGraph checkpoints."""

@@ -40,7 +40,7 @@ class Artifact:
 
     @property
     def num_bytes(self) -> int:
-        """Size of its files together."""
+        """Sum of the sizes of the artifact's files, bytes."""
         return sum(int(entry["bytes"]) for entry in self.manifest["files"].values())
 
 
@@ -49,13 +49,13 @@ class Labels:
     """Keys that artifacts of older key algorithms have under a newer one."""
 
     keys: Mapping[str, str]
-    """By the newer key, the key it was published with."""
+    """Newer key -> key that the artifact was published with."""
     looked_at: frozenset[str]
-    """Published keys for which a label was looked for, whether one was found or not."""
+    """Published keys that were searched for a label, whether or not one was found."""
 
 
 class ArtifactStore:
-    """Finds, verifies and publishes artifacts of a workspace."""
+    """Store that finds, verifies and publishes artifacts of a workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -64,7 +64,7 @@ class ArtifactStore:
     def find(self, key: str) -> Artifact | None:
         """Return the artifact of `key`, None when there is none. Its files are not hashed here: see `verify`.
 
-        An artifact that only a label leads to comes under the key it was published with.
+        An artifact found by a label is returned with the key that it was published with.
         Raises StoreError when its manifest is damaged, newer, or names another key.
         """
         found = self._read(key)
@@ -87,7 +87,7 @@ class ArtifactStore:
     def labels(self, version: int) -> Labels:
         """Return the keys that artifacts of older key algorithms have under that of `version`.
 
-        Labels can be worked out again: a damaged index counts as none.
+        Labels can be computed again, so a damaged index is treated as empty.
         """
         if version not in self._labels:
             path = self._label_path(version)
@@ -121,7 +121,7 @@ class ArtifactStore:
             return None
         except OSError as error:
             raise StoreError(f"cannot read {manifest_path}: {error.strerror}", "make the file readable") from error
-        remedy = f"remove the folder {path} and run again: the stage makes it anew"
+        remedy = f"remove the folder {path} and run again: the stage makes it again"
         try:
             manifest = json.loads(text)
             version, named, type_, files = manifest["format"], manifest["key"], manifest["type"], manifest["files"]
@@ -140,7 +140,7 @@ class ArtifactStore:
 
     def verify(self, artifact: Artifact) -> None:
         """Hash every file against the manifest. Raises StoreError that names the first file that differs."""
-        remedy = f"remove the folder {artifact.path} and run again: the stage makes it anew"
+        remedy = f"remove the folder {artifact.path} and run again: the stage makes it again"
         for name, entry in sorted(artifact.manifest["files"].items()):
             file = artifact.path / name
             if not file.is_file():
@@ -148,9 +148,11 @@ class ArtifactStore:
             with storage("read an artifact", file.parent):
                 size, digest = file.stat().st_size, _sha256(file)
             if size != entry["bytes"]:
-                raise StoreError(f"artifact file {file} has {size} bytes, its manifest says {entry['bytes']}", remedy)
+                raise StoreError(
+                    f"artifact file {file} has {size} bytes, not {entry['bytes']} as in its manifest", remedy
+                )
             if digest != entry["sha256"]:
-                raise StoreError(f"artifact file {file} was changed: its sha256 is not the manifest's", remedy)
+                raise StoreError(f"artifact file {file} was changed: its sha256 differs from the manifest", remedy)
 
     def all(self) -> list[Artifact]:
         """Return all published artifacts, by key. Raises StoreError at the first damaged manifest."""
@@ -158,12 +160,12 @@ class ArtifactStore:
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
-        """Give an empty folder aside to fill and `publish`; what is not published is removed at the end."""
+        """Yield an empty temporary folder to fill and `publish`; an unpublished folder is removed at the end."""
         aside = self.workspace.ensure(self._aside_dir())
         name = f"{_folder(key)}.{os.getpid()}.{secrets.token_hex(4)}"
         tmp, lock = aside / name, aside / f"{name}.lock"
         with storage("start an artifact", aside):
-            fd = locks.create_held(lock)  # while it is held, prune_aborted leaves the folder
+            fd = locks.create_held(lock)  # prune_aborted skips the folder while the lock is held
             tmp.mkdir()
         try:
             yield tmp
@@ -212,7 +214,7 @@ class ArtifactStore:
                 "files": files,
             }
             text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-            # manifest last: its presence means the artifact is whole
+            # manifest last: its presence means the artifact is complete
             write_durably(tmp / MANIFEST, text.encode("utf-8"))
             self._rename_into_place(tmp, final)
         artifact = self._read(key)
@@ -221,11 +223,11 @@ class ArtifactStore:
         return artifact
 
     def work_dir(self, key: str) -> Path:
-        """Return the scratch folder of `key`, created: it survives an interruption of the stage."""
+        """Create and return the scratch folder of `key`, which is kept when the stage is interrupted."""
         return self.workspace.ensure(self.work_path(key))
 
     def work_path(self, key: str) -> Path:
-        """Return where the scratch folder of `key` is, or would be."""
+        """Return the path of the scratch folder of `key`, whether or not it exists."""
         return self.workspace.work_dir / _folder(key)
 
     def remove_work(self, key: str) -> None:
@@ -242,7 +244,7 @@ class ArtifactStore:
         return [tmp for tmp, lock in lock_files.items() if not (lock.exists() and locks.is_held(lock))]
 
     def prune_aborted(self) -> int:
-        """Remove the unpublished folders of dead processes. Returns how many there were. Raises StoreError."""
+        """Remove the unpublished folders of dead processes; return their number. Raises StoreError."""
         aside = self._aside_dir()
         with storage("remove aborted artifacts", aside):
             found = self.aborted()
@@ -263,7 +265,7 @@ class ArtifactStore:
 
     def _rename_into_place(self, tmp: Path, final: Path) -> None:
         if final.exists() and not (final / MANIFEST).exists():
-            # not one of ours: publishing never leaves a folder without its manifest
+            # not an artifact: publishing never leaves a folder without its manifest
             raise StoreError(f"{final} exists and is no artifact", "move it away, then run again")
         try:
             move(tmp, final, durable=True)

@@ -1,7 +1,7 @@
-"""One attempt whole: its row of the ledger and the rows of other tables that belong to it.
+"""Complete attempt: its row of the ledger and its rows of other tables.
 
-`AttemptRecord` is the only place that lists an attempt's columns. What is made from them here takes every column but
-those that it names, so that a new column reaches the ledger, its view, attempts.jsonl and a replay by being declared.
+`AttemptRecord` is the only place that lists an attempt's columns. The functions here exclude columns by name, so that a
+new column is part of the ledger, its view, attempts.jsonl and a replay as soon as it is declared.
 """
 
 from __future__ import annotations
@@ -26,48 +26,48 @@ Key = tuple[Any, ...]
 KEY = AttemptRecord.KEY
 LINE_LEAVES_OUT = frozenset(
     {
-        *("run_id", "stage", "fork", "parent", "stage_key", "checkpoint_key"),  # those of the artifact
+        *("run_id", "stage", "fork", "parent", "stage_key", "checkpoint_key"),  # equal for the whole artifact
         *("latent", "prefix"),  # bytes
-        *("started_at", "ended_at", "timings"),  # clock values, of which the artifact is free
+        *("started_at", "ended_at", "timings"),  # clock values would make the artifact depend on the run
     }
 )
-"""Columns of an attempt that attempts.jsonl has not."""
+"""Columns of an attempt that attempts.jsonl lacks."""
 LINE_LEAVES_OUT_OF_CALL = frozenset(
     {*KEY, "prefix_tokens", "dropped_demos", "dropped_attempts", "over_budget", "temperature", "seed", "duration_s"}
 )
-"""Columns of the LLaMA's call that attempts.jsonl has not."""
+"""Columns of the LLaMA's call that attempts.jsonl lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An attempt as it is recorded, shown, published and replayed."""
+    """Attempt with all its records, as it is recorded, shown, published and replayed."""
 
     row: AttemptRecord
     candidates: tuple[CandidateRecord, ...] = ()
-    """By test input and rank."""
+    """Candidates by test input and rank."""
     verdicts: tuple[VerdictRecord, ...] = ()
-    """One a verifier: in the verifiers' order where the loop made the attempt, by name where it was read."""
+    """One record per verifier: in the verifiers' order in a new attempt, by name in one read from the ledger."""
     llm_call: LlmCallRecord | None = None
-    """None for a TRM alone, and for a fork that keeps the recorded text."""
+    """Call of the LLaMA; None for a TRM alone, and for a fork that keeps the recorded text."""
     trm_steps: tuple[TrmStepRecord, ...] = ()
 
     @property
     def key(self) -> Key:
-        """The values of `KEY`."""
+        """Values of the columns `KEY`."""
         return key_of(self.row)
 
     @property
     def seconds(self) -> float:
-        """The attempt's own work: what lies between its start and end is also waiting for other tasks in flight."""
+        """Sum of the nodes' durations, s; the time from start to end also includes waits for other tasks."""
         return float(sum(self.row.timings.values()))
 
     def records(self) -> list[Record]:
-        """Return the rows in the order in which they are appended, the attempt's own first."""
+        """Return all records in the order in which they are appended, the row of `attempts` first."""
         calls = () if self.llm_call is None else (self.llm_call,)
         return [self.row, *calls, *self.candidates, *self.verdicts, *self.trm_steps]
 
     def parts(self) -> dict[str, Any]:
-        """Return what belongs to the row, as plain data: lists of dicts, and of the LLaMA's call a dict or None."""
+        """Return the records of other tables as plain data: lists of dicts; for the LLaMA's call a dict or None."""
         return {
             "candidates": [as_dict(record) for record in self.candidates],
             "verdicts": [as_dict(record) for record in self.verdicts],
@@ -76,7 +76,7 @@ class Attempt:
         }
 
     def line(self) -> dict[str, Any]:
-        """Return the attempt's line of attempts.jsonl; the LLaMA's columns are None where it was not asked."""
+        """Return the attempt's line of attempts.jsonl; the LLaMA's columns are None where no LLaMA ran."""
         call = without(self.llm_call, LINE_LEAVES_OUT_OF_CALL) if self.llm_call else {}
         return {
             **without(self.row, LINE_LEAVES_OUT),
@@ -88,23 +88,23 @@ class Attempt:
 
 
 def key_of(record: Record) -> Key:
-    """Return which attempt a record belongs to."""
+    """Return the key of the attempt that a record belongs to."""
     return tuple(getattr(record, name) for name in KEY)
 
 
 def column_names(kind: type[Record], leaves_out: Set[str] = frozenset()) -> tuple[str, ...]:
-    """Return the columns of a table but those named, in order."""
+    """Return the columns of a table except `leaves_out`, in order."""
     return tuple(one.name for one in fields(kind) if one.name not in leaves_out)
 
 
 def without(record: Record, leaves_out: Set[str]) -> dict[str, Any]:
-    """Return a record's columns but those named."""
+    """Return a record's columns except `leaves_out`."""
     return {name: getattr(record, name) for name in column_names(type(record), leaves_out)}
 
 
 @functools.cache
 def columns_of_node(node: str) -> tuple[str, ...]:
-    """Return the attempt's columns that a node of the loop gives under the names that they have in its result."""
+    """Return the attempt's columns that equal fields of the same name in the result of a node of the loop."""
     return tuple(one.name for one in fields(AttemptRecord) if one.metadata.get("node") == node)
 
 

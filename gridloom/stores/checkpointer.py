@@ -37,8 +37,8 @@ from gridloom.stores.ledger import Ledger, LedgerWriter
 class DuckDBSaver(BaseCheckpointSaver[str]):
     """Checkpointer over a LedgerWriter's journal and its workspace's ledger.
 
-    A put is one journal append (durable against SIGKILL when it returns). A thread that another process left is read
-    from the ledger when first asked for: `hydrate` reads many at once. One process at a time writes a thread.
+    A put is one journal append (durable against SIGKILL when it returns). A thread of another process is read from the
+    ledger at its first use; `hydrate` reads many at once. One process at a time writes a thread.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         serde: SerializerProtocol | None = None,
         one_task_a_step: bool = False,
     ) -> None:
-        """Keep a graph's state through `writer`.
+        """Store a graph's state through `writer`.
 
         Args:
-            one_task_a_step: the graph has no parallel nodes. The checkpoint at the end of a step then holds all that
-                its writes would tell, and they are not stored; a kill between the two runs the node once more. Errors,
-                interrupts and what resumes them are stored all the same.
+            one_task_a_step: the graph has no parallel nodes. The checkpoint at the end of a step then holds the whole
+                content of its writes, so writes are not stored; after a kill between write and checkpoint the node runs
+                again. Errors, interrupts and resume values are stored in any case.
         """
         super().__init__(serde=serde)
         self._one_task_a_step = one_task_a_step
@@ -63,7 +63,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         self._memory = Memory()
 
     def hydrate(self, thread_ids: Collection[str] | None = None) -> set[str]:
-        """Read threads (None: all) from the ledger, in one go. Returns those that are there. Raises StoreError."""
+        """Read threads (all when None) from the ledger in one query; return the ids found. Raises StoreError."""
         memory = self._memory
         with memory.lock:
             stored = self._stored()
@@ -136,7 +136,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store a checkpoint and the channel values that are new in it. Raises StoreError when the disk refuses."""
+        """Store a checkpoint and its new channel values. Raises StoreError when the disk cannot be written."""
         where = config["configurable"]
         thread_id, ns = where["thread_id"], where.get("checkpoint_ns", "")
         run_id = self.writer.run_id
@@ -182,7 +182,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store writes that the next checkpoint will apply; of ordinary channels the first one of a task is kept."""
+        """Store writes that the next checkpoint applies; for ordinary channels the first write of a task is kept."""
         if self._one_task_a_step and not any(channel in WRITES_IDX_MAP for channel, _ in writes):
             return
         where = config["configurable"]
@@ -232,7 +232,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
                 )
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy every checkpoint, channel value and write of a thread, so with its whole parent chain."""
+        """Copy every checkpoint, channel value and write of a thread, and so its whole chain of parents."""
         with self._memory.lock:
             source = self._thread(source_thread_id)
             self._keep(target_thread_id, [replace(record, thread_id=target_thread_id) for record in source.records()])
@@ -264,7 +264,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
                 self._stored().add(thread_id)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """`get_tuple`: memory is at hand, nothing waits."""
+        """Return `get_tuple`, which reads memory and does not block."""
         return self.get_tuple(config)
 
     async def alist(
@@ -275,7 +275,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """`list`."""
+        """Yield the items of `list`."""
         for item in self.list(config, filter=filter, before=before, limit=limit):
             yield item
 
@@ -286,29 +286,29 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """`put`: one append, well under a millisecond."""
+        """Call `put`, one append of well under a millisecond."""
         return self.put(config, checkpoint, metadata, new_versions)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """`put_writes`."""
+        """Call `put_writes`."""
         self.put_writes(config, writes, task_id, task_path)
 
     async def adelete_thread(self, thread_id: str) -> None:
-        """`delete_thread`."""
+        """Call `delete_thread`."""
         self.delete_thread(thread_id)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """`delete_for_runs`."""
+        """Call `delete_for_runs`."""
         self.delete_for_runs(run_ids)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """`copy_thread`."""
+        """Call `copy_thread`."""
         self.copy_thread(source_thread_id, target_thread_id)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """`prune`."""
+        """Call `prune`."""
         self.prune(thread_ids, strategy=strategy)
 
     def _stored(self) -> set[str]:
@@ -318,7 +318,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         return memory.stored
 
     def _thread(self, thread_id: str) -> Thread:
-        """Return what is kept of a thread, read from the ledger if it is there; an unkept empty one otherwise."""
+        """Return a thread from memory, else from the ledger; a new empty one, not kept in memory, if neither has it."""
         self.hydrate([thread_id])
         return self._memory.threads.get(thread_id) or Thread()
 
@@ -327,7 +327,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
             return
         with self._memory.lock:
             self.hydrate([thread_id])
-            self.writer.append(*records)  # first the journal: memory never knows more than the disk
+            self.writer.append(*records)  # journal first, so that memory never holds more than the disk
             thread = self._memory.threads.setdefault(thread_id, Thread())
             for record in records:
                 thread.take(record)

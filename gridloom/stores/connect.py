@@ -1,4 +1,4 @@
-"""Opening the ledger's DuckDB file: one lock between gridloom processes, patience with foreign ones, plain messages."""
+"""Opening of the ledger's DuckDB file: a lock between gridloom processes, a wait for foreign ones, error messages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import duckdb
 
 STORAGE_VERSION = "v1.5.0"
-"""The oldest DuckDB that must be able to open a ledger."""
+"""Oldest DuckDB storage version that can open a ledger."""
 POLL_S = 0.01
 _FULL = ("No space left", "File too large", "Disk quota exceeded")
-"""How DuckDB passes on that the disk, a file's limit or the quota is used up."""
+"""Texts in DuckDB's errors when the disk, the file size limit or the quota is exhausted."""
 
 
 def _open_lock(path: Path, exclusive: bool) -> int:
@@ -98,14 +98,14 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 @contextmanager
 def database_errors(doing: str, path: Path) -> Iterator[None]:
-    """Turn DuckDB's trouble with disk and memory into a StoreError; its other errors are our bugs and pass."""
+    """Convert DuckDB's errors of disk and memory to a StoreError; other errors are bugs and are raised unchanged."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
         text = str(error).strip().splitlines()[0]
-        full = any(said in text for said in _FULL)
+        full = any(message in text for message in _FULL)
         if not full and not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException | duckdb.FatalException):
             raise
         raise StoreError(
@@ -127,7 +127,7 @@ def _open_error(path: Path, text: str, *, busy: bool, waited_s: float) -> StoreE
     first_line = text.strip().splitlines()[0]
     if "newer version" in text or "storage version" in text.lower() or "version number" in text:
         return StoreError(f"{path} needs a newer DuckDB: {first_line}", "pip install --upgrade duckdb")
-    if any(said in text for said in _FULL):
+    if any(message in text for message in _FULL):
         return StoreError(
             f"cannot open {path}: {first_line}",
             f"free some space in {path.parent}, then try again: the journals hold what was recorded",

@@ -1,4 +1,4 @@
-"""The ledger's tables and views as Markdown; `python -m gridloom.stores.describe PAGE` rewrites that part of a page."""
+"""Markdown of the ledger's tables and views; `python -m gridloom.stores.describe PAGE` updates that part of a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an OSError of the disk means to a user, and how names become durable."""
+"""Messages and remedies for OSErrors of the disk, and durable names of files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEANINGS = {
 
 
 def storage_error(error: OSError, doing: str, folder: Path) -> StoreError:
-    """Say what could not be done, in which folder, why, and what to do next."""
+    """Return the StoreError with the failed action, the folder, the reason and the remedy."""
     meaning, remedy = _MEANINGS.get(
         error.errno or 0, (error.strerror or str(error), "check the folder, or set GRIDLOOM_HOME to another one")
     )
@@ -34,7 +34,7 @@ def storage_error(error: OSError, doing: str, folder: Path) -> StoreError:
 
 @contextmanager
 def storage(doing: str, folder: Path) -> Iterator[None]:
-    """Turn an OSError of the body into the StoreError of `storage_error`."""
+    """Convert an OSError of the block to the StoreError of `storage_error`."""
     try:
         yield
     except OSError as error:
@@ -42,12 +42,12 @@ def storage(doing: str, folder: Path) -> Iterator[None]:
 
 
 def is_writable(path: Path) -> bool:
-    """Tell whether this process may write there: as the user it acts for, on a file system that is not read-only."""
+    """Return whether this process may write `path`: with its effective user, on a file system that is not read-only."""
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable. Raises OSError."""
+    """Sync `folder`, so that the names in it are durable. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

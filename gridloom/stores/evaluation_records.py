@@ -1,4 +1,4 @@
-"""What evaluations and calibrations record: one frozen dataclass a ledger table, as in `records`."""
+"""Records of evaluations and calibrations: one frozen dataclass per ledger table, as in `records`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gridloom.stores.records import Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionRecord(Record):
-    """What a checkpoint answered under one view, in an evaluation; the predictions of a test input vote."""
+    """Prediction of a checkpoint under one view, in an evaluation; the predictions of a test input vote."""
 
     TABLE: ClassVar[str] = "predictions"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "test_index", "view_index")
@@ -24,16 +24,16 @@ class PredictionRecord(Record):
     view: str
     """`|||t3|||0213456789`, the end of a puzzle id's name."""
     grid: list[list[int]] | None
-    """With the view undone; NULL where the tokens hold no grid."""
+    """Grid with the view inverted; NULL where the tokens hold no grid."""
     q_halt: float
     """Halting logit after the last ACT step."""
     checkpoint_key: str | None = None
-    """Which checkpoint answered; NULL in older ledgers."""
+    """Checkpoint that made the prediction; NULL in older ledgers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRecord(Record):
-    """Written by an evaluation's own stage alone: where the right grid of a test input stands among the votes."""
+    """Rank of the right grid of a test input among the votes; written by the stage `count_votes` only."""
 
     TABLE: ClassVar[str] = "evaluations"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "test_index")
@@ -47,19 +47,19 @@ class EvaluationRecord(Record):
     rank: int | None
     """0 is the grid with most votes; NULL where no view gave the right grid."""
     votes: int
-    """For the right grid."""
+    """Number of votes for the right grid."""
     num_candidates: int
     num_views: int
     num_cast: int
-    """Views that ran; early stopping leaves out others."""
+    """Number of views that ran; early stopping leaves out others."""
     shape_match: bool
     cell_accuracy: float
-    """Of the grid with most votes."""
+    """Cell accuracy of the grid with most votes, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationRecord(Record):
-    """What a verifier is worth at one threshold, over attempts whose answers are known; written by calibrate alone."""
+    """Precision and recall of a verifier at one threshold, on tasks with known answers; written by calibrate only."""
 
     TABLE: ClassVar[str] = "calibrations"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "verifier", "threshold")
@@ -69,13 +69,13 @@ class CalibrationRecord(Record):
     """Run that made the attempts; None when it is this run."""
     solve_stage: str
     verifier: str
-    """`all` is the weighted mean that decides."""
+    """Name of the verifier; `all` is the weighted mean, which decides."""
     threshold: float
     """Attempts with this score or a higher one count as accepted."""
     attempts: int
-    """Those that the verifier had a score for."""
+    """Number of attempts that the verifier could score."""
     num_right: int
-    """Of these, attempts whose every grid is right."""
+    """Number of these attempts with all grids right."""
     accepted: int
     accepted_right: int
     precision: float | None
@@ -83,7 +83,7 @@ class CalibrationRecord(Record):
     recall: float | None
     """accepted_right / num_right."""
     is_chosen: bool
-    """The lowest threshold whose precision is what was asked for; where none is, the most precise."""
+    """Whether the threshold is the lowest with the wanted precision; where none has it, the most precise."""
 
 
 EVALUATION_TABLES: tuple[type[Record], ...] = (PredictionRecord, EvaluationRecord, CalibrationRecord)

@@ -28,7 +28,7 @@ class GraphCheckpointRecord(Record):
     source: str | None
     """input, loop, update or fork."""
     graph_run_id: str | None
-    """The run_id in the metadata of LangGraph, not gridloom's."""
+    """LangGraph's run_id in the metadata, not that of gridloom."""
     checkpoint_type: str
     """Serializer's name for the encoding of checkpoint_blob."""
     checkpoint_blob: bytes
@@ -39,7 +39,7 @@ class GraphCheckpointRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphBlobRecord(Record):
-    """The value of one channel at one version."""
+    """Value of one channel at one version."""
 
     TABLE: ClassVar[str] = "graph_blobs"
     KEY: ClassVar[tuple[str, ...]] = ("thread_id", "checkpoint_ns", "channel", "version")
@@ -49,14 +49,14 @@ class GraphBlobRecord(Record):
     checkpoint_ns: str
     channel: str
     version: str
-    """As JSON: versions are ints, floats or strings."""
+    """Version as JSON: an int, a float or a string."""
     value_type: str
     value_blob: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphWriteRecord(Record):
-    """A write of a task that the next checkpoint will apply."""
+    """Pending write of a task, which the next checkpoint applies."""
 
     TABLE: ClassVar[str] = "graph_writes"
     KEY: ClassVar[tuple[str, ...]] = ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx")

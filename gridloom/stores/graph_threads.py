@@ -1,4 +1,4 @@
-"""A LangGraph thread in memory: its checkpoints, channel values and pending writes, as records."""
+"""LangGraph threads in memory: checkpoints, channel values and pending writes, as records."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ EMPTY = "empty"
 
 @dataclass(slots=True)
 class Thread:
-    """All that is kept of one thread."""
+    """Records of one thread."""
 
     checkpoints: dict[CheckpointPlace, GraphCheckpointRecord] = field(default_factory=dict)
     blobs: dict[BlobKey, GraphBlobRecord] = field(default_factory=dict)
     writes: dict[CheckpointPlace, dict[tuple[str, int], GraphWriteRecord]] = field(default_factory=dict)
 
     def take(self, record: GraphRecord) -> None:
-        """Put a record in its place, over an earlier one."""
+        """Add a record, in place of an earlier one with the same key."""
         if isinstance(record, GraphBlobRecord):
             self.blobs[record.checkpoint_ns, record.channel, record.version] = record
         elif isinstance(record, GraphCheckpointRecord):
@@ -46,7 +46,7 @@ class Thread:
             at[record.task_id, record.idx] = record
 
     def records(self) -> list[GraphRecord]:
-        """Return everything, blobs first."""
+        """Return all records, blobs first."""
         writes = [write for at in self.writes.values() for write in at.values()]
         return [*self.blobs.values(), *self.checkpoints.values(), *writes]
 
@@ -97,7 +97,7 @@ class Thread:
         )
 
     def apply(self, change: GraphChange) -> None:
-        """Remove what a change names."""
+        """Remove the records that a change names."""
         for ns, checkpoint_id in change.checkpoints or ():
             del self.checkpoints[ns, checkpoint_id]
             self.writes.pop((ns, checkpoint_id), None)
@@ -118,11 +118,11 @@ class Thread:
 
 @dataclass(slots=True)
 class Memory:
-    """State shared by a saver and its clones (LangGraph makes shallow ones)."""
+    """State that a saver shares with its clones (LangGraph makes shallow copies)."""
 
     threads: dict[str, Thread] = field(default_factory=dict)
     stored: set[str] | None = None
-    """Threads the ledger held when it was first asked; None before."""
+    """Ids of the threads in the ledger at its first query; None before."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 

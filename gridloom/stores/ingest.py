@@ -1,6 +1,6 @@
-"""Ingestion: whole journal lines become rows, exactly once.
+"""Ingestion: complete journal lines become rows, exactly once.
 
-How far each journal was read lies in the table `journals` of the same file and changes in the same transaction as the
+The table `journals` of the same file records the position of each journal, and changes in the same transaction as the
 rows, so a crash at any instant leaves both or neither.
 """
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     import duckdb
 
 BATCH_BYTES = 32 << 20
-"""Journal bytes per transaction: bounds memory."""
+"""Journal bytes per transaction, which bounds the memory."""
 
 Key = tuple[Any, ...]
 
 
 @dataclass(slots=True)
 class IngestReport:
-    """What one ingestion did. Warnings are lines for people: nothing is dropped without one."""
+    """Counts of one ingestion, and its warnings, one line of text per loss."""
 
     num_records: int = 0
     num_bytes: int = 0
@@ -39,7 +39,7 @@ class IngestReport:
 
 @dataclass(slots=True)
 class JournalState:
-    """How far a journal was read: a row of `journals`."""
+    """Position of a journal, a row of the table `journals`."""
 
     name: str
     num_bytes: int = 0
@@ -51,7 +51,7 @@ class JournalState:
 
 @dataclass(slots=True)
 class JournalRow:
-    """A record on its way into a table."""
+    """Record to be inserted in a table."""
 
     columns: dict[str, Any]
     journal: str
@@ -60,7 +60,7 @@ class JournalRow:
 
 @dataclass(slots=True)
 class Rejection:
-    """A record that its table cannot hold, kept as it was written."""
+    """Record that its table cannot hold, with its columns as written."""
 
     table: str
     reason: str
@@ -69,7 +69,7 @@ class Rejection:
 
 @dataclass(slots=True)
 class IngestBatch:
-    """What one transaction will apply: rows by table and key, removals, journal states."""
+    """Changes of one transaction: rows by table and key, removals, journal states."""
 
     rows: dict[str, dict[Key, JournalRow]] = field(default_factory=dict)
     changes: list[dict[str, Any]] = field(default_factory=list)
@@ -79,7 +79,7 @@ class IngestBatch:
     num_records: int = 0
 
     def add(self, table: Table, row: JournalRow) -> None:
-        """Take a record in, after those before it: the table's policy decides between two of one key."""
+        """Add a record; the table's policy decides between two records with the same key."""
         key = tuple(row.columns.get(name) for name in table.key)
         if any(part is None or isinstance(part, (list, dict)) for part in key):
             self.rejected.append(Rejection(table.name, "its key is not complete", row))
@@ -95,7 +95,7 @@ class IngestBatch:
             held[key] = row
 
     def change(self, change: dict[str, Any]) -> None:
-        """Remove graph rows taken in so far, and note to remove those already in the ledger."""
+        """Remove graph rows of this batch, and register the removal of graph rows in the ledger."""
         self.changes.append(change)
         for name, width in (("graph_checkpoints", 3), ("graph_writes", 3), ("graph_blobs", 4)):
             held = self.rows.get(name)
@@ -118,7 +118,7 @@ def _doomed(change: dict[str, Any], width: int) -> set[Key] | None:
 
 
 def read_states(connection: duckdb.DuckDBPyConnection) -> dict[str, JournalState]:
-    """Return how far each journal was read."""
+    """Return the position of each journal."""
     rows = connection.execute(
         "SELECT journal, num_bytes, next_sequence, num_records, lost_lines FROM journals"
     ).fetchall()
@@ -131,7 +131,7 @@ def journal_files(folder: Path) -> list[Path]:
 
 
 def is_pending(folder: Path, states: dict[str, JournalState]) -> bool:
-    """Tell whether a journal holds whole lines that the ledger has not seen. Raises OSError."""
+    """Return whether a journal holds complete lines that are not in the ledger. Raises OSError."""
     for path in journal_files(folder):
         state = states.get(path.name)
         start = state.num_bytes if state else 0
@@ -141,7 +141,7 @@ def is_pending(folder: Path, states: dict[str, JournalState]) -> bool:
 
 
 def is_spent(path: Path, states: dict[str, JournalState]) -> bool:
-    """Tell whether a journal is wholly in the ledger, undamaged, and its writer dead. Raises OSError."""
+    """Return whether a journal is completely in the ledger, undamaged, and its writer dead. Raises OSError."""
     state = states.get(path.name)
     return (
         state is not None
@@ -158,7 +158,7 @@ def ingest_journals(
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> IngestReport:
-    """Move every whole journal line that is new into the ledger; `progress` gets bytes done and in all.
+    """Insert every new complete journal line into the ledger; `progress` receives bytes done and in total.
 
     Raises StoreError when a journal is of a newer gridloom, OSError when one cannot be read.
     """
@@ -188,7 +188,7 @@ def ingest_journals(
 
 
 def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: IngestReport) -> bool:
-    """Take up to a batch of lines from one journal; False when there is no further whole line."""
+    """Read up to a batch of lines from one journal; return False when no further complete line exists."""
     start = state.num_bytes
     damaged = 0
     lost_before = state.lost_lines
@@ -200,7 +200,7 @@ def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: Inge
         sequence = line.payload["s"]
         if sequence < state.next_sequence:
             continue
-        # a damaged newline joins two lines: the gap in the sequence tells how many were lost
+        # a damaged newline joins two lines: the gap in the sequence is the number of lost lines
         state.lost_lines += max(damaged, sequence - state.next_sequence)
         damaged = 0
         state.next_sequence = sequence + 1

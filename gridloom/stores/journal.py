@@ -1,4 +1,4 @@
-"""The journal: what a process records, appended to a file of its own. It is the truth; the ledger is its index.
+"""The journal: records of a process, appended to its own file. Journals are authoritative; the ledger is an index.
 
 A journal is a text file of lines `CRC32 JSON\\n`, where CRC32 is eight hex digits over the JSON bytes. The first line
 is a header; each further line is one append: `{"s": sequence, "r": [{"t": table, "r": {column: value}}, ...]}`. A line
@@ -40,7 +40,7 @@ _FIELDS: dict[type[Record], tuple[tuple[str, ...], Callable[[Record], tuple[Any,
 
 
 def _plain(value: Any) -> Any:
-    """Encode what JSON has no form for: bytes, and scalars and arrays of numpy."""
+    """Encode values without a JSON form: bytes, and numpy scalars and arrays."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"$b64": base64.b64encode(value).decode("ascii")}
     if hasattr(value, "tolist"):
@@ -98,7 +98,7 @@ def as_columns(record: Record) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class JournalHeader:
-    """Who wrote a journal."""
+    """Header of a journal: the process that writes it."""
 
     format: int
     run_id: str
@@ -109,7 +109,7 @@ class JournalHeader:
 
 
 class JournalWriter:
-    """Appends records to a journal file of this process. The file is created by the first append. Thread-safe."""
+    """Writer of a journal file of this process, created by the first append. Thread-safe."""
 
     def __init__(self, folder: Path, run_id: str, *, make_folder: Callable[[], Path] | None = None) -> None:
         self.folder = folder
@@ -139,7 +139,7 @@ class JournalWriter:
             self._write({"s": self._sequence, "r": units}, finite=all(record.FINITE for record in records))
 
     def sync(self) -> None:
-        """Make everything appended so far survive the death of the machine."""
+        """Sync the file, so that all appended records survive a power failure."""
         with self._lock:
             if self._fd >= 0 and self._pid == os.getpid():
                 with storage("save the journal", self.folder):
@@ -215,10 +215,10 @@ class JournalWriter:
 
 @dataclass(frozen=True, slots=True)
 class JournalLine:
-    """One whole line of a journal; `payload` is None when it is damaged."""
+    """Complete line of a journal; `payload` is None when the line is damaged."""
 
     end: int
-    """Offset of the byte after its newline."""
+    """Offset of the byte after the line's newline."""
     payload: dict[str, Any] | None
 
 
@@ -240,7 +240,7 @@ def read_lines(path: Path, start: int = 0, max_bytes: int | None = None) -> Iter
 
 
 def has_whole_line(path: Path, start: int) -> bool:
-    """Tell whether a whole line begins at byte `start`. Raises OSError."""
+    """Return whether a complete line begins at byte `start`. Raises OSError."""
     with path.open("rb") as file:
         file.seek(start)
         while chunk := file.read(1 << 16):
@@ -264,5 +264,5 @@ def read_header(payload: dict[str, Any], path: Path) -> JournalHeader:
 
 
 def is_live(path: Path) -> bool:
-    """Tell whether the process that writes this journal is alive (on this machine). Raises OSError."""
+    """Return whether the process that writes this journal is alive (on this machine). Raises OSError."""
     return locks.is_held(path)

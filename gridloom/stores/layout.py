@@ -1,4 +1,4 @@
-"""The layout of the ledger file: made, migrated, and refused when it is newer than this program."""
+"""Layout of the ledger file: creation, migration, and an error when it is newer than this program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @functools.cache
 def layout_digest() -> str:
-    """Return a hash over tables and views: when it differs, they are brought up to date."""
+    """Return a hash over tables and views; a ledger with another hash is updated."""
     text = [*BOOKKEEPING.values(), *(table.create() for table in tables().values()), *VIEWS.values()]
     return hashlib.sha256("\n".join(text).encode()).hexdigest()[:16]
 
@@ -47,7 +47,7 @@ def read_layout(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int,
 
 
 def is_current(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
-    """Tell whether tables and views are those of this program. Raises StoreError as `read_layout`."""
+    """Return whether tables and views are those of this program. Raises StoreError as `read_layout`."""
     return read_layout(connection, path) == (SCHEMA_VERSION, layout_digest())
 
 
@@ -70,7 +70,7 @@ def lay_out(path: Path, *, timeout_s: float) -> duckdb.DuckDBPyConnection:
 
 
 def _create(path: Path, timeout_s: float) -> None:
-    # built aside: a crash on the way never leaves a file under the ledger's name that is not a whole ledger
+    # created under another name, so that a crash never leaves an incomplete ledger under the ledger's name
     aside = path.with_name(f"{path.stem}.{os.getpid()}.new")
     for leftover in path.parent.glob(f"{path.stem}.*.new*"):
         leftover.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ READ_TIMEOUT_S = 30.0
 
 
 class LedgerWriter:
-    """Appends the records of a run to a journal of this process. Cheap, thread-safe, never opens DuckDB."""
+    """Writer of a run's records to a journal of this process. Cheap, thread-safe, never opens DuckDB."""
 
     def __init__(self, workspace: Workspace, run_id: str) -> None:
         self.workspace = workspace
@@ -49,7 +49,7 @@ class LedgerWriter:
         self._journal.append(records)
 
     def sync(self) -> None:
-        """Make everything appended so far survive the death of the machine. Raises StoreError."""
+        """Sync the journal, so that all appended records survive a power failure. Raises StoreError."""
         self._journal.sync()
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class LedgerWriter:
 
     @property
     def journal_path(self) -> Path | None:
-        """The journal's file; None before the first append."""
+        """File of the journal; None before the first append."""
         return self._journal.path
 
     def __enter__(self) -> LedgerWriter:
@@ -71,16 +71,16 @@ class LedgerWriter:
 
 
 class Ledger:
-    """Reads what was recorded in a workspace. Holds the DuckDB file only for the moment of each call."""
+    """Reader of a workspace's records. The DuckDB file is open only during each call."""
 
     def __init__(self, workspace: Workspace, *, timeout_s: float = READ_TIMEOUT_S) -> None:
         self.workspace = workspace
         self.timeout_s = timeout_s
         self.warnings: list[str] = []
-        """What ingestion could not keep, one line each, since this object was made."""
+        """Warnings of all ingestions by this object: one line per loss."""
 
     def ingest(self, progress: Callable[[int, int], None] | None = None) -> IngestReport:
-        """Move all whole new lines of all journals into DuckDB; `progress` gets bytes done and in all.
+        """Insert all new complete lines of all journals into DuckDB; `progress` receives bytes done and in total.
 
         Raises StoreError: ledger or journal of a newer gridloom, file held by another program, disk full.
         """
@@ -101,7 +101,7 @@ class Ledger:
         return report
 
     def spent_journals(self) -> list[Path]:
-        """Return the journals of dead processes that are wholly in the ledger, undamaged. Raises StoreError."""
+        """Return the undamaged journals of dead processes that are completely in the ledger. Raises StoreError."""
         self.ingest()
         if not self.workspace.ledger_path.exists():
             return []
@@ -135,7 +135,7 @@ class Ledger:
         return [journal for journal in journal_files(self.workspace.journal_dir) if is_spent(journal, states)]
 
     def query(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
-        """Answer one reading SQL statement with everything recorded up to now.
+        """Return the result of one reading SQL statement over all records up to now.
 
         Raises StoreError: not a read, an SQL error (with DuckDB's message and the nearest names), nothing recorded yet.
         """
@@ -144,13 +144,13 @@ class Ledger:
             return run_query(connection, sql, params)
 
     def relation(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
-        """`query` as a DuckDB relation in memory, which stays usable while others write; types are the ledger's."""
+        """Return `query` as a DuckDB relation in memory with the ledger's types, usable while other processes write."""
         single_statement(sql)
         with self._reading() as connection:
             return detached(connection, sql, params)
 
     def rows(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """`query` as a list of dicts. Times are naive UTC datetimes, JSON columns are text."""
+        """Return `query` as a list of dicts. Times are naive UTC datetimes, JSON columns are text."""
         rows: list[dict[str, Any]] = self.query(sql, params).to_pylist()
         return rows
 
@@ -164,7 +164,7 @@ class Ledger:
         return self.rows("FROM v_runs ORDER BY started_at DESC NULLS LAST, run_id DESC")
 
     def latest_run(self) -> str | None:
-        """Return the newest run that made attempts itself; one that found its solve stage cached made none."""
+        """Return the newest run with attempts; a run with a cached solve stage has none."""
         rows = self.rows(
             "SELECT run_id FROM (SELECT DISTINCT run_id FROM attempts WHERE fork = 0) LEFT JOIN runs USING (run_id) "
             "ORDER BY started_at DESC NULLS LAST, run_id DESC LIMIT 1"
@@ -194,7 +194,7 @@ class Ledger:
         )
 
     def attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> dict[str, Any]:
-        """Return all that was recorded of an attempt; of the latest where several runs or stages have one of that id.
+        """Return all records of an attempt; of the latest one where several runs or stages have that id.
 
         The fields of its AttemptRecord, and `solved` (None when not scored), `task` (subset, demos, ...),
         `candidates`, `verdicts`, `trm_steps` (lists of dicts), `llm_call` (dict or None).
@@ -215,7 +215,7 @@ class Ledger:
             return as_dict(whole.row) | shown | whole.parts()
 
     def whole_attempts(self, run_id: str, **where: Any) -> list[Attempt]:
-        """Return a run's attempts whose key columns equal `where`, each with all that belongs to it, in key order."""
+        """Return a run's complete attempts whose key columns equal `where`, in key order."""
         with self._reading() as connection:
             return read_attempts(connection, {"run_id": run_id, **where})
 
@@ -234,7 +234,7 @@ class Ledger:
         return {row["thread_id"] for row in rows}
 
     def read_graphs(self, thread_ids: Sequence[str]) -> list[GraphRecord]:
-        """Return all that is kept of these LangGraph threads."""
+        """Return all records of these LangGraph threads."""
         where = {"thread_id": list(thread_ids)}
         with self._reading() as connection:
             return [
@@ -244,7 +244,7 @@ class Ledger:
             ]
 
     def recorded_attempts(self, run_id: str, stage: str) -> list[AttemptRecord]:
-        """Return the attempts the loop made in a run (no forks), by task and attempt: what a resumed solve skips."""
+        """Return the attempts of a run without forks, by task and attempt; a resumed solve skips these."""
         return self.read(AttemptRecord, run_id=run_id, stage=stage, fork=0)
 
     def _is_there(self) -> bool:
@@ -253,7 +253,7 @@ class Ledger:
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Give a read-only connection to an up-to-date ledger; never nested."""
+        """Yield a read-only connection to an up-to-date ledger. Not reentrant."""
         workspace = self.workspace
         if not self._is_there():
             raise StoreError(
@@ -293,7 +293,7 @@ class Ledger:
         self.ingest()
 
     def _declare_dead_runs(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Tell the view v_runs which started runs have no living writer on this machine."""
+        """Register for the view v_runs the started runs without a living writer on this machine."""
         open_runs = connection.execute(
             "SELECT r.run_id, r.host, r.pid, list(j.journal) FROM runs r LEFT JOIN journals j USING (run_id) "
             "WHERE r.status = 'started' GROUP BY ALL"

@@ -1,4 +1,4 @@
-"""What processes that are gone left in a workspace and nothing needs any more."""
+"""Removal of files in a workspace that ended processes left and that are not needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
-SAID = {
+WORDING = {
     "aborted": ("unpublished artifact", "of killed processes"),
     "journals": ("journal", "of ended processes, wholly in the ledger"),
 }
@@ -28,16 +28,16 @@ class Leftover:
     why_kept: str = ""
 
     def __str__(self) -> str:
-        """Say it in a line."""
-        noun, whose = SAID[self.kind]
-        said = f"{self.number} {noun}{'' if self.number == 1 else 's'} {whose}, {self.num_bytes / 1e6:.1f} MB"
-        return f"{said}: {'removed' if self.removed else self.why_kept}" if self.number else said
+        """Return one line of text."""
+        noun, origin = WORDING[self.kind]
+        found = f"{self.number} {noun}{'' if self.number == 1 else 's'} {origin}, {self.num_bytes / 1e6:.1f} MB"
+        return f"{found}: {'removed' if self.removed else self.why_kept}" if self.number else found
 
 
 def collect(workspace: Workspace, *, journals: bool = False, dry_run: bool = False) -> list[Leftover]:
-    """Remove what killed processes left aside, and with `journals` the journals that the ledger holds wholly.
+    """Remove unpublished artifacts of killed processes, and with `journals` the journals completely in the ledger.
 
-    Without its journals a lost ledger file cannot be built again. Raises StoreError.
+    Without its journals a lost ledger file cannot be rebuilt. Raises StoreError.
     """
     store, ledger = ArtifactStore(workspace), Ledger(workspace)
     aside, spent = store.aborted(), ledger.spent_journals()

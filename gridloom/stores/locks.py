@@ -1,4 +1,4 @@
-"""File locks between processes (flock): taken, probed, and the processes that hold one.
+"""File locks between processes (flock): acquisition, tests, and the ids of the holders.
 
 A lock belongs to the open file that it was taken through. The kernel frees it when the descriptor is closed, at the
 latest when the process dies, so a killed process leaves no stale lock. No other module calls flock.
@@ -18,11 +18,11 @@ _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 def take(descriptor: int, *, shared: bool = False, timeout_s: float | None = 0) -> bool:
-    """Lock an open file until `descriptor` is closed; return False when others held it all the time.
+    """Lock an open file until `descriptor` is closed; return False when the lock was held until the time-out.
 
     Args:
-        shared: beside other shared holders; otherwise alone.
-        timeout_s: seconds to wait for holders; 0 tries once, None waits without end.
+        shared: whether the lock is shared with other shared holders; else it is exclusive.
+        timeout_s: time to wait for holders, s; 0 tries once, None waits without limit.
 
     Raises:
         OSError: the file system has no locks.

@@ -1,4 +1,4 @@
-"""What is recorded: one frozen dataclass a ledger table. Field names are column names.
+"""Records: one frozen dataclass per ledger table. Field names are column names.
 
 Every record is idempotent by its table's primary key: appending it twice leaves one row. Records of `runs` and `stages`
 update (later non-null fields win, and one with a new status resets ended_at and error); all others are written once.
@@ -13,27 +13,27 @@ from typing import Any, ClassVar
 
 Grids = list[list[list[int]]]
 REASON: Mapping[str, str] = {"node": "reason"}
-"""Metadata of an attempt's column that the loop's node `reason` gives: the field of that name of what it returns."""
+"""Metadata of an attempt's column that equals the field of the same name in the result of the node `reason`."""
 VERIFY: Mapping[str, str] = {"node": "verify"}
-"""The same for the node `verify`."""
+"""Metadata of a column that equals a field in the result of the node `verify`."""
 PROPOSE: Mapping[str, str] = {"node": "propose"}
-"""The same for the node `propose`."""
+"""Metadata of a column that equals a field in the result of the node `propose`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Base: `TABLE` names the table, `KEY` its primary key."""
+    """Base of the records: `TABLE` is the name of the table, `KEY` its primary key."""
 
     TABLE: ClassVar[str] = ""
     KEY: ClassVar[tuple[str, ...]] = ()
     UPDATES: ClassVar[bool] = False
     FINITE: ClassVar[bool] = False
-    """Whether no float in it can be NaN or infinite."""
+    """Whether all floats of the record are finite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord(Record):
-    """One run of a spec; a resumed run goes on under its id."""
+    """One run of a spec; a resumed run keeps its id."""
 
     TABLE: ClassVar[str] = "runs"
     KEY: ClassVar[tuple[str, ...]] = ("run_id",)
@@ -44,10 +44,10 @@ class RunRecord(Record):
     status: str | None = None
     """started, done, failed, interrupted; `started` with a dead pid is shown as crashed."""
     spec: str | None = None
-    """Path or name as the user typed it."""
+    """Path or name of the spec as the user typed it."""
     overrides: list[str] | None = None
     graph: str | None = None
-    """The RunGraph as JSON."""
+    """RunGraph as JSON."""
     device: str | None = None
     host: str | None = None
     pid: int | None = None
@@ -76,12 +76,12 @@ class StageRecord(Record):
     ended_at: float | None = None
     error: str | None = None
     notes: dict[str, Any] | None = None
-    """Figures the stage left: peak memory, rates, estimates."""
+    """Figures of the stage: peak memory, rates, estimates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimateRecord(Record):
-    """What a stage was expected to cost when the run first planned to execute it."""
+    """Estimated cost of a stage when the run first planned to execute it."""
 
     TABLE: ClassVar[str] = "estimates"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage")
@@ -95,7 +95,7 @@ class EstimateRecord(Record):
     num_steps: int
     peak_bytes: int
     seconds: float | None = None
-    """None without a calibration."""
+    """Estimated time, s; None without measured speeds of the device."""
     calibrated_on: str | None = None
     assumes: list[str]
 
@@ -131,7 +131,7 @@ class MetricRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord(Record):
-    """A task as a solve stage saw it: never an answer."""
+    """Task of a solve stage, without its held-out answers."""
 
     TABLE: ClassVar[str] = "tasks"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id")
@@ -147,7 +147,7 @@ class TaskRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord(Record):
-    """One trip round the loop, with all that a replay needs."""
+    """One cycle of the loop, with all inputs of a replay."""
 
     TABLE: ClassVar[str] = "attempts"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "attempt", "fork")
@@ -155,41 +155,41 @@ class AttemptRecord(Record):
     stage: str
     task_id: str
     attempt: int
-    """Counts from 1."""
+    """Number of the attempt, from 1."""
     fork: int = 0
     """0 for an attempt of the loop; 1, 2, ... for forks made by `replay --set`."""
     attempt_id: str
     """`TASK.ATTEMPT` or `TASK.ATTEMPT+FORK`."""
     parent: str | None = None
-    """attempt_id that a fork came from."""
+    """attempt_id of the attempt that was forked."""
     plan: dict[str, Any]
     prompt: str | None = field(default=None, metadata=REASON)
     text: str | None = field(default=None, metadata=REASON)
     latent: bytes | None = field(default=None, metadata=REASON)
-    """The LLaMA state handed to the adapter, fp16."""
+    """Hidden state of the LLaMA that the adapter reads, fp16."""
     prefix: bytes | None = field(default=None, metadata=REASON)
-    """The latent prefix read from the attempt before, fp16 [tokens, width]."""
+    """Latent prefix of the previous attempt, fp16 [tokens, width]."""
     grids: Grids
-    """The proposed grid for each test input; an empty grid where there is none."""
+    """Proposed grid for each test input; an empty grid where there is none."""
     verdict: str
     """accepted, rejected."""
     score: float | None = field(default=None, metadata=VERIFY)
     feedback: str = field(default="", metadata=VERIFY)
     stage_key: str
-    """Fingerprint of the solve stage."""
+    """Key of the solve stage."""
     checkpoint_key: str
-    """Fingerprint of the checkpoint it ran with; of a language model alone, the digest of its weights."""
+    """Key of the checkpoint; for a language model alone, the digest of its weights."""
     geometry: dict[str, Any]
-    """Batch shape, threads, device and versions: what bit-equal re-execution needs."""
+    """Conditions of bit-equal re-execution: batch shape, threads, device and versions."""
     started_at: float
     ended_at: float
     timings: dict[str, float]
-    """Seconds by node."""
+    """Node -> seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateRecord(Record):
-    """A grid that the views of an attempt voted for."""
+    """Grid that views of an attempt voted for."""
 
     TABLE: ClassVar[str] = "candidates"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "attempt", "fork", "test_index", "rank")
@@ -200,19 +200,19 @@ class CandidateRecord(Record):
     fork: int = 0
     test_index: int
     rank: int
-    """0 is the attempt's proposal."""
+    """Rank of the candidate; 0 is the attempt's proposal."""
     source: str
-    """trm or llama."""
+    """trm, llama for a grid read from text, or the name of another proposer."""
     grid: list[list[int]]
     votes: int
     num_views: int
     confidence: float | None = None
-    """Mean halting probability of the views that voted for it."""
+    """Mean halting probability of the views that voted for the grid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictRecord(Record):
-    """What one verifier said of an attempt."""
+    """Result of one verifier for an attempt."""
 
     TABLE: ClassVar[str] = "verdicts"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "attempt", "fork", "verifier")
@@ -223,13 +223,13 @@ class VerdictRecord(Record):
     fork: int = 0
     verifier: str
     score: float | None
-    """None when the signal cannot be computed for this task."""
+    """Score in [0, 1]; None where it cannot be computed for this task."""
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmCallRecord(Record):
-    """The LLaMA's part in an attempt."""
+    """Call of the LLaMA in an attempt."""
 
     TABLE: ClassVar[str] = "llm_calls"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "attempt", "fork")
@@ -243,12 +243,12 @@ class LlmCallRecord(Record):
     new_tokens: int
     prefix_tokens: int
     dropped_demos: int
-    """Demonstrations left out of the prompt, oldest first, to keep to its limit."""
+    """Number of demonstrations dropped from the prompt, oldest first, to meet its limit."""
     dropped_attempts: int | None = None
-    """Earlier attempts left out likewise; NULL in older ledgers."""
+    """Number of earlier attempts dropped from the prompt; NULL in older ledgers."""
     over_budget: int | None = None
-    """Tokens (of an endpoint characters) above the prompt's limit, as test input, question and the newest attempt
-    always stay; NULL in older ledgers."""
+    """Tokens (for an endpoint characters) above the prompt's limit, since test input, question and the newest attempt
+    are never dropped; NULL in older ledgers."""
     temperature: float
     seed: int
     duration_s: float
@@ -269,15 +269,15 @@ class TrmStepRecord(Record):
     q_halt: float
     """Mean halting logit."""
     changed_cells: int
-    """Token positions whose argmax changed against the step before."""
+    """Number of token positions whose argmax changed against the previous step."""
     num_rows: int | None = None
-    """Rows that made the step: with `solver.halt` some stop earlier, and the figures are of the others. NULL in older
-    ledgers, where all made every step."""
+    """Number of rows that made the step, over which the figures are computed; with `solver.halt` some rows halt
+    earlier. NULL in older ledgers, where all rows made every step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickRecord(Record):
-    """The final picks of a task: two distinct grids a test input (pass@2)."""
+    """Final picks of a task: two distinct grids per test input (pass@2)."""
 
     TABLE: ClassVar[str] = "picks"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "test_index", "rank")
@@ -286,19 +286,19 @@ class PickRecord(Record):
     task_id: str
     test_index: int
     rank: int
-    """0 and 1."""
+    """Rank of the pick, 0 or 1."""
     grid: list[list[int]]
     weight: float
     attempt: int
-    """Attempt that proposed it first."""
+    """First attempt that proposed the grid."""
     accepted: bool
     num_attempts: int
-    """Attempts made on the task."""
+    """Number of attempts at the task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRecord(Record):
-    """Written by the score stage alone: how one pick compares with the held-out answer."""
+    """Comparison of one pick with the held-out answer; written by the score stage only."""
 
     TABLE: ClassVar[str] = "scores"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "task_id", "test_index", "rank")
@@ -317,7 +317,7 @@ class ScoreRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRecord(Record):
-    """One replay: which nodes were bit-equal to the record."""
+    """One replay, with the comparison of each node with the record."""
 
     TABLE: ClassVar[str] = "replays"
     KEY: ClassVar[tuple[str, ...]] = ("replay_id",)

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     import duckdb
 
 _AS_TEXT = ("BIT", "HUGEINT", "UHUGEINT", "BIGNUM", "TIME WITH TIME ZONE")
-"""Types that Arrow has no form for, or one with a smaller range: they travel as text."""
+"""Types without an Arrow type of the same range, which are transferred as text."""
 
 
 def detached(
     connection: duckdb.DuckDBPyConnection, sql: str, params: Sequence[Any] | dict[str, Any] | None
 ) -> duckdb.DuckDBPyRelation:
-    """Answer a statement with a relation in memory that keeps its rows and the types of its columns.
+    """Return the result of a statement as a relation in memory with the same rows and column types.
 
     Columns with the name of an earlier one, whatever their case, are numbered: `a`, `A_1`, `a_2`.
 

@@ -1,4 +1,4 @@
-"""The ledger's tables, derived from the records: column types in SQL and Arrow, DDL, and numbered migrations."""
+"""Tables of the ledger, derived from the records: column types in SQL and Arrow, DDL, and numbered migrations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
 OnConflict = Literal["first", "merge", "replace", "replace_negative_idx"]
-"""What a second record of a key does: nothing; its non-null fields win; it wins; it wins where idx is negative."""
+"""Rule for a second record of a key: ignore it; update non-null fields; replace; replace where idx is negative."""
 
 GRID = "UTINYINT[][]"
 DEMOS = f"STRUCT(input {GRID}, output {GRID})[]"
@@ -58,7 +58,7 @@ _MERGED = {
         "CASE WHEN coalesce(excluded.status, 'cached') = 'cached' THEN " + _LATER + " ELSE excluded.{0} END",
     ),
 }
-"""How a later record of a run or stage meets the earlier one: see `merge`, which does the same in memory."""
+"""SQL by which a later record of a run or stage updates the earlier one; `merge` does the same in memory."""
 
 
 def merge(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -76,17 +76,17 @@ def merge(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its SQL type, and how a value of a journal becomes one of Arrow."""
+    """Column with its SQL type, and the conversion of a journal's value to an Arrow value."""
 
     name: str
     sql: str
     from_journal: Callable[[Any], Any]
-    """Raises ValueError, TypeError, KeyError or OverflowError for what the column cannot hold."""
+    """Conversion function. Raises ValueError, TypeError, KeyError or OverflowError for an invalid value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the ledger, filled from records."""
+    """Table of the ledger, filled from records."""
 
     name: str
     record: type[Record]
@@ -101,7 +101,7 @@ class Table:
         return f"CREATE TABLE IF NOT EXISTS {self.name} (\n  " + ",\n  ".join(lines) + "\n)"
 
     def insert(self, source: str) -> str:
-        """Return the statement that takes rows from the relation `source`, by column name."""
+        """Return the statement that inserts the rows of the relation `source`, by column name."""
         names = ", ".join(f'"{c.name}"' for c in self.columns)
         head = f"INSERT INTO {self.name} ({names}) SELECT {names} FROM {source} ON CONFLICT ({', '.join(self.key)}) "
         rest = [f'"{c.name}"' for c in self.columns if c.name not in self.key]
@@ -195,7 +195,7 @@ def tables() -> dict[str, Table]:
 
 @functools.cache
 def arrow_types() -> dict[str, Any]:
-    """Return the Arrow type of each SQL type used here. JSON travels as text and is checked by DuckDB."""
+    """Return the Arrow type of each SQL type used here. JSON is transferred as text and checked by DuckDB."""
     import pyarrow as pa
 
     grid = pa.list_(pa.list_(pa.uint8()))
@@ -243,7 +243,7 @@ BOOKKEEPING = {
   rejected_at TIMESTAMP NOT NULL
 )""",
 }
-"""Tables that ingestion itself keeps: the layout, how far each journal was read, records no table can hold."""
+"""Tables that ingestion maintains: the layout, the position of each journal, and records no table can hold."""
 
 
 def _create_all(connection: duckdb.DuckDBPyConnection) -> None:

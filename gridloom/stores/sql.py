@@ -1,4 +1,4 @@
-"""A user's SQL: one reading statement, errors in DuckDB's words with the ledger's nearest names."""
+"""SQL of users: one reading statement, and DuckDB's error messages with the ledger's nearest names."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run_query(
 
 @contextmanager
 def query_errors() -> Iterator[None]:
-    """Turn DuckDB's refusal of a user's statement into a StoreError with its message and the nearest names."""
+    """Convert DuckDB's error for a user's statement to a StoreError with its message and the nearest names."""
     import duckdb
 
     try:
@@ -72,7 +72,7 @@ def _not_a_read(kind: str) -> StoreError:
 
 
 def _nearest(text: str) -> str:
-    """Return a hint for an unknown table, since DuckDB's own guess also draws on its system tables."""
+    """Return a hint for an unknown table, since DuckDB's own suggestion also names its system tables."""
     unknown = re.search(r"Table with name \"?([\w.]+)\"? does not exist", text)
     if not unknown:
         return ""

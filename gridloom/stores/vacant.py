@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Creation of folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_vacant(folder: Path) -> None:
 
 @contextmanager
 def filling(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder` to write in, and rename it when all went well. Raises DataError.
+    """Yield an empty folder beside `folder` to fill, renamed to `folder` after success. Raises DataError.
 
     What a killed process left of the same folder is removed first; what a living one fills is not touched.
     """

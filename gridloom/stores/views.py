@@ -1,4 +1,4 @@
-"""The views people query. Every one has run_id first; times are UTC, durations seconds, ratios between 0 and 1."""
+"""Views for queries. The first column is run_id; times are UTC, durations are in seconds, ratios in [0, 1]."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gridloom.stores.records import AttemptRecord
 _ATTEMPT_HEAD = (*KEY, "attempt_id", "parent", "verdict", "score")
 _ATTEMPT_TAIL = ("started_at", "ended_at", "plan", "timings", "grids", "stage_key", "checkpoint_key")
 _ATTEMPT_LEFT_OUT = ("prompt", "text", "latent", "prefix", "geometry")
-"""Columns of an attempt that v_attempts has not: texts and bytes are read from the table."""
+"""Columns of an attempt that v_attempts lacks: texts and bytes are read from the table."""
 _PLACED = frozenset({*_ATTEMPT_HEAD, "feedback", *_ATTEMPT_TAIL, *_ATTEMPT_LEFT_OUT})
 _ATTEMPT_END = ", ".join(f"a.{name}" for name in (*_ATTEMPT_TAIL, *column_names(AttemptRecord, _PLACED)))
 
@@ -32,7 +32,7 @@ LEFT JOIN (SELECT run_id, count(*) AS stages, count(*) FILTER (status = 'cached'
 LEFT JOIN (SELECT run_id, count(DISTINCT (stage, task_id)) AS tasks, count(*) FILTER (fork = 0) AS attempts
            FROM attempts GROUP BY run_id) a
   USING (run_id)""",
-    # a right pick tells of every attempt (its grid is that one or is wrong); a wrong pick only of those with its grid
+    # a right pick decides every attempt (equal or wrong), a wrong pick only the attempts with the same grid
     "v_attempts": f"""
 WITH scored AS (
   SELECT p.run_id, p.stage, p.task_id, p.test_index, p.grid, bool_or(s.exact_match) AS exact_match

@@ -1,4 +1,4 @@
-"""Where a project's ledger, journals and artifacts lie, and where files shared by all projects are cached."""
+"""Paths of a project's ledger, journals and artifacts, and of the cache that all projects share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gridloom.stores.disk import storage
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A folder that holds everything gridloom recorded for a project. Nothing is created until `ensure`."""
+    """Folder with all records of a project. Nothing is created until `ensure`."""
 
     root: Path
 

@@ -1,8 +1,8 @@
-"""Writing aside and renaming: a file or folder appears under its name whole, or not at all.
+"""Atomic replacement by renaming: a file or folder appears under its name complete, or not at all.
 
-The content is written under another name in the same folder, so on the same file system, where a rename is one step. A
-process killed on the way leaves the old content, and at most something under the other name. A link at the target is
-replaced itself, not what it points to. No other module renames files.
+The content is written under a temporary name in the same folder, so on the same file system, where a rename is atomic.
+A process killed before the rename leaves the old content, and possibly the temporary file. A link at the target is
+replaced itself, not the file that it points to. No other module renames files.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from gridloom.stores.disk import sync_folder
 
 @contextmanager
 def replacing(path: Path, *, aside: Path | None = None) -> Iterator[Path]:
-    """Give a name beside `path` to write a file under; it replaces `path` when the body ends, and else is removed.
+    """Yield a temporary path beside `path`; its file replaces `path` after the block, and is removed on an error.
 
     Not durable: see `write_durably`. Raises OSError.
 
     Args:
-        aside: the name; by default `.NAME.PID`, so that two processes do not write one file.
+        aside: temporary path; by default `.NAME.PID`, so that two processes do not write one file.
     """
     aside = aside or path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield aside
         aside.replace(path)
     except BaseException:
-        with suppress(OSError):  # what went wrong first is what the caller should hear of
+        with suppress(OSError):  # the caller must get the first error
             aside.unlink()
         raise
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step: a crash leaves the old file or the new one. Raises OSError."""
+    """Replace `path` by `data` atomically: a crash leaves the old file or the new one. Raises OSError."""
     with replacing(path) as aside, aside.open("wb") as file:
         file.write(data)
         file.flush()
@@ -47,9 +47,9 @@ def write_durably(path: Path, data: bytes) -> None:
 
 @contextmanager
 def empty_folder(aside: Path) -> Iterator[Path]:
-    """Make an empty folder to fill and `move`; what is not moved away is removed at the end. Raises OSError.
+    """Create an empty folder to fill and `move`; a folder that was not moved is removed at the end. Raises OSError.
 
-    What an earlier process left under the same name is removed first.
+    A folder of an earlier process with the same name is removed first.
     """
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -60,17 +60,17 @@ def empty_folder(aside: Path) -> Iterator[Path]:
 
 
 def move(aside: Path, target: Path, *, replace: bool = False, durable: bool = False) -> None:
-    """Rename the file or folder `aside` to `target`, in one step.
+    """Rename the file or folder `aside` to `target` atomically.
 
     A file replaces a file, and a folder an empty folder.
 
     Args:
-        replace: a folder at `target` that holds something is removed first; a crash between the two steps leaves none.
-        durable: the new name survives the death of the machine. The content must be synced before: see `sync_files`.
+        replace: whether a non-empty folder at `target` is removed first; a crash between the two steps leaves none.
+        durable: whether the new name survives a power failure. The content must be synced before: see `sync_files`.
 
     Raises:
-        FileExistsError: `target` is a folder that holds something.
-        OSError: any other refusal of the file system.
+        FileExistsError: `target` is a non-empty folder.
+        OSError: any other error of the file system.
     """
     if replace and target.exists():
         shutil.rmtree(target)
@@ -85,7 +85,7 @@ def move(aside: Path, target: Path, *, replace: bool = False, durable: bool = Fa
 
 
 def sync_files(folder: Path) -> None:
-    """Make the files that lie in `folder`, and their names, durable. Raises OSError."""
+    """Sync the files of `folder` and their names. Raises OSError."""
     for path in folder.iterdir():
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

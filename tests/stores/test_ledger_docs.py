@@ -85,5 +85,5 @@ def test_the_python_of_the_page_runs(ledger: Ledger, monkeypatch: pytest.MonkeyP
 
 
 def test_docstrings_beneath_fields_are_their_descriptions() -> None:
-    assert field_docs(AttemptRecord)["attempt"] == "Counts from 1."
+    assert field_docs(AttemptRecord)["attempt"] == "Number of the attempt, from 1."
     assert "run_id" not in field_docs(AttemptRecord)

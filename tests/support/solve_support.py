@@ -33,7 +33,7 @@ from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.stage import StageContext
-from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.stages.score import Score
 from gridloom.solvers.stages.solve import Solve
@@ -253,7 +253,7 @@ class Place:
         )
 
     def solve(
-        self, run_id: str = RUN, stop: Stop | None = None, load: Any = load_services, write: Any = load_writer
+        self, run_id: str = RUN, stop: Stop | None = None, load: Any = load_services, write: Any = load_llm_services
     ) -> tuple[Artifact, Reporter]:
         """Run the solve stage and publish its artifact, as the executor does."""
         graph = RunGraph(name="mini", seed=0, device="cpu", nodes=(self.node,), key="gl1:graph")
@@ -313,8 +313,8 @@ def load_that_hangs(workspace: Workspace, after: int) -> Any:
 
     def load(checkpoint: Path, settings: Solver, device: str, base: Path, progress: Progress | None) -> Services:
         services = load_services(checkpoint, settings, device, base, progress)
-        assert services.trm_desk is not None
-        run = services.trm_desk.run
+        assert services.trm_queue is not None
+        run = services.trm_queue.run
 
         def run_or_hang(calls: Any) -> Any:
             if len(recorded_ids(workspace)) >= after:
@@ -322,7 +322,7 @@ def load_that_hangs(workspace: Workspace, after: int) -> Any:
                     time.sleep(60)
             return run(calls)
 
-        services.trm_desk.run = run_or_hang  # type: ignore[method-assign]
+        services.trm_queue.run = run_or_hang  # type: ignore[method-assign]
         return services
 
     return load

@@ -1,4 +1,4 @@
-"""What a solve stage shows while it runs. A terminal renders these; their text form is one plain line."""
+"""Progress events of a solve stage. A terminal renders the events; `str` of an event is one plain line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gridloom.stores.attempt import Attempt
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskShown:
-    """A task whose first attempt begins."""
+    """Event: the first attempt at a task begins."""
 
     task: Task
 
@@ -21,7 +21,7 @@ class TaskShown:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttemptShown:
-    """One recorded attempt."""
+    """Event: an attempt was recorded."""
 
     task: Task
     attempt: Attempt
@@ -34,7 +34,7 @@ class AttemptShown:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PicksShown:
-    """The final picks of a task."""
+    """Event: the final grids of a task were chosen."""
 
     task: Task
     picks: tuple[Pick, ...]

@@ -1,4 +1,4 @@
-"""The solver's state machine: one flat LangGraph graph, checkpointed after every node."""
+"""State machine of the solver: one flat LangGraph graph, checkpointed after every node."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from langgraph.types import Command, Durability
 from gridloom.solvers.loop.nodes import Nodes
 from gridloom.solvers.types import LoopState
 
-NODES_A_TRIP = 6
-"""plan, reason, adapt, propose, verify, record."""
+NODES_PER_ATTEMPT = 6
+"""Number of nodes in one cycle: plan, reason, adapt, propose, verify, record."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """The context of one task's run: what the graph, which all tasks share, works on."""
+    """LangGraph context of one task; the graph itself is shared by all tasks."""
 
     nodes: Nodes
     after_node: Callable[[], None] = lambda: None
-    """Called when a node is done and before its checkpoint is written; it may ask the run to drain."""
+    """Callback after a node and before its checkpoint is written; the callback may request that the run drains."""
 
 
 Graph = CompiledStateGraph[LoopState, TaskRun, LoopState, LoopState]
 
 
 def build_graph(checkpointer: BaseCheckpointSaver[Any] | None = None) -> Graph:
-    """Wire START -> plan -> reason -> adapt -> propose -> verify -> record -+-> plan | select -> END.
+    """Build START -> plan -> reason -> adapt -> propose -> verify -> record -+-> plan | select -> END.
 
-    Building takes as long as a few attempts of the loop itself, so that one graph serves all tasks of a stage.
+    Building takes as long as a few attempts of the loop itself, so one graph serves all tasks of a stage.
     """
     graph: StateGraph[LoopState, TaskRun, LoopState, LoopState] = StateGraph(LoopState, context_schema=TaskRun)
     for name in ("reason", "adapt", "propose", "verify", "select"):
         graph.add_node(name, _node(name))
-    # a node that names the next one: a conditional edge would be one more runnable to start, 0.3 ms each
+    # the node returns the next node's name: a conditional edge would be one more runnable to start, 0.3 ms each
     graph.add_node("plan", _node("plan", "after_plan"), destinations=("reason", "propose"))
     graph.add_node("record", _node("record", "after_record"), destinations=("plan", "select"))
     graph.add_edge(START, "plan")
@@ -54,7 +54,7 @@ def build_graph(checkpointer: BaseCheckpointSaver[Any] | None = None) -> Graph:
 
 
 def _node(name: str, choice: str | None = None) -> Any:
-    """Return a node that runs a method of `Nodes`, and where `choice` names another, goes where that one says."""
+    """Return a node that runs the method `name` of `Nodes`; the method `choice`, if given, returns the next node."""
 
     async def run(state: LoopState, runtime: Runtime[TaskRun]) -> dict[str, Any] | Command[str]:
         nodes = runtime.context.nodes
@@ -69,20 +69,20 @@ def _node(name: str, choice: str | None = None) -> Any:
 
 
 def thread_id(run_id: str, stage: str, task_id: str) -> str:
-    """Name the LangGraph thread of a task."""
+    """Return the id of a task's LangGraph thread."""
     return f"{run_id}/{stage}/{task_id}"
 
 
 async def run_graph(
     graph: Graph, run: TaskRun, task_id: str, thread: str, max_attempts: int, control: RunControl | None = None
 ) -> LoopState | None:
-    """Run a task's graph to its end, from its checkpoint if it has one; None when `control` drained it on the way.
+    """Run a task's graph to its end, starting at its checkpoint if one exists.
 
-    Returns the state, of which only `history` and `picks` are sure to be there.
+    Returns the state, where only `history` and `picks` are guaranteed; None when `control` drained the run.
     """
     config: RunnableConfig = {
         "configurable": {"thread_id": thread},
-        "recursion_limit": NODES_A_TRIP * max_attempts + 2,
+        "recursion_limit": NODES_PER_ATTEMPT * max_attempts + 2,
     }
     start: LoopState | None = {"task_id": task_id}
     if graph.checkpointer:
@@ -90,7 +90,7 @@ async def run_graph(
         if snapshot.values.get("picks") is not None:
             return cast(LoopState, snapshot.values)
         if snapshot.next:
-            start = None  # continue at the node where it was
+            start = None  # resume at the next node of the checkpoint
     try:
         durability: Durability | None = "sync" if graph.checkpointer else None
         # version 2 streams nothing but the values of these keys, which saves a twentieth of an attempt

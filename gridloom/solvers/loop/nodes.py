@@ -1,7 +1,7 @@
-"""The nodes of the loop for one task: each takes the state and returns what it changes.
+"""Nodes of the loop for one task: each node takes the state and returns an update of the state.
 
-All are coroutines, also those that never wait: LangGraph would send plain functions to a thread pool, and then the
-order in which concurrent tasks reach the models would depend on the clock.
+All nodes are coroutines, also those that never wait: LangGraph would run plain functions in a thread pool, and then
+the order in which concurrent tasks reach the models would depend on the clock.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Literal
 from gridloom.runtime.data.arc.parsing import parse_grid
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.loop.events import AttemptShown, Event, PicksShown, TaskShown
-from gridloom.solvers.loop.known_records import Known
 from gridloom.solvers.loop.policies import Experience, Policy, Situation
+from gridloom.solvers.loop.record_cache import RecordCache
 from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of, pick_records
 from gridloom.solvers.loop.select import is_settled, select
 from gridloom.solvers.parts.services import Services
@@ -27,7 +27,7 @@ Show = Callable[[Event], None]
 
 
 class Nodes:
-    """Plan, reason, adapt, propose, verify, record, select for one task, with the models and ledger it is given."""
+    """Methods plan, reason, adapt, propose, verify, record and select of one task, with its models and ledger."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class Nodes:
         self.show = show
         self._append = append
         self._judge = Judge(task, settings.verifier)
-        self._known = Known()
+        self._records = RecordCache()
 
     async def plan(self, state: LoopState) -> Update:
-        """Choose the next attempt."""
+        """Plan the next attempt."""
         began = time.perf_counter()
-        history = self._known.history(state)
+        history = self._records.history(state)
         if not history:
             self.show(TaskShown(self.task))
         situation = Situation(
@@ -75,7 +75,7 @@ class Nodes:
         plan = self.policy.plan(situation)
         return {
             "attempt": plan.attempt,
-            "planned": self._known.dump(plan),
+            "planned": self._records.dump(plan),
             "reasoning": None,
             "adapted": None,
             "started_at": time.time(),
@@ -83,24 +83,24 @@ class Nodes:
         }
 
     async def reason(self, state: LoopState) -> Update:
-        """Ask the LLaMA."""
+        """Run the LLaMA on the attempt's prompt."""
         began = time.perf_counter()
         reasoner = self.services.reasoner
         assert reasoner is not None, "the graph enters `reason` only with a LLaMA"
-        plan = self._known.record(Plan, state["planned"])
-        prompt = reasoner.prompt(self.task, plan, self._known.history(state) if plan.feedback else ())
-        reading = time.perf_counter() - began
-        # waiting for others to share a batch is no time of this attempt's: its share of the batch is
+        plan = self._records.record(Plan, state["planned"])
+        prompt = reasoner.prompt(self.task, plan, self._records.history(state) if plan.feedback else ())
+        prompt_s = time.perf_counter() - began
+        # the wait for calls that share the batch is not counted for this attempt, its share of the batch's time is
         reasoning = await reasoner.reason(prompt, plan, state.get("prefix") if plan.prefix else None)
-        timings = {**state["timings"], "reason": reading + reasoning.duration_s}
-        return {"reasoning": self._known.dump(reasoning), "timings": timings}
+        timings = {**state["timings"], "reason": prompt_s + reasoning.duration_s}
+        return {"reasoning": self._records.dump(reasoning), "timings": timings}
 
     async def adapt(self, state: LoopState) -> Update:
-        """Map the recorded latent into the TRM's space."""
+        """Map the LLaMA's latent to the TRM's space with the adapter."""
         began = time.perf_counter()
         reasoning = state["reasoning"]
         assert reasoning is not None, "`reason` ran before"
-        if reasoning["latent"] is None:  # no adapter reads what the LLaMA gave
+        if reasoning["latent"] is None:  # no adapter reads the LLaMA's hidden state
             return {"adapted": None}
         return {
             "adapted": self.services.proposer.adapt(reasoning["latent"]),
@@ -108,14 +108,14 @@ class Nodes:
         }
 
     async def propose(self, state: LoopState) -> Update:
-        """Run the TRM over all views; the LLaMA's own grid joins the candidates of the test input it was shown."""
-        plan = self._known.record(Plan, state["planned"])
+        """Run the TRM over all views; the LLaMA's grid is added to the candidates of the test input in its prompt."""
+        plan = self._records.record(Plan, state["planned"])
         reasoning = state.get("reasoning")
         proposal = await self.services.proposer.propose(self.task, plan, reasoning["latent"] if reasoning else None)
         if reasoning:
             proposal = with_text_grid(proposal, plan, reasoning["text"])
         return {
-            "proposal": self._known.dump(proposal),
+            "proposal": self._records.dump(proposal),
             "prefix": proposal.prefix,
             "timings": {**state["timings"], "propose": proposal.seconds},
         }
@@ -123,18 +123,18 @@ class Nodes:
     async def verify(self, state: LoopState) -> Update:
         """Judge the proposal without the held-out answer."""
         began = time.perf_counter()
-        verdict = self._judge.verdict(self._known.record(Proposal, state["proposal"]))
-        return {"verdict": self._known.dump(verdict), "timings": _timed(state, "verify", began)}
+        verdict = self._judge.verdict(self._records.record(Proposal, state["proposal"]))
+        return {"verdict": self._records.dump(verdict), "timings": _timed(state, "verify", began)}
 
     async def record(self, state: LoopState) -> Update:
         """Write the attempt to the ledger, in one append, and add it to the history."""
-        said = state.get("reasoning")
+        reasoning_data = state.get("reasoning")
         outcome = Outcome(
-            plan=self._known.record(Plan, state["planned"]),
-            reasoning=self._known.record(Reasoning, said) if said else None,
+            plan=self._records.record(Plan, state["planned"]),
+            reasoning=self._records.record(Reasoning, reasoning_data) if reasoning_data else None,
             adapted=state.get("adapted"),
-            proposal=self._known.record(Proposal, state["proposal"]),
-            verdict=self._known.record(Verdict, state["verdict"]),
+            proposal=self._records.record(Proposal, state["proposal"]),
+            verdict=self._records.record(Verdict, state["verdict"]),
             timings=state["timings"],
             started_at=state["started_at"],
             ended_at=time.time(),
@@ -157,11 +157,11 @@ class Nodes:
             seconds=attempt.seconds,
         )
         self.show(AttemptShown(self.task, attempt))
-        return {"history": [*state.get("history", []), self._known.dump_entry(entry)]}
+        return {"history": [*state.get("history", []), self._records.dump_entry(entry)]}
 
     async def select(self, state: LoopState) -> Update:
         """Choose the final grids and write them to the ledger."""
-        history = self._known.history(state)
+        history = self._records.history(state)
         picks = select(history, len(self.task.tests))
         accepted = history[-1].accepted
         self._append(*pick_records(self.scope, picks, accepted=accepted, num_attempts=len(history)))
@@ -169,12 +169,12 @@ class Nodes:
         return {"picks": [pick.model_dump() for pick in picks]}
 
     def after_plan(self, _state: LoopState) -> Literal["reason", "propose"]:
-        """A checkpoint without a LLaMA goes straight to the TRM."""
+        """Return the node after `plan`: `reason` with a LLaMA, else `propose`."""
         return "reason" if self.services.reasoner is not None else "propose"
 
     def after_record(self, state: LoopState) -> Literal["plan", "select"]:
-        """Try again until an attempt is accepted, a budget is spent, or the picks can no longer change."""
-        history = self._known.history(state)
+        """Return `select` once an attempt is accepted, a budget is spent or the picks cannot change; else `plan`."""
+        history = self._records.history(state)
         settings, budget = self.settings, self.settings.budget
         remaining = settings.max_attempts - len(history)
         done = (
@@ -188,7 +188,7 @@ class Nodes:
 
 
 def with_text_grid(proposal: Proposal, plan: Plan, text: str) -> Proposal:
-    """Return the proposal with the grid that the LLaMA wrote, as the last candidate of the test input it was shown."""
+    """Return the proposal with the LLaMA's grid as the last candidate of test input `plan.focus`; unchanged if none."""
     grid = parse_grid(text)
     if grid is None or plan.focus >= len(proposal.candidates):
         return proposal

@@ -1,6 +1,6 @@
-"""Planning policies: which attempt to make next, from the attempts so far.
+"""Planning policies: choice of the next attempt from the finished attempts.
 
-`gridloom.specs.solver_kinds.POLICIES` names the places of the built-in ones, and those of other packages.
+`gridloom.specs.solver_kinds.POLICIES` is the registry of built-in policies and those of other packages.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from gridloom.specs.solver import Solver
 from gridloom.specs.solver_kinds import POLICIES
 
 Experience = Mapping[str, tuple[float, int]]
-"""By kind of plan: sum of verifier scores, number of attempts."""
+"""Arm (kind of plan) -> sum of verifier scores, number of attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a policy may look at."""
+    """Input of a policy."""
 
     task_id: str
     num_tests: int
     views: tuple[str, ...]
-    """Views the model knows for the task beside the identity, in training order."""
+    """Views of the task that the model was trained on, without the identity, in training order."""
     history: tuple[FinishedAttempt, ...]
-    """Attempts made, in order."""
+    """Finished attempts at the task, in order."""
     settings: Solver
     seed: int
-    """The stage's seed."""
+    """Seed of the stage."""
     has_llm: bool
     act_steps: int
-    """ACT steps of the model where a plan names none."""
+    """ACT steps of the model where a plan sets no number."""
     experience: Experience
-    """What the ledger's earlier runs earned with each kind of plan; empty for a policy that does not use it."""
+    """Scores of earlier runs in the ledger by arm; empty for a policy that does not read them."""
     has_prefix: bool
-    """Whether the attempt before left a latent prefix."""
+    """Whether the previous attempt gave a latent prefix."""
 
     @property
     def attempt(self) -> int:
@@ -51,32 +51,32 @@ class Situation:
 
 @runtime_checkable
 class Policy(Protocol):
-    """Chooses the next attempt. Subclass it, so that a policy has the defaults."""
+    """Policy that plans the next attempt. Subclasses inherit the defaults of the protocol's attributes."""
 
     uses_experience: bool = False
-    """Whether `situation.experience` is read; without, the ledger is not asked for it."""
+    """Whether the policy reads `situation.experience`; if not, the ledger is not queried."""
 
     def plan(self, situation: Situation) -> Plan:
-        """Return the plan of attempt `situation.attempt`, with the policy's name; equal situations, equal plans."""
+        """Return the plan of attempt `situation.attempt`, with the policy's name. Equal situations give equal plans."""
 
 
 def make_policy(name: str) -> Policy:
-    """Return the policy of that name.
+    """Return a new policy of the given name.
 
     Raises:
-        PluginError: no installed package brings the policy, or what it brings cannot be loaded or is no policy.
+        PluginError: no installed package provides the policy, it cannot be loaded, or it lacks members of `Policy`.
     """
-    made = POLICIES.get(name)()
-    if not isinstance(made, Policy):
+    policy = POLICIES.get(name)()
+    if not isinstance(policy, Policy):
         raise PluginError(
-            f"policy {name!r} is a {type(made).__name__} without the members of a Policy",
-            "mend its package: subclass gridloom.solvers.loop.policies.Policy",
+            f"policy {name!r} is a {type(policy).__name__} without the members of a Policy",
+            "correct its package: subclass gridloom.solvers.loop.policies.Policy",
         )
-    return made
+    return policy
 
 
 def view_window(views: Sequence[str], attempt: int, num_views: int) -> tuple[str, ...]:
-    """Return the views of an attempt: consecutive windows, going round, so that retries see what was not yet seen."""
+    """Return the views of an attempt: consecutive windows with wrap-around, so that retries use unused views first."""
     if len(views) <= num_views:
         return tuple(views)
     start = (attempt - 1) * num_views % len(views)
@@ -92,7 +92,7 @@ def make_plan(
     prompt: PromptForm,
     act_steps: int | None,
 ) -> Plan:
-    """Return a plan of attempt `situation.attempt`; what the policies do not choose is the same for all of them."""
+    """Return a plan of attempt `situation.attempt`; fields without an argument are set alike for all policies."""
     settings, attempt = situation.settings, situation.attempt
     plan = Plan(
         attempt=attempt,
@@ -113,7 +113,7 @@ def make_plan(
 
 
 def arm_of(plan: Plan, situation: Situation) -> str:
-    """Name the kind of a plan: prompt form, cool or warm, narrow or wide, short or deep."""
+    """Return the arm of a plan: prompt form, cool or warm, narrow or wide, short or deep, joined by dots."""
     steps = situation.settings.act_steps or situation.act_steps
     return ".".join(
         [
@@ -125,7 +125,7 @@ def arm_of(plan: Plan, situation: Situation) -> str:
 
 
 class Fixed(Policy):
-    """The same plan each time: next views, next test input, own seed, and a temperature that grows by one step."""
+    """Same plan each time, with the next views, the next test input, a new seed and a higher temperature."""
 
     def plan(self, situation: Situation) -> Plan:
         """Plan the next attempt."""
@@ -141,7 +141,10 @@ class Fixed(Policy):
 
 
 class Escalate(Policy):
-    """Each attempt tries harder: twice the views, warmer, the other prompt form; then also twice the ACT steps."""
+    """More compute per attempt: twice the views, a higher temperature, the other prompt form; then twice the ACT steps.
+
+    ACT steps are doubled from the third attempt on.
+    """
 
     def plan(self, situation: Situation) -> Plan:
         """Plan the next attempt."""
@@ -158,16 +161,16 @@ class Escalate(Policy):
 
 
 class Bandit(Policy):
-    """Thompson sampling over kinds of plans; what an arm earns is the verifier's score, never an answer.
+    """Thompson sampling over arms (kinds of plans); the reward of an arm is the verifier's score, never an answer.
 
-    The beta distribution of an arm counts the earlier runs as they were when the stage began, and the attempts on this
-    task: so neither the order of tasks nor a resumed run changes a plan.
+    The beta distribution of an arm counts the earlier runs in the ledger as of the stage's start, and the attempts at
+    this task, so neither the order of tasks nor an interruption changes a plan.
     """
 
     uses_experience = True
 
     def plan(self, situation: Situation) -> Plan:
-        """Draw the value of every arm and plan the best."""
+        """Return the plan of the arm with the highest value drawn."""
         settings, reason = situation.settings, situation.settings.reason
         steps = settings.act_steps or situation.act_steps
         forms: list[PromptForm] = [reason.prompt]
@@ -191,5 +194,5 @@ class Bandit(Policy):
 
 
 def other_form(form: PromptForm) -> PromptForm:
-    """Return the prompt form that is not `form`."""
+    """Return the prompt form other than `form`."""
     return "compact" if form == "plain" else "plain"

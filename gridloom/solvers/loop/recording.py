@@ -1,4 +1,4 @@
-"""Ledger records of an attempt and of a task's picks. One append each, so that none is ever half there."""
+"""Ledger records of an attempt and of a task's picks; each is one append, so that none is partially recorded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gridloom.stores.records import (
 
 @dataclass(frozen=True, slots=True)
 class AttemptScope:
-    """Where attempts belong: run, stage, task, and the fingerprints they ran under."""
+    """Run, stage and task of attempts, with the keys of stage and checkpoint."""
 
     run_id: str
     stage: str
@@ -37,7 +37,7 @@ class AttemptScope:
     fork: int = 0
     parent: str | None = None
     accept: float | None = None
-    """The calibrated score from which attempts are accepted; None where the spec's own holds."""
+    """Calibrated score from which attempts are accepted, in [0, 1]; None where the spec's threshold applies."""
 
     def attempt_id(self, attempt: int) -> str:
         """Return `TASK.ATTEMPT`, or `TASK.ATTEMPT+FORK`."""
@@ -45,29 +45,29 @@ class AttemptScope:
 
     @classmethod
     def of_fork(cls, row: AttemptRecord, fork: int) -> AttemptScope:
-        """Return the scope of a fork of a recorded attempt, judged from the same score on."""
+        """Return the scope of a fork of a recorded attempt, with the same acceptance threshold."""
         values = {one.name: getattr(row, one.name) for one in fields(cls) if one.name != "accept"}
         return cls(**{**values, "fork": fork, "parent": row.attempt_id}, accept=row.geometry.get("accept"))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Results of the loop's nodes for one attempt, made or re-executed."""
+    """Results of the loop's nodes for one attempt, executed or re-executed."""
 
     plan: Plan
     reasoning: Reasoning | None
     adapted: Mapping[str, Any] | None
-    """sha256 and rms of what was injected into the TRM; None where nothing was."""
+    """sha256 and RMS of the injection into the TRM; None without an injection."""
     proposal: Proposal
     verdict: Verdict
     timings: Mapping[str, float]
-    """Seconds by node."""
+    """Node -> seconds."""
     started_at: float
     ended_at: float
 
 
 def task_record(run_id: str, stage: str, task: Task) -> TaskRecord:
-    """Record a task as the solver sees it."""
+    """Return the record of a task without its held-out answers."""
     return TaskRecord(
         run_id=run_id,
         stage=stage,
@@ -80,17 +80,17 @@ def task_record(run_id: str, stage: str, task: Task) -> TaskRecord:
 
 
 def verdict_digest(verdict: Verdict) -> str:
-    """Return sha256 over the whole verdict; floats by their shortest exact form."""
+    """Return sha256 over the whole verdict; floats are written in their shortest exact form."""
     return hashlib.sha256(json.dumps(verdict.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 def attempt_of(scope: AttemptScope, outcome: Outcome, model: str | None) -> Attempt:
     """Return the record of one attempt.
 
-    Columns that a node gives under their own name are taken from its result; the others are named here.
+    Columns with the name of a field in a node's result are copied from the result; the others are named here.
 
     Args:
-        model: the LLaMA that was asked; None when none was, as in a fork that keeps the recorded text.
+        model: LLaMA that ran; None when none ran, as in a fork that keeps the recorded text.
     """
     plan, reasoning, proposal, verdict = outcome.plan, outcome.reasoning, outcome.proposal, outcome.verdict
     row = AttemptRecord(
@@ -98,10 +98,10 @@ def attempt_of(scope: AttemptScope, outcome: Outcome, model: str | None) -> Atte
         attempt=plan.attempt,
         attempt_id=scope.attempt_id(plan.attempt),
         plan=plan.model_dump(mode="json"),
-        **_given("reason", reasoning),
-        **_given("propose", proposal),
+        **_columns("reason", reasoning),
+        **_columns("propose", proposal),
         grids=proposal.grids(),
-        **_given("verify", verdict),
+        **_columns("verify", verdict),
         verdict="accepted" if verdict.accepted else "rejected",
         geometry=_geometry(scope, outcome),
         started_at=outcome.started_at,
@@ -128,7 +128,7 @@ def attempt_of(scope: AttemptScope, outcome: Outcome, model: str | None) -> Atte
 
 
 def candidate_records(key: Mapping[str, Any], proposal: Proposal) -> tuple[CandidateRecord, ...]:
-    """Return the candidates of the attempt of that key, by test input and rank."""
+    """Return the candidate records of the attempt with that key, by test input and rank."""
     return tuple(
         CandidateRecord(**key, test_index=test_index, rank=rank, **same_named(CandidateRecord, dict(candidate)))
         for test_index, ranked in enumerate(proposal.candidates)
@@ -136,13 +136,13 @@ def candidate_records(key: Mapping[str, Any], proposal: Proposal) -> tuple[Candi
     )
 
 
-def _given(node: str, result: BaseModel | None) -> dict[str, Any]:
-    """Return the columns that a node gives; none where it did not run."""
+def _columns(node: str, result: BaseModel | None) -> dict[str, Any]:
+    """Return the columns filled from a node's result; none where the node did not run."""
     return {} if result is None else {name: getattr(result, name) for name in columns_of_node(node)}
 
 
 def _geometry(scope: AttemptScope, outcome: Outcome) -> dict[str, Any]:
-    """Return what bit-equal re-execution needs, and the digests that it is compared by."""
+    """Return the conditions of bit-equal re-execution, and the digests that a replay compares."""
     reasoning, adapted = outcome.reasoning, outcome.adapted
     digests = {"propose": outcome.proposal.digest, "verify": verdict_digest(outcome.verdict)}
     if adapted:
@@ -158,7 +158,7 @@ def _geometry(scope: AttemptScope, outcome: Outcome) -> dict[str, Any]:
 
 
 def pick_records(scope: AttemptScope, picks: Sequence[Pick], *, accepted: bool, num_attempts: int) -> list[PickRecord]:
-    """Return the final picks of a task."""
+    """Return the records of a task's final picks."""
     return [
         PickRecord(
             run_id=scope.run_id,

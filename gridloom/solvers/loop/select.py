@@ -1,4 +1,4 @@
-"""Choose the final grids: votes weighed by verifier score, over views and attempts; two distinct ones a test input."""
+"""Selection of the final grids: votes weighted by verifier score over views and attempts, two grids per test input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gridloom.runtime.data.files.grids import GridRows
 from gridloom.solvers.types import FinishedAttempt, Pick
 
 NUM_PICKS = 2
-"""Grids a test input, as ARC allows."""
+"""Number of grids per test input, as ARC allows."""
 
 
 @dataclass(slots=True)
@@ -22,11 +22,11 @@ class _Tally:
 
 
 def select(history: Sequence[FinishedAttempt], num_tests: int) -> tuple[Pick, ...]:
-    """Return up to two distinct grids for each test input, heaviest first.
+    """Return up to two distinct grids for each test input, by descending weight.
 
-    A grid weighs, summed over the attempts, its share of the views times its verifier score. Text grids of the LLaMA
-    count as one view. Ties go to the higher confidence, then to the earlier attempt. Fewer than two distinct grids
-    give fewer picks; nothing is made up.
+    The weight of a grid is its share of the views times its verifier score, summed over the attempts. Text grids of the
+    LLaMA count as one view. Ties go to the higher confidence, then to the earlier attempt. With fewer than two distinct
+    grids there are fewer picks.
     """
     picks = []
     for test_index in range(num_tests):
@@ -38,9 +38,9 @@ def select(history: Sequence[FinishedAttempt], num_tests: int) -> tuple[Pick, ..
 
 
 def is_settled(history: Sequence[FinishedAttempt], num_tests: int, remaining: int) -> bool:
-    """Whether no further `remaining` attempts could change the picks or their order.
+    """Return whether `remaining` more attempts cannot change the picks or their order.
 
-    An attempt gives the grids of a test input a weight of at most 1 together, and the LLaMA's own grid at most 1 more.
+    An attempt adds a weight of at most 1 to the grids of a test input together, and at most 1 more to the LLaMA's grid.
     """
     gain = remaining * (2.0 if any(entry.llm_tokens for entry in history) else 1.0)
     for test_index in range(num_tests):
@@ -51,7 +51,7 @@ def is_settled(history: Sequence[FinishedAttempt], num_tests: int, remaining: in
 
 
 def _ranked(history: Sequence[FinishedAttempt], test_index: int) -> list[_Tally]:
-    """Return the distinct grids of a test input, heaviest first."""
+    """Return the distinct grids of a test input, by descending weight."""
     tallies: dict[tuple[tuple[int, ...], ...], _Tally] = {}
     for entry in history:
         for candidate, weight in zip(entry.candidates[test_index], entry.weights[test_index], strict=True):

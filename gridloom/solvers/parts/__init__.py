@@ -1,1 +1,1 @@
-"""What the loop calls: reasoners, proposers, and the hub that batches their calls."""
+"""Models of the loop: reasoners, proposers, and the scheduler that runs their calls in shared batches."""

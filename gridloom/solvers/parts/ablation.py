@@ -1,7 +1,6 @@
-"""What becomes of the LLaMA's latents in an ablation: each task gets another task's, or the mean of all.
+"""Replacement of the LLaMA's latents in an ablation: each task gets another task's latents, or the training mean.
 
-Everything else of the loop stays as it is, so the difference to a run with the task's own latents is what they are
-worth.
+The rest of the loop is unchanged, so the difference to a run with a task's own latents measures the latents' value.
 """
 
 from __future__ import annotations
@@ -21,7 +20,11 @@ from gridloom.specs.solver import Latents
 
 
 def with_latents(services: Services, latents: Latents, tasks: Sequence[Task], seed: int) -> Services:
-    """Return services whose reasoner gives the latents asked for. Raises StageError where there are none to change."""
+    """Return services whose reasoner gives latents of the kind `latents`.
+
+    Raises:
+        StageError: the checkpoint has no LLaMA or no adapter, or `shuffled` is set for fewer than two tasks.
+    """
     if latents == "own":
         return services
     reasoner = services.reasoner
@@ -29,7 +32,7 @@ def with_latents(services: Services, latents: Latents, tasks: Sequence[Task], se
     if reasoner is None or adapter is None:
         raise StageError(
             f"latents: {latents} needs a checkpoint of joint_train; this one has no LLaMA",
-            "solve with the checkpoint of a joint_train stage, or say  latents: own",
+            "solve with the checkpoint of a joint_train stage, or set  latents: own",
         )
     if latents == "shuffled":
         if len(tasks) < 2:
@@ -40,25 +43,25 @@ def with_latents(services: Services, latents: Latents, tasks: Sequence[Task], se
 
 
 def partners(tasks: Sequence[Task], seed: int) -> dict[str, Task]:
-    """Give every task another one, no two the same: one cycle through the tasks in an order drawn from `seed`."""
+    """Return task id -> another task, a permutation of one cycle through the tasks, in an order drawn from `seed`."""
     by_id = sorted(tasks, key=lambda task: task.task_id)
     order = np.random.default_rng(seed).permutation(len(by_id)).tolist()
     return {by_id[a].task_id: by_id[b] for a, b in zip(order, [*order[1:], order[0]], strict=True)}
 
 
 class ShuffledReasoner:
-    """Asks the LLaMA about another task, so that its latent and text are of the right kind and about the wrong task."""
+    """Reasoner that prompts with another task: latent and text have the right distribution and the wrong content."""
 
     def __init__(self, reasoner: Reasoner, partner: dict[str, Task]) -> None:
         self.reasoner, self.partner = reasoner, partner
 
     @property
     def model(self) -> str:
-        """The model's name."""
+        """Name of the model."""
         return self.reasoner.model
 
     def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
-        """Build the prompt of the task's partner; what became of earlier attempts is the task's own."""
+        """Build the prompt of the task's partner, with the results of the task's own earlier attempts."""
         other = self.partner[task.task_id]
         focus = min(plan.focus, len(other.tests) - 1)
         return self.reasoner.prompt(other, plan.model_copy(update={"focus": focus}), history)
@@ -69,14 +72,14 @@ class ShuffledReasoner:
 
 
 class MeanReasoner:
-    """Asks the LLaMA, and hands on the mean state of training in place of what it gave: zero once standardised."""
+    """Reasoner whose latent is the mean hidden state of the training, which is zero once standardised."""
 
     def __init__(self, reasoner: Reasoner, mean: bytes) -> None:
         self.reasoner, self.mean = reasoner, mean
 
     @property
     def model(self) -> str:
-        """The model's name."""
+        """Name of the model."""
         return self.reasoner.model
 
     def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:

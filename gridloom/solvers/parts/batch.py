@@ -1,4 +1,4 @@
-"""The rows of one attempt: every test input and check pair under every view, and the votes once the TRM has run."""
+"""Rows of one attempt (every test input and check pair under every view) and the votes over the TRM's results."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gridloom.solvers.types import ActStep, Candidate, Plan
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttemptRows:
-    """N rows in a fixed order: test inputs, then check pairs; of each, the identity, then the plan's views."""
+    """N rows in a fixed order: test inputs, then check pairs; each with the identity first, then the plan's views."""
 
     inputs: NDArray[np.uint8]
-    """uint8 [N, L]"""
+    """Input tokens, uint8 [N, L]."""
     puzzle_ids: NDArray[np.int64]
-    """int64 [N]"""
+    """Puzzle ids, int64 [N]."""
     views: tuple[View, ...]
-    """The identity and the plan's views: the rows of each target."""
+    """Views of each target, one row per view: the identity and the plan's views."""
     num_tests: int
     num_checks: int
     canvas: int
@@ -42,23 +42,23 @@ class AttemptRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowResults:
-    """What the TRM gave for the rows of one attempt."""
+    """Outputs of the TRM for the rows of one attempt."""
 
     tokens: NDArray[np.uint8]
-    """uint8 [N, L]"""
+    """Output tokens, uint8 [N, L]."""
     q_halt: NDArray[np.float32]
-    """fp32 [steps, N]"""
+    """Halting logits, fp32 [steps, N]; 0 after a row has halted."""
     changed: NDArray[np.int32]
-    """int32 [steps, N]"""
+    """Numbers of token positions whose argmax changed, int32 [steps, N]; 0 after a row has halted."""
     made: NDArray[np.int32] | None = None
-    """int32 [N], ACT steps that each row made, where rows may halt; what stands behind them above is 0."""
+    """Number of ACT steps of each row, int32 [N]; None where rows do not halt."""
 
     def last_q_halt(self) -> NDArray[np.float32]:
-        """Return fp32 [N], the halting logit of each row's last step."""
+        """Return the halting logit of each row's last step, fp32 [N]."""
         return self.q_halt[-1] if self.made is None else self.q_halt[self.made - 1, np.arange(len(self.made))]
 
     def digest(self, more: bytes) -> str:
-        """Return sha256 over tokens, halting logits, the steps that rows made where they may halt, and `more`."""
+        """Return sha256 over tokens, halting logits, the numbers of ACT steps where rows may halt, and `more`."""
         digest = hashlib.sha256(np.ascontiguousarray(self.tokens).tobytes())
         digest.update(np.ascontiguousarray(self.q_halt).tobytes())
         if self.made is not None:
@@ -67,7 +67,7 @@ class RowResults:
         return digest.hexdigest()
 
     def steps(self) -> tuple[ActStep, ...]:
-        """Return mean halting logit and changed positions of each ACT step, over the rows that made it."""
+        """Return mean halting logit and number of changed positions of each ACT step, over the rows of that step."""
         logits = self.q_halt.astype(np.float64)
         if self.made is None:
             counts, means = [self.q_halt.shape[1]] * len(logits), logits.mean(axis=1)
@@ -81,9 +81,10 @@ class RowResults:
 
 
 def make_rows(task: Task, plan: Plan, canvas: int, puzzle_ids: dict[str, int]) -> AttemptRows:
-    """Lay out the attempt's rows. A task the model has no ids for runs under the blank id 0.
+    """Return the attempt's rows. A task without puzzle ids in the model runs under the blank id 0.
 
-    Raises ModelError for a grid larger than the canvas.
+    Raises:
+        ModelError: a grid is larger than the canvas.
     """
     views = (IDENTITY, *(parse_name(f"{task.task_id}{SEPARATOR}{tail}")[1] for tail in plan.views))
     targets: Sequence[Grid] = [*task.tests, *(pair.input for pair in task.check_pairs)]
@@ -94,7 +95,7 @@ def make_rows(task: Task, plan: Plan, canvas: int, puzzle_ids: dict[str, int]) -
             "leave the task out (data.select.max_side) or train on a larger canvas (data.canvas)",
         )
     own = puzzle_ids.get(IDENTITY.name(task.task_id), 0)
-    # a view that training did not draw has no row of its own: the task's own id is the nearest conditioning there is
+    # a view that training did not draw has no embedding: the task's own id is the nearest conditioning
     ids = [puzzle_ids.get(view.name(task.task_id), own) for view in views]
     return AttemptRows(
         inputs=encode_batch([grid for grid in targets for _ in views], canvas, [*views] * len(targets)),
@@ -109,7 +110,7 @@ def make_rows(task: Task, plan: Plan, canvas: int, puzzle_ids: dict[str, int]) -
 def vote(batch: AttemptRows, results: RowResults) -> tuple[tuple[Candidate, ...], ...]:
     """Return the candidates of each target, best first: most votes, then confidence, then the earlier view.
 
-    Rows whose crop is empty vote for nothing but count among the views asked.
+    Rows whose tokens hold no grid do not vote but count in `num_views`.
     """
     crops = crop_batch(results.tokens, batch.canvas)
     # sigmoid in float64: exact enough to rank, and the same wherever numpy runs
@@ -139,14 +140,14 @@ def vote(batch: AttemptRows, results: RowResults) -> tuple[tuple[Candidate, ...]
             )
             for key, voters in ballots.items()
         ]
-        # Ballots would rank these alike, but it adds confidences one by one as views come in, and numpy's mean adds
-        # them in pairs: from eight voters on the last bits differ, and recorded attempts must replay bit for bit
+        # Ballots ranks these alike, but adds confidences one by one, while numpy's mean adds in pairs: from eight
+        # voters on the last bits differ, and recorded attempts must replay bit for bit
         ranked.append(tuple(sorted(candidates, key=lambda c: rank(c.votes, c.confidence or 0.0))))
     return tuple(ranked)
 
 
 def _is_whole(tokens: NDArray[np.uint8], crop: Grid | None, canvas: int) -> bool:
-    """Whether the border of EOS around the crop is unbroken. Cells beyond it are PAD, which training never scores."""
+    """Return whether the EOS border of the crop is unbroken. Cells beyond the border are PAD, which has no loss."""
     assert crop is not None, "only rows with a crop vote"
     wanted = encode(crop, canvas)
     scored = wanted != PAD

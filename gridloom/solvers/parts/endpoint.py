@@ -1,9 +1,9 @@
-"""A client of OpenAI's chat protocol over httpx: one streamed answer a call, one clear error for every way of failing.
+"""Client of OpenAI's chat protocol over httpx: one streamed answer per call, one error message per kind of failure.
 
-Tried again: no connection, silence, an answer that breaks off, what is no answer, status 429 and 5xx. Not tried again:
-other statuses, which mean that the request is wrong. What the model writes is not judged here.
+Retried: no connection, time-out, a truncated or invalid answer, the statuses of `RETRY_STATUSES`. Not retried: other
+statuses, which mean that the request is wrong. The text of the model is not parsed here.
 
-httpx (0.27 s to import) is imported when an endpoint is made, so that solving with local weights does without it.
+httpx (0.27 s to import) is imported when an endpoint is created, so that solving with local weights does without it.
 """
 
 from __future__ import annotations
@@ -27,52 +27,52 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_TOKEN_CHARACTERS = 64
-"""An answer is cut off beyond so many characters for each token it was allowed."""
-MAX_REFUSAL_BYTES = 4096
-"""Bytes that are read of the body of a refusal."""
-AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
-"""Statuses that may pass."""
+"""Limit of characters of an answer per token of `max_new_tokens`; the rest is cut off."""
+MAX_ERROR_BYTES = 4096
+"""Bytes read of the body of an error status."""
+RETRY_STATUSES = (408, 409, 425, 429, 500, 502, 503, 504)
+"""Statuses of failures that may be temporary."""
 IDLE_S = 1.0
-"""Seconds that an idle connection is kept for the next call. Servers close theirs after 2 s (gunicorn) or 5 s
-(uvicorn), and a request that meets the closing would cost a try."""
+"""Seconds that an idle connection is kept for the next call. Servers close idle connections after 2 s (gunicorn) or
+5 s (uvicorn), and a request on a closing connection would cost a try."""
 END_S = 1.0
-"""Seconds that a body may go on after the event that ends the answer, before its connection is closed."""
+"""Seconds that a body may continue after the event that ends the answer, before its connection is closed."""
 MAX_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Answer of the server to one call, with its counts and its time."""
+    """Answer of the server to one call, with token counts and duration."""
 
     text: str
     prompt_tokens: int
-    """As the server counts them; 0 without a count."""
+    """Number of prompt tokens by the server's count; 0 without a count."""
     new_tokens: int
-    """As the server counts them; else pieces of text, each a token or more."""
+    """Number of generated tokens by the server's count; without a count the pieces of text, of at least one token."""
     seconds: float
-    """From the request to the end of the answer, in the try that gave it."""
+    """Time from the request to the end of the answer in the successful try, s."""
     tries: int
 
 
-class _Failed(Exception):
-    """A try that may go better the next time."""
+class _RetryableError(Exception):
+    """Failure of one try that a further try may not repeat."""
 
 
 class Endpoint:
-    """One server and model. Threads may share it: their calls take connections from one pool.
+    """Server and model. Threads may share an endpoint: calls take connections from one pool.
 
     The pool is closed by `close`, at the end of a `with` block, or with the last reference to the endpoint.
     """
 
     def __init__(self, spec: EndpointModel, *, pause_s: float = 1.0) -> None:
-        """Read the key and set up the pool; nothing is sent.
+        """Read the key and open the pool; nothing is sent.
 
         Args:
-            pause_s: before the second try; doubled before each further one.
+            pause_s: pause before the second try, s; doubled before each further try.
 
         Raises:
-            ModelError: the key's environment variable is not set or holds what no header can carry, the url has no
-                valid host or port, or the environment names a proxy that cannot be used.
+            ModelError: the key's environment variable is not set or holds characters invalid in a header, the url has
+                no valid host or port, or the environment names a proxy that cannot be used.
         """
         self.spec = spec
         self._pause_s = pause_s
@@ -90,11 +90,11 @@ class Endpoint:
         self.close()
 
     def close(self) -> None:
-        """Close the pool's connections. No call may follow."""
+        """Close the pool's connections; later calls are errors."""
         self._closer()
 
     def complete(self, prompt: str, *, max_new_tokens: int, temperature: float, seed: int) -> Completion:
-        """Ask for one answer. Raises ModelError naming the server, what went wrong, and what to do."""
+        """Request one answer. Raises ModelError with the server, the failure and the remedy."""
         body = json.dumps(
             {
                 "model": self.spec.model,
@@ -106,18 +106,18 @@ class Endpoint:
                 "stream_options": {"include_usage": True},
             }
         ).encode()
-        said = ""
+        failure = ""
         for number in range(self.spec.retries + 1):
             if number:
                 time.sleep(self._pause_s * 2 ** (number - 1))
             try:
                 return self._once(body, max_new_tokens, number + 1)
-            except _Failed as failed:
-                said = str(failed)
+            except _RetryableError as error:
+                failure = str(error)
         tries = self.spec.retries + 1
         raise ModelError(
-            f"{self.spec.url}: {said} ({tries} {'tries' if tries > 1 else 'try'})",
-            "see whether the server runs and what it says; then run again: it goes on at the node where it was",
+            f"{self.spec.url}: {failure} ({tries} {'tries' if tries > 1 else 'try'})",
+            "check that the server runs, and its log; then run again: the run resumes at the node where it stopped",
         )
 
     def _once(self, body: bytes, max_new_tokens: int, number: int) -> Completion:
@@ -140,9 +140,9 @@ class Endpoint:
                     if len(parts) <= max_new_tokens:
                         self._read_to_the_end(chunks)
         except httpx.TimeoutException as error:
-            raise _Failed(f"said nothing for {self.spec.timeout_s:g} s") from error
+            raise _RetryableError(f"sent nothing for {self.spec.timeout_s:g} s") from error
         except httpx.RequestError as error:
-            raise _Failed(f"no answer: {_reason(error)}") from error
+            raise _RetryableError(f"no answer: {_reason(error)}") from error
         text = "".join(parts[:max_new_tokens])[: MAX_TOKEN_CHARACTERS * max_new_tokens]
         counted = usage.get("completion_tokens")
         pieces = min(len(parts), max_new_tokens)
@@ -155,38 +155,45 @@ class Endpoint:
         )
 
     def _chunks(self, response: httpx.Response, parts: list[str], began: float) -> Iterator[bytes]:
-        """Yield the body as it comes, within the time for one answer."""
+        """Yield the chunks of the body. Raises _RetryableError after `answer_s` seconds."""
         for chunk in response.iter_bytes():
             if time.monotonic() - began > self.spec.answer_s:
-                raise _Failed(f"was not done after {self.spec.answer_s:g} s ({len(parts)} pieces of text)")
+                raise _RetryableError(
+                    f"the answer was not complete after {self.spec.answer_s:g} s ({len(parts)} pieces of text)"
+                )
             yield chunk
 
     def _refused(self, response: httpx.Response, chunks: Iterator[bytes]) -> None:
-        """Raise what a status other than 200 means: _Failed where it may pass, else ModelError."""
+        """Raise the error of a status other than 200: _RetryableError for RETRY_STATUSES, else ModelError."""
         body = b""
         for chunk in chunks:
             body += chunk
-            if len(body) >= MAX_REFUSAL_BYTES:
+            if len(body) >= MAX_ERROR_BYTES:
                 break
-        excerpt = _excerpt(body[:MAX_REFUSAL_BYTES])
-        said = f"answered {response.status_code} {response.reason_phrase}: {excerpt}"
-        if response.status_code in AGAIN:
-            raise _Failed(said)
+        excerpt = _excerpt(body[:MAX_ERROR_BYTES])
+        failure = f"answered {response.status_code} {response.reason_phrase}: {excerpt}"
+        if response.status_code in RETRY_STATUSES:
+            raise _RetryableError(failure)
+        check_key = f"check the key in ${self.spec.api_key_env}" if self.spec.api_key_env else "set api_key_env"
         remedies = {
-            400: f"see the model's name '{self.spec.model}'; else the request is one that it does not take: a shorter "
-            "prompt (max_prompt_characters), or fewer tokens",
-            401: f"see the key in ${self.spec.api_key_env}" if self.spec.api_key_env else "name its api_key_env",
-            403: f"see the key in ${self.spec.api_key_env}" if self.spec.api_key_env else "name its api_key_env",
-            404: f"see the url, which should end where the protocol begins, and the model's name '{self.spec.model}'",
+            400: f"check the model's name '{self.spec.model}'; if it is right, the server refuses the request: try "
+            "a shorter prompt (max_prompt_characters) or fewer tokens",
+            401: check_key,
+            403: check_key,
+            404: f"check the url, which must end where the protocol begins, and the model's name '{self.spec.model}'",
         }
-        remedy = remedies.get(response.status_code, "see what the server says")
+        remedy = remedies.get(response.status_code, "read the server's log")
         if response.has_redirect_location:
             target = _excerpt(response.headers["Location"].partition("?")[0].encode())
             remedy = f"prompt and key are not sent on to {target}; if that is the server, set url to its address"
-        raise ModelError(f"{self.spec.url}: {said}", remedy)
+        raise ModelError(f"{self.spec.url}: {failure}", remedy)
 
     def _streamed(self, chunks: Iterator[bytes], parts: list[str], max_new_tokens: int) -> Mapping[str, Any]:
-        """Add the text of events to `parts`, up to the answer's end or one piece above the tokens; return the usage."""
+        """Append the text of events to `parts`, up to the answer's end or one piece above the limit; return the usage.
+
+        Raises:
+            _RetryableError: the answer is truncated, or no valid chat completion.
+        """
         import httpx
 
         start = bytearray()
@@ -194,7 +201,7 @@ class Endpoint:
         finished = False
         num_events = 0
         try:
-            for data in event_data(_noted(chunks, start)):
+            for data in event_data(_keep_start(chunks, start)):
                 num_events += 1
                 if data.strip() == "[DONE]":
                     return usage
@@ -204,25 +211,27 @@ class Endpoint:
                     piece = (choice.get("delta") or {}).get("content")
                     parts += [piece] if piece else []
                     finished = finished or choice.get("finish_reason") is not None
-                if len(parts) > max_new_tokens:  # a server that knows no limit
+                if len(parts) > max_new_tokens:  # the server ignores the limit
                     return usage
         except OverlongEvent as error:
-            raise _Failed(f"answered what is no JSON: {_excerpt(error.start)}") from None
+            raise _RetryableError(f"the answer is not JSON: {_excerpt(error.start)}") from None
         except httpx.TimeoutException:
             raise
         except httpx.RequestError as error:
-            raise _Failed(f"the answer broke off after {len(parts)} pieces of text: {_reason(error)}") from error
+            raise _RetryableError(
+                f"the answer broke off after {len(parts)} pieces of text: {_reason(error)}"
+            ) from error
         if not num_events and start.strip():
-            raise _Failed(f"answered what is no JSON: {_excerpt(bytes(start))}")
+            raise _RetryableError(f"the answer is not JSON: {_excerpt(bytes(start))}")
         if not finished:
-            raise _Failed(f"the answer broke off after {len(parts)} pieces of text")
+            raise _RetryableError(f"the answer broke off after {len(parts)} pieces of text")
         return usage
 
     def _read_to_the_end(self, chunks: Iterator[bytes]) -> None:
-        """Read what ends the body after the answer, since only a connection with a whole body is kept in the pool.
+        """Read the end of the body after the answer, since the pool keeps only connections whose body was read.
 
-        httpx cannot shorten a time-out within a response, so a server that leaves its bodies open costs one call
-        `timeout_s`; after that its connections are closed behind each answer.
+        httpx cannot shorten a time-out within a response, so a server that leaves bodies open costs one call
+        `timeout_s`; after that call, connections are closed after each answer.
         """
         import httpx
 
@@ -236,12 +245,12 @@ class Endpoint:
                     return
         except httpx.TimeoutException:
             self._bodies_end = False
-        except (httpx.RequestError, _Failed):
-            pass  # the answer is whole; only its connection is lost
+        except (httpx.RequestError, _RetryableError):
+            pass  # the answer is complete; only its connection is lost
 
 
 def _headers(spec: EndpointModel) -> dict[str, str]:
-    """Build the headers, with the key. Raises ModelError, which never shows the key."""
+    """Return the headers, with the key. Raises ModelError, whose message never contains the key."""
     # identity: a compressed stream arrives in blocks, not in events
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
     if spec.api_key_env is not None:
@@ -262,10 +271,10 @@ def _headers(spec: EndpointModel) -> dict[str, str]:
 
 
 def _open_client(spec: EndpointModel, headers: Mapping[str, str]) -> httpx.Client:
-    """Open a pool without a limit on connections, as callers limit their calls. Raises ModelError.
+    """Return a client without a limit on connections, since callers limit their calls. Raises ModelError.
 
     Certificates are checked against the system's store (or SSL_CERT_FILE, SSL_CERT_DIR), not against certifi's.
-    Redirects are not followed: they would carry prompt and key to a server that the spec does not name.
+    Redirects are not followed: a redirect would send prompt and key to a server that the spec does not name.
     """
     import httpx
 
@@ -286,7 +295,7 @@ def _open_client(spec: EndpointModel, headers: Mapping[str, str]) -> httpx.Clien
             trust_env=not _is_this_machine(url.host),
             follow_redirects=False,
         )
-    except (httpx.InvalidURL, ImportError, ValueError):  # whose text may hold a part of the proxy's password
+    except (httpx.InvalidURL, ImportError, ValueError):  # the error's text may contain the proxy's password
         raise ModelError(
             f"{spec.url}: a proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY names cannot be used",
             "write it as http://HOST:PORT (socks5://HOST:PORT needs pip install 'httpx[socks]'), or add the server's "
@@ -295,7 +304,7 @@ def _open_client(spec: EndpointModel, headers: Mapping[str, str]) -> httpx.Clien
 
 
 def _is_this_machine(host: str) -> bool:
-    """Whether a host is a loopback or unspecified address, or a name of `localhost`: no proxy leads there."""
+    """Return whether a host is a loopback or unspecified address, or `localhost`, which no proxy can reach."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -303,33 +312,33 @@ def _is_this_machine(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _noted(chunks: Iterable[bytes], start: bytearray) -> Iterator[bytes]:
-    """Yield the chunks, and keep the first bytes in `start`."""
+def _keep_start(chunks: Iterable[bytes], start: bytearray) -> Iterator[bytes]:
+    """Yield the chunks, and copy the first MAX_ERROR_BYTES bytes to `start`."""
     for chunk in chunks:
-        start += chunk[: MAX_REFUSAL_BYTES - len(start)]
+        start += chunk[: MAX_ERROR_BYTES - len(start)]
         yield chunk
 
 
 def _whole(body: bytes) -> tuple[str, Mapping[str, Any]]:
-    """Read an answer that came in one piece, from a server that does not stream."""
+    """Return text and usage of an answer in one piece, from a server that does not stream."""
     found = _object(body.decode("utf-8", errors="replace"))
     try:
         content = found["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError):
-        raise _Failed(f"answered what is no chat completion: {_excerpt(body)}") from None
+        raise _RetryableError(f"the answer is not a chat completion: {_excerpt(body)}") from None
     return str(content or ""), found.get("usage") or {}
 
 
 def _object(text: str) -> dict[str, Any]:
-    """Read a JSON object of the protocol."""
+    """Return the chat completion in a JSON text. Raises _RetryableError when the text holds none."""
     try:
         found = json.loads(text)
     except ValueError:
-        raise _Failed(f"answered what is no JSON: {_excerpt(text.encode())}") from None
+        raise _RetryableError(f"the answer is not JSON: {_excerpt(text.encode())}") from None
     if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
-        raise _Failed(f"answered what is no chat completion: {_excerpt(text.encode())}")
+        raise _RetryableError(f"the answer is not a chat completion: {_excerpt(text.encode())}")
     if any(not isinstance(choice, dict) for choice in found["choices"]):
-        raise _Failed(f"answered what is no chat completion: {_excerpt(text.encode())}")
+        raise _RetryableError(f"the answer is not a chat completion: {_excerpt(text.encode())}")
     return found
 
 
@@ -339,7 +348,7 @@ def _excerpt(body: bytes) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the system's reason behind an error of httpx, as "Connection refused"; else the error's own text."""
+    """Return the system's reason of an httpx error, such as "Connection refused"; else the text of the error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:

@@ -1,4 +1,4 @@
-"""The reasoner of a language model behind a server: prompts go out together, text comes back, states stay there."""
+"""Reasoner of a language model on a server: concurrent requests that return text, without hidden states."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
+from gridloom.solvers.parts.call_scheduler import CallQueue, CallScheduler
 from gridloom.solvers.parts.endpoint import Completion, Endpoint
-from gridloom.solvers.parts.hub import Desk, Hub
 from gridloom.solvers.parts.prompting import write_prompt
 from gridloom.solvers.types import FinishedAttempt, Plan, Reasoning
 
 MAX_CALLS = 64
-"""Calls that are under way at a server together."""
+"""Limit of concurrent requests to a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointCall:
-    """One prompt to answer."""
+    """Prompt with the sampling parameters of its answer."""
 
     prompt: str
     max_new_tokens: int
@@ -28,29 +28,33 @@ class EndpointCall:
 
 
 class EndpointReasoner:
-    """Asks an endpoint for the grid as text."""
+    """Reasoner that requests the grid as text from an endpoint."""
 
-    def __init__(self, endpoint: Endpoint, desk: Desk[EndpointCall, Completion], *, feedback: bool) -> None:
-        """Args: feedback: keep room in every prompt for earlier attempts."""
+    def __init__(self, endpoint: Endpoint, queue: CallQueue[EndpointCall, Completion], *, feedback: bool) -> None:
+        """Wrap an endpoint.
+
+        Args:
+            feedback: reserve room in every prompt for earlier attempts.
+        """
         self.endpoint = endpoint
-        self._desk = desk
+        self._queue = queue
         self._feedback = feedback
 
     @property
     def model(self) -> str:
-        """The model's name at the server."""
+        """Name of the model on the server."""
         return self.endpoint.spec.model
 
     def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
-        """Build the prompt within its characters; the test input and the question always stay."""
+        """Build the prompt within `max_prompt_characters`; the test input and the question are never dropped."""
         limit = self.endpoint.spec.max_prompt_characters
         return write_prompt(
             task, plan, history, count_tokens=len, budget=limit, keeps_history=self._feedback, alone=True
         )
 
     async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
-        """Ask the server. Raises ModelError."""
-        answer = await self._desk.ask(EndpointCall(prompt.text, plan.max_new_tokens, plan.temperature, plan.seed))
+        """Request the answer from the server. Raises ModelError."""
+        answer = await self._queue.submit(EndpointCall(prompt.text, plan.max_new_tokens, plan.temperature, plan.seed))
         return Reasoning(
             prompt=prompt.text,
             text=answer.text,
@@ -65,8 +69,8 @@ class EndpointReasoner:
         )
 
 
-def endpoint_desk(endpoint: Endpoint, hub: Hub) -> Desk[EndpointCall, Completion]:
-    """Return a desk that sends the calls of a batch side by side; the server batches them as it likes."""
+def endpoint_queue(endpoint: Endpoint, scheduler: CallScheduler) -> CallQueue[EndpointCall, Completion]:
+    """Return a queue that sends the calls of a batch concurrently; the server decides how to batch them."""
 
     def answer(calls: list[EndpointCall]) -> list[Completion]:
         with ThreadPoolExecutor(len(calls), thread_name_prefix="endpoint") as pool:
@@ -79,4 +83,4 @@ def endpoint_desk(endpoint: Endpoint, hub: Hub) -> Desk[EndpointCall, Completion
                 )
             )
 
-    return Desk(hub, answer, kind=lambda call: None, size=lambda call: 1, max_size=MAX_CALLS)
+    return CallQueue(scheduler, answer, kind=lambda call: None, size=lambda call: 1, max_size=MAX_CALLS)

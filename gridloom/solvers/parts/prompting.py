@@ -1,4 +1,4 @@
-"""The prompt of an attempt: what of the task and of the attempts before a language model is shown."""
+"""Prompt of an attempt: demonstrations, earlier attempts and test input, within a token budget."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ def write_prompt(
     latent: bool = False,
     alone: bool = False,
 ) -> BuiltPrompt:
-    """Build a prompt within a budget; the test input and the question always stay.
+    """Build a prompt within a budget; the test input and the question are never dropped.
 
-    Beside a TRM it shows the demonstrations that training may see: one that is kept to check the proposal would no
-    longer check anything if the LLaMA, whose state conditions the TRM, had read its output. A language model alone is
-    checked against none and shown all.
+    With a TRM the prompt omits the check demonstrations: a demonstration cannot check a proposal if the LLaMA, whose
+    state conditions the TRM, has read its output. Without a TRM no demonstration checks the proposal, and the prompt
+    shows all.
 
     Args:
-        keeps_history: keep room in every prompt for earlier attempts, so that its head never changes.
-        latent: mark the place of a latent prefix, which is also where a head ends that all attempts share.
-        alone: there is no TRM: ask for nothing but the grid.
+        budget: limit of the prompt, in units of `count_tokens`.
+        keeps_history: whether room for earlier attempts is reserved in every prompt, so that its head never changes.
+        latent: whether the place of a latent prefix is marked; the head that all attempts share ends there.
+        alone: whether there is no TRM; the question then requests the grid alone.
     """
     form: PromptForm = "compact" if plan.prompt == "compact" else "plain"
     earlier = [

@@ -1,4 +1,4 @@
-"""The real proposer: adapter and TRM of a checkpoint bundle."""
+"""Proposer with adapter and TRM of a checkpoint bundle."""
 
 from __future__ import annotations
 
@@ -25,41 +25,46 @@ from gridloom.solvers.types import Plan, Proposal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrmCall:
-    """Rows of one attempt to run."""
+    """Rows of one attempt, and the parameters of their run."""
 
     rows: AttemptRows
     injection: Injection | None
-    """One row [1, S, D], the same for all rows of the attempt."""
+    """Injection of the LLaMA's latent, [1, S, D], the same for all rows of the attempt."""
     act_steps: int | None
     halting: Halting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrmAnswer:
-    """What became of them."""
+    """Results of one proposer call: decoded rows and the final states z_H and z_L."""
 
     results: RowResults
     z_H: Tensor | None
-    """[N, S, D]; None, as z_L, for a network that has not these two states."""
+    """Final z_H, [N, S, D]; None for a network without the states z_H and z_L."""
     z_L: Tensor | None
+    """Final z_L, [N, S, D]; None as z_H."""
     geometry: dict[str, Any]
-    """Rows of the whole batch, and where this call's began."""
+    """Device, precision, number of rows of the batch, and first row of this call."""
     seconds: float
-    """This call's share of the batch's time."""
+    """Share of the batch's time that this call took, s."""
 
 
 class TrmRunner(Protocol):
-    """Runs calls, one by one or several in one batch."""
+    """Runner of TRM calls, which may run several calls in one batch."""
 
-    async def ask(self, call: TrmCall) -> TrmAnswer:
+    async def submit(self, call: TrmCall) -> TrmAnswer:
         """Run the call's rows."""
 
 
 class TrmProposer:
-    """Proposes with the bundle's TRM; the LLaMA's latent enters through the bundle's adapter."""
+    """Proposer that runs the bundle's TRM, conditioned on the LLaMA's latent by the bundle's adapter."""
 
     def __init__(self, bundle: Bundle, runner: TrmRunner, source: str) -> None:
-        """Args: source: what messages call the checkpoint."""
+        """Wrap a loaded bundle.
+
+        Args:
+            source: name of the checkpoint in messages.
+        """
         self.bundle = bundle
         self.source = source
         self.runner = runner
@@ -67,22 +72,22 @@ class TrmProposer:
         self._injections: dict[bytes, Injection] = {}
 
     def through(self, runner: TrmRunner) -> TrmProposer:
-        """Return this proposer with another runner; both share weights and injections."""
+        """Return a proposer with another runner that shares weights and cached injections with this one."""
         other = copy.copy(self)
         other.runner = runner
         return other
 
     @property
     def act_steps(self) -> int:
-        """ACT steps where a plan names none."""
+        """Number of ACT steps where a plan sets none."""
         return self.bundle.network.spec.halt_max_steps
 
     def views(self, task: Task) -> tuple[str, ...]:
-        """Return the views that training drew, in its order; views of its own for a task it never saw."""
+        """Return the views that training drew for the task, in training order; derived views for an unseen task."""
         return tuple(_tail(name) for name in known_names(self.bundle.puzzle_ids, task))
 
     def adapt(self, latent: bytes) -> dict[str, Any]:
-        """Map the latent and return sha256 and RMS of what is injected."""
+        """Map the latent with the adapter, and return sha256 and RMS of the injection."""
         injection = self._inject(latent)
         parts = [part for part in (injection.z_H, injection.z_L, injection.term) if part is not None]
         digest = hashlib.sha256()
@@ -92,12 +97,18 @@ class TrmProposer:
         return {"sha256": digest.hexdigest(), "rms": float(square.sqrt())}
 
     async def propose(self, task: Task, plan: Plan, latent: bytes | None) -> Proposal:
-        """Run the attempt's rows, vote, and read the next attempt's prefix off the identity row of the test shown."""
+        """Run the attempt's rows, count the votes, and compute the next attempt's prefix.
+
+        The prefix is computed from the identity row of test input `plan.focus`.
+
+        Raises:
+            ModelError: a halting logit is not finite.
+        """
         began = time.perf_counter()
         rows = make_rows(task, plan, fitting_canvas(task, self.bundle.network.sides), self._ids)
         injection = None if latent is None else self._inject(latent)
         seconds = time.perf_counter() - began
-        answer = await self.runner.ask(TrmCall(rows, injection, plan.act_steps, Halting(plan.halt, plan.patience)))
+        answer = await self.runner.submit(TrmCall(rows, injection, plan.act_steps, Halting(plan.halt, plan.patience)))
         if not np.isfinite(answer.results.q_halt).all():
             raise ModelError(
                 f"the TRM of {self.source} gave a value that is not finite on task {task.task_id}",
@@ -118,7 +129,7 @@ class TrmProposer:
 
     @torch.no_grad()
     def _inject(self, latent: bytes) -> Injection:
-        """Run the adapter on one latent; `adapt` and `propose` of an attempt share the result."""
+        """Return the injection of one latent, cached, since `adapt` and `propose` of an attempt share it."""
         if latent not in self._injections:
             adapter = self.bundle.part("text_to_latent")
             assert adapter is not None, "a bundle with a LLaMA has the adapter"
@@ -142,10 +153,10 @@ class TrmProposer:
 
 
 def load_proposer(loaded: Loaded) -> TrmProposer:
-    """Make the proposer of kind `trm`, which needs a checkpoint."""
+    """Return a proposer of kind `trm`, which needs a checkpoint."""
     assert loaded.bundle is not None, "the kind needs a checkpoint"
-    assert loaded.trm_desk is not None, "a bundle has a network"
-    return TrmProposer(loaded.bundle, loaded.trm_desk, loaded.source)
+    assert loaded.trm_queue is not None, "a bundle has a network"
+    return TrmProposer(loaded.bundle, loaded.trm_queue, loaded.source)
 
 
 def _tail(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The real reasoner: the checkpoint's LLaMA, asked in the way that joint training asked it."""
+"""Reasoner with a local LLaMA, prompted in the same way as in joint training."""
 
 from __future__ import annotations
 
@@ -16,56 +16,57 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.models.language.generate import reason
 from gridloom.runtime.models.language.head_cache import HeadCache
 from gridloom.runtime.models.language.llama import Llama
-from gridloom.solvers.parts.hub import Desk, Hub
+from gridloom.solvers.parts.call_scheduler import CallQueue, CallScheduler
 from gridloom.solvers.parts.prompting import write_prompt
 from gridloom.solvers.types import FinishedAttempt, Plan, Reasoning
 
 
 @dataclass(frozen=True, slots=True)
 class LlmCall:
-    """One prompt to answer."""
+    """Prompt with the sampling parameters of its answer."""
 
     prompt: str
     prefix: bytes | None
-    """fp16 [tokens, hidden_size]"""
+    """Latent prefix, fp16 [tokens, hidden_size]; None without one."""
     max_new_tokens: int
     temperature: float
     seed: int
     num_tokens: int
-    """Of the prompt."""
+    """Number of tokens of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class LlmAnswer:
-    """What became of it."""
+    """Result of one LLaMA call: generated text and hidden state."""
 
     text: str
     hidden: np.ndarray[Any, np.dtype[np.float32]]
-    """fp32 [hidden_size], or [states, hidden_size] where the adapter reads token states"""
+    """Hidden state, fp32 [hidden_size], or [states, hidden_size] where the adapter reads token states."""
     prompt_tokens: int
     new_tokens: int
     duration_s: float
-    """This call's share of the batch's time."""
+    """Share of the batch's time that this call took, s."""
     geometry: dict[str, Any]
+    """Number of rows of the batch, and row of this call."""
 
 
 class LlmRunner(Protocol):
-    """Runs calls, one by one or several in one batch."""
+    """Runner of LLaMA calls, which may run several calls in one batch."""
 
-    async def ask(self, call: LlmCall) -> LlmAnswer:
-        """Answer the call."""
+    async def submit(self, call: LlmCall) -> LlmAnswer:
+        """Generate the answer of a call."""
 
 
 class LlamaReasoner:
-    """Reasons with a local language model."""
+    """Reasoner that runs a local language model."""
 
     def __init__(self, llama: Llama, runner: LlmRunner, *, feedback: bool, latent: bool, alone: bool = False) -> None:
         """Wrap a loaded model.
 
         Args:
-            feedback: keep room in every prompt for earlier attempts, so that its head never changes.
-            latent: mark the place of a latent prefix in every prompt, as training did where there is the adapter.
-            alone: there is no TRM: ask for the grid alone, and keep no hidden state.
+            feedback: reserve room in every prompt for earlier attempts, so that its head never changes.
+            latent: mark the place of a latent prefix in every prompt, as training does with a latent_to_text adapter.
+            alone: there is no TRM: request the grid alone, and keep no hidden state.
         """
         self.llama = llama
         self._alone = alone
@@ -75,11 +76,11 @@ class LlamaReasoner:
 
     @property
     def model(self) -> str:
-        """Name or folder of the weights, as the spec wrote it."""
+        """Name or folder of the weights, as in the spec."""
         return self.llama.spec.weights
 
     def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
-        """Build the prompt within the model's token budget; the test input and the question always stay."""
+        """Build the prompt within the model's token budget; the test input and the question are never dropped."""
         return write_prompt(
             task,
             plan,
@@ -92,8 +93,12 @@ class LlamaReasoner:
         )
 
     async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
-        """Ask the model; the hidden state is rounded to fp16 here, before anything uses it. Raises ModelError."""
-        answer = await self._runner.ask(
+        """Run the model and round its hidden state to fp16, before any use of the state.
+
+        Raises:
+            ModelError: the hidden state is not finite in fp16.
+        """
+        answer = await self._runner.submit(
             LlmCall(prompt.text, prefix, plan.max_new_tokens, plan.temperature, plan.seed, prompt.num_tokens)
         )
         with np.errstate(over="ignore"):
@@ -120,18 +125,20 @@ class LlamaReasoner:
         )
 
 
-def llm_desk(llama: Llama, hub: Hub, max_tokens: int, num_states: int = 1) -> Desk[LlmCall, LlmAnswer]:
-    """Return a desk whose batches hold up to `max_tokens` tokens, prompts and answers together.
+def llm_queue(
+    llama: Llama, scheduler: CallScheduler, max_tokens: int, num_states: int = 1
+) -> CallQueue[LlmCall, LlmAnswer]:
+    """Return a queue whose batches hold up to `max_tokens` tokens, prompts and answers together.
 
-    What a task's prompts begin with is read once for all its attempts, each such head alone: so it does not depend on
-    who shares the batch.
+    The common head of a task's prompts is read once for all attempts, in a batch of its own, so that its keys and
+    values do not depend on the calls that share a batch.
 
     Args:
-        num_states: token states that the adapter reads.
+        num_states: number of token states that the adapter reads.
     """
     heads = HeadCache(llama)
-    return Desk(
-        hub,
+    return CallQueue(
+        scheduler,
         lambda calls: answer_calls(llama, calls, num_states, heads),
         kind=lambda call: call.max_new_tokens,
         size=lambda call: call.num_tokens + call.max_new_tokens,
@@ -142,7 +149,7 @@ def llm_desk(llama: Llama, hub: Hub, max_tokens: int, num_states: int = 1) -> De
 def answer_calls(
     llama: Llama, calls: Sequence[LlmCall], num_states: int = 1, heads: HeadCache | None = None
 ) -> list[LlmAnswer]:
-    """Answer calls of equal `max_new_tokens` in one batch."""
+    """Generate the answers of calls with equal `max_new_tokens` in one batch."""
     began = time.perf_counter()
     answers = reason(
         llama,

@@ -1,4 +1,4 @@
-"""How TRM calls are executed: in shared batches, or at a recorded place in a batch of recorded size."""
+"""Execution of TRM calls: in shared batches, or at recorded rows of a batch of recorded size."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.runtime.models.steps import Rows
 from gridloom.solvers.parts.batch import RowResults
-from gridloom.solvers.parts.hub import Desk, Hub
+from gridloom.solvers.parts.call_scheduler import CallQueue, CallScheduler
 from gridloom.solvers.parts.proposer import TrmAnswer, TrmCall
 
 
-def trm_desk(trm: Network, hub: Hub, max_rows: int) -> Desk[TrmCall, TrmAnswer]:
-    """Return a desk whose batches hold up to `max_rows` rows of whole attempts."""
-    return Desk(
-        hub,
+def trm_queue(trm: Network, scheduler: CallScheduler, max_rows: int) -> CallQueue[TrmCall, TrmAnswer]:
+    """Return a queue whose batches hold up to `max_rows` rows; the rows of an attempt are never split."""
+    return CallQueue(
+        scheduler,
         lambda calls: run_rows(trm, calls),
         kind=lambda call: (call.act_steps, call.halting, call.injection is None, call.rows.canvas),
         size=lambda call: len(call.rows),
@@ -33,7 +33,7 @@ def trm_desk(trm: Network, hub: Hub, max_rows: int) -> Desk[TrmCall, TrmAnswer]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlacedCall:
-    """A call, and where it stood in the batch it was recorded in."""
+    """Call with the size of its recorded batch and its first row there."""
 
     call: TrmCall
     batch_rows: int
@@ -41,22 +41,22 @@ class PlacedCall:
 
 
 class PlacedRunner:
-    """Runs one replayed attempt's calls at their recorded place, with the others of its frame."""
+    """Runner of a replayed attempt's calls at their recorded rows; attempts of one frame share batches."""
 
-    def __init__(self, desk: Desk[PlacedCall, TrmAnswer], batch_rows: int, first_row: int) -> None:
-        self._desk = desk
+    def __init__(self, queue: CallQueue[PlacedCall, TrmAnswer], batch_rows: int, first_row: int) -> None:
+        self._queue = queue
         self.batch_rows = batch_rows
         self.first_row = first_row
 
-    async def ask(self, call: TrmCall) -> TrmAnswer:
-        """Run the rows at their place."""
-        return await self._desk.ask(PlacedCall(call, self.batch_rows, self.first_row))
+    async def submit(self, call: TrmCall) -> TrmAnswer:
+        """Run the call's rows at their recorded place."""
+        return await self._queue.submit(PlacedCall(call, self.batch_rows, self.first_row))
 
 
-def placed_desk(trm: Network, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
-    """Return a desk for replays: calls that were recorded at free places of batches of one size share a batch."""
-    return Desk(
-        hub,
+def placed_queue(trm: Network, scheduler: CallScheduler) -> CallQueue[PlacedCall, TrmAnswer]:
+    """Return a queue for replays: calls with disjoint recorded rows and the same batch size share a batch."""
+    return CallQueue(
+        scheduler,
         lambda calls: run_placed(trm, calls),
         kind=lambda placed: (
             placed.batch_rows,
@@ -71,16 +71,16 @@ def placed_desk(trm: Network, hub: Hub) -> Desk[PlacedCall, TrmAnswer]:
 
 
 def run_placed(trm: Network, placed: Sequence[PlacedCall]) -> list[TrmAnswer]:
-    """Run calls of one kind at their places in batches of the recorded size; the rows between them are blank.
+    """Run calls of one kind at their places in batches of the recorded size; the rows between calls are blank.
 
-    The bits of a row depend on the batch's shape and the row's place in it, not on what the other rows hold. So it does
-    not matter whether calls share a batch that did not at the time.
+    The bits of a row depend on the batch's shape and the row's place in it, not on the content of other rows. So calls
+    may share a batch in the replay that did not share one when they were recorded.
     """
     answers: dict[int, TrmAnswer] = {}
     spans = [(call.first_row, call.first_row + len(call.call.rows)) for call in placed]
     for frame in frames(spans):
         size = placed[frame[0]].batch_rows
-        if spans[frame[-1]][1] > size:  # more rows than were recorded, as in a fork with more views: no place fits
+        if spans[frame[-1]][1] > size:  # more rows than recorded, as in a fork with more views: a batch of its own
             alone = frame.pop()
             answers[alone] = run_rows(trm, [placed[alone].call])[0]
         calls, owners, row = [], [], 0
@@ -100,7 +100,7 @@ def run_placed(trm: Network, placed: Sequence[PlacedCall]) -> list[TrmAnswer]:
 
 
 def frames(spans: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Return the indices of half-open spans, in as few groups without overlap as first fit by start finds."""
+    """Return the indices of half-open spans in groups without overlap, by first fit in the order of their starts."""
     found: list[list[int]] = []
     ends: list[int] = []
     for index in sorted(range(len(spans)), key=lambda index: spans[index]):
@@ -115,10 +115,10 @@ def frames(spans: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 
 def run_rows(trm: Network, calls: list[TrmCall]) -> list[TrmAnswer]:
-    """Run calls of equal ACT steps in one batch, one after the other in the order given.
+    """Run calls with equal ACT steps in one batch, with their rows in the given order.
 
-    Where rows halt, each call is a batch of its own: rows that leave move those that stay, and a replay, which has the
-    call alone, must give the same bits.
+    Where rows halt, each call is a batch of its own: halted rows leave the batch and so move the others, and a replay,
+    which runs the call alone, must give the same bits.
     """
     if calls[0].halting.when != "none":
         return [_run_halting(trm, call) for call in calls]
@@ -151,7 +151,7 @@ def run_rows(trm: Network, calls: list[TrmCall]) -> list[TrmAnswer]:
 
 
 def _rows_of(carry: Any, state: str, start: int, end: int) -> torch.Tensor | None:
-    """Return rows of a state [B, S, D] of the carry; None for a family that has no such state."""
+    """Return the rows start to end of a state [B, S, D] of the carry; None for a family without that state."""
     found = getattr(carry, state, None)
     return None if found is None else found[start:end]
 
@@ -180,12 +180,12 @@ def _run_halting(trm: Network, call: TrmCall) -> TrmAnswer:
 
 
 def geometry(trm: Network) -> dict[str, Any]:
-    """Return what the bits of a TRM run depend on beside weights and inputs."""
+    """Return the conditions, beside weights and inputs, that the bits of a TRM run depend on."""
     return {**machine(trm.device), "precision": trm.spec.precision, "canvas": trm.canvas}
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Return what the bits of any model's run depend on beside the model, its inputs and their batch."""
+    """Return the conditions, beside model, inputs and batch, that the bits of any model's run depend on."""
     return {
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -195,7 +195,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def _blank(call: TrmCall, number: int) -> TrmCall:
-    """A call of as many blank rows."""
+    """Return a call with `number` blank rows."""
     rows = replace(
         call.rows,
         inputs=np.zeros((number, call.rows.inputs.shape[1]), dtype=np.uint8),
@@ -205,12 +205,12 @@ def _blank(call: TrmCall, number: int) -> TrmCall:
 
 
 def _joined(calls: list[TrmCall]) -> Injection | None:
-    """Repeat each call's injection over its rows."""
+    """Return the calls' injections repeated over their rows, [N, S, D]; None without injections."""
     first = calls[0].injection
     if first is None:
         return None
     if len(calls) == 1:
-        return first  # one row, broadcast over all
+        return first  # one row, which is broadcast
 
     def join(name: str) -> torch.Tensor | None:
         if getattr(first, name) is None:

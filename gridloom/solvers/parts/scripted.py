@@ -1,4 +1,4 @@
-"""Fakes of the models that follow a script: for tests, and for trying a policy or a verifier without weights."""
+"""Scripted substitutes of the models, for tests, and to try a policy or a verifier without weights."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from gridloom.solvers.types import ActStep, Candidate, FinishedAttempt, Plan, Pr
 
 @dataclass(slots=True)
 class ScriptedReasoner:
-    """Answers attempt n of a task with text n of the script, the last from there on; keeps what it was asked."""
+    """Reasoner that answers attempt n with text n of the script, or its last text; prompts and prefixes are kept."""
 
     texts: Sequence[str] = ("",)
     hidden_size: int = 8
-    """0 for one whose states nothing reads."""
+    """Width of the latent; 0 for a reasoner without hidden states."""
     model: str = "scripted"
     prompts: list[str] = field(default_factory=list)
-    """Every prompt answered, in order."""
+    """Prompts of all calls, in order."""
     prefixes: list[bytes | None] = field(default_factory=list)
-    """The latent prefix that came with each."""
+    """Latent prefixes of all calls, in order."""
 
     def prompt(self, task: Task, plan: Plan, history: Sequence[FinishedAttempt]) -> BuiltPrompt:
-        """Name the task and tell the feedback of the attempts before."""
-        told = [f"attempt {entry.attempt}: {entry.feedback}" for entry in history]
-        text = "\n".join([f"{task.task_id} test input {plan.focus + 1}", *told])
+        """Return a prompt with the task's id and the feedback of earlier attempts."""
+        feedback = [f"attempt {entry.attempt}: {entry.feedback}" for entry in history]
+        text = "\n".join([f"{task.task_id} test input {plan.focus + 1}", *feedback])
         return BuiltPrompt(text=text, num_tokens=len(text.split()))
 
     async def reason(self, prompt: BuiltPrompt, plan: Plan, prefix: bytes | None) -> Reasoning:
-        """Answer from the script; the latent depends on prompt, prefix, temperature and seed."""
+        """Return the scripted text; the latent depends on prompt, prefix, temperature, seed and text."""
         self.prompts.append(prompt.text)
         self.prefixes.append(prefix)
         text = self.texts[min(plan.attempt, len(self.texts)) - 1]
@@ -57,7 +57,7 @@ class ScriptedReasoner:
 
 @dataclass(slots=True)
 class ScriptedProposer:
-    """Proposes what the script says for a task and attempt; attempts beyond the script repeat the last."""
+    """Proposer of the script's grids for a task and attempt; attempts beyond the script repeat the last."""
 
     script: Mapping[str, Sequence[Sequence[GridRows]]]
     """Task id -> per attempt -> the grid of each test input; [] for none."""
@@ -65,13 +65,13 @@ class ScriptedProposer:
     num_views: int = 8
     view_names: tuple[str, ...] = tuple(f"t{turn}|||0123456789" for turn in range(1, 8))
     checks_right: bool = True
-    """Whether the check pairs are reproduced."""
+    """Whether the proposals reproduce the check pairs."""
     calls: list[tuple[str, int]] = field(default_factory=list)
-    """(task id, attempt) of every proposal made."""
+    """(task id, attempt) of all proposals, in order."""
 
     @property
     def act_steps(self) -> int:
-        """Two, as every proposal shows."""
+        """Number of ACT steps, 2 in every proposal."""
         return 2
 
     def views(self, task: Task) -> tuple[str, ...]:
@@ -79,12 +79,12 @@ class ScriptedProposer:
         return self.view_names
 
     def adapt(self, latent: bytes) -> dict[str, Any]:
-        """Return the latent's own digest and scale."""
+        """Return sha256 and RMS of the latent itself."""
         values = np.frombuffer(latent, dtype=np.float16).astype(np.float64)
         return {"sha256": hashlib.sha256(latent).hexdigest(), "rms": float(np.sqrt((values**2).mean()))}
 
     async def propose(self, task: Task, plan: Plan, latent: bytes | None) -> Proposal:
-        """Propose the scripted grids."""
+        """Return a proposal of the scripted grids."""
         self.calls.append((task.task_id, plan.attempt))
         attempts = self.script[task.task_id]
         grids = attempts[min(plan.attempt, len(attempts)) - 1]

@@ -1,4 +1,4 @@
-"""Server-sent events: the data of each event of a `text/event-stream`, from its bytes however they are cut."""
+"""Server-sent events: the data of each event of a `text/event-stream`, from chunks of bytes with any boundaries."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import re
 from collections.abc import Iterable, Iterator
 
 MAX_EVENT_BYTES = 1 << 20
-"""A longer line, or a longer event, is refused."""
+"""Limit of bytes of a line and of an event."""
 LINE_END = re.compile(rb"\r\n|\n|\r")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class OverlongEvent(Exception):
-    """A line, or the data of one event, is longer than MAX_EVENT_BYTES."""
+    """Error: a line, or the data of one event, is longer than MAX_EVENT_BYTES."""
 
     def __init__(self, start: bytes) -> None:
-        """Args: start: first line of the event's data, or the line that has no end."""
+        """Store the start of the event.
+
+        Args:
+            start: first line of the event's data, or the line without an end.
+        """
         super().__init__(f"an event of more than {MAX_EVENT_BYTES} bytes")
         self.start = start
 
@@ -24,7 +28,7 @@ def event_data(chunks: Iterable[bytes]) -> Iterator[str]:
     """Yield the data of every event of a `text/event-stream`.
 
     As in the WHATWG HTML standard, 9.2.6 "Interpreting an event stream": lines of `data` are joined by LF, a blank line
-    ends an event, comments and other fields are ignored, and so is an event that no blank line ends.
+    ends an event; comments, other fields and an event without a blank line at its end are ignored.
 
     Raises:
         OverlongEvent: the data of one event are longer than MAX_EVENT_BYTES.
@@ -44,11 +48,11 @@ def event_data(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of an event stream without their ends (CRLF, LF or CR), however chunks cut them.
+    """Yield the lines of an event stream without their ends (CRLF, LF or CR), for any chunk boundaries.
 
-    `httpx.Response.iter_lines` also splits at U+0085, U+2028 and others, which JSON strings may hold. An end of line is
-    never part of a UTF-8 character, so lines are cut as bytes. A last line without an end is left out, and so is a byte
-    order mark.
+    `httpx.Response.iter_lines` also splits at U+0085, U+2028 and others, which JSON strings may hold. A line end is
+    never part of a UTF-8 character, so lines are split as bytes. A last line without an end and a byte order mark are
+    left out.
 
     Raises:
         OverlongEvent: a line is longer than MAX_EVENT_BYTES.
@@ -59,7 +63,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         if not chunk:
             continue
-        if after_return:  # the LF of a CRLF that was cut
+        if after_return:  # the LF of a CRLF split between two chunks
             chunk = chunk.removeprefix(b"\n")
         after_return = chunk.endswith(b"\r")
         *ended, rest = LINE_END.split(chunk)

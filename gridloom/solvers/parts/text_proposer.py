@@ -1,4 +1,4 @@
-"""The proposer of a loop without a TRM: all it proposes is the grid that the language model wrote."""
+"""Proposer of a loop without a TRM, whose only candidate is the grid in the language model's text."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gridloom.solvers.types import Plan, Proposal
 
 
 class TextProposer:
-    """Leaves every candidate to the text; an attempt is about the one test input that its prompt shows."""
+    """Proposer without candidates of its own; an attempt concerns only the test input that its prompt shows."""
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         self._device = torch.device(device)
 
     @property
     def act_steps(self) -> int:
-        """There are none."""
+        """Number of ACT steps, always 0."""
         return 0
 
     def views(self, task: Task) -> tuple[str, ...]:
-        """Return no views: the model reads the task as it stands."""
+        """Return no views: the prompt shows the task itself."""
         return ()
 
     def adapt(self, latent: bytes) -> dict[str, Any]:
-        """There is nothing to map a latent to; the loop never asks."""
+        """Raise AssertionError: without a TRM there is no latent space, and the loop never calls this method."""
         raise AssertionError("without a TRM no latent is adapted")
 
     async def propose(self, task: Task, plan: Plan, latent: bytes | None) -> Proposal:
@@ -37,5 +37,5 @@ class TextProposer:
 
 
 def load_proposer(loaded: Loaded) -> TextProposer:
-    """Make the proposer of kind `text`, for a language model alone."""
+    """Return a proposer of kind `text`, for a language model alone."""
     return TextProposer(loaded.device)

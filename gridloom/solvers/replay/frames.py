@@ -1,4 +1,4 @@
-"""Which recorded attempts are executed again together."""
+"""Grouping of recorded attempts that are re-executed in one batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from gridloom.solvers.replay.report import Recorded
 
 
 def group(attempts: Sequence[Recorded], live: bool) -> Iterator[list[Recorded]]:
-    """Group attempts that can share a batch: recorded alike, at places that do not overlap. Live ones run alone, since
-    what they share a LLaMA batch with would show in the bits."""
+    """Yield groups of attempts that can share a batch: recorded under equal conditions, at disjoint rows.
+
+    Live attempts are groups of one, since the bits depend on the other calls of a LLaMA batch.
+    """
     if live:
         yield from ([attempt] for attempt in attempts)
         return

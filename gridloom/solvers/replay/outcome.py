@@ -1,4 +1,4 @@
-"""One attempt executed again: what with, what came out, and how that compares with its record."""
+"""Re-execution of one attempt: its inputs, its outcome, and the comparison with the record."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from gridloom.specs.stages import SolveStage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Again:
-    """An attempt to execute again, and with what."""
+class ReplayJob:
+    """Attempt to re-execute, with stage, models, task and plan."""
 
     recorded: Recorded
     stage: SolveStage
     services: Services
     proposer: Proposer
-    """At the attempt's recorded place in its batch."""
+    """Proposer that runs the attempt's rows at their recorded place in the batch."""
     task: Task
     plan: Plan
     changes: Mapping[str, tuple[Any, Any]]
 
 
-def executed(
+def make_outcome(
     plan: Plan,
     reasoning: Reasoning | None,
     adapted: Mapping[str, Any] | None,
@@ -47,27 +47,27 @@ def executed(
     verdict: Verdict,
     timings: Mapping[str, float],
 ) -> Outcome:
-    """Return what a re-execution that ends now gave; it began as long ago as its nodes took."""
+    """Return the outcome of a re-execution that ends now; its start is now minus the sum of `timings`."""
     ended_at = time.time()
     return Outcome(plan, reasoning, adapted, proposal, verdict, timings, ended_at - sum(timings.values()), ended_at)
 
 
-def settings_of(again: Again) -> Solver:
-    """Return the settings that the attempt was judged by."""
-    settings = again.stage.solver
-    accept = again.recorded.row.geometry.get("accept")
+def settings_of(job: ReplayJob) -> Solver:
+    """Return the solver settings with the threshold that the attempt was judged by."""
+    settings = job.stage.solver
+    accept = job.recorded.row.geometry.get("accept")
     return settings if accept is None else accepting_from(settings, accept)
 
 
-def make_report(again: Again, outcome: Outcome, device: str, live: bool, notes: Sequence[str]) -> ReplayReport:
-    """Compare what came out with the record."""
-    row = again.recorded.row
+def make_report(job: ReplayJob, outcome: Outcome, device: str, live: bool, notes: Sequence[str]) -> ReplayReport:
+    """Return the comparison of an outcome with the record."""
+    row = job.recorded.row
     return ReplayReport(
         attempt_id=row.attempt_id,
         run_id=row.run_id,
         stage=row.stage,
         checkpoint_key=row.checkpoint_key,
-        nodes=tuple(compare(again.recorded, outcome, live)),
+        nodes=tuple(compare(job.recorded, outcome, live)),
         grids_equal=outcome.proposal.grids() == row.grids,
         verdict_equal=verdict_digest(outcome.verdict) == row.geometry["digests"]["verify"],
         score=outcome.verdict.score,
@@ -75,14 +75,14 @@ def make_report(again: Again, outcome: Outcome, device: str, live: bool, notes: 
         grids=outcome.proposal.grids(),
         device=device,
         live=live,
-        changes=again.changes,
+        changes=job.changes,
         notes=tuple(notes),
         seconds=sum(outcome.timings.values()),
     )
 
 
 def compare(recorded: Recorded, outcome: Outcome, live: bool) -> list[NodeReport]:
-    """Compare node by node, as far as they were executed."""
+    """Return one report per executed node, in the order of the loop."""
     nodes = []
     if outcome.reasoning is not None and live:
         nodes.append(compare_reasoning(recorded, outcome.reasoning))

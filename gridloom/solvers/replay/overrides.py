@@ -1,4 +1,4 @@
-"""Changes to a recorded plan: `KEY=VALUE` as `gridloom replay --set` takes them."""
+"""Changes to a recorded plan: `KEY=VALUE`, the argument of `gridloom replay --set`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gridloom.solvers.types import Plan
 from gridloom.wording import did_you_mean
 
 TRM_KEYS = ("views", "act_steps", "halt", "patience")
-"""What changes the TRM's part."""
+"""Fields of a plan that change the TRM's run."""
 LLM_KEYS = ("temperature", "seed", "max_new_tokens", "prompt", "focus", "feedback", "prefix")
-"""What changes the LLaMA's part, and so needs it to run."""
+"""Fields of a plan that change the LLaMA's run, and so need `--live`."""
 
 
 def override_plan(
@@ -25,11 +25,11 @@ def override_plan(
     """Return the changed plan, and old and new value of each key.
 
     Args:
-        views: those the model knows for the task; `views=N` takes N of them from where the attempt began.
-        has_text: whether the attempt had a LLaMA.
+        views: views of the task in the model; `views=N` takes N of these, from the first view of the attempt on.
+        has_text: whether the attempt ran a LLaMA.
 
     Raises:
-        ReplayError: an unknown key, a value of the wrong type, or a key of the LLaMA without `--live`.
+        ReplayError: an unknown key, a value of the wrong type, or a key of `LLM_KEYS` without `live`.
     """
     values: dict[str, Any] = {}
     for override in overrides:
@@ -42,12 +42,12 @@ def override_plan(
                 f"a plan has no '{key}' to set", did_you_mean(key, TRM_KEYS + LLM_KEYS, f"it has {known}")
             )
         if key in LLM_KEYS and not has_text:
-            said = f"--set {key} changes nothing: the attempt was made by the TRM alone"
-            raise ReplayError(said, "set views or act_steps")
+            problem = f"--set {key} changes nothing: the attempt was made by the TRM alone"
+            raise ReplayError(problem, "set views or act_steps")
         if key in LLM_KEYS and not live:
-            said = f"--set {key} changes what the LLaMA does, which a replay from the record never runs"
-            raise ReplayError(said, "add --live")
-        values[key] = text if key == "halt" else _value(text)  # its `none` is a word
+            problem = f"--set {key} changes the LLaMA's run, but a replay from the record does not run the LLaMA"
+            raise ReplayError(problem, "add --live")
+        values[key] = text if key == "halt" else _value(text)  # `none` is a value of halt, not null
     if isinstance(values.get("views"), int):
         values["views"] = view_window(views, plan.attempt, values["views"])
     try:

@@ -1,4 +1,4 @@
-"""What an attempt's record says of how to run it again: task, LLaMA's step, device, threads."""
+"""Inputs of a re-execution, read from an attempt's record: task, LLaMA's result, device, threads."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ from gridloom.stores.workspace import Workspace
 
 
 def recorded_reasoning(row: AttemptRecord) -> Reasoning | None:
-    """The LLaMA's step as it was recorded; None for a TRM alone."""
+    """Return the recorded result of the LLaMA; None for an attempt without one."""
     if row.prompt is None:
         return None
-    given = {name: getattr(row, name) for name in columns_of_node("reason")}
-    return Reasoning(**given, prompt_tokens=0, new_tokens=0)
+    columns = {name: getattr(row, name) for name in columns_of_node("reason")}
+    return Reasoning(**columns, prompt_tokens=0, new_tokens=0)
 
 
-def shortened(attempt: Attempt) -> dict[str, int]:
-    """What the record says was left out of an attempt's prompt, and how far it is over its limit."""
+def dropped_from_prompt(attempt: Attempt) -> dict[str, int]:
+    """Return the recorded numbers of dropped demonstrations and attempts, and the tokens above the prompt's limit."""
     call = attempt.llm_call
     return {name: getattr(call, name, None) or 0 for name in ("dropped_demos", "dropped_attempts", "over_budget")}
 
 
 def recorded_task(row: TaskRecord) -> Task:
+    """Return the task of a record; grids are uint8 [rows, columns]."""
+
     def grid(cells: Any) -> Grid:
         return np.array(cells, dtype=np.uint8)
 
@@ -50,10 +52,11 @@ def recorded_task(row: TaskRecord) -> Task:
     )
 
 
-def place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return the device to replay on, and what may keep the bits from being equal.
+def replay_device(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the device to replay on, and notes on differences of the machine that may change the bits.
 
-    Raises ReplayError where the attempt's proposer recorded no machine.
+    Raises:
+        ReplayError: the attempt's proposer recorded no machine.
     """
     if missing := [name for name in ("device", "device_name", "threads", "torch") if name not in geometry]:
         raise ReplayError(
@@ -73,7 +76,7 @@ def place(geometry: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def recorded_history(ledger: Ledger, row: AttemptRecord) -> list[FinishedAttempt]:
-    """Rebuild what the prompt tells of the attempts before this one."""
+    """Return the attempts before this one, with the fields that a prompt shows."""
     where = {"run_id": row.run_id, "stage": row.stage, "task_id": row.task_id, "fork": 0}
     entries = []
     for attempt in sorted(ledger.read(AttemptRecord, **where), key=lambda record: record.attempt):
@@ -98,7 +101,10 @@ def recorded_history(ledger: Ledger, row: AttemptRecord) -> list[FinishedAttempt
 
 @contextmanager
 def recorded_threads(geometry: Mapping[str, Any], notes: list[str]) -> Iterator[None]:
-    """Use the recorded number of threads: sums are split by it, so the bits depend on it."""
+    """Set torch's number of threads to the recorded one, since sums are split by threads and so the bits depend on it.
+
+    Appends a note where this machine has fewer cores, and then leaves the number unchanged.
+    """
     wanted, here = int(geometry["threads"]), torch.get_num_threads()
     if wanted > (os.cpu_count() or 1):
         notes.append(f"recorded with {wanted} threads, this machine has {os.cpu_count()} cores: bits may differ")
@@ -112,40 +118,41 @@ def recorded_threads(geometry: Mapping[str, Any], notes: list[str]) -> Iterator[
 
 @contextmanager
 def timed(timings: dict[str, float], node: str) -> Iterator[None]:
+    """Set `timings[node]` to the duration of the block, s."""
     began = time.perf_counter()
     yield
     timings[node] = time.perf_counter() - began
 
 
 NODES = ("reason", "adapt", "propose", "verify")
-"""Nodes that a replay can begin at, in the order of the loop."""
+"""Nodes that a replay can start at, in the order of the loop."""
 
 
 def check_from_node(node: str | None, row: AttemptRecord, live: bool, overrides: Sequence[str]) -> bool:
-    """Return whether the LLaMA runs. Raises ReplayError for a node that the attempt cannot be replayed from.
+    """Return whether the replay runs the LLaMA.
 
-    Args:
-        row: the attempt's record.
+    Raises:
+        ReplayError: the replay cannot start at the node, or the node contradicts `live` or `overrides`.
     """
     if node is None:
         return live
     if node not in NODES:
         raise ReplayError(f"no replay begins at '{node}'", f"these can: {', '.join(NODES)}")
     if live and node != "reason":
-        raise ReplayError(f"--live runs the LLaMA, which --from-node {node} leaves out", "say one of the two")
+        raise ReplayError(f"--live runs the LLaMA, which --from-node {node} leaves out", "give one of the two options")
     if node == "reason" and row.prompt is None:
         raise ReplayError(f"attempt {row.attempt_id} was made without a LLaMA", "begin at propose or verify")
     if node == "adapt" and row.latent is None:
         raise ReplayError(f"attempt {row.attempt_id} adapted no latent", "begin at propose or verify")
     if node == "verify" and overrides:
         raise ReplayError(
-            "--set changes what is proposed, which --from-node verify takes from the record", "begin at an earlier node"
+            "--set changes the proposal, which --from-node verify takes from the record", "begin at an earlier node"
         )
     return node == "reason"
 
 
 def recorded_proposal(workspace: Workspace, ledger: Ledger, row: AttemptRecord) -> Proposal:
-    """Return what the attempt proposed, from the loop's checkpoint after `propose`. Raises ReplayError without one."""
+    """Return the attempt's proposal from the loop's checkpoint after `propose`. Raises ReplayError without one."""
     thread = thread_id(row.run_id, row.stage, row.task_id)
     config: RunnableConfig = {"configurable": {"thread_id": thread}}
     with LedgerWriter(workspace, row.run_id) as writer:

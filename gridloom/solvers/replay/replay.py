@@ -1,4 +1,4 @@
-"""Replay: re-execute recorded attempts from their records and compare bit for bit; or fork one with a changed plan."""
+"""Replay: re-execution of recorded attempts with a bit-for-bit comparison, or a fork with a changed plan."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.loop.nodes import with_text_grid
 from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of
-from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.proposer import TrmProposer
-from gridloom.solvers.parts.runners import PlacedRunner, placed_desk
+from gridloom.solvers.parts.runners import PlacedRunner, placed_queue
 from gridloom.solvers.parts.services import Proposer, Services
 from gridloom.solvers.parts.text_proposer import TextProposer
 from gridloom.solvers.replay.frames import group
-from gridloom.solvers.replay.outcome import Again, executed, make_report, settings_of
+from gridloom.solvers.replay.outcome import ReplayJob, make_outcome, make_report, settings_of
 from gridloom.solvers.replay.overrides import override_plan
 from gridloom.solvers.replay.record import (
     check_from_node,
-    place,
+    dropped_from_prompt,
     recorded_history,
     recorded_proposal,
     recorded_reasoning,
     recorded_task,
     recorded_threads,
-    shortened,
+    replay_device,
     timed,
 )
 from gridloom.solvers.replay.report import Recorded, ReplayReport
@@ -60,17 +60,17 @@ def replay(
     """Re-execute one attempt from its record.
 
     Args:
-        run_id: the run it belongs to; the latest that has it when None.
+        run_id: run of the attempt; the latest run with an attempt of that id when None.
         live: run the LLaMA too, in place of the recorded text and latent.
         overrides: `KEY=VALUE` changes of the plan; the outcome is recorded as a fork of the attempt.
-        from_node: take what the nodes before this one gave from the record, and execute it and those after it:
-            `reason` is what `live` does, `adapt` what is done without, `verify` judges the recorded proposal.
+        from_node: first node to execute; results of earlier nodes are taken from the record. `reason` equals `live`,
+            `adapt` the default; `verify` judges the recorded proposal.
 
     Raises:
-        ReplayError: unknown attempt or node, or what the record or checkpoint must hold is not at hand.
+        ReplayError: unknown attempt or node, or the record or the checkpoint is missing or incomplete.
     """
     replayer = Replayer(workspace, progress)
-    return replayer.one(attempt_id, run_id=run_id, live=live, overrides=overrides, from_node=from_node)
+    return replayer.replay_attempt(attempt_id, run_id=run_id, live=live, overrides=overrides, from_node=from_node)
 
 
 def replay_failed(
@@ -82,9 +82,10 @@ def replay_failed(
     from_node: str | None = None,
     progress: Progress | None = None,
 ) -> Iterator[ReplayReport]:
-    """Re-execute every failed attempt of a run (the latest with a solve stage), models loaded once.
+    """Yield a report per failed attempt of a run (by default the latest with a solve stage); models are loaded once.
 
-    Failed: wrong by the score; where there is none, not accepted. With `overrides` each is forked.
+    An attempt failed if its score is wrong, or, without a score, if it was not accepted. With `overrides` each attempt
+    is forked.
     """
     ledger = Ledger(workspace)
     run_id = run_id or ledger.latest_run()
@@ -97,13 +98,13 @@ def replay_failed(
         for frame in group(
             [records[tuple(row[name] for name in KEY)] for row in failed], live or from_node == "reason"
         ):
-            yield from replayer.together(frame, live=live, overrides=overrides, from_node=from_node)
+            yield from replayer.replay_frame(frame, live=live, overrides=overrides, from_node=from_node)
             if bar is not None:
                 bar.advance(len(frame))
 
 
 class Replayer:
-    """Re-executes attempts; keeps the models it has loaded."""
+    """Replayer of a workspace's attempts, which caches loaded models."""
 
     def __init__(self, workspace: Workspace, progress: Progress | None = None) -> None:
         self.workspace = workspace
@@ -112,7 +113,7 @@ class Replayer:
         self._services: dict[tuple[str, str, bool, str], Services] = {}
         self._stages: dict[tuple[str, str], tuple[SolveStage, StageNode, RunRecord]] = {}
 
-    def one(
+    def replay_attempt(
         self,
         attempt_id: str,
         *,
@@ -126,17 +127,17 @@ class Replayer:
         row = attempt.row
         tasks = self.ledger.read(TaskRecord, run_id=row.run_id, stage=row.stage, task_id=row.task_id)
         if not tasks:
-            said = f"the task of attempt {attempt_id} is not in the ledger"
-            raise ReplayError(said, "collect the journals of its run")
-        return self.together([Recorded(attempt, tasks[0])], live=live, overrides=overrides, from_node=from_node)[0]
+            problem = f"the task of attempt {attempt_id} is not in the ledger"
+            raise ReplayError(problem, "collect the journals of its run")
+        return self.replay_frame([Recorded(attempt, tasks[0])], live=live, overrides=overrides, from_node=from_node)[0]
 
     def recorded(self, run_id: str) -> list[Recorded]:
-        """Return every attempt of a run, read in bulk."""
+        """Return all attempts of a run with their tasks."""
         tasks = {(task.stage, task.task_id): task for task in self.ledger.read(TaskRecord, run_id=run_id)}
         attempts = self.ledger.whole_attempts(run_id)
         return [Recorded(attempt, tasks[attempt.row.stage, attempt.row.task_id]) for attempt in attempts]
 
-    def together(
+    def replay_frame(
         self,
         frame: Sequence[Recorded],
         *,
@@ -144,54 +145,58 @@ class Replayer:
         overrides: Sequence[str] = (),
         from_node: str | None = None,
     ) -> list[ReplayReport]:
-        """Re-execute attempts of one frame: of one stage, checkpoint, device and number of threads, at free places.
+        """Re-execute the attempts of one frame in shared batches, and record the replays.
 
-        Compares them, and records the replays (and the forks, where the plan is changed).
+        The attempts of a frame have the same stage, checkpoint, device and number of threads, and disjoint rows. With
+        `overrides` their forks are recorded too.
+
+        Raises:
+            ReplayError: the attempts cannot be replayed from `from_node`, or models are missing.
         """
         first = frame[0].row
         live = check_from_node(from_node, first, live, overrides)
         stage, node, run = self._stage(first.run_id, first.stage)
         if from_node == "verify":
             return self._written([self._judged(recorded, stage) for recorded in frame])
-        device, notes = place(first.geometry)
+        device, notes = replay_device(first.geometry)
         services = self._load(first, stage, node, run, device, live)
-        placed = _placing(services)
-        again = [
-            Again(
+        proposer_at = _proposer_at(services)
+        jobs = [
+            ReplayJob(
                 recorded,
                 stage,
                 services,
-                placed(recorded.row.geometry),
+                proposer_at(recorded.row.geometry),
                 *self._changed(recorded, services, live, overrides),
             )
             for recorded in frame
         ]
 
         async def execute() -> list[Outcome]:
-            return await asyncio.gather(*(self._execute(attempt, live) for attempt in again))
+            return await asyncio.gather(*(self._execute(job, live) for job in jobs))
 
         with recorded_threads(first.geometry, notes):
             outcomes = asyncio.run(execute())
         reports, records = [], []
-        for attempt, outcome in zip(again, outcomes, strict=True):
-            report = make_report(attempt, outcome, device, live, notes).since(from_node)
-            report, kept = self._recorded_as(attempt, outcome, report)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            report = make_report(job, outcome, device, live, notes).from_node(from_node)
+            report, new_records = self._records(job, outcome, report)
             reports.append(report)
-            records += kept
+            records += new_records
         with LedgerWriter(self.workspace, first.run_id) as writer:
             writer.append(*records)
         return reports
 
     def _judged(self, recorded: Recorded, stage: SolveStage) -> ReplayReport:
-        """Judge the proposal that the attempt's checkpoint holds; no model is loaded."""
+        """Return the report of judging the proposal in the attempt's checkpoint; no model is loaded."""
         row, task = recorded.row, recorded_task(recorded.task)
         plan = Plan.model_validate(row.plan)
         proposal, timings = recorded_proposal(self.workspace, self.ledger, row), dict[str, float]()
-        again = Again(recorded, stage, Services(TextProposer()), TextProposer(), task, plan, {})
+        job = ReplayJob(recorded, stage, Services(TextProposer()), TextProposer(), task, plan, {})
         with timed(timings, "verify"):
-            verdict = Judge(task, settings_of(again).verifier).verdict(proposal)
-        outcome = executed(plan, None, None, proposal, verdict, timings)
-        return make_report(again, outcome, "cpu", False, ()).since("verify")
+            verdict = Judge(task, settings_of(job).verifier).verdict(proposal)
+        outcome = make_outcome(plan, None, None, proposal, verdict, timings)
+        return make_report(job, outcome, "cpu", False, ()).from_node("verify")
 
     def _written(self, reports: list[ReplayReport]) -> list[ReplayReport]:
         with LedgerWriter(self.workspace, reports[0].run_id) as writer:
@@ -202,44 +207,44 @@ class Replayer:
         self, recorded: Recorded, services: Services, live: bool, overrides: Sequence[str]
     ) -> tuple[Task, Plan, Mapping[str, tuple[Any, Any]]]:
         task = recorded_task(recorded.task)
-        known = tuple(services.proposer.views(task))
+        views = tuple(services.proposer.views(task))
         plan = Plan.model_validate(recorded.row.plan)
         has_text = recorded.row.prompt is not None
-        return task, *override_plan(plan, overrides, known, has_text=has_text, live=live)
+        return task, *override_plan(plan, overrides, views, has_text=has_text, live=live)
 
-    async def _execute(self, again: Again, live: bool) -> Outcome:
-        row, plan, services = again.recorded.row, again.plan, again.services
+    async def _execute(self, job: ReplayJob, live: bool) -> Outcome:
+        row, plan, services = job.recorded.row, job.plan, job.services
         timings: dict[str, float] = {}
-        with services.hub.member():
+        with services.scheduler.member():
             reasoning = recorded_reasoning(row)
             if live and reasoning is not None:
-                reasoning = await self._reason(again, timings)
+                reasoning = await self._reason(job, timings)
             adapted = None
             if reasoning is not None and reasoning.latent is not None:
                 with timed(timings, "adapt"):
-                    adapted = again.proposer.adapt(reasoning.latent)
-            proposal = await again.proposer.propose(again.task, plan, reasoning.latent if reasoning else None)
+                    adapted = job.proposer.adapt(reasoning.latent)
+            proposal = await job.proposer.propose(job.task, plan, reasoning.latent if reasoning else None)
             timings["propose"] = proposal.seconds
             if reasoning is not None:
                 proposal = with_text_grid(proposal, plan, reasoning.text)
             with timed(timings, "verify"):
-                verdict = Judge(again.task, settings_of(again).verifier).verdict(proposal)
-        return executed(plan, reasoning, adapted, proposal, verdict, timings)
+                verdict = Judge(job.task, settings_of(job).verifier).verdict(proposal)
+        return make_outcome(plan, reasoning, adapted, proposal, verdict, timings)
 
-    async def _reason(self, again: Again, timings: dict[str, float]) -> Reasoning:
-        row, plan, reasoner = again.recorded.row, again.plan, again.services.reasoner
+    async def _reason(self, job: ReplayJob, timings: dict[str, float]) -> Reasoning:
+        row, plan, reasoner = job.recorded.row, job.plan, job.services.reasoner
         assert reasoner is not None, "live replays load the LLaMA"
         prefix = row.prefix if plan.prefix else None
-        prompt = BuiltPrompt(text=row.prompt or "", num_tokens=0, **shortened(again.recorded.attempt))
+        prompt = BuiltPrompt(text=row.prompt or "", num_tokens=0, **dropped_from_prompt(job.recorded.attempt))
         was = Plan.model_validate(row.plan)
         if (plan.prompt, plan.focus, plan.feedback, plan.prefix) != (was.prompt, was.focus, was.feedback, was.prefix):
-            prompt = reasoner.prompt(again.task, plan, recorded_history(self.ledger, row) if plan.feedback else ())
+            prompt = reasoner.prompt(job.task, plan, recorded_history(self.ledger, row) if plan.feedback else ())
         with timed(timings, "reason"):
             return await reasoner.reason(prompt, plan, prefix)
 
-    def _recorded_as(self, again: Again, outcome: Outcome, report: ReplayReport) -> tuple[ReplayReport, list[Record]]:
-        """Return the report, with the id of its fork where the plan is changed, and what the ledger keeps."""
-        row, services = again.recorded.row, again.services
+    def _records(self, job: ReplayJob, outcome: Outcome, report: ReplayReport) -> tuple[ReplayReport, list[Record]]:
+        """Return the report, with the fork's id where the plan is changed, and the records for the ledger."""
+        row, services = job.recorded.row, job.services
         records: list[Record] = []
         if report.changes:
             forks = self.ledger.rows(
@@ -267,7 +272,7 @@ class Replayer:
         key = (row.checkpoint_key, stage.solver.proposer, live, device)
         base = _base(run) if live else Path()
         if key not in self._services and stage.with_ in node.models:
-            self._services[key] = load_writer(
+            self._services[key] = load_llm_services(
                 node.models[stage.with_], stage.solver, device, base, self._progress, with_llm=live
             )
         if key not in self._services:
@@ -303,16 +308,16 @@ def _replay_record(report: ReplayReport) -> ReplayRecord:
 def _base(run: RunRecord) -> Path:
     """Return the folder that relative paths of a run's spec start from."""
     from gridloom.runtime.planning.local import (
-        spec_base,  # brings the compiler, which replays from the record do without
+        spec_base,  # imports the compiler, which replays without --live do not need
     )
 
     return spec_base(run.spec or "")
 
 
-def _placing(services: Services) -> Callable[[Mapping[str, Any]], Proposer]:
-    """Return what gives the proposer for a recorded place in a batch."""
+def _proposer_at(services: Services) -> Callable[[Mapping[str, Any]], Proposer]:
+    """Return a function from a recorded geometry to the proposer that runs rows at that place of a batch."""
     proposer = services.proposer
     if not isinstance(proposer, TrmProposer):
         return lambda _geometry: proposer
-    desk = placed_desk(proposer.bundle.network, services.hub)
-    return lambda geometry: proposer.through(PlacedRunner(desk, geometry["batch_rows"], geometry["first_row"]))
+    queue = placed_queue(proposer.bundle.network, services.scheduler)
+    return lambda geometry: proposer.through(PlacedRunner(queue, geometry["batch_rows"], geometry["first_row"]))

@@ -1,4 +1,4 @@
-"""How a re-executed attempt compares with its record, node by node."""
+"""Comparison of a re-executed attempt with its record, node by node."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from gridloom.stores.records import AttemptRecord, TaskRecord
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the ledger holds of an attempt and of its task."""
+    """Records of an attempt and its task."""
 
     attempt: Attempt
     task: TaskRecord
 
     @property
     def row(self) -> AttemptRecord:
-        """The attempt's own row."""
+        """Row of the attempt in the table `attempts`."""
         return self.attempt.row
 
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """One node of the loop, re-executed."""
+    """Comparison of one re-executed node with the record."""
 
     name: str
-    """reason, adapt, propose, verify."""
+    """Name of the node: reason, adapt, propose, verify."""
     equal: bool
     detail: str
-    """`bit-equal`, with the figure that matters; or how it differs."""
+    """`bit-equal` with a figure, or a description of the difference."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """The outcome of a replay."""
+    """Outcome of a replay."""
 
     attempt_id: str
-    """The attempt that was re-executed."""
+    """Attempt that was re-executed."""
     run_id: str
     """Run that made the attempt."""
     stage: str
     """Solve stage that made the attempt."""
     checkpoint_key: str
-    """Fingerprint of the checkpoint; of a language model alone, the digest of its weights."""
+    """Key of the checkpoint; for a language model alone, the digest of its weights."""
     nodes: tuple[NodeReport, ...]
     """Nodes that were executed, in order."""
     grids_equal: bool
@@ -58,23 +58,23 @@ class ReplayReport:
     verdict_equal: bool
     """Whether the verdict is that of the record."""
     score: float
-    """Weighted mean of the verifiers' scores now, in [0, 1]."""
+    """Weighted mean of the verifiers' scores in the re-execution, in [0, 1]."""
     verdict: str
-    """accepted, rejected."""
+    """Verdict of the re-execution: accepted, rejected."""
     grids: list[GridRows]
-    """Grid proposed now for each test input; [] where there is none."""
+    """Grid that the re-execution proposed for each test input; [] where there is none."""
     device: str
-    """Device that it ran on."""
+    """Device of the re-execution."""
     live: bool
     """Whether the language model ran too."""
     changes: Mapping[str, tuple[Any, Any]]
     """Old and new value of each key of the plan that `--set` changed."""
     notes: tuple[str, ...]
-    """What may keep the bits from being equal: another torch, device, or number of threads."""
+    """Differences that may change the bits: torch version, device, number of threads."""
     seconds: float
-    """Time that the nodes took."""
+    """Sum of the nodes' durations, s."""
     fork_id: str | None = None
-    """The attempt that a changed plan was recorded as."""
+    """Attempt id of the fork, where the plan is changed."""
 
     @property
     def equal(self) -> bool:
@@ -83,11 +83,11 @@ class ReplayReport:
 
     @property
     def first_divergence(self) -> str | None:
-        """The first node that differs."""
+        """Name of the first node that differs; None when all are equal."""
         return next((node.name for node in self.nodes if not node.equal), None)
 
-    def since(self, node: str | None) -> ReplayReport:
-        """Return the report of a node and those after it; of all where none is named."""
+    def from_node(self, node: str | None) -> ReplayReport:
+        """Return the report of a node and the nodes after it; of all nodes when None."""
         names = ("reason", "adapt", "propose", "verify")
         first = 0 if node is None else names.index(node)
         return replace(self, nodes=tuple(one for one in self.nodes if names.index(one.name) >= first))
@@ -107,7 +107,7 @@ class ReplayReport:
 
 
 def compare_reasoning(recorded: Recorded, reasoning: Reasoning) -> NodeReport:
-    """Compare text and latent of a live LLaMA."""
+    """Compare prompt, text and latent of a live LLaMA with the record."""
     row = recorded.row
     if reasoning.prompt != row.prompt:
         at = first_difference(row.prompt or "", reasoning.prompt)
@@ -119,10 +119,11 @@ def compare_reasoning(recorded: Recorded, reasoning: Reasoning) -> NodeReport:
         was = np.frombuffer(row.latent or b"", dtype=np.float16).astype(np.float32)
         now = np.frombuffer(reasoning.latent, dtype=np.float16).astype(np.float32)
         most, scale = float(np.abs(was - now).max()), float(np.abs(was).max())
-        said = f"same text; latent differs by up to {most:.3g} (largest value {scale:.3g})"
-        shared = row.geometry.get("reason", {}).get("batch_rows", 1)
-        # the products of a batch of another size may be rounded otherwise
-        return NodeReport("reason", False, f"{said}; recorded in a batch of {shared}" if shared > 1 else said)
+        detail = f"same text; latent differs by up to {most:.3g} (largest value {scale:.3g})"
+        batch_rows = row.geometry.get("reason", {}).get("batch_rows", 1)
+        # products in a batch of another size may be rounded differently
+        detail += f"; recorded in a batch of {batch_rows}" if batch_rows > 1 else ""
+        return NodeReport("reason", False, detail)
     others = (name for name in columns_of_node("reason") if name not in ("prompt", "text", "latent", "prefix"))
     different = [name for name in others if getattr(reasoning, name) != getattr(row, name)]
     if different:
@@ -131,7 +132,7 @@ def compare_reasoning(recorded: Recorded, reasoning: Reasoning) -> NodeReport:
 
 
 def compare_adapt(recorded: Recorded, adapted: Mapping[str, Any]) -> NodeReport:
-    """Compare what is injected into the TRM."""
+    """Compare the injection into the TRM with the record, by sha256."""
     geometry = recorded.row.geometry
     if adapted["sha256"] == geometry["digests"]["adapt"]:
         return NodeReport("adapt", True, "bit-equal")
@@ -140,10 +141,10 @@ def compare_adapt(recorded: Recorded, adapted: Mapping[str, Any]) -> NodeReport:
 
 
 def compare_proposal(recorded: Recorded, proposal: Proposal) -> NodeReport:
-    """Compare tokens and halting logits of every row; where they differ, say how the grids do."""
+    """Compare tokens and halting logits of every row with the record; report differences of the grids."""
     row = recorded.row
     key = {name: getattr(row, name) for name in KEY}
-    # the candidates, the LLaMA's own among them, are those of the record
+    # the digest covers the TRM's rows only; the candidates also hold the LLaMA's grid
     is_same = candidate_records(key, proposal) == recorded.attempt.candidates
     if proposal.digest == row.geometry["digests"]["propose"] and is_same:
         how = f" ({len(proposal.steps)} ACT steps)" if proposal.steps else ""
@@ -158,7 +159,7 @@ def compare_proposal(recorded: Recorded, proposal: Proposal) -> NodeReport:
 
 
 def compare_verdict(recorded: Recorded, verdict: Verdict) -> NodeReport:
-    """Compare the whole verdict; where it differs, name the signals that do."""
+    """Compare the whole verdict with the record; report the signals whose scores differ."""
     row = recorded.row
     judged = "accepted" if verdict.accepted else "rejected"
     if verdict_digest(verdict) == row.geometry["digests"]["verify"]:
@@ -174,7 +175,7 @@ def compare_verdict(recorded: Recorded, verdict: Verdict) -> NodeReport:
 
 
 def grid_difference(was: GridRows, now: GridRows) -> str:
-    """Say how a grid differs from another: sizes, or the first cells (row, column from 1); empty when equal."""
+    """Describe how two grids differ: sizes, or the first cells (row, column from 1); empty when equal."""
     if was == now:
         return ""
     before, after = np.asarray(was, dtype=np.uint8), np.asarray(now, dtype=np.uint8)

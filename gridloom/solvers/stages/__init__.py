@@ -1,1 +1,1 @@
-"""Stages of the solver: solve, calibrate, score, ablate, and the artifacts between them."""
+"""Stages of the solver (solve, calibrate, score, ablate) and the artifacts that connect the stages."""

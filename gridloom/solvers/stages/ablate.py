@@ -1,6 +1,6 @@
-"""The ablate stage: does the LLaMA help? Compares score reports made with its own, shuffled and zero latents.
+"""The ablate stage: comparison of score reports with own, shuffled and zero latents of the LLaMA.
 
-It reads reports, never an answer. Tasks are paired: both runs saw the same ones, so the interval is of the difference.
+The stage reads reports, never an answer. Both runs have the same tasks, so the interval is that of a paired difference.
 """
 
 from __future__ import annotations
@@ -21,34 +21,36 @@ from gridloom.stores.artifacts import Artifact
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a run with other latents did beside the run with the tasks' own, over the same tasks."""
+    """Results of a run with other latents beside a run with own latents, over the same tasks."""
 
     latents: str
-    """shuffled or zero."""
+    """Latents of the other run: shuffled or zero."""
     num_tasks: int
     own: float
-    """Share of tasks solved with their own latents."""
+    """Share of tasks solved with own latents, in [0, 1]."""
     other: float
+    """Share of tasks solved with the other latents, in [0, 1]."""
     difference: float
-    """own - other: above 0 where the latents help."""
+    """Difference own - other, above 0 where the latents help."""
     interval: tuple[float, float]
-    """95%, of the paired difference (Agresti and Min 2005)."""
+    """95% interval of the paired difference (Agresti and Min 2005)."""
     only_own: int
-    """Tasks solved with their own latents only."""
+    """Number of tasks solved with own latents only."""
     only_other: int
+    """Number of tasks solved with the other latents only."""
     p_value: float
-    """Exact two-sided sign test over the tasks that one of the two solved."""
+    """p-value of an exact two-sided sign test over the tasks that exactly one run solved."""
     cell_accuracy_difference: float
-    """Difference of the runs' mean cell accuracies."""
+    """Difference own - other of the runs' mean cell accuracies."""
 
     def line(self) -> str:
-        """Say it in one line."""
+        """Return the comparison as one line of text."""
         low, high = self.interval
-        says = "helps" if low > 0 else "harms" if high < 0 else "makes no difference that these tasks can show"
+        effect = "helps" if low > 0 else "harms" if high < 0 else "makes no difference that these tasks can show"
         return (
             f"own {self.own:.1%}, {self.latents} {self.other:.1%}: difference {self.difference:+.1%} "
             f"[{low:+.1%}, {high:+.1%}], {self.only_own} tasks solved by own alone, {self.only_other} by "
-            f"{self.latents} alone, p {self.p_value:.2f}: the LLaMA's latent {says}"
+            f"{self.latents} alone, p {self.p_value:.2f}: the LLaMA's latent {effect}"
         )
 
 
@@ -56,7 +58,7 @@ class Ablate:
     """Kind `ablate`. Inputs: reports by the fields `own`, `shuffled`, `zero`."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Compare the reports, write report.json and say what came out."""
+        """Compare the reports, write report.json, and print one line per comparison. Raises StageError."""
         reports = {name: _read(inputs[name].path) for name in ("own", "shuffled", "zero") if name in inputs}
         found = [compare(name, reports["own"], reports[name]) for name in ("shuffled", "zero") if name in reports]
         for one in found:
@@ -71,7 +73,7 @@ class Ablate:
 
 
 def compare(latents: str, own: Mapping[str, Any], other: Mapping[str, Any]) -> Comparison:
-    """Compare two score reports. Raises StageError unless they are of the same tasks."""
+    """Compare two score reports. Raises StageError for different tasks, or reports with unexpected latents."""
     same = ("data_digest", "split", "num_tasks")
     for name in same:
         have, want = own["solved_with"].get(name), other["solved_with"].get(name)
@@ -82,11 +84,11 @@ def compare(latents: str, own: Mapping[str, Any], other: Mapping[str, Any]) -> C
             )
     wanted = {"own": own, latents: other}
     for name, report in wanted.items():
-        said = report["solved_with"]["solver"].get("latents", "own")
-        if said != name:
+        actual = report["solved_with"]["solver"].get("latents", "own")
+        if actual != name:
             raise StageError(
-                f"the report given as '{name}' was made with latents: {said}",
-                f"score a solve stage that says  latents: {name}",
+                f"the report given as '{name}' was made with latents: {actual}",
+                f"score a solve stage with  latents: {name}",
             )
     number = int(own["num_tasks"])
     mine, theirs = set(own["solved"]), set(other["solved"])
@@ -106,9 +108,9 @@ def compare(latents: str, own: Mapping[str, Any], other: Mapping[str, Any]) -> C
 
 
 def paired_interval(plus: int, minus: int, number: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95% interval of (plus - minus) / number over paired tasks: Wald with half a task added a cell.
+    """Return the interval of (plus - minus) / number over paired tasks: Wald with half a task added to each cell.
 
-    A bootstrap would say [0, 0] where no task is solved, however few there are.
+    A bootstrap would give [0, 0] where no task is solved, for any number of tasks.
     """
     more, less, total = plus + 0.5, minus + 0.5, number + 2
     centre = (more - less) / total
@@ -117,7 +119,7 @@ def paired_interval(plus: int, minus: int, number: int, z: float = 1.959964) -> 
 
 
 def sign_test(plus: int, minus: int) -> float:
-    """Return the exact two-sided p-value of `plus` against `minus` under a fair coin; 1 where there are none."""
+    """Return the exact two-sided p-value of `plus` against `minus` under a fair coin; 1 where both are 0."""
     number = plus + minus
     tail: float = sum(comb(number, k) for k in range(min(plus, minus) + 1)) / 2**number
     return min(1.0, 2.0 * tail)

@@ -1,4 +1,4 @@
-"""The attempts artifact: picks.json, attempts.jsonl, submission.json. From the ledger, free of clock values."""
+"""The attempts artifact: picks.json, attempts.jsonl and meta.json, written from the ledger without clock values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 
 
 def write_picks(path: Path, tasks: Sequence[Task], picks: Rows) -> None:
-    """Write, per task, whether it was accepted and up to two grids a test input, heaviest first."""
+    """Write per task whether it was accepted, and up to two grids per test input by descending weight."""
     content: dict[str, Any] = {}
     for task in tasks:
         tests: list[dict[str, Any]] = [{"grids": [], "weights": [], "attempts": []} for _ in task.tests]
@@ -33,19 +33,19 @@ def write_picks(path: Path, tasks: Sequence[Task], picks: Rows) -> None:
 
 
 def write_attempts(path: Path, attempts: Sequence[Attempt]) -> None:
-    """Write one JSON line an attempt, by task and number."""
+    """Write one JSON line per attempt, sorted by task and attempt number."""
     ordered = sorted(attempts, key=lambda attempt: (attempt.row.task_id, attempt.row.attempt))
     lines = [json.dumps(attempt.line(), sort_keys=True) + "\n" for attempt in ordered]
     path.write_text("".join(lines), encoding="utf-8")
 
 
 def write_meta(path: Path, meta: Mapping[str, Any]) -> None:
-    """Write what the attempts were made with."""
+    """Write meta.json: checkpoint, data and settings of the attempts."""
     write_compact(path, {"format_version": FORMAT_VERSION, **meta})
 
 
 def read_picks(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return picks.json by task. Raises StageError when it is damaged or of another format."""
+    """Return the content of picks.json by task id. Raises StageError when it is damaged or of another format."""
     try:
         content = json.loads((folder / PICKS).read_text(encoding="utf-8"))
         tasks: dict[str, dict[str, Any]] = content["tasks"]

@@ -1,7 +1,8 @@
-"""The calibrate stage: how far the verifiers can be believed, measured on tasks whose answers are known.
+"""The calibrate stage: precision and recall of the verifiers, measured on tasks with known answers.
 
-It alone among the stages that a solve can build on reads answers, and the compiler refuses one over tasks that the
-solve answers. What it hands on is a threshold and figures, no answer.
+Three stages read held-out answers: calibrate, score and count_votes. Of the three only calibrate can be an input of a
+solve stage; the compiler refuses a calibration on tasks that the solve stage solves. The artifact holds a threshold and
+figures, and no answer.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import CalibrationRecord
 
 ALL = "all"
-"""The name of the weighted mean, among those of the verifiers."""
+"""Name of the weighted mean in the list of verifiers."""
 STEPS = 20
-"""Thresholds between 0 and 1 that the ledger keeps of each verifier, beside the chosen one."""
+"""Number of intervals of equally spaced thresholds in [0, 1] that are recorded beside the chosen threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What accepting from one threshold on would have given."""
+    """Counts of attempts that one threshold accepts."""
 
     threshold: float
     accepted: int
@@ -51,14 +52,15 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One verifier over the attempts that it had a score for: (score, whether the attempt is right)."""
+class VerifierScores:
+    """Scores of one verifier over the attempts that it could score."""
 
     name: str
     scores: tuple[tuple[float, bool], ...]
+    """(score, whether the attempt is right) of each attempt."""
 
     def at(self, threshold: float) -> Point:
-        """Count what a threshold accepts."""
+        """Return the counts of attempts with a score of at least `threshold`."""
         accepted = [right for score, right in self.scores if score >= threshold]
         return Point(threshold, len(accepted), sum(accepted), sum(right for _, right in self.scores))
 
@@ -72,12 +74,13 @@ class Measured:
 
 
 class Calibrate:
-    """Kind `calibrate`. Inputs: the attempts and the answers of their tasks."""
+    """Kind `calibrate`. Inputs: attempts, and the answers of their tasks."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Compare every attempt with the answers; write the ledger's table and calibration.json.
+        """Compare every attempt with the answers; write the ledger's table `calibrations` and calibration.json.
 
-        Raises StageError where there is nothing to measure: no attempts, a task without answer, a language model alone.
+        Raises:
+            StageError: there are no attempts, or a task has no answer.
         """
         stage = node.section(CalibrateStage)
         attempts = inputs["attempts"]
@@ -128,13 +131,17 @@ class Calibrate:
         }
         text = json.dumps(found, sort_keys=True, indent=1) + "\n"
         (context.out / CALIBRATION).write_text(text, encoding="utf-8")
-        told = ("threshold", "precision", "recall", "num_accepted", "num_attempts", "num_right", "num_tasks")
-        context.notes.update({name: found[name] for name in told})
+        noted = ("threshold", "precision", "recall", "num_accepted", "num_attempts", "num_right", "num_tasks")
+        context.notes.update({name: found[name] for name in noted})
         context.progress.say(_line(node.name, found, reached))
 
 
-def measure(lines: Sequence[Mapping[str, Any]], answers: Mapping[str, Sequence[Grid]]) -> list[Measured]:
-    """Return the weighted mean, then every verifier, over the attempts. Raises StageError where that says nothing."""
+def measure(lines: Sequence[Mapping[str, Any]], answers: Mapping[str, Sequence[Grid]]) -> list[VerifierScores]:
+    """Return the scores of the weighted mean, then of every verifier, over the attempts.
+
+    Raises:
+        StageError: there are no attempts, or a task has no answer.
+    """
     if not lines:
         raise StageError("there are no attempts to calibrate on", "raise the limit of the solve stage")
     missing = sorted({line["task_id"] for line in lines} - set(answers))
@@ -149,10 +156,10 @@ def measure(lines: Sequence[Mapping[str, Any]], answers: Mapping[str, Sequence[G
             own = scores.setdefault(name, [])
             if signal["score"] is not None:
                 own.append((signal["score"], right))
-    return [Measured(name, tuple(of)) for name, of in scores.items()]
+    return [VerifierScores(name, tuple(pairs)) for name, pairs in scores.items()]
 
 
-def _figures(one: Measured, precision: float) -> dict[str, Any]:
+def _figures(one: VerifierScores, precision: float) -> dict[str, Any]:
     point, reached = one.chosen(precision)
     if point is None:
         return {"verifier": one.name, "num_attempts": 0}
@@ -167,14 +174,14 @@ def _figures(one: Measured, precision: float) -> dict[str, Any]:
 
 
 def _line(name: str, found: Mapping[str, Any], reached: bool) -> str:
-    of = f"{found['num_attempts']} attempts at {found['num_tasks']} tasks, {found['num_right']} of them right"
+    counts = f"{found['num_attempts']} attempts at {found['num_tasks']} tasks, {found['num_right']} of them right"
     if not reached:
         return (
-            f"{name}: {of}; no threshold makes {found['wanted_precision']:.0%} of the accepted right (the best "
+            f"{name}: {counts}; no threshold makes {found['wanted_precision']:.0%} of the accepted right (the best "
             f"{found['precision']:.0%}), so that nothing will be accepted"
         )
     low, high = found["precision_interval"]
     return (
-        f"{name}: {of}; from {found['threshold']:.3f} on {found['num_accepted']} are accepted, "
+        f"{name}: {counts}; from {found['threshold']:.3f} on {found['num_accepted']} are accepted, "
         f"{found['precision']:.0%} of them right [{low:.0%}, {high:.0%}]: {found['recall']:.0%} of all right ones"
     )

@@ -1,4 +1,7 @@
-"""The score stage: join the picks with the held-out answers. Nothing else reads answers."""
+"""The score stage: comparison of the picks with the held-out answers.
+
+Three stages read held-out answers: score, calibrate and count_votes.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,9 @@ def _write_results(
 
 
 class TestScore:
-    """How the picks for one test input compare with its answer."""
+    """Comparison of the picks for one test input with its answer."""
 
-    __test__ = False  # not a test class, whatever pytest makes of the name
+    __test__ = False  # pytest would collect the class for its name
 
     def __init__(self, compared: list[dict[str, Any]]) -> None:
         self.first = bool(compared[0]["exact_match"])
@@ -48,7 +51,7 @@ class TestScore:
 
 
 def make_report(tasks: Mapping[str, list[TestScore]], accepted: Mapping[str, bool]) -> dict[str, Any]:
-    """Summarise: shares are means over tasks of means over test inputs, as ARC scores; intervals are over tasks."""
+    """Return the report: shares are means over tasks of means over test inputs, as in ARC; intervals are over tasks."""
     num_tasks = len(tasks)
 
     def mean(what: str) -> float:
@@ -56,8 +59,8 @@ def make_report(tasks: Mapping[str, list[TestScore]], accepted: Mapping[str, boo
         return sum(per_task) / num_tasks
 
     pass1, pass2 = mean("first"), mean("either")
-    believed = [task_id for task_id, is_accepted in accepted.items() if is_accepted]
-    right = [task_id for task_id in believed if all(test.first for test in tasks[task_id])]
+    accepted_ids = [task_id for task_id, is_accepted in accepted.items() if is_accepted]
+    right = [task_id for task_id in accepted_ids if all(test.first for test in tasks[task_id])]
     return {
         "format_version": 1,
         "num_tasks": num_tasks,
@@ -69,9 +72,9 @@ def make_report(tasks: Mapping[str, list[TestScore]], accepted: Mapping[str, boo
         "solved": sorted(task_id for task_id, tests in tasks.items() if all(test.either for test in tests)),
         "shape_match": mean("shape"),
         "cell_accuracy": mean("cells"),
-        "num_accepted": len(believed),
+        "num_accepted": len(accepted_ids),
         "num_accepted_right": len(right),
-        "precision": len(right) / len(believed) if believed else None,
+        "precision": len(right) / len(accepted_ids) if accepted_ids else None,
         "denominators": {
             "pass1, pass2, shape_match, cell_accuracy": "mean over tasks of the mean over the task's test inputs",
             "precision": "accepted tasks; right when the first pick of every test input is exact",
@@ -90,7 +93,7 @@ class Score:
     """Kind `score`."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Write a score a pick to the ledger and report.json. Raises StageError when a task has no answer."""
+        """Write one score per pick to the ledger, and report.json. Raises StageError when a task has no answer."""
         attempts = inputs["attempts"]
         picks = outputs.read_picks(attempts.path)
         answers = load_answers(inputs["answers"].path)
@@ -127,6 +130,6 @@ class Score:
         report["solved_with"] = _meta(attempts.path)
         text = json.dumps(report, sort_keys=True, indent=1) + "\n"
         (context.out / REPORT).write_text(text, encoding="utf-8")
-        told = ("pass2", "pass1", "shape_match", "cell_accuracy", "num_tasks")
-        context.notes.update({name: report[name] for name in told})
+        noted = ("pass2", "pass1", "shape_match", "cell_accuracy", "num_tasks")
+        context.notes.update({name: report[name] for name in noted})
         _write_results(report, picks, attempts, producer, context)

@@ -1,4 +1,4 @@
-"""The solve stage: run the loop over the tasks of a split, survive any interruption, publish picks and attempts."""
+"""The solve stage: the loop over the tasks of a split, resumable at every node, with picks and attempts as artifact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gridloom.solvers.loop.nodes import Nodes
 from gridloom.solvers.loop.policies import Experience, Policy, make_policy
 from gridloom.solvers.loop.recording import AttemptScope, task_record
 from gridloom.solvers.parts.ablation import with_latents
-from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.stages import attempts_artifact as outputs
 from gridloom.solvers.stages.threshold import accepting_from, read_calibration
@@ -38,28 +38,29 @@ from gridloom.stores.records import PickRecord, as_dict
 from gridloom.stores.write_aside import replacing
 
 LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
-"""(checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
-LoadWriter = Callable[[Mapping[str, Any], Solver, str, Path, Progress | None], Services]
-"""The same for a language model that solves alone, from its definition in the spec."""
+"""Function (checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
+LoadLlmServices = Callable[[Mapping[str, Any], Solver, str, Path, Progress | None], Services]
+"""Function like `LoadServices` for a language model that solves alone; its first argument is the model's spec."""
 
 
 class Solve:
     """Kind `solve`."""
 
-    def __init__(self, load: LoadServices = load_services, load_writer: LoadWriter = load_writer) -> None:
-        self._load, self._load_writer = load, load_writer
+    def __init__(self, load: LoadServices = load_services, load_llm: LoadLlmServices = load_llm_services) -> None:
+        self._load, self._load_llm = load, load_llm
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        """Solve every task of the split and fill the artifact.
+        """Solve every task of the split and write the artifact.
 
-        Raises StageInterrupted when the stop signal is set: every finished node is checkpointed, and the next run of
-        the same graph goes on from there.
+        Raises:
+            StageInterrupted: the stop signal was set. Every finished node is checkpointed, and the next run of the same
+                graph resumes there.
         """
         stage = node.section(SolveStage)
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, stage.data, stage.split, stage.limit)
         checkpoint = inputs.get("with")
-        model_key = checkpoint.key if checkpoint else writer_key(node)
+        model_key = checkpoint.key if checkpoint else llm_key(node)
         ledger = Ledger(context.ledger.workspace)
         context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
         finished = _finished(ledger, context.run_id, node.name)
@@ -72,7 +73,7 @@ class Solve:
             policy = make_policy(stage.solver.policy)
             rest = (stage.solver, context.device, context.base, context.progress)
             services = (
-                self._load(checkpoint.path, *rest) if checkpoint else self._load_writer(node.models[stage.with_], *rest)
+                self._load(checkpoint.path, *rest) if checkpoint else self._load_llm(node.models[stage.with_], *rest)
             )
             services = with_latents(services, stage.solver.latents, tasks, node.seed)
             experience = _experience(context, ledger) if policy.uses_experience else {}
@@ -83,10 +84,10 @@ class Solve:
         _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration)
 
 
-def writer_key(node: StageNode) -> str:
-    """Return what identifies the language model of a stage that solves with it alone.
+def llm_key(node: StageNode) -> str:
+    """Return the key of the language model of a stage that solves with a language model alone.
 
-    The digest of its weights; of an endpoint, whose weights nobody here can see, the name it has there.
+    The key is the digest of the weights; for an endpoint, whose weights are unknown, `endpoint:` and the model's name.
     """
     model = str(node.spec["with"])
     facts = node.facts.get("llama", {}).get(model)
@@ -94,7 +95,7 @@ def writer_key(node: StageNode) -> str:
 
 
 class _Loop:
-    """The run's models and stores, and the tasks that go through them."""
+    """Models and stores of a solve stage, and the loop over its tasks."""
 
     def __init__(
         self,
@@ -120,9 +121,10 @@ class _Loop:
         self.num_done = self.num_accepted = self.num_attempts = 0
 
     async def solve(self, tasks: Sequence[Task], num_tasks: int, accepted: int) -> None:
-        """Run the tasks' graphs, `in_flight` of them at a time.
+        """Run the tasks' graphs, `in_flight` of them concurrently.
 
-        Raises StageInterrupted when the stop signal is set and every graph under way has saved its node.
+        Raises:
+            StageInterrupted: the stop signal was set, and every running graph has saved its node.
         """
         context = self.context
         self.num_done, self.num_accepted = num_tasks - len(tasks), accepted
@@ -141,12 +143,12 @@ class _Loop:
             raise StageInterrupted(
                 f"{self.node.name} stopped ({context.stop.reason}) with {self.num_done} of {num_tasks} tasks done; "
                 "every node is saved",
-                "run the same command again: it goes on at the node where it was",
+                "run the same command again: the run resumes at the node where it stopped",
             )
 
     async def _work(self, queue: Iterator[Task], bar: ProgressTask) -> None:
-        """Run one task after the other. The batches of the hub wait for this worker until its tasks are spent."""
-        with self.services.hub.member():
+        """Run tasks one after the other; batches of the scheduler wait for the calls of this worker until it ends."""
+        with self.services.scheduler.member():
             for task in queue:
                 if self.context.stop:
                     return
@@ -159,16 +161,15 @@ class _Loop:
                 bar.advance(1, **self._figures())
 
     def _figures(self) -> dict[str, Any]:
-        """What the bar shows beside itself."""
-        shown: dict[str, Any] = {
+        """Return the counts that the progress bar shows."""
+        return {
             "accepted": self.num_accepted,
             "open": self.num_done - self.num_accepted,
             "attempts": self.num_attempts,
         }
-        return shown
 
     async def _one(self, task: Task) -> LoopState | None:
-        """Run a task's graph to its end; None when it was stopped on the way."""
+        """Run a task's graph to its end and return the state; None when the stop signal interrupted it."""
         context = self.context
         control = RunControl()
 
@@ -194,13 +195,13 @@ class _Loop:
             self.graph, TaskRun(nodes, drain), task.task_id, thread, self.settings.max_attempts, control
         )
         if state is not None:
-            # every checkpoint of a failed task is kept for a look back, of an accepted one the last
+            # a failed task keeps all its checkpoints for inspection, an accepted task its last
             self.saver.retain(thread, "last" if state["history"][-1]["accepted"] else "all")
         return state
 
 
 def _experience(context: StageContext, ledger: Ledger) -> Experience:
-    """Return what kinds of plans earned in other runs, as it was when the stage first began."""
+    """Return the scores of other runs by arm, as of the first start of this stage."""
     path = context.work / "experience.json"
     if not path.exists():
         rows = ledger.rows(
@@ -215,7 +216,7 @@ def _experience(context: StageContext, ledger: Ledger) -> Experience:
 
 
 def _finished(ledger: Ledger, run_id: str, stage: str) -> dict[str, bool]:
-    """Return the tasks whose loop ended in an earlier life of this run, with whether they were accepted."""
+    """Return the tasks that an earlier process of this run finished: task id -> whether the task was accepted."""
     rows = ledger.rows(
         "SELECT task_id, bool_or(accepted) AS accepted FROM picks WHERE run_id = ? AND stage = ? GROUP BY task_id",
         [run_id, stage],
@@ -233,7 +234,7 @@ def _publish(
     ledger: Ledger,
     calibration: dict[str, Any] | None,
 ) -> None:
-    """Fill the artifact from the ledger: what an earlier life of the run recorded counts like the rest."""
+    """Write the artifact from the ledger, with the records of earlier processes of this run."""
     picks = [as_dict(pick) for pick in ledger.read(PickRecord, run_id=context.run_id, stage=node.name)]
     attempts = ledger.whole_attempts(context.run_id, stage=node.name, fork=0)
     outputs.write_picks(context.out / outputs.PICKS, tasks, picks)

@@ -1,6 +1,6 @@
-"""What a solve takes from a calibrate stage: the score from which it accepts, and what that was measured to be worth.
+"""Input of a solve stage from a calibrate stage: the acceptance threshold and its measured precision and recall.
 
-No part of it is an answer, and this module cannot read one.
+The artifact holds no answer, and this module cannot read one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from gridloom.specs.solver import Solver
 CALIBRATION = "calibration.json"
 FORMAT_VERSION = 1
 NEVER = 2.0
-"""A threshold that no score reaches."""
-TOLD = (
+"""Threshold above every score."""
+CALIBRATION_FIELDS = (
     "threshold",
     "wanted_precision",
     "precision",
@@ -29,7 +29,7 @@ TOLD = (
 
 
 def read_calibration(folder: Path) -> dict[str, Any]:
-    """Return what a calibrate stage found. Raises StageError when it is damaged or of another format."""
+    """Return the CALIBRATION_FIELDS of an artifact. Raises StageError when it is damaged or of another format."""
     path = folder / CALIBRATION
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -39,11 +39,11 @@ def read_calibration(folder: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise StageError(f"{path} has format {version}, this gridloom reads {FORMAT_VERSION}", "run again")
     if threshold is not None and not 0 <= threshold <= 1:
-        raise StageError(f"{path}: a threshold of {threshold} is no score", "remove the artifact and run again")
-    return {name: found[name] for name in TOLD}
+        raise StageError(f"{path}: threshold {threshold} is not in [0, 1]", "remove the artifact and run again")
+    return {name: found[name] for name in CALIBRATION_FIELDS}
 
 
 def accepting_from(settings: Solver, threshold: float | None) -> Solver:
-    """Return settings whose verifier accepts from another score on; never, where there is none."""
+    """Return the settings with another acceptance threshold; with None the verifier accepts no attempt."""
     accept = NEVER if threshold is None else threshold
     return settings.model_copy(update={"verifier": settings.verifier.model_copy(update={"accept": accept})})

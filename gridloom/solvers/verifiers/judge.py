@@ -1,4 +1,4 @@
-"""Combine the signals into one verdict: weighted mean, acceptance, and the text that the next attempt reads."""
+"""Combination of verifier signals into one verdict: weighted mean, acceptance, and feedback for the next attempt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gridloom.specs.solver import Verifier
 from gridloom.specs.solver_kinds import VERIFIERS
 
 _ORDER = ("leave_one_out", "shape", "palette", "form", "agreement")
-"""Signals of the feedback, the most informative first; those of other verifiers follow."""
+"""Signals in the order of the feedback text, the most informative first; signals of other verifiers follow."""
 
 
 def weighted_mean(signals: Mapping[str, float | None], weights: Mapping[str, float]) -> float:
@@ -25,13 +25,13 @@ def weighted_mean(signals: Mapping[str, float | None], weights: Mapping[str, flo
 
 
 class Judge:
-    """Judges the attempts on one task. Rules are fitted once, on the demonstrations."""
+    """Judge of the attempts at one task. Rules are fitted once, on the demonstrations."""
 
     def __init__(self, task: Task, settings: Verifier) -> None:
-        """Load the verifiers that have a weight.
+        """Load the verifiers that have a weight above 0.
 
         Raises:
-            PluginError: no installed package brings one of them, or the one that does cannot be loaded.
+            PluginError: no installed package provides one of the verifiers, or that package cannot be loaded.
         """
         self.task = task
         self.settings = settings
@@ -41,10 +41,10 @@ class Judge:
         self._palette = fit_palette(task.demos)
 
     def verdict(self, proposal: Proposal) -> Verdict:
-        """Judge a proposal: an attempt is as good as its worst test input, and no grid at all scores 0.
+        """Judge a proposal: an attempt is as good as its worst test input, and a missing grid scores 0.
 
-        A grid that was read from text alone is judged, but never accepted: the rules that can be applied to it (form,
-        size, colours) tell a wrong grid, and a right one they do not know from a likely one.
+        A grid read from text alone is judged but never accepted: the rules that apply to such a grid (form, size,
+        colours) can refute a wrong grid, and cannot separate a right grid from a likely one.
         """
         per_test = [
             [self._signals(index, candidate, proposal) for candidate in ranked]
@@ -76,36 +76,37 @@ class Judge:
         return [_checked(name, verify(evidence)) for name, verify in self._verifiers.items()]
 
     def _worst(self, per_test: Mapping[int, list[Signal] | None]) -> list[Signal]:
-        """Keep each verifier's lowest score over the test inputs; a test input without a grid scores 0 everywhere."""
+        """Return each verifier's lowest signal over the test inputs; score 0 for all when a test input has no grid."""
         missing = [i for i, signals in per_test.items() if signals is None]
         if missing or not per_test:
             which = ", ".join(str(i + 1) for i in missing) or "1"
             detail = f"no grid could be read for test input {which}"
             return [Signal(name=name, score=0.0, detail=detail) for name in self.weights]
         worst = []
-        for said in zip(*(signals for signals in per_test.values() if signals is not None), strict=True):
-            scored = [signal for signal in said if signal.score is not None]
-            worst.append(min(scored, key=lambda s: s.score or 0.0) if scored else said[0])
+        for of_verifier in zip(*(signals for signals in per_test.values() if signals is not None), strict=True):
+            scored = [signal for signal in of_verifier if signal.score is not None]
+            worst.append(min(scored, key=lambda s: s.score or 0.0) if scored else of_verifier[0])
         return worst
 
     def _feedback(self, proposal: Proposal, signals: list[Signal]) -> str:
-        """Say what is wrong, from demonstrations and model outputs alone."""
+        """Return the feedback text, made from demonstrations and model outputs alone."""
         by_name = {signal.name: signal.detail for signal in signals if signal.detail}
-        said = list(dict.fromkeys(by_name[name] for name in (*_ORDER, *self.weights) if name in by_name))
+        details = list(dict.fromkeys(by_name[name] for name in (*_ORDER, *self.weights) if name in by_name))
         grids = proposal.grids() if proposal.only is None else [proposal.grids()[proposal.only]]
         sizes = ", ".join(size_text(grid) if grid else "none" for grid in grids)
-        return f"proposed {sizes}: " + ("; ".join(said) if said else "the views are not sure of it")
+        return f"proposed {sizes}: " + ("; ".join(details) if details else "the views are not sure of it")
 
 
 def _checked(name: str, signal: Signal) -> Signal:
-    """Return a verifier's signal. Raises PluginError for one that the judge cannot weigh."""
+    """Return a verifier's signal. Raises PluginError for a wrong name or a score outside [0, 1]."""
     if signal.name != name:
         raise PluginError(
-            f"verifier {name!r} gave a signal called {signal.name!r}", f"mend it: Signal(name={name!r}, ...)"
+            f"verifier {name!r} returned a signal named {signal.name!r}",
+            f"correct the verifier: Signal(name={name!r}, ...)",
         )
     if signal.score is not None and not 0 <= signal.score <= 1:
         raise PluginError(
-            f"verifier {name!r} gave the score {signal.score}, and scores lie in [0, 1]",
-            "mend it; a verifier without an opinion gives None",
+            f"verifier {name!r} returned the score {signal.score}, outside [0, 1]",
+            "correct the verifier; where no score can be computed, it returns None",
         )
     return signal

@@ -1,4 +1,4 @@
-"""Rules that every demonstration of a task obeys: sizes and colours of its output, fitted without the answer."""
+"""Rules that every demonstration of a task obeys: sizes and colours of the output, fitted without the answer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class SizeRule:
-    """A size law that held on all demonstrations."""
+    """Rule for the size of an output, which holds for all demonstrations."""
 
     name: str
-    """As the feedback text says it: 'same size as the input'."""
+    """Wording in the feedback text: 'same size as the input'."""
     predict: Callable[[Grid], Size | None]
-    """Size of the output for an input; None where the law says nothing."""
+    """Size of the output for an input; None where the rule does not apply."""
 
 
 def _size(grid: Grid) -> Size:
@@ -45,7 +45,7 @@ def _background(grid: Grid) -> int:
 
 
 def _ratio(pairs: Sequence[Pair]) -> list[SizeRule]:
-    """Outputs are the input's sides times one fixed fraction a side, such as 3x by 3x or half as wide."""
+    """Return the rule that output sides are the input's times one fixed factor a side (such as 3 x 3); [] if none."""
     down = {Fraction(_size(pair.output)[0], _size(pair.input)[0]) for pair in pairs}
     across = {Fraction(_size(pair.output)[1], _size(pair.input)[1]) for pair in pairs}
     if len(down) != 1 or len(across) != 1:
@@ -63,7 +63,7 @@ def _ratio(pairs: Sequence[Pair]) -> list[SizeRule]:
 
 
 def _count(grid: Grid, what: str) -> int:
-    """Count distinct colours, colours beside the background, or cells beside the background."""
+    """Return the number of distinct colours, of colours other than the background, or of cells not background."""
     if what == "colours":
         return len(np.unique(grid))
     if what == "other colours":
@@ -72,7 +72,7 @@ def _count(grid: Grid, what: str) -> int:
 
 
 def _counted(pairs: Sequence[Pair]) -> list[SizeRule]:
-    """Outputs are squares, bars or multiples of the input whose side is a count taken from the input."""
+    """Return the rules that an output is a square, or the input enlarged, by a count taken from the input."""
     found = []
     for what in ("colours", "other colours", "coloured cells"):
 
@@ -89,28 +89,31 @@ def _counted(pairs: Sequence[Pair]) -> list[SizeRule]:
 
 
 def fit_size_rules(pairs: Sequence[Pair]) -> tuple[SizeRule, ...]:
-    """Return the size laws that all pairs obey. Counted laws need outputs of at least two sizes, else anything fits."""
+    """Return the size rules that all pairs obey.
+
+    Counting rules need outputs of at least two sizes, since with one size a coincidence would fit.
+    """
     if not pairs:
         return ()
     first = _size(pairs[0].output)
     several = len({_size(pair.output) for pair in pairs}) > 1
-    laws = [
+    rules = [
         SizeRule("same size as the input", _size),
         SizeRule("the input's size with rows and columns exchanged", lambda grid: _size(grid)[::-1]),
         SizeRule("the box around everything but the background", lambda grid: _box(grid != _background(grid))),
         *_ratio(pairs),
     ]
     if not several:
-        laws.append(SizeRule(f"always {first[0]}x{first[1]}", lambda _grid: first))
+        rules.append(SizeRule(f"always {first[0]}x{first[1]}", lambda _grid: first))
     else:
         for colour in range(10):
-            laws.append(SizeRule(f"the box around colour {colour}", partial(_colour_box, colour)))
-        laws += _counted(pairs)
-    return tuple(law for law in laws if all(law.predict(pair.input) == _size(pair.output) for pair in pairs))
+            rules.append(SizeRule(f"the box around colour {colour}", partial(_colour_box, colour)))
+        rules += _counted(pairs)
+    return tuple(rule for rule in rules if all(rule.predict(pair.input) == _size(pair.output) for pair in pairs))
 
 
 def expected_sizes(rules: Sequence[SizeRule], grid: Grid) -> dict[Size, str]:
-    """Return each size that some rule expects for an input, with the first rule's name."""
+    """Return each size that a rule predicts for an input, with the name of the first such rule; sides of 1 to 30."""
     sizes: dict[Size, str] = {}
     for rule in rules:
         size = rule.predict(grid)
@@ -121,16 +124,16 @@ def expected_sizes(rules: Sequence[SizeRule], grid: Grid) -> dict[Size, str]:
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours of the outputs as the demonstrations show them."""
+    """Colours of the demonstrations' outputs."""
 
     added: frozenset[int]
-    """Colours that some output has and its input has not."""
+    """Colours that an output has and its input lacks, over all demonstrations."""
     always: frozenset[int]
     """Colours that every output has."""
 
 
 def fit_palette(pairs: Sequence[Pair]) -> Palette:
-    """Fit the colours that outputs add and those that they always have."""
+    """Return the colours that outputs add to their inputs, and the colours that all outputs have."""
     outputs = [set(np.unique(pair.output).tolist()) for pair in pairs]
     inputs = [set(np.unique(pair.input).tolist()) for pair in pairs]
     added = set().union(*(out - seen for out, seen in zip(outputs, inputs, strict=True)))

@@ -1,6 +1,6 @@
-"""Built-in verifiers, one function each: evidence in, a score in [0, 1] and what is wrong out.
+"""Built-in verifiers, one function each: from evidence to a score in [0, 1] and a description of the errors.
 
-`gridloom.specs.solver_kinds.VERIFIERS` names their places, and those of other packages.
+`gridloom.specs.solver_kinds.VERIFIERS` is the registry of built-in verifiers and those of other packages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gridloom.solvers.verifiers.rules import Palette, SizeRule, expected_sizes
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a verifier may look at for one candidate of one test input. There is no way to a held-out answer."""
+    """Input of a verifier for one candidate of one test input. No field leads to a held-out answer."""
 
     task: Task
     test_index: int
@@ -29,26 +29,26 @@ class Evidence:
 
     @property
     def test_input(self) -> Grid:
-        """The test input the candidate answers, uint8 [rows, columns]."""
+        """Test input that the candidate answers, uint8 [rows, columns]."""
         return self.task.tests[self.test_index]
 
     @property
     def grid(self) -> Grid:
-        """The candidate's grid, uint8 [rows, columns]."""
+        """Grid of the candidate, uint8 [rows, columns]."""
         return np.asarray(self.candidate.grid, dtype=np.uint8)
 
 
 Verify = Callable[[Evidence], Signal]
-"""A verifier: equal evidence gives an equal signal, which bears the verifier's name and a score in [0, 1] or None."""
+"""Verifier function: equal evidence gives an equal signal, with the verifier's name and a score in [0, 1] or None."""
 
 
 def size_text(grid: GridRows | Grid) -> str:
-    """Return 'ROWSxCOLUMNS'."""
+    """Return the size of a grid as 'ROWSxCOLUMNS'."""
     return f"{len(grid)}x{len(grid[0]) if len(grid) else 0}"
 
 
 def leave_one_out(evidence: Evidence) -> Signal:
-    """Share of the demonstrations that training never saw which the same conditioning reproduces exactly."""
+    """Share of the check demonstrations (never trained on) that the proposal reproduces exactly; None without any."""
     task, checks = evidence.task, evidence.proposal.checks
     if not checks:
         return Signal(name="leave_one_out", score=None)
@@ -69,7 +69,7 @@ def leave_one_out(evidence: Evidence) -> Signal:
 
 
 def _cells(proposed: Grid, shown: Grid) -> str:
-    """Name wrong cells but not their right colours: the next attempt is checked against the same demonstration."""
+    """Describe wrong cells without their right colours: the same demonstration checks the next attempt."""
     rows, columns = np.nonzero(proposed != shown)
     first = zip(rows[:3], columns[:3], strict=True)
     cells = [f"({r + 1},{c + 1}) is not {proposed[r, c]}" for r, c in first]
@@ -77,7 +77,7 @@ def _cells(proposed: Grid, shown: Grid) -> str:
 
 
 def agreement(evidence: Evidence) -> Signal:
-    """Share of the views that voted for the grid; nothing to say of fewer than two views."""
+    """Share of the views that voted for the grid; None with fewer than two views."""
     votes, num_views = evidence.candidate.votes, evidence.candidate.num_views
     if num_views < 2:
         return Signal(name="agreement", score=None)
@@ -86,7 +86,10 @@ def agreement(evidence: Evidence) -> Signal:
 
 
 def form(evidence: Evidence) -> Signal:
-    """Whole borders, sides of 1 to 30, and not a copy of the input unless a demonstration is one."""
+    """Share of voting views with an unbroken border; 0 for a side above 30 or a copy of the input.
+
+    A copy is no error where a demonstration's output equals its input.
+    """
     grid, task = evidence.grid, evidence.task
     if max(grid.shape) > 30:
         return Signal(name="form", score=0.0, detail=f"the grid is {size_text(grid)}, larger than 30x30")
@@ -98,7 +101,7 @@ def form(evidence: Evidence) -> Signal:
 
 
 def shape(evidence: Evidence) -> Signal:
-    """Size that some law of all demonstrations expects; nothing to say where no law holds."""
+    """Score 1 for a size that a rule of all demonstrations predicts, else 0; None where no rule applies."""
     sizes = expected_sizes(evidence.size_rules, evidence.test_input)
     if not sizes:
         return Signal(name="shape", score=None)
@@ -111,22 +114,22 @@ def shape(evidence: Evidence) -> Signal:
 
 
 def palette(evidence: Evidence) -> Signal:
-    """Share of cells in colours the demonstrations allow, halved when a colour of every output is missing."""
+    """Share of cells in colours that the demonstrations allow, halved when a colour of every output is missing."""
     grid, rule = evidence.grid, evidence.palette
     allowed = set(np.unique(evidence.test_input).tolist()) | rule.added
     used = set(np.unique(grid).tolist())
     strange = sorted(used - allowed - rule.always)
     missing = sorted(rule.always - used)
     score = 1.0 - float(np.isin(grid, strange).mean())
-    said = []
+    details = []
     if strange:
-        said.append(f"colour {', '.join(map(str, strange))} never appears that way in the examples")
+        details.append(f"colour {', '.join(map(str, strange))} never appears that way in the examples")
     if missing:
         score /= 2
-        said.append(f"colour {', '.join(map(str, missing))} is in every example output and missing here")
-    return Signal(name="palette", score=score, detail="; ".join(said))
+        details.append(f"colour {', '.join(map(str, missing))} is in every example output and missing here")
+    return Signal(name="palette", score=score, detail="; ".join(details))
 
 
 def confidence(evidence: Evidence) -> Signal:
-    """The TRM's mean halting probability over the views that voted for the grid."""
+    """Mean halting probability of the TRM over the views that voted for the grid."""
     return Signal(name="confidence", score=evidence.candidate.confidence)

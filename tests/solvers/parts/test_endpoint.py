@@ -58,10 +58,10 @@ def test_servers_that_do_not_stream_or_count_are_understood(how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("silence", r"said nothing for 0\.2 s \(2 tries\)"),
+        ("silence", r"sent nothing for 0\.2 s \(2 tries\)"),
         ("dies", "the answer broke off after 2 pieces of text"),
-        ("garbled", "answered what is no JSON"),
-        ("html", "answered what is no JSON: '<html>It works!</html>'"),
+        ("garbled", "the answer is not JSON"),
+        ("html", "the answer is not JSON: '<html>It works!</html>'"),
         ("503", "answered 503 Service Unavailable: .*the queue is full"),
     ],
 )
@@ -79,20 +79,20 @@ def test_failing_server_is_tried_again_and_then_named(how: str, said: str) -> No
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [
-        ("400", "see the model's name 'tiny'; else"),
+        ("400", "check the model's name 'tiny'; if"),
         ("400", "shorter prompt"),
         ("401", "api_key_env"),
         ("404", "model's name 'tiny'"),
     ],
 )
-def test_wrong_request_is_told_at_once_with_what_to_mend(status: str, remedy: str) -> None:
+def test_wrong_request_fails_at_once_with_the_remedy(status: str, remedy: str) -> None:
     with serving(pieces, always=status) as server, pytest.raises(ModelError, match=f"answered {status}") as caught:
         ask(server)
     assert remedy in str(caught.value)
     assert len(server.requests) == 1
 
 
-def test_nobody_there_is_told() -> None:
+def test_server_that_does_not_listen_is_reported() -> None:
     with serving(pieces) as server:
         pass
     with pytest.raises(ModelError, match="no answer: Connection refused"):
@@ -107,7 +107,7 @@ def test_server_that_knows_no_limit_is_cut_off() -> None:
         assert len(ask(server, max_new_tokens=6).text) == 6 * 64
 
 
-def test_key_comes_from_the_named_variable_and_is_told_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_comes_from_the_named_variable_and_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(pieces) as server:
         with pytest.raises(ModelError, match=r"TINY_KEY, which holds the key .* is not set"):
             ask(server, api_key_env="TINY_KEY")
@@ -183,7 +183,7 @@ def test_tasks_in_flight_ask_side_by_side_and_the_right_grids_score_all(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("dies", "broke off"), ("silence", r"said nothing for 0\.3 s"), ("garbled", "is no JSON")]
+    ("how", "said"), [("dies", "broke off"), ("silence", r"sent nothing for 0\.3 s"), ("garbled", "is not JSON")]
 )
 def test_server_that_fails_fails_the_stage_and_the_next_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str
@@ -194,7 +194,7 @@ def test_server_that_fails_fails_the_stage_and_the_next_run_goes_on(
         with pytest.raises(ModelError, match=said) as caught:
             made.solve()
         assert server.url in caught.value.message
-        assert "run again: it goes on" in str(caught.value)
+        assert "run again: the run resumes" in str(caught.value)
         assert len(made.ledger.recorded_attempts(RUN, "solve")) == 4
         server.always = "no"
         made.node = made.node.model_copy(update={"models": {"llama": {**made.node.models["llama"], "timeout_s": 30}}})

@@ -89,14 +89,14 @@ def test_an_event_without_an_end_is_given_up(start: bytes) -> None:
             yield b"x" * (1 << 16)
         raise AssertionError("the client reads on")
 
-    with serving(pieces, keeps=True, chunks=endless) as server, pytest.raises(ModelError, match="is no JSON: '"):
+    with serving(pieces, keeps=True, chunks=endless) as server, pytest.raises(ModelError, match="is not JSON: '"):
         ask(server, retries=0)
 
 
 def test_many_short_lines_of_one_event_are_given_up() -> None:
     with (
         serving(pieces, keeps=True, chunks=lambda _: [b"data: 1\n" * 1000] * 200 + [b"\n"]) as server,
-        pytest.raises(ModelError, match="is no JSON: '1'"),
+        pytest.raises(ModelError, match="is not JSON: '1'"),
     ):
         ask(server, retries=0)
 
@@ -142,7 +142,9 @@ def test_slow_drip_ends_with_the_time_for_one_answer(kind: str, drop: bytes, cou
 
     with serving(pieces, keeps=True, chunks=drip, kind=kind) as server:
         began = time.monotonic()
-        with pytest.raises(ModelError, match=r"was not done after 0\.3 s \(\d+ pieces of text\) \(1 try\)") as caught:
+        with pytest.raises(
+            ModelError, match=r"was not complete after 0\.3 s \(\d+ pieces of text\) \(1 try\)"
+        ) as caught:
             ask(server, answer_s=0.3, retries=0)
         assert time.monotonic() - began < 4
     assert ("(0 pieces" in caught.value.message) is (count == 0)
@@ -155,7 +157,7 @@ def test_silence_within_an_answer_is_limited() -> None:
 
     with (
         serving(pieces, keeps=True, chunks=stall) as server,
-        pytest.raises(ModelError, match=r"said nothing for 0\.3 s \(2 tries\)"),
+        pytest.raises(ModelError, match=r"sent nothing for 0\.3 s \(2 tries\)"),
     ):
         ask(server, timeout_s=0.3)
 
@@ -163,11 +165,11 @@ def test_silence_within_an_answer_is_limited() -> None:
 @pytest.mark.parametrize(
     ("kind", "body", "said"),
     [
-        ("application/json", b"not json", "is no JSON: 'not json'"),
-        ("application/json; charset=utf-8", b"[1, 2]", r"is no chat completion: '\[1, 2\]'"),
-        ("text/event-stream", b"Internal error\n\n", "is no JSON: 'Internal error'"),
-        ("text/html; charset=utf-8", b"<p>\xc3\xa9</p>", "is no JSON: '<p>é</p>'"),
-        ("text/event-stream", b'data: {"error": "overloaded"}\n\n', "is no chat completion: .*overloaded"),
+        ("application/json", b"not json", "is not JSON: 'not json'"),
+        ("application/json; charset=utf-8", b"[1, 2]", r"is not a chat completion: '\[1, 2\]'"),
+        ("text/event-stream", b"Internal error\n\n", "is not JSON: 'Internal error'"),
+        ("text/html; charset=utf-8", b"<p>\xc3\xa9</p>", "is not JSON: '<p>é</p>'"),
+        ("text/event-stream", b'data: {"error": "overloaded"}\n\n', "is not a chat completion: .*overloaded"),
         ("text/event-stream", b"", "the answer broke off after 0 pieces of text"),
     ],
 )

@@ -13,7 +13,7 @@ from gridloom.runtime.checkpoints.bundle import save_bundle
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.spec import LlamaModel, Lora
 from gridloom.runtime.models.language.weights.managed import llama_facts
-from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.reasoner import LlamaReasoner
 from gridloom.specs.solver import Solver
 
@@ -44,6 +44,6 @@ def test_trained_additions_of_the_llama_change_what_it_reads(llama: Path, tmp_pa
 
 def test_model_that_solves_alone_runs_its_own_weights_whatever_its_lora_says(llama: Path) -> None:
     spec = LlamaModel(weights="./llama", lora=Lora(rank=2)).model_dump(mode="json")
-    reasoner = load_writer(spec, Solver(), "cpu", llama.parent).reasoner
+    reasoner = load_llm_services(spec, Solver(), "cpu", llama.parent).reasoner
     assert isinstance(reasoner, LlamaReasoner)
     assert reasoner.llama.lora is None

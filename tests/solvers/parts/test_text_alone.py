@@ -13,7 +13,7 @@ from solve_support import RUN, Place, Stop, dataset, mirror_answers, place
 
 from gridloom.errors import ModelError, StageInterrupted
 from gridloom.runtime.data.arc.prompts import GRID_ALONE, BuiltPrompt, grid_text
-from gridloom.solvers.parts.loading import load_services, load_writer
+from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.scripted import ScriptedReasoner
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.parts.text_proposer import TextProposer
@@ -109,10 +109,10 @@ def test_test_inputs_take_turns_and_each_is_judged_by_its_own_grid(alone: Place)
 
 def test_feedback_tells_only_of_attempts_at_the_same_test_input(alone: Place) -> None:
 
-    made = load_writer(alone.node.models["llama"], _settings(alone), "cpu", alone.root)
+    made = load_llm_services(alone.node.models["llama"], _settings(alone), "cpu", alone.root)
     assert made.reasoner is not None
 
-    told = [
+    earlier = [
         FinishedAttempt(
             attempt=1,
             only=0,
@@ -133,7 +133,7 @@ def test_feedback_tells_only_of_attempts_at_the_same_test_input(alone: Place) ->
         ),
     ]
     plan = Plan(attempt=3, seed=0, focus=0, feedback=True)
-    prompt = made.reasoner.prompt(dataset().tasks[1], plan, told)
+    prompt = made.reasoner.prompt(dataset().tasks[1], plan, earlier)
     assert "first went wrong" in prompt.text
     assert "second went wrong" not in prompt.text
     assert prompt.text.endswith(GRID_ALONE)

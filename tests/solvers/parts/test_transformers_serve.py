@@ -79,7 +79,7 @@ def test_a_server_of_another_make_solves_and_its_record_replays(tmp_path: Path, 
     assert all(one.equal for one in replay_failed(made.workspace))
 
 
-def test_a_model_that_the_server_does_not_have_is_told_with_its_name(served: EndpointModel) -> None:
+def test_a_model_that_the_server_does_not_have_is_reported_with_its_name(served: EndpointModel) -> None:
     other = served.model_copy(update={"model": "no/such"})
-    with pytest.raises(ModelError, match=r"answered 400[\s\S]*no/such[\s\S]*see the model's name 'no/such'"):
+    with pytest.raises(ModelError, match=r"answered 400[\s\S]*no/such[\s\S]*check the model's name 'no/such'"):
         Endpoint(other).complete("1 2", max_new_tokens=2, temperature=0.0, seed=0)

@@ -152,7 +152,7 @@ def test_other_torch_or_device_is_noted(solved: Solved) -> None:
     recorded.row.geometry.update(torch="1.0", device="cuda:7", device_name="some GPU")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    report = replayer.together([recorded])[0]
+    report = replayer.replay_frame([recorded])[0]
     assert any("torch 1.0" in note for note in report.notes)
     assert any("replayed on cpu" in note for note in report.notes)
 
@@ -162,12 +162,12 @@ def test_changed_weights_are_found_at_the_first_node_they_touch(tmp_path: Path, 
     made = place(tmp_path / "made", llama)
     made.solve()
     replayer = Replayer(made.workspace)
-    assert replayer.one("aaaa0001.1").equal
+    assert replayer.replay_attempt("aaaa0001.1").equal
     (services,) = replayer._services.values()
     with torch.no_grad():
         services.proposer.bundle.part("text_to_latent").out.bias += 1e-3  # type: ignore[attr-defined]
     services.proposer._injections.clear()  # type: ignore[attr-defined]
-    report = replayer.one("aaaa0001.1")
+    report = replayer.replay_attempt("aaaa0001.1")
     assert report.first_divergence == "adapt"
 
 
@@ -290,7 +290,7 @@ def test_replay_from_verify_judges_the_recorded_proposal_without_any_model(
     [
         ({"from_node": "plan"}, "no replay begins at 'plan'"),
         ({"from_node": "adapt", "live": True}, "--live runs the LLaMA, which --from-node adapt leaves out"),
-        ({"from_node": "verify", "overrides": ["views=2"]}, "--set changes what is proposed"),
+        ({"from_node": "verify", "overrides": ["views=2"]}, "--set changes the proposal"),
     ],
 )
 def test_node_that_goes_with_nothing_else_is_refused(solved: Solved, options: dict[str, Any], said: str) -> None:

@@ -16,7 +16,7 @@ from gridloom.errors import StageError
 from gridloom.solvers.parts.scripted import ScriptedProposer
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.replay.replay import replay
-from gridloom.solvers.stages.calibrate import Calibrate, Measured
+from gridloom.solvers.stages.calibrate import Calibrate, VerifierScores
 from gridloom.solvers.stages.threshold import CALIBRATION, read_calibration
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import LedgerWriter
@@ -147,7 +147,7 @@ def test_damaged_and_foreign_calibrations_are_clear_errors(known: Place, tmp_pat
     for text, said in (
         ("{", "cannot read"),
         ('{"format_version": 9, "threshold": 1}', "has format 9"),
-        ('{"format_version": 1, "threshold": 7}', "a threshold of 7 is no score"),
+        ('{"format_version": 1, "threshold": 7}', "threshold 7 is not in"),
     ):
         (tmp_path / CALIBRATION).write_text(text)
         with pytest.raises(StageError, match=said):
@@ -168,7 +168,7 @@ def test_damaged_and_foreign_calibrations_are_clear_errors(known: Place, tmp_pat
 def test_chosen_threshold_is_the_lowest_that_reaches_the_precision(
     scores: list[tuple[float, bool]], precision: float
 ) -> None:
-    one = Measured("any", tuple(scores))
+    one = VerifierScores("any", tuple(scores))
     point, reached = one.chosen(precision)
     assert point is not None
     every = [one.at(score) for score, _ in scores]

@@ -121,8 +121,8 @@ def test_full_disk_stops_the_solve_with_its_remedy_and_the_next_run_ends_as_an_u
 
     def load(*arguments: Any) -> Services:
         services = load_services(*arguments)
-        assert services.trm_desk is not None
-        run, calls = services.trm_desk.run, []
+        assert services.trm_queue is not None
+        run, calls = services.trm_queue.run, []
 
         def then_full(batch: list[Any]) -> Any:
             calls.append(batch)
@@ -131,7 +131,7 @@ def test_full_disk_stops_the_solve_with_its_remedy_and_the_next_run_ends_as_an_u
                 resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + 2000, before[1]))
             return run(batch)
 
-        services.trm_desk.run = then_full  # type: ignore[method-assign]
+        services.trm_queue.run = then_full  # type: ignore[method-assign]
         return services
 
     try:

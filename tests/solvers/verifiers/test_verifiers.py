@@ -177,9 +177,9 @@ def test_every_verifier_has_a_weight_in_the_spec() -> None:
 @pytest.mark.parametrize(
     ("signal", "problem"),
     [
-        (Signal(name="tidy", score=1.5), r"'tidy' gave the score 1\.5"),
-        (Signal(name="tidy", score=float("nan")), "'tidy' gave the score nan"),
-        (Signal(name="tidier", score=1.0), "'tidy' gave a signal called 'tidier'"),
+        (Signal(name="tidy", score=1.5), r"'tidy' returned the score 1\.5"),
+        (Signal(name="tidy", score=float("nan")), "'tidy' returned the score nan"),
+        (Signal(name="tidier", score=1.0), "'tidy' returned a signal named 'tidier'"),
     ],
 )
 def test_signal_that_cannot_be_weighed_is_refused(

@@ -1,8 +1,8 @@
-"""Where the model calls of concurrent graphs meet: they are run in shared batches once every graph waits for one.
+"""Scheduler of model calls of concurrent graphs: calls run in shared batches once every graph waits for a result.
 
-There is no timer. Each graph either runs (and will come with a call, or end) or waits for an answer, so the moment
-at which all wait is known exactly; it depends on nothing but the graphs themselves, and one graph alone never waits for
-others. Within the single thread of the event loop the order of calls, and so every batch, is the same in every run.
+There is no timer. Each graph either runs (and will submit a call, or end) or waits for a result, so the moment at which
+all graphs wait is determined by the graphs alone, and a single graph never waits for others. The event loop has one
+thread, so the order of calls, and so every batch, is the same in every run.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True)
 class _Waiting:
-    desk: Desk[Any, Any]
+    queue: CallQueue[Any, Any]
     call: Any
     future: asyncio.Future[Any]
 
 
 @dataclass(slots=True)
-class Hub:
-    """Knows how many graphs are under way, and which calls wait."""
+class CallScheduler:
+    """Scheduler that counts the running graphs and holds their waiting calls."""
 
     num_members: int = 0
     num_flushes: int = 0
@@ -36,7 +36,7 @@ class Hub:
 
     @contextmanager
     def member(self) -> Iterator[None]:
-        """Count one more graph under way; batches wait for its calls until the end of the block."""
+        """Count one more running graph; batches wait for its calls until the end of the block."""
         self.num_members += 1
         try:
             yield
@@ -44,10 +44,10 @@ class Hub:
             self.num_members -= 1
             self._flush_if_all_wait()
 
-    async def ask(self, desk: Desk[Call, Answer], call: Call) -> Answer:
-        """Wait for the answer to a call."""
+    async def submit(self, queue: CallQueue[Call, Answer], call: Call) -> Answer:
+        """Submit a call to a queue and return its result."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(desk, call, future))
+        self._waiting.append(_Waiting(queue, call, future))
         self._flush_if_all_wait()
         return await future
 
@@ -58,7 +58,7 @@ class Hub:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Run everything that waits, desk by desk; a batch that fails, fails the calls in it alone."""
+        """Run all waiting calls, queue by queue; the error of a batch is raised in the calls of that batch only."""
         self._flushing = False
         calls = [waiting for waiting in self._waiting if not waiting.future.done()]
         if len(calls) < self.num_members:
@@ -66,51 +66,51 @@ class Hub:
             return
         self._waiting = []
         self.num_flushes += 1
-        for desk in dict.fromkeys(waiting.desk for waiting in calls):
-            of_desk = [waiting for waiting in calls if waiting.desk is desk]
-            for batch in desk.batches([waiting.call for waiting in of_desk]):
+        for queue in dict.fromkeys(waiting.queue for waiting in calls):
+            of_queue = [waiting for waiting in calls if waiting.queue is queue]
+            for batch in queue.batches([waiting.call for waiting in of_queue]):
                 try:
-                    answers = desk.run([of_desk[index].call for index in batch])
-                except Exception as error:  # whatever the model raises belongs to the graphs that asked
+                    answers = queue.run([of_queue[index].call for index in batch])
+                except Exception as error:  # any error of the model is raised in the graphs that submitted the calls
                     for index in batch:
-                        of_desk[index].future.set_exception(error)
+                        of_queue[index].future.set_exception(error)
                     continue
                 for index, answer in zip(batch, answers, strict=True):
-                    of_desk[index].future.set_result(answer)
+                    of_queue[index].future.set_result(answer)
 
 
-class Desk(Generic[Call, Answer]):
-    """Answers calls of one kind in batches, and keeps count. Runs calls through a hub."""
+class CallQueue(Generic[Call, Answer]):
+    """Queue of calls to one model, which runs calls in batches and counts calls, batches and seconds."""
 
     def __init__(
         self,
-        hub: Hub,
+        scheduler: CallScheduler,
         answer: Callable[[list[Call]], Sequence[Answer]],
         *,
         kind: Callable[[Call], object],
         size: Callable[[Call], int],
         max_size: int,
     ) -> None:
-        """Set up a desk.
+        """Create a queue of the scheduler.
 
         Args:
-            answer: runs calls of one kind in one batch, in order.
-            kind: calls of different kinds are never run together.
-            size: what a call takes up of a batch.
-            max_size: of a batch; a larger call has a batch of its own.
+            answer: function that runs calls of one kind in one batch and returns the results in the same order.
+            kind: function of a call; calls of different kinds never share a batch.
+            size: size of a call, in the unit of `max_size`.
+            max_size: limit of the sum of sizes in a batch; a larger call runs in a batch of its own.
         """
-        self.hub = hub
+        self.scheduler = scheduler
         self._answer = answer
         self._kind, self._size, self._max_size = kind, size, max_size
         self.num_calls = self.num_batches = 0
         self.seconds = 0.0
 
-    async def ask(self, call: Call) -> Answer:
-        """Wait for the answer to a call, which may share its batch."""
-        return await self.hub.ask(self, call)
+    async def submit(self, call: Call) -> Answer:
+        """Submit a call and return its result; other calls may share the batch."""
+        return await self.scheduler.submit(self, call)
 
     def batches(self, calls: Sequence[Call]) -> list[list[int]]:
-        """Return the indices of the calls of each batch: by kind, in order, up to the size."""
+        """Return the indices of the calls of each batch: calls of one kind, in order, up to `max_size`."""
         found: list[list[int]] = []
         for kind in dict.fromkeys(self._kind(call) for call in calls):
             room = 0
@@ -126,7 +126,7 @@ class Desk(Generic[Call, Answer]):
         return found
 
     def run(self, calls: list[Call]) -> Sequence[Answer]:
-        """Answer one batch."""
+        """Run one batch and return its results."""
         began = time.perf_counter()
         answers = self._answer(calls)
         self.seconds += time.perf_counter() - began

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from solve_support import RUN, SOLVER, Place, Reporter, Stop, place
 
 from gridloom.errors import StageInterrupted
-from gridloom.solvers.parts.hub import Desk, Hub
+from gridloom.solvers.parts.call_scheduler import CallQueue, CallScheduler
 from gridloom.solvers.replay.replay import replay_failed
 from gridloom.stores.artifacts import Artifact
 
@@ -20,10 +20,10 @@ from gridloom.stores.artifacts import Artifact
 class Squares:
     """Answers numbers with their squares, and keeps the batches."""
 
-    def __init__(self, hub: Hub, max_size: int = 100) -> None:
+    def __init__(self, scheduler: CallScheduler, max_size: int = 100) -> None:
         self.batches: list[list[int]] = []
-        self.desk: Desk[int, int] = Desk(
-            hub, self.answer, kind=lambda call: call < 0, size=lambda _call: 1, max_size=max_size
+        self.queue: CallQueue[int, int] = CallQueue(
+            scheduler, self.answer, kind=lambda call: call < 0, size=lambda _call: 1, max_size=max_size
         )
 
     def answer(self, calls: list[int]) -> list[int]:
@@ -33,9 +33,9 @@ class Squares:
         return [call * call for call in calls]
 
 
-def together(hub: Hub, *works: Any) -> list[Any]:
+def together(scheduler: CallScheduler, *works: Any) -> list[Any]:
     async def member(work: Any) -> Any:
-        with hub.member():
+        with scheduler.member():
             return await work
 
     async def main() -> list[Any]:
@@ -45,69 +45,69 @@ def together(hub: Hub, *works: Any) -> list[Any]:
 
 
 def test_calls_of_all_members_share_one_batch() -> None:
-    hub = Hub()
-    squares = Squares(hub)
-    assert together(hub, *(squares.desk.ask(n) for n in range(5))) == [0, 1, 4, 9, 16]
+    scheduler = CallScheduler()
+    squares = Squares(scheduler)
+    assert together(scheduler, *(squares.queue.submit(n) for n in range(5))) == [0, 1, 4, 9, 16]
     assert squares.batches == [[0, 1, 2, 3, 4]]
 
 
 def test_batch_waits_for_a_member_that_still_works() -> None:
-    hub = Hub()
-    squares = Squares(hub)
+    scheduler = CallScheduler()
+    squares = Squares(scheduler)
 
     async def late() -> int:
         for _ in range(50):
             await asyncio.sleep(0)
-        return await squares.desk.ask(3)
+        return await squares.queue.submit(3)
 
-    assert together(hub, squares.desk.ask(2), late()) == [4, 9]
+    assert together(scheduler, squares.queue.submit(2), late()) == [4, 9]
     assert squares.batches == [[2, 3]]
 
 
 def test_member_that_ends_without_a_call_frees_the_others() -> None:
-    hub = Hub()
-    squares = Squares(hub)
+    scheduler = CallScheduler()
+    squares = Squares(scheduler)
 
     async def nothing() -> None:
         await asyncio.sleep(0)
 
-    assert together(hub, squares.desk.ask(2), nothing()) == [4, None]
+    assert together(scheduler, squares.queue.submit(2), nothing()) == [4, None]
     assert squares.batches == [[2]]
 
 
 def test_call_from_outside_any_member_is_answered_at_once() -> None:
-    squares = Squares(Hub())
-    assert asyncio.run(squares.desk.ask(7)) == 49
+    squares = Squares(CallScheduler())
+    assert asyncio.run(squares.queue.submit(7)) == 49
 
 
 def test_kinds_are_never_mixed_and_sizes_are_kept() -> None:
-    hub = Hub()
-    squares = Squares(hub, max_size=2)
-    together(hub, *(squares.desk.ask(n) for n in (1, -1, 2, 3, -2)))
+    scheduler = CallScheduler()
+    squares = Squares(scheduler, max_size=2)
+    together(scheduler, *(squares.queue.submit(n) for n in (1, -1, 2, 3, -2)))
     assert squares.batches == [[1, 2], [3], [-1, -2]]
 
 
 def test_failing_batch_fails_its_own_calls_alone() -> None:
-    hub = Hub()
-    squares = Squares(hub, max_size=2)
-    answers = together(hub, *(squares.desk.ask(n) for n in (1, 2, 13, 4, 5)))
+    scheduler = CallScheduler()
+    squares = Squares(scheduler, max_size=2)
+    answers = together(scheduler, *(squares.queue.submit(n) for n in (1, 2, 13, 4, 5)))
     assert answers[:2] == [1, 4]
     assert [str(answer) for answer in answers[2:4]] == ["13", "13"]
     assert answers[4] == 25
 
 
 def test_cancelled_call_holds_nobody_up() -> None:
-    hub = Hub()
-    squares = Squares(hub)
+    scheduler = CallScheduler()
+    squares = Squares(scheduler)
 
     async def main() -> int:
-        with hub.member():
-            with hub.member():
-                doomed = asyncio.create_task(squares.desk.ask(1))
+        with scheduler.member():
+            with scheduler.member():
+                doomed = asyncio.create_task(squares.queue.submit(1))
                 await asyncio.sleep(0)
                 doomed.cancel()
                 await asyncio.sleep(0)
-            return await squares.desk.ask(5)
+            return await squares.queue.submit(5)
 
     assert asyncio.run(main()) == 25
     assert squares.batches == [[5]]
@@ -115,16 +115,16 @@ def test_cancelled_call_holds_nobody_up() -> None:
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.integers(1, 4))
 def test_every_call_is_answered_whatever_the_members_do(counts: list[int], max_size: int) -> None:
-    hub = Hub()
-    squares = Squares(hub, max_size)
+    scheduler = CallScheduler()
+    squares = Squares(scheduler, max_size)
 
     async def work(number: int, count: int) -> list[int]:
-        return [await squares.desk.ask(number * 100 + 20 + n) for n in range(count)]
+        return [await squares.queue.submit(number * 100 + 20 + n) for n in range(count)]
 
-    answers = together(hub, *(work(number, count) for number, count in enumerate(counts)))
+    answers = together(scheduler, *(work(number, count) for number, count in enumerate(counts)))
     assert answers == [[(number * 100 + 20 + n) ** 2 for n in range(count)] for number, count in enumerate(counts)]
     assert all(len(batch) <= max_size for batch in squares.batches)
-    assert hub.num_members == 0
+    assert scheduler.num_members == 0
 
 
 @pytest.fixture(scope="module")
