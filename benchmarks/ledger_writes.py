@@ -18,9 +18,9 @@ from typing import Any
 import duckdb
 from langgraph.checkpoint.base import empty_checkpoint
 
-from gridloom.stores.checkpointer import DuckDBSaver
 from gridloom.stores.ledger import LedgerWriter
 from gridloom.stores.records import AttemptRecord
+from gridloom.stores.threads.checkpointer import DuckDBSaver
 from gridloom.stores.workspace import Workspace
 
 

@@ -30,8 +30,8 @@ from gridloom.solvers.parts.scripted import ScriptedProposer, ScriptedReasoner
 from gridloom.solvers.parts.services import Services
 from gridloom.specs.data import ArcData, ArcSelect
 from gridloom.specs.solver import Solver
-from gridloom.stores.checkpointer import DuckDBSaver
 from gridloom.stores.ledger import LedgerWriter
+from gridloom.stores.threads.checkpointer import DuckDBSaver
 from gridloom.stores.workspace import Workspace
 
 LATENT_WIDTH = 576

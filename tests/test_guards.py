@@ -66,7 +66,7 @@ def test_names_of_test_files_are_unique_and_their_folders_those_of_the_package()
     assert [str(folder) for folder in folders if not (PACKAGE / folder / "__init__.py").is_file()] == []
 
 
-LOCKS, WRITE_ASIDE = "stores/locks.py", "stores/write_aside.py"
+LOCKS, WRITE_ASIDE = "stores/files/locks.py", "stores/files/write_aside.py"
 RENAMING = {"os": {"rename", "renames", "replace"}, "shutil": {"move"}, "Path": {"rename", "replace"}}
 """Functions of the standard library that rename files, by module or class."""
 

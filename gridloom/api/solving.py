@@ -20,9 +20,9 @@ from gridloom.compiler.text.write import override_text
 from gridloom.errors import DataError, GridloomError
 from gridloom.runtime.planning.local import RECIPE, task_overrides
 from gridloom.solvers.stages.attempts_artifact import read_picks
-from gridloom.stores.disk import storage
+from gridloom.stores.files.disk import storage
+from gridloom.stores.files.write_aside import replacing
 from gridloom.stores.workspace import Workspace as Folder
-from gridloom.stores.write_aside import replacing
 
 
 @dataclass(frozen=True, slots=True)

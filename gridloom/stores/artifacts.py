@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.errors import StoreError
-from gridloom.stores import locks
-from gridloom.stores.disk import storage, sync_folder
+from gridloom.stores.files import locks
+from gridloom.stores.files.disk import storage, sync_folder
+from gridloom.stores.files.write_aside import move, write_durably
 from gridloom.stores.workspace import Workspace
-from gridloom.stores.write_aside import move, write_durably
 
 MANIFEST = "manifest.json"
 FORMAT = 1

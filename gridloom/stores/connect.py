@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gridloom.errors import StoreError
-from gridloom.stores import locks
-from gridloom.stores.disk import storage
+from gridloom.stores.files import locks
+from gridloom.stores.files.disk import storage
 
 if TYPE_CHECKING:
     import duckdb

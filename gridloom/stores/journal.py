@@ -29,8 +29,8 @@ from typing import Any
 import orjson
 
 from gridloom.errors import StoreError
-from gridloom.stores import locks
-from gridloom.stores.disk import storage, storage_error, sync_folder
+from gridloom.stores.files import locks
+from gridloom.stores.files.disk import storage, storage_error, sync_folder
 from gridloom.stores.records import Record
 
 FORMAT = 1

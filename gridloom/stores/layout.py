@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from gridloom.errors import StoreError
 from gridloom.stores.connect import open_database, transaction
+from gridloom.stores.files.write_aside import move
 from gridloom.stores.schema import BOOKKEEPING, MIGRATIONS, SCHEMA_VERSION, add_missing, tables
 from gridloom.stores.views import VIEWS
-from gridloom.stores.write_aside import move
 
 if TYPE_CHECKING:
     import duckdb

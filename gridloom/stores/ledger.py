@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any
 from gridloom.errors import StoreError
 from gridloom.stores.attempt import KEY, Attempt
 from gridloom.stores.connect import database_errors, ledger_lock, open_database
-from gridloom.stores.disk import is_writable, storage
-from gridloom.stores.graph_records import GraphBlobRecord, GraphCheckpointRecord, GraphRecord, GraphWriteRecord
+from gridloom.stores.files.disk import is_writable, storage
+from gridloom.stores.graph_records import (
+    GraphBlobRecord,
+    GraphCheckpointRecord,
+    GraphRecord,
+    GraphWriteRecord,
+)
 from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
 from gridloom.stores.journal import JournalWriter, is_live
 from gridloom.stores.layout import is_current, lay_out

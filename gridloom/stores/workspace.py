@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gridloom.stores.disk import storage
+from gridloom.stores.files.disk import storage
 
 
 @dataclass(frozen=True, slots=True)

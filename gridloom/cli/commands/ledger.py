@@ -53,7 +53,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     """Write a table whole or not at all. Raises StoreError when the file cannot be written."""
     import pyarrow.parquet
 
-    from gridloom.stores.write_aside import replacing
+    from gridloom.stores.files.write_aside import replacing
 
     try:
         with replacing(path) as aside:

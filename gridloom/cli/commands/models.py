@@ -130,7 +130,7 @@ def import_command(
     """Convert a checkpoint of TinyRecursiveModels to a folder for `{kind: checkpoint, path: FOLDER}`."""
     from gridloom.runtime.checkpoints.bundle import save_bundle
     from gridloom.runtime.interop.trm_checkpoint import import_checkpoint
-    from gridloom.stores.vacant import check_vacant, filling
+    from gridloom.stores.files.vacant import check_vacant, filling
 
     check_vacant(folder)
     imported = import_checkpoint(checkpoint, config=config, identifiers=identifiers, canvas=canvas, kind=data)
@@ -158,7 +158,7 @@ def export_command(
     """Write step_N, all_config.yaml and identifiers.json that TinyRecursiveModels loads, with the averaged weights."""
     from gridloom.runtime.checkpoints.bundle import load_bundle
     from gridloom.runtime.interop.trm_checkpoint import export_checkpoint
-    from gridloom.stores.vacant import check_vacant
+    from gridloom.stores.files.vacant import check_vacant
 
     check_vacant(folder)
     whole = load_bundle(bundle)

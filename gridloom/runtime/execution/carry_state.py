@@ -10,7 +10,7 @@ from gridloom.runtime.execution.run_locks import stage_lock
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.state_transfer import TransferredState, export_files, import_files, stage_of
 from gridloom.stores.artifacts import ArtifactStore
-from gridloom.stores.vacant import check_vacant, filling
+from gridloom.stores.files.vacant import check_vacant, filling
 from gridloom.stores.workspace import Workspace
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.planning.plan import RunPlan
-from gridloom.stores import locks
+from gridloom.stores.files import locks
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from gridloom.errors import GridloomError, StageError
 from gridloom.stores.attempt import Attempt
+from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import PickRecord, RunRecord, StageRecord, TaskRecord
 from gridloom.stores.workspace import Workspace
-from gridloom.stores.write_aside import empty_folder, move
 
 PROVIDER = "gridloom"
 

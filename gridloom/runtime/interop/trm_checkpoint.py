@@ -30,7 +30,7 @@ from gridloom.runtime.data.tasks import SEPARATOR
 from gridloom.runtime.interop.trm_config import CONFIG, OWN_KEY, REMEDY, OriginalConfig, original_config, read_config
 from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
-from gridloom.stores.vacant import filling
+from gridloom.stores.files.vacant import filling
 
 PREFIXES = ("_orig_mod.", "model.", "inner.")
 IDENTIFIERS = "identifiers.json"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gridloom.compiler.device_speeds import DeviceSpeeds, MachineSpeeds
 from gridloom.errors import StoreError
+from gridloom.stores.files.write_aside import write_durably
 from gridloom.stores.workspace import cache_dir
-from gridloom.stores.write_aside import write_durably
 
 FORMAT_VERSION = 1
 REMEASURE = "run gridloom doctor --calibrate"

@@ -20,8 +20,8 @@ from typing import Any
 
 import gridloom.version
 from gridloom.specs.base import DataSpec
+from gridloom.stores.files.write_aside import write_durably
 from gridloom.stores.workspace import cache_dir
-from gridloom.stores.write_aside import write_durably
 
 SETTLE_S = 2.0
 """Age of the last change, in seconds, from which a file's times are trusted; coarser than any file system's clock."""

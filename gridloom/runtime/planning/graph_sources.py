@@ -13,9 +13,9 @@ from gridloom.compiler.graph import RunGraph
 from gridloom.compiler.text.library import recipe_names
 from gridloom.errors import GridloomError, StoreError
 from gridloom.runtime.planning.local import compile_local
+from gridloom.stores.files.write_aside import write_durably
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
-from gridloom.stores.write_aside import write_durably
 from gridloom.wording import did_you_mean
 
 

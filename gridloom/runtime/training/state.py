@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gridloom.errors import StageError
-from gridloom.stores.write_aside import empty_folder, move, sync_files
+from gridloom.stores.files.write_aside import empty_folder, move, sync_files
 
 KEEP = 2
 _PREFIX = "state-"

@@ -20,7 +20,7 @@ from gridloom.compiler.diff import diff_values
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.training.state import saved_steps, state_folder
-from gridloom.stores.write_aside import empty_folder, move
+from gridloom.stores.files.write_aside import empty_folder, move
 
 FORMAT = 1
 DESCRIPTION = "state.json"

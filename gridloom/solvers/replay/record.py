@@ -17,9 +17,9 @@ from gridloom.runtime.data.tasks import Grid, Pair, Task
 from gridloom.solvers.loop.graph import thread_id
 from gridloom.solvers.types import Candidate, FinishedAttempt, Proposal, Reasoning
 from gridloom.stores.attempt import Attempt, columns_of_node
-from gridloom.stores.checkpointer import DuckDBSaver
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import AttemptRecord, TaskRecord
+from gridloom.stores.threads.checkpointer import DuckDBSaver
 from gridloom.stores.workspace import Workspace
 
 

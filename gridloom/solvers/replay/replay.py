@@ -307,9 +307,7 @@ def _replay_record(report: ReplayReport) -> ReplayRecord:
 
 def _base(run: RunRecord) -> Path:
     """Return the folder that relative paths of a run's spec start from."""
-    from gridloom.runtime.planning.local import (
-        spec_base,  # imports the compiler, which replays without --live do not need
-    )
+    from gridloom.runtime.planning.local import spec_base
 
     return spec_base(run.spec or "")
 

@@ -32,10 +32,10 @@ from gridloom.solvers.types import LoopState
 from gridloom.specs.solver import Solver
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import Artifact
-from gridloom.stores.checkpointer import DuckDBSaver
+from gridloom.stores.files.write_aside import replacing
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import PickRecord, as_dict
-from gridloom.stores.write_aside import replacing
+from gridloom.stores.threads.checkpointer import DuckDBSaver
 
 LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
 """Function (checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""

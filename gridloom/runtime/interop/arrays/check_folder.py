@@ -17,7 +17,7 @@ from gridloom.runtime.interop.arrays.trm_export import SplitCounts, count_splits
 from gridloom.runtime.interop.arrays.trm_import import import_trm
 from gridloom.runtime.show.entries import DataEntry
 from gridloom.specs.puzzles import MazeData, SudokuData
-from gridloom.stores.vacant import check_vacant, filling
+from gridloom.stores.files.vacant import check_vacant, filling
 
 Kind = Literal["arc", "maze", "sudoku"]
 EVERY = 10_000_000

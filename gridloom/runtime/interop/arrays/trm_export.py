@@ -18,7 +18,7 @@ from gridloom.runtime.interop.arrays.trm_folder import (
     read_trm_tasks_of,
     reference_plan,
 )
-from gridloom.stores.vacant import check_vacant
+from gridloom.stores.files.vacant import check_vacant
 
 TEST_SUBSET = "evaluation"
 """Default subset whose test pairs are written to `test/`, if the source has it."""

@@ -26,7 +26,7 @@ from gridloom.runtime.data.files.arrays import CANVAS, SET
 from gridloom.runtime.data.files.grids import read_grid
 from gridloom.runtime.data.tasks import SEPARATOR, Pair
 from gridloom.runtime.interop.arrays import reference_rng
-from gridloom.stores.vacant import filling
+from gridloom.stores.files.vacant import filling
 
 BLANK = "<blank>"
 

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from gridloom.errors import StageError
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.stores.disk import storage
+from gridloom.stores.files.disk import storage
+from gridloom.stores.files.write_aside import write_durably
 from gridloom.stores.workspace import Workspace
-from gridloom.stores.write_aside import write_durably
 
 VERSION = 1
 """Version of the computation of states; after a change all states are computed again."""

@@ -9,13 +9,7 @@ from torch import Tensor
 
 from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.runtime.models.recursive.core import RecursiveCore
-from gridloom.runtime.models.recursive.inference import (
-    FoundAnswers,
-    begin,
-    num_steps_of,
-    part_of,
-    tiles,
-)
+from gridloom.runtime.models.recursive.inference import FoundAnswers, begin, num_steps_of, part_of, tiles
 from gridloom.runtime.models.recursive.layers import rounded_once
 from gridloom.runtime.models.steps import HaltedTrace, Halting, Same
 

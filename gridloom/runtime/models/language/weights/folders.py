@@ -16,8 +16,8 @@ from typing import Any
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.facts import LlamaFacts
+from gridloom.stores.files.write_aside import replacing
 from gridloom.stores.workspace import cache_dir
-from gridloom.stores.write_aside import replacing
 
 CONFIG = "config.json"
 MODEL_FILES = (

@@ -20,8 +20,8 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.language.facts import PUBLISHED, LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.weights.folders import file_sha256, folder_facts, hub_snapshot, read_facts
+from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.stores.workspace import cache_dir
-from gridloom.stores.write_aside import empty_folder, move
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from store_cases import start
 
-from gridloom.stores.write_aside import empty_folder, move, replacing, sync_files, write_durably
+from gridloom.stores.files.write_aside import empty_folder, move, replacing, sync_files, write_durably
 
 
 def names(folder: Path) -> list[str]:
@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
 def killed(folder: Path, code: str) -> None:
     """Run code with `folder` at hand; kill it where it calls `hang`."""
     setup = f"""
-from gridloom.stores.write_aside import *
+from gridloom.stores.files.write_aside import *
 from gridloom.stores import write_aside
 folder = Path({str(folder)!r})
 def hang(*args, **kwargs):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from store_cases import start
 
-from gridloom.stores import locks
+from gridloom.stores.files import locks
 
 HOLD = """
 from gridloom.stores import locks

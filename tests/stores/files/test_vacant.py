@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from gridloom.errors import DataError
-from gridloom.stores.vacant import filling
+from gridloom.stores.files.vacant import filling
 
 FILLER = """
 import sys, time
 from pathlib import Path
-from gridloom.stores.vacant import filling
+from gridloom.stores.files.vacant import filling
 with filling(Path(sys.argv[1])) as aside:
     (aside / "half.npy").write_bytes(b"half")
     print("filling", flush=True)

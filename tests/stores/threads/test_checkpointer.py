@@ -22,8 +22,8 @@ from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.graph import END, START, StateGraph
 from store_cases import start
 
-from gridloom.stores.checkpointer import DuckDBSaver
 from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.threads.checkpointer import DuckDBSaver
 from gridloom.stores.workspace import Workspace
 
 
@@ -104,7 +104,7 @@ def test_a_graph_killed_in_a_node_goes_on_at_that_node(workspace: Workspace, as_
 import asyncio
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(store_cases.__file__).parent)!r}]
 import test_checkpointer as cases
-from gridloom.stores.checkpointer import DuckDBSaver
+from gridloom.stores.threads.checkpointer import DuckDBSaver
 class Hang(list):
     def append(self, name):
         print(name, flush=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gridloom.stores.disk import sync_folder
+from gridloom.stores.files.disk import sync_folder
 
 
 @contextmanager

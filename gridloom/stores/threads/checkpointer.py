@@ -30,8 +30,8 @@ from gridloom.stores.graph_records import (
     GraphRecord,
     GraphWriteRecord,
 )
-from gridloom.stores.graph_threads import EMPTY, CheckpointPlace, Memory, Thread, read_body, read_metadata
 from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.threads.graph_threads import EMPTY, CheckpointPlace, Memory, Thread, read_body, read_metadata
 
 
 class DuckDBSaver(BaseCheckpointSaver[str]):

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gridloom.errors import DataError
-from gridloom.stores import locks
-from gridloom.stores.write_aside import move
+from gridloom.stores.files import locks
+from gridloom.stores.files.write_aside import move
 
 
 def check_vacant(folder: Path) -> None:

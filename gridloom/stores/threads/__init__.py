@@ -1,0 +1,1 @@
+"""LangGraph checkpoints in the ledger: threads in memory, the checkpointer."""
