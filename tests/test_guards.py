@@ -36,6 +36,27 @@ def test_importing_the_front_end_loads_no_heavy_package(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_what_a_family_declares_loads_no_heavy_package() -> None:
+    """The compiler reads kind, spec, cost and facts of every family of models."""
+    parts = ("kind", "spec", "cost", "facts")
+    files = [path for part in parts for path in sorted((PACKAGE / "runtime" / "models").glob(f"**/{part}.py"))]
+    modules = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in files]
+    assert len(modules) > 12
+    code = f"import sys, {', '.join(modules)}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_folders_are_maps() -> None:
+    """At most 20 loose modules a folder, and an `__init__.py` that holds its line alone, but for the public one."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    for folder in folders:
+        assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 20, folder
+        tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+        assert folder == PACKAGE or len(tree.body) == 1, folder
+        assert ast.get_docstring(tree), folder
+
+
 def test_compiling_quickstart_from_the_shell_loads_no_heavy_package() -> None:
     code = (
         "import sys; sys.argv = ['gridloom', 'compile', 'quickstart'];"
