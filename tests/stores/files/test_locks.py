@@ -15,7 +15,7 @@ from store_cases import start
 from gridloom.stores.files import locks
 
 HOLD = """
-from gridloom.stores import locks
+from gridloom.stores.files import locks
 path = Path({path!r})
 {held}
 print(os.getpid(), flush=True)

@@ -20,7 +20,7 @@ def killed(folder: Path, code: str) -> None:
     """Run code with `folder` at hand; kill it where it calls `hang`."""
     setup = f"""
 from gridloom.stores.files.write_aside import *
-from gridloom.stores import write_aside
+from gridloom.stores.files import write_aside
 folder = Path({str(folder)!r})
 def hang(*args, **kwargs):
     print('hanging', flush=True)
