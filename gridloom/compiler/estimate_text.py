@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from gridloom.compiler.facts import DataFacts
 from gridloom.runtime.models.flops import BYTES
@@ -17,8 +17,7 @@ TOKENS_A_CELL, DEMO_TOKENS, HEAD_TOKENS, TAIL_TOKENS, ATTEMPT_TOKENS = 2, 11, 50
 demonstration; the heading and the test input's title; the question; the words around an earlier attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(NamedTuple):
     """Mean number of tokens of a prompt's head and tail."""
 
     head: int
@@ -111,7 +110,7 @@ def solve_reading_and_writing(
     attempts = solver.max_attempts if solver.feedback else 1
     prompt = prompt_of(data.solve_prompt, data, llm.max_prompt_tokens, attempts, earlier=(attempts - 1) / 2)
     if not has_head:
-        prompt = replace(prompt, head=0, tail=prompt.tokens)
+        prompt = prompt._replace(head=0, tail=prompt.tokens)
     num_heads = min(spec.limit or data.num_held_out, data.num_held_out) * _forms(solver)
     reading, once = solve_reading(llama, prompt, num_heads)
     whole = llama.read(1, prompt.tokens).forward

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gridloom.compiler.compile import Compiled, compile_spec, compile_text
 from gridloom.compiler.device_speeds import MachineSpeeds
-from gridloom.compiler.text.write import override_text
 from gridloom.errors import GridloomError
 from gridloom.runtime.machine.speeds import load_speeds
 from gridloom.runtime.planning.facts import LocalFacts
@@ -137,6 +136,8 @@ def task_overrides(file: str, budget: str | None) -> list[str]:
     Test outputs in the file are held out and used only to score the picks. The compiler reports a file that is missing
     or is not a task.
     """
+    from gridloom.compiler.text.write import override_text
+
     source = file if Path(file).is_absolute() else f"./{Path(file)}"
     found = [
         override_text("data.task.source", source),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gridloom.runtime.models.flops import BYTES, Flops
 from gridloom.runtime.models.language.facts import LlamaFacts
@@ -18,8 +18,7 @@ HISTORY_SHARE = 4
 """Divisor of a prompt's token budget that gives the part for earlier attempts, if there are several attempts."""
 
 
-@dataclass(frozen=True, slots=True)
-class LlamaCost:
+class LlamaCost(NamedTuple):
     """Cost of a causal language model."""
 
     facts: LlamaFacts

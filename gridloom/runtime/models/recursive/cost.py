@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gridloom.runtime.models.flops import BYTES, Flops
 from gridloom.runtime.models.recursive.spec import HrmModel, TrmModel
@@ -14,8 +14,7 @@ def inner_width(expansion: float, width: int) -> int:
     return -(-round(expansion * width * 2 / 3) // 256) * 256
 
 
-@dataclass(frozen=True, slots=True)
-class TrmCost:
+class TrmCost(NamedTuple):
     """Cost of a recursive network of any kind, on a square canvas or on rows of another length."""
 
     spec: TrmModel
