@@ -114,11 +114,12 @@ class Train:
                 f"raise the budget of stage {node.name!r}, or set  compile: off  there",
             )
         host_reads_are_free = torch.device(context.device).type == "cpu"
-        total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", round(spent_s))
+        total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", spent_s)
         bars = context.progress.task(node.name, total=total, unit=unit, done=done)
         with tracked(spec.wandb, TRAIN_PROJECT, node, context) as track, bars as bar:
             # at least one step is made, however small the budget
             last = first >= spec.steps or (budget_s is not None and first > 0 and spent_s >= budget_s)
+            shown_s = spent_s
             while not last:
                 before_s = spent_s + time.monotonic() - started
                 spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
@@ -140,7 +141,9 @@ class Train:
                     track(step, means)
                     shown = {} if budget_s is None else {"step": step}
                     shown |= {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
-                bar.advance(1 if budget_s is None else after_s - before_s, **shown)
+                # the bar counts what the budget counts: checkpoints and logs between two steps too
+                bar.advance(1 if budget_s is None else after_s - shown_s, **shown)
+                shown_s = after_s
                 if compare and spec.keep_best is not None:
                     best = better(best, spec.keep_best, trainer)
                 if save:

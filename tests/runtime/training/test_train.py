@@ -18,6 +18,7 @@ import train_support
 from train_support import (
     MODEL,
     STAGE,
+    Bar,
     StopAfter,
     dataset_artifact,
     stage_context,
@@ -35,6 +36,7 @@ from gridloom.runtime.data.tasks import Pair, fitting_canvas, tasks_digest
 from gridloom.runtime.models.recursive.inference import trace
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.planning.facts import LocalFacts
+from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training import loop
 from gridloom.runtime.training.loop import ActTrainer, depth_at
 from gridloom.runtime.training.material import load_material
@@ -316,16 +318,25 @@ def test_first_phase_takes_new_samples_at_every_step(tmp_path: Path) -> None:
         assert torch.equal(carry.puzzle_ids, torch.from_numpy(batch.puzzle_ids).long())
 
 
+def bar_of(context: StageContext) -> Bar:
+    (bar,) = context.progress.bars  # type: ignore[attr-defined]
+    return bar
+
+
 def test_budget_ends_the_training_and_a_second_sitting_gets_what_is_left(tmp_path: Path) -> None:
     context = stage_context(tmp_path, StopAfter(3))
-    node = train_node(STAGE.model_copy(update={"steps": 100_000, "budget": "2s", "lr_min_ratio": 0.0}))
+    node = train_node(
+        STAGE.model_copy(update={"steps": 100_000, "budget": "2s", "lr_min_ratio": 0.0, "checkpoint_every": 1})
+    )
     with pytest.raises(StageInterrupted):
         Train().run(node, {"data": dataset_artifact(tmp_path)}, context)
     spent = load_latest(tmp_path / "work", key=node.key, say=print)
     assert spent is not None
     assert 0 < spent.values["spent_s"] < 2
+    assert bar_of(context).done == pytest.approx(spent.values["spent_s"])
     context = stage_context(tmp_path)
     Train().run(node, {"data": dataset_artifact(tmp_path)}, context)
+    assert bar_of(context).done >= 2 - 1e-9, "the bar lacks the time of checkpoints, which the budget counts"
     made = load_bundle(tmp_path / "out").meta["steps"]
     assert 4 < made < 100_000
     assert context.notes["steps"] == made
