@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 GC_THRESHOLD = 100_000
 """Number of new objects between garbage collections: compiling a spec leaves some 80,000 live objects, most of them
@@ -14,8 +15,8 @@ def main() -> None:
     """Run `gridloom` and end the process.
 
     The interpreter's last garbage collections would visit every live object, a seventh of the time of a compile, to
-    free memory that the operating system frees anyway. Frozen objects are not visited. Nothing may therefore rely on
-    the collector for its last write: files and ledgers are closed by `with`, folders of `tempfile` by `atexit`.
+    free memory that the operating system frees anyway. Frozen objects are not visited. A process that loaded DuckDB or
+    torch ends the usual way: their bindings count what is left of them, and their last writes may wait for it.
     """
     gc.set_threshold(GC_THRESHOLD)
     # pydantic reads the metadata of every installed package for plugins; an empty value enables plugins
@@ -25,4 +26,5 @@ def main() -> None:
     try:
         run()
     finally:
-        gc.freeze()
+        if sys.modules.keys().isdisjoint(("duckdb", "torch")):
+            gc.freeze()
