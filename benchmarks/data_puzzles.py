@@ -38,8 +38,8 @@ SEQUENCES: tuple[SequenceSpec, ...] = (
 )
 
 
-def told(function: Callable[[int], object], repeats: int) -> tuple[float, str]:
-    """Median seconds, and these with their spread; each repeat is told its number, so that seeds differ."""
+def timed(function: Callable[[int], object], repeats: int) -> tuple[float, str]:
+    """Median seconds, and these with their spread; each repeat gets its number, so that seeds differ."""
     took = []
     for number in range(repeats):
         began = time.process_time()
@@ -68,16 +68,16 @@ def main() -> None:
     print(f"seconds of the process, median of {repeats} (smallest to largest)\n| | gridloom |\n|---|---|")
     for count in (1000, 2000):
         train, test = (1000, count - 1000)
-        _, sudokus = told(partial(sudokus_of, train, test), repeats)
+        _, sudokus = timed(partial(sudokus_of, train, test), repeats)
         also = " (1,000 to train, 1,000 to test, kept apart by symmetry)" if test else ""
         print(f"| {count:,} sudokus 9x9 of 24 clues or fewer{also} | {sudokus} |")
     hard = MazeData(size=30, train=1000, test=0, min_length=110, min_branches=10, loops=0.5)
-    _, mazes = told(lambda i: generate_mazes(hard.model_copy(update={"seed": i})), repeats)
+    _, mazes = timed(lambda i: generate_mazes(hard.model_copy(update={"seed": i})), repeats)
     print(f"| 1,000 mazes 30x30 of 110 steps and 10 branches or more | {mazes} |")
     for spec in SEQUENCES:
         stream = SequenceStream(spec)
         stream.batch(0, 2)
-        took, _ = told(partial(batch_of, stream), repeats)
+        took, _ = timed(partial(batch_of, stream), repeats)
         print(f"| rows of {spec.kind} a second | {4096 / took:,.0f} |")
 
 

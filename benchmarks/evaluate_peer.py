@@ -181,15 +181,15 @@ def report(runs: dict[str, Run], made: dict[str, float], labels: Tensor, repeats
     for name, values in seconds.items():
         middle = statistics.median(values)
         rows = len(answers[name])
-        told = (
+        line = (
             f"{name:29} median {middle:8.3f} s ({min(values):.3f} - {max(values):.3f})  "
             f"{rows / middle:8.3f} rows/s  {first / len(labels) / middle * rows:5.2f}x  {memory(name):6.1f} MB"
         )
         if answers[name].shape == labels.shape:
             exact = ((answers[name] == labels) | ~scored).all(dim=1).float().mean().item()
             same = (answers[name] == answers["original"]).float().mean().item()
-            told += f"  {made[name]:5.2f} steps  exact {exact:.1%}  tokens as the original's {same:.2%}"
-        print(told, flush=True)
+            line += f"  {made[name]:5.2f} steps  exact {exact:.1%}  tokens as the original's {same:.2%}"
+        print(line, flush=True)
     return seconds
 
 
@@ -213,10 +213,10 @@ def print_mean(ours: RecursiveNetwork, shares: dict[int, float], seconds: dict[s
         return sum(share * pick(seconds[f"on {side}"]) / num_rows(ours, side, rows) for side, share in shares.items())
 
     middle, original = mean(statistics.median), statistics.median(seconds["original"]) / rows
-    told = ", ".join(f"{side}: {share:.0%}" for side, share in shares.items())
+    listed = ", ".join(f"{side}: {share:.0%}" for side, share in shares.items())
     print(
         f"{'canvases':29} mean   {middle:8.3f} s a row ({mean(min):.3f} - {mean(max):.3f})  "
-        f"{1 / middle:8.3f} rows/s  {original / middle:5.2f}x; shares {told}"
+        f"{1 / middle:8.3f} rows/s  {original / middle:5.2f}x; shares {listed}"
     )
 
 

@@ -60,26 +60,26 @@ def spent(work: Callable[[], object], device: str) -> float:
     return time.process_time() - began
 
 
-def told_in(trainer: JointTrainer, step: int) -> list[list[EarlierAttempt]]:
-    """What the second attempt of a step is told of the first, so that the parts read the prompts that the step reads.
+def histories_of(trainer: JointTrainer, step: int) -> list[list[EarlierAttempt]]:
+    """Return what the second attempts of a step read of the first, so that the parts read the same prompts as the step.
 
     Raises SystemExit when an untrained TRM has solved a row, so that a step and its parts would not read the same.
     """
-    retry, told = trainer.reader.retry, list[list[EarlierAttempt]]()
+    retry, earlier = trainer.reader.retry, list[list[EarlierAttempt]]()
 
     def noted(
         keys: Sequence[PairKey], histories: Sequence[Sequence[EarlierAttempt]], prefix: Tensor | None, seed: int = 0
     ) -> Reading:
-        told.extend(list(history) for history in histories)
+        earlier.extend(list(history) for history in histories)
         return retry(keys, histories, prefix, seed)
 
     trainer.reader.retry = noted  # type: ignore[method-assign]
     batch = trainer.batches.batch(step)
     trainer.step(batch)
     trainer.reader.retry = retry  # type: ignore[method-assign]
-    if len(told) != len(batch.labels):
+    if len(earlier) != len(batch.labels):
         raise SystemExit("a row was solved at the first attempt: take another --batch")
-    return told
+    return earlier
 
 
 class Parts:
@@ -93,7 +93,7 @@ class Parts:
             torch.from_numpy(values).to(trm.device) for values in (batch.inputs, batch.labels, batch.puzzle_ids)
         )
         self.rows = len(self.keys)
-        self.histories = told_in(trainer, step)
+        self.histories = histories_of(trainer, step)
         self.hidden = trainer.reader.first(self.keys).hidden
         self.prefix = torch.randn(self.rows, 2, trainer.reader.llama.hidden_size, device=trm.device)
 

@@ -25,7 +25,7 @@ from gridloom.stores.workspace import Workspace
 
 
 def median_ms(function: Callable[[int], object], repeats: int) -> float:
-    """Median milliseconds of the wall clock; each call is told its number."""
+    """Median milliseconds of the wall clock; each call gets its number."""
     took = []
     for number in range(repeats):
         began = time.perf_counter()

@@ -298,12 +298,12 @@ def train_original(options: argparse.Namespace, folder: Path) -> None:
     batches = forever(loader)
     batch = next(batches)
     began = time.monotonic()
-    told = began
+    printed = began
     while (spent := time.monotonic() - began) < 60 * options.minutes:
         metrics = pretrain.train_batch(config, state, batch, config.global_batch_size, rank=0, world_size=1)
         average.update(state.model)
-        if time.monotonic() - told > 60 and metrics:
-            told = time.monotonic()
+        if time.monotonic() - printed > 60 and metrics:
+            printed = time.monotonic()
             print(f"original: step {state.step}, {spent:.0f} s, loss {metrics['train/lm_loss']:.3f}", flush=True)
         batch = next(batches)
     if options.device.startswith("cuda"):

@@ -137,11 +137,11 @@ def main() -> None:
 
 
 def figures(services: Services) -> str:
-    """Tell calls, batches and seconds of the models."""
-    told = {"LLaMA": services.llm_queue, "TRM": services.trm_queue}
+    """Return calls, batches and seconds of the models."""
+    queues = {"LLaMA": services.llm_queue, "TRM": services.trm_queue}
     return ", ".join(
         f"{name} {queue.num_calls} calls in {queue.num_batches} batches, {queue.seconds:.1f} s"
-        for name, queue in told.items()
+        for name, queue in queues.items()
         if queue is not None
     )
 

@@ -12,7 +12,8 @@ import pytest
 from gridloom.stores.workspace import Workspace
 
 if TYPE_CHECKING:
-    from solve_support import Place, Reporter
+    from progress_support import Reporter
+    from solve_support import Place
 
     from gridloom.compiler.facts import StaticFacts
     from gridloom.runtime.data.tasks import Task

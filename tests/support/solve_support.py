@@ -9,8 +9,6 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from mirror_task import mirror_task
+from progress_support import Reporter
 
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.progress import Progress
@@ -123,42 +122,6 @@ def make_bundle(with_llama: bool = True, llm_digest: str | None = None) -> Bundl
         with torch.no_grad():
             bundle.part("text_to_latent").out.weight.normal_(std=0.3)
     return bundle
-
-
-@dataclass
-class Bar:
-    """Keeps what it is told."""
-
-    done: float = 0
-    fields: dict[str, Any] = field(default_factory=dict)
-
-    def advance(self, amount: float = 1, **fields: Any) -> None:
-        """Count."""
-        self.done += amount
-        self.fields.update(fields)
-
-
-@dataclass
-class Reporter:
-    """A progress reporter that keeps what it is told."""
-
-    lines: list[str] = field(default_factory=list)
-    bars: list[Bar] = field(default_factory=list)
-    shown: list[Any] = field(default_factory=list)
-
-    @contextmanager
-    def task(self, label: str, total: float | None, unit: str = "it", done: float = 0) -> Iterator[Bar]:
-        """Open a bar."""
-        self.bars.append(Bar(done))
-        yield self.bars[-1]
-
-    def say(self, text: str) -> None:
-        """Keep a line."""
-        self.lines.append(text)
-
-    def show(self, renderable: Any) -> None:
-        """Keep an event."""
-        self.shown.append(renderable)
 
 
 @dataclass

@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from progress_support import Bar, Reporter
 
 from gridloom.compiler.graph import StageNode
 from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
@@ -64,41 +65,6 @@ def toy_dataset(copies: int = 3) -> Dataset:
         Task("flip", "tasks", pairs(True), (np.eye(3, dtype=np.uint8),)),
     )
     return Dataset(tasks, 4, tasks_digest(tasks), Augment(copies=copies), "toy 1")
-
-
-@dataclass
-class Bar:
-    """Progress bar that records its advances."""
-
-    done: float = 0
-    fields: dict[str, Any] = field(default_factory=dict)
-
-    def advance(self, amount: float = 1, **fields: Any) -> None:
-        """Count."""
-        self.done += amount
-        self.fields.update(fields)
-
-
-@dataclass
-class Reporter:
-    """Progress reporter that records messages."""
-
-    lines: list[str] = field(default_factory=list)
-    bars: list[Bar] = field(default_factory=list)
-
-    @contextmanager
-    def task(self, label: str, total: float | None, unit: str = "it", done: float = 0) -> Iterator[Bar]:
-        """Open a bar."""
-        self.bars.append(Bar(done))
-        yield self.bars[-1]
-
-    def say(self, text: str) -> None:
-        """Keep a line."""
-        self.lines.append(text)
-
-    def show(self, renderable: Any) -> None:
-        """Keep a renderable."""
-        self.lines.append(str(renderable))
 
 
 class StopAfter:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from solve_support import Reporter, Stop
+from progress_support import Reporter
+from solve_support import Stop
 
 from gridloom.compiler.graph import StageNode
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, save_bundle

@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from solve_support import RUN, Place, Reporter
+from progress_support import Reporter
+from solve_support import RUN, Place
 
 from gridloom.errors import GridloomError
 from gridloom.runtime.interop.benchmarking import export_benchmarking

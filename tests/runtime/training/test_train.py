@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 import train_support
+from progress_support import Bar
 from train_support import (
     MODEL,
     STAGE,
-    Bar,
     StopAfter,
     dataset_artifact,
     stage_context,

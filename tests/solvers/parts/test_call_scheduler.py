@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from solve_support import RUN, SOLVER, Place, Reporter, Stop, place
+from progress_support import Reporter
+from solve_support import RUN, SOLVER, Place, Stop, place
 
 from gridloom.errors import StageInterrupted
 from gridloom.solvers.parts.call_scheduler import CallQueue, CallScheduler

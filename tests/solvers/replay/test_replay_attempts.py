@@ -14,7 +14,8 @@ import store_cases
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from solve_support import RUN, SOLVER, Place, Reporter, dataset, make_bundle, place
+from progress_support import Reporter
+from solve_support import RUN, SOLVER, Place, dataset, make_bundle, place
 
 from gridloom.errors import ReplayError
 from gridloom.runtime.models.recursive.trm import TRM

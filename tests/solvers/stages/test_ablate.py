@@ -14,7 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mirror_task import mirror_task
-from solve_support import SOLVER, Place, Reporter, make_bundle, place
+from progress_support import Reporter
+from solve_support import SOLVER, Place, make_bundle, place
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from solve_support import RUN, Place, Reporter, mirror_answers, place
+from progress_support import Reporter
+from solve_support import RUN, Place, mirror_answers, place
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError

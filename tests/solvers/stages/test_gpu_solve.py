@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from gpu_device import DEVICE
-from solve_support import RUN, SOLVER, Place, Reporter, Stop, place
+from progress_support import Reporter
+from solve_support import RUN, SOLVER, Place, Stop, place
 from vote_support import VotePlace
 
 from gridloom.errors import StageInterrupted

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from solve_support import RUN, Place, Reporter, mirror_answers
+from progress_support import Reporter
+from solve_support import RUN, Place, mirror_answers
 
 from gridloom.errors import StageError
 from gridloom.runtime.evaluation.compare import compare

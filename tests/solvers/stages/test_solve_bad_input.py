@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import torch
+from progress_support import Reporter
 from rich.console import Console
-from solve_support import RUN, Place, Reporter, place, recorded_ids
+from solve_support import RUN, Place, place, recorded_ids
 from test_solve_stage import files, recorded
 
 from gridloom.cli.main import main

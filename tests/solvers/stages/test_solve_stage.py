@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import solve_support
-from solve_support import RUN, Place, Reporter, Stop, dataset, place, recorded_ids
+from progress_support import Reporter
+from solve_support import RUN, Place, Stop, dataset, place, recorded_ids
 
 from gridloom.errors import DataError, ModelError, StageInterrupted
 from gridloom.runtime.data.arc.dataset import held_out_tasks
