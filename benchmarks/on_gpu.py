@@ -164,6 +164,7 @@ def sprint(options: argparse.Namespace, work: Path) -> list[Callable[[float], Pa
     home, gridloom = ("--home", str(work / "workspace")), (sys.executable, "-m", "gridloom")
 
     def train(left: float) -> Part:
+        changes: tuple[str, ...]
         if options.small:
             changes = ("vars.steps=4", "vars.copies=3", "stages.evaluate.views=2")
         else:
