@@ -30,7 +30,7 @@ from gridloom.runtime.execution.run_outcome import (
     is_out_of_space,
     stops_everything,
 )
-from gridloom.runtime.machine.device import resolve_device
+from gridloom.runtime.machine.device import make_current, resolve_device
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.planning.local import Planned, spec_base
 from gridloom.runtime.planning.plan import PlannedStage, RunPlan
@@ -82,6 +82,8 @@ def execute(
     started = time.monotonic()
     to_run = [planned.node for planned in plan.stages if planned.state == "run"]
     device = resolve_device(options.device or plan.graph.device) if to_run else (options.device or plan.graph.device)
+    if to_run:
+        make_current(device)
     run_id = choose_run_id(plan, workspace)
     with LedgerWriter(workspace, run_id) as ledger, run_lock(workspace, run_id):
         ledger.append(

@@ -15,7 +15,7 @@ from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import BLANK, PuzzleIds
 from gridloom.runtime.data.tasks import SEPARATOR
-from gridloom.runtime.machine.device import hardware, precision_advice
+from gridloom.runtime.machine.device import hardware, make_current, precision_advice
 from gridloom.runtime.machine.ranks import ALONE, END, STATE, STEP, TRAIN, Ranks
 from gridloom.runtime.models.kind import network_spec
 from gridloom.runtime.models.network import Network
@@ -187,6 +187,7 @@ def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Materia
     """Build data, trainer and saved values from the newest saved state, if any. Every rank calls this function."""
     node = job.node
     device = ranks.device(job.device)
+    make_current(device)
     before = load_bundle(job.inputs["model"].path, device, weights="raw") if "model" in job.inputs else None
     network = network_spec(node.models[str(node.spec["model"])]) if before is None else before.network.spec
     material = load_material(job.inputs["data"], node.seed, network.reads)
