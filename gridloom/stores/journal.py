@@ -35,6 +35,13 @@ from gridloom.stores.records import Record
 
 FORMAT = 1
 SUFFIX = ".jsonl"
+SHORTEST_LINE = len('00000000 {"s":0}\n')
+"""Bytes of the shortest line, which bounds the sequence number of a line by its place in the file."""
+MAX_NUMBER = 1e12
+"""Bound of the numbers in a header: process ids, and seconds since 1970."""
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_DIGIT_RUN = b"0" * 19
+"""Digits, with every digit a 0, of an integer that may have more than 64 bits: orjson reads such as a float."""
 
 _FIELDS: dict[type[Record], tuple[tuple[str, ...], Callable[[Record], tuple[Any, ...]]]] = {}
 
@@ -75,10 +82,30 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     if line[:8] != b"%08x" % zlib.crc32(body):
         return None
     try:
-        payload = json.loads(body)
-    except ValueError:
+        payload = json.loads(body) if _DIGIT_RUN in body.translate(_DIGITS) else orjson.loads(body)
+    except orjson.JSONDecodeError as error:  # NaN, an infinity, half a surrogate pair
+        if "depth limit" in str(error):
+            return None
+        try:
+            payload = json.loads(body)
+        except ValueError:
+            return None
+    except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None
+
+
+def has_line_form(payload: dict[str, Any], end: int) -> bool:
+    """Return whether a payload has a sequence number and a header or records, as in a line that ends at byte `end`."""
+    sequence = payload.get("s")
+    if type(sequence) is not int or not 0 <= sequence <= end // SHORTEST_LINE:
+        return False
+    if "h" in payload:
+        return True
+    units = payload.get("r")
+    return isinstance(units, list) and all(
+        type(unit) is dict and type(unit.get("t")) is str and type(unit.get("r")) is dict for unit in units
+    )
 
 
 def decode_bytes(value: Any) -> bytes:
@@ -249,18 +276,32 @@ def has_whole_line(path: Path, start: int) -> bool:
     return False
 
 
-def read_header(payload: dict[str, Any], path: Path) -> JournalHeader:
-    """Return the header that a journal's first line holds. Raises StoreError when it is of a newer format."""
+def read_header(payload: dict[str, Any], path: Path) -> JournalHeader | None:
+    """Return the header that a journal's first line holds, None where it is damaged.
+
+    Raises StoreError when it is of a newer format.
+    """
     raw = payload.get("h")
-    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
-        raise StoreError(f"journal {path} has no header", "move the file out of the journal folder")
+    if not isinstance(raw, dict) or type(raw.get("format")) is not int:
+        return None
     if raw["format"] > FORMAT:
         raise StoreError(
             f"journal {path} was written by gridloom {raw.get('gridloom_version', '?')} "
             f"(journal format {raw['format']}, this one reads up to {FORMAT})",
-            "upgrade gridloom: pip install --upgrade gridloom",
+            f"upgrade gridloom (pip install --upgrade gridloom), or move the file out of {path.parent}",
         )
-    return JournalHeader(**{field.name: raw[field.name] for field in fields(JournalHeader)})
+    texts, numbers = ("run_id", "host", "gridloom_version"), ("pid", "started_at")
+    if not all(isinstance(raw.get(name), str) for name in texts):
+        return None
+    if not all(isinstance(raw.get(name), int | float) and abs(raw[name]) < MAX_NUMBER for name in numbers):
+        return None
+    return JournalHeader(
+        raw["format"],
+        *(raw[name].encode("utf-8", "backslashreplace").decode() for name in ("run_id", "host")),
+        int(raw["pid"]),
+        float(raw["started_at"]),
+        raw["gridloom_version"].encode("utf-8", "backslashreplace").decode(),
+    )
 
 
 def is_live(path: Path) -> bool:
