@@ -6,26 +6,27 @@ rows, so a crash at any instant leaves both or neither.
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gridloom.errors import StoreError
 from gridloom.stores.connect import transaction
-from gridloom.stores.graph_records import GraphChange
-from gridloom.stores.insertion import IngestBatch, Rejection, insert_batch, rejected_text
+from gridloom.stores.insertion import IngestBatch, Rejection, UnknownName, insert_batch, rejected_text
 from gridloom.stores.journal import (
     SUFFIX,
     JournalHeader,
-    has_line_form,
     has_whole_line,
     is_live,
     read_header,
     read_lines,
+    sequence_of,
+    units_of,
 )
-from gridloom.stores.schema import columns_by_table, tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -123,6 +124,33 @@ def ingest_journals(
     """
     report = report or IngestReport()
     report.is_complete = True
+    try:
+        with _collector_off():
+            _ingest(connection, folder, progress, report, is_wanted)
+    except UnknownName as unknown:
+        raise _newer(folder / unknown.place[0], unknown.what) from unknown
+    return report
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Turn garbage collection off: a batch has hundreds of thousands of dicts and no cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _ingest(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    progress: Callable[[int, int], None] | None,
+    report: IngestReport,
+    is_wanted: Callable[[], bool] | None,
+) -> None:
     states = read_states(connection)
     files = [(path, states.get(path.name) or JournalState(path.name)) for path in journal_files(folder)]
     total = report.num_bytes + sum(max(0, path.stat().st_size - state.num_bytes) for path, state in files)
@@ -146,12 +174,11 @@ def ingest_journals(
                     progress(report.num_bytes, total)
                 if is_wanted is not None and is_wanted():
                     report.is_complete = False
-                    return report
+                    return
     if batch.num_bytes:
         _apply(connection, batch, read, report)
     if progress:
         progress(report.num_bytes, total)
-    return report
 
 
 def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: IngestReport) -> bool:
@@ -159,18 +186,18 @@ def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: Inge
     start = state.num_bytes
     damaged = 0
     lost_before = state.lost_lines
-    known, names = tables(), columns_by_table()
     for line in read_lines(path, start, BATCH_BYTES):
         state.num_bytes = line.end
         payload = line.payload
-        if payload is None or not has_line_form(payload, line.end):
+        sequence = None if payload is None else sequence_of(payload, line.end)
+        if payload is None or sequence is None:
             damaged += 1
             continue
-        sequence = payload["s"]
         if sequence < state.next_sequence:
             continue
         header = read_header(payload, path) if "h" in payload else None
-        if header is None and "h" in payload:
+        units = units_of(payload)
+        if header is None and units is None:
             damaged += 1
             continue
         # a damaged newline joins two lines: the gap in the sequence is the number of lost lines
@@ -179,21 +206,9 @@ def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: Inge
         state.next_sequence = sequence + 1
         if header is not None:
             state.header = header
-            continue
-        place = (path.name, sequence)
-        units = payload["r"]
-        for unit in units:
-            name, columns = unit["t"], unit["r"]
-            if name == GraphChange.TABLE:
-                batch.change(columns, place)
-                continue
-            if name not in known:
-                raise _newer(path, f"table {name!r}")
-            if not columns.keys() <= names[name]:
-                raise _newer(path, f"column {name}.{min(columns.keys() - names[name])}")
-            batch.add(known[name], columns, place)
-        state.num_records += len(units)
-        batch.num_records += len(units)
+        elif units is not None:
+            batch.add(*units, (path.name, sequence))
+            state.num_records += len(units[0])
     state.lost_lines += damaged
     state.next_sequence += damaged
     if state.lost_lines > lost_before:

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from gridloom.stores.schema import Table, arrow_types, merge, tables, to_json
+from gridloom.stores.graph_records import GraphChange
+from gridloom.stores.schema import Table, arrow_types, columns_by_table, merge, tables, to_json
 
 if TYPE_CHECKING:
     import duckdb
+
+
+class UnknownName(Exception):
+    """A table or column that this gridloom does not know, with the place of its line."""
+
+    def __init__(self, place: Place, what: str) -> None:
+        super().__init__(what)
+        self.place, self.what = place, what
+
 
 Key = tuple[Any, ...]
 Place = tuple[str, int]
@@ -48,38 +58,47 @@ class Rejection:
     row: JournalRow
 
 
-@dataclass(slots=True)
-class Written:
-    """Records of one table whose first record of a key counts, in the order of the journals."""
-
-    columns: list[dict[str, Any]] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class IngestBatch:
     """Records and changes of one transaction."""
 
-    written: dict[str, Written] = field(default_factory=dict)
-    """Records of the tables that keep the first record of a key."""
-    updated: dict[str, dict[Key, JournalRow]] = field(default_factory=dict)
-    """Merged records of `runs` and `stages`."""
-    graphs: dict[str, dict[Any, dict[Key, JournalRow]]] = field(default_factory=dict)
-    """Records of LangGraph by table and thread, without those that a later change removed."""
-    changes: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[Rejection] = field(default_factory=list)
-    num_bytes: int = 0
-    num_records: int = 0
+    def __init__(self) -> None:
+        self.written: dict[str, list[dict[str, Any]]] = {t.name: [] for t in tables().values() if t.policy == "first"}
+        """Records of the tables that keep the first record of a key, in the order of the journals."""
+        self.updated: dict[str, dict[Key, JournalRow]] = {}
+        """Merged records of `runs` and `stages`."""
+        self.graphs: dict[str, dict[Any, dict[Key, JournalRow]]] = {}
+        """Records of LangGraph by table and thread, without those that a later change removed."""
+        self.changes: list[dict[str, Any]] = []
+        self.rejected: list[Rejection] = []
+        self.num_bytes = 0
+        self.num_records = 0
+        self._lines: list[tuple[Place, list[dict[str, Any]]]] = []
+        self._take = {name: rows.append for name, rows in self.written.items()}
 
-    def add(self, table: Table, columns: dict[str, Any], place: Place) -> None:
-        """Add a record; the table's policy decides between two records with the same key."""
-        if table.policy == "first":
-            held = self.written.get(table.name)
-            if held is None:
-                held = self.written[table.name] = Written()
-            held.columns.append(columns)
-            held.places.append(place)
-            return
+    def add(self, names: list[str], rows: list[dict[str, Any]], place: Place) -> None:
+        """Add the records of a line: their tables and columns. Raises UnknownTable."""
+        self._lines.append((place, rows))
+        self.num_records += len(rows)
+        take = self._take
+        for name, columns in zip(names, rows, strict=True):
+            if name in take:
+                take[name](columns)
+            elif name == GraphChange.TABLE:
+                self.change(columns, place)
+            elif name in tables():
+                self._update(tables()[name], columns, place)
+            else:
+                raise UnknownName(place, f"table {name!r}")
+
+    def places(self) -> dict[int, Place]:
+        """Return the place of every record by the identity of its columns."""
+        return {id(columns): place for place, rows in self._lines for columns in rows}
+
+    def _update(self, table: Table, columns: dict[str, Any], place: Place) -> None:
+        """Add a record to a table with an index; its policy decides between two records with the same key."""
+        unknown = columns.keys() - columns_by_table()[table.name]
+        if unknown:
+            raise UnknownName(place, f"column {table.name}.{min(unknown)}")
         row = JournalRow(columns, place)
         key = tuple(columns.get(name) for name in table.key)
         if not _is_key(key):
@@ -151,34 +170,26 @@ def _doomed(change: dict[str, Any], width: int) -> set[tuple[str, ...]] | None:
 def insert_batch(connection: duckdb.DuckDBPyConnection, batch: IngestBatch) -> None:
     """Write a batch to the tables, inside the caller's transaction; what no table can hold goes to `batch.rejected`."""
     _remove(connection, batch.changes)
-    for name, written in batch.written.items():
-        _insert_first(connection, tables()[name], written, batch.rejected)
-    for name, rows in batch.updated.items():
-        _insert_rows(connection, tables()[name], [*rows.values()], batch.rejected)
+    for name, rows in batch.written.items():
+        if rows:
+            _insert_first(connection, tables()[name], rows, batch)
+    for name, updated in batch.updated.items():
+        _insert_rows(connection, tables()[name], [*updated.values()], batch.rejected)
     for name, threads in batch.graphs.items():
-        rows_of_all = [row for rows in threads.values() for row in rows.values()]
+        rows_of_all = [row for held in threads.values() for row in held.values()]
         _insert_rows(connection, tables()[name], rows_of_all, batch.rejected)
 
 
 def _insert_first(
-    connection: duckdb.DuckDBPyConnection, table: Table, written: Written, rejected: list[Rejection]
+    connection: duckdb.DuckDBPyConnection, table: Table, rows: list[dict[str, Any]], batch: IngestBatch
 ) -> None:
-    """Insert the first record of each key that the table lacks."""
-    rows = written.columns
+    """Insert the first record of each key that the table lacks. Raises UnknownName."""
     try:
         arrow = _first_to_arrow(table, rows)
     except _INVALID:
-        kept = []
-        for columns, place in zip(written.columns, written.places, strict=True):
-            row = JournalRow(columns, place)
-            if not _is_key(tuple(columns.get(name) for name in table.key)):
-                rejected.append(Rejection(table.name, "its key is not complete", row))
-            elif not _is_rejected(table, row, rejected):
-                # texts of keys as they will be stored: only so can equal ones be found
-                kept.append(columns | {name: _stored(columns[name]) for name in table.key})
-        if not kept:
-            return
-        arrow = _first_to_arrow(table, kept, exact=True)
+        arrow = _first_to_arrow(table, _valid(table, rows, batch), exact=True)
+    if not arrow.num_rows:
+        return
     keys = ", ".join(table.key)
     names = ", ".join(f'"{c.name}"' for c in table.columns)
     with _registered(connection, arrow):
@@ -187,10 +198,28 @@ def _insert_first(
         connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {missing}")
 
 
+def _valid(table: Table, rows: list[dict[str, Any]], batch: IngestBatch) -> list[dict[str, Any]]:
+    """Return the records that a table can hold, and reject the others. Raises UnknownName."""
+    places, known, valid = batch.places(), columns_by_table()[table.name], []
+    for columns in rows:
+        row = JournalRow(columns, places[id(columns)])
+        unknown = columns.keys() - known
+        if unknown:
+            raise UnknownName(row.place, f"column {table.name}.{min(unknown)}")
+        if not _is_key(tuple(columns.get(name) for name in table.key)):
+            batch.rejected.append(Rejection(table.name, "its key is not complete", row))
+        elif not _is_rejected(table, row, batch.rejected):
+            # texts of keys as they will be stored: only so can equal ones be found
+            valid.append(columns | {name: _stored(columns[name]) for name in table.key})
+    return valid
+
+
 def _first_to_arrow(table: Table, rows: list[dict[str, Any]], *, exact: bool = False) -> Any:
-    """Return the first record of each key as an Arrow table. Raises one of `_INVALID`."""
-    key_of = itemgetter(*table.key) if len(table.key) > 1 else lambda row: (row[table.key[0]],)
-    keys = [*map(key_of, rows)]
+    """Return the first record of each key as an Arrow table.
+
+    Raises one of `_INVALID`, also for a column that the table lacks.
+    """
+    keys = [*zip(*(map(itemgetter(name), rows) for name in table.key), strict=True)]
     if len(set(keys)) < len(keys):
         firsts: dict[Key, dict[str, Any]] = {}
         for key, row in zip(keys, rows, strict=True):
@@ -233,13 +262,20 @@ def _to_arrow(table: Table, rows: list[dict[str, Any]], *, exact: bool = False) 
     """
     import pyarrow as pa
 
-    arrays = []
+    arrays, num_present = [], 0
     for column in table.columns:
         name, convert = column.name, column.from_journal
-        values = [row.get(name) for row in rows]
+        try:
+            values = [*map(itemgetter(name), rows)]
+            num_present += len(rows)
+        except KeyError:
+            values = [row.get(name) for row in rows]
+            num_present += sum(name in row for row in rows)
         if exact or not column.is_plain:
             values = [None if value is None else convert(value) for value in values]
         arrays.append(pa.array(values, arrow_types()[column.sql]))  # its errors are ValueErrors and TypeErrors
+    if num_present != sum(map(len, rows)):
+        raise KeyError(f"a record of {table.name} has a column that the table lacks")
     return pa.Table.from_arrays(arrays, names=[column.name for column in table.columns])
 
 

@@ -22,7 +22,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ FORMAT = 1
 SUFFIX = ".jsonl"
 SHORTEST_LINE = len('00000000 {"s":0}\n')
 """Bytes of the shortest line, which bounds the sequence number of a line by its place in the file."""
+_TABLE_OF, _COLUMNS_OF = itemgetter("t"), itemgetter("r")
 MAX_NUMBER = 1e12
 """Bound of the numbers in a header: process ids, and seconds since 1970."""
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
@@ -95,17 +96,22 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     return payload if isinstance(payload, dict) else None
 
 
-def has_line_form(payload: dict[str, Any], end: int) -> bool:
-    """Return whether a payload has a sequence number and a header or records, as in a line that ends at byte `end`."""
+def sequence_of(payload: dict[str, Any], end: int) -> int | None:
+    """Return the sequence number of a line that ends at byte `end`; None where it has none that can be right."""
     sequence = payload.get("s")
-    if type(sequence) is not int or not 0 <= sequence <= end // SHORTEST_LINE:
-        return False
-    if "h" in payload:
-        return True
+    return sequence if type(sequence) is int and 0 <= sequence <= end // SHORTEST_LINE else None
+
+
+def units_of(payload: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]] | None:
+    """Return tables and columns of a line's records; None where the payload has another form."""
     units = payload.get("r")
-    return isinstance(units, list) and all(
-        type(unit) is dict and type(unit.get("t")) is str and type(unit.get("r")) is dict for unit in units
-    )
+    if type(units) is not list or not {*map(type, units)} <= {dict}:
+        return None
+    try:
+        names, rows = [*map(_TABLE_OF, units)], [*map(_COLUMNS_OF, units)]
+    except KeyError:
+        return None
+    return (names, rows) if {*map(type, names)} <= {str} and {*map(type, rows)} <= {dict} else None
 
 
 def decode_bytes(value: Any) -> bytes:
