@@ -15,6 +15,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -37,6 +38,8 @@ FORMAT = 1
 SUFFIX = ".jsonl"
 SHORTEST_LINE = len('00000000 {"s":0}\n')
 """Bytes of the shortest line, which bounds the sequence number of a line by its place in the file."""
+_STAMP = re.compile(r"\d{8}T\d{6}\.\d+")
+"""Time in the name of a journal."""
 _TABLE_OF, _COLUMNS_OF = itemgetter("t"), itemgetter("r")
 MAX_NUMBER = 1e12
 """Bound of the numbers in a header: process ids, and seconds since 1970."""
@@ -197,8 +200,8 @@ class JournalWriter:
         now_ns = time.time_ns()
         now = now_ns / 1e9
         host = socket.gethostname()
-        # journals are read in the order of their names: two of one process can begin within a millisecond
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 10**9)) + f".{now_ns % 10**9:09d}"
+        with storage("start a journal", folder):
+            stamp = _next_stamp(folder, now_ns)
         safe_host = "".join(c if c.isalnum() else "_" for c in host)
         path = folder / f"{stamp}-{safe_host}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         with storage("start a journal", folder):
@@ -244,6 +247,23 @@ class JournalWriter:
     def _cut_back(self) -> None:
         os.ftruncate(self._fd, self._size)
         self._torn = False
+
+
+def _next_stamp(folder: Path, now_ns: int) -> str:
+    """Return the time in a new journal's name, later than that of every journal in the folder.
+
+    Journals are read in the order of their names, and a clock can be set back: a later journal must not come to lie
+    before an earlier one, or a rebuilt ledger would differ from the one that saw them come. Raises OSError.
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 10**9)) + f".{now_ns % 10**9:09d}"
+    names = (entry.name for entry in os.scandir(folder)) if folder.is_dir() else ()
+    last = max((found[0] for name in names if name.endswith(SUFFIX) and (found := _STAMP.match(name))), default="")
+    if stamp > last:
+        return stamp
+    # of two that begin at once neither is later: equal times do no harm
+    day, _, fraction = last.partition(".")
+    following = f"{int(fraction) + 1:0{len(fraction)}d}"
+    return f"{day}.{following}" if len(following) == len(fraction) else f"{last}0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
+import difflib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -25,9 +24,17 @@ from gridloom.stores.graph_records import (
     GraphWriteRecord,
 )
 from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
-from gridloom.stores.journal import JournalWriter, is_live
+from gridloom.stores.journal import JournalWriter
 from gridloom.stores.layout import is_current, lay_out
-from gridloom.stores.reading import R, find_attempt, read_attempts, read_records
+from gridloom.stores.reading import (
+    AttemptPage,
+    R,
+    declare_dead_runs,
+    find_attempt,
+    read_attempts,
+    read_page,
+    read_records,
+)
 from gridloom.stores.records import AttemptRecord, Record, TaskRecord, as_dict
 from gridloom.stores.relation import detached
 from gridloom.stores.sql import single_statement
@@ -235,6 +242,29 @@ class Ledger:
             {"run": run_id, "stage": stage, "task": task_id, "failed": failed, "solved": solved, "limit": limit},
         )
 
+    def attempt_page(
+        self, run_id: str | None = None, *, task_id: str | None = None, failed: bool = False, limit: int | None = None
+    ) -> AttemptPage:
+        """Return the first rows of `attempts`, of the newest run by default, and the number of all.
+
+        Raises StoreError where no run has that id.
+        """
+        run_id = run_id or self.latest_run()
+        if failed:
+            rows = self.attempts(run_id, task_id=task_id, failed=True)
+            page = AttemptPage(rows[:limit], len(rows))
+        else:
+            with self._reading() as connection:
+                page = read_page(connection, run_id, task_id, limit)
+        if run_id is not None and not page.total and not self.rows("FROM runs WHERE run_id = ? LIMIT 1", [run_id]):
+            known = [row["run_id"] for row in self.runs()]
+            near = difflib.get_close_matches(run_id, known, n=3) or known[:3]
+            raise StoreError(
+                f"no run {run_id!r} is recorded in {self.workspace.root}",
+                f"did you mean {' or '.join(near)}? `gridloom runs` lists them" if near else "no run is recorded yet",
+            )
+        return page
+
     def attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> dict[str, Any]:
         """Return all records of an attempt; of the latest one where several runs or stages have that id.
 
@@ -307,7 +337,7 @@ class Ledger:
                 connection = stack.enter_context(self._current())
             except LedgerBusy as busy:
                 connection = stack.enter_context(self._copied(busy))
-            self._declare_dead_runs(connection)
+            declare_dead_runs(connection, self.workspace.journal_dir)
             yield connection
 
     @contextmanager
@@ -364,33 +394,3 @@ class Ledger:
             )
             return
         self.ingest()
-
-    def _declare_dead_runs(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Register for the view v_runs the started runs without a living writer on this machine."""
-        open_runs = connection.execute(
-            "SELECT r.run_id, r.host, r.pid, list(j.journal) FROM runs r LEFT JOIN journals j USING (run_id) "
-            "WHERE r.status = 'started' GROUP BY ALL"
-        ).fetchall()
-        dead = [
-            run_id
-            for run_id, host, pid, journals in open_runs
-            if host == socket.gethostname() and not self._is_alive(pid, [name for name in journals if name])
-        ]
-        connection.execute("SET VARIABLE dead_runs = ?", [dead])
-
-    def _is_alive(self, pid: int | None, journals: list[str]) -> bool:
-        paths = [self.workspace.journal_dir / name for name in journals]
-        present = [path for path in paths if path.exists()]
-        if present:
-            return any(is_live(path) for path in present)
-        return pid is not None and _is_process(pid)
-
-
-def _is_process(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's
-    return True

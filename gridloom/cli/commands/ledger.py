@@ -107,11 +107,15 @@ def attempts(
     failed: Annotated[
         bool, typer.Option("--failed", help="Only attempts that are wrong by the score, or rejected where none is.")
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="The most attempts to list.")] = DEFAULT_LIMIT,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="The most attempts to list; 50 by default, all with --json.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="List all attempts.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the attempts of a run, the first 50 of them by default."""
+    if every and limit is not None:
+        raise typer.BadParameter("--all and --limit contradict each other: choose one")
     from gridloom.cli.show.standard_output import standard_output
     from gridloom.cli.show.tables import print_table, rows_table
     from gridloom.stores.answers import jsonable
@@ -119,7 +123,8 @@ def attempts(
     from gridloom.stores.workspace import Workspace
 
     ledger = Ledger(Workspace.find(home))
-    page = ledger.attempt_page(run, task_id=task, failed=failed, limit=None if every else limit)
+    most = None if every else limit or (None if as_json else DEFAULT_LIMIT)
+    page = ledger.attempt_page(run, task_id=task, failed=failed, limit=most)
     columns = ("attempt_id", "verdict", "score", "solved", "llm_tokens", "seconds", "feedback")
     with standard_output():
         _print_warnings(ledger)
