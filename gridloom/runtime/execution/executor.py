@@ -125,7 +125,8 @@ def execute(
         finally:
             ledger.append(RunRecord(run_id=run_id, status=status, error=error, ended_at=time.time()))
             ledger.sync()
-    Ledger(workspace).ingest()
+    if later := Ledger(workspace).ingest_if_free():
+        progress.say(later)
     if result.failed:
         raise RunFailed(result, plan.graph)
     return result
