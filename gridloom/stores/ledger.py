@@ -319,6 +319,10 @@ class Ledger:
         """Return the attempts of a run without forks, by task and attempt; a resumed solve skips these."""
         return self.read(AttemptRecord, run_id=run_id, stage=stage, fork=0)
 
+    def has_records(self) -> bool:
+        """Return whether anything was recorded: a ledger or a journal is there. Raises StoreError."""
+        return self._is_there()
+
     def _is_there(self) -> bool:
         with storage("read the ledger", self.workspace.root):
             return self.workspace.ledger_path.exists() or bool(journal_files(self.workspace.journal_dir))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gridloom.stores.files.disk import storage
+from gridloom.stores.files.write_aside import empty_folder, move
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,25 @@ class Workspace:
         with storage("create the workspace", folder):
             if folder.is_dir():
                 return folder
-            fresh = not self.root.exists()
+            if not self.root.exists():
+                self._create()
+            elif {path.name for path in self.root.iterdir()} in ({"locks"}, {"journal"}):
+                self._ignore(self.root)  # earlier versions, killed at the start, left it without
             folder.mkdir(parents=True, exist_ok=True)
-            if fresh:
-                # a workspace lies inside the user's project by default: keep it out of their version control
-                (self.root / ".gitignore").write_text("*\n", encoding="ascii")
         return folder
+
+    def _create(self) -> None:
+        """Create the root, in one step with its .gitignore.
+
+        A workspace lies inside the user's project by default, and stays out of their version control. Raises OSError.
+        """
+        with empty_folder(self.root.with_name(f".gridloom.{os.getpid()}.new")) as aside:
+            self._ignore(aside)
+            with suppress(FileExistsError):  # another process made it first
+                move(aside, self.root)
+
+    def _ignore(self, folder: Path) -> None:
+        (folder / ".gitignore").write_text("*\n", encoding="ascii")
 
 
 def cache_dir() -> Path:

@@ -12,6 +12,10 @@ import typer
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, SetOption, SpecArg, WalltimeOption
 from gridloom.errors import GridloomError
 
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Wait for stages that another process runs, and use what it makes.")
+]
+
 
 def plan(
     spec: SpecArg,
@@ -51,7 +55,14 @@ def plan(
 
 
 def _execute(
-    spec: str, overrides: list[str], home: Any, device: str | None, walltime: float | None, quiet: bool, show: bool
+    spec: str,
+    overrides: list[str],
+    home: Any,
+    device: str | None,
+    walltime: float | None,
+    quiet: bool,
+    show: bool,
+    wait: bool,
 ) -> None:
     from rich.console import Console
 
@@ -73,7 +84,7 @@ def _execute(
     console = Console()
     again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
     try:
-        result = launch(planned, spec, overrides, workspace, reporter(console, quiet), device, walltime)
+        result = launch(planned, spec, overrides, workspace, reporter(console, quiet), device, walltime, wait)
     except StageInterrupted as interrupted:
         print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
         raise typer.Exit(interrupted.exit_code) from None
@@ -95,6 +106,7 @@ def run(
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, print the plan, as `plan`.")] = False,
+    wait: WaitOption = False,
 ) -> None:
     """Execute every stage that is not cached; an interrupted run continues where it stopped.
 
@@ -111,7 +123,7 @@ def run(
     if dry_run:
         plan(spec, overrides, home, device=device, walltime=walltime)
         return
-    _execute(spec, overrides or [], home, device, walltime, quiet, show=False)
+    _execute(spec, overrides or [], home, device, walltime, quiet, show=False, wait=wait)
 
 
 def solve(
@@ -126,6 +138,7 @@ def solve(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Run a spec up to its solve and score stages and show every task: demonstrations, attempts, verdicts, picks.
 
@@ -139,7 +152,7 @@ def solve(
     elif budget is not None:
         raise GridloomError("--budget is for a task file", f"write its training's `budget` in {spec}, or use --set")
     extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
-    _execute(spec, extra, home, device, walltime, quiet, show=True)
+    _execute(spec, extra, home, device, walltime, quiet, show=True, wait=wait)
 
 
 def register(app: typer.Typer) -> None:

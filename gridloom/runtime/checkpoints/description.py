@@ -16,6 +16,7 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.kind import MODELS, RowShape, network_cost, network_spec
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.stages import SHIPPED
+from gridloom.stores.artifacts import MANIFEST
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
@@ -46,7 +47,29 @@ def read_description(folder: Path) -> dict[str, Any]:
     missing = {"parts", "meta", "puzzle_ids", "llm"} - description.keys()
     if missing or "trm" not in description["parts"]:
         raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'the part trm'}")
+    _compare_with_manifest(folder)
     return description
+
+
+def _compare_with_manifest(folder: Path) -> None:
+    """Raise ModelError if a manifest beside bundle.json records another hash of it.
+
+    Artifacts and published folders hold a manifest; folders that earlier versions published have none.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        recorded = manifest["files"][DESCRIPTION]["sha256"]
+        found = hashlib.sha256((folder / DESCRIPTION).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"cannot read {path}: {error!r}", "fetch or train it again") from error
+    if recorded != found:
+        raise ModelError(
+            f"{folder / DESCRIPTION} was changed after it was written: its sha256 is not the one in {MANIFEST}",
+            "fetch or train it again",
+        )
 
 
 def data_kind(meta: Mapping[str, Any]) -> str:
