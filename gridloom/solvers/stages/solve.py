@@ -25,6 +25,7 @@ from gridloom.solvers.loop.policies import Experience, Policy, make_policy
 from gridloom.solvers.loop.recording import AttemptScope, task_record
 from gridloom.solvers.loop.select import accepts_task
 from gridloom.solvers.parts.ablation import with_latents
+from gridloom.solvers.parts.endpoint_reasoner import EndpointReasoner
 from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.stages import attempts_artifact as outputs
@@ -76,6 +77,8 @@ class Solve:
             services = (
                 self._load(checkpoint.path, *rest) if checkpoint else self._load_llm(node.models[stage.with_], *rest)
             )
+            if isinstance(services.reasoner, EndpointReasoner):
+                services.reasoner.endpoint.stop = context.stop
             services = with_latents(services, stage.solver.latents, tasks, node.seed)
             experience = _experience(context, ledger) if policy.uses_experience else {}
             loop = _Loop(node, stage, services, model_key, context, ledger, policy, experience)
