@@ -34,6 +34,7 @@ from gridloom.runtime.machine.device import resolve_device
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.planning.local import Planned, spec_base
 from gridloom.runtime.planning.plan import PlannedStage, RunPlan
+from gridloom.runtime.planning.weights_here import check_weights
 from gridloom.runtime.stage import Stage, StageContext, load_stage
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter
@@ -76,12 +77,14 @@ def execute(
 
     Raises:
         StageInterrupted: `stop` was set; the stage saved its state and the run is marked interrupted.
+        ModelError: the language model of a stage is not on this machine; nothing was run.
         RunFailed: stages failed; the stages that do not depend on them were executed, and the run is marked failed.
         StoreError: the disk is full, or the ledger or the artifact store cannot be used; the run stopped at once.
     """
     started = time.monotonic()
     to_run = [planned.node for planned in plan.stages if planned.state == "run"]
     device = resolve_device(options.device or plan.graph.device) if to_run else (options.device or plan.graph.device)
+    check_weights(to_run, plan.graph)
     run_id = choose_run_id(plan, workspace)
     with LedgerWriter(workspace, run_id) as ledger, run_lock(workspace, run_id):
         ledger.append(

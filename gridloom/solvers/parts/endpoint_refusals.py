@@ -39,7 +39,7 @@ def message_of(body: bytes) -> str:
     except (ValueError, RecursionError):
         found = None
     message = _message(found) or text
-    return "".join(c if c.isprintable() else " " for c in " ".join(message.split()))
+    return " ".join("".join(c if c.isprintable() else " " for c in message).split())
 
 
 def _message(found: Any) -> str:

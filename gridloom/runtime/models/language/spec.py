@@ -30,7 +30,8 @@ class LlamaModel(ModelSpec):
 
     kind: Literal["llama"] = "llama"
     weights: Annotated[str, ByContent()] = "smollm2-135m"
-    """Name of a managed model (`gridloom models list`), a local folder in transformers layout, or a hub id."""
+    """Name of a managed model (`gridloom models list`), a local folder in transformers layout, a GGUF file of a LLaMA
+    (`./model.gguf`), or a hub id."""
     frozen: bool = True
     """Keep the weights fixed while adapters and TRM are trained. To train the language model, set `lora`."""
     lora: Annotated[Lora | None, Later()] = None
