@@ -306,7 +306,7 @@ def _solve_alone(spec: SolveStage, facts: DataFacts, sources: Sources) -> Cost |
     if not isinstance(llm, LlamaModel) or spec.with_ not in sources.llama:
         return None
     frozen, flops, once, peak, notes = solve_reading_and_writing(
-        llm, sources.llama[spec.with_], spec, facts, has_head=True
+        llm, sources.llama[spec.with_], spec, facts, has_head=True, alone=True
     )
     tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
     return Cost(

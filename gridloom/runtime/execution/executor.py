@@ -36,6 +36,7 @@ from gridloom.runtime.machine.device import make_current, resolve_device
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.planning.local import Planned, spec_base
 from gridloom.runtime.planning.plan import PlannedStage, RunPlan
+from gridloom.runtime.planning.weights_here import check_weights
 from gridloom.runtime.stage import Stage, StageContext, load_stage
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter
@@ -81,6 +82,7 @@ def execute(
 
     Raises:
         StageInterrupted: `stop` was set; the stage saved its state and the run is marked interrupted.
+        ModelError: the language model of a stage is not on this machine; nothing was run.
         RunFailed: stages failed; the stages that do not depend on them were executed, and the run is marked failed.
         StoreError: the disk is full, or the ledger or the artifact store cannot be used; the run stopped at once.
     """
@@ -89,6 +91,7 @@ def execute(
     device = resolve_device(options.device or plan.graph.device) if to_run else (options.device or plan.graph.device)
     if to_run:
         make_current(device)
+    check_weights(to_run, plan.graph)
     run_id = choose_run_id(plan, workspace)
     store = ArtifactStore(workspace)
     cached = [store.find(planned.node.key) for planned in plan.stages if planned.state == "cached"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -86,17 +87,31 @@ def folder_facts(folder: Path) -> LlamaFacts:
 def folder_digest(folder: Path) -> str:
     """Return `sha256:` and the digest over names and content of the model files in `folder`."""
     files = model_files(folder)
+
+    def digest() -> str:
+        whole = hashlib.sha256()
+        for path in files:
+            whole.update(f"{path.name}\0{file_sha256(path)}\n".encode())
+        return f"sha256:{whole.hexdigest()}"
+
+    return cached_digest(files, digest, folder)
+
+
+def cached_digest(files: Sequence[Path], digest: Callable[[], str], place: Path | None = None) -> str:
+    """Return the digest of files, computed anew only where a name, a size or a modification time changed.
+
+    Args:
+        place: folder of the files; the only file itself when None.
+    """
+    key = str((place or files[0]).resolve())
     stamp = [[path.name, *_size_and_time(path)] for path in files]
     book = _read_book()
-    known = book.get(str(folder.resolve()))
+    known = book.get(key)
     if isinstance(known, dict) and known.get("files") == stamp and isinstance(known.get("digest"), str):
         return str(known["digest"])
-    whole = hashlib.sha256()
-    for path in files:
-        whole.update(f"{path.name}\0{file_sha256(path)}\n".encode())
-    digest = f"sha256:{whole.hexdigest()}"
-    _write_book({**book, str(folder.resolve()): {"files": stamp, "digest": digest}})
-    return digest
+    found = digest()
+    _write_book({**book, key: {"files": stamp, "digest": found}})
+    return found
 
 
 def model_files(folder: Path) -> list[Path]:
