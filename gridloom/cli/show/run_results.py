@@ -94,7 +94,8 @@ def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None
         f"{stage}  {data['kind']} {data['size']}x{data['size']}, {report['num_puzzles']:,} of {data['available']:,} "
         f"test puzzles, {_who(made)}",
         f"{'':{len(stage)}}  exact {share_text(report['exact'], report['exact_interval'])}   cell accuracy "
-        f"{report['cell_accuracy']:.1%}   open cells {report['open_cell_accuracy']:.1%}",
+        f"{report['cell_accuracy']:.1%}"
+        + (f"   open cells {report['open_cell_accuracy']:.1%}" if "open_cell_accuracy" in report else ""),
         *(
             f"{'':{len(stage)}}  {_who(member)} alone: exact {member['exact']:.1%}"
             for member in report.get("members", ())

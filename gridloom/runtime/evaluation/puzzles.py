@@ -75,13 +75,14 @@ class Tally:
         self.num_halt_right += int(((q_halt >= 0) == exact).sum())
 
     def shares(self) -> dict[str, float]:
-        """Return the metrics of ledger and report."""
-        return {
-            "exact": self.num_exact / self.num_puzzles,
-            "cell_accuracy": self.num_cells_right / self.num_cells,
-            "open_cell_accuracy": self.num_open_right / self.num_open if self.num_open else 1.0,
-            "halting_accuracy": self.num_halt_right / self.num_puzzles,
+        """Return the metrics of ledger and report; a share of nothing is not defined, and absent."""
+        shares = {
+            "exact": (self.num_exact, self.num_puzzles),
+            "cell_accuracy": (self.num_cells_right, self.num_cells),
+            "open_cell_accuracy": (self.num_open_right, self.num_open),
+            "halting_accuracy": (self.num_halt_right, self.num_puzzles),
         }
+        return {name: part / whole for name, (part, whole) in shares.items() if whole}
 
 
 class Evaluate:

@@ -22,14 +22,19 @@ from gridloom.specs.stages import DepthPhase, TrainStage
 
 
 def _means(network: Network, sums: Tensor) -> dict[str, float]:
-    """Return means by figure of fp32 sums [figures..., rows that halted, steps, gradient norms], and zero the sums."""
+    """Return means by figure of fp32 sums [figures..., rows that halted, steps, gradient norms], and zero the sums.
+
+    A mean over no rows, or over no steps, is not defined: its name is absent.
+    """
     *totals, ended, steps, norm = sums.tolist()
     sums.zero_()
-    steps, rows = max(steps, 1), max(ended, 1)
     by_step = len(network.STEP_FIGURES)
-    means = {name: total / steps for name, total in zip(network.STEP_FIGURES, totals[:by_step], strict=True)}
-    means |= {name: total / rows for name, total in zip(network.ROW_FIGURES, totals[by_step:], strict=True)}
-    return {**means, "grad_norm": norm / steps}
+    means: dict[str, float] = {}
+    if steps:
+        means |= {name: total / steps for name, total in zip(network.STEP_FIGURES, totals[:by_step], strict=True)}
+    if ended:
+        means |= {name: total / ended for name, total in zip(network.ROW_FIGURES, totals[by_step:], strict=True)}
+    return {**means, "grad_norm": norm / steps} if steps else means
 
 
 def depth_at(progress: float, full: NetworkSpec, phases: Sequence[DepthPhase]) -> NetworkSpec:
@@ -177,8 +182,13 @@ class ActTrainer:
         self.model.spec = self.full
         self.model.requires_grad_(True)
 
+    @property
+    def figure_names(self) -> tuple[str, ...]:
+        """Names of the training figures; `means` lacks those of rows where no row has halted."""
+        return (*self.model.STEP_FIGURES, *self.model.ROW_FIGURES, "grad_norm")
+
     def means(self) -> dict[str, float]:
-        """Return means since the last call; synchronises with the device."""
+        """Return means since the last call, of rows only where one has halted; synchronises with the device."""
         return _means(self.model, self._sums)
 
     def stretch_means(self) -> dict[str, float]:

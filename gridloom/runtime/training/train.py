@@ -140,7 +140,7 @@ class Train:
                     means["steps_per_s"] = (step - first) / (time.monotonic() - started)
                     track(step, means)
                     shown = {} if budget_s is None else {"step": step}
-                    shown |= {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
+                    shown |= {"loss": round(means["loss"], 3), "exact": share_shown(means)}
                 # the bar counts what the budget counts: checkpoints and logs between two steps too
                 bar.advance(1 if budget_s is None else after_s - shown_s, **shown)
                 shown_s = after_s
@@ -176,11 +176,16 @@ class Train:
             steps=trainer.num_steps,
             trained_s=spent_s + seconds,
             hardware=hardware(context.device, trainer.ranks.size),
-            steps_per_s=made / seconds if seconds else 0.0,
-            rows_per_s=made * spec.batch_size / seconds if seconds else 0.0,
             parameters=sum(p.numel() for p in trainer.model.parameters()),
         )
+        if made:  # a run that only publishes what an earlier one trained has no rate
+            context.notes.update(steps_per_s=made / seconds, rows_per_s=made * spec.batch_size / seconds)
         return best
+
+
+def share_shown(means: Mapping[str, float]) -> str:
+    """Return the share of exact rows for the progress line; a dash where no row has halted."""
+    return f"{means['exact_match']:.0%}" if "exact_match" in means else "-"
 
 
 def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Material, ActTrainer, dict[str, Any]]:
@@ -202,15 +207,19 @@ def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Materia
     return material, trainer, state.values
 
 
-def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> list[float]:
-    """Return [step, figure] of the better of `best` and the steps since the last comparison; the earlier of equals."""
-    means = trainer.stretch_means()
-    if wanted.metric not in means:
+def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> list[float] | None:
+    """Return [step, figure] of the better of `best` and the steps since the last comparison; the earlier of equals.
+
+    Steps in which no row has halted have no figure of rows, and leave `best` as it is.
+    """
+    if wanted.metric not in trainer.figure_names:
         raise StageError(
             f"keep_best compares {wanted.metric}, which a {trainer.full.kind} does not report",
-            f"its training figures: {', '.join(means)}",
+            f"its training figures: {', '.join(trainer.figure_names)}",
         )
-    value = means[wanted.metric]
+    value = trainer.stretch_means().get(wanted.metric)
+    if value is None:
+        return best  # no row has halted in these steps
     sign = -1 if wanted.metric.endswith("loss") else 1
     return [trainer.num_steps, value] if best is None or sign * value > sign * best[1] else best
 

@@ -184,7 +184,6 @@ def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> Non
                 )
     seconds = time.monotonic() - started
     context.notes.update(
-        steps_per_s=(spec.steps - first) / seconds if seconds else 0.0,
         trainable_parameters=sum(p.numel() for p in trainer.trained.parameters()),
         states_read=trainer.reader.num_read,
         states_reused=trainer.reader.num_reused,
@@ -192,6 +191,8 @@ def _train(node: StageNode, trainer: JointTrainer, context: StageContext) -> Non
         head_cache_hits=trainer.reader.cache.num_hits,
         head_cache_misses=trainer.reader.cache.num_misses,
     )
+    if spec.steps > first:  # a run that only publishes what an earlier one trained has no rate
+        context.notes.update(steps_per_s=(spec.steps - first) / seconds)
 
 
 def _after_divergence(trainer: JointTrainer, context: StageContext) -> str:
