@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gridloom.errors import StageError
 
-TRAIN, STEP, STATE, END = "train", "step", "state", "end"
+TRAIN, STEP, STATE, VALIDATE, END = "train", "step", "state", "validate", "end"
 
 
 class Ranks:
@@ -114,6 +114,14 @@ class Ranks:
         parts: list[Any] | None = [None] * self.size if self.rank == 0 else None
         dist.gather_object(mine, parts, dst=0)
         return mine if parts is None else {name: torch.cat([part[name] for part in parts]) for name in mine}
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Return the picklable values of all ranks, by rank, on rank 0; an empty list on the others."""
+        if self.size == 1:
+            return [value]
+        parts: list[Any] | None = [None] * self.size if self.rank == 0 else None
+        dist.gather_object(value, parts, dst=0)
+        return parts or []
 
 
 ALONE = Ranks()
