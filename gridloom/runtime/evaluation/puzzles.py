@@ -231,7 +231,7 @@ class Evaluate:
                     tokens, q_halt = elect(
                         torch.stack([one.tokens for one in found]), torch.stack([one.q_halt for one in found])
                     )
-                known = labels.any(dim=1)
+                known = (labels != 0).any(dim=1)
                 for counted, one in zip(own or [tally], found, strict=True):
                     assert one.loss is not None
                     counted.loss += float(one.loss[known].double().sum())
@@ -265,7 +265,7 @@ def _records(
     valid: NDArray[np.bool_],
 ) -> list[PuzzlePredictionRecord]:
     """Return the records of a batch that begins with test puzzle `first`."""
-    known, right = labels.any(dim=1).tolist(), ((answers == labels) & (labels != 0)).sum(dim=1).tolist()
+    known, right = (labels != 0).any(dim=1).tolist(), ((answers == labels) & (labels != 0)).sum(dim=1).tolist()
     scored = (labels != 0).sum(dim=1).tolist()
     return [
         PuzzlePredictionRecord(

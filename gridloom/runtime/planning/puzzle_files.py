@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from gridloom.errors import GridloomError
+from gridloom.runtime.planning.finished_early import TRAININGS
 from gridloom.runtime.planning.local import SpecText
 from gridloom.stores.artifacts import ArtifactStore
-from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import did_you_mean, listed
 
@@ -58,16 +58,11 @@ def _checkpoint(given: str, workspace: Workspace) -> Path:
     folder = Path(given).expanduser()
     if (folder / "bundle.json").is_file():
         return folder.absolute()
-    store = ArtifactStore(workspace)
-    rows = Ledger(workspace).rows(
-        "select key, stage from stages where kind in ('train', 'joint_train') and status in ('done', 'cached') "
-        "order by coalesce(ended_at, started_at) desc"
-    )
-    for row in rows:
-        artifact = store.find(str(row["key"])) if row["stage"] == given else None
-        if artifact is not None:
-            return artifact.path.absolute()
-    known = sorted({str(row["stage"]) for row in rows})
+    made = [one for one in ArtifactStore(workspace).all() if one.manifest["kind"] in TRAININGS]
+    named = [one for one in made if one.manifest["producer"]["stage"] == given]
+    if named:
+        return max(named, key=lambda one: float(one.manifest["created_at"])).path.absolute()
+    known = sorted({str(one.manifest["producer"]["stage"]) for one in made})
     otherwise = f"trainings of this workspace: {listed(known, 6)}" if known else "train something first"
     raise GridloomError(
         f"{given!r} is no folder of a checkpoint, and no finished training", did_you_mean(given, known, otherwise)

@@ -21,8 +21,8 @@ from gridloom.runtime.data.arc.tokens import crop_back, encode_batch
 from gridloom.runtime.data.tasks import Grid
 from gridloom.runtime.evaluation.ballots import Ballots
 from gridloom.runtime.evaluation.compare import compare
-from gridloom.runtime.evaluation.count_votes import summarise
 from gridloom.runtime.evaluation.puzzles import Tally
+from gridloom.runtime.evaluation.summary import summarise
 from gridloom.runtime.evaluation.voters import Member, inputs_of
 from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.steps import Rows

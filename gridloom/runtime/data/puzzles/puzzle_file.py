@@ -8,6 +8,7 @@ question,answer        CSV with a header; `answer` may be absent, or empty in a 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -125,7 +126,7 @@ def _rows_of_text(spec: MazeData | SudokuData, path: Path, text: str) -> Iterato
 
 
 def _size(spec: MazeData | SudokuData, path: Path, puzzle: _Puzzle) -> int:
-    size = round(len(puzzle.question) ** 0.5)
+    size = math.isqrt(len(puzzle.question))
     sizes: Sequence[int] = SUDOKU_SIZES if isinstance(spec, SudokuData) else MAZE_SIZES
     if size * size != len(puzzle.question) or size not in sizes:
         known = "4x4, 6x6 or 9x9" if isinstance(spec, SudokuData) else "5x5 to 60x60"

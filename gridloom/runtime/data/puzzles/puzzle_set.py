@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def puzzles_size(spec: MazeData | SudokuData, base: Path) -> tuple[int, dict[str
 
 
 def _side(tables: Tables) -> int:
-    return round(next(iter(tables.values()))[0].shape[1] ** 0.5)
+    return math.isqrt(next(iter(tables.values()))[0].shape[1])
 
 
 def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[str, Any]:
