@@ -15,6 +15,7 @@ from gridloom.compiler.estimate_text import (
     solve_reading_and_writing,
     token_label,
 )
+from gridloom.compiler.estimate_validation import num_validations, validation_flops, validation_inputs
 from gridloom.compiler.facts import CheckpointFacts, DataFacts
 from gridloom.compiler.graph import Cost
 from gridloom.plugins import load_place
@@ -149,9 +150,22 @@ def train_cost(stage: str, sources: Sources) -> Cost | None:
     state = 4 * cost.parameters * (WEIGHT_STATE if spec.ema else WEIGHT_STATE - 1)
     shallow = sum(phase.share * network.mean(step, network.spec.at_depth(phase)) for phase in spec.depth)
     rest = max(0.0, 1 - sum(phase.share for phase in spec.depth))
+    once: dict[str, int] = {}
+    checks: tuple[str, ...] = ()
+    if (wanted := spec.validate_) is not None:
+
+        def act_step(rows: int) -> int:
+            return network.mean(lambda on: on.act_step(rows).forward)
+
+        work = validation_flops(wanted, *found, spec.steps, network.spec.halt_max_steps, act_step)
+        once = {f"{network.spec.precision} ACT": work}
+        checks = (
+            f"{num_validations(wanted, spec.steps):,} validations of {validation_inputs(wanted, *found):,} inputs",
+        )
     return Cost(
         parameters=cost.parameters,
         flops={network.spec.precision: round(shallow + rest * network.mean(step))},
+        flops_once=once,
         num_steps=spec.steps,
         step="optimizer step",
         peak_bytes=state + _table(cost, *found) + cost.activation_bytes(spec.batch_size),
@@ -159,6 +173,7 @@ def train_cost(stage: str, sources: Sources) -> Cost | None:
             "matrix products only",
             "activations of the last H round are kept",
             *(("the mean over the phases of depth",) if spec.depth else ()),
+            *checks,
         ),
         most_s=spec.budget_s,
     )
@@ -210,6 +225,7 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
         pairs = min(pairs, FITTED_PAIRS)
         assumes[1] = f"{pairs:,} first prompts are read beforehand, and every step's with gradient"
         parameters += llama.additions(llm.lora)
+    written = 0
     if spec.max_new_tokens:
         written = llama.write(1, first.tokens, spec.max_new_tokens).forward - once.forward
         once_flops = {prompt_label(llm): 2 * pairs * once.forward, token_label(llm): pairs * written}
@@ -237,6 +253,17 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
             reading += whole
         flops[prompt_label(llm)] = retries * reading
         assumes.append("no sample is solved before its last attempt")
+    if (wanted := spec.validate_) is not None:
+        asked, often = validation_inputs(wanted, data, facts), num_validations(wanted, spec.steps)
+        work = validation_flops(wanted, data, facts, spec.steps, act_steps, lambda rows: trm.act_step(rows).forward)
+        once_flops[f"{trm.spec.precision} ACT"] = work
+        # a language model with lora reads its prompts anew in each validation
+        read = asked * (often if llm.lora is not None else 1)
+        once_flops[prompt_label(llm)] += read * once.forward
+        if spec.max_new_tokens:
+            once_flops[prompt_label(llm)] += read * once.forward
+            once_flops[token_label(llm)] += read * written
+        assumes.append(f"{often:,} validations of {asked:,} inputs")
     kept = trm.activation_bytes(rows, carries)
     return Cost(
         parameters=parameters,

@@ -99,6 +99,8 @@ class CheckpointFacts:
     """Spec of the network in the bundle, for the cost estimate; None where the bundle holds none."""
     answers_of: tuple[tuple[str, str], ...] = ()
     """(short key, id) of each task whose test answers were trained on, as recorded in the bundle."""
+    validated_on: tuple[str, ...] = ()
+    """Digests of the puzzle sets whose test split chose the weights, as recorded in the bundle."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,11 +88,23 @@ def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: 
 
 def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None:
     made, data = report["evaluated"], report["data"]
+    number = report["num_puzzles"] + report.get("num_unanswered", 0)
+    lines = []
+    if "exact" in report:
+        lines.append(
+            f"exact {share_text(report['exact'], report['exact_interval'])}   cell accuracy "
+            f"{report['cell_accuracy']:.1%}"
+            + (f"   open cells {report['open_cell_accuracy']:.1%}" if "open_cell_accuracy" in report else "")
+        )
+    if report.get("num_unanswered"):
+        lines.append(
+            f"{report['num_valid']:,} of {number:,} are solved by their rules; the answers of "
+            f"{report['num_unanswered']:,} are not known"
+        )
     for line in (
-        f"{stage}  {data['kind']} {data['size']}x{data['size']}, {report['num_puzzles']:,} of {data['available']:,} "
+        f"{stage}  {data['kind']} {data['size']}x{data['size']}, {number:,} of {data['available']:,} "
         f"test puzzles, {_who(made)}",
-        f"{'':{len(stage)}}  exact {share_text(report['exact'], report['exact_interval'])}   cell accuracy "
-        f"{report['cell_accuracy']:.1%}   open cells {report['open_cell_accuracy']:.1%}",
+        *(f"{'':{len(stage)}}  {line}" for line in lines),
         *(
             f"{'':{len(stage)}}  {_who(member)} alone: exact {member['exact']:.1%}"
             for member in report.get("members", ())

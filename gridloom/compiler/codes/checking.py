@@ -288,6 +288,14 @@ CHECKING = (
              "  judge: {kind: evaluate, with: pretrain, data: arc1, ensemble: [again]}\n"),
     ),
     Code(
+        "GL349", "validation that cannot be done",
+        "`validate` names no rows or names them twice, a split that the data lacks, or a metric or option of other "
+        "data.",
+        "Rows are held apart by a split or by a share. Votes and pass@k belong to ARC tasks, exact rows to all others.",
+        over("stages: {pretrain: {validate: {every: 50}}}\n"),
+        over("stages: {pretrain: {validate: {every: 50, share: 0.1}}}\n"),
+    ),
+    Code(
         "GL350", "does not fit the device",
         "The estimate of a stage's peak memory exceeds twice what the device has; a warning where it exceeds the "
         "memory by less.",
@@ -337,5 +345,12 @@ CHECKING = (
         "Its outcome would depend on held-out answers. Turned, mirrored and recoloured tasks count as the same.",
         over(_KNOWN + "  again: {kind: solve, with: joint, data: arc1, calibration: measure}\n"),
         over(_KNOWN + "  again: {kind: solve, with: joint, data: arc1}\n"),
+    ),
+    Code(
+        "GL406", "validation on answers that are scored",
+        "Training validates on a held-out subset, or on the test puzzles that an evaluation of its weights counts.",
+        "The weights would be chosen by the answers, and the score would be too high.",
+        over("stages: {pretrain: {validate: {split: training}}}\n"),
+        over("stages: {pretrain: {validate: {share: 0.1}}}\n"),
     ),
 )  # fmt: skip

@@ -83,6 +83,11 @@ def answers_of(meta: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(task) for key, task in answers.items()}
 
 
+def validated_on(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the digests of the puzzle sets whose test split chose the weights, from a bundle's `meta`."""
+    return tuple(str(digest) for digest in meta.get("data", {}).get("validated_on", ()))
+
+
 def checkpoint_folder(path: str, base: str) -> Path:
     """Return the folder that a checkpoint stage's `path` names. Raises ModelError for unknown shipped weights."""
     if not path.startswith(SHIPPED):
@@ -142,6 +147,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         kind = str(spec["kind"])
         heads = {name: tensor_shapes(folder, name, part) for name, part in parts.items()}
         learnt = tuple(sorted(answers_of(description["meta"]).items()))
+        chosen_by = validated_on(description["meta"])
         network = _described_network(folder, spec)
         problems = MODELS.get(kind).weights_problems(config, heads["trm"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -165,6 +171,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         any_canvas=network.any_canvas,
         network_spec=dict(spec),
         answers_of=learnt,
+        validated_on=chosen_by,
     )
 
 

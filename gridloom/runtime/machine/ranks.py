@@ -22,7 +22,7 @@ from gridloom.errors import StageError
 PATIENCE = timedelta(days=30)
 """Time that a rank waits for rank 0, which may build data or evaluate for hours between two trainings; torch's default
 of half an hour would end the run. A process that dies is noticed at once: its connections close."""
-TRAIN, STEP, STATE, END = "train", "step", "state", "end"
+TRAIN, STEP, STATE, VALIDATE, END = "train", "step", "state", "validate", "end"
 
 
 class Ranks:
@@ -119,6 +119,14 @@ class Ranks:
         parts: list[Any] | None = [None] * self.size if self.rank == 0 else None
         dist.gather_object(mine, parts, dst=0)
         return mine if parts is None else {name: torch.cat([part[name] for part in parts]) for name in mine}
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Return the picklable values of all ranks, by rank, on rank 0; an empty list on the others."""
+        if self.size == 1:
+            return [value]
+        parts: list[Any] | None = [None] * self.size if self.rank == 0 else None
+        dist.gather_object(value, parts, dst=0)
+        return parts or []
 
 
 ALONE = Ranks()

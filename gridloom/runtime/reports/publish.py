@@ -21,6 +21,7 @@ from gridloom.compiler.fingerprint import is_data
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import GridloomError
 from gridloom.runtime.checkpoints.description import read_description
+from gridloom.runtime.planning.finished_early import FACT
 from gridloom.runtime.planning.graph_sources import run_graph
 from gridloom.runtime.reports.card import CardFacts, CheckpointScore, CheckpointTraining, render
 from gridloom.runtime.reports.comparison import StageRun, find_run, nodes_behind, stage_runs
@@ -139,8 +140,10 @@ def _of_evaluation(report: Mapping[str, Any]) -> ScoreFields:
     if "halt" in evaluated:
         how += f" at most (halt: {evaluated['halt']})"
     if "pass_at" not in report:
-        size, figures = data["size"], {"exact": (report["exact"], report["exact_interval"])}
-        return f"{data['kind']} {size}x{size}", data["split"], int(report["num_puzzles"]), "puzzles", how, figures
+        name = "exact" if "exact" in report else "valid"
+        size, figures = data["size"], {name: (report[name], report[f"{name}_interval"])}
+        number = int(report["num_puzzles"]) or int(report["num_unanswered"])
+        return f"{data['kind']} {size}x{size}", data["split"], number, "puzzles", how, figures
     views = "all views" if evaluated["views"] is None else f"{evaluated['views']} views"
     early = "" if isinstance(evaluated["early_stop"], bool) else f", early stop {evaluated['early_stop']}"
     figures = {f"pass@{k}": (share, report["pass_at_intervals"][k]) for k, share in report["pass_at"].items()}
@@ -209,4 +212,14 @@ def _training(node: StageNode, made: StageRun | None) -> CheckpointTraining:
     notes = {} if made is None else made.notes
     steps = notes.get("steps", node.spec["steps"])
     seconds = notes.get("trained_s", None if made is None else made.seconds)
-    return CheckpointTraining(node.name, node.kind, int(steps), node.spec, node.seed, seconds, notes.get("hardware"))
+    early = node.facts.get(FACT, {})
+    return CheckpointTraining(
+        node.name,
+        node.kind,
+        int(early.get("step", steps)),
+        node.spec,
+        node.seed,
+        seconds,
+        notes.get("hardware"),
+        str(early.get("weights", "")),
+    )
