@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gridloom.version
-from gridloom.compiler.facts import CheckpointFacts
+from gridloom.compiler.facts import CheckpointFacts, TaskKey, unpack_pair
 from gridloom.errors import ModelError
 from gridloom.runtime.models.kind import MODELS, RowShape, network_cost, network_spec
 from gridloom.runtime.models.network_spec import NetworkSpec
@@ -58,6 +58,20 @@ def answers_of(meta: Mapping[str, Any]) -> dict[str, str]:
     """Return the tasks whose test answers were training pairs, from a bundle's `meta`: ids by short key."""
     answers = meta.get("data", {}).get("answers_of", {})
     return {str(key): str(task) for key, task in answers.items()}
+
+
+def pairs_of(meta: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the pairs that training read, from a bundle's `meta`: packed keys by task id."""
+    pairs = meta.get("data", {}).get("pairs_of", {})
+    return {str(task): [str(packed) for packed in found] for task, found in pairs.items()}
+
+
+def _trained_tasks(meta: Mapping[str, Any]) -> tuple[TaskKey, ...]:
+    """Return the trained tasks for the leak rules. Raises ValueError for damaged keys."""
+    return tuple(
+        TaskKey(task, "", False, "", tuple(unpack_pair(packed) for packed in packs))
+        for task, packs in sorted(pairs_of(meta).items())
+    )
 
 
 def checkpoint_folder(path: str, base: str) -> Path:
@@ -119,6 +133,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         kind = str(spec["kind"])
         heads = {name: tensor_shapes(folder, name, part) for name, part in parts.items()}
         learnt = tuple(sorted(answers_of(description["meta"]).items()))
+        trained = _trained_tasks(description["meta"])
         network = _described_network(folder, spec)
         problems = MODELS.get(kind).weights_problems(config, heads["trm"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -142,6 +157,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         any_canvas=network.any_canvas,
         network_spec=dict(spec),
         answers_of=learnt,
+        trained_tasks=trained,
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from gridloom.errors import StageError
-from gridloom.runtime.checkpoints.description import answers_of, read_description
+from gridloom.runtime.checkpoints.description import answers_of, pairs_of, read_description
 from gridloom.runtime.data.arc.canonical import trained_answers
+from gridloom.runtime.data.arc.content_keys import trained_pairs
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
@@ -82,7 +83,8 @@ def load_material(artifact: Artifact, seed: int, reads: Sequence[str] = ("tokens
 
 
 def arc_meta(dataset: Dataset) -> dict[str, Any]:
-    """Return the description of ARC training tasks for a bundle; the leak rule GL401 reads `answers_of`."""
+    """Return the description of ARC training tasks for a bundle; the leak rule GL401 reads `answers_of` and
+    `pairs_of`."""
     return {
         "kind": "arc",
         "digest": dataset.digest,
@@ -90,15 +92,23 @@ def arc_meta(dataset: Dataset) -> dict[str, Any]:
         "tasks": len(dataset.tasks),
         "augment": dataset.augment.model_dump(mode="json"),
         "answers_of": trained_answers(dataset.tasks),
+        "pairs_of": trained_pairs(dataset.tasks),
     }
 
 
 def with_earlier(meta: dict[str, Any], before: Artifact | None) -> dict[str, Any]:
-    """Add the answers that the initial checkpoint was trained on, since its weights may encode them."""
+    """Add the answers and pairs that the initial checkpoint was trained on, since its weights may encode them."""
     if before is None:
         return meta
-    earlier = answers_of(read_description(before.path)["meta"])
-    return {**meta, "answers_of": {**earlier, **meta.get("answers_of", {})}} if earlier else meta
+    earlier = read_description(before.path)["meta"]
+    answers, pairs = answers_of(earlier), pairs_of(earlier)
+    if answers:
+        meta = {**meta, "answers_of": {**answers, **meta.get("answers_of", {})}}
+    if pairs:
+        ours = meta.get("pairs_of", {})
+        both = {task: list(dict.fromkeys((*pairs.get(task, ()), *ours.get(task, ())))) for task in {**pairs, **ours}}
+        meta = {**meta, "pairs_of": both}
+    return meta
 
 
 def _puzzles(artifact: Artifact, seed: int) -> Material:
