@@ -102,6 +102,8 @@ class CheckpointFacts:
     """(short key, id) of each task whose test answers were trained on, as recorded in the bundle."""
     trained_tasks: tuple[TaskKey, ...] = ()
     """Tasks that were trained on, with the pairs that training read, as recorded in the bundle."""
+    views_of: tuple[tuple[str, int], ...] = ()
+    """(task id, number of views with a puzzle id, the identity included) of each task that has puzzle ids."""
 
 
 PairRole = Literal["demo", "check", "known", "held"]
@@ -166,7 +168,8 @@ def unpack_pair(packed: str) -> PairKey:
     digits = b64decode(packed, validate=True).hex()
     if len(digits) != 5 * KEY_DIGITS:
         raise ValueError(f"not the keys of a pair: {packed!r}")
-    return PairKey("known", *(digits[i : i + KEY_DIGITS] for i in range(0, len(digits), KEY_DIGITS)))
+    pair, turned, cells, given, given_cells = (digits[i : i + KEY_DIGITS] for i in range(0, len(digits), KEY_DIGITS))
+    return PairKey("known", pair, turned, cells, given, given_cells)
 
 
 class Facts(Protocol):

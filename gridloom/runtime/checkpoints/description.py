@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from gridloom.specs.stages import SHIPPED
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
+VIEW_MARK = "|||"
+"""End of the task id in a puzzle id's name, as in `runtime/data/tasks.py`, which imports numpy."""
 WEIGHTS = Path(gridloom.version.__file__).parent / "weights"
 """Folder of the checkpoints shipped with gridloom, one folder each."""
 MAX_HEADER = 100_000_000
@@ -158,7 +161,19 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         network_spec=dict(spec),
         answers_of=learnt,
         trained_tasks=trained,
+        views_of=_views_of(folder, description) if data_kind(description["meta"]) == "arc" else (),
     )
+
+
+def _views_of(folder: Path, description: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Return the number of views of each task with puzzle ids; none where the file is absent, which loading reports."""
+    try:
+        names = json.loads((folder / "puzzle_ids.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    if not isinstance(names, list) or len(names) != description["puzzle_ids"]["count"]:
+        return ()
+    return tuple(sorted(Counter(str(name).partition(VIEW_MARK)[0] for name in names[1:]).items()))
 
 
 def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
