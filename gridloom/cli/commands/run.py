@@ -137,9 +137,7 @@ def run(
     if dry_run:
         plan(spec, overrides, home, device=device, walltime=walltime, finished_early=finished_early)
         return
-    _execute(
-        spec, overrides or [], home, device, walltime, quiet, show=False, wait=wait, finished_early=finished_early
-    )
+    _execute(spec, overrides or [], home, device, walltime, quiet, show=False, wait=wait, finished_early=finished_early)
 
 
 def solve(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gridloom.version
-from gridloom.compiler.facts import CheckpointFacts
+from gridloom.compiler.facts import CheckpointFacts, TaskKey, unpack_pair
 from gridloom.errors import ModelError
 from gridloom.runtime.models.kind import MODELS, RowShape, network_cost, network_spec
 from gridloom.runtime.models.network_spec import NetworkSpec
@@ -20,6 +21,8 @@ from gridloom.stores.artifacts import MANIFEST
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
+VIEW_MARK = "|||"
+"""End of the task id in a puzzle id's name, as in `runtime/data/tasks.py`, which imports numpy."""
 WEIGHTS = Path(gridloom.version.__file__).parent / "weights"
 """Folder of the checkpoints shipped with gridloom, one folder each."""
 MAX_HEADER = 100_000_000
@@ -88,6 +91,20 @@ def validated_on(meta: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(digest) for digest in meta.get("data", {}).get("validated_on", ()))
 
 
+def pairs_of(meta: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the pairs that training read, from a bundle's `meta`: packed keys by task id."""
+    pairs = meta.get("data", {}).get("pairs_of", {})
+    return {str(task): [str(packed) for packed in found] for task, found in pairs.items()}
+
+
+def _trained_tasks(meta: Mapping[str, Any]) -> tuple[TaskKey, ...]:
+    """Return the trained tasks for the leak rules. Raises ValueError for damaged keys."""
+    return tuple(
+        TaskKey(task, "", False, "", tuple(unpack_pair(packed) for packed in packs))
+        for task, packs in sorted(pairs_of(meta).items())
+    )
+
+
 def checkpoint_folder(path: str, base: str) -> Path:
     """Return the folder that a checkpoint stage's `path` names. Raises ModelError for unknown shipped weights."""
     if not path.startswith(SHIPPED):
@@ -148,6 +165,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         heads = {name: tensor_shapes(folder, name, part) for name, part in parts.items()}
         learnt = tuple(sorted(answers_of(description["meta"]).items()))
         chosen_by = validated_on(description["meta"])
+        trained = _trained_tasks(description["meta"])
         network = _described_network(folder, spec)
         problems = MODELS.get(kind).weights_problems(config, heads["trm"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -172,7 +190,20 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         network_spec=dict(spec),
         answers_of=learnt,
         validated_on=chosen_by,
+        trained_tasks=trained,
+        views_of=_views_of(folder, description) if data_kind(description["meta"]) == "arc" else (),
     )
+
+
+def _views_of(folder: Path, description: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Return the number of views of each task with puzzle ids; none where the file is absent, which loading reports."""
+    try:
+        names = json.loads((folder / "puzzle_ids.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    if not isinstance(names, list) or len(names) != description["puzzle_ids"]["count"]:
+        return ()
+    return tuple(sorted(Counter(str(name).partition(VIEW_MARK)[0] for name in names[1:]).items()))
 
 
 def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from gridloom.errors import StageError
-from gridloom.runtime.checkpoints.description import answers_of, read_description, validated_on
+from gridloom.runtime.checkpoints.description import answers_of, pairs_of, read_description, validated_on
 from gridloom.runtime.data.arc.canonical import trained_answers
+from gridloom.runtime.data.arc.content_keys import trained_pairs
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
@@ -103,7 +104,8 @@ def _task_validator(apart: TasksApart, ids: PuzzleIds, wanted: Validation, netwo
 
 
 def arc_meta(dataset: Dataset) -> dict[str, Any]:
-    """Return the description of ARC training tasks for a bundle; the leak rule GL401 reads `answers_of`."""
+    """Return the description of ARC training tasks for a bundle; the leak rule GL401 reads `answers_of` and
+    `pairs_of`."""
     return {
         "kind": "arc",
         "digest": dataset.digest,
@@ -111,17 +113,22 @@ def arc_meta(dataset: Dataset) -> dict[str, Any]:
         "tasks": len(dataset.tasks),
         "augment": dataset.augment.model_dump(mode="json"),
         "answers_of": trained_answers(dataset.tasks),
+        "pairs_of": trained_pairs(dataset.tasks),
     }
 
 
 def with_earlier(meta: dict[str, Any], before: Artifact | None) -> dict[str, Any]:
-    """Add the answers that the initial checkpoint was trained on or chosen by, since its weights may encode them."""
+    """Add the answers and pairs that the initial checkpoint was trained on or chosen by, which its weights may encode."""
     if before is None:
         return meta
-    meta_before = read_description(before.path)["meta"]
-    earlier, chosen_by = answers_of(meta_before), validated_on(meta_before)
-    if earlier:
-        meta = {**meta, "answers_of": {**earlier, **meta.get("answers_of", {})}}
+    earlier = read_description(before.path)["meta"]
+    answers, pairs, chosen_by = answers_of(earlier), pairs_of(earlier), validated_on(earlier)
+    if answers:
+        meta = {**meta, "answers_of": {**answers, **meta.get("answers_of", {})}}
+    if pairs:
+        ours = meta.get("pairs_of", {})
+        both = {task: list(dict.fromkeys((*pairs.get(task, ()), *ours.get(task, ())))) for task in {**pairs, **ours}}
+        meta = {**meta, "pairs_of": both}
     return {**meta, "validated_on": sorted({*chosen_by, *meta.get("validated_on", ())})} if chosen_by else meta
 
 

@@ -30,6 +30,7 @@ from gridloom.compiler.facts import short_key
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.arc.canonical import task_key
+from gridloom.runtime.data.arc.content_keys import content_key
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.data.arc.tokens import encode
 from gridloom.runtime.data.tasks import Pair, fitting_canvas, tasks_digest
@@ -438,4 +439,15 @@ def test_a_bundle_tells_whose_answers_it_learnt_also_before(tmp_path: Path) -> N
     context = stage_context(tmp_path / "more")
     Train().run(node, {"data": dataset_artifact(tmp_path / "more"), "model": given}, context)
     context.ledger.close()
-    assert LocalFacts().checkpoint(str(tmp_path / "more" / "out"), ".").answers_of == facts.answers_of
+    further = LocalFacts().checkpoint(str(tmp_path / "more" / "out"), ".")
+    assert further.answers_of == facts.answers_of
+    # the known pair is the first demonstration, which the second dataset has as such
+    learnt = [content_key(task, False).pairs for task in tasks]
+    assert {one.task_id: [pair.cells for pair in one.pairs] for one in facts.trained_tasks} == {
+        task.task_id: [pair.cells for pair in pairs if pair.role in ("demo", "known")]
+        for task, pairs in zip(tasks, learnt, strict=True)
+    }
+    assert {one.task_id for one in further.trained_tasks} == {task.task_id for task in tasks}
+    assert {pair.cells for one in further.trained_tasks for pair in one.pairs} >= {
+        pair.cells for one in facts.trained_tasks for pair in one.pairs
+    }
