@@ -22,6 +22,7 @@ from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.weights.folders import file_sha256, folder_facts, hub_snapshot, read_facts
 from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.stores.workspace import cache_dir
+from gridloom.user_files import is_folder, named_path
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress
@@ -125,8 +126,12 @@ def locate(spec: LlamaModel, base: str | Path = "") -> Located:
     name = spec.weights
     if name in MANAGED:
         return Located(name, MANAGED[name], model_dir(name))
-    folder = Path(base) / Path(name).expanduser()
-    if folder.is_dir():
+    try:
+        folder = named_path(name, base)
+    except OSError as error:
+        remedy = f"name a folder, or use  weights: {_suggestion()}"
+        raise ModelError(f"cannot load LLaMA {name!r:.200}: {error.strerror}", remedy) from None
+    if is_folder(folder):
         return Located(name, None, folder)
     remedy = f"put the files in a folder and set  weights: ./FOLDER   or use  weights: {_suggestion()}"
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
