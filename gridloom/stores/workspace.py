@@ -7,8 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gridloom.errors import StoreError
 from gridloom.stores.files.disk import storage
 from gridloom.stores.files.write_aside import empty_folder, move
+from gridloom.user_files import named_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Workspace:
         """Return the workspace at `path`, else at $GRIDLOOM_HOME, else at ./.gridloom; it need not exist yet."""
         if path is None:
             path = Path(os.environ.get("GRIDLOOM_HOME") or ".gridloom")
-        return cls(path.expanduser().absolute())
+        return cls(_folder(path, "the workspace"))
 
     @property
     def ledger_path(self) -> Path:
@@ -80,7 +82,16 @@ def cache_dir() -> Path:
     """Return the folder for files that all projects share: $GRIDLOOM_CACHE, else the user's cache folder."""
     override = os.environ.get("GRIDLOOM_CACHE")
     if override:
-        return Path(override).expanduser().absolute()
+        return _folder(override, "the cache (GRIDLOOM_CACHE)")
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("gridloom"))
+
+
+def _folder(path: str | Path, what: str) -> Path:
+    try:
+        return named_path(path).absolute()
+    except OSError as error:
+        raise StoreError(
+            f"{str(path)!r:.200} cannot be the folder of {what}: {error.strerror}", "name a folder"
+        ) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gridloom.version
+from gridloom import user_files
 from gridloom.compiler.facts import CheckpointFacts, TaskKey, unpack_pair
 from gridloom.errors import ModelError
 from gridloom.runtime.models.kind import MODELS, RowShape, network_cost, network_spec
@@ -33,7 +34,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Read bundle.json. Raises ModelError when the file is absent, damaged or has another format version."""
     path = folder / DESCRIPTION
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = user_files.read_json(path)
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder} holds no {DESCRIPTION}, so it is no gridloom checkpoint",
@@ -108,7 +109,13 @@ def _trained_tasks(meta: Mapping[str, Any]) -> tuple[TaskKey, ...]:
 def checkpoint_folder(path: str, base: str) -> Path:
     """Return the folder that a checkpoint stage's `path` names. Raises ModelError for unknown shipped weights."""
     if not path.startswith(SHIPPED):
-        return Path(base) / Path(path).expanduser()
+        try:
+            return user_files.named_path(path, base)
+        except OSError as error:
+            raise ModelError(
+                f"cannot read the checkpoint {path!r:.200}: {error.strerror}",
+                "name the folder of a train or joint_train artifact",
+            ) from None
     name = path.removeprefix(SHIPPED)
     if name not in shipped_names():
         raise ModelError(f"gridloom ships no weights named {name!r}", f"it has {', '.join(shipped_names())}")
@@ -213,6 +220,7 @@ def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str,
     if path.parent != folder:
         raise ModelError(f"{folder / DESCRIPTION}: part {name} names a file outside the bundle: {part['file']}")
     try:
+        user_files.check_regular(path)
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if size != part["bytes"]:
@@ -227,7 +235,7 @@ def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str,
         raise ModelError(f"part {name} is missing: {path}", remedy) from error
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}", remedy) from error
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise ModelError(f"{path} is no safetensors file: {error}", remedy) from error
 
 

@@ -118,7 +118,7 @@ def arc_meta(dataset: Dataset) -> dict[str, Any]:
 
 
 def with_earlier(meta: dict[str, Any], before: Artifact | None) -> dict[str, Any]:
-    """Add the answers and pairs that the initial checkpoint was trained on or chosen by, which its weights may encode."""
+    """Add answers and pairs that the initial checkpoint was trained on or chosen by; its weights may encode them."""
     if before is None:
         return meta
     earlier = read_description(before.path)["meta"]

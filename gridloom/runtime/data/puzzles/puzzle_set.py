@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gridloom import user_files
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.arrays import SET, SplitArrays, check_tokens, is_array_folder, read_split
 from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
@@ -57,8 +58,8 @@ def puzzles_digest(spec: MazeData | SudokuData, base: Path) -> str:
         state.update(json.dumps(parameters, sort_keys=True).encode())
         return state.hexdigest()
     state.update(f"{spec.train} {spec.test}\n".encode())
-    folder = base / Path(spec.source).expanduser()
-    if folder.is_file():
+    folder = _folder(spec.source, base)
+    if user_files.is_file(folder):
         state.update(hashlib.sha256(read_bytes(folder)).digest())
         return state.hexdigest()
     files = sorted(p for pattern in ("*/all__*.npy", "*/dataset.json", "*.csv") for p in folder.glob(pattern))
@@ -72,11 +73,19 @@ def puzzles_digest(spec: MazeData | SudokuData, base: Path) -> str:
     return state.hexdigest()
 
 
+def _folder(source: str, base: Path) -> Path:
+    try:
+        return user_files.named_path(source, base)
+    except OSError as problem:
+        remedy = "name a folder of arrays or CSV files"
+        raise DataError(f"cannot read the data source {source!r:.200}: {problem.strerror}", remedy) from None
+
+
 def puzzles_size(spec: MazeData | SudokuData, base: Path) -> tuple[int, dict[str, int]]:
     """Return the side in cells and the number of puzzles by split, without generating any. Raises DataError."""
     if spec.source is None:
         return spec.size, {"train": spec.train, "test": spec.test}
-    tables = read_source(spec, base / Path(spec.source).expanduser(), judge=False)
+    tables = read_source(spec, _folder(spec.source, base), judge=False)
     return _side(tables), {"train": 0, **{split: len(pair[0]) for split, pair in tables.items()}}
 
 
@@ -92,7 +101,7 @@ def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[st
     """
     digest = puzzles_digest(spec, base)
     if spec.source is not None:
-        tables = read_source(spec, base / Path(spec.source).expanduser())
+        tables = read_source(spec, _folder(spec.source, base))
     else:
         from gridloom.runtime.data.puzzles.generate import generate_mazes, generate_sudokus
 

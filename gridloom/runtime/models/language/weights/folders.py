@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gridloom import user_files
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.stores.files.write_aside import replacing
@@ -45,7 +46,7 @@ def read_facts(folder: Path) -> LlamaFacts:
     """Read widths and depth from a folder's config.json. Raises ModelError naming file and field."""
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = user_files.read_json(path)
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder} holds no {CONFIG}, so it is not a model folder in transformers layout",
@@ -146,11 +147,19 @@ def hub_cache() -> Path:
     """Return the folder where huggingface_hub keeps downloads, by its own environment variables."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(name):
-            return Path(os.environ[name]).expanduser()
+            return _from_environment(name, os.environ[name])
     home = os.environ.get("HF_HOME")
     if home:
-        return Path(home).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+        return _from_environment("HF_HOME", home) / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _from_environment("XDG_CACHE_HOME", cache) / "huggingface" / "hub"
+
+
+def _from_environment(name: str, value: str) -> Path:
+    try:
+        return user_files.named_path(value)
+    except OSError as error:
+        raise ModelError(f"{name}={value!r:.200}: {error.strerror}", f"set {name} to a folder") from None
 
 
 def _count(config: dict[str, Any], name: str, path: Path, default: int | None = None) -> int:

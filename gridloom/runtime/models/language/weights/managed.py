@@ -24,6 +24,7 @@ from gridloom.runtime.models.language.weights.folders import file_sha256, folder
 from gridloom.runtime.models.language.weights.gguf_files import converted, gguf_facts, gguf_folder, is_gguf
 from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.stores.workspace import cache_dir
+from gridloom.user_files import is_file, is_folder, named_path
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress
@@ -136,10 +137,14 @@ def locate(spec: LlamaModel, base: str | Path = "") -> Located:
     name = spec.weights
     if name in MANAGED:
         return Located(name, MANAGED[name], model_dir(name))
-    folder = Path(base) / Path(name).expanduser()
-    if is_gguf(folder) and folder.is_file():
+    try:
+        folder = named_path(name, base)
+    except OSError as error:
+        remedy = f"name a folder, or use  weights: {_suggestion()}"
+        raise ModelError(f"cannot load LLaMA {name!r:.200}: {error.strerror}", remedy) from None
+    if is_gguf(folder) and is_file(folder):
         return Located(name, None, gguf_folder(folder, CONVERTER), gguf=folder)
-    if folder.is_dir():
+    if is_folder(folder):
         return Located(name, None, folder)
     remedy = f"put the files in a folder and set  weights: ./FOLDER   or use  weights: {_suggestion()}"
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
