@@ -20,6 +20,7 @@ _MEANINGS = {
     errno.EACCES: ("permission denied", _WRITABLE),
     errno.EPERM: ("operation not permitted", _WRITABLE),
     errno.ENOTDIR: ("a file stands where a folder is needed", "move that file away, or set GRIDLOOM_HOME elsewhere"),
+    errno.EEXIST: ("a file stands where a folder is needed", "move that file away, or set GRIDLOOM_HOME elsewhere"),
     errno.EISDIR: ("a folder stands where a file is needed", "move that folder away, or set GRIDLOOM_HOME elsewhere"),
     errno.ELOOP: ("links lead in a circle", "remove the links, or set GRIDLOOM_HOME elsewhere"),
     errno.ENAMETOOLONG: ("the name is too long", "set GRIDLOOM_HOME to a folder with a shorter name"),
