@@ -54,3 +54,14 @@ def main() -> None:
     except GridloomError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # a file that cannot be read or written is the user's to mend; one without a name is a bug, or a closed pipe
+        if error.filename is None or isinstance(error, FileNotFoundError):
+            raise
+        from pathlib import Path
+
+        from gridloom.stores.files.disk import storage_error
+
+        problem = storage_error(error, "use a file", Path(str(error.filename)))
+        print(problem, file=sys.stderr)
+        sys.exit(problem.exit_code)

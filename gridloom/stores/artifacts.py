@@ -107,9 +107,10 @@ class ArtifactStore:
 
     def published(self) -> list[str]:
         """Return the keys of all published artifacts, sorted; no manifest is read."""
-        if not self.workspace.artifact_dir.is_dir():
-            return []
-        names = sorted(path.name for path in self.workspace.artifact_dir.iterdir() if not path.name.startswith("."))
+        with storage("look for artifacts", self.workspace.artifact_dir):
+            if not self.workspace.artifact_dir.is_dir():
+                return []
+            names = sorted(path.name for path in self.workspace.artifact_dir.iterdir() if not path.name.startswith("."))
         return [name.replace("-", ":", 1) for name in names]
 
     def labels(self, version: int) -> Labels:
@@ -275,6 +276,12 @@ class ArtifactStore:
         """Return the path of the scratch folder of `key`, whether or not it exists."""
         return self.workspace.work_dir / _folder(key)
 
+    def has_work(self, key: str) -> bool:
+        """Return whether the scratch folder of `key` holds anything. Raises StoreError."""
+        folder = self.work_path(key)
+        with storage("look for interrupted work", folder):
+            return folder.is_dir() and next(folder.iterdir(), None) is not None
+
     def remove_work(self, key: str) -> None:
         """Remove the scratch folder of `key`, if there is one."""
         shutil.rmtree(self.work_path(key), ignore_errors=True)
@@ -282,11 +289,12 @@ class ArtifactStore:
     def aborted(self) -> list[Path]:
         """Return the unpublished folders of dead processes."""
         aside = self._aside_dir()
-        if not aside.is_dir():
-            return []
-        folders = sorted(path for path in aside.iterdir() if path.is_dir())
-        lock_files = {tmp: tmp.with_name(f"{tmp.name}.lock") for tmp in folders}
-        return [tmp for tmp, lock in lock_files.items() if not (lock.exists() and locks.is_held(lock))]
+        with storage("look for aborted artifacts", aside):
+            if not aside.is_dir():
+                return []
+            folders = sorted(path for path in aside.iterdir() if path.is_dir())
+            lock_files = {tmp: tmp.with_name(f"{tmp.name}.lock") for tmp in folders}
+            return [tmp for tmp, lock in lock_files.items() if not (lock.exists() and locks.is_held(lock))]
 
     def prune_aborted(self) -> int:
         """Remove the unpublished folders of dead processes; return their number. Raises StoreError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from gridloom.errors import StoreError
 from gridloom.stores.files.disk import storage
 from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.user_files import named_path
+
+_ANOTHER = "name another workspace with --home or GRIDLOOM_HOME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,31 @@ class Workspace:
 
     @classmethod
     def find(cls, path: Path | None = None) -> Workspace:
-        """Return the workspace at `path`, else at $GRIDLOOM_HOME, else at ./.gridloom; it need not exist yet."""
+        """Return the workspace at `path`, else at $GRIDLOOM_HOME, else at ./.gridloom; it need not exist yet.
+
+        Raises StoreError for a path that is no folder: a file, a link to nothing, the home of an unknown user.
+        """
         if path is None:
             path = Path(os.environ.get("GRIDLOOM_HOME") or ".gridloom")
-        return cls(_folder(path, "the workspace"))
+        root = _folder(path, "the workspace")
+        unfit = "?" if "?" in str(root) else "bytes that are no UTF-8" if not _is_text(root) else ""
+        if unfit:
+            raise StoreError(f"the workspace {str(root)!r} has {unfit} in its path, which DuckDB cannot open", _ANOTHER)
+        with storage("look for the workspace", root):
+            try:
+                mode = root.stat().st_mode
+            except FileNotFoundError:
+                if root.is_symlink():
+                    raise StoreError(
+                        f"the workspace {root} is a link to {root.readlink()}, which does not exist",
+                        "create that folder, or name another workspace with --home or GRIDLOOM_HOME",
+                    ) from None
+            except ValueError as error:  # a null byte
+                raise StoreError(f"{str(root)!r} is no path: {error}", _ANOTHER) from error
+            else:
+                if not stat.S_ISDIR(mode):
+                    raise StoreError(f"the workspace {root} is no folder", f"move that file away, or {_ANOTHER}")
+        return cls(root)
 
     @property
     def ledger_path(self) -> Path:
@@ -76,6 +100,14 @@ class Workspace:
 
     def _ignore(self, folder: Path) -> None:
         (folder / ".gitignore").write_text("*\n", encoding="ascii")
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def cache_dir() -> Path:

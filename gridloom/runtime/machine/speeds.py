@@ -58,16 +58,20 @@ def load_speeds() -> MachineSpeeds:
     unused: dict[str, str] = {}
     for name in ("cpu",) if gpu is None else ("cpu", "cuda"):
         path = folder() / f"{name}.json"
-        if not path.exists():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
             continue
+        except (OSError, UnicodeDecodeError):
+            text = ""
         from importlib.metadata import version
 
         device = cpu_name() if name == "cpu" else gpu
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(text)
             found_version = values.pop("format_version")
-            found = DeviceSpeeds(**values) if found_version == FORMAT_VERSION else None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            found = _checked(DeviceSpeeds(**values)) if found_version == FORMAT_VERSION else None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             found = None
         if found is None:
             unused[name] = f"{path} is not readable by this gridloom: {REMEASURE}"
@@ -80,6 +84,20 @@ def load_speeds() -> MachineSpeeds:
         else:
             known[name] = found
     return MachineSpeeds(known, unused, "cpu" if gpu is None else "cuda")
+
+
+def _checked(found: DeviceSpeeds) -> DeviceSpeeds:
+    """Return the speeds. Raises TypeError if a field has another type than its own."""
+    numbers = [found.memory_bytes, found.step_overhead_s, found.measured_at, found.cores]
+    for table in (found.flops_per_s, found.figures):
+        if not isinstance(table, dict):
+            raise TypeError("flops_per_s, figures")
+        numbers += table.values()
+    if not all(isinstance(number, int | float) and abs(number) < 1e30 for number in numbers):
+        raise TypeError("a field is no number")
+    if not isinstance(found.device, str) or not isinstance(found.torch, str):
+        raise TypeError("device, torch")
+    return found
 
 
 def save_speeds(kind: str, found: DeviceSpeeds) -> Path:

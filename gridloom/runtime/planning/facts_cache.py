@@ -108,7 +108,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_bytes())
         entry, checksum = found["entry"], found["sum"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return entry if isinstance(entry, dict) and checksum == _sum(entry) else None
 

@@ -99,6 +99,6 @@ def make_plan(graph: RunGraph, store: ArtifactStore, place: Place = lambda node,
         # an input that runs is named in `because`; the change of its key is not informative
         own = tuple(change for change in changes if not change.field.startswith("inputs."))
         other = tuple(change.field.removeprefix("inputs.") for change in changes if change not in own)
-        resumes = any((store.workspace.work_dir / node.key.replace(":", "-")).glob("*"))
+        resumes = store.has_work(node.key)
         planned.append(PlannedStage(node, "run", because, own, nearest is None, resumes, other))
     return RunPlan(graph, tuple(planned))

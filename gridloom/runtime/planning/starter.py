@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from gridloom.errors import GridloomError
+from gridloom.stores.files.write_aside import replacing
 
 SCHEMA_FILE = "gridloom.schema.json"
 """File name of the JSON Schema in the spec's folder; `gridloom specs schema` prints its content."""
@@ -61,13 +62,23 @@ def init_text(name: str) -> str:
 
 
 def write_starter(name: str, folder: Path) -> tuple[Path, ...]:
-    """Write NAME.yaml and the JSON Schema beside it. Raises GridloomError when the spec exists already."""
+    """Write NAME.yaml and the JSON Schema beside it.
+
+    Raises GridloomError when the spec exists already, or the folder cannot be written.
+    """
     from gridloom.compiler.schema import json_schema
 
     text = init_text(name)
     path, schema = folder / f"{name}.yaml", folder / SCHEMA_FILE
     if path.exists():
         raise GridloomError(f"{path} exists", "choose another name, or remove it")
-    path.write_text(text, encoding="utf-8")
-    schema.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
+    try:
+        schema.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
+        with replacing(path) as aside:
+            aside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise GridloomError(
+            f"cannot write {error.filename or path}: {error.strerror or error}",
+            "run it in a folder that can be written, with space left",
+        ) from error
     return path, schema

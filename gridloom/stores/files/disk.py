@@ -20,6 +20,10 @@ _MEANINGS = {
     errno.EACCES: ("permission denied", _WRITABLE),
     errno.EPERM: ("operation not permitted", _WRITABLE),
     errno.ENOTDIR: ("a file stands where a folder is needed", "move that file away, or set GRIDLOOM_HOME elsewhere"),
+    errno.EEXIST: ("a file stands where a folder is needed", "move that file away, or set GRIDLOOM_HOME elsewhere"),
+    errno.EISDIR: ("a folder stands where a file is needed", "move that folder away, or set GRIDLOOM_HOME elsewhere"),
+    errno.ELOOP: ("links lead in a circle", "remove the links, or set GRIDLOOM_HOME elsewhere"),
+    errno.ENAMETOOLONG: ("the name is too long", "set GRIDLOOM_HOME to a folder with a shorter name"),
     errno.EIO: ("the disk reports an error", f"check the disk, {_ELSEWHERE}"),
 }
 
@@ -29,7 +33,8 @@ def storage_error(error: OSError, doing: str, folder: Path) -> StoreError:
     meaning, remedy = _MEANINGS.get(
         error.errno or 0, (error.strerror or str(error), "check the folder, or set GRIDLOOM_HOME to another one")
     )
-    return StoreError(f"cannot {doing} in {folder}: {meaning}", remedy)
+    at = f" ({error.filename})" if error.filename and str(error.filename) != str(folder) else ""
+    return StoreError(f"cannot {doing} in {folder}: {meaning}{at}", remedy)
 
 
 @contextmanager
