@@ -117,7 +117,8 @@ def jsonable(value: Any) -> Any:
 def _is_of(type_: DuckDBPyType, ids: set[str]) -> bool:
     """Return whether a type and everything nested in it is one of `ids`."""
     if type_.id in _NESTED or (type_.id == "map" and "map" in ids):
-        return all(_is_of(child, ids) for name, child in type_.children if name != "size")
+        # an array's children are its type and its size
+        return all(_is_of(child, ids) for _, child in type_.children if not isinstance(child, int | list))
     return type_.id in ids
 
 

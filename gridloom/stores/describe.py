@@ -48,7 +48,7 @@ def schema_markdown() -> str:
             lines.append(f"| {name} | {column.sql} | {docs.get(column.name, '')} |")
         lines.append("")
     lines += [
-        "Bold columns are the primary key. Ingestion itself keeps "
+        "Bold columns are the key, of which a table has one row. Ingestion itself keeps "
         + ", ".join(f"`{name}`" for name in BOOKKEEPING)
         + ".\n",
         "### Columns of the views\n",

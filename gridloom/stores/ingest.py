@@ -193,12 +193,12 @@ def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: Inge
         if payload is None or sequence is None:
             damaged += 1
             continue
-        if sequence < state.next_sequence:
-            continue
         header = read_header(payload, path) if "h" in payload else None
         units = units_of(payload)
         if header is None and units is None:
             damaged += 1
+            continue
+        if sequence < state.next_sequence:
             continue
         # a damaged newline joins two lines: the gap in the sequence is the number of lost lines
         state.lost_lines += max(damaged, sequence - state.next_sequence)

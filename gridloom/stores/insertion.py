@@ -105,6 +105,8 @@ class IngestBatch:
             self.rejected.append(Rejection(table.name, "its key is not complete", row))
             return
         rows = self.updated.setdefault(table.name, {})
+        if table.policy == "merge" and _is_rejected(table, row, self.rejected):
+            return  # merged, it would take the earlier records of its run with it
         if table.name in _GRAPH_KEYS:
             rows = self.graphs.setdefault(table.name, {}).setdefault(columns["thread_id"], {})
         before = rows.get(key)
@@ -247,11 +249,14 @@ def _insert_rows(
 
 @contextlib.contextmanager
 def _registered(connection: duckdb.DuckDBPyConnection, arrow: Any) -> Iterator[None]:
+    import duckdb
+
     connection.register("incoming", arrow)
     try:
         yield
     finally:
-        connection.unregister("incoming")
+        with contextlib.suppress(duckdb.TransactionException):  # the statement's own error comes first
+            connection.unregister("incoming")
 
 
 def _to_arrow(table: Table, rows: list[dict[str, Any]], *, exact: bool = False) -> Any:

@@ -322,12 +322,17 @@ def read_header(payload: dict[str, Any], path: Path) -> JournalHeader | None:
     if not all(isinstance(raw.get(name), int | float) and abs(raw[name]) < MAX_NUMBER for name in numbers):
         return None
     return JournalHeader(
-        raw["format"],
-        *(raw[name].encode("utf-8", "backslashreplace").decode() for name in ("run_id", "host")),
-        int(raw["pid"]),
-        float(raw["started_at"]),
-        raw["gridloom_version"].encode("utf-8", "backslashreplace").decode(),
+        format=raw["format"],
+        run_id=_storable(raw["run_id"]),
+        host=_storable(raw["host"]),
+        pid=int(raw["pid"]),
+        started_at=float(raw["started_at"]),
+        gridloom_version=_storable(raw["gridloom_version"]),
     )
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def is_live(path: Path) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
 
 from gridloom.stores.evaluation_records import EVALUATION_TABLES
 from gridloom.stores.graph_records import GRAPH_TABLES
@@ -50,6 +53,8 @@ _POLICIES: dict[str, OnConflict] = {
 
 MAX_TIME_S = 9.2e12
 """Largest time that a TIMESTAMP holds, s since 1970, rounded down."""
+MAX_JSON_INTEGER = 10**300
+_DIGIT_RUN = re.compile(r"\d{300}")
 OUTCOME = ("ended_at", "error")
 """Columns that a new status resets: a run that starts again has not ended, one that is done has no error."""
 _LATER = "coalesce(excluded.{0}, {0})"
@@ -136,8 +141,12 @@ def _time(value: Any) -> int:
 def _json_safe(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int) and abs(value) > MAX_JSON_INTEGER:
+        return str(value)
     if isinstance(value, dict):
-        return {key: _json_safe(item) for key, item in value.items()}
+        return {_text(key): _json_safe(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_json_safe(item) for item in value]
     return value
@@ -148,22 +157,21 @@ _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=F
 
 def to_json(value: Any) -> str:
     try:
-        return _encode(value)
-    except ValueError:  # NaN and infinities have no form in JSON: they become text
-        return json.dumps(_json_safe(value), ensure_ascii=True, separators=(",", ":"))
+        text = _encode(value)
+        if "\\ud" in text or _DIGIT_RUN.search(text):
+            orjson.loads(text)
+    except ValueError:  # NaN, infinities, half surrogate pairs, integers above a double's range: they become text
+        return _encode(_json_safe(value))
+    return text
 
 
 def _json_from_text(value: Any) -> str:
     text = _text(value)
     try:
-        json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        orjson.loads(text)
+    except ValueError:
         return to_json(text)
     return text
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _same(value: Any) -> Any:

@@ -127,33 +127,129 @@ def test_readers_of_one_process_answer_in_threads(workspace: Workspace, ledger: 
 
 HOLD = """
 import duckdb
-connection = duckdb.connect(str(workspace.ledger_path))
+connection = duckdb.connect(str(workspace.ledger_path){mode})
 print(os.getpid(), flush=True)
 time.sleep({seconds})
 connection.close()
 """
 
 
-def test_a_foreign_program_that_holds_the_file_is_named(workspace: Workspace) -> None:
+@pytest.mark.parametrize("mode", ["", ", read_only=True"], ids=["read-write", "read-only"])
+def test_a_foreign_program_that_holds_the_file_is_named_and_answers_come_from_a_copy(
+    workspace: Workspace, mode: str
+) -> None:
     with LedgerWriter(workspace, "run-1") as writer:
         writer.append(call())
-    Ledger(workspace).ingest()
-    process = start(workspace.root, HOLD.format(seconds=60))
+        Ledger(workspace).ingest()
+        writer.append(call(number=2))
+    process = start(workspace.root, HOLD.format(seconds=60, mode=mode))
     pid = read_line(process).strip()
-    began = time.monotonic()
+    ledger = Ledger(workspace, timeout_s=0.2)
     with pytest.raises(StoreError, match=rf"held by process {pid}") as caught:
-        Ledger(workspace, timeout_s=0.2).query("FROM runs")
-    assert time.monotonic() - began < 5
+        ledger.ingest()
     assert "close the program" in caught.value.remedy
+    assert f"held by process {pid}" in ledger.ingest_if_free()
+    before = workspace.ledger_path.read_bytes()
+    assert ledger.rows("SELECT count(*) AS n FROM llm_calls") == [{"n": 2}]
+    assert "answered from a copy" in ledger.warnings[-1]
+    assert workspace.ledger_path.read_bytes() == before
     kill(process)
-    assert Ledger(workspace).rows("SELECT count(*) AS n FROM llm_calls") == [{"n": 1}]
+    after = Ledger(workspace)
+    assert after.ingest_if_free() == ""
+    assert after.rows("SELECT count(*) AS n FROM llm_calls") == [{"n": 2}]
+    assert after.warnings == []
+
+
+READ_FOR_EVER = """
+ledger = Ledger(workspace)
+print('on', flush=True)
+while True:
+    ledger.rows('FROM runs')
+"""
+
+
+def test_readers_that_never_stop_do_not_keep_a_writer_out(workspace: Workspace) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(*small_run())
+        Ledger(workspace).ingest()
+        readers = [start(workspace.root, READ_FOR_EVER) for _ in range(4)]
+        for reader in readers:
+            read_line(reader)
+        for number in range(10, 13):
+            writer.append(call(number=number))
+            assert Ledger(workspace).ingest_if_free() == ""
+        for reader in readers:
+            assert reader.poll() is None
+            kill(reader)
+    assert Ledger(workspace).rows("SELECT count(*) AS n FROM llm_calls WHERE attempt >= 10") == [{"n": 3}]
+
+
+def test_a_long_ingestion_gives_way_after_each_transaction(
+    workspace: Workspace, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gridloom.stores.ingest as ingest
+    from gridloom.stores.connect import HeldLock
+
+    monkeypatch.setattr(ingest, "BATCH_BYTES", 1)
+    with LedgerWriter(workspace, "run-1") as writer:
+        for number in range(1, 5):
+            writer.append(call(number=number))
+    asked: list[int] = []
+
+    def is_wanted(lock: HeldLock) -> bool:
+        asked.append(1)
+        return True
+
+    monkeypatch.setattr(HeldLock, "is_wanted", is_wanted)
+    report = ledger.ingest()
+    assert (report.num_records, len(asked)) == (4, 5)  # the header's line is one of five
+    assert ledger.rows("SELECT count(*) AS n FROM llm_calls") == [{"n": 4}]
+
+
+def test_a_lock_is_wanted_while_another_waits_for_it(workspace: Workspace) -> None:
+    from gridloom.stores.connect import ledger_lock
+
+    workspace.ensure()
+    with ledger_lock(workspace.lock_path, exclusive=True, timeout_s=1) as lock:
+        assert not lock.is_wanted()
+        waiter = start(
+            workspace.root,
+            """
+from gridloom.stores.connect import ledger_lock
+with ledger_lock(workspace.lock_path, exclusive=False, timeout_s=60):
+    print('had', flush=True)
+""",
+        )
+        deadline = time.monotonic() + 60
+        while not lock.is_wanted():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert finish(waiter) == "had\n"
+
+
+def test_an_interrupt_during_ingestion_is_an_interrupt(
+    workspace: Workspace, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gridloom.stores.ingest as ingest
+
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(call())
+
+    def interrupted(*_: object) -> None:
+        raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest, "insert_batch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.ingest()
+    assert ledger.rows("SELECT count(*) AS n FROM llm_calls") == [{"n": 1}]
 
 
 def test_a_foreign_program_that_lets_go_in_time_is_waited_for(workspace: Workspace) -> None:
     with LedgerWriter(workspace, "run-1") as writer:
         writer.append(call())
         Ledger(workspace).ingest()
-        process = start(workspace.root, HOLD.format(seconds=0.5))
+        process = start(workspace.root, HOLD.format(seconds=0.5, mode=""))
         read_line(process)
         writer.append(call(number=2))
         assert Ledger(workspace, timeout_s=30).rows("SELECT count(*) AS n FROM llm_calls") == [{"n": 2}]
@@ -249,6 +345,22 @@ def test_a_ledger_without_the_newest_columns_and_views_gains_them_and_keeps_its_
     assert len(ledger.attempts()) == 5
     assert ledger.rows("SELECT DISTINCT timings FROM attempts") == [{"timings": None}]
     assert ledger.rows("FROM replays") == []
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_ledger_file_is_named_with_the_remedy(workspace: Workspace, ledger: Ledger, share: float) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(*small_run())
+    ledger.ingest()
+    whole = workspace.ledger_path.read_bytes()
+    workspace.ledger_path.write_bytes(whole[: int(share * len(whole)) // 4096 * 4096])
+    for ask in (lambda: ledger.query("FROM attempts"), ledger.runs, ledger.attempts):
+        with pytest.raises(StoreError) as caught:
+            ask()
+        assert str(workspace.ledger_path) in caught.value.message
+        assert "mv ledger.duckdb ledger.duckdb.damaged" in caught.value.remedy
+    workspace.ledger_path.rename(workspace.ledger_path.with_suffix(".damaged"))
+    assert len(ledger.attempts()) == 5
 
 
 @pytest.mark.parametrize("content", [b"not a database at all " * 500, b""], ids=["text", "empty"])
