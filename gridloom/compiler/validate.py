@@ -52,6 +52,8 @@ class _Fault(NamedTuple):
     owner: Shape | None
     """Shape of the mapping around the place."""
     is_key: bool = False
+    message: str = ""
+    """Message of a rule of the spec model that refuses the value; empty for a value of another form."""
 
 
 def validate(root: Mapping, session: Session) -> Validated:
@@ -131,6 +133,8 @@ def _faults(error: ValidationError, model: type[Spec]) -> list[_Fault]:
     found: dict[tuple[Path, bool], _Fault] = {}
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         fault = _locate(tuple(detail["loc"]), detail["type"], model)
+        if detail["type"] == "value_error":
+            fault = fault._replace(message=detail["msg"].removeprefix("Value error, "))
         found.setdefault((fault.path, fault.is_key), fault)
     return list(found.values())
 
@@ -322,7 +326,9 @@ def _wrong_value(fault: _Fault, root: Mapping, places: Places, session: Session,
     wants = expected(fault.place) if fault.place else "another value"
     at = places.value(fault.path)
     choices = _choices(fault.place)
-    if fault.type in _BOUNDS:
+    if fault.message:
+        session.error("GL106", f"{label}: {fault.message}", at, notes=notes)
+    elif fault.type in _BOUNDS:
         session.error("GL106", f"{label} must be {wants}, not {given}", at, notes=notes)
     elif fault.type in _LENGTHS:
         session.error("GL106", f"{label} must be {wants}, not {len(value or ())} of them", at, notes=notes)
