@@ -19,7 +19,7 @@ from gridloom.specs.base import (
     StageSpec,
 )
 from gridloom.specs.solver import Solver
-from gridloom.specs.validation import Validation
+from gridloom.specs.validation import Validation, absent
 from gridloom.specs.walltime import Walltime, walltime_seconds
 
 
@@ -160,7 +160,7 @@ class TrainStage(StageSpec):
     """Share of the training, at its start, that trains the puzzle embeddings only: for tasks new to a checkpoint."""
     keep_best: Annotated[KeepBest | None, Later()] = None
     """Publish the weights after the best interval by a metric; the last weights where absent or no interval ended."""
-    validate_: Annotated[Validation | None, Later()] = Field(default=None, alias="validate")
+    validate_: Annotated[Validation | None, Later()] = Field(default=None, alias="validate", exclude_if=absent)
     """Rows held apart from training, answered every some steps; the best weights by them are published."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 100
     """Steps between resumable checkpoints."""
@@ -242,7 +242,7 @@ class JointTrainStage(StageSpec):
     """Final learning rate as a share of the base, reached by a cosine; 1 keeps it constant."""
     clip_norm: PositiveFloat | None = 1.0
     """Maximum gradient norm; not clipped when absent."""
-    validate_: Annotated[Validation | None, Later()] = Field(default=None, alias="validate")
+    validate_: Annotated[Validation | None, Later()] = Field(default=None, alias="validate", exclude_if=absent)
     """Test pairs held apart from training, answered every some steps by the first attempt; the best weights by them are
     published."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 50

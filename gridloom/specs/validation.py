@@ -14,6 +14,11 @@ DEFAULT_ROWS = 1000
 TEST = "test"
 
 
+def absent(value: object) -> bool:
+    """Return whether a field is not written in a graph: graphs of specs without it keep their bytes."""
+    return value is None
+
+
 class Validation(SpecModel):
     """Rows of the training data that are held apart, and answered now and then by the weights that would be published.
 

@@ -59,7 +59,7 @@ def test_specs_without_validate_keep_their_keys_and_rows_held_apart_make_another
         ("arc1", "{split: trainnig}", "'arc1' has no subset 'trainnig'"),
         ("arc1", "{share: 0.1, metric: exact}", "exact is not measured on 'arc1', a dataset of kind arc"),
         ("sudokus", "{share: 0.1, metric: pass@1}", "pass@1 is not measured on 'sudokus', a dataset of kind sudoku"),
-        ("sudokus", "{share: 0.1, views: 4}", "views vote on ARC tasks, 'sudokus' is a dataset of kind sudoku"),
+        ("sudokus", "{share: 0.1, views: 4}", "views vote on ARC tasks, and 'sudokus' is a dataset of kind sudoku"),
         ("sudokus", "{split: train}", "'sudokus' has no split 'train' to validate on"),
         ("bits", "{share: 0.1}", "rows of 'bits' are drawn endlessly: there is no share of them"),
     ],

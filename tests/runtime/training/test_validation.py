@@ -31,13 +31,14 @@ from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles, symmetry_keys
 from gridloom.runtime.data.sequences.artifact import save_sequences
 from gridloom.runtime.data.tasks import Task, grid_bytes
+from gridloom.runtime.models.act_rnn.spec import ActRnnModel
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.training.held_apart import puzzles_apart, tasks_apart
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
 from gridloom.runtime.training.validate import TaskValidator, better_of
-from gridloom.specs.puzzles import ParityData, SudokuData
+from gridloom.specs.puzzles import LogicData, ParityData, SudokuData
 from gridloom.specs.stages import AdamAtan2
 from gridloom.specs.validation import Validation
 from gridloom.stores.artifacts import Artifact
@@ -272,3 +273,18 @@ def test_canvases_and_puzzle_ids_of_a_validation_are_those_of_the_training() -> 
         names = [ids.names[voter.puzzle_id] for voter in target.voters]
         assert len(names) == 3
         assert all(name.startswith(f"{target.task.task_id}|||") for name in names)
+
+
+def test_vectors_of_the_test_stream_are_answered_by_a_recurrent_network(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(parents=True)
+    save_sequences(folder, LogicData(steps=3, gates=2).model_dump(mode="json"))
+    context = stage_context(tmp_path)
+    wanted = Validation(every=3, split="test", limit=20, batch_size=8)
+    stage = STAGE.model_copy(update={"validate_": wanted, "steps": 6, "model": "trm"})
+    node = train_node(stage).model_copy(update={"models": {"trm": ActRnnModel(hidden_size=16).model_dump(mode="json")}})
+    Train().run(node, {"data": Artifact("gl1:data", "sequences", folder, {})}, context)
+    context.ledger.close()
+    curves = logged(tmp_path)
+    assert {step for step, name in curves if name == "validation_exact"} == {3, 6}
+    assert all(curves[step, "validation_exact"] <= curves[step, "validation_cell_accuracy"] for step in (3, 6))

@@ -14,11 +14,12 @@ from train_support import StopAfter, dataset_artifact, known_dataset, stage_cont
 from gridloom.errors import StageInterrupted
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.models.language.spec import Lora
+from gridloom.runtime.training.finish import describe_state, publish_state
 from gridloom.runtime.training.held_apart import tasks_apart
 from gridloom.runtime.training.joint import reader as joint_reader
 from gridloom.runtime.training.joint.train import JointTrain
 from gridloom.runtime.training.joint.validate import JointValidator, asked_dataset
-from gridloom.runtime.training.state import saved_steps
+from gridloom.runtime.training.state import load_step, saved_steps
 from gridloom.specs.stages import AdamW
 from gridloom.specs.validation import Validation
 from gridloom.stores.ledger import Ledger
@@ -95,3 +96,25 @@ def test_a_language_model_that_learns_is_asked_as_it_is(tmp_path: Path, monkeypa
     assert {step for step, name in logged if name == "validation_pass2"} == {2, 4}
     # one for each reader, one after the first states, one for each validation
     assert len(caches) == 5
+
+
+def test_a_stopped_joint_training_is_published_as_finished_early(tmp_path: Path) -> None:
+    with pytest.raises(StageInterrupted):
+        run(tmp_path, StopAfter(18), validate_=None)
+    step = saved_steps(tmp_path / "work")[-1]
+    whole = joint_node(steps=5, optimizer=AdamW(lr=5e-3))
+    choice = describe_state(whole, tmp_path / "work", None)
+    assert (choice.step, choice.weights) == (step, "newest")
+    fact = {"step": step, "of_steps": 5, "weights": "newest", "state": choice.sha256}
+    early = whole.model_copy(update={"key": "gl1:early", "facts": {**whole.facts, "finished_early": fact}})
+    context = stage_context(tmp_path, run_id="finish")
+    data = dataset_artifact(tmp_path, known_dataset())
+    publish_state(whole, early, tmp_path / "work", step, {"data": data}, context)
+    context.ledger.close()
+    bundle = load_bundle(tmp_path / "out")
+    assert (bundle.meta["key"], bundle.meta["steps"]) == ("gl1:early", step)
+    assert bundle.meta["finished_early"] == {"step": step, "of_steps": 5, "weights": "newest"}
+    state = load_step(tmp_path / "work", step, key=whole.key)
+    for name, tensor in bundle.network.state_dict().items():
+        assert torch.equal(tensor, state.tensors[f"model.trm.{name}"]), name
+    assert context.notes["finished_early"]["step"] == step
