@@ -153,9 +153,44 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path.parent} holds no {DESCRIPTION}, so no training state",
             "name a folder that `gridloom state export` wrote",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StageError(f"cannot read {path}: {error}", "copy it again from where it was written") from error
+    problem = _wrong_type(found)
+    if problem:
+        raise StageError(f"{path} is damaged: {problem}", "copy it again from where it was written")
     return dict(found)
+
+
+_FIELDS = {"step": int, "key": str, "values": dict, "bytes": int, "sha256": str}
+_EXPORTED = {"stage": str, "made_of": dict, "parts": list}
+_PART = {"file": str, "bytes": int, "sha256": str}
+
+
+def _wrong_type(found: Any) -> str:
+    """Return what is absent or of another type in a description of a state; empty when nothing is."""
+    if not isinstance(found, dict):
+        return "it is no mapping"
+    if found.get("format", FORMAT) != FORMAT:
+        return ""  # a later version may have other fields; the importer names the version
+    wanted = {**_FIELDS, **(_EXPORTED if "parts" in found or "stage" in found or "format" in found else {})}
+    checks = [("", name, kind, found) for name, kind in wanted.items()]
+    if isinstance(found.get("parts"), list):
+        for number, part in enumerate(found["parts"]):
+            if not isinstance(part, dict):
+                return f"parts[{number}] is no mapping"
+            checks += [(f"parts[{number}].", name, kind, part) for name, kind in _PART.items()]
+    for where, name, kind, values in checks:
+        if name not in values:
+            return f"it lacks {where}{name}"
+        value = values[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return f"{where}{name} is {json.dumps(value)[:60]}, {_NAMES[kind]} is wanted"
+        if isinstance(value, int) and not 0 <= value < 2**63:
+            return f"{where}{name} is {str(value)[:60]}, which is no size"
+    return ""
+
+
+_NAMES: dict[Any, str] = {int: "an integer", str: "a text", dict: "a mapping", list: "a list"}
 
 
 def _made_of(node: StageNode) -> dict[str, Any]:
