@@ -12,6 +12,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.data.arc.answers import load_answers
 from gridloom.runtime.data.tasks import Grid
+from gridloom.runtime.evaluation.ballots import rank as sort_key
 from gridloom.runtime.evaluation.compare import REPORT, compare
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.evaluation.puzzles import steps_trained
@@ -122,6 +123,7 @@ def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
     first = compared[0] if compared else compare([], answer)
     return {
         "rank": rank,
+        "rank_of_original": _rank_of_original(test, rank),
         "votes": 0 if rank is None else test["candidates"][rank]["votes"],
         "num_candidates": len(compared),
         "num_views": test["num_views"],
@@ -129,6 +131,21 @@ def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
         "shape_match": first["shape_match"],
         "cell_accuracy": first["cell_accuracy"],
     }
+
+
+def _is_first(rank: int | None, k: int) -> bool:
+    """Return whether a rank is among the first k."""
+    return rank is not None and rank < k
+
+
+def _rank_of_original(test: Mapping[str, Any], rank: int | None) -> int | None:
+    """Return the rank of the correct grid where answers without a grid are one candidate too, 0x0 in the original."""
+    empty = test.get("no_grid")
+    if rank is None or not empty or not empty["votes"]:
+        return rank
+    right = test["candidates"][rank]
+    # of two equal candidates the original keeps the order of its views, which is not recorded: the grid goes first
+    return rank + (sort_key(empty["votes"], empty["confidence"]) < sort_key(right["votes"], right["confidence"]))
 
 
 def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int]) -> dict[str, Any]:
@@ -143,13 +160,19 @@ def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int
         return sum(sum(entries) / len(entries) for entries in values.values()) / len(values)
 
     def passes(test: Mapping[str, Any], k: int) -> bool:
-        return test["rank"] is not None and test["rank"] < k
+        return _is_first(test["rank"], k)
 
+    every_view = all(test["num_cast"] == test["num_views"] and "rank_of_original" in test for test in flat)
+    original = {
+        k: over_tasks({task: [_is_first(t["rank_of_original"], k) for t in entries] for task, entries in tests.items()})
+        for k in (at if every_view else ())
+    }
     shares = {k: over_tasks({task: [passes(t, k) for t in entries] for task, entries in tests.items()}) for k in at}
     return {
         "num_tasks": len(tests),
         "num_test_inputs": len(flat),
         "pass_at": {str(k): share for k, share in shares.items()},
+        **({"pass_at_of_original": {str(k): share for k, share in original.items()}} if every_view else {}),
         "pass_at_intervals": {str(k): wilson(share, len(tests)) for k, share in shares.items()},
         "pass_at_of_test_inputs": {str(k): sum(passes(test, k) for test in flat) / len(flat) for k in at},
         "solved": sorted(task for task, entries in tests.items() if all(passes(test, SETTLED) for test in entries)),
@@ -162,6 +185,8 @@ def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int
         "denominators": {
             "pass_at, shape_match, cell_accuracy": "mean over the split's tasks of the mean over a task's test inputs",
             "pass_at_of_test_inputs": "test inputs",
+            "pass_at_of_original": "as pass_at, with answers that are no grid as one candidate (0x0), as "
+            "TinyRecursiveModels counts; only where every view has voted",
             "shape_match, cell_accuracy": "of the grid with most votes; a test input without any counts as 0",
             "solved": "tasks all of whose test inputs are right at pass@2",
             "pass_at_intervals": "Wilson, 95%, over tasks",
