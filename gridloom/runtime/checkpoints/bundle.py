@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gridloom.errors import ModelError
-from gridloom.runtime.checkpoints.description import DESCRIPTION, FORMAT, data_kind, read_description
+from gridloom.runtime.checkpoints.description import DESCRIPTION, FORMAT, data_kind, read_description, tensor_shapes
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.kind import MODELS, RowShape, network_spec
 from gridloom.runtime.models.language.spec import LlamaModel
@@ -120,6 +120,18 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
             `run` is `use` for inference: rounded to the dtype of inference, without the unaveraged weights.
     """
     description = read_description(folder)
+    try:
+        return _load(folder, description, device, weights)
+    except ModelError as error:
+        if str(folder) in error.message:
+            raise
+        raise ModelError(f"{folder / DESCRIPTION}: {error.message}", error.remedy) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        # types are checked; what is left are values that the parts' own constructors refuse
+        raise ModelError(f"{folder / DESCRIPTION} is damaged: {error!r:.200}", "fetch or train it again") from error
+
+
+def _load(folder: Path, description: dict[str, Any], device: torch.device | str, weights: Weights) -> Bundle:
     parts: dict[str, Any] = description["parts"]
     ids = PuzzleIds.load(folder / IDS)
     if ids.digest != description["puzzle_ids"]["digest"]:
@@ -129,6 +141,12 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu", *, weights: We
         )
     config = parts["trm"]["config"]
     spec = network_spec(config["spec"])
+    problems = MODELS.get(spec.kind).weights_problems(config, tensor_shapes(folder, "trm", parts["trm"]))
+    if problems:  # before anything is built in the sizes of the description
+        raise ModelError(
+            f"{folder / parts['trm']['file']} does not match {DESCRIPTION}: {'; '.join(problems)}",
+            "fetch or train it again",
+        )
     rows = RowShape(config["canvas"], config.get("num_cells"), config["vocabulary"], config.get("num_features", 0))
     network: Network = MODELS.get(spec.kind).builder().for_rows(spec, rows, ids, per_task=config["per_task"])
     network.take_canvases(config.get("sides", [config["canvas"]]))

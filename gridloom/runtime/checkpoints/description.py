@@ -40,8 +40,8 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{folder} holds no {DESCRIPTION}, so it is no gridloom checkpoint",
             "name the folder of a train or joint_train artifact",
         ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"cannot read {path}: {error}", "fetch or train it again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         found = description.get("format") if isinstance(description, dict) else None
         raise ModelError(
@@ -49,8 +49,12 @@ def read_description(folder: Path) -> dict[str, Any]:
             "use the gridloom version that wrote it, or train again",
         )
     missing = {"parts", "meta", "puzzle_ids", "llm"} - description.keys()
-    if missing or "trm" not in description["parts"]:
-        raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'the part trm'}")
+    if missing:
+        raise ModelError(f"{path} lacks {', '.join(sorted(missing))}", "fetch or train it again")
+    try:
+        _check_types(description)
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged: {error}", "fetch or train it again") from error
     _compare_with_manifest(folder)
     return description
 
@@ -74,6 +78,61 @@ def _compare_with_manifest(folder: Path) -> None:
             f"{folder / DESCRIPTION} was changed after it was written: its sha256 is not the one in {MANIFEST}",
             "fetch or train it again",
         )
+
+
+_PART = {"file": str, "sha256": str, "bytes": int}
+_CONFIG = {"spec": dict, "canvas": int, "vocabulary": int, "per_task": bool}
+"""Fields of the network's configuration."""
+_CONFIG_LATER = {"num_cells": int | None, "num_features": int, "sides": list, "num_puzzles": int}
+_IDS = {"count": int, "digest": str}
+_LARGEST = 2**31
+"""Bound on sizes that a description gives."""
+
+
+def _check_types(description: Mapping[str, Any]) -> None:
+    """Raise ValueError that names the first field of another type than `save_bundle` writes."""
+    for name, kind in (("parts", dict), ("meta", dict), ("puzzle_ids", dict), ("llm", dict | None)):
+        _check(name, description[name], kind)
+    if "trm" not in description["parts"]:
+        raise ValueError("it lacks the part trm")
+    for role, part in description["parts"].items():
+        _check(f"parts.{role}", part, dict)
+        _check_fields(f"parts.{role}", part, _PART)
+        # averages and lora are weights alone
+        if "config" in part or role == "trm":
+            _check(f"parts.{role}.config", part.get("config"), dict)
+    config = description["parts"]["trm"]["config"]
+    _check_fields("parts.trm.config", config, _CONFIG)
+    _check_fields("parts.trm.config", config, _CONFIG_LATER, later=True)
+    for side in config.get("sides", ()):
+        _check("parts.trm.config.sides", side, int)
+    _check_fields("puzzle_ids", description["puzzle_ids"], _IDS)
+    meta = description["meta"]
+    _check_fields("meta", meta, {"steps": int, "data": dict}, later=True)
+    data = meta.get("data", {})
+    _check_fields("meta.data", data, {"kind": str, "answers_of": dict, "pairs_of": dict}, later=True)
+    for packed in data.get("pairs_of", {}).values():
+        _check("meta.data.pairs_of", packed, list)
+
+
+def _check_fields(where: str, found: Mapping[str, Any], kinds: Mapping[str, Any], later: bool = False) -> None:
+    """Check the fields of a mapping; with `later` those of bundles that have them."""
+    for name, kind in kinds.items():
+        if name in found:
+            _check(f"{where}.{name}", found[name], kind)
+        elif not later:
+            raise ValueError(f"{where} lacks {name}")
+
+
+def _check(where: str, value: Any, kind: Any) -> None:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        wanted = getattr(kind, "__name__", str(kind))
+        raise ValueError(f"{where} is {json.dumps(value)[:60]}, {_NAMES.get(wanted, wanted)} is wanted")
+    if type(value) is int and not 0 <= value < (_LARGEST if "config" in where else 2**63):
+        raise ValueError(f"{where} is {str(value)[:60]}, which is no size")
+
+
+_NAMES = {"dict": "a mapping", "str": "a text", "int": "an integer", "bool": "true or false", "list": "a list"}
 
 
 def data_kind(meta: Mapping[str, Any]) -> str:

@@ -42,12 +42,18 @@ class Ballots:
     """Number of views that may vote."""
     num_cast: int = 0
     """Number of views that have run, including views whose answer is not a grid."""
+    num_empty: int = 0
+    """Number of cast views whose answer is not a grid."""
+    empty_halting: float = 0.0
+    """Sum of their halting probabilities."""
     _standings: dict[bytes, Standing] = field(default_factory=dict)
 
     def add(self, grid: Grid | None, halting: float) -> None:
         """Count the answer of one more view: a grid, or None if its tokens hold none. `halting` is in [0, 1]."""
         self.num_cast += 1
         if grid is None:
+            self.num_empty += 1
+            self.empty_halting += halting
             return
         standing = self._standings.setdefault(bytes(grid.shape) + grid.tobytes(), Standing(grid))
         standing.votes += 1

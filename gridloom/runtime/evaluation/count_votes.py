@@ -12,6 +12,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.data.arc.answers import load_answers
 from gridloom.runtime.data.tasks import Grid
+from gridloom.runtime.evaluation.ballots import rank as sort_key
 from gridloom.runtime.evaluation.compare import REPORT, compare
 from gridloom.runtime.evaluation.puzzles import steps_trained
 from gridloom.runtime.evaluation.summary import SETTLED, summarise
@@ -119,6 +120,7 @@ def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
     first = compared[0] if compared else compare([], answer)
     return {
         "rank": rank,
+        "rank_of_original": _rank_of_original(test, rank),
         "votes": 0 if rank is None else test["candidates"][rank]["votes"],
         "num_candidates": len(compared),
         "num_views": test["num_views"],
@@ -126,6 +128,16 @@ def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
         "shape_match": first["shape_match"],
         "cell_accuracy": first["cell_accuracy"],
     }
+
+
+def _rank_of_original(test: Mapping[str, Any], rank: int | None) -> int | None:
+    """Return the rank of the correct grid where answers without a grid are one candidate too, 0x0 in the original."""
+    empty = test.get("no_grid")
+    if rank is None or not empty or not empty["votes"]:
+        return rank
+    right = test["candidates"][rank]
+    # of two equal candidates the original keeps the order of its views, which is not recorded: the grid goes first
+    return rank + (sort_key(empty["votes"], empty["confidence"]) < sort_key(right["votes"], right["confidence"]))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -280,4 +280,10 @@ def _standings(ballots: Ballots) -> dict[str, Any]:
         {"grid": rows(standing.grid), "votes": standing.votes, "confidence": standing.confidence}
         for standing in ballots.ranked()
     ]
-    return {"num_views": ballots.num_views, "num_cast": ballots.num_cast, "candidates": candidates}
+    empty = {"votes": ballots.num_empty, "confidence": ballots.empty_halting / max(ballots.num_empty, 1)}
+    return {
+        "num_views": ballots.num_views,
+        "num_cast": ballots.num_cast,
+        "candidates": candidates,
+        "no_grid": empty,
+    }

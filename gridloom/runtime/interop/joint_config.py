@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from gridloom.errors import GridloomError
+from gridloom.runtime.interop.foreign_yaml import read_yaml
 from gridloom.wording import nearest
 
 ARC1_TRAINING_PAIRS = 958
@@ -42,8 +43,14 @@ def _precision(value: Any) -> str:
     return known[str(value).removeprefix("torch.")]
 
 
+def _data_path(value: Any) -> Any:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise GridloomError(f"data_path is {value!r}", "it names the folder of a built data set")
+    return value
+
+
 OPTIONS = (
-    Option("data_path", None, (), "a built data set is not read: `data.arc1.source` names raw tasks, here ARC-1"),
+    Option("data_path", None, ("data.arc1.source",), convert=_data_path),
     Option(
         "output_dir",
         "/data/trm/joint_training",
@@ -137,10 +144,7 @@ class ConvertedSpec:
 
 def read_joint_config(path: Path) -> ConvertedSpec:
     """Convert a file. Raises GridloomError when the file cannot be read or holds an unknown option."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise GridloomError(f"cannot read {path}: {error}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise GridloomError(f"{path} holds no mapping of options to values")
     return import_joint_config(values)
@@ -162,6 +166,11 @@ def import_joint_config(values: Mapping[str, Any], num_pairs: int = ARC1_TRAININ
     spec, notes = _skeleton(), []
     for option in OPTIONS:
         value = given.get(option.name.lower(), option.default)
+        if option.name == "data_path" and value is not None:
+            notes.append(
+                f"data_path -> data.arc1.source: {value}, from the spec's folder on; steps are counted for ARC-1's "
+                f"{num_pairs:,} pairs"
+            )
         if option.name == "epochs":
             batch = given.get("batch_size", 1)
             value = math.ceil(_positive("epochs", value) * num_pairs / _positive("batch_size", batch))

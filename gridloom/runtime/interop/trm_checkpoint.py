@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +67,16 @@ def import_checkpoint(
         canvas: side of the canvas in cells if neither weights nor configuration determine it; by kind when absent.
         kind: arc, sudoku or maze; by vocabulary size when absent.
     """
-    tensors = strip_prefixes(_read(checkpoint), checkpoint)
+    found, inside = _read(checkpoint)
+    tensors = strip_prefixes(found, checkpoint)
     original = read_config(checkpoint.parent / CONFIG if config is None else config)
     if "embed_tokens.embedding_weight" not in tensors:
         raise ModelError(
             f"{checkpoint} lacks embed_tokens.embedding_weight; it has {', '.join(sorted(tensors)[:4])}, ...", REMEDY
         )
+    for name in ("embed_tokens.embedding_weight", "embed_pos.embedding_weight", TABLE):
+        if name in tensors and (tensors[name].dim() != 2 or not len(tensors[name])):
+            raise ModelError(f"{checkpoint}: {name} is {list(tensors[name].shape)}, a matrix is wanted", REMEDY)
     vocabulary = len(tensors["embed_tokens.embedding_weight"])
     kind = kind or original.data_kind or VOCABULARIES.get(vocabulary)
     if kind is None:
@@ -86,7 +91,7 @@ def import_checkpoint(
             f"{checkpoint} has a vocabulary of {vocabulary}; {kind} data on a canvas of {canvas} has {wanted}",
             "name the kind of data and the canvas that it was trained on",
         )
-    notes: list[str] = []
+    notes = list(original.notes)
     ids = _ids(checkpoint, tensors, identifiers, kind, notes)
     spec = original.spec
     if TABLE not in tensors and not spec.puzzle_embedding_len:
@@ -97,11 +102,11 @@ def import_checkpoint(
     load_strictly(model, tensors, checkpoint, remedy=f"checkpoint and {CONFIG} belong to two networks: {REMEDY}")
     if original.averaged is False:
         notes.append("training kept no average (ema: false): these are the weights as the last step left them")
-    step = re.fullmatch(r"step_(\d+)(\.\w+)?", checkpoint.name)
+    step = re.fullmatch(r"(?:checkpoint_)?step_(\d{1,18})(\.\w+)?", checkpoint.name)
     meta: dict[str, Any] = {
         "imported_from": checkpoint.name,
         "format": FORMAT,
-        "steps": int(step[1]) if step else 0,
+        "steps": inside if inside is not None else int(step[1]) if step else 0,
         "averaged": original.averaged,
         "data": {"kind": kind, "paths": list(original.data_paths)},
     }
@@ -156,13 +161,22 @@ def strip_prefixes(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Ten
     return stripped
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+INSIDE = ("model_state_dict", "state_dict", "model")
+"""Keys of the weights in a file that holds an optimizer's state and more beside them."""
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], int | None]:
+    """Return the tensors of a file, and the step that stands beside them, if any. Raises ModelError."""
     if path.is_dir():
         raise ModelError(f"{path} is a folder", "name the checkpoint's file in it, such as step_518071")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}", "name the checkpoint's file") from error
+    if not size:
+        raise ModelError(f"{path} is empty", "fetch it again")
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} holds more than tensors, or is damaged; it was not executed",
@@ -170,14 +184,32 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from error
     except SafetensorError as error:
         raise ModelError(f"{path} is truncated or no safetensors file: {error}", "fetch it again") from error
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ModelError(f"cannot read {path}: {str(error).splitlines()[0]}", "fetch it again") from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+    except Exception as error:  # a damaged pickle can raise anything that its instructions lead to
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ModelError(f"cannot read {path}: {lines[0][:200]}", "fetch it again") from error
+    step = None
+    if isinstance(found, dict):
+        inside = next((name for name in INSIDE if isinstance(found.get(name), dict)), None)
+        if inside is not None:
+            number = found.get("step")
+            step = number if type(number) is int and 0 <= number < 2**63 else None
+            found = found[inside]
+    if not isinstance(found, dict) or not found or not all(isinstance(t, Tensor) for t in found.values()):
         raise ModelError(
             f"{path} is no bare state dict: names to tensors are wanted",
             "ask its author for the file that the original's training wrote (step_N)",
         )
-    return tensors
+    odd = [name for name in found if not isinstance(name, str)]
+    if odd:
+        raise ModelError(f"{path} names a tensor {odd[0]!r}, texts are wanted", "fetch it again")
+    return dict(found), step
+
+
+def _load_pickle(path: Path) -> Any:
+    """Return the content of a pickle of tensors and plain containers; nothing of it is executed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the reader, about the content
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _ids(

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
-from gridloom.errors import ModelError
+from gridloom.errors import GridloomError, ModelError
+from gridloom.runtime.interop.foreign_yaml import read_yaml
 from gridloom.runtime.models.kind import network_spec
 from gridloom.runtime.models.recursive.fused import NORM_EPS
 from gridloom.runtime.models.recursive.layers import ROPE_BASE
@@ -34,6 +33,16 @@ DTYPES = {"bfloat16": "bf16", "float32": "fp32"}
 REMEDY = "see all_config.yaml in the checkpoint's folder, or name the file"
 FIXED = {"rms_norm_eps": NORM_EPS, "rope_theta": ROPE_BASE}
 """Settings of the original that are constants in gridloom."""
+KNOWN = frozenset(
+    {
+        *("name", "H_cycles", "L_cycles", "H_layers", "L_layers", "hidden_size", "expansion", "num_heads"),
+        *("pos_encodings", "halt_max_steps", "halt_exploration_prob", "puzzle_emb_ndim", "puzzle_emb_len", "mlp_t"),
+        *("forward_dtype", "no_ACT_continue", "loss", "batch_size", "seq_len", "vocab_size"),
+        *("num_puzzle_identifiers", "causal", *FIXED),
+    }
+)
+"""Options under `arch` that are read, or that the data and the weights determine."""
+LOSS = "stablemax_cross_entropy"
 OWN_KEY = "gridloom"
 """Key of all_config.yaml that the original ignores; holds the settings that the original has no key for."""
 
@@ -48,6 +57,8 @@ class OriginalConfig:
     data_paths: tuple[str, ...] = ()
     canvas: int | None = None
     num_cells: int | None = None
+    notes: tuple[str, ...] = ()
+    """Settings that do not change what the weights answer, and that training here does not have."""
     data_kind: str | None = None
     """Kind of data; like `canvas` and `num_cells` recorded only by gridloom."""
 
@@ -55,12 +66,19 @@ class OriginalConfig:
 def read_config(path: Path) -> OriginalConfig:
     """Read an all_config.yaml. Raises ModelError that names a setting that is absent, unknown or not supported."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
         arch = content["arch"]
         module = str(arch["name"]).split("@")[0].split(".")[-1]
         kind = KINDS.get(module)
         if kind is None:
             raise ModelError(f"{path}: unknown architecture {arch['name']!r}", f"known are {', '.join(KINDS)}")
+        unknown = sorted(str(name) for name in arch if name not in KNOWN)
+        if unknown:
+            raise ModelError(
+                f"{path}: arch has unknown options: {', '.join(unknown[:5])}",
+                "the network may compute something else than networks here: this checkpoint cannot be used",
+            )
+        notes = _act_and_loss(path, arch, kind)
         for name, value in FIXED.items():
             if float(arch.get(name, value)) != value:
                 raise ModelError(
@@ -105,12 +123,44 @@ def read_config(path: Path) -> OriginalConfig:
         averaged = content.get("ema")
         paths = tuple(str(p) for p in content.get("data_paths") or ())
         shape = {name: own.get(name) for name in ("canvas", "num_cells", "data_kind")}
-    except (OSError, yaml.YAMLError) as error:
-        raise ModelError(f"cannot read {path}: {error}", REMEDY) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if not all(value is None or type(value) is int for value in (shape["canvas"], shape["num_cells"])):
+            raise ValueError(f"{OWN_KEY}: canvas and num_cells are integers")
+        if not isinstance(shape["data_kind"], str | None):
+            raise ValueError(f"{OWN_KEY}: data_kind is {shape['data_kind']!r}")
+    except ModelError:
+        raise
+    except GridloomError as error:
+        raise ModelError(error.message, error.remedy or REMEDY) from error
+    except (OverflowError, ZeroDivisionError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} is no all_config.yaml of the original: {error!r}", REMEDY) from error
     spec = cast(TrmModel, network_spec(values))
-    return OriginalConfig(spec, averaged if isinstance(averaged, bool) else None, paths, **shape)
+    return OriginalConfig(spec, averaged if isinstance(averaged, bool) else None, paths, notes=notes, **shape)
+
+
+def _act_and_loss(path: Path, arch: dict[str, Any], kind: str) -> tuple[str, ...]:
+    """Return notes on the training's halting and loss. Raises ModelError for settings that networks here lack."""
+    for name in ("causal",):
+        if arch.get(name, False) is not False:
+            raise ModelError(f"{path}: {name} is {arch[name]!r}; networks here have false", "it cannot be used")
+    notes: list[str] = []
+    alone = arch.get("no_ACT_continue", kind != "hrm")
+    if not isinstance(alone, bool):
+        raise ModelError(f"{path}: no_ACT_continue is {alone!r}, true or false is wanted", REMEDY)
+    if kind.startswith("trm") and not alone:
+        raise ModelError(
+            f"{path}: no_ACT_continue is false, with which the original's {kind} does not run",
+            "set it to true if the checkpoint was trained so",
+        )
+    if kind == "hrm" and alone:
+        notes.append(
+            "no_ACT_continue is true: training here goes on with Q-learning of `continue`, as the HRM's default"
+        )
+    loss = arch.get("loss") or {}
+    if not isinstance(loss, dict) or not isinstance(loss.get("loss_type", LOSS), str):
+        raise ModelError(f"{path}: loss is {str(loss)[:60]!r}, a mapping with loss_type is wanted", REMEDY)
+    if (found := loss.get("loss_type", LOSS)) != LOSS:
+        notes.append(f"loss_type was {found}: weights are as they are, further training here uses {LOSS}")
+    return tuple(notes)
 
 
 def original_config(model: RecursiveNetwork) -> dict[str, Any]:
@@ -155,5 +205,5 @@ def original_config(model: RecursiveNetwork) -> dict[str, Any]:
         "halt_exploration_prob": spec.halt_exploration,
         "no_ACT_continue": own_kind != "hrm",
         "forward_dtype": next(theirs for theirs, ours in DTYPES.items() if ours == spec.precision),
-        "loss": {"name": "losses@ACTLossHead", "loss_type": "stablemax_cross_entropy"},
+        "loss": {"name": "losses@ACTLossHead", "loss_type": LOSS},
     }

@@ -49,7 +49,8 @@ class LocalFacts:
         if question not in self._task_keys:
             answer = cached("task_keys 2", spec, base, lambda: self._read_keys(spec, base))
             self._task_keys[question] = tuple(
-                TaskKey(*fields, tuple(PairKey(*pair) for pair in pairs)) for *fields, pairs in answer
+                TaskKey(task_id, subset, held_out, key, tuple(PairKey(*pair) for pair in pairs))
+                for task_id, subset, held_out, key, pairs in answer
             )
         return self._task_keys[question]
 

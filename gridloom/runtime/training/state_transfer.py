@@ -166,43 +166,42 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise StageError(f"cannot read {path}: {error}", "copy it again from where it was written") from error
-    problem = _problem(found)
+    problem = _wrong_type(found)
     if problem:
-        raise StageError(f"{path} describes no training state: {problem}", "copy it again from where it was written")
+        raise StageError(f"{path} is damaged: {problem}", "copy it again from where it was written")
     return dict(found)
 
 
-_FIELDS: dict[str, type] = {"step": int, "key": str, "values": dict, "bytes": int, "sha256": str}
-_EXPORTED: dict[str, type] = {"stage": str, "made_of": dict, "parts": list}
-_PART: dict[str, type] = {"file": str, "bytes": int, "sha256": str}
+_FIELDS = {"step": int, "key": str, "values": dict, "bytes": int, "sha256": str}
+_EXPORTED = {"stage": str, "made_of": dict, "parts": list}
+_PART = {"file": str, "bytes": int, "sha256": str}
 
 
-def _problem(found: Any) -> str:
-    """Return what is wrong with the fields of a description; empty if nothing is."""
+def _wrong_type(found: Any) -> str:
+    """Return what is absent or of another type in a description of a state; empty when nothing is."""
     if not isinstance(found, dict):
-        return "it is no object"
-    exported = "parts" in found or "format" in found
-    wrong = _wrong(found, _FIELDS | (_EXPORTED if exported else {}))
-    if not wrong and exported:
-        wrong = next((f"parts.{i}{w}" for i, p in enumerate(found["parts"]) if (w := _wrong_part(p))), "")
-    return wrong
-
-
-def _wrong_part(part: Any) -> str:
-    if not isinstance(part, dict):
-        return " is no object"
-    wrong = _wrong(part, _PART)
-    return f".{wrong}" if wrong else ""
-
-
-def _wrong(found: Mapping[str, Any], wanted: Mapping[str, type]) -> str:
-    for name, kind in wanted.items():
-        value = found.get(name)
-        if type(value) is not kind:
-            return f"{name} is {str(value)[:60]!r}"
+        return "it is no mapping"
+    if found.get("format", FORMAT) != FORMAT:
+        return ""  # a later version may have other fields; the importer names the version
+    wanted = {**_FIELDS, **(_EXPORTED if "parts" in found or "stage" in found or "format" in found else {})}
+    checks = [("", name, kind, found) for name, kind in wanted.items()]
+    if isinstance(found.get("parts"), list):
+        for number, part in enumerate(found["parts"]):
+            if not isinstance(part, dict):
+                return f"parts[{number}] is no mapping"
+            checks += [(f"parts[{number}].", name, kind, part) for name, kind in _PART.items()]
+    for where, name, kind, values in checks:
+        if name not in values:
+            return f"it lacks {where}{name}"
+        value = values[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return f"{where}{name} is {json.dumps(value)[:60]}, {_NAMES[kind]} is wanted"
         if isinstance(value, int) and not 0 <= value < 2**63:
-            return f"{name} is {str(value)[:60]}"
+            return f"{where}{name} is {str(value)[:60]}, which is no size"
     return ""
+
+
+_NAMES: dict[Any, str] = {int: "an integer", str: "a text", dict: "a mapping", list: "a list"}
 
 
 def _made_of(node: StageNode) -> dict[str, Any]:

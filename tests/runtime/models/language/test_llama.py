@@ -8,6 +8,7 @@ import pytest
 import torch
 from rounding import sum_bound
 from tiny_language_model import EOS, WIDTH, save_tiny, state_bound, tiny_llama, tiny_model, tiny_tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from gridloom.errors import ModelError
 from gridloom.runtime.data.arc.prompts import LATENT
@@ -411,3 +412,18 @@ def test_managed_model_answers_and_batches_equal_single_rows(smollm2: Llama) -> 
         # and one over 1,536
         bound = sum_bound(30 * (6 * 576 + 1536))
         torch.testing.assert_close(alone, together[row].hidden, atol=bound, rtol=bound)
+
+
+@pytest.mark.parametrize("template", ["<s> $A </s>", "$A </s>", "<s> $A", "<s> <s> $A </s> </s>"])
+def test_an_end_that_the_tokenizer_puts_behind_a_text_is_not_in_a_prompt(template: str) -> None:
+    """A prompt goes on with the answer; before it the tokenizer's own beginning stays."""
+    plain, llama = tiny_llama().segments("ab"), tiny_llama()
+    closing = TemplateProcessing(
+        single=template.replace("<s>", "<unk>").replace("</s>", EOS), special_tokens=[("<unk>", 0), (EOS, 1)]
+    )
+    llama.tokenizer.backend_tokenizer.post_processor = closing
+    start = (0,) * template.count("<s>")
+    assert llama.segments("ab").tail == (*start, *plain.tail)
+    marked = llama.segments(f"a{LATENT}b")
+    assert (marked.head, marked.tail) == ((*start, *plain.tail[:1]), plain.tail[1:])
+    assert llama.segments("").tail == start
