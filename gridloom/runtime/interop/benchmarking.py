@@ -51,9 +51,9 @@ def export_benchmarking(workspace: Workspace, run_id: str, folder: Path, stage: 
         with empty_folder(folder.with_name(f".{folder.name}.part")) as aside:
             written = {}
             for task in tasks:
+                path = file_named(aside, task.task_id, ".json")
                 own = [pick for pick in picks if pick.task_id == task.task_id]
                 written[task.task_id] = _pairs(task, own, attempts)
-                path = file_named(aside, task.task_id, ".json")
                 path.write_text(json.dumps(written[task.task_id], indent=1) + "\n", encoding="utf-8")
             _verify(aside, written)
             move(aside, folder)

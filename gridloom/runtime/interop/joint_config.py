@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from gridloom.compiler.text.plain_yaml import read_yaml
 from gridloom.errors import GridloomError
 from gridloom.wording import nearest
 
@@ -138,9 +139,11 @@ class ConvertedSpec:
 def read_joint_config(path: Path) -> ConvertedSpec:
     """Convert a file. Raises GridloomError when the file cannot be read or holds an unknown option."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise GridloomError(f"cannot read {path}: {error}") from error
+        values = read_yaml(path)
+    except OSError as error:
+        raise GridloomError(f"cannot read {path}: {error.strerror or error}") from error
+    except GridloomError as error:
+        raise GridloomError(f"cannot read {error.message}", error.remedy) from error
     if not isinstance(values, dict):
         raise GridloomError(f"{path} holds no mapping of options to values")
     return import_joint_config(values)

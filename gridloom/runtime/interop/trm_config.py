@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
-from gridloom.errors import ModelError
+from gridloom.compiler.text.plain_yaml import read_yaml
+from gridloom.errors import GridloomError, ModelError
 from gridloom.runtime.models.kind import network_spec
 from gridloom.runtime.models.recursive.fused import NORM_EPS
 from gridloom.runtime.models.recursive.layers import ROPE_BASE
@@ -55,7 +54,7 @@ class OriginalConfig:
 def read_config(path: Path) -> OriginalConfig:
     """Read an all_config.yaml. Raises ModelError that names a setting that is absent, unknown or not supported."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
         arch = content["arch"]
         module = str(arch["name"]).split("@")[0].split(".")[-1]
         kind = KINDS.get(module)
@@ -105,9 +104,13 @@ def read_config(path: Path) -> OriginalConfig:
         averaged = content.get("ema")
         paths = tuple(str(p) for p in content.get("data_paths") or ())
         shape = {name: own.get(name) for name in ("canvas", "num_cells", "data_kind")}
-    except (OSError, yaml.YAMLError) as error:
-        raise ModelError(f"cannot read {path}: {error}", REMEDY) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ModelError:
+        raise
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}", REMEDY) from error
+    except GridloomError as error:
+        raise ModelError(f"cannot read {error.message}", error.remedy or REMEDY) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError) as error:
         raise ModelError(f"{path} is no all_config.yaml of the original: {error!r}", REMEDY) from error
     spec = cast(TrmModel, network_spec(values))
     return OriginalConfig(spec, averaged if isinstance(averaged, bool) else None, paths, **shape)
