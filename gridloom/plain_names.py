@@ -10,7 +10,7 @@ from gridloom.errors import DataError
 
 MAX_BYTES = 200
 """Longest name in bytes of UTF-8; file systems take 255 with what a writer puts around the name."""
-_SEPARATORS = re.compile(r"[/\\:]")
+_SEPARATORS = re.compile(r"[/\\]")
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
 """Names that Windows opens as devices, with any suffix."""
 
@@ -48,7 +48,7 @@ def check_plain(name: str, what: str, where: str) -> str:
         shown = ascii(name if len(name) <= 80 else f"{name[:77]}...")
         raise DataError(
             f"{where}: {what} {shown} is no plain name: {problem}",
-            "ids become names of files: rename it, without / \\ : and without a dot at the start",
+            "ids become names of files: rename it, without / \\ and without a dot at the start",
         )
     return name
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import stat
 from collections.abc import Callable
@@ -104,6 +105,14 @@ def read_bytes(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
     if len(raw) > limit:
         raise OSError(errno.EFBIG, f"more than {limit:,} bytes", str(path))
     return raw
+
+
+def map_file(path: Path) -> mmap.mmap | bytes:
+    """Return the bytes of a regular file of any size, read from disk on demand. Raises OSError."""
+    if check_regular(path).st_size == 0:
+        return b""  # an empty file cannot be mapped
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:

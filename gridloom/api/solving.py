@@ -17,7 +17,8 @@ from gridloom.api.markup import Markup, element, table
 from gridloom.api.running import RunResult, execute
 from gridloom.api.workspaces import Workspace
 from gridloom.compiler.text.write import override_text
-from gridloom.errors import DataError, GridloomError
+from gridloom.errors import GridloomError
+from gridloom.plain_names import check_plain, file_named
 from gridloom.runtime.planning.local import RECIPE, task_overrides
 from gridloom.solvers.stages.attempts_artifact import read_picks
 from gridloom.stores.artifacts import ArtifactStore
@@ -135,18 +136,9 @@ def solve(
 def _kept(task: Task, folder: Folder) -> Path:
     """Write a task into the workspace, under a name made of its content. Raises DataError, StoreError."""
     text = json.dumps(task.to_dict())
-    if not _names_a_file(task.task_id):
-        raise DataError(f"task id {task.task_id!r} is no file name", "give an id without slashes")
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    file = folder.ensure(folder.root / "tasks" / digest) / f"{task.task_id}.json"
+    check_plain(task.task_id, "task id", "task")
+    file = file_named(folder.ensure(folder.root / "tasks" / digest), task.task_id, ".json")
     with storage("keep a task", file.parent), replacing(file) as aside:
         aside.write_text(text, encoding="utf-8")
     return file
-
-
-def _names_a_file(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return text != "" and not any(mark in text for mark in ("/", os.sep, "\0"))

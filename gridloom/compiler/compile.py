@@ -24,7 +24,7 @@ from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.spec_facts import SpecFacts
 from gridloom.compiler.sweep import Owner, Sweep, check_size, expand_sweep, join_variants, reached
 from gridloom.compiler.text.compose import Source, compose, open_source
-from gridloom.compiler.text.interpolate import interpolate
+from gridloom.compiler.text.interpolate import interpolate, warn_of_unread_overrides
 from gridloom.compiler.text.tree import Path, Places
 from gridloom.compiler.validate import validate
 from gridloom.diagnostics import Diagnostic, Span
@@ -130,6 +130,7 @@ def _compiled(source: Source, session: Session) -> Compiled:
                 touched.append(touched[0] if touched and sweep.is_plain else reached(tree, sweep.axes))
             # each pass returns the sound part of its input, so that one report holds the problems of all passes
             checked.append(check(bind(validate(tree, session), session), session))
+        warn_of_unread_overrides(session)
     except Stop:
         pass
     if session.failed:

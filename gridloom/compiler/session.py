@@ -37,6 +37,8 @@ class Session:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     without_variables: dict[int, object] = field(default_factory=dict)
     """Nodes of the tree that hold no `${...}`, by `id`."""
+    read_variables: set[str] = field(default_factory=set)
+    """Variables that a value of the spec uses, directly or through other variables, in some variant."""
     values_made: int = 0
     """Values that interpolation wrote so far, in all variants of a sweep."""
     _seen: set[Diagnostic] = field(default_factory=set)

@@ -74,6 +74,12 @@ def validate(root: Mapping, session: Session) -> Validated:
             return Validated(spec, places, names, frozenset(shaky))
         except ValidationError as error:
             faults = _faults(error, model)
+            if unset := [fault for fault in faults if _is_unset(places.node(fault.path))]:
+                before = json.dumps(plain)
+                for fault in unset:
+                    _cut(plain, fault)
+                if json.dumps(plain) != before:
+                    continue
             refused |= {fault.path for fault in faults}
         if first:
             _report(
@@ -87,6 +93,10 @@ def validate(root: Mapping, session: Session) -> Validated:
             _cut(plain, fault)
         if json.dumps(plain) == before:
             raise Stop
+
+
+def _is_unset(node: Node | None) -> bool:
+    return isinstance(node, Scalar) and node.unsets
 
 
 def _too_large(root: Mapping, places: Places, refused: set[Path], session: Session) -> set[tuple[str, str]]:

@@ -80,7 +80,7 @@ def test_a_file_and_a_dict_are_the_same_work(solved: tuple[Path, gridloom.SolveR
 
 @pytest.mark.parametrize("task_id", ["a/b", "", "nul\0", "half \ud800"])
 def test_a_task_id_that_is_no_file_name_is_refused(task_id: str, tmp_path: Path) -> None:
-    with pytest.raises(gridloom.DataError, match="no file name"):
+    with pytest.raises(gridloom.DataError, match="no plain name"):
         gridloom.solve(gridloom.Task.from_dict(MIRROR, task_id), home=tmp_path / "home")
     assert not (tmp_path / "home").exists()
 

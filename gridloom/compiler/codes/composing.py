@@ -85,6 +85,14 @@ COMPOSING = (
         Example(HEAD, ("data.arc1.subsets=[training",)), Example(HEAD, ("data.arc1.subsets=[training]",)),
     ),
     Code(
+        "GL043", "override that nothing reads",
+        "A --set changes a variable that no value of the spec uses. This is a warning.",
+        "The run would be the same without it. A YAML alias of the value repeats the file, not the override.",
+        Example(HEAD + "vars: {width: &width 64}\nmodels: {trm: {hidden_size: *width}}\n", ("vars.width=128",)),
+        Example(HEAD + 'vars: {width: 64}\nmodels: {trm: {hidden_size: "${vars.width}"}}\n', ("vars.width=128",)),
+        severity="warning",
+    ),
+    Code(
         "GL050", "axis without values",
         "`sweep` is not a mapping of paths to lists of values.",
         "A sweep runs every combination of its lists, so each axis needs a list.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,7 +114,7 @@ def merge(base: Mapping, over: Mapping, path: tuple[str, ...] = ()) -> Mapping:
     """Merge deeply, `over` winning.
 
     A mapping of another `kind` replaces the one it meets, since the keys of one kind mean nothing to another. In the
-    sections, `name: null` removes what the base defined.
+    sections, `name: null` removes what the base defined; `field: null` restores a field's default.
     """
     entries = dict(base.entries)
     for key, entry in over.entries.items():
@@ -125,6 +126,8 @@ def merge(base: Mapping, over: Mapping, path: tuple[str, ...] = ()) -> Mapping:
                 entries[key] = entry
             else:
                 entries[key] = Entry(entry.key_span, merge(old.value, entry.value, (*path, key)))
+        elif old and isinstance(entry.value, Scalar) and entry.value.value is None:
+            entries[key] = Entry(entry.key_span, replace(entry.value, unsets=True))
         else:
             entries[key] = entry
     return Mapping(entries, over.span, size=mapping_size(entries))

@@ -50,11 +50,27 @@ def interpolate(root: Mapping, session: Session) -> Mapping:
         else:
             value = filler.fill(entry.value, 1)
         entries[key] = entry if value is entry.value else Entry(entry.key_span, value)
+    session.read_variables |= filler.reached()
     size = mapping_size(entries)
     if size > MAX_VALUES and not session.failed:
         session.error("GL038", f"with its variables the spec holds more than {MAX_VALUES:,} values", root.span)
         raise Stop
     return replace(root, entries=entries, size=size)
+
+
+def warn_of_unread_overrides(session: Session) -> None:
+    """Record GL043 for every `--set vars.NAME` of a variable that no value uses, after all variants were made."""
+    for argument in session.overrides:
+        section, _, rest = argument.partition("=")[0].strip().partition(".")
+        name = rest.partition(".")[0]
+        if section == "vars" and not session.failed and name not in session.read_variables:
+            source = f"--set {argument}"
+            session.warn(
+                "GL043",
+                f"'vars.{name}' is set, but nothing reads it",
+                Span(source, 1, 7, 7 + len(section) + 1 + len(rest), source),
+                f"write ${{vars.{name}}} where it is meant; a YAML alias repeats what the file says, not what is set",
+            )
 
 
 class _Filler:
@@ -71,6 +87,8 @@ class _Filler:
         self.links: dict[str, int] = {}
         """Length of the longest chain that starts at each variable."""
         self.is_too_far = False
+        self.uses: dict[str, set[str]] = {}
+        """Names that each variable uses; those of the rest of the spec under ''."""
 
     def variable(self, name: str, level: int) -> Node:
         """Return a variable's value with the variables inside it replaced; `level` is the depth where it is used."""
@@ -81,6 +99,17 @@ class _Filler:
         self.done[name] = self.fill(self.written[name], level)
         self.open.pop()
         return self.done[name]
+
+    def reached(self) -> set[str]:
+        """Return the variables that the spec uses outside of `vars`, directly or through others."""
+        found: set[str] = set()
+        todo = list(self.uses.get("", ()))
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += self.uses.get(name, ())
+        return found
 
     def depth(self, node: Node) -> int:
         """Return the number of levels of a variable's value."""
@@ -196,6 +225,7 @@ class _Filler:
         elif name not in self.done and len(self.open) >= MAX_CHAIN:
             self.too_far(f"a chain of {MAX_CHAIN}", self.at(match, node))
         else:
+            self.uses.setdefault(self.open[-1] if self.open else "", set()).add(name)
             value = self.variable(name, level)
             chain = self.links[name] + (1 if self.open else 0)
             if self.open:

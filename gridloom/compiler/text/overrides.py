@@ -89,7 +89,8 @@ def set_value(root: Mapping, path: Path, value: Node, at: Span, session: Session
 
 def _set(node: Node | None, place: Shape | None, default: Any, path: Path, depth: int, value: Node, at: Span) -> Node:
     if depth == len(path):
-        return value
+        is_null = isinstance(value, Scalar) and value.value is None
+        return replace(value, unsets=True) if is_null and isinstance(value, Scalar) and node is not None else value
     step = str(path[depth])
     if isinstance(node, Sequence):
         return _set_item(node, place, path, depth, value, at)

@@ -29,6 +29,8 @@ class Scalar:
     size: int = 1
     written: str | None = None
     """Source text of an unquoted value that is no text, such as `1e5`, `0o17` or `null`."""
+    unsets: bool = False
+    """Whether the value is a null over another value, which restores the default of a field that takes no null."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,10 @@ class BuildDataset:
             ),
         )
         context.notes.update(tasks=len(source.tasks), held_out=len(source.answers), version=source.version)
+        if source.left_out:
+            context.notes["left_out_by_max_side"] = source.left_out
+        if source.unread:
+            context.notes["not_read"] = dict(source.unread)
 
 
 class BuildAnswers:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.errors import GridloomError, StageError
+from gridloom.plain_names import file_named
 from gridloom.stores.attempt import Attempt
 from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.stores.ledger import Ledger
@@ -50,9 +51,9 @@ def export_benchmarking(workspace: Workspace, run_id: str, folder: Path, stage: 
         with empty_folder(folder.with_name(f".{folder.name}.part")) as aside:
             written = {}
             for task in tasks:
+                path = file_named(aside, task.task_id, ".json")
                 own = [pick for pick in picks if pick.task_id == task.task_id]
                 written[task.task_id] = _pairs(task, own, attempts)
-                path = aside / f"{task.task_id}.json"
                 path.write_text(json.dumps(written[task.task_id], indent=1) + "\n", encoding="utf-8")
             _verify(aside, written)
             move(aside, folder)
@@ -145,6 +146,7 @@ def _verify(folder: Path, written: Mapping[str, list[dict[str, Any]]]) -> None:
     if names != set(written):
         raise StageError(f"{folder} holds {len(names)} tasks, not {len(written)}", "export again")
     for task_id, pairs in written.items():
-        found = json.loads((folder / f"{task_id}.json").read_text(encoding="utf-8"))
+        path = file_named(folder, task_id, ".json")
+        found = json.loads(path.read_text(encoding="utf-8"))
         if found != pairs or any("attempt_1" not in pair for pair in found):
-            raise StageError(f"{folder / task_id}.json does not hold what was written", "export again")
+            raise StageError(f"{path} does not hold what was written", "export again")

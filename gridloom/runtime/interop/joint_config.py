@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from gridloom.compiler.text.plain_yaml import read_yaml
 from gridloom.errors import GridloomError
-from gridloom.runtime.interop.foreign_yaml import read_yaml
 from gridloom.wording import nearest
 
 ARC1_TRAINING_PAIRS = 958
@@ -144,7 +144,12 @@ class ConvertedSpec:
 
 def read_joint_config(path: Path) -> ConvertedSpec:
     """Convert a file. Raises GridloomError when the file cannot be read or holds an unknown option."""
-    values = read_yaml(path)
+    try:
+        values = read_yaml(path)
+    except OSError as error:
+        raise GridloomError(f"cannot read {path}: {error.strerror or error}") from error
+    except GridloomError as error:
+        raise GridloomError(f"cannot read {error.message}", error.remedy) from error
     if not isinstance(values, dict):
         raise GridloomError(f"{path} holds no mapping of options to values")
     return import_joint_config(values)

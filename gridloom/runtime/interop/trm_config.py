@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from gridloom.compiler.text.plain_yaml import read_yaml
 from gridloom.errors import GridloomError, ModelError
-from gridloom.runtime.interop.foreign_yaml import read_yaml
 from gridloom.runtime.models.kind import network_spec
 from gridloom.runtime.models.recursive.fused import NORM_EPS
 from gridloom.runtime.models.recursive.layers import ROPE_BASE
@@ -129,9 +129,11 @@ def read_config(path: Path) -> OriginalConfig:
             raise ValueError(f"{OWN_KEY}: data_kind is {shape['data_kind']!r}")
     except ModelError:
         raise
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}", REMEDY) from error
     except GridloomError as error:
-        raise ModelError(error.message, error.remedy or REMEDY) from error
-    except (OverflowError, ZeroDivisionError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"cannot read {error.message}", error.remedy or REMEDY) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError) as error:
         raise ModelError(f"{path} is no all_config.yaml of the original: {error!r}", REMEDY) from error
     spec = cast(TrmModel, network_spec(values))
     return OriginalConfig(spec, averaged if isinstance(averaged, bool) else None, paths, notes=notes, **shape)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from gridloom import user_files
 from gridloom.compiler.diff_fields import Side
 from gridloom.compiler.graph import RunGraph
 from gridloom.compiler.text.library import recipe_names
@@ -28,7 +29,7 @@ def load_side(what: str, overrides: Sequence[str], workspace: Workspace) -> Side
     """
     path = Path(what)
     is_spec = path.suffix in (".yaml", ".yml") or what in recipe_names()
-    if not is_spec and path.is_file():
+    if not is_spec and user_files.is_file(path):
         text = read_text(path)
         is_spec = not text.lstrip().startswith("{")
         if not is_spec:
@@ -75,10 +76,9 @@ GRAPH_FORMAT = 1
 def read_text(path: Path) -> str:
     """Return a file's text. Raises GridloomError that names the file."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise GridloomError(f"cannot read {path}: {reason}", "name a spec, a graph file or a run") from None
+        return user_files.read_text(path)
+    except OSError as error:
+        raise GridloomError(f"cannot read {path}: {error.strerror}", "name a spec, a graph file or a run") from None
 
 
 def read_graph(text: str, shown: str) -> RunGraph:
@@ -86,7 +86,7 @@ def read_graph(text: str, shown: str) -> RunGraph:
     remedy = "write a new one with: gridloom compile SPEC -o FILE"
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise GridloomError(f"{shown} holds no run graph: {error}", remedy) from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > GRAPH_FORMAT:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from gridloom import user_files
 from gridloom.compiler.compile import Compiled, compile_spec, compile_text
 from gridloom.compiler.device_speeds import MachineSpeeds
 from gridloom.errors import GridloomError
+from gridloom.plain_names import check_plain
 from gridloom.runtime.machine.speeds import load_speeds
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.specs.walltime import walltime_seconds
@@ -100,7 +101,7 @@ def _compile(
 def spec_base(spec: str) -> Path:
     """Return the base folder of a spec's relative paths: its own folder, or the current folder for a recipe."""
     path = Path(spec)
-    return path.parent if path.suffix in {".yaml", ".yml"} or path.is_file() else Path()
+    return path.parent if path.suffix in {".yaml", ".yml"} or user_files.is_file(path) else Path()
 
 
 def solve_overrides(spec: str, overrides: Sequence[str], split: str | None, limit: int | None) -> list[str]:
@@ -146,6 +147,7 @@ def task_overrides(file: str, budget: str | None) -> list[str]:
     """
     from gridloom.compiler.text.write import override_text
 
+    check_plain(Path(file).stem, "task id", "the task file's name")
     source = file if Path(file).is_absolute() else f"./{Path(file)}"
     found = [
         override_text("data.task.source", source),
@@ -167,6 +169,6 @@ def task_overrides(file: str, budget: str | None) -> list[str]:
 def _has_answers(file: Path) -> bool:
     """Return whether every test has an output; True for a file that is not a task, which the compiler reports."""
     try:
-        return all("output" in pair for pair in json.loads(file.read_text(encoding="utf-8"))["test"])
+        return all("output" in pair for pair in user_files.read_json(file)["test"])
     except (OSError, ValueError, KeyError, TypeError):
         return True

@@ -10,11 +10,12 @@ import numpy as np
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.arc.canonical import Leak, find_leaks
-from gridloom.runtime.data.arc.read import RawTask
+from gridloom.runtime.data.arc.read import RawTask, refuse_too_large
 from gridloom.runtime.data.arc.sources import Subset, open_source
-from gridloom.runtime.data.files.grids import MAX_SIDE
+from gridloom.runtime.data.files.grids import MAX_SIDE, GridTooLarge
 from gridloom.runtime.data.tasks import Grid, Task
 from gridloom.specs.data import Augment
+from gridloom.user_files import is_file
 from gridloom.wording import near_and_known
 
 
@@ -79,16 +80,23 @@ def read_subsets(source: str, base: Path, subsets: Sequence[str] = ()) -> dict[s
 
 
 def _read_subset(subset: Subset) -> tuple[Task, ...]:
-    return tuple(
-        RawTask.of(subset, task_id).read(subset.name, held_out=False, check_demos=0)[0]
-        for task_id in sorted(subset.files)
-    )
+    tasks: list[Task] = []
+    too_large: dict[str, GridTooLarge] = {}
+    for task_id in sorted(subset.files):
+        try:
+            tasks.append(RawTask.of(subset, task_id).read(subset.name, held_out=False, check_demos=0)[0])
+        except GridTooLarge as problem:
+            too_large[task_id] = problem
+    refuse_too_large(subset.name, too_large, len(subset.files))
+    return tuple(tasks)
 
 
 def find_task(source: str, task_id: str, base: Path) -> Task:
     """Return the task of an id, `ID` or `SUBSET/ID`, or of a file `PATH.json`. Raises DataError with similar ids."""
     if task_id.endswith(".json"):
-        source, task_id = task_id, Path(task_id).stem
+        # on the command line a file is named as it stands
+        is_literal = task_id.startswith("~") and is_file(base / task_id)
+        source, task_id = f"./{task_id}" if is_literal else task_id, Path(task_id).stem
     opened = open_source(source, base)
     subset_name, _, name = task_id.rpartition("/")
     known: list[str] = []

@@ -18,6 +18,16 @@ TRM_KEYS = ("views", "act_steps", "halt", "patience")
 LLM_KEYS = ("temperature", "seed", "max_new_tokens", "prompt", "focus", "feedback", "prefix")
 """Fields of a plan that change the LLaMA's run, and so need `--live`."""
 
+LARGEST = {
+    "views": 100_000,
+    "act_steps": 100_000,
+    "patience": 100_000,
+    "seed": 2**63 - 1,
+    "max_new_tokens": 1_000_000,
+    "focus": 1_000,
+}
+"""Largest value of each number that is counted up to; recorded plans are not bounded."""
+
 
 def override_plan(
     plan: Plan, overrides: Sequence[str], views: Sequence[str], *, has_text: bool, live: bool
@@ -47,7 +57,10 @@ def override_plan(
         if key in LLM_KEYS and not live:
             problem = f"--set {key} changes the LLaMA's run, but a replay from the record does not run the LLaMA"
             raise ReplayError(problem, "add --live")
-        values[key] = text if key == "halt" else _value(text)  # `none` is a value of halt, not null
+        value = text if key == "halt" else _value(text)  # `none` is a value of halt, not null
+        if isinstance(value, int | float) and abs(value) > LARGEST.get(key, 10**9):
+            raise ReplayError(f"--set {key} is too large: {text:.40}", f"at most {LARGEST.get(key, 10**9):,}")
+        values[key] = value
     if isinstance(values.get("views"), int):
         values["views"] = view_window(views, plan.attempt, values["views"])
     try:
@@ -63,5 +76,5 @@ def _value(text: str) -> Any:
         return None
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

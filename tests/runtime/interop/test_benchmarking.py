@@ -10,12 +10,12 @@ import pytest
 from progress_support import Reporter
 from solve_support import RUN, Place
 
-from gridloom.errors import GridloomError
+from gridloom.errors import DataError, GridloomError
 from gridloom.runtime.interop.benchmarking import export_benchmarking
 from gridloom.solvers.stages import attempts_artifact as outputs
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import LedgerWriter
-from gridloom.stores.records import RunRecord, StageRecord
+from gridloom.stores.records import PickRecord, RunRecord, StageRecord, TaskRecord
 
 Solved = tuple[Place, Artifact, Reporter]
 
@@ -59,3 +59,23 @@ def test_folder_that_holds_something_and_unknown_runs_and_stages_are_refused(sol
     with pytest.raises(GridloomError, match="has no solve stage 'slove'"):
         export_benchmarking(made.workspace, RUN, tmp_path / "out", "slove")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("task_id", ["../../up", "{}/abs", "a/b", "nul"])
+def test_ids_of_a_ledger_do_not_lead_out_of_the_folder(solved: Solved, tmp_path: Path, task_id: str) -> None:
+    """A ledger can hold ids that were recorded before the readers checked them, or a journal from elsewhere."""
+    made, _, _ = solved
+    task_id = task_id.format(tmp_path)
+    run = f"evil {task_id}"
+    where = {"run_id": run, "stage": "solve", "task_id": task_id}
+    with LedgerWriter(made.workspace, "evil") as writer:
+        writer.append(
+            RunRecord(run_id=run, name="mini", status="done", started_at=2.0),
+            StageRecord(run_id=run, stage="solve", kind="solve", key=f"gl1:{len(task_id)}", status="done"),
+            TaskRecord(**where, subset="test", demos=[], check_demos=[], tests=[[[1]]]),
+            PickRecord(**where, test_index=0, rank=0, grid=[[1]], weight=1.0, attempt=1, accepted=True, num_attempts=1),
+        )
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match="task id"):
+        export_benchmarking(made.workspace, run, tmp_path / "inner" / "out")
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "inner"] == before

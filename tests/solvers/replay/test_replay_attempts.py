@@ -124,6 +124,10 @@ def test_forks_are_no_attempts_of_the_loop(solved: Solved) -> None:
         ("temperature", "is not KEY=VALUE"),
         ("temperature=0.9", "add --live"),
         ("act_steps=many", "act_steps=many"),
+        ("act_steps=99999999999999999999", "act_steps is too large: 99999999999999999999"),
+        ("act_steps=1e30", "act_steps is too large: 1e30"),
+        ("views=99999999999999999999", "views is too large"),
+        ("patience=99999999999999999999", "patience is too large"),
     ],
 )
 def test_wrong_override_is_named_with_its_remedy(solved: Solved, override: str, said: str) -> None:

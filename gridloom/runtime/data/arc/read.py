@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gridloom.errors import DataError
+from gridloom.plain_names import check_plain
 from gridloom.runtime.data.arc.sources import Subset, TaskSource, open_source
-from gridloom.runtime.data.files.grids import MAX_SIDE, GridLocation, PackedGrid, read_grid
-from gridloom.runtime.data.tasks import Grid, Pair, Task, answers_digest, tasks_digest, visible_side
+from gridloom.runtime.data.files.grids import MAX_SIDE, GridLocation, GridTooLarge, PackedGrid, claimed_side, read_grid
+from gridloom.runtime.data.tasks import SEPARATOR, Grid, Pair, Task, answers_digest, tasks_digest, visible_side
 from gridloom.specs.data import ArcData
-from gridloom.wording import near_and_known
+from gridloom.wording import listed, near_and_known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +34,10 @@ class ArcSource:
     """Largest side of a visible grid."""
     canvas: int
     """Side of the token canvas in cells, with `auto` resolved."""
+    left_out: int = 0
+    """Number of tasks that `select.max_side` left out."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """Number of items in lists of the selected tasks that no part of gridloom reads, such as `arc-gen`, by name."""
 
 
 def read_arc(spec: ArcData, base: Path) -> ArcSource:
@@ -48,18 +55,28 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
     wanted = _wanted(spec, source)
 
     tasks: list[Task] = []
+    too_large: dict[str, GridTooLarge] = {}
+    unread: Counter[str] = Counter()
+    left_out = 0
     answers: dict[str, tuple[Grid, ...]] = {}
     for task_id, subset in wanted:
         raw = RawTask.of(subset, task_id, spec.select.max_demos)
         held_out = subset.name in spec.holdout
         if spec.select.max_side is not None and raw.largest_side(held_out) > spec.select.max_side:
+            left_out += 1
             continue
-        task, held = raw.read(subset.name, held_out, spec.check_demos)
+        try:
+            task, held = raw.read(subset.name, held_out, spec.check_demos)
+        except GridTooLarge as problem:
+            too_large[task_id] = problem
+            continue
+        unread.update(raw.unread())
         tasks.append(task)
         if held:
             answers[task_id] = held
         if spec.select.limit is not None and len(tasks) == spec.select.limit:
             break
+    refuse_too_large(source.label, too_large, len(wanted), ("select", "max_side"))
     if not tasks:
         raise DataError(
             f"{source.label}: none of {len(wanted)} tasks has all sides up to select.max_side {spec.select.max_side}"
@@ -85,6 +102,23 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
         answers_digest=answers_digest(answers),
         max_side=max_side,
         canvas=min(max_side + 1, MAX_SIDE) if spec.canvas == "auto" else spec.canvas,
+        left_out=left_out,
+        unread=dict(unread),
+    )
+
+
+def refuse_too_large(
+    label: str, too_large: Mapping[str, GridTooLarge], num_tasks: int, field: tuple[str | int, ...] = ("source",)
+) -> None:
+    """Raise one DataError for all tasks with a grid of more than 30 rows or columns; return where there is none."""
+    if not too_large:
+        return
+    shown = [f"{task_id} ({problem.size})" for task_id, problem in too_large.items()]
+    raise DataError(
+        f"{label}: {len(too_large):,} of {num_tasks:,} tasks have a grid of more than {MAX_SIDE} rows or columns: "
+        f"{listed(shown, 8)}; the first: {next(iter(too_large.values())).message}",
+        f"write select: {{max_side: {MAX_SIDE}}} to leave such tasks out, or correct or remove the pairs",
+        field,
     )
 
 
@@ -129,7 +163,10 @@ class RawTask:
 
     @classmethod
     def of(cls, subset: Subset, task_id: str, max_demos: int | None = None) -> RawTask:
-        """Load one task of a subset."""
+        """Load one task of a subset. Raises DataError for an id that cannot name a file."""
+        check_plain(task_id, "task id", subset.files[task_id])
+        if SEPARATOR in task_id:
+            raise DataError(f"{subset.files[task_id]}: task id {task_id!r} holds '{SEPARATOR}'", "rename the task")
         return cls(subset.files[task_id], task_id, subset.load(task_id), max_demos, subset.answers_file)
 
     def place(self, section: str, index: int, side: str) -> GridLocation:
@@ -165,9 +202,16 @@ class RawTask:
                     value = pair.get(side)
                     if isinstance(value, PackedGrid):
                         sides += value.shape
+                    elif (side in pair) and (claimed := claimed_side(value)) > MAX_SIDE:
+                        sides.append(claimed)
                     elif side in pair:
                         sides += self._grid(pair, side, section, i).shape
         return max(sides)
+
+    def unread(self) -> dict[str, int]:
+        """Return the length of every list beside the demonstrations and test inputs."""
+        others = self.data.items() if isinstance(self.data, dict) else ()
+        return {str(k): len(v) for k, v in others if k not in ("train", "test") and isinstance(v, list) and v}
 
     def read(self, subset: str, held_out: bool, check_demos: int) -> tuple[Task, tuple[Grid, ...]]:
         """Return the task and its held-out answers (empty when it has none). Raises DataError."""

@@ -13,8 +13,9 @@ from typing import Any
 
 from gridloom import user_files
 from gridloom.errors import DataError
+from gridloom.plain_names import check_plain
 from gridloom.runtime.data.files.arrays import is_array_folder, read_trm_tasks
-from gridloom.runtime.data.files.json_files import load_json, loads_with_packed_grids, read_bytes
+from gridloom.runtime.data.files.json_files import load_json, loads_with_packed_grids, parse_json, read_bytes
 from gridloom.wording import near_and_known
 
 PLAIN = "tasks"
@@ -56,6 +57,7 @@ class TaskSource:
             raise DataError(
                 f"{self.label} has no subset {name!r}", only or near_and_known(name, self.subsets), ("subsets",)
             )
+        check_plain(name, "subset", self.label)
         return self.readers[name]()
 
 
@@ -78,6 +80,8 @@ def _from_files(source: str, path: Path) -> TaskSource:
     if user_files.is_folder(path):
         challenges = sorted(path.glob("*challenges.json"))
         return _kaggle(source, challenges) if challenges else _folder(source, path)
+    if user_files.is_file(path) and path.suffix == ".jsonl":
+        return TaskSource(source, "lines", {PLAIN: _lines_reader(PLAIN, path)})
     if user_files.is_file(path):
         return _kaggle(source, [path]) if path.name.endswith("challenges.json") else _file(source, path)
     if user_files.is_folder(path.parent):
@@ -145,6 +149,9 @@ def _folder(label: str, path: Path) -> TaskSource:
     for folder in (path / "data", path / "corpus", path):
         if folder.is_dir():
             found |= _subset_folders(folder)
+    lines = sorted(p for p in path.glob("*.jsonl") if p.is_file() and not p.name.startswith("."))
+    if not found and lines:
+        return TaskSource(label, "lines", {file.stem: _lines_reader(file.stem, file) for file in lines})
     if not found:
         raise DataError(
             f"{label}: no task files", "a task folder holds <id>.json files, directly or in training/ and evaluation/"
@@ -181,9 +188,49 @@ def _file(label: str, path: Path) -> TaskSource:
 
 
 def _load_task(path: Path) -> Any:
-    """Return the task of a file; a re-arc file is a bare list of pairs, all of them demonstrations."""
-    value = load_json(path)
-    return {"train": value, "test": []} if isinstance(value, list) else value
+    return _as_task(load_json(path))
+
+
+def _as_task(value: Any) -> Any:
+    """Return a task in ARC's form, unchecked: re-arc has bare lists of pairs, ARC-Heavy `examples` of [input, output].
+
+    All of such pairs are demonstrations.
+    """
+    others: dict[str, Any] = {}
+    if isinstance(value, dict) and "train" not in value and isinstance(value.get("examples"), list):
+        others = {key: other for key, other in value.items() if key != "examples"}
+        value = value["examples"]
+    if not isinstance(value, list):
+        return value
+    two = [{"input": p[0], "output": p[1]} if isinstance(p, list) and len(p) == 2 else p for p in value]
+    return {**others, "train": two, "test": []}
+
+
+def _lines_reader(name: str, path: Path) -> Callable[[], Subset]:
+    """Return the reader of a file with one task a line; ids are the file's name and the number of the line."""
+
+    def read() -> Subset:
+        try:
+            text = user_files.map_file(path)
+        except OSError as problem:
+            raise DataError(f"{path}: cannot be read: {problem.strerror}", "check the path and its rights") from None
+        places: dict[str, tuple[int, int]] = {}
+        start, number = 0, 0
+        while start < len(text):
+            number += 1
+            end = text.find(b"\n", start)
+            end = len(text) if end < 0 else end
+            if text[start:end].strip():
+                places[f"{path.stem}-{number:07d}"] = (start, end)
+            start = end + 1
+
+        def load(task_id: str) -> Any:
+            first, last = places[task_id]
+            return _as_task(parse_json(text[first:last], f"{path}:{int(task_id.rpartition('-')[2])}"))
+
+        return Subset(name, dict.fromkeys(places, str(path)), load)
+
+    return read
 
 
 def _trm(label: str, path: Path) -> TaskSource:

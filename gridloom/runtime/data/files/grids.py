@@ -66,6 +66,20 @@ class PackedGrid:
         return (np.frombuffer(digits, dtype=np.uint8) - _ZERO).reshape(rows, columns)
 
 
+class GridTooLarge(DataError):
+    """A grid with more rows or columns than ARC has; `size` is its size in words."""
+
+    def __init__(self, message: str, remedy: str, size: str) -> None:
+        super().__init__(message, remedy)
+        self.size = size
+
+
+def claimed_side(value: Any) -> int:
+    """Return the largest side of a grid that is not checked yet; 0 for what is no list."""
+    rows = value if isinstance(value, list) else ()
+    return max(len(rows), max((len(row) for row in rows if isinstance(row, list)), default=0))
+
+
 def read_grid(value: Any, place: GridLocation | str) -> Grid:
     """Return `value` as uint8 [rows, columns]. Raises DataError naming the row and the column of an invalid cell."""
     if isinstance(value, PackedGrid):
@@ -80,15 +94,28 @@ def read_grid(value: Any, place: GridLocation | str) -> Grid:
         raise DataError(
             f"{place}: a grid must be a list of rows, this is {_kind(value)}", "write it as [[0, 1], [2, 3]]"
         )
-    if not 1 <= len(value) <= MAX_SIDE:
-        raise DataError(f"{place}: {len(value)} rows", f"a grid has 1 to {MAX_SIDE} rows; correct or remove the pair")
+    if not value:
+        raise DataError(f"{place}: 0 rows", f"a grid has 1 to {MAX_SIDE} rows; correct or remove the pair")
+    if len(value) > MAX_SIDE:
+        size = f"{len(value):,} rows"
+        raise GridTooLarge(
+            f"{place}: {size}",
+            f"a grid has 1 to {MAX_SIDE} rows; correct or remove the pair, or leave it out by select.max_side",
+            size,
+        )
     for number, row in enumerate(value, start=1):
         if not isinstance(row, list):
             raise DataError(f"{place}, row {number}: not a list but {_kind(row)}", "a row is a list of colours 0-9")
-        if not 1 <= len(row) <= MAX_SIDE:
+        if len(row) > MAX_SIDE:
+            size = f"{len(row):,} columns"
+            raise GridTooLarge(
+                f"{place}, row {number}: {size}",
+                f"a row has 1 to {MAX_SIDE} cells; correct or remove the pair, or leave it out by select.max_side",
+                size,
+            )
+        if not row:
             raise DataError(
-                f"{place}, row {number}: {len(row)} columns",
-                f"a row has 1 to {MAX_SIDE} cells; correct or remove the pair",
+                f"{place}, row {number}: 0 columns", f"a row has 1 to {MAX_SIDE} cells; correct or remove the pair"
             )
         if len(row) != len(value[0]):
             raise DataError(

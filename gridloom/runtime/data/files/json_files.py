@@ -19,27 +19,31 @@ MAX_BYTES = 1 << 30
 
 def load_json(path: Path) -> Any:
     """Return the value in `path`. Raises DataError for unreadable or malformed files and repeated keys."""
+    return parse_json(read_bytes(path), str(path))
+
+
+def parse_json(raw: bytes, place: str) -> Any:
+    """Return the value of a JSON text; `place` names it in errors. Raises DataError as `load_json`."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
             counts = Counter(name for name, _ in pairs)
             twice = next(name for name, count in counts.items() if count > 1)
-            raise DataError(f"{path}: {twice!r:.80} occurs twice in one object", "remove or rename one of the two")
+            raise DataError(f"{place}: {twice!r:.80} occurs twice in one object", "remove or rename one of the two")
         return found
 
-    raw = read_bytes(path)
     try:
         return json.loads(raw.decode("utf-8-sig"), object_pairs_hook=unique)
     except json.JSONDecodeError as problem:
         raise DataError(
-            f"{path}:{problem.lineno}:{problem.colno}: not valid JSON: {problem.msg}",
+            f"{place}:{problem.lineno}:{problem.colno}: not valid JSON: {problem.msg}",
             "the file is damaged or incomplete; fetch or write it again",
         ) from None
     except UnicodeDecodeError as problem:
-        raise DataError(f"{path}: not UTF-8 text (byte {problem.start})", "save the file as UTF-8 JSON") from None
+        raise DataError(f"{place}: not UTF-8 text (byte {problem.start})", "save the file as UTF-8 JSON") from None
     except (ValueError, RecursionError) as problem:
-        raise DataError(f"{path}: not usable JSON: {problem}", "a task file holds lists of small grids") from None
+        raise DataError(f"{place}: not usable JSON: {problem}", "a task file holds lists of small grids") from None
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,0 +1,82 @@
+"""Overrides that nothing reads, and nulls that restore what a base or an earlier value replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from compiler_support import FACTS, SPEC
+
+from gridloom.compiler.compile import Compiled, compile_spec, compile_text
+
+ALIASED = SPEC.replace("vars: {steps: 500}", "vars: {steps: &steps 500, more: 1, all: '${vars.more}'}")
+
+
+def codes(text: str, *overrides: str) -> list[str]:
+    return [d.code for d in compile_text(text, overrides=overrides, facts=FACTS).warnings]
+
+
+def test_a_variable_that_nothing_reads_is_reported_where_it_is_set() -> None:
+    text = ALIASED.replace('"${vars.steps}"', "*steps")
+    (warning,) = compile_text(text, overrides=("vars.steps=7",), facts=FACTS).warnings
+    assert warning.code == "GL043"
+    assert warning.severity == "warning"
+    assert warning.span is not None
+    assert warning.span.text[warning.span.column - 1 : warning.span.end_column - 1] == "vars.steps"
+    assert codes(ALIASED, "vars.steps=7") == []
+    assert codes(ALIASED) == []
+
+
+def test_a_variable_counts_as_read_through_others_and_in_any_variant() -> None:
+    assert codes(ALIASED, "vars.more=7") == ["GL043"]
+    through = ALIASED.replace("seed: 7", "seed: '${vars.all}'")
+    assert codes(through, "vars.more=7") == []
+    assert codes(through + "sweep: {stages.pretrain.steps: [5, '${vars.steps}']}\n", "vars.steps=7") == []
+
+
+BASE = SPEC.replace(
+    "check_demos: 1", "check_demos: 1, select: {ids: [t1], limit: 2}, augment: {copies: 5}, canvases: [12]"
+)
+
+
+def over(tmp_path: Path, text: str, *overrides: str) -> Compiled:
+    """Compile a spec that extends one with a selection."""
+    (tmp_path / "base.yaml").write_text(BASE.replace("canvases: [12]", "curriculum: {start: 0.5}"))
+    (tmp_path / "spec.yaml").write_text(f"extends: ./base.yaml\n{text}")
+    return compile_spec(tmp_path / "spec.yaml", overrides, facts=FACTS)
+
+
+@pytest.mark.parametrize("how", ["file", "override"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("select", {"ids": (), "max_side": None, "limit": None, "max_demos": None}),
+        ("select.ids", ()),
+        ("select.limit", None),
+        ("augment", {"copies": 0, "dihedral": True, "colours": True, "translate": False}),
+        ("augment.copies", 0),
+        ("curriculum", None),
+        ("check_demos", 0),
+    ],
+)
+def test_null_over_a_value_restores_the_default(tmp_path: Path, how: str, path: str, expected: object) -> None:
+    if how == "override":
+        found = over(tmp_path, "", f"data.arc1.{path}=null")
+    else:
+        block = "null"
+        for part in reversed(path.split(".")):
+            block = f"{{{part}: {block}}}"
+        found = over(tmp_path, f"data: {{arc1: {block}}}\n")
+    value = found.spec.data["arc1"].model_dump()
+    for part in path.split("."):
+        value = value[part]
+    assert value == expected
+
+
+def test_null_stays_null_where_the_field_takes_it(tmp_path: Path) -> None:
+    assert (
+        over(tmp_path, "stages: {joint: {clip_norm: 2.0}}\n", "stages.joint.clip_norm=null")
+        .spec.stages["joint"]
+        .model_dump()["clip_norm"]
+        is None
+    )
