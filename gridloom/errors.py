@@ -43,6 +43,11 @@ class SpecError(GridloomError):
 class DataError(GridloomError):
     """A task file, grid or dataset that cannot be read; the message names file, task and cell."""
 
+    def __init__(self, message: str, remedy: str = "", field: tuple[str | int, ...] = ("source",)) -> None:
+        super().__init__(message, remedy)
+        self.field = field
+        """Path below an entry of `data` of the value at fault, where the compiler places its diagnostic."""
+
 
 class ModelError(GridloomError):
     """Weights that are missing, damaged, or belong to another architecture."""

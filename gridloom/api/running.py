@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -88,6 +87,7 @@ def run(
     base: str | os.PathLike[str] = ".",
     check: bool = True,
     progress: bool = False,
+    wait: bool = False,
 ) -> RunResult:
     """Execute every stage of a spec that is not cached; an interrupted run continues where it stopped.
 
@@ -102,6 +102,7 @@ def run(
         base: folder that relative paths in a text or a dict start from.
         check: raise when a stage fails; without it the result has the status of each.
         progress: whether to show bars and events on the terminal.
+        wait: wait for stages that another process runs, and use what it makes; else they fail.
 
     Raises:
         SpecError: the spec does not compile.
@@ -111,7 +112,7 @@ def run(
     """
     source, overrides = given(spec, set, base)
     folder = Workspace.find(None if home is None else Path(home))
-    return execute(source, overrides, folder, device, seconds("walltime", walltime), check, progress)
+    return execute(source, overrides, folder, device, seconds("walltime", walltime), check, progress, wait)
 
 
 def execute(
@@ -122,6 +123,7 @@ def execute(
     walltime_s: float | None,
     check: bool,
     progress: bool,
+    wait: bool = False,
 ) -> RunResult:
     """Plan and run a spec of the planner's form; arguments and errors as `run`."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -132,7 +134,7 @@ def execute(
     planned = plan_local(source, overrides, folder, walltime_s, device)
     shown = source.shown if isinstance(source, SpecText) else source
     try:
-        outcome = launch(planned, shown, overrides, folder, reporter(progress), device, walltime_s)
+        outcome = launch(planned, shown, overrides, folder, reporter(progress), device, walltime_s, wait)
     except RunFailed as failed:
         if check:
             raise
@@ -156,17 +158,16 @@ def _result(outcome: Outcome, graph: RunGraph, folder: Workspace) -> RunResult:
             return StageResult(name, kind, key, "failed", None, outcome.failed[name])
         if name in outcome.blocked:
             return StageResult(name, kind, key, "blocked", None, f"blocked by {', '.join(outcome.blocked[name])}")
-        path, written = outcome.artifacts[name].path, made[name]
-        report = path / "report.json"
+        artifact, written = outcome.artifacts[name], made[name]
         return StageResult(
             name,
             kind,
             key,
             "cached" if name in outcome.cached else "done",
-            path,
+            artifact.path,
             recorded_as=written,
             metrics=figures.get(written, {}),
-            report=json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {},
+            report=artifact.read_json("report.json") if artifact.has("report.json") else {},
         )
 
     stages = tuple(stage(node.name, node.kind, node.key) for node in graph.nodes)

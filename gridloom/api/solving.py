@@ -20,6 +20,7 @@ from gridloom.compiler.text.write import override_text
 from gridloom.errors import DataError, GridloomError
 from gridloom.runtime.planning.local import RECIPE, task_overrides
 from gridloom.solvers.stages.attempts_artifact import read_picks
+from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.files.disk import storage
 from gridloom.stores.files.write_aside import replacing
 from gridloom.stores.workspace import Workspace as Folder
@@ -80,6 +81,7 @@ def solve(
     device: str | None = None,
     walltime: str | float | None = None,
     progress: bool = False,
+    wait: bool = False,
 ) -> SolveResult:
     """Solve one ARC task: the shipped TRM learns it from its demonstrations, then the loop answers its test inputs.
 
@@ -95,6 +97,7 @@ def solve(
         device: `auto`, `cpu`, `cuda` or `cuda:N`; overrides the recipe.
         walltime: save and stop after this long: `90m`, or seconds.
         progress: whether to show bars and events on the terminal.
+        wait: wait for stages that another process runs, and use what it makes; else they fail.
 
     Raises:
         DataError: no task; the message names pair, row and column.
@@ -110,10 +113,13 @@ def solve(
     given = budget if budget is None or isinstance(budget, str) else f"{budget:g}s"
     changes = [override_text(path, value) for path, value in (set or {}).items()]
     overrides = (*task_overrides(str(file), given), *changes)
-    run = execute(recipe, overrides, folder, device, seconds("walltime", walltime), True, progress)
+    run = execute(recipe, overrides, folder, device, seconds("walltime", walltime), True, progress, wait)
     solves = [stage for stage in run.stages if stage.kind == "solve"]
     if len(solves) != 1 or solves[0].path is None or solves[0].recorded_as is None:
         raise GridloomError(f"{recipe} has {len(solves)} stages of kind solve", "solve a task by a recipe with one")
+    store = ArtifactStore(folder)
+    if (artifact := store.find(solves[0].key)) is not None:
+        store.verify(artifact)
     made = read_picks(solves[0].path)[found.task_id]
     run_id, stage = solves[0].recorded_as
     recorded = Workspace(folder.root).attempts(run_id, found.task_id, stage=stage)

@@ -21,7 +21,7 @@ GROUPS = {
     "models": ("models", "doctor"),
     "plugins": ("plugins",),
     "data": ("data",),
-    "state": ("state",),
+    "state": ("state", "stage"),
 }
 """Modules of `commands` with the commands that each registers, in the order of the help."""
 

@@ -39,3 +39,11 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 RunOption = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Run id; default: the newest one.")]
+FinishedEarlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--finished-early",
+        metavar="STAGE",
+        help="Use what `gridloom stage finish` published of this training; may be given several times.",
+    ),
+]

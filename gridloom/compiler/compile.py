@@ -22,7 +22,7 @@ from gridloom.compiler.language import Spec
 from gridloom.compiler.lower import lower
 from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.spec_facts import SpecFacts
-from gridloom.compiler.sweep import Owner, Sweep, expand_sweep, join_variants, reached
+from gridloom.compiler.sweep import Owner, Sweep, check_size, expand_sweep, join_variants, reached
 from gridloom.compiler.text.compose import Source, compose, open_source
 from gridloom.compiler.text.interpolate import interpolate
 from gridloom.compiler.text.tree import Path, Places
@@ -119,8 +119,12 @@ def _compiled(source: Source, session: Session) -> Compiled:
     touched: list[dict[Owner, frozenset[int]]] = []
     try:
         sweep = expand_sweep(compose(source, session), session)
+        num_values = 0
         for variant in sweep.variants:
             tree = interpolate(variant.tree, session)
+            num_values += tree.size
+            # variants are mostly of one size, so the first decides before the others take their time
+            check_size(max(num_values, tree.size * len(sweep.variants)), sweep, session)
             if sweep.axes:
                 # plain values have the same sections in every variant
                 touched.append(touched[0] if touched and sweep.is_plain else reached(tree, sweep.axes))
@@ -132,11 +136,14 @@ def _compiled(source: Source, session: Session) -> Compiled:
         raise SpecError(_sorted(session.diagnostics))
     graphs = [fingerprint(lower(one, session)) for one in checked]
     bound = checked[0].bound
-    for one, its_graph in zip(checked, graphs, strict=True):
-        members_differ(one.bound, its_graph, session)
-        memory_suffices(one.bound, its_graph, session)
     graph = join_variants(sweep, graphs, touched)
-    walltime_suffices(bound, graph, session)
+    try:
+        for one, its_graph in zip(checked, graphs, strict=True):
+            members_differ(one.bound, its_graph, session)
+            memory_suffices(one.bound, its_graph, session)
+        walltime_suffices(bound, graph, session)
+    except Stop:
+        pass
     if session.failed:
         raise SpecError(_sorted(session.diagnostics))
     written = Written(graph, [one.bound.places for one in checked])

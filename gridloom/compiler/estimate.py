@@ -15,6 +15,7 @@ from gridloom.compiler.estimate_text import (
     solve_reading_and_writing,
     token_label,
 )
+from gridloom.compiler.estimate_validation import num_validations, validation_flops, validation_inputs
 from gridloom.compiler.facts import CheckpointFacts, DataFacts
 from gridloom.compiler.graph import Cost
 from gridloom.plugins import load_place
@@ -26,7 +27,7 @@ from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import DataSpec
-from gridloom.specs.data import ArcData
+from gridloom.specs.data import UNSEEN_VIEWS, ArcData, Augment
 from gridloom.specs.kinds import STAGES
 from gridloom.specs.solver_kinds import AUTO, PROPOSERS
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
@@ -87,11 +88,41 @@ class Sources(NamedTuple):
         facts = self.checkpoints.get(self.bound.given_checkpoint_of(stage) or "")
         return network_spec(facts.network_spec) if facts and facts.network_spec else None
 
+    def mean_views(self, checkpoint: str, facts: DataFacts, most: int | None) -> float:
+        """Return the mean number of views, the identity included, in which a checkpoint's network knows the tasks.
+
+        A task without puzzle ids in the checkpoint is shown in newly drawn views.
+
+        Args:
+            checkpoint: stage whose checkpoint is used.
+            most: views of a test input at most; no bound when None.
+        """
+        known = self._known_views(checkpoint)
+        counts = [known.get(task, 1 + UNSEEN_VIEWS) for task in facts.task_ids] or [1]
+        return sum(min(count, most or count) for count in counts) / len(counts)
+
+    def _known_views(self, stage: str) -> dict[str, int]:
+        """Return the number of views by task of the training, or the given checkpoint, behind a stage."""
+        spec = self.bound.spec.stages.get(stage)
+        if isinstance(spec, TrainStage | JointTrainStage):
+            found = self.data_of(stage)
+            if found is None or not isinstance(found[0], ArcData):
+                return {}
+            return dict.fromkeys(found[1].task_ids, 1 + _num_copies(found[0].augment))
+        return dict(self.checkpoints[stage].views_of) if stage in self.checkpoints else {}
+
     def joint_of(self, stage: str) -> str | None:
         """Return the joint stage whose adapters a solve stage uses."""
         source = self.bound.input(stage, "with")
         name = source[1] if source else None
         return name if name and isinstance(self.bound.spec.stages.get(name), JointTrainStage) else None
+
+
+def _num_copies(augment: Augment) -> int:
+    """Return the number of views beside the identity that training draws of a task with enough colours."""
+    if not augment.colours:
+        return min(augment.copies, 7) if augment.dihedral else 0
+    return augment.copies
 
 
 def estimate(stage: str, sources: Sources) -> Cost | None:
@@ -111,23 +142,25 @@ def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
     members = [member for name in names if (member := sources.network(name, facts)) is not None]
     if len(members) < len(names):
         return None
-    rows = min(facts.num_held_out, spec.limit or facts.num_held_out)
+    tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
+    rows = [tasks] * len(members)
     assumes: tuple[str, ...] = ()
     if isinstance(data, ArcData):
-        rows *= min(1 + data.augment.copies, spec.views or 1 + data.augment.copies)
+        sources_of = [sources.bound.input(stage, "with"), *(("stages", name) for name in names[1:])]
+        rows = [round(tasks * sources.mean_views(one[1] if one else "", facts, spec.views)) for one in sources_of]
         assumes = ("one test input a task", "no view is left out")
-    batch = min(spec.batch_size, max(rows, 1))
-    num_batches = -(-rows // batch)
+    batch = min(spec.batch_size, max(*rows, 1))
+    num_batches = [-(-count // batch) for count in rows]
     flops: dict[str, int] = {}
-    for network in members:
+    for network, count in zip(members, num_batches, strict=True):
         precision = f"{network.spec.precision} ACT"
         run = network.mean(lambda on: on.act_step(batch).forward)
-        flops[precision] = flops.get(precision, 0) + run * (spec.act_steps or network.spec.halt_max_steps)
+        flops[precision] = flops.get(precision, 0) + count * run * (spec.act_steps or network.spec.halt_max_steps)
     costs = [network.cost for network in members]
     return Cost(
         parameters=sum(cost.parameters for cost in costs),
-        flops={precision: count // len(members) for precision, count in flops.items()},
-        num_steps=num_batches * len(members),
+        flops={precision: count // max(sum(num_batches), 1) for precision, count in flops.items()},
+        num_steps=sum(num_batches),
         step="batch",
         peak_bytes=sum(4 * cost.parameters + _table(cost, data, facts) for cost in costs)
         + max(cost.state_bytes(batch) for cost in costs),
@@ -149,9 +182,22 @@ def train_cost(stage: str, sources: Sources) -> Cost | None:
     state = 4 * cost.parameters * (WEIGHT_STATE if spec.ema else WEIGHT_STATE - 1)
     shallow = sum(phase.share * network.mean(step, network.spec.at_depth(phase)) for phase in spec.depth)
     rest = max(0.0, 1 - sum(phase.share for phase in spec.depth))
+    once: dict[str, int] = {}
+    checks: tuple[str, ...] = ()
+    if (wanted := spec.validate_) is not None:
+
+        def act_step(rows: int) -> int:
+            return network.mean(lambda on: on.act_step(rows).forward)
+
+        work = validation_flops(wanted, *found, spec.steps, network.spec.halt_max_steps, act_step)
+        once = {f"{network.spec.precision} ACT": work}
+        checks = (
+            f"{num_validations(wanted, spec.steps):,} validations of {validation_inputs(wanted, *found):,} inputs",
+        )
     return Cost(
         parameters=cost.parameters,
         flops={network.spec.precision: round(shallow + rest * network.mean(step))},
+        flops_once=once,
         num_steps=spec.steps,
         step="optimizer step",
         peak_bytes=state + _table(cost, *found) + cost.activation_bytes(spec.batch_size),
@@ -159,6 +205,7 @@ def train_cost(stage: str, sources: Sources) -> Cost | None:
             "matrix products only",
             "activations of the last H round are kept",
             *(("the mean over the phases of depth",) if spec.depth else ()),
+            *checks,
         ),
         most_s=spec.budget_s,
     )
@@ -210,6 +257,7 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
         pairs = min(pairs, FITTED_PAIRS)
         assumes[1] = f"{pairs:,} first prompts are read beforehand, and every step's with gradient"
         parameters += llama.additions(llm.lora)
+    written = 0
     if spec.max_new_tokens:
         written = llama.write(1, first.tokens, spec.max_new_tokens).forward - once.forward
         once_flops = {prompt_label(llm): 2 * pairs * once.forward, token_label(llm): pairs * written}
@@ -237,6 +285,17 @@ def joint_cost(stage: str, sources: Sources) -> Cost | None:
             reading += whole
         flops[prompt_label(llm)] = retries * reading
         assumes.append("no sample is solved before its last attempt")
+    if (wanted := spec.validate_) is not None:
+        asked, often = validation_inputs(wanted, data, facts), num_validations(wanted, spec.steps)
+        work = validation_flops(wanted, data, facts, spec.steps, act_steps, lambda rows: trm.act_step(rows).forward)
+        once_flops[f"{trm.spec.precision} ACT"] = work
+        # a language model with lora reads its prompts anew in each validation
+        read = asked * (often if llm.lora is not None else 1)
+        once_flops[prompt_label(llm)] += read * once.forward
+        if spec.max_new_tokens:
+            once_flops[prompt_label(llm)] += read * once.forward
+            once_flops[token_label(llm)] += read * written
+        assumes.append(f"{often:,} validations of {asked:,} inputs")
     kept = trm.activation_bytes(rows, carries)
     return Cost(
         parameters=parameters,
@@ -268,7 +327,8 @@ def solve_cost(stage: str, sources: Sources) -> Cost | None:
     cost, solver = network.cost, spec.solver
     act_steps = solver.act_steps or cost.spec.halt_max_steps
     checks = -(-facts.num_check_demos // max(facts.num_tasks, 1))
-    rows = solver.views * (1 + checks)
+    known = sources.mean_views(spec.with_, facts, 1 + solver.views)  # the identity and the views of the plan
+    rows = round(known * (1 + checks))
     flops = {f"{cost.spec.precision} ACT": network.mean(lambda on: on.act_step(rows).forward) * act_steps}
     peak = 4 * cost.parameters + cost.state_bytes(rows)
     assumes = ["one test input a task", "every task uses all its attempts"]
@@ -306,7 +366,7 @@ def _solve_alone(spec: SolveStage, facts: DataFacts, sources: Sources) -> Cost |
     if not isinstance(llm, LlamaModel) or spec.with_ not in sources.llama:
         return None
     frozen, flops, once, peak, notes = solve_reading_and_writing(
-        llm, sources.llama[spec.with_], spec, facts, has_head=True
+        llm, sources.llama[spec.with_], spec, facts, has_head=True, alone=True
     )
     tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
     return Cost(

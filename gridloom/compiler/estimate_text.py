@@ -95,12 +95,13 @@ def llama_activations(facts: LlamaFacts, rows: int, tokens: int, precision: str)
 
 
 def solve_reading_and_writing(
-    llm: LlamaModel, facts: LlamaFacts, spec: SolveStage, data: DataFacts, has_head: bool
+    llm: LlamaModel, facts: LlamaFacts, spec: SolveStage, data: DataFacts, has_head: bool, *, alone: bool = False
 ) -> tuple[int, dict[str, int], dict[str, int], int, list[str]]:
     """Return the cost of a solve stage's language model.
 
     Args:
         has_head: whether prompts are split at the latent prefix and the state of the head is cached for the retries.
+        alone: whether the model solves without a checkpoint, and so is asked again where `confirm` is set.
 
     Returns:
         parameters, operations by label per attempt, operations by label once, bytes held, assumptions.
@@ -114,7 +115,9 @@ def solve_reading_and_writing(
     num_heads = min(spec.limit or data.num_held_out, data.num_held_out) * _forms(solver)
     reading, once = solve_reading(llama, prompt, num_heads)
     whole = llama.read(1, prompt.tokens).forward
-    flops = {prompt_label(llm): reading, token_label(llm): llama.write(1, prompt.tokens, new).forward - whole}
+    asks = 0 if solver.confirm is None or not alone else solver.confirm.left_out + solver.confirm.views
+    written = llama.write(1, prompt.tokens, new).forward - whole
+    flops = {prompt_label(llm): reading + asks * whole, token_label(llm): (1 + asks) * written}
     held = llama.weight_bytes(llm.precision, llm.quantize)
     held += llama.cache_bytes(1, llm.max_prompt_tokens + new, llm.precision)
     if not has_head:

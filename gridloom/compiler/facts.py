@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from gridloom.errors import DataError, ModelError
 from gridloom.runtime.models.kind import RowShape
@@ -99,6 +100,46 @@ class CheckpointFacts:
     """Spec of the network in the bundle, for the cost estimate; None where the bundle holds none."""
     answers_of: tuple[tuple[str, str], ...] = ()
     """(short key, id) of each task whose test answers were trained on, as recorded in the bundle."""
+    validated_on: tuple[str, ...] = ()
+    """Digests of the puzzle sets whose test split chose the weights, as recorded in the bundle."""
+    trained_tasks: tuple[TaskKey, ...] = ()
+    """Tasks that were trained on, with the pairs that training read, as recorded in the bundle."""
+    views_of: tuple[tuple[str, int], ...] = ()
+    """(task id, number of views with a puzzle id, the identity included) of each task that has puzzle ids."""
+
+
+PairRole = Literal["demo", "check", "known", "held"]
+"""Demonstration, demonstration that training does not read, test pair that it reads, held-out test pair."""
+TRAINED_ROLES = ("demo", "known")
+"""Roles of the pairs that training reads."""
+KEY_DIGITS = 12
+"""Hexadecimal digits of each key of a pair: 48 bits, by chance equal once in 10^8 comparisons of two datasets."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairKey:
+    """Input and output grid in the leak checks, by content: 12 hexadecimal digits of a sha256 each.
+
+    A test input without an answer has an empty `pair`, `turned` and `cells`.
+    """
+
+    role: PairRole
+    pair: str
+    """Equal for pairs that are equal up to rotation, reflection and any exchange of the ten colours."""
+    turned: str
+    """Equal for pairs that are equal up to rotation and reflection."""
+    cells: str
+    """Equal for pairs that are equal cell by cell."""
+    input: str
+    """As `pair`, of the input alone."""
+    input_cells: str
+    """As `cells`, of the input alone."""
+    small: bool = False
+    """Whether the grids of two colours or more have at most nine cells in all, so that `pair` can agree by chance."""
+    small_input: bool = False
+    """Whether the input has at most nine cells."""
+    plain_input: bool = False
+    """Whether the input has a single colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +151,27 @@ class TaskKey:
     held_out: bool
     key: str
     """Key that is equal for tasks whose demonstrations are equal up to rotation, reflection and colours."""
+    pairs: tuple[PairKey, ...] = ()
+    """Demonstrations, then test pairs; empty where the facts have none."""
 
 
 def short_key(key: str) -> str:
     """Return the part of a task's key that bundles store."""
     return key[:16]
+
+
+def pack_pair(pair: PairKey) -> str:
+    """Return the keys of a pair as a bundle stores them: base64 of their 30 bytes."""
+    return b64encode(bytes.fromhex(pair.pair + pair.turned + pair.cells + pair.input + pair.input_cells)).decode()
+
+
+def unpack_pair(packed: str) -> PairKey:
+    """Return the keys of a pair that training read. Raises ValueError."""
+    digits = b64decode(packed, validate=True).hex()
+    if len(digits) != 5 * KEY_DIGITS:
+        raise ValueError(f"not the keys of a pair: {packed!r}")
+    pair, turned, cells, given, given_cells = (digits[i : i + KEY_DIGITS] for i in range(0, len(digits), KEY_DIGITS))
+    return PairKey("known", pair, turned, cells, given, given_cells)
 
 
 class Facts(Protocol):

@@ -7,9 +7,12 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from gridloom.compiler.session import MAX_PROBLEMS
 from gridloom.diagnostics import Diagnostic, Span
 
 MAX_LINE = 140
+MAX_JSON_LINE = 4096
+"""Longest source line in the JSON of a diagnostic, in characters; a file on one line would be repeated in each."""
 _INDENT = " " * 6
 
 
@@ -31,9 +34,10 @@ def to_data(diagnostics: Sequence[Diagnostic]) -> dict[str, Any]:
 
 def _as_dict(diagnostic: Diagnostic) -> dict[str, Any]:
     at = diagnostic.span
-    span = None
+    span: dict[str, Any] | None = None
     if at is not None:
-        span = {"source": at.source, "line": at.line, "column": at.column, "end_column": at.end_column, "text": at.text}
+        span = {"source": at.source, "line": at.line, "column": at.column, "end_column": at.end_column}
+        span["text"] = at.text[:MAX_JSON_LINE]
     return {
         "code": diagnostic.code,
         "severity": diagnostic.severity,
@@ -59,13 +63,14 @@ def _block(diagnostic: Diagnostic) -> str:
 
 def _frame(at: Span) -> list[str]:
     """Draw the source line with carets below the span; a long line is cut to a window."""
-    text = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in at.text)
+    text = at.text
     start, end = at.column - 1, max(at.end_column - 1, at.column)
     if len(text) > MAX_LINE:
         left = max(0, start - MAX_LINE // 2)
         text = ("..." if left else "") + text[left : left + MAX_LINE] + ("..." if left + MAX_LINE < len(text) else "")
         shift = left - (3 if left else 0)
         start, end = start - shift, min(end - shift, MAX_LINE + 3)
+    text = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in text)
     carets = "^" * max(_width(text[start:end]), 1)
     number = "" if at.source.startswith(("--set", "sweep ")) else str(at.line)
     return [f"{number:>5} | {text}".rstrip(), f"{_INDENT}| {' ' * _width(text[:start])}{carets}"]
@@ -86,4 +91,6 @@ def _total(diagnostics: Sequence[Diagnostic]) -> str:
         parts.append(f"{warnings} warning{'s' if warnings > 1 else ''}")
     # a misspelt name needs no explanation, so the first deeper problem is named
     worth = next((d.code for d in errors if d.code >= "GL3"), (errors or diagnostics)[0].code)
+    if len(diagnostics) >= MAX_PROBLEMS:
+        parts.append("at which the compiler stopped: there may be more")
     return f"{', '.join(parts)}. `gridloom explain {worth}` explains more."

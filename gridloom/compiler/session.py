@@ -9,6 +9,11 @@ from gridloom.compiler.device_speeds import DeviceSpeeds, MachineSpeeds
 from gridloom.compiler.facts import Facts
 from gridloom.diagnostics import Diagnostic, Span
 
+MAX_PROBLEMS = 300
+"""Number of diagnostics after which a compilation stops; a hostile file could have one for every character."""
+MAX_MESSAGE = 2_000
+"""Longest part of a diagnostic in characters; names in a spec can be as long as the file."""
+
 
 class Stop(Exception):
     """End of a pass without a result; the reasons are in `Session.diagnostics`."""
@@ -32,6 +37,8 @@ class Session:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     without_variables: dict[int, object] = field(default_factory=dict)
     """Nodes of the tree that hold no `${...}`, by `id`."""
+    values_made: int = 0
+    """Values that interpolation wrote so far, in all variants of a sweep."""
     _seen: set[Diagnostic] = field(default_factory=set)
 
     def speeds_of(self, device: str) -> DeviceSpeeds | None:
@@ -42,18 +49,24 @@ class Session:
 
     def error(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
         """Record an error."""
-        self._add(Diagnostic(code, "error", message, at, hint, tuple(notes)))
+        self._add(Diagnostic(code, "error", _cut(message), at, _cut(hint), tuple(map(_cut, notes))))
 
     def warn(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
         """Record a warning, with which the spec still compiles."""
-        self._add(Diagnostic(code, "warning", message, at, hint, tuple(notes)))
+        self._add(Diagnostic(code, "warning", _cut(message), at, _cut(hint), tuple(map(_cut, notes))))
 
     def _add(self, diagnostic: Diagnostic) -> None:
         if diagnostic not in self._seen:  # variants of a sweep repeat what they share
             self._seen.add(diagnostic)
             self.diagnostics.append(diagnostic)
+            if len(self.diagnostics) >= MAX_PROBLEMS and self.failed:
+                raise Stop  # what is wrong so often has one cause, and nobody reads on
 
     @property
     def failed(self) -> bool:
         """Whether any error was recorded."""
         return any(d.severity == "error" for d in self.diagnostics)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 3]}..."

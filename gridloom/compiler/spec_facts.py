@@ -10,7 +10,8 @@ from gridloom.compiler.bind import Bound
 from gridloom.compiler.facts import CheckpointFacts, DataFacts
 from gridloom.compiler.session import Session
 from gridloom.compiler.text.base_folder import base_of
-from gridloom.errors import GridloomError
+from gridloom.compiler.text.tree import Path
+from gridloom.errors import DataError, GridloomError
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.specs.stages import CheckpointStage
@@ -46,10 +47,12 @@ def _data_facts(bound: Bound, session: Session) -> dict[str, DataFacts]:
     for name in used_data(bound):
         if ("data", name) in bound.shaky:
             continue
-        path = ("data", name, "source")
+        path: Path = ("data", name, "source")
         try:
             found[name] = session.facts.data(bound.spec.data[name], base_of(bound.places.value(path)))
         except GridloomError as error:
+            if isinstance(error, DataError):
+                path = ("data", name, *error.field)
             session.error("GL321", error.message, bound.places.value(path), error.remedy, bound.places.used_at(path))
     return found
 

@@ -7,6 +7,7 @@ is not in its id, so a sweep can be extended without renaming finished stages.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,10 +19,24 @@ from gridloom.compiler.fingerprint import graph_key, is_data
 from gridloom.compiler.graph import RunGraph, StageNode, Variant, section_name
 from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.text.overrides import UnknownPathError, explain_path, set_value
-from gridloom.compiler.text.tree import Mapping, Node, Path, Scalar, Sequence, dotted, show, to_plain, walk
+from gridloom.compiler.text.tree import (
+    Mapping,
+    Node,
+    Path,
+    Scalar,
+    Sequence,
+    dotted,
+    mapping_size,
+    show,
+    to_plain,
+    walk,
+)
 from gridloom.diagnostics import Span
 
 MAX_VARIANTS = 4096
+MAX_AXES = 64
+MAX_VALUES = 2_000_000
+"""Largest number of values in all variants together."""
 SECTIONS = ("data", "models", "stages")
 Owner = tuple[str, str]
 
@@ -59,15 +74,18 @@ def expand_sweep(root: Mapping, session: Session) -> Sweep:
     entry = root.entries.get("sweep")
     if entry is None:
         return Sweep((), (VariantTree((), root),))
-    rest = replace(root, entries={key: e for key, e in root.entries.items() if key != "sweep"})
+    entries = {key: e for key, e in root.entries.items() if key != "sweep"}
+    rest = replace(root, entries=entries, size=mapping_size(entries))
     before = len(session.diagnostics)
     axes = tuple(_axes(entry.value, entry.key_span, rest, session))
     count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_VARIANTS:
-        sizes = " x ".join(str(len(axis.values)) for axis in axes)
+        sizes = " x ".join(str(len(axis.values)) for axis in axes if len(axis.values) > 1)
         session.error(
             "GL052", f"the sweep has {count:,} combinations ({sizes}), more than {MAX_VARIANTS:,}", entry.key_span
         )
+    elif axes and count * rest.size > MAX_VALUES:
+        _too_many_values(count, entry.key_span, session)
     if any(d.severity == "error" for d in session.diagnostics[before:]):
         raise Stop
     trees = []
@@ -79,6 +97,22 @@ def expand_sweep(root: Mapping, session: Session) -> Sweep:
     return Sweep(axes, tuple(trees))
 
 
+def check_size(num_values: int, sweep: Sweep, session: Session) -> None:
+    """Stop where the variants so far hold more values than a sweep may. Records GL052."""
+    if num_values > MAX_VALUES and sweep.axes:
+        _too_many_values(len(sweep.variants), sweep.axes[0].at, session)
+        raise Stop
+
+
+def _too_many_values(count: int, at: Span, session: Session) -> None:
+    session.error(
+        "GL052",
+        f"the {count:,} combinations hold more than {MAX_VALUES:,} values together",
+        at,
+        "sweep over fewer values, or write shorter lists",
+    )
+
+
 def _axes(node: Node, at: Span, rest: Mapping, session: Session) -> Iterator[Axis]:
     if not isinstance(node, Mapping):
         session.error(
@@ -87,6 +121,9 @@ def _axes(node: Node, at: Span, rest: Mapping, session: Session) -> Iterator[Axi
             at,
             "write: sweep: {stages.pretrain.steps: [500, 1000]}",
         )
+        return
+    if len(node.entries) > MAX_AXES:
+        session.error("GL052", f"the sweep has {len(node.entries):,} axes, more than {MAX_AXES}", at)
         return
     seen: list[Path] = []
     for name, entry in node.entries.items():
@@ -107,15 +144,19 @@ def _axes(node: Node, at: Span, rest: Mapping, session: Session) -> Iterator[Axi
             session.error("GL054", f"the axes '{dotted(clash)}' and '{name}' set the same place", entry.key_span)
             continue
         seen.append(path)
-        _report_doubles(entry.value, name, session)
+        if len(values) <= MAX_VARIANTS:
+            _report_doubles(entry.value, name, session)
         yield Axis(path, values, entry.key_span)
 
 
 def _report_doubles(values: Sequence, name: str, session: Session) -> None:
-    plain = [to_plain(item) for item in values.items]
-    for i, value in enumerate(plain):
-        if any(value == other and type(value) is type(other) for other in plain[:i]):
-            session.error("GL053", f"the axis '{name}' has {show(value)} twice", values.items[i].span, "remove one")
+    seen: set[str] = set()
+    for item in values.items:
+        value = to_plain(item)
+        text = json.dumps(value, sort_keys=True)  # 1, 1.0 and true differ, as they do to the models
+        if text in seen:
+            session.error("GL053", f"the axis '{name}' has {show(value)} twice", item.span, "remove one")
+        seen.add(text)
 
 
 def _marked(node: Node, name: str, index: int) -> Node:

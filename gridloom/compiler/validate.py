@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from gridloom.compiler.language import Spec
 from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.text.kinds import language_of
-from gridloom.compiler.text.tree import Mapping, Path, Places, Scalar, show, to_plain
+from gridloom.compiler.text.tree import Mapping, Node, Path, Places, Scalar, show, to_plain, walk
 from gridloom.plugins import Registry
 from gridloom.runtime.models.kind import MODELS
 from gridloom.specs.base import CHECK_NAMES, UNREGISTERED
@@ -23,6 +23,8 @@ from gridloom.specs.kinds import STAGES
 from gridloom.wording import did_you_mean, listed, nearest
 
 LANGUAGE_VERSION = 1
+MAX_INTEGER, MAX_NUMBER = 2**63 - 1, 1e38
+"""Largest size of an integer and of another number in a field."""
 SECTIONS = ("data", "models", "stages")
 _KINDS: dict[str | int, Registry[Any]] = {"models": MODELS, "stages": STAGES}
 """Registries by section."""
@@ -61,13 +63,16 @@ def validate(root: Mapping, session: Session) -> Validated:
     _check_version(root, places, session)
     shaky = {(str(hole[0]), str(hole[1])) for hole in holes if len(hole) > 1}
     model = language_of(root, session)
+    refused: set[Path] = set()
     first = True
     while True:
         try:
             spec = model.model_validate_json(json.dumps(plain), by_alias=True, by_name=False, context=CHECK_NAMES)
+            shaky |= _too_large(root, places, refused, session)
             return Validated(spec, places, names, frozenset(shaky))
         except ValidationError as error:
             faults = _faults(error, model)
+            refused |= {fault.path for fault in faults}
         if first:
             _report(
                 [f for f in faults if f.path not in holes and (*f.path, "kind") not in holes], root, places, session
@@ -80,6 +85,30 @@ def validate(root: Mapping, session: Session) -> Validated:
             _cut(plain, fault)
         if json.dumps(plain) == before:
             raise Stop
+
+
+def _too_large(root: Mapping, places: Places, refused: set[Path], session: Session) -> set[tuple[str, str]]:
+    """Record GL106 for numbers that no field can mean; return the entries that hold them.
+
+    Most fields have a lower bound alone, and products of them are estimated: nine of these integers are a float still.
+    """
+    found = set()
+    for path, node in walk(root):
+        if isinstance(node, Scalar) and isinstance(node.value, int | float) and path[0] not in ("vars", "sweep"):
+            bound = MAX_INTEGER if isinstance(node.value, int) else MAX_NUMBER
+            if abs(node.value) > bound and path not in refused:
+                message = f"{_label(path)} is too large a number: {_as_written(node)}"
+                hint = f"numbers of a spec have a size of at most {bound:.0e}"
+                session.error("GL106", message, node.span, hint, places.used_at(path))
+                found.add((str(path[0]), str(path[1]) if len(path) > 1 else ""))
+    return found
+
+
+def _as_written(node: Scalar) -> str:
+    """Return a value as the user wrote it, at most 60 characters; texts in quotes."""
+    if node.written is None:
+        return show(node.value)
+    return node.written if len(node.written) <= 60 else f"{node.written[:57]}..."
 
 
 def _names(root: Mapping, section: str) -> tuple[str, ...]:
@@ -287,12 +316,14 @@ _LENGTHS = {"too_long", "too_short"}
 
 def _wrong_value(fault: _Fault, root: Mapping, places: Places, session: Session, notes: tuple[str, ...]) -> None:
     value = at_path(root, fault.path)
+    node = places.node(fault.path)
+    given = _as_written(node) if isinstance(node, Scalar) else show(value)
     label = _label(fault.path)
     wants = expected(fault.place) if fault.place else "another value"
     at = places.value(fault.path)
     choices = _choices(fault.place)
     if fault.type in _BOUNDS:
-        session.error("GL106", f"{label} must be {wants}, not {show(value)}", at, notes=notes)
+        session.error("GL106", f"{label} must be {wants}, not {given}", at, notes=notes)
     elif fault.type in _LENGTHS:
         session.error("GL106", f"{label} must be {wants}, not {len(value or ())} of them", at, notes=notes)
     elif fault.type == "string_pattern_mismatch":
@@ -303,7 +334,8 @@ def _wrong_value(fault: _Fault, root: Mapping, places: Places, session: Session,
     elif choices and isinstance(value, str):
         session.error("GL107", f"{label} must be {wants}, not {show(value)}", at, did_you_mean(value, choices), notes)
     else:
-        session.error("GL102", f"{label} must be {wants}, not {_described(value)}", at, _remedy(fault, value), notes)
+        described = f"the text {show(value)}" if isinstance(value, str) else given
+        session.error("GL102", f"{label} must be {wants}, not {described}", at, _remedy(fault, value, node), notes)
 
 
 def _label(path: Path) -> str:
@@ -322,14 +354,10 @@ def _choices(place: Shape | None) -> tuple[str, ...]:
     return (*found, *(place.registered.names() if place and place.registered else ()))
 
 
-def _described(value: Any) -> str:
-    return f"the text {show(value)}" if isinstance(value, str) else show(value)
-
-
 _SUFFIX = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
-def _remedy(fault: _Fault, value: Any) -> str:
+def _remedy(fault: _Fault, value: Any, node: Node | None) -> str:
     """Return a hint for a value of the wrong type, from its likely meaning; empty where there is none."""
     if fault.place and (described := takes(fault.place)):
         return f"remove the quotes: {value}" if isinstance(value, str) and value.isdigit() else described.remedy
@@ -353,6 +381,6 @@ def _remedy(fault: _Fault, value: Any) -> str:
         )
     if fault.place and fault.place.is_list and isinstance(value, str):
         return f"write [{value}]"
-    if str in types and value is not None and not isinstance(value, dict | list):
-        return f'quote it: "{show(value)}"'
+    if str in types and isinstance(node, Scalar) and node.written:
+        return f'quote it: "{_as_written(node)}"'
     return ""

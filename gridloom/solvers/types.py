@@ -72,7 +72,30 @@ class Reasoning(LoopRecord):
     duration_s: float = 0.0
     """Share of the batch's time that this call took, s."""
     geometry: dict[str, Any] = {}
-    """Number of rows of the batch, and row of the call."""
+    """Number of rows of the batch, and row of the call; of a server's answer its url and the parameters sent."""
+    finish_reason: str | None = None
+    """Reason why the text ends: `length` at the limit of tokens, `stop`, or another word of the server."""
+    reasoning_content: str | None = None
+    """Reasoning that a server returned apart from the text."""
+
+
+class Ask(LoopRecord):
+    """Question that confirms an attempt, with the language model's answer."""
+
+    about: str
+    """`demo 2` for the second demonstration left out of the prompt, else the view: `t3|||0213456789`."""
+    prompt: str
+    text: str
+    cut: bool = False
+    """Whether the model stopped at its limit of tokens."""
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    duration_s: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens read and written."""
+        return self.prompt_tokens + self.new_tokens
 
 
 class Candidate(LoopRecord):
@@ -120,6 +143,22 @@ class Proposal(LoopRecord):
     """Share of the TRM's time that this attempt took, s."""
     only: int | None = None
     """Index of the only test input with a proposal; all test inputs when None."""
+    reading: dict[str, Any] | None = None
+    """Parser of the text and its choice (`Reading.as_dict`); None without a text, and in records of parser 1."""
+    confirmation: dict[str, Any] | None = None
+    """Record of the questions that confirm the text's grid: `confirmed`, and the dumps of `asks`; None without any."""
+    checked: tuple[int, ...] | None = None
+    """Indices of the demonstrations of `checks`; None for the task's check demonstrations."""
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """Questions that were asked to confirm the text's grid, in order."""
+        return tuple(Ask.model_validate(ask) for ask in (self.confirmation or {}).get("asks", ()))
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the answers to the questions confirm the text's grid."""
+        return bool(self.confirmation and self.confirmation["confirmed"])
 
     def grids(self) -> list[GridRows]:
         """Return the proposed grid of each test input; [] where there is none."""

@@ -18,6 +18,8 @@ from gridloom.specs.puzzles import (
 
 VOCABULARY = 12
 """Tokens of an ARC canvas: PAD, EOS and ten colours."""
+UNSEEN_VIEWS = 31
+"""Number of views, the identity apart, drawn for a task that a network has no puzzle ids for."""
 
 
 class Augment(SpecModel):

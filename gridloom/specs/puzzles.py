@@ -17,7 +17,8 @@ class MazeData(DataSpec):
     produces: ClassVar[ArtifactType] = "puzzles"
     kind: Literal["maze"] = "maze"
     source: Annotated[str | None, ByContent()] = None
-    """Folder of `{train,test}/all__*.npy` or of CSV files; generated when absent."""
+    """Folder of `{train,test}/all__*.npy` or of CSV files, or a file of test puzzles, whose answers may be unknown;
+    generated when absent."""
     size: Annotated[int, Field(ge=5, le=60), ByContent()] = 30
     """Side of the square; ignored for a source."""
     train: Annotated[Count, ByContent()] = 1000
@@ -43,7 +44,8 @@ class SudokuData(DataSpec):
     produces: ClassVar[ArtifactType] = "puzzles"
     kind: Literal["sudoku"] = "sudoku"
     source: Annotated[str | None, ByContent()] = None
-    """Folder of `{train,test}/all__*.npy` or of CSV files; generated when absent."""
+    """Folder of `{train,test}/all__*.npy` or of CSV files, or a file of test puzzles, whose answers may be unknown;
+    generated when absent."""
     size: Annotated[Literal[4, 6, 9], ByContent()] = 9
     """Side: 4 with 2x2 boxes, 6 with 2x3, 9 with 3x3; ignored for a source."""
     train: Annotated[Count, ByContent()] = 1000

@@ -47,7 +47,7 @@ class Verifier(SpecModel):
 class Reason(SpecModel):
     """Settings of the LLaMA's prompt and sampling."""
 
-    max_new_tokens: Annotated[int, Field(ge=0, le=4096)] = 32
+    max_new_tokens: Annotated[int, Field(ge=0, le=1_048_576)] = 32
     """Tokens to generate an attempt; 0 reads the hidden state of the prompt only."""
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.0
     """Sampling temperature of the first attempt; 0 is greedy."""
@@ -64,6 +64,16 @@ class Budget(SpecModel):
     """Tokens read and written by the LLaMA."""
     seconds: Annotated[float, Field(gt=0)] | None = None
     """Seconds of the task's own work, its share of shared batches. Depends on the machine, so results may too."""
+
+
+class Confirm(SpecModel):
+    """Questions that a language model alone is asked again about its grid, which is accepted on agreement alone."""
+
+    left_out: Annotated[int, Field(ge=0, le=10)] = 1
+    """Demonstrations, each left out of the prompt once, whose output the model must then predict."""
+    views: Annotated[int, Field(ge=0, le=32)] = 1
+    """Views of the whole task (a turn or reflection, and a permutation of the colours other than 0) under which the
+    model must give the same grid."""
 
 
 class Solver(SpecModel):
@@ -105,3 +115,7 @@ class Solver(SpecModel):
     mean state of training, which the adapter reads as `zero`."""
     verifier: Verifier = Verifier()
     """The judge."""
+    # absent from graphs at its default, which were written before the field came
+    confirm: Annotated[Confirm | None, Later()] = Field(None, exclude_if=lambda confirm: confirm is None)
+    """Ask a language model that solves alone again, and accept its grid on agreement; without it no grid of such a
+    model is accepted. The questions count in `budget.tokens`. Ignored where a checkpoint proposes."""

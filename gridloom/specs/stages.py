@@ -19,6 +19,7 @@ from gridloom.specs.base import (
     StageSpec,
 )
 from gridloom.specs.solver import Solver
+from gridloom.specs.validation import Validation
 from gridloom.specs.walltime import Walltime, walltime_seconds
 
 
@@ -159,6 +160,8 @@ class TrainStage(StageSpec):
     """Share of the training, at its start, that trains the puzzle embeddings only: for tasks new to a checkpoint."""
     keep_best: Annotated[KeepBest | None, Later()] = None
     """Publish the weights after the best interval by a metric; the last weights where absent or no interval ended."""
+    validate_: Annotated[Validation | None, Later()] = Field(default=None, alias="validate")
+    """Rows held apart from training, answered every some steps; the best weights by them are published."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 100
     """Steps between resumable checkpoints."""
     keep_last: Annotated[PositiveInt, Operational()] = 2
@@ -239,6 +242,9 @@ class JointTrainStage(StageSpec):
     """Final learning rate as a share of the base, reached by a cosine; 1 keeps it constant."""
     clip_norm: PositiveFloat | None = 1.0
     """Maximum gradient norm; not clipped when absent."""
+    validate_: Annotated[Validation | None, Later()] = Field(default=None, alias="validate")
+    """Test pairs held apart from training, answered every some steps by the first attempt; the best weights by them are
+    published."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 50
     """Steps between resumable checkpoints."""
     log_every: Annotated[PositiveInt, Operational()] = 1

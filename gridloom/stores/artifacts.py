@@ -3,6 +3,9 @@
 A stage fills a folder aside; `publish` hashes and syncs every file, writes manifest.json last, and renames the folder
 into place. So a folder under its key always is whole, and a crash at any instant leaves at most an unpublished folder
 aside.
+
+The manifest holds size and sha256 of every file, since the first version of the format. `verify` checks all of them
+before a stage reads them; what commands show is read by `Artifact.read_json`, which checks that file.
 """
 
 from __future__ import annotations
@@ -16,17 +19,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gridloom.errors import StoreError
 from gridloom.stores.files import locks
-from gridloom.stores.files.disk import storage, sync_folder
+from gridloom.stores.files.disk import storage, storage_error, sync_folder
 from gridloom.stores.files.write_aside import move, write_durably
 from gridloom.stores.workspace import Workspace
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+CLOCK_STEP_S = 0.1
+"""Age from which a change of a file changes its times, s: file systems count time in steps of some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,27 @@ class Artifact:
     def num_bytes(self) -> int:
         """Sum of the sizes of the artifact's files, bytes."""
         return sum(int(entry["bytes"]) for entry in self.manifest["files"].values())
+
+    def has(self, name: str) -> bool:
+        """Return whether the artifact has a file, by its manifest."""
+        return name in self.manifest["files"]
+
+    def read_json(self, name: str) -> Any:
+        """Return the content of a JSON file whose size and hash are those of the manifest. Raises StoreError."""
+        path = self.path / name
+        if not self.has(name):
+            raise StoreError(f"artifact {self.key} has no file {path}", _remedy(self.path))
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise StoreError(f"artifact {self.key} lacks its file {path}", _remedy(self.path)) from error
+        except OSError as error:
+            raise storage_error(error, "read an artifact", path) from error
+        _compare(path, self.manifest["files"][name], len(data), hashlib.sha256(data).hexdigest())
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise StoreError(f"artifact file {path} is no JSON: {error}", _remedy(self.path)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +86,8 @@ class ArtifactStore:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._labels: dict[int, Labels] = {}
+        self._verified: dict[Path, tuple[int, ...]] = {}
+        """State of each file (inode, size, times) when its hash was compared, so that it is read once a command."""
 
     def find(self, key: str) -> Artifact | None:
         """Return the artifact of `key`, None when there is none. Its files are not hashed here: see `verify`.
@@ -120,15 +148,19 @@ class ArtifactStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StoreError(f"cannot read {manifest_path}: {error.strerror}", "make the file readable") from error
-        remedy = f"remove the folder {path} and run again: the stage makes it again"
+            raise storage_error(error, "read an artifact's manifest", manifest_path) from error
+        except UnicodeDecodeError as error:
+            raise StoreError(f"artifact manifest {manifest_path} is damaged: {error}", _remedy(path)) from error
+        remedy = _remedy(path)
         try:
             manifest = json.loads(text)
-            version, named, type_, files = manifest["format"], manifest["key"], manifest["type"], manifest["files"]
-            if not isinstance(files, dict) or not all({"sha256", "bytes"} <= set(entry) for entry in files.values()):
-                raise TypeError("files")
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"artifact manifest {manifest_path} is damaged", remedy) from error
+            version, named, type_ = manifest["format"], manifest["key"], manifest["type"]
+            if not isinstance(version, int) or not isinstance(type_, str):
+                raise TypeError("format, type")
+            if version <= FORMAT:
+                _check_manifest(manifest)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise StoreError(f"artifact manifest {manifest_path} is damaged: {error!r}", remedy) from error
         if version > FORMAT:
             raise StoreError(
                 f"artifact {path} was written by a newer gridloom (format {version}, this one reads up to {FORMAT})",
@@ -139,20 +171,31 @@ class ArtifactStore:
         return Artifact(key, type_, path, manifest)
 
     def verify(self, artifact: Artifact) -> None:
-        """Hash every file against the manifest. Raises StoreError that names the first file that differs."""
-        remedy = f"remove the folder {artifact.path} and run again: the stage makes it again"
-        for name, entry in sorted(artifact.manifest["files"].items()):
+        """Compare every file with the manifest; a file is hashed again only if it was changed since.
+
+        Hidden files (of a file manager, say) are no part of an artifact. Raises StoreError that names the first file
+        that is missing, differs, or is not in the manifest.
+        """
+        files: Mapping[str, Mapping[str, Any]] = artifact.manifest["files"]
+        with storage("read an artifact", artifact.path):
+            for path in artifact.path.rglob("*"):
+                inside = path.relative_to(artifact.path)
+                unknown = path.is_file() and inside.as_posix() not in files and str(inside) != MANIFEST
+                if unknown and not any(part.startswith(".") for part in inside.parts):
+                    raise StoreError(f"{path} is no file of artifact {artifact.key}", "move it away, then run again")
+        for name, entry in sorted(files.items()):
             file = artifact.path / name
             if not file.is_file():
-                raise StoreError(f"artifact {artifact.key} lacks its file {file}", remedy)
+                raise StoreError(f"artifact {artifact.key} lacks its file {file}", _remedy(artifact.path))
             with storage("read an artifact", file.parent):
-                size, digest = file.stat().st_size, _sha256(file)
-            if size != entry["bytes"]:
-                raise StoreError(
-                    f"artifact file {file} has {size} bytes, not {entry['bytes']} as in its manifest", remedy
-                )
-            if digest != entry["sha256"]:
-                raise StoreError(f"artifact file {file} was changed: its sha256 differs from the manifest", remedy)
+                state, now = file.stat(), time.time()
+                known = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+                if self._verified.get(file) == known:
+                    continue
+                digest = _sha256(file)
+            _compare(file, entry, state.st_size, digest)
+            if now - state.st_ctime > CLOCK_STEP_S:
+                self._verified[file] = known
 
     def all(self) -> list[Artifact]:
         """Return all published artifacts, by key. Raises StoreError at the first damaged manifest."""
@@ -193,12 +236,14 @@ class ArtifactStore:
         with storage("publish an artifact", self.workspace.artifact_dir):
             files = {}
             folders = {tmp}
+            mode = tmp.stat().st_mode & 0o666  # of the umask: some libraries write files that only their owner can read
             for path in sorted(tmp.rglob("*")):
                 if path.is_symlink():
                     raise StoreError(f"{path} is a link: an artifact holds plain files only", "copy the file instead")
                 if path.is_dir():
                     folders.add(path)
                 elif path.name != MANIFEST or path.parent != tmp:
+                    path.chmod(mode)
                     digest = _sha256(path, sync=True)
                     files[path.relative_to(tmp).as_posix()] = {"sha256": digest, "bytes": path.stat().st_size}
             for folder in sorted(folders, reverse=True):
@@ -278,6 +323,45 @@ def _folder(key: str) -> str:
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise ValueError(f"not an artifact key: {key!r}")
     return name
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove the folder {folder} and run again: the stage makes it again"
+
+
+def _compare(path: Path, entry: Mapping[str, Any], size: int, digest: str) -> None:
+    """Raise StoreError unless size and sha256 of a file are those of its entry in the manifest."""
+    if size != entry["bytes"]:
+        raise StoreError(
+            f"artifact file {path} has {size} bytes, not {entry['bytes']} as in its manifest", _remedy(path.parent)
+        )
+    if digest != entry["sha256"]:
+        raise StoreError(
+            f"artifact file {path} was changed: its sha256 differs from the manifest", _remedy(path.parent)
+        )
+
+
+def _check_manifest(manifest: Mapping[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError unless the fields have their types and the files names in the folder."""
+    for name, entry in manifest["files"].items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
+            raise ValueError(f"file {name!r}")
+        if not isinstance(entry["sha256"], str) or type(entry["bytes"]) is not int:
+            raise TypeError(f"file {name!r}")
+    producer = manifest.get("producer", {})
+    if not isinstance(producer, dict) or not all(
+        isinstance(producer.get(field, ""), str) for field in ("stage", "kind", "run_id")
+    ):
+        raise TypeError("producer")
+    if not isinstance(producer.get("notes") or {}, dict) or not isinstance(
+        producer.get("started_at") or 0.0, int | float
+    ):
+        raise TypeError("producer")
+    inputs = manifest.get("inputs", {})
+    if not isinstance(inputs, dict) or not all(isinstance(key, str) for key in inputs.values()):
+        raise TypeError("inputs")
+    if not isinstance(manifest.get("created_at", 0.0), int | float):
+        raise TypeError("created_at")
 
 
 def _sha256(path: Path, *, sync: bool = False) -> str:

@@ -33,7 +33,10 @@ LINE_LEAVES_OUT = frozenset(
 )
 """Columns of an attempt that attempts.jsonl lacks."""
 LINE_LEAVES_OUT_OF_CALL = frozenset(
-    {*KEY, "prefix_tokens", "dropped_demos", "dropped_attempts", "over_budget", "temperature", "seed", "duration_s"}
+    {
+        *(*KEY, "prefix_tokens", "dropped_demos", "dropped_attempts", "over_budget", "temperature", "seed"),
+        *("duration_s", "num_calls", "finish_reason", "reasoning_content"),
+    }
 )
 """Columns of the LLaMA's call that attempts.jsonl lacks."""
 

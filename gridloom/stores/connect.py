@@ -7,7 +7,8 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,29 +35,66 @@ def _open_lock(path: Path, exclusive: bool) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a reader of someone else's workspace
 
 
+class LedgerBusy(StoreError):
+    """A ledger that another process uses: its journals can still be written, and are ingested later."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLock:
+    """Lock that this process holds."""
+
+    queue: Path
+
+    def is_wanted(self) -> bool:
+        """Return whether another process waits for the lock."""
+        try:
+            descriptor = os.open(self.queue, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return not locks.take(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 @contextmanager
-def ledger_lock(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[None]:
+def ledger_lock(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[HeldLock]:
     """Hold the lock file `path`: exclusively to change the ledger, shared to read it. Not reentrant.
 
-    Raises StoreError that names the holder when the lock cannot be had within `timeout_s`; OSError when the file
+    The lock is fair: whoever waits for it holds a second file, the queue, and all who come later wait for the queue, so
+    that readers who come and go cannot keep a writer out for ever.
+
+    Raises LedgerBusy that names the holder when the lock cannot be had within `timeout_s`; OSError when the file
     cannot be made.
     """
+    queue, deadline = path.with_name("ledger.queue"), time.monotonic() + timeout_s
     fd = _open_lock(path, exclusive)
     try:
-        if not locks.take(fd, shared=not exclusive, timeout_s=timeout_s):
-            holders = locks.holders(fd)
-            who = f": process {', '.join(holders)} uses it" if holders else ""
-            raise StoreError(
-                f"the ledger in {path.parent} is busy{who} (waited {timeout_s:g} s)",
-                "wait for the other gridloom command, or stop it, then try again",
-            )
-        yield
+        turn = -1
+        with nullcontext() if exclusive else suppress(OSError):  # a reader of someone else's workspace without the file
+            turn = _open_lock(queue, exclusive)
+        try:
+            taken = turn < 0 or locks.take(turn, timeout_s=timeout_s)
+            if not taken or not locks.take(fd, shared=not exclusive, timeout_s=max(0.0, deadline - time.monotonic())):
+                holders = locks.holders(fd)
+                who = f": process {', '.join(holders)} uses it" if holders else ""
+                raise LedgerBusy(
+                    f"the ledger in {path.parent} is busy{who} (waited {timeout_s:g} s)",
+                    "wait for the other gridloom command, or stop it, then try again",
+                )
+        finally:
+            if turn >= 0:
+                os.close(turn)
+        yield HeldLock(queue)
     finally:
         os.close(fd)
 
 
 def open_database(path: Path, *, read_only: bool, timeout_s: float) -> duckdb.DuckDBPyConnection:
-    """Open the DuckDB file, waiting up to `timeout_s` for a foreign process that holds it. Raises StoreError."""
+    """Open the DuckDB file, waiting up to `timeout_s` for a foreign process that holds it.
+
+    Raises StoreError: LedgerBusy where it is still held.
+    """
     import duckdb
 
     config: dict[str, str | bool | int | float | list[str]] = {"python_enable_replacements": "false"}
@@ -96,31 +134,63 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
 
 
+def is_of_the_file(error: Exception) -> bool:
+    """Return whether an error of DuckDB comes from the file, the disk or the memory, and not from a statement."""
+    import duckdb
+
+    damaged = duckdb.IOException | duckdb.FatalException | duckdb.InternalException | duckdb.SerializationException
+    return isinstance(error, damaged) or any(message in str(error) for message in _FULL)
+
+
 @contextmanager
 def database_errors(doing: str, path: Path) -> Iterator[None]:
-    """Convert DuckDB's errors of disk and memory to a StoreError; other errors are bugs and are raised unchanged."""
+    """Convert DuckDB's errors of file, disk and memory to a StoreError that names the file and the remedy.
+
+    Other errors are bugs and are raised unchanged. A query that Ctrl-C ended is a KeyboardInterrupt.
+    """
     import duckdb
 
     try:
         yield
-    except duckdb.Error as error:
-        text = str(error).strip().splitlines()[0]
-        full = any(message in text for message in _FULL)
-        if not full and not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException | duckdb.FatalException):
-            raise
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except duckdb.OutOfMemoryException as error:
         raise StoreError(
-            f"cannot {doing} {path}: {text}",
+            f"cannot {doing} {path}: {_first_line(error)}",
+            "free some memory, or ask for fewer rows and columns, then try again",
+        ) from error
+    except duckdb.Error as error:
+        if not is_of_the_file(error):
+            raise
+        full = any(message in str(error) for message in _FULL)
+        raise StoreError(
+            f"cannot {doing} {path}: {_first_line(error)}",
             f"free some space in {path.parent}, then try again: the journals hold what was recorded"
             if full
-            else "try again; if it persists, move the file away: the next command rebuilds it from the journals",
+            else "try again; if it persists, " + _move_away(path),
         ) from error
+    except RuntimeError as error:
+        if "interrupt" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _move_away(path: Path) -> str:
+    return (
+        f"move it away (mv {path.name} {path.name}.damaged, in {path.parent}): "
+        "the next command rebuilds it from the journals"
+    )
 
 
 def _open_error(path: Path, text: str, *, busy: bool, waited_s: float) -> StoreError:
     if busy:
         holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
         who = f"process {holder[2]} ({holder[1]})" if holder else "another connection of this process"
-        return StoreError(
+        return LedgerBusy(
             f"{path} is held by {who} (waited {waited_s:g} s)",
             "close the program that has it open; DuckDB lets one program write or many read",
         )
@@ -134,5 +204,5 @@ def _open_error(path: Path, text: str, *, busy: bool, waited_s: float) -> StoreE
         )
     return StoreError(
         f"{path} cannot be opened: {first_line}",
-        f"move it away (mv {path.name} {path.name}.damaged): the next command rebuilds it from the journals",
+        _move_away(path),
     )

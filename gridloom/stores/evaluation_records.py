@@ -86,4 +86,41 @@ class CalibrationRecord(Record):
     """Whether the threshold is the lowest with the wanted precision; where none has it, the most precise."""
 
 
-EVALUATION_TABLES: tuple[type[Record], ...] = (PredictionRecord, EvaluationRecord, CalibrationRecord)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PuzzlePredictionRecord(Record):
+    """Answer to a maze or sudoku in an evaluation. Cells are text as in the published CSV files, row by row."""
+
+    TABLE: ClassVar[str] = "puzzle_predictions"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "puzzle")
+    run_id: str
+    stage: str
+    puzzle: int
+    """Number of the test puzzle, from 0."""
+    kind: str
+    """maze or sudoku."""
+    size: int
+    """Side in cells."""
+    question: str
+    """`.` for a blank of a sudoku; a maze of `#`, space, `S`, `G`."""
+    prediction: str
+    """Answer of the checkpoint, of an ensemble that of most members; `?` for a token that is no cell."""
+    exact: bool | None
+    """Whether every cell is right; NULL where the answer is not known."""
+    cells_right: int | None
+    num_cells: int
+    valid: bool
+    """Whether the prediction solves the puzzle: a sudoku's rules hold and all clues are kept; one shortest path."""
+    act_steps: int
+    """ACT steps of the answer; of an ensemble the sum over its members."""
+    q_halt: float
+    """Halting logit of the answer."""
+    checkpoint_key: str
+    """Checkpoint that answered; of an ensemble the first."""
+
+
+EVALUATION_TABLES: tuple[type[Record], ...] = (
+    PredictionRecord,
+    EvaluationRecord,
+    CalibrationRecord,
+    PuzzlePredictionRecord,
+)

@@ -15,6 +15,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -22,7 +23,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,16 @@ from gridloom.stores.records import Record
 
 FORMAT = 1
 SUFFIX = ".jsonl"
+SHORTEST_LINE = len('00000000 {"s":0}\n')
+"""Bytes of the shortest line, which bounds the sequence number of a line by its place in the file."""
+_STAMP = re.compile(r"\d{8}T\d{6}\.\d+")
+"""Time in the name of a journal."""
+_TABLE_OF, _COLUMNS_OF = itemgetter("t"), itemgetter("r")
+MAX_NUMBER = 1e12
+"""Bound of the numbers in a header: process ids, and seconds since 1970."""
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_DIGIT_RUN = b"0" * 19
+"""Digits, with every digit a 0, of an integer that may have more than 64 bits: orjson reads such as a float."""
 
 _FIELDS: dict[type[Record], tuple[tuple[str, ...], Callable[[Record], tuple[Any, ...]]]] = {}
 
@@ -75,10 +86,35 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     if line[:8] != b"%08x" % zlib.crc32(body):
         return None
     try:
-        payload = json.loads(body)
-    except ValueError:
+        payload = json.loads(body) if _DIGIT_RUN in body.translate(_DIGITS) else orjson.loads(body)
+    except orjson.JSONDecodeError as error:  # NaN, an infinity, half a surrogate pair
+        if "depth limit" in str(error):
+            return None
+        try:
+            payload = json.loads(body)
+        except ValueError:
+            return None
+    except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None
+
+
+def sequence_of(payload: dict[str, Any], end: int) -> int | None:
+    """Return the sequence number of a line that ends at byte `end`; None where it has none that can be right."""
+    sequence = payload.get("s")
+    return sequence if type(sequence) is int and 0 <= sequence <= end // SHORTEST_LINE else None
+
+
+def units_of(payload: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]] | None:
+    """Return tables and columns of a line's records; None where the payload has another form."""
+    units = payload.get("r")
+    if type(units) is not list or not {*map(type, units)} <= {dict}:
+        return None
+    try:
+        names, rows = [*map(_TABLE_OF, units)], [*map(_COLUMNS_OF, units)]
+    except KeyError:
+        return None
+    return (names, rows) if {*map(type, names)} <= {str} and {*map(type, rows)} <= {dict} else None
 
 
 def decode_bytes(value: Any) -> bytes:
@@ -164,8 +200,8 @@ class JournalWriter:
         now_ns = time.time_ns()
         now = now_ns / 1e9
         host = socket.gethostname()
-        # journals are read in the order of their names: two of one process can begin within a millisecond
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 10**9)) + f".{now_ns % 10**9:09d}"
+        with storage("start a journal", folder):
+            stamp = _next_stamp(folder, now_ns)
         safe_host = "".join(c if c.isalnum() else "_" for c in host)
         path = folder / f"{stamp}-{safe_host}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         with storage("start a journal", folder):
@@ -213,6 +249,23 @@ class JournalWriter:
         self._torn = False
 
 
+def _next_stamp(folder: Path, now_ns: int) -> str:
+    """Return the time in a new journal's name, later than that of every journal in the folder.
+
+    Journals are read in the order of their names, and a clock can be set back: a later journal must not come to lie
+    before an earlier one, or a rebuilt ledger would differ from the one that saw them come. Raises OSError.
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 10**9)) + f".{now_ns % 10**9:09d}"
+    names = (entry.name for entry in os.scandir(folder)) if folder.is_dir() else ()
+    last = max((found[0] for name in names if name.endswith(SUFFIX) and (found := _STAMP.match(name))), default="")
+    if stamp > last:
+        return stamp
+    # of two that begin at once neither is later: equal times do no harm
+    day, _, fraction = last.partition(".")
+    following = f"{int(fraction) + 1:0{len(fraction)}d}"
+    return f"{day}.{following}" if len(following) == len(fraction) else f"{last}0"
+
+
 @dataclass(frozen=True, slots=True)
 class JournalLine:
     """Complete line of a journal; `payload` is None when the line is damaged."""
@@ -249,18 +302,32 @@ def has_whole_line(path: Path, start: int) -> bool:
     return False
 
 
-def read_header(payload: dict[str, Any], path: Path) -> JournalHeader:
-    """Return the header that a journal's first line holds. Raises StoreError when it is of a newer format."""
+def read_header(payload: dict[str, Any], path: Path) -> JournalHeader | None:
+    """Return the header that a journal's first line holds, None where it is damaged.
+
+    Raises StoreError when it is of a newer format.
+    """
     raw = payload.get("h")
-    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
-        raise StoreError(f"journal {path} has no header", "move the file out of the journal folder")
+    if not isinstance(raw, dict) or type(raw.get("format")) is not int:
+        return None
     if raw["format"] > FORMAT:
         raise StoreError(
             f"journal {path} was written by gridloom {raw.get('gridloom_version', '?')} "
             f"(journal format {raw['format']}, this one reads up to {FORMAT})",
-            "upgrade gridloom: pip install --upgrade gridloom",
+            f"upgrade gridloom (pip install --upgrade gridloom), or move the file out of {path.parent}",
         )
-    return JournalHeader(**{field.name: raw[field.name] for field in fields(JournalHeader)})
+    texts, numbers = ("run_id", "host", "gridloom_version"), ("pid", "started_at")
+    if not all(isinstance(raw.get(name), str) for name in texts):
+        return None
+    if not all(isinstance(raw.get(name), int | float) and abs(raw[name]) < MAX_NUMBER for name in numbers):
+        return None
+    return JournalHeader(
+        raw["format"],
+        *(raw[name].encode("utf-8", "backslashreplace").decode() for name in ("run_id", "host")),
+        int(raw["pid"]),
+        float(raw["started_at"]),
+        raw["gridloom_version"].encode("utf-8", "backslashreplace").decode(),
+    )
 
 
 def is_live(path: Path) -> bool:

@@ -31,7 +31,7 @@ def read_layout(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int,
 
     try:
         rows = connection.execute("SELECT schema_version, layout FROM meta").fetchall()
-    except duckdb.Error:
+    except duckdb.CatalogException:
         rows = []
     if not rows:
         raise StoreError(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
+import difflib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import StoreError
+from gridloom.stores.answers import Answer, read_answer, read_table
 from gridloom.stores.attempt import KEY, Attempt
-from gridloom.stores.connect import database_errors, ledger_lock, open_database
+from gridloom.stores.connect import HeldLock, LedgerBusy, database_errors, ledger_lock, open_database
+from gridloom.stores.files.copy_of_open_file import copy_unchanged
 from gridloom.stores.files.disk import is_writable, storage
+from gridloom.stores.files.long_work import shown_when_long
 from gridloom.stores.graph_records import (
     GraphBlobRecord,
     GraphCheckpointRecord,
@@ -21,12 +24,20 @@ from gridloom.stores.graph_records import (
     GraphWriteRecord,
 )
 from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
-from gridloom.stores.journal import JournalWriter, is_live
+from gridloom.stores.journal import JournalWriter
 from gridloom.stores.layout import is_current, lay_out
-from gridloom.stores.reading import R, find_attempt, read_attempts, read_records
+from gridloom.stores.reading import (
+    AttemptPage,
+    R,
+    declare_dead_runs,
+    find_attempt,
+    read_attempts,
+    read_page,
+    read_records,
+)
 from gridloom.stores.records import AttemptRecord, Record, TaskRecord, as_dict
 from gridloom.stores.relation import detached
-from gridloom.stores.sql import run_query, single_statement
+from gridloom.stores.sql import single_statement
 from gridloom.stores.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,6 +45,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 READ_TIMEOUT_S = 30.0
+FOREIGN_PATIENCE_S = 5.0
+"""Longest wait of a reader for another program that holds the DuckDB file, before it reads a copy, s."""
+INGEST_MEMORY = "256MB"
+"""Memory that DuckDB may use while it ingests; a batch that needs more gets it."""
 
 
 class LedgerWriter:
@@ -87,23 +102,42 @@ class Ledger:
     def ingest(self, progress: Callable[[int, int], None] | None = None) -> IngestReport:
         """Insert all new complete lines of all journals into DuckDB; `progress` receives bytes done and in total.
 
+        Without `progress`, an ingestion that takes long shows how far it is on stderr. After each transaction other
+        processes that wait for the ledger have their turn.
+
         Raises StoreError: ledger or journal of a newer gridloom, file held by another program, disk full.
         """
+        report = IngestReport()
         if not self._is_there():
-            return IngestReport()
+            return report
         path = self.workspace.ledger_path
-        with (
-            storage("update the ledger", self.workspace.root),
-            database_errors("update the ledger", path),
-            ledger_lock(self.workspace.lock_path, exclusive=True, timeout_s=self.timeout_s),
-        ):
-            connection = lay_out(path, timeout_s=self.timeout_s)
-            try:
-                report = ingest_journals(connection, self.workspace.journal_dir, progress)
-            finally:
-                connection.close()
+        with shown_when_long(progress, f"updating {path}") as shown:
+            report.is_complete = False
+            while not report.is_complete:
+                with (
+                    storage("update the ledger", self.workspace.root),
+                    database_errors("update the ledger", path),
+                    ledger_lock(self.workspace.lock_path, exclusive=True, timeout_s=self.timeout_s) as lock,
+                    closing(lay_out(path, timeout_s=self.timeout_s)) as connection,
+                ):
+                    connection.execute(f"SET memory_limit = '{INGEST_MEMORY}'")
+                    ingest_journals(
+                        connection, self.workspace.journal_dir, shown, report=report, is_wanted=lock.is_wanted
+                    )
         self.warnings += report.warnings
         return report
+
+    def ingest_if_free(self) -> str:
+        """Ingest as `ingest`; where another program holds the ledger, return a line of text that names it.
+
+        Nothing is lost then: the records are in the journals, and the next command ingests them. Raises StoreError as
+        `ingest` for anything else.
+        """
+        try:
+            self.ingest()
+        except LedgerBusy as busy:
+            return f"{busy.message}: what was recorded is in the journals, and the next command adds it to the ledger"
+        return ""
 
     def spent_journals(self) -> list[Path]:
         """Return the undamaged journals of dead processes that are completely in the ledger. Raises StoreError."""
@@ -128,7 +162,7 @@ class Ledger:
                 journal.unlink()
         return spent
 
-    def _locked(self) -> AbstractContextManager[None]:
+    def _locked(self) -> AbstractContextManager[HeldLock]:
         return ledger_lock(self.workspace.lock_path, exclusive=True, timeout_s=self.timeout_s)
 
     def _spent(self) -> list[Path]:
@@ -140,13 +174,24 @@ class Ledger:
         return [journal for journal in journal_files(self.workspace.journal_dir) if is_spent(journal, states)]
 
     def query(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
-        """Return the result of one reading SQL statement over all records up to now.
+        """Return the result of one reading SQL statement over all records up to now, with its types.
+
+        Columns with the name of an earlier one, whatever their case, are numbered: `a`, `a_1`.
 
         Raises StoreError: not a read, an SQL error (with DuckDB's message and the nearest names), nothing recorded yet.
         """
         single_statement(sql)
         with self._reading() as connection:
-            return run_query(connection, sql, params)
+            return read_table(connection, sql, params)
+
+    def answer(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> Answer:
+        """Return the rows of one reading SQL statement as Python values; names and errors as `query`.
+
+        Times are naive UTC datetimes, or text as DuckDB writes it where Python has none so far off; JSON is text.
+        """
+        single_statement(sql)
+        with self._reading() as connection:
+            return read_answer(connection, sql, params)
 
     def relation(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
         """Return `query` as a DuckDB relation in memory with the ledger's types, usable while other processes write."""
@@ -155,9 +200,8 @@ class Ledger:
             return detached(connection, sql, params)
 
     def rows(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Return `query` as a list of dicts. Times are naive UTC datetimes, JSON columns are text."""
-        rows: list[dict[str, Any]] = self.query(sql, params).to_pylist()
-        return rows
+        """Return `answer` as a list of dicts."""
+        return [*self.answer(sql, params).dicts()]
 
     def read(self, kind: type[R], **where: Any) -> list[R]:
         """Return the records of a kind whose columns equal `where`, as they were appended. Raises StoreError."""
@@ -197,6 +241,29 @@ class Ledger:
             "ORDER BY run_id, stage, task_id, attempt, fork LIMIT $limit",
             {"run": run_id, "stage": stage, "task": task_id, "failed": failed, "solved": solved, "limit": limit},
         )
+
+    def attempt_page(
+        self, run_id: str | None = None, *, task_id: str | None = None, failed: bool = False, limit: int | None = None
+    ) -> AttemptPage:
+        """Return the first rows of `attempts`, of the newest run by default, and the number of all.
+
+        Raises StoreError where no run has that id.
+        """
+        run_id = run_id or self.latest_run()
+        if failed:
+            rows = self.attempts(run_id, task_id=task_id, failed=True)
+            page = AttemptPage(rows[:limit], len(rows))
+        else:
+            with self._reading() as connection:
+                page = read_page(connection, run_id, task_id, limit)
+        if run_id is not None and not page.total and not self.rows("FROM runs WHERE run_id = ? LIMIT 1", [run_id]):
+            known = [row["run_id"] for row in self.runs()]
+            near = difflib.get_close_matches(run_id, known, n=3) or known[:3]
+            raise StoreError(
+                f"no run {run_id!r} is recorded in {self.workspace.root}",
+                f"did you mean {' or '.join(near)}? `gridloom runs` lists them" if near else "no run is recorded yet",
+            )
+        return page
 
     def attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> dict[str, Any]:
         """Return all records of an attempt; of the latest one where several runs or stages have that id.
@@ -252,6 +319,10 @@ class Ledger:
         """Return the attempts of a run without forks, by task and attempt; a resumed solve skips these."""
         return self.read(AttemptRecord, run_id=run_id, stage=stage, fork=0)
 
+    def has_records(self) -> bool:
+        """Return whether anything was recorded: a ledger or a journal is there. Raises StoreError."""
+        return self._is_there()
+
     def _is_there(self) -> bool:
         with storage("read the ledger", self.workspace.root):
             return self.workspace.ledger_path.exists() or bool(journal_files(self.workspace.journal_dir))
@@ -265,22 +336,53 @@ class Ledger:
                 f"nothing is recorded in {workspace.root} yet",
                 "run a spec first (gridloom run quickstart), or name another workspace with GRIDLOOM_HOME",
             )
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._current())
+            except LedgerBusy as busy:
+                connection = stack.enter_context(self._copied(busy))
+            declare_dead_runs(connection, self.workspace.journal_dir)
+            yield connection
+
+    @contextmanager
+    def _current(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a read-only connection to the ledger after ingestion. Raises StoreError: LedgerBusy if it is held."""
+        workspace, patience_s = self.workspace, min(self.timeout_s, FOREIGN_PATIENCE_S)
         for fresh in (False, True):
             if fresh or not workspace.ledger_path.exists():
                 self._ingest_if_writable()
             with (
                 storage("read the ledger", workspace.root),
+                database_errors("read", workspace.ledger_path),
                 ledger_lock(workspace.lock_path, exclusive=False, timeout_s=self.timeout_s),
+                closing(open_database(workspace.ledger_path, read_only=True, timeout_s=patience_s)) as connection,
             ):
-                connection = open_database(workspace.ledger_path, read_only=True, timeout_s=self.timeout_s)
-                try:
-                    # a busy writer may append between ingestion and here: once is up to date enough
-                    if fresh or not self._is_behind(connection):
-                        self._declare_dead_runs(connection)
-                        yield connection
-                        return
-                finally:
-                    connection.close()
+                # a busy writer may append between ingestion and here: once is up to date enough
+                if fresh or not self._is_behind(connection):
+                    yield connection
+                    return
+
+    @contextmanager
+    def _copied(self, busy: LedgerBusy) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a read-only connection to a private copy of the ledger, after ingestion into the copy.
+
+        Raises `busy` where the program that holds the ledger writes to it.
+        """
+        path = self.workspace.ledger_path
+        with tempfile.TemporaryDirectory(prefix="gridloom-ledger-") as folder:
+            copied = Path(folder) / path.name
+            with storage("copy the ledger", Path(folder)):
+                if path.exists() and not copy_unchanged(path, copied, beside=(".wal",)):
+                    raise busy
+            with database_errors("read a copy of", path):
+                with (
+                    closing(lay_out(copied, timeout_s=self.timeout_s)) as connection,
+                    storage("read journals", self.workspace.journal_dir),
+                ):
+                    report = ingest_journals(connection, self.workspace.journal_dir)
+                self.warnings += [f"{busy.message}: answered from a copy", *report.warnings]
+                with closing(open_database(copied, read_only=True, timeout_s=self.timeout_s)) as connection:
+                    yield connection
 
     def _is_behind(self, connection: duckdb.DuckDBPyConnection) -> bool:
         workspace = self.workspace
@@ -296,33 +398,3 @@ class Ledger:
             )
             return
         self.ingest()
-
-    def _declare_dead_runs(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Register for the view v_runs the started runs without a living writer on this machine."""
-        open_runs = connection.execute(
-            "SELECT r.run_id, r.host, r.pid, list(j.journal) FROM runs r LEFT JOIN journals j USING (run_id) "
-            "WHERE r.status = 'started' GROUP BY ALL"
-        ).fetchall()
-        dead = [
-            run_id
-            for run_id, host, pid, journals in open_runs
-            if host == socket.gethostname() and not self._is_alive(pid, [name for name in journals if name])
-        ]
-        connection.execute("SET VARIABLE dead_runs = ?", [dead])
-
-    def _is_alive(self, pid: int | None, journals: list[str]) -> bool:
-        paths = [self.workspace.journal_dir / name for name in journals]
-        present = [path for path in paths if path.exists()]
-        if present:
-            return any(is_live(path) for path in present)
-        return pid is not None and _is_process(pid)
-
-
-def _is_process(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's
-    return True

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import socket
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gridloom.errors import ReplayError
+from gridloom.stores.answers import read_answer
 from gridloom.stores.attempt import Attempt, Key, key_of
+from gridloom.stores.journal import is_live
 from gridloom.stores.records import (
     AttemptRecord,
     CandidateRecord,
@@ -24,6 +29,14 @@ if TYPE_CHECKING:
     import duckdb
 
 R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPage:
+    """First attempts of a list: rows of v_attempts, and the number of attempts in the whole list."""
+
+    rows: list[dict[str, Any]]
+    total: int
 
 
 def read_records(connection: duckdb.DuckDBPyConnection, kind: type[R], where: Mapping[str, Any]) -> list[R]:
@@ -97,6 +110,58 @@ def find_attempt(
         return row[0], row[1], row[2], row[3], row[4]
     where = f" in run {run_id}" if run_id else ""
     raise ReplayError(f"unknown attempt '{attempt_id}'{where}", _suggest(connection, attempt_id, run_id))
+
+
+def read_page(
+    connection: duckdb.DuckDBPyConnection, run_id: str | None, task_id: str | None, limit: int | None
+) -> AttemptPage:
+    """Return the first attempts of a run, or of one task of it, and the number of all."""
+    given = {"run": run_id, "task": task_id}
+    where = "FROM attempts WHERE run_id = $run AND ($task IS NULL OR task_id = $task)"
+    ((total,),) = connection.execute(f"SELECT count(*) {where}", given).fetchall()
+    # the tasks of the page bound what the view joins
+    page = f"SELECT task_id {where} ORDER BY stage, task_id, attempt, fork LIMIT $limit"
+    ((low, high),) = connection.execute(
+        f"SELECT min(task_id), max(task_id) FROM ({page})", given | {"limit": limit}
+    ).fetchall()
+    bounds = "task_id = $low AND $low = $high" if low == high else "task_id >= $low AND task_id <= $high"
+    answer = read_answer(
+        connection,
+        f"FROM v_attempts WHERE run_id = $run AND {bounds} ORDER BY run_id, stage, task_id, attempt, fork LIMIT $limit",
+        {"run": run_id, "limit": limit, "low": low, "high": high},
+    )
+    return AttemptPage([*answer.dicts()], total)
+
+
+def declare_dead_runs(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
+    """Register for the view v_runs the started runs without a living writer on this machine."""
+    open_runs = connection.execute(
+        "SELECT r.run_id, r.host, r.pid, list(j.journal) FROM runs r LEFT JOIN journals j USING (run_id) "
+        "WHERE r.status = 'started' GROUP BY ALL"
+    ).fetchall()
+    dead = [
+        run_id
+        for run_id, host, pid, journals in open_runs
+        if host == socket.gethostname() and not _is_alive(journal_dir, pid, [name for name in journals if name])
+    ]
+    connection.execute("SET VARIABLE dead_runs = ?", [dead])
+
+
+def _is_alive(journal_dir: Path, pid: int | None, journals: list[str]) -> bool:
+    present = [path for name in journals if (path := journal_dir / name).exists()]
+    if present:
+        return any(is_live(path) for path in present)
+    return pid is not None and _is_process(pid)
+
+
+def _is_process(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def _suggest(connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str | None) -> str:

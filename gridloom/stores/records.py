@@ -185,6 +185,11 @@ class AttemptRecord(Record):
     ended_at: float
     timings: dict[str, float]
     """Node -> seconds."""
+    reading: dict[str, Any] | None = field(default=None, metadata=PROPOSE)
+    """Parser of the text and its choice: writing, place, number of other grids, note. NULL without a text, and in
+    older ledgers, whose texts parser 1 read."""
+    confirmation: dict[str, Any] | None = field(default=None, metadata=PROPOSE)
+    """Questions by which the language model's grid was confirmed or not, with its answers; NULL without any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +245,9 @@ class LlmCallRecord(Record):
     fork: int = 0
     model: str
     prompt_tokens: int
+    """Tokens read, over all calls of the attempt."""
     new_tokens: int
+    """Tokens written, over all calls of the attempt."""
     prefix_tokens: int
     dropped_demos: int
     """Number of demonstrations dropped from the prompt, oldest first, to meet its limit."""
@@ -252,6 +259,12 @@ class LlmCallRecord(Record):
     temperature: float
     seed: int
     duration_s: float
+    num_calls: int | None = None
+    """Number of calls: one, and the questions that confirm the answer. NULL in older ledgers, where it was one."""
+    finish_reason: str | None = None
+    """Reason why the text ends: `length` at the limit of tokens, `stop`, or another word of a server."""
+    reasoning_content: str | None = None
+    """Reasoning that a server returned apart from the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

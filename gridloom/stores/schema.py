@@ -48,6 +48,8 @@ _POLICIES: dict[str, OnConflict] = {
 }
 
 
+MAX_TIME_S = 9.2e12
+"""Largest time that a TIMESTAMP holds, s since 1970, rounded down."""
 OUTCOME = ("ended_at", "error")
 """Columns that a new status resets: a run that starts again has not ended, one that is done has no error."""
 _LATER = "coalesce(excluded.{0}, {0})"
@@ -83,6 +85,11 @@ class Column:
     from_journal: Callable[[Any], Any]
     """Conversion function. Raises ValueError, TypeError, KeyError or OverflowError for an invalid value."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether Arrow takes a journal's value as `from_journal` returns it, or refuses it."""
+        return self.from_journal in (_text, _same, float)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -95,18 +102,17 @@ class Table:
     policy: OnConflict
 
     def create(self) -> str:
-        """Return the DDL."""
+        """Return the DDL. A table that keeps the first record of a key has no index: `insertion` compares by a join."""
         lines = [f'"{c.name}" {c.sql}{" NOT NULL" if c.name in self.key else ""}' for c in self.columns]
-        lines.append(f"PRIMARY KEY ({', '.join(self.key)})")
+        if self.policy != "first":
+            lines.append(f"PRIMARY KEY ({', '.join(self.key)})")
         return f"CREATE TABLE IF NOT EXISTS {self.name} (\n  " + ",\n  ".join(lines) + "\n)"
 
     def insert(self, source: str) -> str:
-        """Return the statement that inserts the rows of the relation `source`, by column name."""
+        """Return the statement that inserts or updates by the rows of `source`, for a table with an index."""
         names = ", ".join(f'"{c.name}"' for c in self.columns)
         head = f"INSERT INTO {self.name} ({names}) SELECT {names} FROM {source} ON CONFLICT ({', '.join(self.key)}) "
         rest = [f'"{c.name}"' for c in self.columns if c.name not in self.key]
-        if self.policy == "first":
-            return head + "DO NOTHING"
         if self.policy == "merge":
             return head + "DO UPDATE SET " + ", ".join(f"{n} = {_MERGED.get(n, _LATER).format(n)}" for n in rest)
         only = " WHERE excluded.idx < 0" if self.policy == "replace_negative_idx" else ""
@@ -121,7 +127,10 @@ def _text(value: Any) -> str:
 
 
 def _time(value: Any) -> int:
-    return round(float(value) * 1e6)
+    seconds = float(value)
+    if not abs(seconds) < MAX_TIME_S:
+        raise ValueError(f"{value!r} is no time in seconds since 1970")
+    return round(seconds * 1e6)
 
 
 def _json_safe(value: Any) -> Any:
@@ -134,9 +143,12 @@ def _json_safe(value: Any) -> Any:
     return value
 
 
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
+
+
 def to_json(value: Any) -> str:
     try:
-        return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+        return _encode(value)
     except ValueError:  # NaN and infinities have no form in JSON: they become text
         return json.dumps(_json_safe(value), ensure_ascii=True, separators=(",", ":"))
 
@@ -144,10 +156,14 @@ def to_json(value: Any) -> str:
 def _json_from_text(value: Any) -> str:
     text = _text(value)
     try:
-        json.loads(text)
-    except ValueError:
-        return to_json(value)
+        json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return to_json(text)
     return text
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _same(value: Any) -> Any:
@@ -191,6 +207,12 @@ def tables() -> dict[str, Table]:
         )
         for record in (*TABLES, *EVALUATION_TABLES, *GRAPH_TABLES)
     }
+
+
+@functools.cache
+def columns_by_table() -> dict[str, frozenset[str]]:
+    """Return the names of each table's columns."""
+    return {name: frozenset(column.name for column in table.columns) for name, table in tables().items()}
 
 
 @functools.cache

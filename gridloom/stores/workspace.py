@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gridloom.errors import StoreError
 from gridloom.stores.files.disk import storage
+from gridloom.stores.files.write_aside import empty_folder, move
+from gridloom.user_files import named_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Workspace:
         """Return the workspace at `path`, else at $GRIDLOOM_HOME, else at ./.gridloom; it need not exist yet."""
         if path is None:
             path = Path(os.environ.get("GRIDLOOM_HOME") or ".gridloom")
-        return cls(path.expanduser().absolute())
+        return cls(_folder(path, "the workspace"))
 
     @property
     def ledger_path(self) -> Path:
@@ -53,19 +57,41 @@ class Workspace:
         with storage("create the workspace", folder):
             if folder.is_dir():
                 return folder
-            fresh = not self.root.exists()
+            if not self.root.exists():
+                self._create()
+            elif {path.name for path in self.root.iterdir()} in ({"locks"}, {"journal"}):
+                self._ignore(self.root)  # earlier versions, killed at the start, left it without
             folder.mkdir(parents=True, exist_ok=True)
-            if fresh:
-                # a workspace lies inside the user's project by default: keep it out of their version control
-                (self.root / ".gitignore").write_text("*\n", encoding="ascii")
         return folder
+
+    def _create(self) -> None:
+        """Create the root, in one step with its .gitignore.
+
+        A workspace lies inside the user's project by default, and stays out of their version control. Raises OSError.
+        """
+        with empty_folder(self.root.with_name(f".gridloom.{os.getpid()}.new")) as aside:
+            self._ignore(aside)
+            with suppress(FileExistsError):  # another process made it first
+                move(aside, self.root)
+
+    def _ignore(self, folder: Path) -> None:
+        (folder / ".gitignore").write_text("*\n", encoding="ascii")
 
 
 def cache_dir() -> Path:
     """Return the folder for files that all projects share: $GRIDLOOM_CACHE, else the user's cache folder."""
     override = os.environ.get("GRIDLOOM_CACHE")
     if override:
-        return Path(override).expanduser().absolute()
+        return _folder(override, "the cache (GRIDLOOM_CACHE)")
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("gridloom"))
+
+
+def _folder(path: str | Path, what: str) -> Path:
+    try:
+        return named_path(path).absolute()
+    except OSError as error:
+        raise StoreError(
+            f"{str(path)!r:.200} cannot be the folder of {what}: {error.strerror}", "name a folder"
+        ) from None

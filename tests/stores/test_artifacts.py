@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from store_cases import finish, start
 
+import gridloom.stores.artifacts as artifacts_module
 from gridloom.errors import StoreError
-from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.stores.artifacts import MANIFEST, Artifact, ArtifactStore
 from gridloom.stores.workspace import Workspace, cache_dir
 
 KEY = "gl1:9f3c"
@@ -253,3 +254,117 @@ def test_the_cache_folder_follows_its_variable(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir().name == "gridloom"
     assert tmp_path in cache_dir().parents
+
+
+@pytest.mark.parametrize("name", ["../out.json", "/tmp/out.json", "a/../../out.json", "a\0b"])
+def test_a_manifest_that_names_files_outside_its_folder_is_damaged(store: ArtifactStore, name: str) -> None:
+    artifact = publish(store)
+    manifest = dict(artifact.manifest) | {"files": {name: {"sha256": "0" * 64, "bytes": 1}}}
+    (artifact.path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match="is damaged"):
+        store.find(KEY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "[]", '"a"', "{", "\xff", "[" * 100_000, '{"format": 1}'],
+    ids=["empty", "null", "list", "text", "torn", "not UTF-8", "deep", "without fields"],
+)
+def test_a_manifest_of_any_other_shape_is_one_message(store: ArtifactStore, text: str) -> None:
+    artifact = publish(store)
+    (artifact.path / MANIFEST).write_bytes(text.encode("latin-1"))
+    with pytest.raises(StoreError, match=r"manifest .* is damaged") as caught:
+        store.find(KEY)
+    assert "remove the folder" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "1"},
+        {"type": 3},
+        {"files": {"a": {"sha256": 1, "bytes": 1}}},
+        {"files": {"a": {"sha256": "0", "bytes": "1"}}},
+        {"files": {"a": None}},
+        {"producer": [1]},
+        {"producer": {"run_id": 3}},
+        {"producer": {"notes": "many"}},
+        {"inputs": {"data": 3}},
+        {"created_at": "today"},
+    ],
+    ids=str,
+)
+def test_a_manifest_with_a_field_of_another_type_is_one_message(
+    store: ArtifactStore, change: dict[str, object]
+) -> None:
+    artifact = publish(store)
+    (artifact.path / MANIFEST).write_text(json.dumps(dict(artifact.manifest) | change))
+    with pytest.raises(StoreError, match=r"manifest .* is damaged"):
+        store.find(KEY)
+
+
+def test_a_file_is_read_as_json_only_with_the_hash_of_the_manifest(store: ArtifactStore) -> None:
+    with store.writing(KEY) as tmp:
+        (tmp / "report.json").write_text('{"exact": 0.25}')
+        (tmp / "text.json").write_text("no JSON")
+        artifact = store.publish(tmp, key=KEY, type="t", kind="k", producer={}, inputs={})
+    assert artifact.read_json("report.json") == {"exact": 0.25}
+    with pytest.raises(StoreError, match=r"text\.json is no JSON"):
+        artifact.read_json("text.json")
+    (artifact.path / "report.json").write_text('{"exact": 0.99}')
+    with pytest.raises(StoreError, match=r"report\.json was changed: its sha256 differs"):
+        artifact.read_json("report.json")
+    (artifact.path / "report.json").write_text('{"exact"')
+    with pytest.raises(StoreError, match=r"report\.json has 8 bytes, not 15"):
+        artifact.read_json("report.json")
+    (artifact.path / "report.json").unlink()
+    with pytest.raises(StoreError, match=r"lacks its file .*report\.json"):
+        artifact.read_json("report.json")
+    (artifact.path / "other.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"has no file .*other\.json"):
+        artifact.read_json("other.json")
+
+
+def test_a_file_that_was_added_is_found_and_a_hidden_one_is_not_minded(store: ArtifactStore) -> None:
+    artifact = publish(store)
+    (artifact.path / ".DS_Store").write_text("x")
+    store.verify(artifact)
+    (artifact.path / "puzzle_ids.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"puzzle_ids\.json is no file of artifact"):
+        store.verify(artifact)
+
+
+def test_a_file_is_hashed_again_only_after_a_change(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    digest = artifacts_module._sha256
+
+    def counted(path: Path, *, sync: bool = False) -> str:
+        hashed.append(path.name)
+        return digest(path, sync=sync)
+
+    artifact = publish(store)
+    monkeypatch.setattr(artifacts_module, "_sha256", counted)
+    monkeypatch.setattr(artifacts_module, "CLOCK_STEP_S", -1.0)
+    for _ in range(3):
+        store.verify(artifact)
+    assert sorted(hashed) == ["meta.json", "weights.bin"]
+    (artifact.path / "meta.json").write_text("[]")
+    with pytest.raises(StoreError, match="was changed"):
+        store.verify(artifact)
+
+
+def test_the_umask_rules_the_rights_of_published_files(store: ArtifactStore) -> None:
+    before = os.umask(0o022)
+    try:
+        with store.writing(KEY) as tmp:
+            os.close(os.open(tmp / "secret", os.O_CREAT | os.O_WRONLY, 0o600))
+            (tmp / "run").write_text("x")
+            (tmp / "run").chmod(0o755)
+            artifact = store.publish(tmp, key=KEY, type="t", kind="k", producer={}, inputs={})
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in artifact.path.iterdir()} == {
+        "secret": 0o644,
+        "run": 0o644,
+        MANIFEST: 0o644,
+    }

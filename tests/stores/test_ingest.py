@@ -402,4 +402,5 @@ def test_every_record_type_has_a_table_with_its_fields_and_key(workspace: Worksp
         for kind in (*TABLES, *EVALUATION_TABLES):
             info = connection.execute(f"PRAGMA table_info('{kind.TABLE}')").fetchall()
             assert [row[1] for row in info] == [field.name for field in fields(kind)]
-            assert {row[1] for row in info if row[5]} == set(kind.KEY)
+            assert {row[1] for row in info if row[3]} == set(kind.KEY)  # not null
+            assert {row[1] for row in info if row[5]} == (set(kind.KEY) if kind.UPDATES else set())

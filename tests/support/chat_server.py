@@ -39,6 +39,10 @@ class ChatServer:
     """Their Content-Type."""
     headers: dict[str, str] = field(default_factory=dict)
     """Further headers of refusals."""
+    refuse: Callable[[dict[str, Any]], tuple[int, Any] | None] = lambda request: None
+    """The status and the JSON value that refuse a request; None to answer it."""
+    got_headers: list[dict[str, str]] = field(default_factory=list)
+    """Headers of the requests, names in lower case."""
     num_connections: int = 0
     num_closed: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -80,6 +84,7 @@ def serving(answer: Answer, **options: Any) -> Iterator[ChatServer]:
             with server.lock:
                 server.requests.append(body | {"path": self.path})
                 server.keys.append(self.headers["Authorization"])
+                server.got_headers.append({name.lower(): value for name, value in self.headers.items()})
             _respond(server, self, body)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
@@ -103,6 +108,11 @@ def _respond(server: ChatServer, handler: BaseHTTPRequestHandler, body: dict[str
     if how.isdigit():
         body_of_refusal = b'{"error": {"message": "the queue is full"}}'
         _send(handler, int(how), body_of_refusal, "application/json", server.headers)
+        return
+    refusal = server.refuse(body)
+    if refusal is not None:
+        content = refusal[1] if isinstance(refusal[1], bytes) else json.dumps(refusal[1]).encode()
+        _send(handler, refusal[0], content, "application/json", server.headers)
         return
     if server.chunks is not None:
         _send_chunks(handler, server.chunks(server), server.kind)

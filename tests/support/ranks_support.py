@@ -1,4 +1,7 @@
-"""A train stage in one of several processes, as torchrun starts it.   python ranks_support.py ROOT STOP_AFTER"""
+"""A train stage in one of several processes, as torchrun starts it.   python ranks_support.py ROOT STOP_AFTER [SHARE]
+
+SHARE holds tasks apart for validation.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from train_support import STAGE, StopAfter, dataset_artifact, stage_context, train_node
+from train_support import STAGE, StopAfter, dataset_artifact, known_dataset, stage_context, train_node
 
 from gridloom.errors import StageInterrupted
 from gridloom.runtime.machine.ranks import Ranks
 from gridloom.runtime.training.follow import follow, leading
 from gridloom.runtime.training.train import Train
+from gridloom.specs.validation import Validation
 
 
 def main() -> None:
@@ -23,10 +27,14 @@ def main() -> None:
         follow(Ranks.of_environment())
         return
     context = stage_context(Path(sys.argv[1]), StopAfter(int(sys.argv[2])))
-    data = dataset_artifact(Path(sys.argv[1]))
+    stage, dataset = STAGE, None
+    if len(sys.argv) > 3:
+        wanted = Validation(every=5, share=float(sys.argv[3]), views=2, batch_size=2)
+        stage, dataset = STAGE.model_copy(update={"validate_": wanted}), known_dataset()
+    data = dataset_artifact(Path(sys.argv[1]), dataset)
     with leading(Ranks.of_environment()) as ranks:
         try:
-            Train().run(train_node(STAGE), {"data": data}, replace(context, ranks=ranks))
+            Train().run(train_node(stage), {"data": data}, replace(context, ranks=ranks))
         except StageInterrupted as interrupted:
             print(interrupted.message)
         context.ledger.close()

@@ -67,6 +67,21 @@ def toy_dataset(copies: int = 3) -> Dataset:
     return Dataset(tasks, 4, tasks_digest(tasks), Augment(copies=copies), "toy 1")
 
 
+def known_dataset(num_tasks: int = 5) -> Dataset:
+    """Tasks that copy or flip 3x3 grids: three demonstrations and a test pair with a known answer each."""
+    rng = np.random.default_rng(1)
+
+    def pairs(flip: bool, number: int) -> tuple[Pair, ...]:
+        grids = [rng.integers(0, 10, (3, 3)).astype(np.uint8) for _ in range(number)]
+        return tuple(Pair(g, np.ascontiguousarray(g[:, ::-1]) if flip else g.copy()) for g in grids)
+
+    tasks = tuple(
+        Task(f"t{i}", "training" if i < num_tasks - 1 else "other", pairs(i % 2 == 1, 3), (), pairs(i % 2 == 1, 1))
+        for i in range(num_tasks)
+    )
+    return replace(toy_dataset(), tasks=tasks, digest=tasks_digest(tasks))
+
+
 class StopAfter:
     """A stop signal that is set from its n-th reading on."""
 

@@ -14,6 +14,7 @@ from gridloom.cli.options import JsonOption, QuietOption, SetOption
 from gridloom.errors import DataError
 
 if TYPE_CHECKING:
+    from gridloom.runtime.data.arc.canonical import Leak
     from gridloom.runtime.interop.arrays.trm_export import SplitCounts
     from gridloom.runtime.show.look import Spread
 
@@ -154,8 +155,8 @@ def leaks(
     right: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="Another source; none: within SOURCE.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List tasks with equal content in two places, up to rotation, reflection and colours. Exits 1 when there are
-    any."""
+    """List tasks and test pairs that stand in two places, up to rotation, reflection and colours. Exits 1 when there
+    are any."""
     from gridloom.cli.show.tables import print_table, rows_table
     from gridloom.runtime.show.look import leaks_between
 
@@ -165,8 +166,8 @@ def leaks(
     elif found:
         rows = [
             {
-                "left": f"{leak.left_subset}/{leak.left}",
-                "right": f"{leak.right_subset}/{leak.right}",
+                "left": f"{leak.left_subset}/{leak.left} {leak.left_pair}".rstrip(),
+                "right": f"{leak.right_subset}/{leak.right} {leak.right_pair}".rstrip(),
                 "grade": leak.grade,
                 "equal": "cell by cell" if leak.exact else f"after view t{leak.dihedral}",
             }
@@ -174,8 +175,15 @@ def leaks(
         ]
         print_table(rows_table(rows))
     if not as_json:
-        print(f"{len(found)} task{'' if len(found) == 1 else 's'} in two places")
+        print(f"{_counts(found)} in two places")
     raise typer.Exit(1 if found else 0)
+
+
+def _counts(found: Sequence[Leak]) -> str:
+    """Return `1 task and 2 pairs`."""
+    pairs = sum(leak.grade == "pair" for leak in found)
+    parts = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in ((len(found) - pairs, "task"), (pairs, "pair")) if n]
+    return " and ".join(parts) or "0 tasks"
 
 
 @data.command("export")

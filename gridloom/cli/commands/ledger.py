@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,41 +17,75 @@ from gridloom.errors import ReplayError, StoreError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from gridloom.stores.answers import Answer
+    from gridloom.stores.ledger import Ledger
+
+DEFAULT_LIMIT = 50
+"""Number of attempts that `attempts` lists without --limit or --all."""
+
 
 def sql(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="Any reading SQL; tables and views: docs/ledger.md.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print as CSV.")] = False,
-    parquet: Annotated[Path | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")] = None,
+    parquet: Annotated[str | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")] = None,
 ) -> None:
     """Query the ledger, read-only; works while a run is writing."""
-    from gridloom.cli.show.tables import exact_cell, print_table, rows_table
+    from gridloom.cli.show.standard_output import standard_output
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
+    if as_json + as_csv + (parquet is not None) > 1:
+        raise typer.BadParameter("--json, --csv and --parquet are three forms of one answer: choose one")
+    if parquet == "":
+        raise typer.BadParameter("--parquet needs the name of a file, such as rows.parquet")
     ledger = Ledger(Workspace.find(home))
-    table = ledger.query(query)
+    with standard_output():
+        if parquet is not None:
+            table = ledger.query(query)
+            _print_warnings(ledger)
+            _write_parquet(table, Path(parquet))
+            print(f"wrote {table.num_rows:,} rows to {parquet}")
+            return
+        answer = ledger.answer(query)
+        _print_warnings(ledger)
+        _print_answer(answer, as_json, as_csv)
+
+
+def _print_warnings(ledger: Ledger) -> None:
     for warning in ledger.warnings:
         print(warning, file=sys.stderr)
-    if parquet is not None:
-        _write_parquet(table, parquet)
-        print(f"wrote {table.num_rows:,} rows to {parquet}")
-        return
-    rows = table.to_pylist()
+
+
+def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
+    from gridloom.cli.show.tables import exact_cell, print_table, values_table
+    from gridloom.stores.answers import jsonable
+
     if as_json:
-        print(json.dumps(rows, default=str, indent=1))
+        _print_json_rows(jsonable(row) for row in answer.dicts())
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(table.column_names)
-        writer.writerows([exact_cell(row[name]) for name in table.column_names] for row in rows)
+        writer.writerow(answer.names)
+        writer.writerows([exact_cell(value) for value in row] for row in answer.rows())
     else:
-        print_table(rows_table(rows, table.column_names))
-        print(f"({len(rows)} row{'' if len(rows) == 1 else 's'})")
+        print_table(values_table(answer.names, [*answer.rows()]))
+        print(f"({answer.num_rows} row{'' if answer.num_rows == 1 else 's'})")
+
+
+def _print_json_rows(rows: Iterable[dict[str, Any]]) -> None:
+    """Print rows as a JSON array, one after the other."""
+    begin = "[\n "
+    for row in rows:
+        # a string has no newline in JSON, so the newlines are those between the fields
+        sys.stdout.write(begin + json.dumps(row, indent=1, allow_nan=False).replace("\n", "\n "))
+        begin = ",\n "
+    print("[]" if begin == "[\n " else "\n]")
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
     """Write a table whole or not at all. Raises StoreError when the file cannot be written."""
+    import pyarrow as pa
     import pyarrow.parquet
 
     from gridloom.stores.files.write_aside import replacing
@@ -61,6 +96,8 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     except OSError as error:
         message = f"cannot write {path}: {error.strerror or error}"
         raise StoreError(message, "name a file in a folder that can be written") from error
+    except pa.ArrowException as error:  # such as a struct without fields
+        raise StoreError(f"cannot write {path} as Parquet: {error}", "leave that column out, or use --csv") from error
 
 
 def attempts(
@@ -70,21 +107,37 @@ def attempts(
     failed: Annotated[
         bool, typer.Option("--failed", help="Only attempts that are wrong by the score, or rejected where none is.")
     ] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="The most attempts to list; 50 by default, all with --json.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="List all attempts.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the attempts of a run."""
+    """List the attempts of a run, the first 50 of them by default."""
+    if every and limit is not None:
+        raise typer.BadParameter("--all and --limit contradict each other: choose one")
+    from gridloom.cli.show.standard_output import standard_output
     from gridloom.cli.show.tables import print_table, rows_table
+    from gridloom.stores.answers import jsonable
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
     ledger = Ledger(Workspace.find(home))
-    rows = ledger.attempts(run or ledger.latest_run(), task_id=task, failed=failed)
+    most = None if every else limit or (None if as_json else DEFAULT_LIMIT)
+    page = ledger.attempt_page(run, task_id=task, failed=failed, limit=most)
     columns = ("attempt_id", "verdict", "score", "solved", "llm_tokens", "seconds", "feedback")
-    if as_json:
-        print(json.dumps(rows, default=str, indent=1))
-    else:
-        print_table(rows_table([row | {"feedback": _clipped(row["feedback"])} for row in rows], columns))
-        print(f"{len(rows)} attempts. `gridloom attempt ID` shows one whole.")
+    with standard_output():
+        _print_warnings(ledger)
+        more = page.total - len(page.rows)
+        if as_json:
+            _print_json_rows(jsonable(row) for row in page.rows)
+            if more:
+                print(f"{more:,} more: --limit N or --all lists them", file=sys.stderr)
+            return
+        print_table(rows_table([row | {"feedback": _clipped(row["feedback"])} for row in page.rows], columns))
+        shown = f"{len(page.rows):,} of {page.total:,}" if more else f"{page.total:,}"
+        rest = f" {more:,} more: --limit N or --all lists them." if more else ""
+        print(f"{shown} attempt{'' if page.total == 1 else 's'}.{rest} `gridloom attempt ID` shows one whole.")
 
 
 def _clipped(text: str) -> str:

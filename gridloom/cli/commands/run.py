@@ -9,8 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, SetOption, SpecArg, WalltimeOption
+from gridloom.cli.options import (
+    DeviceOption,
+    FinishedEarlyOption,
+    HomeOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+    SpecArg,
+    WalltimeOption,
+)
 from gridloom.errors import GridloomError
+
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Wait for stages that another process runs, and use what it makes.")
+]
 
 
 def plan(
@@ -21,6 +34,7 @@ def plan(
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when something would run.")] = False,
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
+    finished_early: FinishedEarlyOption = None,
 ) -> None:
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.tables import plan_table, print_table, time_line
@@ -29,7 +43,7 @@ def plan(
     from gridloom.runtime.planning.plan_report import plan_report
     from gridloom.stores.workspace import Workspace
 
-    made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device)
+    made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device, finished_early or ())
     planned, speeds = made.plan, made.speeds
     where = device or planned.graph.device
     if as_json:
@@ -41,6 +55,7 @@ def plan(
         print(time_line(planned, speeds, where))
         again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])
         again += f" --device {device}" if device else ""
+        again += "".join(f" --finished-early {name}" for name in finished_early or ())
         total = len(planned.stages)
         if planned.num_to_run:
             print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
@@ -51,7 +66,15 @@ def plan(
 
 
 def _execute(
-    spec: str, overrides: list[str], home: Any, device: str | None, walltime: float | None, quiet: bool, show: bool
+    spec: str,
+    overrides: list[str],
+    home: Any,
+    device: str | None,
+    walltime: float | None,
+    quiet: bool,
+    show: bool,
+    wait: bool,
+    finished_early: list[str] | None = None,
 ) -> None:
     from rich.console import Console
 
@@ -67,13 +90,14 @@ def _execute(
     from gridloom.stores.workspace import Workspace
 
     workspace = Workspace.find(home)
-    planned = plan_local(spec, overrides, workspace, walltime, device)
+    planned = plan_local(spec, overrides, workspace, walltime, device, finished_early or ())
     if planned.compiled.warnings and not quiet:
         print(render(planned.compiled.warnings), file=sys.stderr)
     console = Console()
     again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
+    again += "".join(f" --finished-early {name}" for name in finished_early or ())
     try:
-        result = launch(planned, spec, overrides, workspace, reporter(console, quiet), device, walltime)
+        result = launch(planned, spec, overrides, workspace, reporter(console, quiet), device, walltime, wait)
     except StageInterrupted as interrupted:
         print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
         raise typer.Exit(interrupted.exit_code) from None
@@ -95,6 +119,8 @@ def run(
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, print the plan, as `plan`.")] = False,
+    wait: WaitOption = False,
+    finished_early: FinishedEarlyOption = None,
 ) -> None:
     """Execute every stage that is not cached; an interrupted run continues where it stopped.
 
@@ -109,9 +135,9 @@ def run(
         follow(Ranks.of_environment())
         return
     if dry_run:
-        plan(spec, overrides, home, device=device, walltime=walltime)
+        plan(spec, overrides, home, device=device, walltime=walltime, finished_early=finished_early)
         return
-    _execute(spec, overrides or [], home, device, walltime, quiet, show=False)
+    _execute(spec, overrides or [], home, device, walltime, quiet, show=False, wait=wait, finished_early=finished_early)
 
 
 def solve(
@@ -126,11 +152,25 @@ def solve(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
+    wait: WaitOption = False,
+    finished_early: FinishedEarlyOption = None,
+    given: Annotated[
+        str | None,
+        typer.Option("--with", metavar="CHECKPOINT", help="For a file of puzzles: a finished training, or a folder."),
+    ] = None,
 ) -> None:
     """Run a spec up to its solve and score stages and show every task: demonstrations, attempts, verdicts, picks.
 
     SPEC may be a task file, FILE.json: the shipped TRM learns it from its demonstrations, then the loop answers it.
+    It may be a file of sudokus or mazes, FILE.txt or FILE.csv: --with CHECKPOINT answers and shows them.
     """
+    from gridloom.runtime.planning.puzzle_files import is_puzzle_file
+
+    if is_puzzle_file(spec):
+        _solve_puzzles(spec, overrides or [], given, home, device, walltime, quiet)
+        return
+    if given is not None:
+        raise GridloomError("--with is for a file of puzzles", f"write what solves in {spec}, or use --set")
     from gridloom.runtime.planning.local import RECIPE, is_task_file, solve_overrides, task_overrides
 
     if is_task_file(spec):
@@ -139,7 +179,39 @@ def solve(
     elif budget is not None:
         raise GridloomError("--budget is for a task file", f"write its training's `budget` in {spec}, or use --set")
     extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
-    _execute(spec, extra, home, device, walltime, quiet, show=True)
+    _execute(spec, extra, home, device, walltime, quiet, show=True, wait=wait, finished_early=finished_early)
+
+
+def _solve_puzzles(
+    file: str,
+    overrides: list[str],
+    given: str | None,
+    home: Any,
+    device: str | None,
+    walltime: float | None,
+    quiet: bool,
+) -> None:
+    from rich.console import Console
+
+    from gridloom.cli.show.progress import reporter
+    from gridloom.cli.show.puzzles import print_puzzles
+    from gridloom.cli.show.run_results import print_results
+    from gridloom.runtime.execution.launch import launch
+    from gridloom.runtime.planning.local import plan_local
+    from gridloom.runtime.planning.puzzle_files import STAGE, puzzle_spec
+    from gridloom.stores.evaluation_records import PuzzlePredictionRecord
+    from gridloom.stores.ledger import Ledger
+    from gridloom.stores.workspace import Workspace
+
+    workspace, console = Workspace.find(home), Console()
+    text = puzzle_spec(file, given, workspace)
+    planned = plan_local(text, overrides, workspace, walltime, device)
+    result = launch(planned, text.shown, overrides, workspace, reporter(console, quiet), device, walltime)
+    producer = result.artifacts[STAGE].manifest["producer"]
+    made = Ledger(workspace).read(PuzzlePredictionRecord, run_id=producer["run_id"], stage=producer["stage"])
+    found = sorted(made, key=lambda one: one.puzzle)
+    print_puzzles(console, found)
+    print_results(console, result, planned.plan.graph, workspace, show_tasks=False, quiet=quiet)
 
 
 def register(app: typer.Typer) -> None:

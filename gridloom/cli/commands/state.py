@@ -1,14 +1,15 @@
-"""Commands that move a training state from one machine to another: state export|import."""
+"""Commands on an unfinished training: state export|import to another machine, stage finish."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from gridloom.cli.options import HomeOption, SetOption, SpecArg
+from gridloom.cli.options import DeviceOption, HomeOption, SetOption, SpecArg
 
+stage_app = typer.Typer(help="Finish an interrupted training early.", no_args_is_help=True, rich_markup_mode=None)
 state = typer.Typer(help="Move an unfinished training to another machine.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -53,6 +54,42 @@ def import_command(
     print(f"{carried.stage}: step {carried.step:,} is here; resume with: {again}")
 
 
+@stage_app.command("finish")
+def finish_command(
+    spec: SpecArg,
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="A train or joint_train stage that was interrupted.")],
+    overrides: SetOption = None,
+    best: Annotated[bool, typer.Option("--best", help="The best state by validate or keep_best so far.")] = False,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest state; default: the best, if any.")] = False,
+    home: HomeOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Publish what an interrupted training has learnt so far, marked as finished early, under a key of its own.
+
+    `gridloom run SPEC --finished-early STAGE` uses it; `gridloom run SPEC` goes on with the training.
+    """
+    from rich.console import Console
+
+    from gridloom.cli.show.progress import reporter
+    from gridloom.errors import GridloomError
+    from gridloom.runtime.execution.finish_early import finish_early
+    from gridloom.runtime.planning.local import compile_local
+    from gridloom.stores.workspace import Workspace
+
+    if best and newest:
+        raise GridloomError("--best and --newest are two states", "give one of them, or neither")
+    graph = compile_local(spec, overrides or ()).graph
+    weights: Literal["best", "newest"] | None = "best" if best else "newest" if newest else None
+    progress = reporter(Console(), quiet=True)
+    made = finish_early(spec, graph, Workspace.find(home), stage, weights, progress, overrides or (), device)
+    done = "published" if made.is_new else "published before"
+    print(f"{made.stage}: the {made.weights} weights, of step {made.step:,} of {made.of_steps:,}, {done} as {made.key}")
+    sets = "".join(f" --set {value}" for value in overrides or ())
+    print(f"use them with: gridloom run {spec} --finished-early {made.stage}{sets}")
+    print(f"go on training with: gridloom run {spec}{sets}")
+
+
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
     app.add_typer(state, name="state")
+    app.add_typer(stage_app, name="stage")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +13,7 @@ from gridloom.cli.show.tables import rows_table
 from gridloom.compiler.graph import RunGraph
 from gridloom.runtime.evaluation.intervals import share_text
 from gridloom.runtime.execution.run_outcome import RunResult
+from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import PickRecord, TaskRecord, as_dict
 from gridloom.stores.workspace import Workspace
@@ -38,8 +37,7 @@ def print_results(
                 _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"])
     for node in graph.nodes:
         if node.kind in ("score", "evaluate", "count_votes") and node.name in result.artifacts:
-            written = result.artifacts[node.name].path / "report.json"
-            report = json.loads(written.read_text(encoding="utf-8"))
+            report = result.artifacts[node.name].read_json("report.json")
             if node.kind == "score":
                 _print_score(console, ledger, report)
             elif node.kind == "evaluate":
@@ -49,7 +47,7 @@ def print_results(
     scored = {name for node in graph.nodes if node.kind == "score" for name in node.inputs.values()}
     for node in graph.nodes:
         if node.kind == "solve" and node.name in result.artifacts and node.name not in scored:
-            _print_unscored(console, node.name, result.artifacts[node.name].path)
+            _print_unscored(console, node.name, result.artifacts[node.name])
     if result.failed:  # the summary of the failed stages has the counts
         return
     counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
@@ -61,16 +59,16 @@ def print_results(
             console.print(Text(f'  gridloom sql "{query}"'), soft_wrap=True)
 
 
-def _print_unscored(console: Console, stage: str, attempts: Path) -> None:
+def _print_unscored(console: Console, stage: str, attempts: Artifact) -> None:
     """Print the place of the picks of a solve stage without a score stage."""
-    made = json.loads((attempts / "meta.json").read_text(encoding="utf-8"))
+    made = attempts.read_json("meta.json")
     counts = ", ".join(
         f"{number:,} {what}{'' if number == 1 else 's'}"
         for what, number in (("task", made["num_tasks"]), ("test input", made["num_test_inputs"]))
     )
     for line in (
         f"{stage}  {counts}, not scored",
-        f"{'':{len(stage)}}  two grids for each in {attempts / 'submission.json'}",
+        f"{'':{len(stage)}}  two grids for each in {attempts.path / 'submission.json'}",
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -90,11 +88,23 @@ def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: 
 
 def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None:
     made, data = report["evaluated"], report["data"]
+    number = report["num_puzzles"] + report.get("num_unanswered", 0)
+    lines = []
+    if "exact" in report:
+        lines.append(
+            f"exact {share_text(report['exact'], report['exact_interval'])}   cell accuracy "
+            f"{report['cell_accuracy']:.1%}"
+            + (f"   open cells {report['open_cell_accuracy']:.1%}" if "open_cell_accuracy" in report else "")
+        )
+    if report.get("num_unanswered"):
+        lines.append(
+            f"{report['num_valid']:,} of {number:,} are solved by their rules; the answers of "
+            f"{report['num_unanswered']:,} are not known"
+        )
     for line in (
-        f"{stage}  {data['kind']} {data['size']}x{data['size']}, {report['num_puzzles']:,} of {data['available']:,} "
+        f"{stage}  {data['kind']} {data['size']}x{data['size']}, {number:,} of {data['available']:,} "
         f"test puzzles, {_who(made)}",
-        f"{'':{len(stage)}}  exact {share_text(report['exact'], report['exact_interval'])}   cell accuracy "
-        f"{report['cell_accuracy']:.1%}   open cells {report['open_cell_accuracy']:.1%}",
+        *(f"{'':{len(stage)}}  {line}" for line in lines),
         *(
             f"{'':{len(stage)}}  {_who(member)} alone: exact {member['exact']:.1%}"
             for member in report.get("members", ())

@@ -34,13 +34,21 @@ def cell(value: Any) -> str:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     if isinstance(value, list | dict | tuple):
-        return json.dumps(value, default=str)
+        return json.dumps(value, default=lambda item: item.hex() if isinstance(item, bytes) else str(item))
     return str(value)
 
 
 def exact_cell(value: Any) -> str:
-    """Return one value for CSV: empty for null, floats with every digit."""
-    return "" if value is None else repr(value) if isinstance(value, float) else cell(value)
+    """Return one value for CSV: empty for null, floats with every digit, bytes in hex, times with their fractions."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, datetime):
+        return str(value)
+    return cell(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,15 @@ def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None 
         for name in names
     )
     return TextTable(tuple(names), tuple(numeric), tuple(tuple(cell(row.get(name)) for name in names) for row in rows))
+
+
+def values_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> TextTable:
+    """Return a table of rows of values."""
+    numeric = (
+        bool(rows) and all(row[index] is None or isinstance(row[index], int | float) for row in rows)
+        for index in range(len(names))
+    )
+    return TextTable(tuple(names), tuple(numeric), tuple(tuple(map(cell, row)) for row in rows))
 
 
 def graph_table(graph: RunGraph) -> TextTable:

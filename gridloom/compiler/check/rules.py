@@ -46,6 +46,7 @@ from gridloom.compiler.check.models import (
     values_agree,
     weights_are_whole,
 )
+from gridloom.compiler.check.validation import validation_can_be_done, validation_reads_no_scored_answer
 from gridloom.compiler.session import Session
 from gridloom.compiler.spec_facts import SpecFacts, read_facts
 
@@ -79,11 +80,13 @@ RULES: tuple[Callable[[SpecFacts, Session], None], ...] = (
     subsets_share_no_task,
     training_draws_no_test_puzzle,
     calibration_sees_no_task_it_judges,
+    validation_can_be_done,
+    validation_reads_no_scored_answer,
 )
 
 
 def check(bound: Bound, session: Session) -> SpecFacts:
-    """Read facts and apply every rule. Records GL301-GL405."""
+    """Read facts and apply every rule. Records GL301-GL406."""
     spec_facts = read_facts(bound, session)
     for rule in RULES:
         rule(spec_facts, session)

@@ -12,6 +12,10 @@ _LLAMA2 = "models:\n  other: {kind: llama, weights: ./llama}\n"
 _NEW = "data:\n  more: {kind: arc, source: ./my-tasks, subsets: [hard], holdout: [hard], check_demos: 1, canvas: %s}\n"
 _THIRD = "models: {b2: {kind: latent_to_text, trm: trm, llm: llama}}\n"
 _OPEN = "data: {open: {kind: arc, subsets: [training], holdout: [%s], canvas: 11}}\n"
+_TWICE = (
+    "data: {arc2: {kind: arc, subsets: [%s], holdout: [evaluation], canvas: 11}}\n"
+    "stages: {given: {kind: checkpoint, path: ./trained}, judge: {kind: evaluate, with: given, data: arc2}}\n"
+)
 _PARTS = "data: {arc1: {source: ./my-tasks, subsets: [%s], holdout: [hard]}}\n"
 _PUZZLES = (
     "data: {%s: {kind: %s}}\nmodels: {small: {kind: trm, hidden_size: 64, num_heads: 4}}\n"
@@ -288,6 +292,14 @@ CHECKING = (
              "  judge: {kind: evaluate, with: pretrain, data: arc1, ensemble: [again]}\n"),
     ),
     Code(
+        "GL349", "validation that cannot be done",
+        "`validate` names no rows or names them twice, a split that the data lacks, or a metric or option of other "
+        "data.",
+        "Rows are held apart by a split or by a share. Votes and pass@k belong to ARC tasks, exact rows to all others.",
+        over("stages: {pretrain: {validate: {every: 50}}}\n"),
+        over("stages: {pretrain: {validate: {every: 50, share: 0.1}}}\n"),
+    ),
+    Code(
         "GL350", "does not fit the device",
         "The estimate of a stage's peak memory exceeds twice what the device has; a warning where it exceeds the "
         "memory by less.",
@@ -303,19 +315,21 @@ CHECKING = (
     ),
     Code(
         "GL401", "training on held-out answers",
-        "A stage behind a solve trains on answers that the solve's dataset holds out: the same task, possibly turned, "
-        "mirrored, recoloured or under another name. So did a given checkpoint whose bundle records that it was "
-        "trained on them; where its tasks have other ids, that is a warning.",
+        "A stage behind a solve trains on answers that the solve's dataset holds out: the same task or test pair, "
+        "possibly turned, mirrored, recoloured or under another name, also as a demonstration. So did a given "
+        "checkpoint whose bundle records the pairs that it was trained on. A test input with another output is a "
+        "warning, and so is a small pair recoloured, which can be chance.",
         "The score would count memorised answers.",
         over(_OPEN % "" + "stages: {pretrain: {data: open}}\n"),
         over(_OPEN % "training" + "stages: {pretrain: {data: open}}\n"),
     ),
     Code(
         "GL402", "one task on both sides",
-        "A held-out task of a dataset is, up to rotation, reflection and colours, also in a subset that is not.",
-        "Its answer is training material under another name. ARC-1 has such a pair, so this only warns.",
-        over("data: {arc1: {subsets: [training, evaluation], holdout: [evaluation]}}\n"),
-        over("data: {arc1: {subsets: [evaluation], holdout: [evaluation]}}\n"), severity="warning",
+        "A held-out task or test pair of a dataset is, up to rotation, reflection and colours, also in what the "
+        "dataset gives to training, and no stage of this spec trains on it. Where one does, GL401 refuses it, but for "
+        "the two test pairs that the published ARC-1 has twice.",
+        "Its answer is training material under another name.",
+        over(_TWICE % "training, evaluation"), over(_TWICE % "evaluation"), severity="warning",
     ),
     Code(
         "GL403", "oracle in a solver",
@@ -337,5 +351,12 @@ CHECKING = (
         "Its outcome would depend on held-out answers. Turned, mirrored and recoloured tasks count as the same.",
         over(_KNOWN + "  again: {kind: solve, with: joint, data: arc1, calibration: measure}\n"),
         over(_KNOWN + "  again: {kind: solve, with: joint, data: arc1}\n"),
+    ),
+    Code(
+        "GL406", "validation on answers that are scored",
+        "Training validates on a held-out subset, or on the test puzzles that an evaluation of its weights counts.",
+        "The weights would be chosen by the answers, and the score would be too high.",
+        over("stages: {pretrain: {validate: {split: training}}}\n"),
+        over("stages: {pretrain: {validate: {share: 0.1}}}\n"),
     ),
 )  # fmt: skip

@@ -21,15 +21,8 @@ COMPOSING = (
         Example("gridloom: 1\nextends: ./common.yaml\nname: example\n", files={"common.yaml": HEAD}),
     ),
     Code(
-        "GL032", "path leaves the spec's folder",
-        "A relative path in `extends` leads out of the folder of the spec, also through a link.",
-        "A spec that someone sends you cannot reach other files of yours unseen. An absolute path names them outright.",
-        Example("gridloom: 1\nextends: ../common.yaml\nname: example\n"),
-        Example("gridloom: 1\nextends: ./common.yaml\nname: example\n", files={"common.yaml": HEAD}),
-    ),
-    Code(
         "GL033", "cycle of extends",
-        "A spec extends itself, directly or through other specs.",
+        "A spec extends itself, directly or through other specs, or leads through more than 40 files.",
         "There would be no first file to start from.",
         Example("gridloom: 1\nextends: ./b.yaml\nname: a\n", files={"b.yaml": "extends: ./spec.yaml\n"}),
         Example("gridloom: 1\nextends: ./b.yaml\nname: a\n", files={"b.yaml": HEAD}),
@@ -59,6 +52,19 @@ COMPOSING = (
         "A variable uses itself, directly or through other variables.",
         "None of them has a value to start from.",
         over('vars: {a: "${vars.b}", b: "${vars.a}"}\n'), over('vars: {a: "${vars.b}", b: 2}\n'),
+    ),
+    Code(
+        "GL038", "variables expand too far",
+        "Variables that use variables stand for more than 100,000 values, 40 levels, or a chain of 40.",
+        "A few lines can stand for billions of values, as with aliases. A bound keeps them from filling the memory.",
+        over(
+            "vars:\n  a: [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+            + "".join(
+                f"  {n}: [{', '.join([chr(34) + '${vars.' + p + '}' + chr(34)] * 10)}]\n"
+                for p, n in zip("abcde", "bcdef", strict=True)
+            )
+        ),
+        over('vars:\n  a: [1, 1, 1]\n  b: ["${vars.a}", "${vars.a}"]\n'),
     ),
     Code(
         "GL040", "override without '='",
@@ -92,7 +98,7 @@ COMPOSING = (
     ),
     Code(
         "GL052", "too many combinations",
-        "The axes multiply to more than 4,096 combinations.",
+        "The axes multiply to more than 4,096 combinations, or are more than 64, or make 2,000,000 values together.",
         "So many combinations are usually a mistake; several specs can hold more.",
         over(f"sweep: {{seed: {list(range(70))}, vars.attempts: {list(range(1, 61))}}}\n"),
         over("sweep: {seed: [0, 1, 2], vars.attempts: [1, 2]}\n"),

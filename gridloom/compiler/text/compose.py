@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
+from gridloom import user_files
 from gridloom.compiler.session import Session, Stop
 from gridloom.compiler.text.library import recipe_names, recipe_text
-from gridloom.compiler.text.load import decode, load, read_file
+from gridloom.compiler.text.load import MAX_VALUES, decode, load, read_file, specs_in
 from gridloom.compiler.text.overrides import apply_override
-from gridloom.compiler.text.tree import Entry, Mapping, Node, Scalar
+from gridloom.compiler.text.tree import Entry, Mapping, Node, Scalar, mapping_size, show
 from gridloom.diagnostics import Span
 from gridloom.wording import did_you_mean, listed
 
 SECTIONS = ("data", "models", "stages")
+MAX_FILES = 40
+"""Longest chain of files that extend one another."""
+_SHORTER = "merge some of the files into one"
 
 
 class Source(NamedTuple):
@@ -26,19 +31,11 @@ class Source(NamedTuple):
     """Path of the file; None for a recipe or a text given directly."""
 
 
-class Origin(NamedTuple):
-    """File that holds an `extends`, with the chain that led to the file."""
-
-    source: Source
-    root: Path | None
-    """Folder that relative `extends` may not leave."""
-
-
 def open_source(spec: str | Path, session: Session) -> Source:
     """Find a spec by path (it ends in .yaml or .yml, or exists) or by recipe name. Records GL001-GL004 and GL030."""
     shown = str(spec)
     path = Path(spec)
-    if isinstance(spec, Path) or path.suffix in (".yaml", ".yml") or path.is_file() or path.is_dir():
+    if isinstance(spec, Path) or path.suffix in (".yaml", ".yml") or (shown and user_files.exists(path)):
         return Source(read_file(path, shown, session), shown, path)
     return _recipe(shown, None, session, "spec file or recipe")
 
@@ -53,68 +50,54 @@ def compose(source: Source, session: Session) -> Mapping:
 
 def merged(source: Source, session: Session) -> Mapping:
     """Load a spec merged with everything that it extends; the nearest file wins."""
-    folder = source.path.parent if source.path else None
-    return _merged(Origin(source, folder), (), session)
+    return _merged(source, (), session)
 
 
-def _merged(origin: Origin, chain: tuple[Source, ...], session: Session) -> Mapping:
-    tree = load(origin.source.text, origin.source.shown, session)
+def _merged(source: Source, chain: tuple[Source, ...], session: Session) -> Mapping:
+    tree = load(source.text, source.shown, session)
     extends = tree.get("extends")
     if not isinstance(extends, Scalar) or not isinstance(extends.value, str):
         return tree  # absent, or of a wrong type, which validation reports
-    chain = (*chain, origin.source)
+    chain = (*chain, source)
+    if len(chain) > MAX_FILES:
+        session.error("GL033", f"`extends` leads through more than {MAX_FILES} files", extends.span, _SHORTER)
+        raise Stop
     # without the base the names in this file cannot be resolved, so a missing base stops the compilation
-    base = _base(extends.value, extends.span, origin, session)
-    met = [_identity(source) for source in chain]
-    if _identity(base.source) in met:
-        loop = " -> ".join(s.shown for s in [*chain[met.index(_identity(base.source)) :], base.source])
+    base = _base(extends.value, extends.span, source, session)
+    met = [_identity(one) for one in chain]
+    if _identity(base) in met:
+        loop = " -> ".join(one.shown for one in [*chain[met.index(_identity(base)) :], base])
         session.error("GL033", f"`extends` forms a cycle: {loop}", extends.span)
         raise Stop
-    return merge(_merged(base, chain, session), tree)
+    whole = merge(_merged(base, chain, session), tree)
+    if whole.size > MAX_VALUES:
+        session.error("GL011", f"the spec and what it extends hold more than {MAX_VALUES:,} values", extends.span)
+        raise Stop
+    return whole
 
 
 def _identity(source: Source) -> str:
-    return str(source.path.resolve()) if source.path else source.shown
+    return os.path.realpath(source.path) if source.path else source.shown
 
 
-def _base(name: str, at: Span, origin: Origin, session: Session) -> Origin:
+def _base(name: str, at: Span, here: Source, session: Session) -> Source:
     if not _is_path(name):
-        return Origin(_recipe(name, at, session, "recipe"), None)
-    path = Path(name)
-    if path.is_absolute():
-        return Origin(_extended(path, name, at, session), path.parent)
-    here = origin.source.path
-    if here is None or origin.root is None:
-        session.error(
-            "GL032",
-            f"'{name}' is a relative path, but {origin.source.shown} is not in a folder",
-            at,
-            f"recipes: {listed(recipe_names())}",
-        )
+        return _recipe(name, at, session, "recipe")
+    try:
+        path = user_files.named_path(name, "" if here.path is None else here.path.parent)
+    except OSError as error:
+        session.error("GL031", f"`extends` cannot name {show(name)}: {error.strerror}", at)
+        raise Stop from None
+    if not user_files.exists(path):
+        near = specs_in(path.parent)
+        hint = did_you_mean(path.name, near, f"files there: {listed(near)}" if near else "")
+        session.error("GL031", f"`extends` names '{path}', which does not exist", at, hint)
         raise Stop
-    target = here.parent / path
-    if not target.resolve().is_relative_to(origin.root.resolve()):
-        session.error(
-            "GL032",
-            f"'{name}' leaves the spec's folder '{origin.root}'",
-            at,
-            "keep it below that folder, or name it by its absolute path",
-        )
-        raise Stop
-    return Origin(_extended(target, str(target), at, session), origin.root)
+    return Source(read_file(path, str(path), session), str(path), path)
 
 
 def _is_path(name: str) -> bool:
     return "/" in name or "\\" in name or name.startswith(".") or name.endswith((".yaml", ".yml"))
-
-
-def _extended(path: Path, shown: str, at: Span, session: Session) -> Source:
-    if not path.is_file():
-        near = [p.name for p in sorted(path.parent.glob("*.y*ml"))] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, near, f"files there: {listed(near)}" if near else "")
-        session.error("GL031", f"`extends` names '{shown}', which does not exist", at, hint)
-        raise Stop
-    return Source(read_file(path, shown, session), shown, path)
 
 
 def _recipe(name: str, at: Span | None, session: Session, what: str) -> Source:
@@ -144,7 +127,7 @@ def merge(base: Mapping, over: Mapping, path: tuple[str, ...] = ()) -> Mapping:
                 entries[key] = Entry(entry.key_span, merge(old.value, entry.value, (*path, key)))
         else:
             entries[key] = entry
-    return Mapping(entries, over.span, size=1 + sum(e.value.size for e in entries.values()))
+    return Mapping(entries, over.span, size=mapping_size(entries))
 
 
 def _is_null(node: Node) -> bool:

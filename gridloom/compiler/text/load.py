@@ -6,14 +6,16 @@ before they are expanded, and depth is checked before descending.
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from gridloom import user_files
 from gridloom.compiler.session import Session, Stop
-from gridloom.compiler.text.tree import Entry, Hole, Mapping, Node, Scalar, Sequence
+from gridloom.compiler.text.tree import Entry, Hole, Mapping, Node, Scalar, Sequence, text_size
 from gridloom.diagnostics import Span
 
 MAX_BYTES = 1 << 20
@@ -68,24 +70,38 @@ def read_file(path: Path, shown: str, session: Session) -> str:
     """Read a spec file as text. Records GL001-GL004 and raises Stop where the file cannot be read."""
     at = Span(shown, 1, 1, 1)
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        raw = user_files.read_bytes(path, MAX_BYTES)
     except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        near = specs_in(path.parent)
         hint = f"specs in that folder: {', '.join(near[:8])}" if near else ""
         session.error("GL001", f"there is no file '{shown}'", at, hint)
         raise Stop from None
     except OSError as error:
-        reason = "it is a folder" if path.is_dir() else (error.strerror or str(error))
-        session.error("GL002", f"cannot read '{shown}': {reason}", at)
+        if error.errno == errno.EFBIG:
+            too_large(shown, session)
+        else:
+            session.error("GL002", f"cannot read '{shown}': {error.strerror or error}", at)
         raise Stop from None
     return decode(raw, shown, session)
+
+
+def specs_in(folder: Path) -> list[str]:
+    """Return the names of the specs in a folder, sorted; none for a folder that cannot be listed."""
+    try:
+        return sorted(p.name for p in folder.glob("*.y*ml")) if user_files.is_folder(folder) else []
+    except OSError:
+        return []
+
+
+def too_large(shown: str, session: Session) -> None:
+    """Record GL004."""
+    session.error("GL004", "the spec is larger than 1 MiB", Span(shown, 1, 1, 1), "a spec holds settings, not data")
 
 
 def decode(raw: bytes, shown: str, session: Session) -> str:
     """Decode a spec's bytes. Records GL003 (not UTF-8) or GL004 (too large) and raises Stop."""
     if len(raw) > MAX_BYTES:
-        session.error("GL004", "the spec is larger than 1 MiB", Span(shown, 1, 1, 1), "a spec holds settings, not data")
+        too_large(shown, session)
         raise Stop
     try:
         text = raw.decode("utf-8")
@@ -191,7 +207,9 @@ class _Builder:
         node: Node
         if isinstance(event, yaml.ScalarEvent):
             plain = bool(event.implicit[0])
-            node = Scalar(resolve_scalar(event.value) if plain else event.value, at, plain)
+            value = resolve_scalar(event.value) if plain else event.value
+            written = None if isinstance(value, str) else event.value
+            node = Scalar(value, at, plain, size=1 + text_size(event.value), written=written)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self.sequence(at, depth)
         else:
@@ -236,7 +254,7 @@ class _Builder:
             value = self.node(event, depth + 1)
             if isinstance(value, Scalar) and value.value is None and value.span.column >= value.span.end_column:
                 value = Scalar(None, key_span)  # an empty value has the position of its key
-            size = self.grown(size, value, event)
+            size = self.grown(size + text_size(key or ""), value, event)
             if key is None:
                 continue
             if key == "<<":

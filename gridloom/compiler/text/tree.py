@@ -8,6 +8,8 @@ from typing import Any
 
 from gridloom.diagnostics import Span
 
+CHARACTERS = 64
+"""Characters of text that weigh as much as one value in the bounds on size."""
 Path = tuple[str | int, ...]
 """Keys and list indices from the top of the spec, as a user writes them."""
 
@@ -23,8 +25,10 @@ class Scalar:
     via: tuple[Span, ...] = ()
     """Positions of the uses `${vars.x}` that led to the value; `span` is the position of the value itself."""
     parts: tuple[Span, ...] = ()
-    """Positions of the values of the variables inside a text."""
+    """Positions in a sweep of the values of the variables inside a text."""
     size: int = 1
+    written: str | None = None
+    """Source text of an unquoted value that is no text, such as `1e5`, `0o17` or `null`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,16 @@ class Mapping:
 
 
 Node = Scalar | Hole | Sequence | Mapping
+
+
+def text_size(text: str) -> int:
+    """Return the size of a text beside the value itself."""
+    return len(text) // CHARACTERS
+
+
+def mapping_size(entries: dict[str, Entry]) -> int:
+    """Return the number of values of a mapping and below; texts and keys add to it by their length."""
+    return 1 + sum(entry.value.size + text_size(key) for key, entry in entries.items())
 
 
 def to_plain(node: Node) -> Any:
@@ -160,7 +174,7 @@ def show(value: Any) -> str:
     elif isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, str):
-        text = f"'{value}'"
+        text = f"'{''.join(c if c.isprintable() else ascii(c)[1:-1] for c in value[:60])}'"
     elif isinstance(value, dict):
         text = "a mapping"
     elif isinstance(value, list | tuple):

@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gridloom.version
-from gridloom.compiler.facts import CheckpointFacts
+from gridloom import user_files
+from gridloom.compiler.facts import CheckpointFacts, TaskKey, unpack_pair
 from gridloom.errors import ModelError
 from gridloom.runtime.models.kind import MODELS, RowShape, network_cost, network_spec
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.stages import SHIPPED
+from gridloom.stores.artifacts import MANIFEST
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
+VIEW_MARK = "|||"
+"""End of the task id in a puzzle id's name, as in `runtime/data/tasks.py`, which imports numpy."""
 WEIGHTS = Path(gridloom.version.__file__).parent / "weights"
 """Folder of the checkpoints shipped with gridloom, one folder each."""
 MAX_HEADER = 100_000_000
@@ -29,7 +34,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Read bundle.json. Raises ModelError when the file is absent, damaged or has another format version."""
     path = folder / DESCRIPTION
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = user_files.read_json(path)
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder} holds no {DESCRIPTION}, so it is no gridloom checkpoint",
@@ -46,7 +51,29 @@ def read_description(folder: Path) -> dict[str, Any]:
     missing = {"parts", "meta", "puzzle_ids", "llm"} - description.keys()
     if missing or "trm" not in description["parts"]:
         raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'the part trm'}")
+    _compare_with_manifest(folder)
     return description
+
+
+def _compare_with_manifest(folder: Path) -> None:
+    """Raise ModelError if a manifest beside bundle.json records another hash of it.
+
+    Artifacts and published folders hold a manifest; folders that earlier versions published have none.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        recorded = manifest["files"][DESCRIPTION]["sha256"]
+        found = hashlib.sha256((folder / DESCRIPTION).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"cannot read {path}: {error!r}", "fetch or train it again") from error
+    if recorded != found:
+        raise ModelError(
+            f"{folder / DESCRIPTION} was changed after it was written: its sha256 is not the one in {MANIFEST}",
+            "fetch or train it again",
+        )
 
 
 def data_kind(meta: Mapping[str, Any]) -> str:
@@ -60,10 +87,35 @@ def answers_of(meta: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(task) for key, task in answers.items()}
 
 
+def validated_on(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the digests of the puzzle sets whose test split chose the weights, from a bundle's `meta`."""
+    return tuple(str(digest) for digest in meta.get("data", {}).get("validated_on", ()))
+
+
+def pairs_of(meta: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the pairs that training read, from a bundle's `meta`: packed keys by task id."""
+    pairs = meta.get("data", {}).get("pairs_of", {})
+    return {str(task): [str(packed) for packed in found] for task, found in pairs.items()}
+
+
+def _trained_tasks(meta: Mapping[str, Any]) -> tuple[TaskKey, ...]:
+    """Return the trained tasks for the leak rules. Raises ValueError for damaged keys."""
+    return tuple(
+        TaskKey(task, "", False, "", tuple(unpack_pair(packed) for packed in packs))
+        for task, packs in sorted(pairs_of(meta).items())
+    )
+
+
 def checkpoint_folder(path: str, base: str) -> Path:
     """Return the folder that a checkpoint stage's `path` names. Raises ModelError for unknown shipped weights."""
     if not path.startswith(SHIPPED):
-        return Path(base) / Path(path).expanduser()
+        try:
+            return user_files.named_path(path, base)
+        except OSError as error:
+            raise ModelError(
+                f"cannot read the checkpoint {path!r:.200}: {error.strerror}",
+                "name the folder of a train or joint_train artifact",
+            ) from None
     name = path.removeprefix(SHIPPED)
     if name not in shipped_names():
         raise ModelError(f"gridloom ships no weights named {name!r}", f"it has {', '.join(shipped_names())}")
@@ -119,6 +171,8 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         kind = str(spec["kind"])
         heads = {name: tensor_shapes(folder, name, part) for name, part in parts.items()}
         learnt = tuple(sorted(answers_of(description["meta"]).items()))
+        chosen_by = validated_on(description["meta"])
+        trained = _trained_tasks(description["meta"])
         network = _described_network(folder, spec)
         problems = MODELS.get(kind).weights_problems(config, heads["trm"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -142,7 +196,21 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         any_canvas=network.any_canvas,
         network_spec=dict(spec),
         answers_of=learnt,
+        validated_on=chosen_by,
+        trained_tasks=trained,
+        views_of=_views_of(folder, description) if data_kind(description["meta"]) == "arc" else (),
     )
+
+
+def _views_of(folder: Path, description: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Return the number of views of each task with puzzle ids; none where the file is absent, which loading reports."""
+    try:
+        names = json.loads((folder / "puzzle_ids.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    if not isinstance(names, list) or len(names) != description["puzzle_ids"]["count"]:
+        return ()
+    return tuple(sorted(Counter(str(name).partition(VIEW_MARK)[0] for name in names[1:]).items()))
 
 
 def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -152,6 +220,7 @@ def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str,
     if path.parent != folder:
         raise ModelError(f"{folder / DESCRIPTION}: part {name} names a file outside the bundle: {part['file']}")
     try:
+        user_files.check_regular(path)
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if size != part["bytes"]:
@@ -166,7 +235,7 @@ def tensor_shapes(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str,
         raise ModelError(f"part {name} is missing: {path}", remedy) from error
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}", remedy) from error
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise ModelError(f"{path} is no safetensors file: {error}", remedy) from error
 
 

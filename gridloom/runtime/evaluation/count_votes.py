@@ -13,8 +13,8 @@ from gridloom.errors import StageError
 from gridloom.runtime.data.arc.answers import load_answers
 from gridloom.runtime.data.tasks import Grid
 from gridloom.runtime.evaluation.compare import REPORT, compare
-from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.evaluation.puzzles import steps_trained
+from gridloom.runtime.evaluation.summary import SETTLED, summarise
 from gridloom.runtime.evaluation.vote import FORMAT_VERSION, VOTES
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.stage import StageContext
@@ -23,9 +23,6 @@ from gridloom.stores.evaluation_records import EvaluationRecord
 from gridloom.stores.records import MetricRecord
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
-SETTLED = 2
-"""Number of ranked grids per test input that a report covers if views were skipped. `early_stop: true` guarantees their
-order as with all views; with `first` and `likely` the second grid may differ, as the report's `early_stop` records."""
 
 
 class CountVotes:
@@ -128,44 +125,6 @@ def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
         "num_cast": test["num_cast"],
         "shape_match": first["shape_match"],
         "cell_accuracy": first["cell_accuracy"],
-    }
-
-
-def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int]) -> dict[str, Any]:
-    """Return pass@k, and shape match and cell accuracy of the first grids, over tasks and over test inputs.
-
-    Args:
-        tests: results of each task's test inputs; `rank` is the rank of the correct grid, or None.
-    """
-    flat = [test for entries in tests.values() for test in entries]
-
-    def over_tasks(values: Mapping[str, Sequence[float]]) -> float:
-        return sum(sum(entries) / len(entries) for entries in values.values()) / len(values)
-
-    def passes(test: Mapping[str, Any], k: int) -> bool:
-        return test["rank"] is not None and test["rank"] < k
-
-    shares = {k: over_tasks({task: [passes(t, k) for t in entries] for task, entries in tests.items()}) for k in at}
-    return {
-        "num_tasks": len(tests),
-        "num_test_inputs": len(flat),
-        "pass_at": {str(k): share for k, share in shares.items()},
-        "pass_at_intervals": {str(k): wilson(share, len(tests)) for k, share in shares.items()},
-        "pass_at_of_test_inputs": {str(k): sum(passes(test, k) for test in flat) / len(flat) for k in at},
-        "solved": sorted(task for task, entries in tests.items() if all(passes(test, SETTLED) for test in entries)),
-        **{
-            name: over_tasks({task: [float(test[name]) for test in entries] for task, entries in tests.items()})
-            for name in ("shape_match", "cell_accuracy")
-        },
-        "num_views_cast": sum(test["num_cast"] for test in flat),
-        "num_views": sum(test["num_views"] for test in flat),
-        "denominators": {
-            "pass_at, shape_match, cell_accuracy": "mean over the split's tasks of the mean over a task's test inputs",
-            "pass_at_of_test_inputs": "test inputs",
-            "shape_match, cell_accuracy": "of the grid with most votes; a test input without any counts as 0",
-            "solved": "tasks all of whose test inputs are right at pass@2",
-            "pass_at_intervals": "Wilson, 95%, over tasks",
-        },
     }
 
 

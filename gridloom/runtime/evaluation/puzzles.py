@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import DataError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
-from gridloom.runtime.data.files.arrays import SplitArrays
-from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
+from gridloom.runtime.data.puzzles.puzzle_file import puzzle_text
+from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, load_puzzles, solves
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
@@ -28,6 +29,7 @@ from gridloom.runtime.models.steps import Halting, Rows
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
+from gridloom.stores.evaluation_records import PuzzlePredictionRecord
 from gridloom.stores.records import MetricRecord
 
 REPORT = "report.json"
@@ -39,6 +41,11 @@ class Tally:
     """Counts over the puzzles answered so far."""
 
     num_puzzles: int = 0
+    """Number of puzzles whose right answer is known; the counts of right ones are over these."""
+    num_answered: int = 0
+    """Number of all puzzles."""
+    num_valid: int = 0
+    """Number of answers that solve their puzzle, whether or not the right answer is known."""
     num_exact: int = 0
     num_cells: int = 0
     """Number of scored cells: every cell of a maze or sudoku."""
@@ -74,14 +81,20 @@ class Tally:
         self.num_open_right += int((right & is_open).sum())
         self.num_halt_right += int(((q_halt >= 0) == exact).sum())
 
+    def merge(self, other: Tally) -> None:
+        """Add the counts of other puzzles."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
     def shares(self) -> dict[str, float]:
-        """Return the metrics of ledger and report."""
-        return {
-            "exact": self.num_exact / self.num_puzzles,
-            "cell_accuracy": self.num_cells_right / self.num_cells,
-            "open_cell_accuracy": self.num_open_right / self.num_open if self.num_open else 1.0,
-            "halting_accuracy": self.num_halt_right / self.num_puzzles,
+        """Return the metrics of ledger and report; a share of nothing is not defined, and absent."""
+        shares = {
+            "exact": (self.num_exact, self.num_puzzles),
+            "cell_accuracy": (self.num_cells_right, self.num_cells),
+            "open_cell_accuracy": (self.num_open_right, self.num_open),
+            "halting_accuracy": (self.num_halt_right, self.num_puzzles),
         }
+        return {name: part / whole for name, (part, whole) in shares.items() if whole}
 
 
 class Evaluate:
@@ -108,12 +121,13 @@ class Evaluate:
             )
             members.append((inputs[field].key, bundle))
         started = time.monotonic()
-        tally, own = self._answer(node, spec, [bundle for _, bundle in members], puzzles.splits[SPLIT], context)
+        tally, own = self._answer(node, spec, members, puzzles, context)
         seconds = time.monotonic() - started
         shares = tally.shares()
         evaluated = evaluated_facts(members, spec.act_steps)
-        mean_steps = tally.num_act_steps / (tally.num_puzzles * len(members))
-        metrics = {**shares, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
+        mean_steps = tally.num_act_steps / (tally.num_answered * len(members))
+        valid = tally.num_valid / tally.num_answered
+        metrics = {**shares, "valid": valid, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
         context.ledger.append(
             *(
                 MetricRecord(
@@ -139,17 +153,23 @@ class Evaluate:
             },
             "num_puzzles": tally.num_puzzles,
             "num_exact": tally.num_exact,
+            "num_unanswered": tally.num_answered - tally.num_puzzles,
+            "num_valid": tally.num_valid,
+            "valid": valid,
+            "valid_interval": wilson(valid, tally.num_answered),
             **shares,
-            "exact_interval": wilson(shares["exact"], tally.num_puzzles),
+            **({"exact_interval": wilson(shares["exact"], tally.num_puzzles)} if tally.num_puzzles else {}),
             "mean_act_steps": mean_steps,
             "denominators": {
+                "num_puzzles": "puzzles whose answers are known",
+                "valid": "all puzzles; a sudoku's rules hold and its clues are kept, a maze has one shortest path",
                 "exact, halting_accuracy": "puzzles; exact when every cell is right",
                 "cell_accuracy": "all cells of all puzzles, given ones included",
                 "open_cell_accuracy": "cells where the answer differs from the question",
                 "exact_interval": "Wilson, 95%, over puzzles",
             },
         }
-        if own:
+        if own and tally.num_puzzles:
             report["members"] = [
                 {
                     **evaluated_facts([member], spec.act_steps),
@@ -160,17 +180,19 @@ class Evaluate:
                 for member, one in zip(members, own, strict=True)
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-        write_eval_results(
-            context.out,
-            accuracy=shares["exact"],
-            avg_loss=None if own else tally.mean_loss,
-            avg_steps=mean_steps,
-            total_examples=tally.num_puzzles,
-        )
+        if tally.num_puzzles:
+            write_eval_results(
+                context.out,
+                accuracy=shares["exact"],
+                avg_loss=None if own else tally.mean_loss,
+                avg_steps=mean_steps,
+                total_examples=tally.num_puzzles,
+            )
         context.notes.update(
             shares,
+            valid=valid,
             num_puzzles=tally.num_puzzles,
-            puzzles_per_s=tally.num_puzzles / seconds,
+            puzzles_per_s=tally.num_answered / seconds,
             act_steps_computed=tally.num_computed,
             hardware=hardware(context.device),
         )
@@ -179,11 +201,12 @@ class Evaluate:
         self,
         node: StageNode,
         spec: EvaluateStage,
-        bundles: Sequence[Bundle],
-        arrays: SplitArrays,
+        members: Sequence[tuple[str, Bundle]],
+        puzzles: PuzzleSet,
         context: StageContext,
     ) -> tuple[Tally, list[Tally]]:
         """Answer the puzzles batch by batch; return the counts of the ensemble and of each member."""
+        arrays, bundles = puzzles.splits[SPLIT], [bundle for _, bundle in members]
         total = min(len(arrays.inputs), spec.limit or len(arrays.inputs))
         tally, own = Tally(), [Tally() for _ in bundles] if len(bundles) > 1 else []
         with context.progress.task(node.name, total=total, unit="puzzle") as bar:
@@ -208,16 +231,63 @@ class Evaluate:
                     tokens, q_halt = elect(
                         torch.stack([one.tokens for one in found]), torch.stack([one.q_halt for one in found])
                     )
+                known = (labels != 0).any(dim=1)
                 for counted, one in zip(own or [tally], found, strict=True):
                     assert one.loss is not None
-                    counted.loss += float(one.loss.double().sum())
+                    counted.loss += float(one.loss[known].double().sum())
                     if own:
-                        counted.add(one.tokens, one.q_halt, inputs, labels)
-                tally.add(tokens, q_halt, inputs, labels)
-                tally.num_act_steps += sum(int(one.steps.sum()) for one in found)
+                        counted.add(one.tokens[known], one.q_halt[known], inputs[known], labels[known])
+                tally.add(tokens[known], q_halt[known], inputs[known], labels[known])
+                steps = torch.stack([one.steps for one in found]).sum(dim=0)
+                valid = solves(puzzles.kind, inputs.cpu().numpy(), tokens.cpu().numpy())
+                tally.num_answered += len(inputs)
+                tally.num_valid += int(valid.sum())
+                tally.num_act_steps += int(steps.sum())
                 tally.num_computed += sum(one.num_computed for one in found)
-                bar.advance(len(inputs), exact=f"{tally.num_exact / tally.num_puzzles:.1%}")
+                where = node, context, puzzles, members[0][0], start
+                context.ledger.append(*_records(*where, inputs, labels, tokens, q_halt, steps, valid))
+                shown = {"exact": f"{tally.num_exact / tally.num_puzzles:.1%}"} if tally.num_puzzles else {}
+                bar.advance(len(inputs), **shown, valid=f"{tally.num_valid / tally.num_answered:.1%}")
         return tally, own
+
+
+def _records(
+    node: StageNode,
+    context: StageContext,
+    puzzles: PuzzleSet,
+    checkpoint: str,
+    first: int,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    answers: torch.Tensor,
+    q_halt: torch.Tensor,
+    steps: torch.Tensor,
+    valid: NDArray[np.bool_],
+) -> list[PuzzlePredictionRecord]:
+    """Return the records of a batch that begins with test puzzle `first`."""
+    known, right = (labels != 0).any(dim=1).tolist(), ((answers == labels) & (labels != 0)).sum(dim=1).tolist()
+    scored = (labels != 0).sum(dim=1).tolist()
+    return [
+        PuzzlePredictionRecord(
+            run_id=context.run_id,
+            stage=node.name,
+            puzzle=first + row,
+            kind=puzzles.kind,
+            size=puzzles.size,
+            question=puzzle_text(puzzles.kind, question),
+            prediction=puzzle_text(puzzles.kind, answer),
+            exact=right[row] == scored[row] if known[row] else None,
+            cells_right=right[row] if known[row] else None,
+            num_cells=len(question),
+            valid=bool(valid[row]),
+            act_steps=made,
+            q_halt=logit,
+            checkpoint_key=checkpoint,
+        )
+        for row, (question, answer, made, logit) in enumerate(
+            zip(inputs.tolist(), answers.tolist(), steps.tolist(), q_halt.tolist(), strict=True)
+        )
+    ]
 
 
 def elect(tokens: torch.Tensor, q_halt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -59,9 +59,10 @@ class Vote:
         context.notes.update(
             num_rows=election.num_cast,
             num_rows_left_out=election.num_rows - election.num_cast,
-            rows_per_s=(election.num_cast - before) / seconds if seconds else 0.0,
             hardware=hardware(context.device),
         )
+        if election.num_cast > before:  # a run that only counts what an earlier one answered has no rate
+            context.notes.update(rows_per_s=(election.num_cast - before) / seconds)
 
 
 class _Election:

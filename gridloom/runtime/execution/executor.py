@@ -10,12 +10,13 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gridloom.compiler.device_speeds import DeviceSpeeds
-from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted, StoreError
 from gridloom.progress import Progress, StopSignal
@@ -30,14 +31,16 @@ from gridloom.runtime.execution.run_outcome import (
     is_out_of_space,
     stops_everything,
 )
-from gridloom.runtime.machine.device import resolve_device
+from gridloom.runtime.execution.run_records import completion, estimates, incomplete, producer, stage_record
+from gridloom.runtime.machine.device import make_current, resolve_device
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.planning.local import Planned, spec_base
 from gridloom.runtime.planning.plan import PlannedStage, RunPlan
+from gridloom.runtime.planning.weights_here import check_weights
 from gridloom.runtime.stage import Stage, StageContext, load_stage
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.records import ArtifactRecord, EstimateRecord, RunRecord, StageRecord
+from gridloom.stores.records import RunRecord
 from gridloom.stores.workspace import Workspace
 from gridloom.version import __version__
 
@@ -60,6 +63,8 @@ class RunOptions:
     """Override of the spec's `device`."""
     ranks: Ranks | None = None
     """Group of processes that train together, in which this process is rank 0; None for a single process."""
+    wait: bool = False
+    """Whether a stage that another process runs is waited for; else it fails."""
 
 
 def execute(
@@ -72,17 +77,25 @@ def execute(
 ) -> RunResult:
     """Run every stage that the plan marks to run, in order.
 
-    An interrupted, crashed or failed run of the same graph is resumed under its run id.
+    An interrupted, crashed or failed run of the same graph is resumed under its run id. A cached artifact whose process
+    was killed before it recorded it completes the record of that run.
 
     Raises:
         StageInterrupted: `stop` was set; the stage saved its state and the run is marked interrupted.
+        ModelError: the language model of a stage is not on this machine; nothing was run.
         RunFailed: stages failed; the stages that do not depend on them were executed, and the run is marked failed.
         StoreError: the disk is full, or the ledger or the artifact store cannot be used; the run stopped at once.
     """
     started = time.monotonic()
     to_run = [planned.node for planned in plan.stages if planned.state == "run"]
     device = resolve_device(options.device or plan.graph.device) if to_run else (options.device or plan.graph.device)
+    if to_run:
+        make_current(device)
+    check_weights(to_run, plan.graph)
     run_id = choose_run_id(plan, workspace)
+    store = ArtifactStore(workspace)
+    cached = [store.find(planned.node.key) for planned in plan.stages if planned.state == "cached"]
+    unrecorded = incomplete(Ledger(workspace), [artifact for artifact in cached if artifact is not None])
     with LedgerWriter(workspace, run_id) as ledger, run_lock(workspace, run_id):
         ledger.append(
             RunRecord(
@@ -100,8 +113,8 @@ def execute(
                 started_at=time.time(),
             )
         )
-        ledger.append(*_estimates(run_id, to_run, options.speeds))
-        walk = _Walk(plan, run_id, device, options, ArtifactStore(workspace), ledger, progress, stop, stage_factory)
+        ledger.append(*estimates(run_id, to_run, options.speeds))
+        walk = _Walk(plan, run_id, device, options, store, ledger, progress, stop, stage_factory, unrecorded)
         status: str = "failed"
         error: str | None = None
         try:
@@ -123,7 +136,8 @@ def execute(
         finally:
             ledger.append(RunRecord(run_id=run_id, status=status, error=error, ended_at=time.time()))
             ledger.sync()
-    Ledger(workspace).ingest()
+    if later := Ledger(workspace).ingest_if_free():
+        progress.say(later)
     if result.failed:
         raise RunFailed(result, plan.graph)
     return result
@@ -135,10 +149,6 @@ def _dependents(plan: RunPlan, name: str) -> set[str]:
         if planned.state == "run" and found & set(planned.node.inputs.values()):
             found.add(planned.node.name)
     return found - {name}
-
-
-def _stage_record(run_id: str, node: StageNode, status: str, **fields: Any) -> StageRecord:
-    return StageRecord(run_id=run_id, stage=node.name, kind=node.kind, key=node.key, status=status, **fields)
 
 
 def _published(store: ArtifactStore, node: StageNode) -> Artifact:
@@ -164,6 +174,10 @@ class _Walk:
     progress: Progress
     stop: StopSignal
     stage_factory: Callable[[str], Stage]
+    unrecorded: set[str]
+    """Keys of cached artifacts that the run which made them did not record."""
+    held: ExitStack = field(default_factory=ExitStack)
+    """Lock of the stage that ended last, kept until that of the next is taken: who waits for the one stays behind."""
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     executed: list[str] = field(default_factory=list)
     cached: list[str] = field(default_factory=list)
@@ -172,29 +186,41 @@ class _Walk:
 
     def walk(self) -> None:
         """Run the stages in order. Raises errors that stop the whole run."""
-        for planned in self.plan.stages:
-            node = planned.node
-            roots = self._roots(node)
-            if planned.state == "run" and roots:
+        try:
+            for planned in self.plan.stages:
+                self._step(planned)
+        finally:
+            self.held.close()
+
+    def _step(self, planned: PlannedStage) -> None:
+        node = planned.node
+        if planned.state == "run":
+            if roots := self._roots(node):
                 self.blocked[node.name] = roots
                 self._record(node, "blocked", error=f"blocked by {', '.join(roots)}")
-                continue
-            if planned.state == "run" and self.stop:
+                return
+            if self.stop:
                 raise StageInterrupted(
                     f"stopped by {self.stop.reason} before {node.name}", "run again: finished stages are kept"
                 )
-            try:
-                if planned.state == "cached":
-                    self.artifacts[node.name] = _published(self.store, node)
-                    self._record(node, "cached")
-                    self.cached.append(node.name)
-                else:
-                    self.artifacts[node.name] = self._run(planned)
-                    self.executed.append(node.name)
-            except Exception as failure:
-                if stops_everything(failure):
-                    raise
-                self._fail(node, failure)
+        try:
+            if planned.state == "cached":
+                self._use(node, _published(self.store, node))
+            else:
+                self._run(node)
+        except Exception as failure:
+            if stops_everything(failure):
+                raise
+            self._fail(node, failure)
+
+    def _use(self, node: StageNode, artifact: Artifact) -> None:
+        """Take an artifact that is published already."""
+        if artifact.key in self.unrecorded:
+            self.ledger.append(*completion(artifact))
+        self._record(node, "cached")
+        self.store.remove_work(node.key)  # of a process that was killed after it published
+        self.artifacts[node.name] = artifact
+        self.cached.append(node.name)
 
     def result(self, seconds: float) -> RunResult:
         """Return the outcome so far."""
@@ -216,33 +242,56 @@ class _Walk:
         blocks = f"; blocks {', '.join(dependents[:4])}{' ...' if len(dependents) > 4 else ''}" if dependents else ""
         self.progress.say(f"{node.name} failed: {first_line(problem)}{blocks}")
 
-    def _run(self, planned: PlannedStage) -> Artifact:
-        node = planned.node
+    def _run(self, node: StageNode) -> None:
+        with self._locked(node) as lock:
+            if (made := self.store.find(node.key)) is not None:  # by the process that this one waited for
+                self._use(node, made)
+            else:
+                self.artifacts[node.name] = self._make(node)
+                self.executed.append(node.name)
+            self.held = lock.pop_all()
+
+    def _make(self, node: StageNode) -> Artifact:
         inputs = {name: self.artifacts[target] for name, target in node.inputs.items()}
-        self._record(node, "running", started_at=time.time())
+        started_at = time.time()
+        self._record(node, "running", started_at=started_at)
         notes: dict[str, Any] = {}
         try:
-            with stage_lock(self.store.workspace, node):
-                artifact = self._publish(node, self._verified(inputs), notes)
+            artifact = self._publish(node, self._verified(inputs), notes, started_at)
         except BaseException as failure:
             status = "interrupted" if isinstance(failure, StageInterrupted | KeyboardInterrupt) else "failed"
             self._record(node, status, ended_at=time.time(), error=failure_text(failure), notes=notes)
             raise
-        now = time.time()
-        self.ledger.append(
-            _stage_record(self.run_id, node, "done", ended_at=now, notes=notes),
-            ArtifactRecord(
-                key=artifact.key,
-                type=artifact.type,
-                kind=node.kind,
-                run_id=self.run_id,
-                stage=node.name,
-                bytes=artifact.num_bytes,
-                created_at=now,
-            ),
-        )
+        self.ledger.append(*completion(artifact))
         self.store.remove_work(node.key)
         return artifact
+
+    def _locked(self, node: StageNode) -> ExitStack:
+        """Take the lock of a stage, then release that of the stage before. Raises StageError, StageInterrupted."""
+        taken = ExitStack()
+        waiting = partial(self._await, node, set()) if self.options.wait else None
+        lock = stage_lock(self.store.workspace, node, waiting, remedy="wait for it with --wait, or stop it")
+        try:
+            taken.enter_context(lock)
+        except StageError as busy:
+            self._record(node, "failed", ended_at=time.time(), error=failure_text(busy))
+            raise
+        self.held.close()
+        return taken
+
+    def _await(self, node: StageNode, shown: set[str], holder: str) -> None:
+        """Release all locks, so that no two processes wait for each other; show each holder once; stop on a signal."""
+        self.held.close()
+        if self.stop:
+            if self.stop.reason == "SIGINT":  # nothing to save
+                raise KeyboardInterrupt
+            raise StageInterrupted(
+                f"stopped by {self.stop.reason} while {node.name} waited for {holder}",
+                "run again: finished stages are kept",
+            )
+        if holder not in shown:
+            shown.add(holder)
+            self.progress.say(f"{node.name}: waiting for {holder}, which runs this stage")
 
     def _verified(self, inputs: dict[str, Artifact]) -> dict[str, Artifact]:
         for artifact in inputs.values():
@@ -255,7 +304,9 @@ class _Walk:
                 raise StageError(damaged.message, damaged.remedy) from damaged
         return inputs
 
-    def _publish(self, node: StageNode, inputs: dict[str, Artifact], notes: dict[str, Any]) -> Artifact:
+    def _publish(
+        self, node: StageNode, inputs: dict[str, Artifact], notes: dict[str, Any], started_at: float
+    ) -> Artifact:
         with self.store.writing(node.key) as out:
             context = StageContext(
                 run_id=self.run_id,
@@ -284,46 +335,18 @@ class _Walk:
                 raise
             if meter is not None:
                 notes.update(peak_memory_bytes=meter.peak(), stage_memory_bytes=meter.grown())
-            producer = {
-                "stage": node.name,
-                "kind": node.kind,
-                "version": node.version,
-                "run_id": self.run_id,
-                "key_inputs": key_inputs(self.plan.graph, node),
-                "spec": node.spec,
-                "gridloom": __version__,
-            }
+            self.ledger.sync()  # after a power failure, too, an artifact has the records that its stage wrote
             return self.store.publish(
                 out,
                 key=node.key,
                 type=node.produces,
                 kind=node.kind,
-                producer=producer,
+                producer=producer(self.plan.graph, node, self.run_id, started_at, notes),
                 inputs={name: artifact.key for name, artifact in inputs.items()},
             )
 
     def _record(self, node: StageNode, status: str, **fields: Any) -> None:
-        self.ledger.append(_stage_record(self.run_id, node, status, **fields))
-
-
-def _estimates(run_id: str, nodes: list[StageNode], speeds: DeviceSpeeds | None) -> list[EstimateRecord]:
-    return [
-        EstimateRecord(
-            run_id=run_id,
-            stage=node.name,
-            parameters=cost.parameters,
-            frozen_parameters=cost.frozen_parameters,
-            flops={name: float(count) for name, count in cost.flops.items()},
-            step=cost.step,
-            num_steps=cost.num_steps,
-            peak_bytes=cost.peak_bytes,
-            seconds=speeds.seconds(cost) if speeds else None,
-            calibrated_on=speeds.device if speeds else None,
-            assumes=list(cost.assumes),
-        )
-        for node in nodes
-        if (cost := node.cost) is not None
-    ]
+        self.ledger.append(stage_record(self.run_id, node, status, **fields))
 
 
 def run_local(
@@ -335,6 +358,7 @@ def run_local(
     stop: StopSignal,
     device: str | None = None,
     ranks: Ranks | None = None,
+    wait: bool = False,
 ) -> RunResult:
     """Execute a plan made by `plan_local`. Raises the errors of `execute`."""
     speeds = planned.speeds.of(device or planned.plan.graph.device)
@@ -345,5 +369,6 @@ def run_local(
         device=device,
         speeds=speeds,
         ranks=ranks,
+        wait=wait,
     )
     return execute(planned.plan, workspace, options, progress, stop)

@@ -32,11 +32,13 @@ def launch(
     progress: Progress,
     device: str | None = None,
     walltime_s: float | None = None,
+    wait: bool = False,
 ) -> RunResult:
     """Execute a plan made by `plan_local` until it is done, fails, is interrupted, or its time is up.
 
     SIGINT and SIGTERM save the state and stop the run if the call is made in the main thread; the previous signal
-    handlers are restored. `walltime_s` overrides the limit of the spec.
+    handlers are restored. `walltime_s` overrides the limit of the spec. With `wait` a stage that another
+    process runs is waited for; a SIGINT in that time stops at once.
 
     Raises:
         StageInterrupted: a signal or the walltime stopped the run; running again resumes it.
@@ -45,7 +47,7 @@ def launch(
     """
     stop = StopFlag(planned.compiled.spec.walltime_s if walltime_s is None else walltime_s)
     with _processes() as ranks, _signals(stop):
-        return off_loop(partial(run_local, planned, spec, overrides, workspace, progress, stop, device, ranks))
+        return off_loop(partial(run_local, planned, spec, overrides, workspace, progress, stop, device, ranks, wait))
 
 
 def off_loop(work: Callable[[], T]) -> T:

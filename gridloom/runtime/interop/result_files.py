@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.errors import StageError
-from gridloom.runtime.data.arc.parsing import parse_grid
+from gridloom.runtime.data.arc.parsing import last_block
 from gridloom.runtime.data.files.grids import GridRows
 from gridloom.runtime.data.tasks import Task
 from gridloom.stores.ledger import Ledger
@@ -20,8 +20,16 @@ AttemptLine = Mapping[str, Any]
 
 
 def parse_failures(attempts: Sequence[AttemptLine]) -> int:
-    """Count the attempts whose text holds no grid; attempts of a TRM without a language model have no text."""
-    return sum(attempt["text"] is not None and parse_grid(attempt["text"]) is None for attempt in attempts)
+    """Count the attempts whose text holds no grid, of those where a text was asked for."""
+    return sum(_has_no_grid(attempt) for attempt in attempts)
+
+
+def _has_no_grid(attempt: AttemptLine) -> bool:
+    """Return whether a text was asked for and the parser that read it found no grid."""
+    if attempt["text"] is None or attempt.get("plan", {}).get("max_new_tokens") == 0:
+        return False
+    reading = attempt.get("reading")
+    return last_block(attempt["text"]) is None if reading is None else not reading["writing"]
 
 
 def tokens(attempts: Sequence[AttemptLine]) -> int:

@@ -30,6 +30,18 @@ def resolve_device(wanted: str) -> str:
     return wanted
 
 
+def make_current(device: str) -> None:
+    """Make a GPU the current one of this process; does nothing for `cpu`.
+
+    Pinned memory and the first library handles belong to the current device: without this, a process that computes on
+    another GPU would also occupy some hundred MB of the first.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def hardware(device: str, processes: int = 1) -> str:
     """Return the name of the hardware for cards: 'NVIDIA H100 80GB HBM3', or a processor with its threads."""
     import torch

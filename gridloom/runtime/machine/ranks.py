@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,7 +19,10 @@ from torch import Tensor
 
 from gridloom.errors import StageError
 
-TRAIN, STEP, STATE, END = "train", "step", "state", "end"
+PATIENCE = timedelta(days=30)
+"""Time that a rank waits for rank 0, which may build data or evaluate for hours between two trainings; torch's default
+of half an hour would end the run. A process that dies is noticed at once: its connections close."""
+TRAIN, STEP, STATE, VALIDATE, END = "train", "step", "state", "validate", "end"
 
 
 class Ranks:
@@ -40,7 +44,8 @@ class Ranks:
     def connect(self) -> None:
         """Initialise the process group, once: NCCL for CUDA tensors, gloo for CPU tensors."""
         if self.size > 1 and not dist.is_initialized():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend, timeout=PATIENCE)
 
     def disconnect(self) -> None:
         """Destroy the process group."""
@@ -114,6 +119,14 @@ class Ranks:
         parts: list[Any] | None = [None] * self.size if self.rank == 0 else None
         dist.gather_object(mine, parts, dst=0)
         return mine if parts is None else {name: torch.cat([part[name] for part in parts]) for name in mine}
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Return the picklable values of all ranks, by rank, on rank 0; an empty list on the others."""
+        if self.size == 1:
+            return [value]
+        parts: list[Any] | None = [None] * self.size if self.rank == 0 else None
+        dist.gather_object(value, parts, dst=0)
+        return parts or []
 
 
 ALONE = Ranks()

@@ -179,6 +179,10 @@ class Network(nn.Module, ABC):
             say(f"compile: {wanted} has no effect on a {self.spec.kind}, which has no compiled form")
         return 0.0
 
+    def uncompiled(self) -> AbstractContextManager[None]:
+        """Run without the compiled step inside the context, for rows of other shapes than it was compiled for."""
+        return nullcontext()
+
     def rounded(self) -> AbstractContextManager[None]:
         """Round weights to the activation dtype once for all calls inside the context; by default do nothing."""
         return nullcontext()

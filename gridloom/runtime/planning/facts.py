@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gridloom.compiler.facts import CheckpointFacts, DataFacts, TaskKey
+from gridloom.compiler.facts import CheckpointFacts, DataFacts, PairKey, TaskKey
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.planning.facts_cache import cached
@@ -42,13 +42,15 @@ class LocalFacts:
         return self._data[question]
 
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
-        """Return every ARC task of a dataset with the key of its demonstrations up to symmetry. Raises DataError."""
+        """Return every ARC task of a dataset with the keys of its demonstrations and pairs. Raises DataError."""
         if not isinstance(spec, ArcData):
             return ()
         question = (repr(spec), base)
         if question not in self._task_keys:
-            answer = cached("task_keys", spec, base, lambda: self._read_keys(spec, base))
-            self._task_keys[question] = tuple(TaskKey(*item) for item in answer)
+            answer = cached("task_keys 2", spec, base, lambda: self._read_keys(spec, base))
+            self._task_keys[question] = tuple(
+                TaskKey(*fields, tuple(PairKey(*pair) for pair in pairs)) for *fields, pairs in answer
+            )
         return self._task_keys[question]
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
@@ -99,10 +101,11 @@ class LocalFacts:
         )
 
     def _read_keys(self, spec: ArcData, base: str) -> list[list[Any]]:
-        from gridloom.runtime.data.arc.canonical import task_key
+        from gridloom.runtime.data.arc.content_keys import content_key
 
-        tasks = self._arc(spec, base).tasks
-        return [[task.task_id, task.subset, task.subset in spec.holdout, task_key(task, True)] for task in tasks]
+        found = self._arc(spec, base)
+        keys = (content_key(t, t.subset in spec.holdout, found.answers.get(t.task_id, ())) for t in found.tasks)
+        return [[key.task_id, key.subset, key.held_out, key.key, [list(astuple(p)) for p in key.pairs]] for key in keys]
 
     def _arc(self, spec: ArcData, base: str) -> ArcSource:
         question = (repr(spec), base)

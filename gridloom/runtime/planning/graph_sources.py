@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gridloom.compiler.diff_fields import Side
 from gridloom.compiler.graph import RunGraph
 from gridloom.compiler.text.library import recipe_names
-from gridloom.errors import GridloomError, StoreError
+from gridloom.errors import GridloomError
 from gridloom.runtime.planning.local import compile_local
 from gridloom.stores.files.write_aside import write_durably
 from gridloom.stores.ledger import Ledger
@@ -51,13 +51,9 @@ def run_graph(run_id: str, workspace: Workspace) -> RunGraph:
 
 
 def _find_run(what: str, workspace: Workspace) -> str:
-    try:
-        rows = Ledger(workspace).rows("select run_id from runs order by started_at desc")
-        runs = [str(row["run_id"]) for row in rows]
-    except StoreError:
-        if workspace.ledger_path.exists() or workspace.journal_dir.exists():
-            raise
-        runs = []
+    ledger = Ledger(workspace)
+    rows = ledger.rows("select run_id from runs order by started_at desc") if ledger.has_records() else []
+    runs = [str(row["run_id"]) for row in rows]
     if what in runs:
         return what
     raise GridloomError(

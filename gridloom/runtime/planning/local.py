@@ -44,12 +44,17 @@ def plan_local(
     workspace: Workspace,
     walltime_s: float | None = None,
     device: str | None = None,
+    finished_early: Sequence[str] = (),
 ) -> Planned:
     """Compile a spec and look up which of its stages are published in the workspace.
 
     Memory and walltime are checked for the stages that will run, on `device` if given.
+
+    Args:
+        finished_early: trainings whose checkpoints are those that were finished early.
     """
     # compiling alone needs no artifact store
+    from gridloom.runtime.planning.finished_early import use_finished
     from gridloom.runtime.planning.plan import make_plan
     from gridloom.runtime.planning.rekey import open_store
 
@@ -63,7 +68,10 @@ def plan_local(
         device=device,
         is_cached=lambda key: store.find(key) is not None,
     )
-    return Planned(compiled, make_plan(compiled.graph, store, compiled.place), speeds)
+    graph = compiled.graph
+    if finished_early:
+        graph = use_finished(graph, finished_early, store, spec if isinstance(spec, str) else spec.shown)
+    return Planned(compiled, make_plan(graph, store, compiled.place), speeds)
 
 
 def _compile(

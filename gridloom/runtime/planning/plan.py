@@ -10,6 +10,7 @@ from gridloom.compiler.diff import Change
 from gridloom.compiler.diff_fields import Place
 from gridloom.compiler.fingerprint import node_inputs
 from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.runtime.planning.finished_early import finished_text
 from gridloom.runtime.planning.nearest_artifact import EarlierArtifacts, changes_since
 from gridloom.stores.artifacts import ArtifactStore
 
@@ -42,7 +43,7 @@ class PlannedStage:
     def why(self) -> str:
         """Reason as one line of the plan table."""
         if self.state == "cached":
-            return ""
+            return finished_text(self.node)
         if self.resumes:
             return "resumes where it was interrupted"
         if self.is_new:

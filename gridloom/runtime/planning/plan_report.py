@@ -26,7 +26,7 @@ class StagePlan:
     state: State
     """`cached` or `run`."""
     why: str
-    """Reason for running, on one line; empty for a cached stage."""
+    """Reason for running, on one line; for a cached stage empty, or that it was finished early."""
     changes: tuple[Change, ...]
     """Fields that differ from the nearest earlier artifact of this stage's name and kind."""
     because: tuple[str, ...]

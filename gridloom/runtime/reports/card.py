@@ -36,6 +36,8 @@ class CheckpointTraining:
     seconds: float | None
     """Training time in seconds: summed over all resumptions of a `train`, of the last one of a `joint_train`."""
     hardware: str | None
+    finished_early: str = ""
+    """Weights that were published before all planned steps: `best` or `newest`; empty for a whole training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,8 @@ def _answers(facts: CardFacts) -> str:
 
 def _training(one: CheckpointTraining) -> str:
     words = [f"{one.steps:,} steps of {one.spec['batch_size']} rows"]
+    if one.finished_early:
+        words.append(f"finished early, {one.spec['steps']:,} steps were planned, {one.finished_early} weights so far")
     if one.kind == "train":
         spec = TrainStage.from_json_values(one.spec)
         words.append(f"{spec.optimizer.kind} {spec.lr:.3g}")

@@ -1,6 +1,7 @@
 """Publication of a trained checkpoint as a folder: its files, the graph that produced it, and a model card.
 
     bundle.json, puzzle_ids.json, *.safetensors    input of `{kind: checkpoint, path: FOLDER}`
+    manifest.json                                  key of the checkpoint, size and sha256 of these files
     graph.json                                     input of `gridloom diff`
     card.md                                        command, data, training, scores
 
@@ -10,7 +11,6 @@ values are omitted.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ from gridloom.compiler.fingerprint import is_data
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import GridloomError
 from gridloom.runtime.checkpoints.description import read_description
+from gridloom.runtime.planning.finished_early import FACT
 from gridloom.runtime.planning.graph_sources import run_graph
 from gridloom.runtime.reports.card import CardFacts, CheckpointScore, CheckpointTraining, render
 from gridloom.runtime.reports.comparison import StageRun, find_run, nodes_behind, stage_runs
-from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.stores.artifacts import MANIFEST, Artifact, ArtifactStore
 from gridloom.stores.files.vacant import check_vacant, filling
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -57,7 +58,7 @@ def publish(
     Raises:
         GridloomError: an unknown run or stage, or one that made no checkpoint.
         DataError: `folder` exists already, or cannot be written.
-        StoreError: the artifact was changed or damaged.
+        StoreError: the artifact, or a report that scores it, was changed or damaged.
     """
     check_vacant(folder)
     ledger, store = Ledger(workspace), ArtifactStore(workspace)
@@ -81,7 +82,7 @@ def publish(
         scores=scores,
     )
     with filling(folder) as aside:
-        for name in artifact.manifest["files"]:
+        for name in (*artifact.manifest["files"], MANIFEST):
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact.path / name, aside / name)
         (aside / GRAPH).write_text(graph.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -101,8 +102,7 @@ def scores_of(key: str, ledger: Ledger, store: ArtifactStore) -> list[Checkpoint
 
 
 def _report(artifact: Artifact) -> dict[str, Any]:
-    path = artifact.path / REPORT
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    report: dict[str, Any] = artifact.read_json(REPORT) if artifact.has(REPORT) else {}
     return report
 
 
@@ -140,8 +140,10 @@ def _of_evaluation(report: Mapping[str, Any]) -> ScoreFields:
     if "halt" in evaluated:
         how += f" at most (halt: {evaluated['halt']})"
     if "pass_at" not in report:
-        size, figures = data["size"], {"exact": (report["exact"], report["exact_interval"])}
-        return f"{data['kind']} {size}x{size}", data["split"], int(report["num_puzzles"]), "puzzles", how, figures
+        name = "exact" if "exact" in report else "valid"
+        size, figures = data["size"], {name: (report[name], report[f"{name}_interval"])}
+        number = int(report["num_puzzles"]) or int(report["num_unanswered"])
+        return f"{data['kind']} {size}x{size}", data["split"], number, "puzzles", how, figures
     views = "all views" if evaluated["views"] is None else f"{evaluated['views']} views"
     early = "" if isinstance(evaluated["early_stop"], bool) else f", early stop {evaluated['early_stop']}"
     figures = {f"pass@{k}": (share, report["pass_at_intervals"][k]) for k, share in report["pass_at"].items()}
@@ -210,4 +212,14 @@ def _training(node: StageNode, made: StageRun | None) -> CheckpointTraining:
     notes = {} if made is None else made.notes
     steps = notes.get("steps", node.spec["steps"])
     seconds = notes.get("trained_s", None if made is None else made.seconds)
-    return CheckpointTraining(node.name, node.kind, int(steps), node.spec, node.seed, seconds, notes.get("hardware"))
+    early = node.facts.get(FACT, {})
+    return CheckpointTraining(
+        node.name,
+        node.kind,
+        int(early.get("step", steps)),
+        node.spec,
+        node.seed,
+        seconds,
+        notes.get("hardware"),
+        str(early.get("weights", "")),
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -22,14 +23,19 @@ from gridloom.specs.stages import DepthPhase, TrainStage
 
 
 def _means(network: Network, sums: Tensor) -> dict[str, float]:
-    """Return means by figure of fp32 sums [figures..., rows that halted, steps, gradient norms], and zero the sums."""
+    """Return means by figure of fp32 sums [figures..., rows that halted, steps, gradient norms], and zero the sums.
+
+    A mean over no rows, or over no steps, is not defined: its name is absent.
+    """
     *totals, ended, steps, norm = sums.tolist()
     sums.zero_()
-    steps, rows = max(steps, 1), max(ended, 1)
     by_step = len(network.STEP_FIGURES)
-    means = {name: total / steps for name, total in zip(network.STEP_FIGURES, totals[:by_step], strict=True)}
-    means |= {name: total / rows for name, total in zip(network.ROW_FIGURES, totals[by_step:], strict=True)}
-    return {**means, "grad_norm": norm / steps}
+    means: dict[str, float] = {}
+    if steps:
+        means |= {name: total / steps for name, total in zip(network.STEP_FIGURES, totals[:by_step], strict=True)}
+    if ended:
+        means |= {name: total / ended for name, total in zip(network.ROW_FIGURES, totals[by_step:], strict=True)}
+    return {**means, "grad_norm": norm / steps} if steps else means
 
 
 def depth_at(progress: float, full: NetworkSpec, phases: Sequence[DepthPhase]) -> NetworkSpec:
@@ -45,6 +51,12 @@ def depth_at(progress: float, full: NetworkSpec, phases: Sequence[DepthPhase]) -
 def copy_async(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a CPU tensor to a device; to a GPU from pinned memory, so that the host does not block."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+@torch.no_grad()
+def _copy(tensors: Mapping[str, Tensor], live: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        live[name].copy_(tensor)
 
 
 class ActTrainer:
@@ -177,8 +189,30 @@ class ActTrainer:
         self.model.spec = self.full
         self.model.requires_grad_(True)
 
+    @property
+    def figure_names(self) -> tuple[str, ...]:
+        """Names of the training figures; `means` lacks those of rows where no row has halted."""
+        return (*self.model.STEP_FIGURES, *self.model.ROW_FIGURES, "grad_norm")
+
+    @contextmanager
+    def published(self) -> Iterator[Network]:
+        """Give the network, inside the context, the weights and the depth that would be published after this step."""
+        model, phase = self.model, self.model.spec
+        live = dict(model.named_parameters())
+        averages = self.ema.tensors() if self.spec.ema > 0 else {}
+        kept = {name: live[name].detach().clone() for name in averages}
+        try:
+            _copy(averages, live)
+            model.spec = self.full
+            with model.eval().uncompiled(), torch.no_grad():
+                yield model
+        finally:
+            _copy(kept, live)
+            model.spec = phase
+            model.train()
+
     def means(self) -> dict[str, float]:
-        """Return means since the last call; synchronises with the device."""
+        """Return means since the last call, of rows only where one has halted; synchronises with the device."""
         return _means(self.model, self._sums)
 
     def stretch_means(self) -> dict[str, float]:

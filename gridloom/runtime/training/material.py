@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from gridloom.errors import StageError
-from gridloom.runtime.checkpoints.description import answers_of, read_description
+from gridloom.runtime.checkpoints.description import answers_of, pairs_of, read_description, validated_on
 from gridloom.runtime.data.arc.canonical import trained_answers
+from gridloom.runtime.data.arc.content_keys import trained_pairs
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
@@ -23,7 +25,10 @@ from gridloom.runtime.data.sequences.vectors import vector_layout, vector_rows
 from gridloom.runtime.models.kind import MODELS, RowShape
 from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.training.held_apart import TasksApart, puzzles_apart, tasks_apart
+from gridloom.runtime.training.validate import RowValidator, TaskValidator, ValidationRows, Validator
 from gridloom.specs.data import VOCABULARY
+from gridloom.specs.validation import DEFAULT_ROWS, TEST, Validation
 from gridloom.stores.artifacts import Artifact
 
 
@@ -43,6 +48,8 @@ class Material:
     """Description of the data in a bundle; JSON values."""
     sides: tuple[int, ...] = ()
     """Sides of the canvases in use; empty if all tasks use `rows.canvas`."""
+    validator: Callable[[Network], Validator] | None = None
+    """Rows held apart from `batch`, for a network; None without validation."""
 
     def network(self, spec: NetworkSpec, generator: torch.Generator | None = None) -> Network:
         """Build a network for these rows; several ids get an embedding row per task beside the row per id."""
@@ -55,34 +62,50 @@ class Material:
         return network
 
 
-def load_material(artifact: Artifact, seed: int, reads: Sequence[str] = ("tokens",)) -> Material:
+def load_material(
+    artifact: Artifact, seed: int, reads: Sequence[str] = ("tokens",), validation: Validation | None = None
+) -> Material:
     """Open a dataset artifact of any kind for training.
 
     Args:
         reads: kinds of rows that the network accepts, preferred first: 'tokens', 'vectors'.
+        validation: rows to hold apart.
 
     Raises:
         DataError: the artifact is damaged or empty.
-        StageError: the data has no rows of a kind that the network accepts.
+        StageError: the data has no rows of a kind that the network accepts, or none that can be held apart.
     """
     if artifact.type == "puzzles":
-        return _puzzles(artifact, seed)
+        return _puzzles(artifact, seed, validation)
     if artifact.type == "sequences":
-        return _sequences(artifact, reads)
-    dataset = load_dataset(artifact.path)
+        return _sequences(artifact, reads, validation)
+    whole = load_dataset(artifact.path)
+    apart = None if validation is None else tasks_apart(whole, validation, seed)
+    dataset = whole if apart is None else apart.dataset
     sampler = CanvasSampler(dataset, seed) if dataset.canvases else Sampler(dataset, seed)
+    ids = PuzzleIds(sampler.views.names)
+    validator: Callable[[Network], Validator] | None = None
+    if apart is not None and validation is not None:
+        validator = partial(_task_validator, apart, ids, validation)
     return Material(
         kind="arc",
         rows=RowShape(dataset.canvas, dataset.canvas**2, VOCABULARY),
         sides=dataset.sides,
-        ids=PuzzleIds(sampler.views.names),
+        ids=ids,
         batch=sampler.batch,
-        meta=arc_meta(dataset),
+        # weights chosen by answers depend on them, so the leak rule covers those that were held apart too
+        meta=arc_meta(whole),
+        validator=validator,
     )
 
 
+def _task_validator(apart: TasksApart, ids: PuzzleIds, wanted: Validation, network: Network) -> Validator:
+    return TaskValidator(apart, network, ids, wanted)
+
+
 def arc_meta(dataset: Dataset) -> dict[str, Any]:
-    """Return the description of ARC training tasks for a bundle; the leak rule GL401 reads `answers_of`."""
+    """Return the description of ARC training tasks for a bundle; the leak rule GL401 reads `answers_of` and
+    `pairs_of`."""
     return {
         "kind": "arc",
         "digest": dataset.digest,
@@ -90,20 +113,41 @@ def arc_meta(dataset: Dataset) -> dict[str, Any]:
         "tasks": len(dataset.tasks),
         "augment": dataset.augment.model_dump(mode="json"),
         "answers_of": trained_answers(dataset.tasks),
+        "pairs_of": trained_pairs(dataset.tasks),
     }
 
 
 def with_earlier(meta: dict[str, Any], before: Artifact | None) -> dict[str, Any]:
-    """Add the answers that the initial checkpoint was trained on, since its weights may encode them."""
+    """Add answers and pairs that the initial checkpoint was trained on or chosen by; its weights may encode them."""
     if before is None:
         return meta
-    earlier = answers_of(read_description(before.path)["meta"])
-    return {**meta, "answers_of": {**earlier, **meta.get("answers_of", {})}} if earlier else meta
+    earlier = read_description(before.path)["meta"]
+    answers, pairs, chosen_by = answers_of(earlier), pairs_of(earlier), validated_on(earlier)
+    if answers:
+        meta = {**meta, "answers_of": {**answers, **meta.get("answers_of", {})}}
+    if pairs:
+        ours = meta.get("pairs_of", {})
+        both = {task: list(dict.fromkeys((*pairs.get(task, ()), *ours.get(task, ())))) for task in {**pairs, **ours}}
+        meta = {**meta, "pairs_of": both}
+    return {**meta, "validated_on": sorted({*chosen_by, *meta.get("validated_on", ())})} if chosen_by else meta
 
 
-def _puzzles(artifact: Artifact, seed: int) -> Material:
-    puzzles = load_puzzles(artifact.path)
+def _puzzles(artifact: Artifact, seed: int, validation: Validation | None) -> Material:
+    whole = load_puzzles(artifact.path)
+    apart = None if validation is None else puzzles_apart(whole, validation, seed)
+    puzzles = whole if apart is None else apart.puzzles
     sampler = PuzzleSampler(puzzles, seed)
+    validator: Callable[[Network], Validator] | None = None
+    if apart is not None and validation is not None:
+        rows = RowValidator(
+            lambda first, end: ValidationRows(apart.inputs[first:end], apart.labels[first:end]),
+            len(apart.inputs),
+            {"sudoku": "sudokus", "maze": "mazes"}.get(puzzles.kind, "puzzles"),
+            validation,
+            ("exact", "cell_accuracy", "open_cell_accuracy", "halting_accuracy"),
+        )
+        validator = lambda network: rows  # noqa: E731
+    by_test = {"validated_on": [puzzles.digest]} if validation is not None and validation.split == TEST else {}
     return Material(
         kind=puzzles.kind,
         rows=RowShape(puzzles.size, puzzles.size**2, puzzles.vocab),
@@ -115,14 +159,27 @@ def _puzzles(artifact: Artifact, seed: int) -> Material:
             "version": f"{puzzles.kind} {puzzles.digest[:7]}",
             "puzzles": sampler.epoch_rows,
             "augment": puzzles.augment,
+            **by_test,
         },
+        validator=validator,
     )
 
 
-def _sequences(artifact: Artifact, reads: Sequence[str]) -> Material:
+def _sequences(artifact: Artifact, reads: Sequence[str], validation: Validation | None) -> Material:
     spec = load_sequences(artifact.path)
     digest = sequences_digest(spec)
     rows, batch = _rows_of(spec, reads)
+    validator: Callable[[Network], Validator] | None = None
+    if validation is not None:
+        total = validation.limit or DEFAULT_ROWS
+        drawn = _rows_of(spec, reads, TEST)[1](0, total)
+
+        def tested(first: int, end: int) -> ValidationRows:
+            valid = None if drawn.valid is None else drawn.valid[first:end]
+            return ValidationRows(drawn.inputs[first:end], drawn.labels[first:end], valid)
+
+        rows_apart = RowValidator(tested, total, f"{spec.kind} rows of the test stream", validation)
+        validator = lambda network: rows_apart  # noqa: E731
     return Material(
         kind=spec.kind,
         rows=rows,
@@ -134,19 +191,22 @@ def _sequences(artifact: Artifact, reads: Sequence[str]) -> Material:
             "version": f"{spec.kind} {digest[:7]}",
             "spec": spec.model_dump(mode="json"),
         },
+        validator=validator,
     )
 
 
-def _rows_of(spec: SequenceSpec, reads: Sequence[str]) -> tuple[RowShape, Callable[[int, int], Batch]]:
+def _rows_of(
+    spec: SequenceSpec, reads: Sequence[str], split: str = "train"
+) -> tuple[RowShape, Callable[[int, int], Batch]]:
     """Return the rows of a sequence task in the first form of `reads` that the task has."""
     tokens, vectors = token_layout(spec), vector_layout(spec)
     for form in reads:
         if form == "tokens" and tokens is not None:
             rows = RowShape(0, tokens.num_cells, tokens.vocabulary)
-            return rows, lambda step, batch_size: token_rows(spec, step, batch_size)
+            return rows, lambda step, batch_size: token_rows(spec, step, batch_size, split)
         if form == "vectors" and vectors is not None:
             rows = RowShape(0, vectors.num_steps, vectors.vocabulary, vectors.num_features)
-            return rows, lambda step, batch_size: vector_rows(spec, step, batch_size)
+            return rows, lambda step, batch_size: vector_rows(spec, step, batch_size, split)
     has, wanted = ("tokens", "vectors of numbers") if vectors is None else ("numbers", "tokens")
     raise StageError(
         f"{spec.kind} rows are {has}, not {wanted}, so this network cannot be trained on them",

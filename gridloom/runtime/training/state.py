@@ -1,7 +1,10 @@
 """Resumable training states on disk: tensors and counters of one step each, written atomically.
 
     WORK/state-00000120/state.safetensors    model, averages, optimiser, carry, generator
-    WORK/state-00000120/state.json           step, key of the stage, size and sha256 of the tensors
+    WORK/state-00000120/state.json           step, key of the stage, scalars, size and sha256 of the tensors
+
+The metadata of the tensors hold a digest of step, key and scalars, so the sha256 covers these too; states of earlier
+versions have no such digest, and are read without it.
 
 A state is written into a folder ending in .tmp, synced and renamed; the newest few states are kept. A process killed at
 any instant leaves the earlier states, and at most one .tmp folder, which the next write removes.
@@ -12,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +30,11 @@ from gridloom.errors import StageError
 from gridloom.stores.files.write_aside import empty_folder, move, sync_files
 
 KEEP = 2
+SCALARS = "scalars"
+"""Entry of the tensors' metadata that holds the digest of step, key and scalars."""
 _PREFIX = "state-"
+_MAX_HEADER = 100_000_000
+"""Largest size of a safetensors header in bytes, by the format's definition."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,11 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
             shutil.rmtree(leftover)
         with empty_folder(work / f"{target.name}.tmp") as aside:
             tensors = aside / "state.safetensors"
-            save_file({name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}, tensors)
+            save_file(
+                {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()},
+                tensors,
+                metadata={SCALARS: scalars_digest(state.step, key, state.values)},
+            )
             description = {
                 "step": state.step,
                 "key": key,
@@ -96,7 +108,7 @@ def load_latest(work: Path, *, key: str, say: Callable[[str], None]) -> SavedSta
         folder = state_folder(work, step)
         try:
             return _load(folder, key)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             problems.append(f"{folder.name}: {error}")
             say(f"training state of step {step:,} is damaged ({error}); trying the one before")
     if problems:
@@ -112,11 +124,31 @@ def load_step(work: Path, step: int, *, key: str) -> SavedState:
     folder = state_folder(work, step)
     try:
         return _load(folder, key)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise StageError(
             f"the best training state, of step {step:,} in {folder}, cannot be read: {error}",
             f"remove {work} to start this stage anew",
         ) from error
+
+
+def scalars_digest(step: int, key: str, values: Mapping[str, Any]) -> str:
+    """Return the sha256 of a state's step, stage key and scalars."""
+    plain = json.loads(json.dumps([step, key, values]))  # as it is read: names are strings
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def check_scalars(tensors: Path, step: int, key: str, values: Mapping[str, Any]) -> None:
+    """Raise ValueError unless step, key and scalars are those that were saved with the tensors. Raises OSError."""
+    try:
+        with tensors.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _MAX_HEADER:
+                raise ValueError("its header is too long")
+            recorded = json.loads(file.read(length)).get("__metadata__", {}).get(SCALARS)
+    except (struct.error, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{tensors.name} is no safetensors file: {error}") from error
+    if recorded is not None and recorded != scalars_digest(step, key, values):
+        raise ValueError("its step or its scalars are not those that were saved with its tensors")
 
 
 def _load(folder: Path, key: str) -> SavedState:
@@ -129,6 +161,9 @@ def _load(folder: Path, key: str) -> SavedState:
     tensors = folder / "state.safetensors"
     if tensors.stat().st_size != description["bytes"] or _sha256(tensors) != description["sha256"]:
         raise ValueError("the sha256 of its tensors is not the recorded one")
+    check_scalars(tensors, description["step"], key, description["values"])
+    if state_folder(folder.parent, description["step"]) != folder:
+        raise ValueError(f"it is the state of step {description['step']}")
     return SavedState(step=description["step"], tensors=load_file(tensors), values=description["values"])
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from gridloom.compiler.diff import diff_values
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
-from gridloom.runtime.training.state import saved_steps, state_folder
+from gridloom.runtime.training.state import check_scalars, saved_steps, state_folder
 from gridloom.stores.files.write_aside import empty_folder, move
 
 FORMAT = 1
@@ -99,7 +99,12 @@ def import_files(folder: Path, node: StageNode, work: Path) -> TransferredState:
             f"is {node.key} here: {_difference(description['made_of'], _made_of(node))}",
             "use the spec, the --set values and the data that it was trained with",
         )
-    step, here = int(description["step"]), saved_steps(work)
+    step, here = description["step"], saved_steps(work)
+    if step > node.spec.get("steps", step):
+        raise StageError(
+            f"{folder / DESCRIPTION}: step {step:,} is beyond the {node.spec['steps']:,} steps of stage {node.name!r}",
+            "copy it again from where it was written",
+        )
     if here and here[-1] >= step:
         raise StageError(
             f"stage {node.name!r} is at step {here[-1]:,} here, the state in {folder} is of step {step:,}",
@@ -109,6 +114,12 @@ def import_files(folder: Path, node: StageNode, work: Path) -> TransferredState:
     try:
         with empty_folder(target.with_name(f"{target.name}.tmp")) as aside:
             _join(folder, description, aside / TENSORS)
+            try:
+                check_scalars(aside / TENSORS, step, node.key, description["values"])
+            except ValueError as error:
+                raise StageError(
+                    f"{folder / DESCRIPTION} was changed: {error}", "copy it again from where it was written"
+                ) from error
             kept = {name: description[name] for name in ("step", "key", "values", "bytes", "sha256")}
             (aside / DESCRIPTION).write_text(json.dumps(kept, sort_keys=True) + "\n", encoding="utf-8")
             move(aside, target)
@@ -153,9 +164,45 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path.parent} holds no {DESCRIPTION}, so no training state",
             "name a folder that `gridloom state export` wrote",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StageError(f"cannot read {path}: {error}", "copy it again from where it was written") from error
+    problem = _problem(found)
+    if problem:
+        raise StageError(f"{path} describes no training state: {problem}", "copy it again from where it was written")
     return dict(found)
+
+
+_FIELDS: dict[str, type] = {"step": int, "key": str, "values": dict, "bytes": int, "sha256": str}
+_EXPORTED: dict[str, type] = {"stage": str, "made_of": dict, "parts": list}
+_PART: dict[str, type] = {"file": str, "bytes": int, "sha256": str}
+
+
+def _problem(found: Any) -> str:
+    """Return what is wrong with the fields of a description; empty if nothing is."""
+    if not isinstance(found, dict):
+        return "it is no object"
+    exported = "parts" in found or "format" in found
+    wrong = _wrong(found, _FIELDS | (_EXPORTED if exported else {}))
+    if not wrong and exported:
+        wrong = next((f"parts.{i}{w}" for i, p in enumerate(found["parts"]) if (w := _wrong_part(p))), "")
+    return wrong
+
+
+def _wrong_part(part: Any) -> str:
+    if not isinstance(part, dict):
+        return " is no object"
+    wrong = _wrong(part, _PART)
+    return f".{wrong}" if wrong else ""
+
+
+def _wrong(found: Mapping[str, Any], wanted: Mapping[str, type]) -> str:
+    for name, kind in wanted.items():
+        value = found.get(name)
+        if type(value) is not kind:
+            return f"{name} is {str(value)[:60]!r}"
+        if isinstance(value, int) and not 0 <= value < 2**63:
+            return f"{name} is {str(value)[:60]}"
+    return ""
 
 
 def _made_of(node: StageNode) -> dict[str, Any]:

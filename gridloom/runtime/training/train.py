@@ -15,8 +15,8 @@ from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import BLANK, PuzzleIds
 from gridloom.runtime.data.tasks import SEPARATOR
-from gridloom.runtime.machine.device import hardware, precision_advice
-from gridloom.runtime.machine.ranks import ALONE, END, STATE, STEP, TRAIN, Ranks
+from gridloom.runtime.machine.device import hardware, make_current, precision_advice
+from gridloom.runtime.machine.ranks import ALONE, END, STATE, STEP, TRAIN, VALIDATE, Ranks
 from gridloom.runtime.models.kind import network_spec
 from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
@@ -25,7 +25,9 @@ from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material, with_earlier
 from gridloom.runtime.training.state import load_latest, load_step, save_state, saved_steps
-from gridloom.runtime.training.tracking import TRAIN_PROJECT, tracked
+from gridloom.runtime.training.tracking import TRAIN_PROJECT, Track, tracked
+from gridloom.runtime.training.validate import NotFinite, Validator
+from gridloom.runtime.training.validations import Validations, serve
 from gridloom.specs.stages import KeepBest, TrainStage
 from gridloom.stores.artifacts import Artifact
 
@@ -63,37 +65,20 @@ class Train:
         ranks.broadcast(TRAIN, job)
         with ranks.collective():
             material, trainer, values = prepare(job, spec, ranks, context.progress.say)
+        checks = validations(spec, material, trainer, values)
+        if checks is not None:
+            context.progress.say(f"{node.name}: {checks.validator.described} are held apart for validation")
         if trainer.num_steps:
             context.progress.say(f"{node.name}: resuming at step {trainer.num_steps:,} of {spec.steps:,}")
         try:
-            best = self._train(node, spec, trainer, material, context, values)
+            best = self._train(node, spec, trainer, material, context, values, checks)
         finally:
             if not ranks.broken:
                 ranks.broadcast(END)
-        if best is not None and int(best[0]) != trainer.num_steps:
-            trainer.restore(load_step(context.work, int(best[0]), key=node.key))
-        trainer.finish()
-        model = trainer.model
-        averaged = spec.ema > 0
-        raw = {name: t.detach().clone() for name, t in model.state_dict().items()} if averaged else None
-        if averaged:
-            model.load_state_dict(trainer.ema.state_of(model))
-        save_bundle(
-            context.out,
-            Bundle(
-                parts={NETWORK: model},
-                puzzle_ids=material.ids,
-                raw=raw,
-                meta={
-                    "stage": node.name,
-                    "key": node.key,
-                    "steps": trainer.num_steps,
-                    "seed": node.seed,
-                    "ema": spec.ema,
-                    "data": with_earlier(material.meta, inputs.get("model")),
-                },
-            ),
-        )
+        if best is not None and best != trainer.num_steps:
+            trainer.restore(load_step(context.work, best, key=node.key))
+        more = {} if checks is None else {"validation": checks.meta()}
+        write_bundle(context.out, node, trainer, material, inputs, more)
 
     def _train(
         self,
@@ -103,8 +88,9 @@ class Train:
         material: Material,
         context: StageContext,
         values: Mapping[str, Any],
-    ) -> list[float] | None:
-        """Train to the end; return [best step, its figure] with `keep_best`, else None."""
+        checks: Validations | None,
+    ) -> int | None:
+        """Train to the end; return the step of the best state with `keep_best` or `validate`, else None."""
         spent_s, best = float(values.get("spent_s", 0.0)) + trainer.compile_s, values.get("best")
         first, started, budget_s = trainer.num_steps, time.monotonic(), spec.budget_s
         if budget_s is not None and spent_s - trainer.compile_s < budget_s <= spent_s:
@@ -120,6 +106,12 @@ class Train:
             # at least one step is made, however small the budget
             last = first >= spec.steps or (budget_s is not None and first > 0 and spent_s >= budget_s)
             shown_s = spent_s
+            if (
+                checks is not None
+                and checks.is_due(first, last)  # the run that made this step was stopped before its validation
+                and validated(checks, first, track, trainer, context, spec, material.ids) is None
+            ):
+                raise interrupted(node, context, first, spec)
             while not last:
                 before_s = spent_s + time.monotonic() - started
                 spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
@@ -132,7 +124,8 @@ class Train:
                 compare = spec.keep_best is not None and step % spec.keep_best.every == 0
                 save = last or stop or compare or step % spec.checkpoint_every == 0
                 log = last or step % spec.log_every == 0
-                if (host_reads_are_free or save or log) and not trainer.is_finite():
+                due = checks is not None and checks.is_due(step, last) and not stop
+                if (host_reads_are_free or save or log or due) and not trainer.is_finite():
                     raise diverged(trainer, context, spec, material.ids)
                 shown: dict[str, Any] = {}
                 if log:
@@ -140,8 +133,12 @@ class Train:
                     means["steps_per_s"] = (step - first) / (time.monotonic() - started)
                     track(step, means)
                     shown = {} if budget_s is None else {"step": step}
-                    shown |= {"loss": round(means["loss"], 3), "exact": f"{means['exact_match']:.0%}"}
-                # the bar counts what the budget counts: checkpoints and logs between two steps too
+                    shown |= {"loss": round(means["loss"], 3), "exact": share_shown(means)}
+                if checks is not None and due:
+                    found = validated(checks, step, track, trainer, context, spec, material.ids)
+                    save, stop = True, stop or found is None
+                    shown |= {} if found is None else {"validation": checks.shown(found)}
+                # the bar counts what the budget counts: validations, checkpoints and logs between two steps too
                 bar.advance(1 if budget_s is None else after_s - shown_s, **shown)
                 shown_s = after_s
                 if compare and spec.keep_best is not None:
@@ -151,18 +148,16 @@ class Train:
                     with trainer.ranks.collective():
                         state = trainer.state()
                     values = {**state.values, "spent_s": after_s, "best": best}
+                    values |= {} if checks is None else {"validation": checks.state()}
                     save_state(
                         context.work,
                         replace(state, values=values),
                         key=node.key,
                         keep=spec.keep_last,
-                        best=None if best is None else int(best[0]),
+                        best=_best_step(best, checks),
                     )
                 if stop:
-                    raise StageInterrupted(
-                        f"{node.name} stopped by {context.stop.reason} at step {step:,} of {spec.steps:,}, saved",
-                        "run again to continue from there",
-                    )
+                    raise interrupted(node, context, step, spec)
         seconds = time.monotonic() - started
         made = trainer.num_steps - first
         if best is not None and spec.keep_best is not None:
@@ -172,24 +167,109 @@ class Train:
                 f"{spec.keep_best.every:,} steps up to {step:,}; those weights are published"
             )
             context.notes.update(best_step=step, best_value=value)
+        if checks is not None:
+            context.notes.update(checks.notes())
+            context.progress.say(f"{node.name}: {checks.conclusion()}")
         context.notes.update(
             steps=trainer.num_steps,
             trained_s=spent_s + seconds,
             hardware=hardware(context.device, trainer.ranks.size),
-            steps_per_s=made / seconds if seconds else 0.0,
-            rows_per_s=made * spec.batch_size / seconds if seconds else 0.0,
             parameters=sum(p.numel() for p in trainer.model.parameters()),
         )
-        return best
+        if made:  # a run that only publishes what an earlier one trained has no rate
+            context.notes.update(steps_per_s=made / seconds, rows_per_s=made * spec.batch_size / seconds)
+        return _best_step(best, checks)
+
+
+def write_bundle(
+    out: Path,
+    node: StageNode,
+    trainer: ActTrainer,
+    material: Material,
+    inputs: Mapping[str, Artifact],
+    more: Mapping[str, Any],
+) -> None:
+    """Write the bundle of the trainer's weights; with an average, the average and the weights of the last step.
+
+    Args:
+        more: further values of the bundle's `meta`.
+    """
+    trainer.finish()
+    model, spec = trainer.model, trainer.spec
+    averaged = spec.ema > 0
+    raw = {name: t.detach().clone() for name, t in model.state_dict().items()} if averaged else None
+    if averaged:
+        model.load_state_dict(trainer.ema.state_of(model))
+    meta = {
+        "stage": node.name,
+        "key": node.key,
+        "steps": trainer.num_steps,
+        "seed": node.seed,
+        "ema": spec.ema,
+        "data": with_earlier(material.meta, inputs.get("model")),
+        **more,
+    }
+    save_bundle(out, Bundle(parts={NETWORK: model}, puzzle_ids=material.ids, raw=raw, meta=meta))
+
+
+def _best_step(best: list[float] | None, checks: Validations | None) -> int | None:
+    """Return the step of the state to publish; None for the last."""
+    if checks is not None and checks.best_step is not None:
+        return checks.best_step
+    return None if best is None else int(best[0])
+
+
+def validations(
+    spec: TrainStage, material: Material, trainer: ActTrainer, values: Mapping[str, Any]
+) -> Validations | None:
+    """Return the validations of a training that resumes from a state with these values; None without `validate`."""
+    if spec.validate_ is None or material.validator is None:
+        return None
+    validator = material.validator(trainer.model)
+    saved = values.get("validation")
+    return Validations(spec.validate_, material.kind, validator, trainer.published, trainer.ranks, saved)
+
+
+def validated(
+    checks: Validations,
+    step: int,
+    track: Track,
+    trainer: ActTrainer,
+    context: StageContext,
+    spec: TrainStage,
+    ids: PuzzleIds,
+) -> dict[str, float] | None:
+    """Validate after a step and record the figures; None if stopped. Raises StageError for diverged weights."""
+    try:
+        found = checks.run(step, context.stop)
+    except NotFinite:
+        raise diverged(trainer, context, spec, ids) from None
+    if found is not None:
+        track(step, found)
+    return found
+
+
+def interrupted(node: StageNode, context: StageContext, step: int, spec: TrainStage) -> StageInterrupted:
+    """Return the error of a training that was stopped after a saved step."""
+    return StageInterrupted(
+        f"{node.name} stopped by {context.stop.reason} at step {step:,} of {spec.steps:,}, saved",
+        "run again to continue from there",
+    )
+
+
+def share_shown(means: Mapping[str, float]) -> str:
+    """Return the share of exact rows for the progress line; a dash where no row has halted."""
+    return f"{means['exact_match']:.0%}" if "exact_match" in means else "-"
 
 
 def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Material, ActTrainer, dict[str, Any]]:
     """Build data, trainer and saved values from the newest saved state, if any. Every rank calls this function."""
     node = job.node
     device = ranks.device(job.device)
+    make_current(device)
     before = load_bundle(job.inputs["model"].path, device, weights="raw") if "model" in job.inputs else None
     network = network_spec(node.models[str(node.spec["model"])]) if before is None else before.network.spec
-    material = load_material(job.inputs["data"], node.seed, network.reads)
+    material = load_material(job.inputs["data"], node.seed, network.reads, spec.validate_)
     model = _model(job, network, before, material, device, say)
     if advice := precision_advice(device, model.spec.precision):
         say(advice)
@@ -202,15 +282,19 @@ def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Materia
     return material, trainer, state.values
 
 
-def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> list[float]:
-    """Return [step, figure] of the better of `best` and the steps since the last comparison; the earlier of equals."""
-    means = trainer.stretch_means()
-    if wanted.metric not in means:
+def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> list[float] | None:
+    """Return [step, figure] of the better of `best` and the steps since the last comparison; the earlier of equals.
+
+    Steps in which no row has halted have no figure of rows, and leave `best` as it is.
+    """
+    if wanted.metric not in trainer.figure_names:
         raise StageError(
             f"keep_best compares {wanted.metric}, which a {trainer.full.kind} does not report",
-            f"its training figures: {', '.join(means)}",
+            f"its training figures: {', '.join(trainer.figure_names)}",
         )
-    value = means[wanted.metric]
+    value = trainer.stretch_means().get(wanted.metric)
+    if value is None:
+        return best  # no row has halted in these steps
     sign = -1 if wanted.metric.endswith("loss") else 1
     return [trainer.num_steps, value] if best is None or sign * value > sign * best[1] else best
 
@@ -219,12 +303,17 @@ def run_operations(job: Job, ranks: Ranks) -> None:
     """Run, on a rank other than 0, the operations that rank 0 broadcasts until the training ends."""
     spec = job.node.section(TrainStage)
     material, trainer, _ = prepare(job, spec, ranks, lambda line: None)
+    validator: Validator | None = None
     while True:
         operation, spent = ranks.receive()
         if operation == STEP:
             trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
         elif operation == STATE:
             trainer.state()
+        elif operation == VALIDATE:
+            validator = validator or (material.validator(trainer.model) if material.validator else None)
+            assert validator is not None, "rank 0 validates only where the spec has it"
+            serve(validator, trainer.published, ranks)
         else:
             return
 

@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-from gridloom.runtime.data.arc.parsing import parse_grid
 from gridloom.runtime.data.tasks import Task
+from gridloom.solvers.loop.confirm import ask_again
 from gridloom.solvers.loop.events import AttemptShown, Event, PicksShown, TaskShown
 from gridloom.solvers.loop.policies import Experience, Policy, Situation
 from gridloom.solvers.loop.record_cache import RecordCache
 from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of, pick_records
-from gridloom.solvers.loop.select import is_settled, select
+from gridloom.solvers.loop.select import is_accepted, is_settled, select
+from gridloom.solvers.loop.text_grids import is_cut, with_text_grid
 from gridloom.solvers.parts.services import Services
-from gridloom.solvers.types import Candidate, FinishedAttempt, LoopState, Plan, Proposal, Reasoning, Verdict
+from gridloom.solvers.types import FinishedAttempt, LoopState, Plan, Proposal, Reasoning, Verdict
 from gridloom.solvers.verifiers.judge import Judge
 from gridloom.specs.solver import Solver
 
@@ -108,17 +109,32 @@ class Nodes:
         }
 
     async def propose(self, state: LoopState) -> Update:
-        """Run the TRM over all views; the LLaMA's grid is added to the candidates of the test input in its prompt."""
+        """Run the TRM over all views; the LLaMA's grid is added to the candidates of the test input in its prompt.
+
+        With `confirm`, a language model alone is then asked again.
+        """
         plan = self._records.record(Plan, state["planned"])
-        reasoning = state.get("reasoning")
-        proposal = await self.services.proposer.propose(self.task, plan, reasoning["latent"] if reasoning else None)
-        if reasoning:
-            proposal = with_text_grid(proposal, plan, reasoning["text"])
-        return {
-            "proposal": self._records.dump(proposal),
-            "prefix": proposal.prefix,
-            "timings": {**state["timings"], "propose": proposal.seconds},
-        }
+        data = state.get("reasoning")
+        reasoning = self._records.record(Reasoning, data) if data else None
+        proposal = await self.services.proposer.propose(self.task, plan, reasoning.latent if reasoning else None)
+        timings = {**state["timings"], "propose": proposal.seconds}
+        if reasoning is not None:
+            proposal = with_text_grid(proposal, self.task, plan, reasoning, cut=is_cut(reasoning))
+            if self.settings.confirm is not None and proposal.only is not None:
+                proposal = await self._confirm(proposal, plan, reasoning, self._records.history(state))
+                timings["confirm"] = sum(ask.duration_s for ask in proposal.asks)
+        return {"proposal": self._records.dump(proposal), "prefix": proposal.prefix, "timings": timings}
+
+    async def _confirm(
+        self, proposal: Proposal, plan: Plan, reasoning: Reasoning, history: tuple[FinishedAttempt, ...]
+    ) -> Proposal:
+        """Return the proposal with the answers to the questions that the task's budget of tokens has room for."""
+        reasoner, confirm, budget = self.services.reasoner, self.settings.confirm, self.settings.budget.tokens
+        assert reasoner is not None, "a text was written"
+        assert confirm is not None, "the settings name it"
+        spent = sum(entry.llm_tokens for entry in history) + reasoning.prompt_tokens + reasoning.new_tokens
+        left = None if budget is None else budget - spent
+        return await ask_again(reasoner, proposal, self.task, plan, confirm, tokens=left)
 
     async def verify(self, state: LoopState) -> Update:
         """Judge the proposal without the held-out answer."""
@@ -153,7 +169,8 @@ class Nodes:
             score=verdict.score,
             accepted=verdict.accepted,
             feedback=verdict.feedback,
-            llm_tokens=reasoning.prompt_tokens + reasoning.new_tokens if reasoning else 0,
+            llm_tokens=(reasoning.prompt_tokens + reasoning.new_tokens if reasoning else 0)
+            + sum(ask.tokens for ask in proposal.asks),
             seconds=attempt.seconds,
         )
         self.show(AttemptShown(self.task, attempt))
@@ -163,7 +180,7 @@ class Nodes:
         """Choose the final grids and write them to the ledger."""
         history = self._records.history(state)
         picks = select(history, len(self.task.tests))
-        accepted = history[-1].accepted
+        accepted = is_accepted(history, len(self.task.tests))
         self._append(*pick_records(self.scope, picks, accepted=accepted, num_attempts=len(history)))
         self.show(PicksShown(self.task, picks, accepted, len(history)))
         return {"picks": [pick.model_dump() for pick in picks]}
@@ -178,24 +195,13 @@ class Nodes:
         settings, budget = self.settings, self.settings.budget
         remaining = settings.max_attempts - len(history)
         done = (
-            history[-1].accepted
+            is_accepted(history, len(self.task.tests))
             or remaining <= 0
             or (budget.tokens is not None and sum(entry.llm_tokens for entry in history) >= budget.tokens)
             or (budget.seconds is not None and sum(entry.seconds for entry in history) >= budget.seconds)
             or (settings.early_stop and is_settled(history, len(self.task.tests), remaining))
         )
         return "select" if done else "plan"
-
-
-def with_text_grid(proposal: Proposal, plan: Plan, text: str) -> Proposal:
-    """Return the proposal with the LLaMA's grid as the last candidate of test input `plan.focus`; unchanged if none."""
-    grid = parse_grid(text)
-    if grid is None or plan.focus >= len(proposal.candidates):
-        return proposal
-    written = Candidate(grid=grid, source="llama", votes=1, num_views=1 + len(plan.views))
-    candidates = list(proposal.candidates)
-    candidates[plan.focus] = (*candidates[plan.focus], written)
-    return proposal.model_copy(update={"candidates": tuple(candidates)})
 
 
 def _timed(state: LoopState, node: str, began: float) -> dict[str, float]:

@@ -94,12 +94,14 @@ def make_plan(
 ) -> Plan:
     """Return a plan of attempt `situation.attempt`; fields without an argument are set alike for all policies."""
     settings, attempt = situation.settings, situation.attempt
+    accepted = {entry.only for entry in situation.history if entry.accepted}
+    still_open = [index for index in range(situation.num_tests) if index not in accepted] or [0]
     plan = Plan(
         attempt=attempt,
         seed=derive_seed(situation.seed, situation.task_id, attempt),
         views=view_window(situation.views, attempt, num_views),
         prompt=prompt,
-        focus=(attempt - 1) % max(situation.num_tests, 1),
+        focus=still_open[(attempt - 1) % len(still_open)],
         temperature=temperature if situation.has_llm else 0.0,
         max_new_tokens=settings.reason.max_new_tokens if situation.has_llm else 0,
         feedback=settings.feedback and attempt > 1,

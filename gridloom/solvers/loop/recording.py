@@ -111,7 +111,15 @@ def attempt_of(scope: AttemptScope, outcome: Outcome, model: str | None) -> Atte
     key = {name: getattr(row, name) for name in KEY}
     llm_call = None
     if reasoning and model is not None:
-        llm_call = LlmCallRecord(**{**same_named(LlmCallRecord, dict(plan) | dict(reasoning)), **key, "model": model})
+        asks = proposal.asks
+        spent = {
+            "prompt_tokens": reasoning.prompt_tokens + sum(ask.prompt_tokens for ask in asks),
+            "new_tokens": reasoning.new_tokens + sum(ask.new_tokens for ask in asks),
+            "duration_s": reasoning.duration_s + sum(ask.duration_s for ask in asks),
+            "num_calls": 1 + len(asks),
+        }
+        columns = same_named(LlmCallRecord, dict(plan) | dict(reasoning) | spent)
+        llm_call = LlmCallRecord(**{**columns, **key, "model": model})
     return Attempt(
         row=row,
         llm_call=llm_call,

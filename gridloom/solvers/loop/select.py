@@ -37,6 +37,21 @@ def select(history: Sequence[FinishedAttempt], num_tests: int) -> tuple[Pick, ..
     return tuple(picks)
 
 
+def is_accepted(history: Sequence[FinishedAttempt], num_tests: int) -> bool:
+    """Return whether a task is accepted: an attempt at all its test inputs is, or one at each of them."""
+    return accepts_task([(entry.only, entry.accepted) for entry in history], num_tests)
+
+
+def accepts_task(judged: Sequence[tuple[int | None, bool]], num_tests: int) -> bool:
+    """Return whether attempts accept a task.
+
+    Args:
+        judged: the attempt's only test input, or None for all test inputs, and whether the attempt is accepted.
+    """
+    accepted = {only for only, is_right in judged if is_right}
+    return None in accepted or (bool(accepted) and accepted.issuperset(range(num_tests)))
+
+
 def is_settled(history: Sequence[FinishedAttempt], num_tests: int, remaining: int) -> bool:
     """Return whether `remaining` more attempts cannot change the picks or their order.
 

@@ -65,7 +65,9 @@ class EndpointReasoner:
             dropped_attempts=prompt.dropped_attempts,
             over_budget=prompt.over_budget,
             duration_s=answer.seconds,
-            geometry={"endpoint": self.endpoint.spec.url, "tries": answer.tries},
+            geometry={"endpoint": self.endpoint.spec.url, "tries": answer.tries, "sent": dict(answer.sent)},
+            finish_reason=answer.finish_reason,
+            reasoning_content=answer.reasoning_content,
         )
 
 

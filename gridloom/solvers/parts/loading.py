@@ -120,6 +120,8 @@ def load_llm_services(
         return Services(proposer, scheduler=scheduler)
     if is_endpoint:
         endpoint = Endpoint(EndpointModel.from_json_values(model))
+        if settings.budget.seconds is not None:
+            endpoint.patience_s = settings.budget.seconds
         calls = endpoint_queue(endpoint, scheduler)
         endpoint_reasoner = EndpointReasoner(endpoint, calls, feedback=_shows_attempts(settings))
         return Services(proposer, endpoint_reasoner, scheduler=scheduler, llm_queue=calls)

@@ -122,6 +122,7 @@ class LlamaReasoner:
             over_budget=prompt.over_budget,
             duration_s=answer.duration_s,
             geometry=answer.geometry,
+            finish_reason="length" if 0 < plan.max_new_tokens <= answer.new_tokens else "stop",
         )
 
 

@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from gridloom.errors import ReplayError
 from gridloom.runtime.data.tasks import Grid, Pair, Task
 from gridloom.solvers.loop.graph import thread_id
-from gridloom.solvers.types import Candidate, FinishedAttempt, Proposal, Reasoning
+from gridloom.solvers.types import Ask, Candidate, FinishedAttempt, Proposal, Reasoning
 from gridloom.stores.attempt import Attempt, columns_of_node
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import AttemptRecord, TaskRecord
@@ -29,6 +29,11 @@ def recorded_reasoning(row: AttemptRecord) -> Reasoning | None:
         return None
     columns = {name: getattr(row, name) for name in columns_of_node("reason")}
     return Reasoning(**columns, prompt_tokens=0, new_tokens=0)
+
+
+def recorded_asks(row: AttemptRecord) -> tuple[Ask, ...]:
+    """Return the recorded questions that confirmed the attempt or not, with their answers."""
+    return tuple(Ask.model_validate(ask) for ask in (row.confirmation or {}).get("asks", ()))
 
 
 def dropped_from_prompt(attempt: Attempt) -> dict[str, int]:

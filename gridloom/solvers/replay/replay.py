@@ -15,8 +15,9 @@ from gridloom.errors import ReplayError
 from gridloom.progress import Progress
 from gridloom.runtime.data.arc.prompts import BuiltPrompt
 from gridloom.runtime.data.tasks import Task
-from gridloom.solvers.loop.nodes import with_text_grid
+from gridloom.solvers.loop.confirm import ask_again, with_answers
 from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of
+from gridloom.solvers.loop.text_grids import is_cut, with_text_grid
 from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.proposer import TrmProposer
 from gridloom.solvers.parts.runners import PlacedRunner, placed_queue
@@ -28,6 +29,7 @@ from gridloom.solvers.replay.overrides import override_plan
 from gridloom.solvers.replay.record import (
     check_from_node,
     dropped_from_prompt,
+    recorded_asks,
     recorded_history,
     recorded_proposal,
     recorded_reasoning,
@@ -37,7 +39,7 @@ from gridloom.solvers.replay.record import (
     timed,
 )
 from gridloom.solvers.replay.report import Recorded, ReplayReport
-from gridloom.solvers.types import Plan, Reasoning
+from gridloom.solvers.types import Plan, Proposal, Reasoning
 from gridloom.solvers.verifiers.judge import Judge
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import ArtifactStore
@@ -226,10 +228,26 @@ class Replayer:
             proposal = await job.proposer.propose(job.task, plan, reasoning.latent if reasoning else None)
             timings["propose"] = proposal.seconds
             if reasoning is not None:
-                proposal = with_text_grid(proposal, plan, reasoning.text)
+                proposal = await self._with_text(job, proposal, reasoning, live)
             with timed(timings, "verify"):
                 verdict = Judge(job.task, settings_of(job).verifier).verdict(proposal)
         return make_outcome(plan, reasoning, adapted, proposal, verdict, timings)
+
+    async def _with_text(self, job: ReplayJob, proposal: Proposal, reasoning: Reasoning, live: bool) -> Proposal:
+        """Return the proposal with the text's grid, read by the parser of the record, and with its confirmation."""
+        recorded, task, plan, confirm = job.recorded, job.task, job.plan, job.stage.solver.confirm
+        reading = recorded.row.reading
+        parser = int(reading["parser"]) if reading else 1
+        cut = is_cut(reasoning) if live or not reading else bool(reading["cut"])
+        proposal = with_text_grid(proposal, task, plan, reasoning, cut=cut, parser=parser)
+        if reading and not live and not reasoning.text.strip():
+            proposal = proposal.model_copy(update={"reading": reading})  # its note has the counts of the call
+        if confirm is None or proposal.only is None:
+            return proposal
+        if live:
+            assert job.services.reasoner is not None, "live replays load the LLaMA"
+            return await ask_again(job.services.reasoner, proposal, task, plan, confirm)
+        return with_answers(proposal, task, plan, confirm, recorded_asks(recorded.row))
 
     async def _reason(self, job: ReplayJob, timings: dict[str, float]) -> Reasoning:
         row, plan, reasoner = job.recorded.row, job.plan, job.services.reasoner

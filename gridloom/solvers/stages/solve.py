@@ -23,7 +23,9 @@ from gridloom.solvers.loop.graph import TaskRun, build_graph, run_graph, thread_
 from gridloom.solvers.loop.nodes import Nodes
 from gridloom.solvers.loop.policies import Experience, Policy, make_policy
 from gridloom.solvers.loop.recording import AttemptScope, task_record
+from gridloom.solvers.loop.select import accepts_task
 from gridloom.solvers.parts.ablation import with_latents
+from gridloom.solvers.parts.endpoint_reasoner import EndpointReasoner
 from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.stages import attempts_artifact as outputs
@@ -75,6 +77,8 @@ class Solve:
             services = (
                 self._load(checkpoint.path, *rest) if checkpoint else self._load_llm(node.models[stage.with_], *rest)
             )
+            if isinstance(services.reasoner, EndpointReasoner):
+                services.reasoner.endpoint.stop = context.stop
             services = with_latents(services, stage.solver.latents, tasks, node.seed)
             experience = _experience(context, ledger) if policy.uses_experience else {}
             loop = _Loop(node, stage, services, model_key, context, ledger, policy, experience)
@@ -157,7 +161,7 @@ class _Loop:
                     return
                 self.num_done += 1
                 self.num_attempts += len(state["history"])
-                self.num_accepted += bool(state["history"][-1]["accepted"])
+                self.num_accepted += _is_accepted(state, task)
                 bar.advance(1, **self._figures())
 
     def _figures(self) -> dict[str, Any]:
@@ -196,8 +200,13 @@ class _Loop:
         )
         if state is not None:
             # a failed task keeps all its checkpoints for inspection, an accepted task its last
-            self.saver.retain(thread, "last" if state["history"][-1]["accepted"] else "all")
+            self.saver.retain(thread, "last" if _is_accepted(state, task) else "all")
         return state
+
+
+def _is_accepted(state: LoopState, task: Task) -> bool:
+    """Return whether a task that ended is accepted."""
+    return accepts_task([(entry.get("only"), entry["accepted"]) for entry in state["history"]], len(task.tests))
 
 
 def _experience(context: StageContext, ledger: Ledger) -> Experience:

@@ -43,8 +43,8 @@ class Judge:
     def verdict(self, proposal: Proposal) -> Verdict:
         """Judge a proposal: an attempt is as good as its worst test input, and a missing grid scores 0.
 
-        A grid read from text alone is judged but never accepted: the rules that apply to such a grid (form, size,
-        colours) can refute a wrong grid, and cannot separate a right grid from a likely one.
+        A grid read from text alone is accepted only where further answers of the model confirm it: the rules that apply
+        to such a grid (form, size, colours) can refute a wrong grid, and cannot separate a right one from a likely one.
         """
         per_test = [
             [self._signals(index, candidate, proposal) for candidate in ranked]
@@ -55,12 +55,11 @@ class Judge:
             for ranked in per_test
         )
         asked = range(len(per_test)) if proposal.only is None else (proposal.only,)
-        signals = self._worst({index: per_test[index][0] if per_test[index] else None for index in asked})
+        signals = self._worst(proposal, {index: per_test[index][0] if per_test[index] else None for index in asked})
         score = weighted_mean({s.name: s.score for s in signals}, self.weights)
         accepted = (
-            proposal.only is None
-            and bool(proposal.candidates)
-            and all(proposal.candidates)
+            bool(proposal.candidates)
+            and (all(proposal.candidates) if proposal.only is None else proposal.confirmed)
             and score >= self.settings.accept
         )
         return Verdict(
@@ -75,12 +74,12 @@ class Judge:
         evidence = Evidence(self.task, test_index, candidate, proposal, self._size_rules, self._palette)
         return [_checked(name, verify(evidence)) for name, verify in self._verifiers.items()]
 
-    def _worst(self, per_test: Mapping[int, list[Signal] | None]) -> list[Signal]:
+    def _worst(self, proposal: Proposal, per_test: Mapping[int, list[Signal] | None]) -> list[Signal]:
         """Return each verifier's lowest signal over the test inputs; score 0 for all when a test input has no grid."""
         missing = [i for i, signals in per_test.items() if signals is None]
         if missing or not per_test:
             which = ", ".join(str(i + 1) for i in missing) or "1"
-            detail = f"no grid could be read for test input {which}"
+            detail = f"no grid could be read for test input {which}{_why(proposal)}"
             return [Signal(name=name, score=0.0, detail=detail) for name in self.weights]
         worst = []
         for of_verifier in zip(*(signals for signals in per_test.values() if signals is not None), strict=True):
@@ -95,6 +94,12 @@ class Judge:
         grids = proposal.grids() if proposal.only is None else [proposal.grids()[proposal.only]]
         sizes = ", ".join(size_text(grid) if grid else "none" for grid in grids)
         return f"proposed {sizes}: " + ("; ".join(details) if details else "the views are not sure of it")
+
+
+def _why(proposal: Proposal) -> str:
+    """Return why the text of a language model alone holds no grid; empty where nothing is recorded of it."""
+    note = (proposal.reading or {}).get("note")
+    return f": {note}" if note and proposal.only is not None else ""
 
 
 def _checked(name: str, signal: Signal) -> Signal:

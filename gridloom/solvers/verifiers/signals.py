@@ -48,12 +48,13 @@ def size_text(grid: GridRows | Grid) -> str:
 
 
 def leave_one_out(evidence: Evidence) -> Signal:
-    """Share of the check demonstrations (never trained on) that the proposal reproduces exactly; None without any."""
-    task, checks = evidence.task, evidence.proposal.checks
+    """Share of the check demonstrations (never trained on, or left out of the prompt) that the proposal reproduces
+    exactly; None without any."""
+    task, checks, checked = evidence.task, evidence.proposal.checks, evidence.proposal.checked
     if not checks:
         return Signal(name="leave_one_out", score=None)
     right, wrong = 0, []
-    for index, ranked in zip(task.check, checks, strict=True):
+    for index, ranked in zip(task.check if checked is None else checked, checks, strict=True):
         shown = task.demos[index].output
         if not ranked:
             wrong.append(f"on example {index + 1} no grid could be read")

@@ -47,7 +47,7 @@ def take(descriptor: int, *, shared: bool = False, timeout_s: float | None = 0) 
 
 def create_held(path: Path) -> int:
     """Create a file that this process holds; return the descriptor, open for appending. Raises OSError if it exists."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
     try:
         take(descriptor, timeout_s=None)
     except BaseException:

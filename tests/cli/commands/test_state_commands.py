@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from gridloom.cli.main import main
+from gridloom.errors import StageError
+from gridloom.runtime.planning.local import compile_local
 from gridloom.runtime.training.state import load_latest, saved_steps
+from gridloom.runtime.training.state_transfer import export_files, import_files
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -98,9 +101,6 @@ def test_a_training_goes_on_elsewhere_with_the_losses_of_an_unbroken_one(
 
 
 def test_parts_are_as_small_as_asked_for_and_make_the_same_state(stopped: Path, tmp_path: Path) -> None:
-    from gridloom.runtime.planning.local import compile_local
-    from gridloom.runtime.training.state_transfer import export_files, import_files
-
     node = compile_local(str(stopped)).graph.node("learn")
     work = ArtifactStore(Workspace(tmp_path / "here")).work_path(node.key)
     folder, other = tmp_path / "carry", tmp_path / "other"
@@ -155,3 +155,30 @@ def test_the_stage_must_be_in_the_spec_and_unfinished(
     gridloom("run", stopped, "--home", there, "-q")
     with pytest.raises(RuntimeError, match=r"stage 'learn' is done here \(gl1:.*\); there is nothing to resume"):
         gridloom("state", "import", stopped, folder, "--home", there)
+
+
+def test_an_edited_step_or_scalar_of_an_exported_state_is_refused(
+    stopped: Path, tmp_path: Path, gridloom: Callable[..., str]
+) -> None:
+    here, there, folder = tmp_path / "here", tmp_path / "there", tmp_path / "carry"
+    gridloom("state", "export", stopped, folder, "--home", here)
+    file = folder / "state.json"
+    written = json.loads(file.read_text())
+    for change in ({"step": 7}, {"values": {"best": 1}}):
+        file.write_text(json.dumps(written | change))
+        with pytest.raises(RuntimeError, match=r"state\.json was changed: its step or its scalars are not those"):
+            gridloom("state", "import", stopped, folder, "--home", there)
+    file.write_text(json.dumps(written | {"step": 4998}))
+    with pytest.raises(RuntimeError, match=r"step 4,998 is beyond the 8 steps of stage 'learn'"):
+        gridloom("state", "import", stopped, folder, "--home", there)
+    node = compile_local(str(stopped)).graph.node("learn")
+    for name in ("step", "key", "values", "bytes", "sha256", "stage", "parts", "format"):
+        for value in (None, -1, "x", [], [1], [{}], {"a": 1}, 10**300):
+            file.write_text(json.dumps(written | {name: value}))
+            if name != "stage" or not isinstance(value, str):
+                with pytest.raises(StageError, match=r"state\.json|holds a state of|parts in"):
+                    import_files(folder, node, tmp_path / "other")
+    assert not list(there.glob("work/*/state-*"))
+    assert not list(tmp_path.glob("other/*"))
+    file.write_text(json.dumps(written))
+    assert "learn: step 4 is here" in gridloom("state", "import", stopped, folder, "--home", there)

@@ -8,7 +8,7 @@ import pytest
 from compiler_support import FACTS, LLAMA, TASKS
 
 from gridloom.compiler.compile import compile_text
-from gridloom.compiler.facts import TaskKey
+from gridloom.compiler.facts import PairKey, TaskKey
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import SpecError
 
@@ -102,6 +102,10 @@ def test_calibration_on_a_task_that_is_solved_is_refused_also_turned_or_recolour
     facts = replace(FACTS, datasets={**FACTS.datasets, "./all": TASKS}, tasks={"./all": twin})
     with pytest.raises(SpecError, match=r"GL405.*'solve' answers 1 task whose answers 'measure' reads"):
         compile_text(CALIBRATED, facts=facts)
+    pair = PairKey("held", *(digit * 12 for digit in "12345"))
+    shared = (replace(TASK_KEYS[0], pairs=(pair,)), replace(TASK_KEYS[2], pairs=(pair,)))
+    with pytest.raises(SpecError, match=r"GL405.*'solve' answers 1 task whose answers 'measure' reads"):
+        compile_text(CALIBRATED, facts=replace(facts, tasks={"./all": shared}))
     same = CALIBRATED.replace("split: evaluation, ", "")
     facts = replace(facts, tasks={"./all": TASK_KEYS})
     with pytest.raises(SpecError, match=r"'solve' answers 2 tasks whose answers 'measure' reads"):

@@ -20,15 +20,18 @@ from gridloom.cli.show.run_results import print_results
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import DataError, ModelError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import load_bundle
-from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
+from gridloom.runtime.data.puzzles.puzzle_file import puzzle_text
+from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, load_puzzles
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.evaluation.puzzles import Evaluate, Tally, elect
 from gridloom.runtime.execution.run_outcome import RunResult
 from gridloom.runtime.models.recursive.inference import answer, trace
 from gridloom.runtime.models.recursive.losses import log_stablemax, row_losses
 from gridloom.runtime.models.steps import Halting
+from gridloom.specs.puzzles import SudokuData
 from gridloom.specs.stages import AdamAtan2, EvaluateStage
 from gridloom.stores.artifacts import Artifact
+from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
 
@@ -227,3 +230,42 @@ def test_other_sizes_and_empty_splits_are_refused(tmp_path: Path, trained: Path)
     empty = puzzle_artifact(tmp_path / "0", SUDOKUS.model_copy(update={"test": 0}))
     with pytest.raises(DataError, match="no test puzzles"):
         evaluate(tmp_path, trained, data=empty)
+
+
+def test_every_answer_stands_in_the_ledger_beside_its_puzzle(tmp_path: Path, trained: Path) -> None:
+    report = evaluate(tmp_path, trained, batch_size=7)
+    arrays = load_puzzles(trained / "puzzles").splits["test"]
+    rows = Ledger(Workspace(tmp_path / "home")).rows("from puzzle_predictions order by puzzle")
+    assert [row["puzzle"] for row in rows] == list(range(30))
+    for row, inputs, labels in zip(rows, arrays.inputs, arrays.labels, strict=True):
+        assert row["question"] == puzzle_text("sudoku", inputs.tolist())
+        right = puzzle_text("sudoku", labels.tolist())
+        assert row["exact"] == (row["prediction"] == right)
+        assert row["cells_right"] == sum(a == b for a, b in zip(row["prediction"], right, strict=True))
+        assert row["valid"] or not row["exact"]
+        assert (row["num_cells"], row["size"], row["act_steps"]) == (16, 4, 3)
+    assert sum(row["exact"] for row in rows) == report["num_exact"]
+    assert sum(row["valid"] for row in rows) == report["num_valid"]
+
+
+def test_a_file_whose_answers_are_not_known_is_answered_and_judged_by_its_rules(tmp_path: Path, trained: Path) -> None:
+    arrays = load_puzzles(trained / "puzzles").splits["test"]
+    asked, right = (
+        [puzzle_text("sudoku", row.tolist()) for row in table[:6]] for table in (arrays.inputs, arrays.labels)
+    )
+    known = [*(f"{question} {answer}" for question, answer in zip(asked[:2], right[:2], strict=True)), *asked[2:]]
+    reports = {}
+    for name, lines in (("some", known), ("none", asked)):
+        root = tmp_path / name
+        (root / "set").mkdir(parents=True)
+        (root / "mine.txt").write_text("\n".join(lines))
+        build_puzzles(SudokuData(source="mine.txt"), root, root / "set")
+        reports[name] = evaluate(root, trained, data=Artifact("gl1:mine", "puzzles", root / "set", {}))
+        rows = Ledger(Workspace(root / "home")).rows("from puzzle_predictions order by puzzle")
+        unknown = [row["puzzle"] for row in rows if row["exact"] is None and row["cells_right"] is None]
+        assert unknown == ([2, 3, 4, 5] if name == "some" else list(range(6)))
+        assert sum(row["valid"] for row in rows) == reports[name]["num_valid"]
+    assert (reports["some"]["num_puzzles"], reports["some"]["num_unanswered"]) == (2, 4)
+    assert reports["none"]["num_puzzles"] == 0
+    assert not {"exact", "cell_accuracy", "exact_interval"} & set(reports["none"])
+    assert not (tmp_path / "none" / "out" / "eval_results.json").exists()

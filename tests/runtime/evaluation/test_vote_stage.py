@@ -22,7 +22,7 @@ from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.arc.tokens import encode
 from gridloom.runtime.data.arc.views import parse_name
 from gridloom.runtime.evaluation.ballots import Ballots
-from gridloom.runtime.evaluation.count_votes import summarise
+from gridloom.runtime.evaluation.summary import summarise
 from gridloom.runtime.interop.result_files import check_submission
 from gridloom.runtime.models.recursive import torch_compile as compiled
 from gridloom.runtime.models.recursive.network import RecursiveNetwork

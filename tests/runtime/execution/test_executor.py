@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,67 +14,22 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+import run_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
+from run_cases import TWO, Body, Recorder, graph, node, run
 
-from gridloom.cli.show.progress import Reporter
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import DataError, StageError, StageInterrupted, StoreError
-from gridloom.runtime.execution.executor import RunOptions, execute
-from gridloom.runtime.execution.run_outcome import MAX_LISTED, RunFailed, RunResult
+from gridloom.runtime.execution.run_outcome import MAX_LISTED, RunFailed
 from gridloom.runtime.execution.stop_signal import StopFlag, stop_on_signals
 from gridloom.runtime.planning.plan import make_plan
 from gridloom.runtime.stage import StageContext
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
-
-Body = Callable[[StageNode, Mapping[str, Artifact], StageContext], None]
-
-
-def node(name: str, key: str, inputs: dict[str, str] | None = None, kind: str = "train") -> StageNode:
-    return StageNode(
-        name=name,
-        kind=kind,
-        version=1,
-        produces="checkpoint",
-        spec={"kind": kind, "steps": 3},
-        inputs=inputs or {},
-        key=f"gl1:{key}",
-    )
-
-
-def graph(*nodes: StageNode, key: str = "gl1:graph") -> RunGraph:
-    return RunGraph(name="test", seed=0, device="cpu", nodes=nodes, key=key)
-
-
-TWO = graph(node("first", "1"), node("second", "2", {"model": "first"}))
-
-
-class Recorder:
-    """A stage factory whose stages note that they ran, write one file, and then do what `body` says."""
-
-    def __init__(self, body: Body | None = None) -> None:
-        self.ran: list[str] = []
-        self._body = body
-
-    def __call__(self, kind: str) -> Recorder:
-        return self
-
-    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
-        self.ran.append(node.name)
-        (context.out / "made.txt").write_text(node.name + "".join(sorted(inputs)))
-        if self._body is not None:
-            self._body(node, inputs, context)
-
-
-def run(graph: RunGraph, workspace: Workspace, factory: Recorder, stop: StopFlag | None = None) -> RunResult:
-    plan = make_plan(graph, ArtifactStore(workspace))
-    options = RunOptions(base=Path(), spec="test.yaml")
-    stop = StopFlag() if stop is None else stop  # one that is not set yet is false
-    return execute(plan, workspace, options, Reporter(Console(quiet=True), False), stop, factory)
 
 
 def test_executed_stages_are_the_planned_ones(workspace: Workspace) -> None:
@@ -347,10 +304,10 @@ def test_walltime_sets_the_stop() -> None:
 def test_a_killed_run_is_taken_over_under_its_own_id(workspace: Workspace) -> None:
     script = textwrap.dedent(
         f"""
-        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import sys; sys.path.insert(0, {str(Path(run_cases.__file__).parent)!r})
         import os, signal
         from pathlib import Path
-        import test_executor as t
+        import run_cases as t
         from gridloom.stores.workspace import Workspace
         def die(node, inputs, context):
             if node.name == "second":
@@ -365,3 +322,40 @@ def test_a_killed_run_is_taken_over_under_its_own_id(workspace: Workspace) -> No
     assert stages.ran == ["second"]
     rows = Ledger(workspace).rows("from runs")
     assert [(row["run_id"], row["status"]) for row in rows] == [(result.run_id, "done")]
+
+
+@pytest.mark.parametrize("leftover", ["journal", "locks", "artifacts"])
+def test_a_workspace_whose_process_was_killed_at_the_start_is_used(workspace: Workspace, leftover: str) -> None:
+    (workspace.root / leftover).mkdir(parents=True)
+    assert run(TWO, workspace, Recorder()).executed == ("first", "second")
+    assert Ledger(workspace).rows("select status from runs") == [{"status": "done"}]
+
+
+def test_a_lost_ledger_without_journals_is_begun_anew(workspace: Workspace) -> None:
+    run(graph(node("first", "1")), workspace, Recorder())
+    assert len(Ledger(workspace).prune_journals()) == 1
+    workspace.ledger_path.rename(workspace.ledger_path.with_suffix(".damaged"))
+    assert run(TWO, workspace, Recorder()).executed == ("second",)
+    stages = Ledger(workspace).rows("select stage, status from stages order by stage")
+    assert [(row["stage"], row["status"]) for row in stages] == [("first", "cached"), ("second", "done")]
+
+
+def test_notes_and_start_of_a_stage_stand_in_the_manifest(workspace: Workspace) -> None:
+    def note(node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        context.notes.update(share=np.float32(0.5), counts=np.arange(2), hardware="box")
+
+    result = run(graph(node("first", "1")), workspace, Recorder(note))
+    made = result.artifacts["first"].manifest["producer"]
+    assert made["notes"] == {"share": 0.5, "counts": [0, 1], "hardware": "box"}
+    (row,) = Ledger(workspace).rows("select notes, epoch(started_at) as s, epoch(ended_at) as e from stages")
+    assert json.loads(row["notes"]) == made["notes"]
+    assert row["s"] == pytest.approx(made["started_at"], abs=1e-5)
+    assert row["e"] == pytest.approx(result.artifacts["first"].manifest["created_at"], abs=1e-5)
+
+
+def test_an_artifact_of_a_run_that_this_ledger_does_not_know_is_no_record_of_it(workspace: Workspace) -> None:
+    run(graph(node("first", "1")), workspace, Recorder())
+    other = Workspace(workspace.root.with_name("other"))
+    shutil.copytree(workspace.artifact_dir, other.ensure() / "artifacts")
+    result = run(TWO, other, Recorder())
+    assert {row["run_id"] for row in Ledger(other).rows("select run_id from stages")} == {result.run_id}

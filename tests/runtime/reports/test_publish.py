@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+import gridloom
+from gridloom.errors import ModelError, StoreError
+from gridloom.runtime.checkpoints.description import checkpoint_facts
+from gridloom.runtime.reports.publish import publish
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -194,3 +198,33 @@ def test_nothing_is_overwritten_and_a_changed_file_is_not_handed_on(run: Run, pr
     assert "was changed" in run("models", "publish", "first", "spoilt", code=1)
     assert not (project / "spoilt").exists()
     weights.write_bytes(before)
+
+
+def test_an_edited_report_is_neither_published_nor_shown(run: Run, project: Path) -> None:
+    report = report_of(project, "filled") / "report.json"
+    written = report.read_text()
+    try:
+        for text in (re.sub(r'"exact": [0-9.]+', '"exact": 0.99', written), written[: len(written) // 2], ""):
+            assert text != written
+            report.write_text(text)
+            with pytest.raises(StoreError, match=r"artifact file .*report\.json"):
+                publish("fill", project / "edited", Workspace(project / ".gridloom"))
+            assert not (project / "edited").exists()
+            with pytest.raises(StoreError, match=r"artifact file .*report\.json"):
+                gridloom.run(str(project / "small.yaml"), home=project / ".gridloom")
+    finally:
+        report.write_text(written)
+
+
+def test_an_edited_description_of_a_published_checkpoint_is_refused(run: Run, project: Path) -> None:
+    run("models", "publish", "second", "edited2")
+    bundle = project / "edited2" / "bundle.json"
+    written = bundle.read_text()
+    bundle.write_text(written.replace('"steps": 2', '"steps": 99'))
+    assert bundle.read_text() != written
+    with pytest.raises(ModelError, match=r"bundle\.json was changed after it was written"):
+        checkpoint_facts("edited2", str(project))
+    bundle.write_text(written)
+    checkpoint_facts("edited2", str(project))
+    (project / "edited2" / "manifest.json").unlink()  # published by an earlier version
+    checkpoint_facts("edited2", str(project))

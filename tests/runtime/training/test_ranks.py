@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import ranks_support
 import torch
-from train_support import STAGE, dataset_artifact, stage_context, train_node
+from train_support import STAGE, dataset_artifact, known_dataset, stage_context, train_node
 
 from gridloom.errors import StageError
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.machine.ranks import Ranks
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
+from gridloom.specs.validation import Validation
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
@@ -36,7 +37,7 @@ def alone(root: Path, ranks: Ranks | None = None) -> None:
     context.ledger.close()
 
 
-def together(root: Path, stop_after: int) -> list[str]:
+def together(root: Path, stop_after: int, *more: str) -> list[str]:
     """Run two processes; what each printed."""
     root.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
@@ -45,7 +46,7 @@ def together(root: Path, stop_after: int) -> list[str]:
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, str(SUPPORT), str(root), str(stop_after)],
+            [sys.executable, str(SUPPORT), str(root), str(stop_after), *more],
             stdout=subprocess.PIPE,
             text=True,
             stderr=subprocess.PIPE,
@@ -78,6 +79,22 @@ def test_two_processes_train_as_one_and_another_number_of_them_goes_on(tmp_path:
         assert torch.allclose(tensor, two[name], rtol=1e-3, atol=1e-4), name
     assert one["puzzle_emb.weights"].any()
     assert one["puzzle_emb.task_weights"].any()
+
+
+def test_two_processes_share_the_batches_of_a_validation(tmp_path: Path) -> None:
+    wanted = Validation(every=5, share=0.8, views=2, batch_size=2)
+    context = stage_context(tmp_path / "one")
+    stage = STAGE.model_copy(update={"validate_": wanted})
+    Train().run(train_node(stage), {"data": dataset_artifact(tmp_path / "one", known_dataset())}, context)
+    context.ledger.close()
+    together(tmp_path / "two", 1000, "0.8")
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert {step for step, name in one if name == "validation_pass2"} == {5, 10, 12}
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        assert two[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
+    bundles = [load_bundle(tmp_path / name / "out") for name in ("one", "two")]
+    assert bundles[0].meta["validation"] == bundles[1].meta["validation"]
 
 
 def test_a_batch_is_shared_without_gap_or_overlap() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from gridloom.errors import StageError
 from gridloom.runtime.training.state import SavedState, load_latest, save_state, saved_steps
@@ -63,3 +66,33 @@ def test_unwritable_folder_is_explained(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("a file, not a folder")
     with pytest.raises(StageError, match="cannot save the training state of step 3"):
         write(tmp_path / "work", 3)
+
+
+@pytest.mark.parametrize("change", [{"step": 3}, {"values": {"note": 4}}])
+def test_an_edited_step_or_scalar_is_found(tmp_path: Path, change: dict[str, object]) -> None:
+    write(tmp_path, 1)
+    file = write(tmp_path, 2) / "state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    said: list[str] = []
+    state = load_latest(tmp_path, key="gl1:k", say=said.append)
+    assert state is not None
+    assert state.step == 1
+    assert "its step or its scalars are not those that were saved" in said[0]
+
+
+def test_a_state_under_the_name_of_another_step_is_found(tmp_path: Path) -> None:
+    write(tmp_path, 2).rename(tmp_path / "state-00000009")
+    with pytest.raises(StageError, match="it is the state of step 2"):
+        load_latest(tmp_path, key="gl1:k", say=print)
+
+
+def test_a_state_of_an_earlier_version_has_no_digest_and_is_read(tmp_path: Path) -> None:
+    folder = write(tmp_path, 2)
+    tensors = folder / "state.safetensors"
+    save_file(load_file(tensors), tensors)  # as written before: without metadata
+    description = json.loads((folder / "state.json").read_text())
+    digest = hashlib.sha256(tensors.read_bytes()).hexdigest()
+    (folder / "state.json").write_text(json.dumps(description | {"bytes": tensors.stat().st_size, "sha256": digest}))
+    state = load_latest(tmp_path, key="gl1:k", say=print)
+    assert state is not None
+    assert (state.step, state.values) == (2, {"note": 2})

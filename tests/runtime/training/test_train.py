@@ -30,6 +30,7 @@ from gridloom.compiler.facts import short_key
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.arc.canonical import task_key
+from gridloom.runtime.data.arc.content_keys import content_key
 from gridloom.runtime.data.arc.sampler import Sampler
 from gridloom.runtime.data.arc.tokens import encode
 from gridloom.runtime.data.tasks import Pair, fitting_canvas, tasks_digest
@@ -190,7 +191,7 @@ def test_so_many_states_are_kept_as_asked_for(tmp_path: Path) -> None:
 def test_the_weights_after_the_best_stretch_are_published(tmp_path: Path) -> None:
     changes = {"keep_best": KeepBest(metric="exact_match", every=3)}
     logged = train(tmp_path / "whole", **changes)
-    assert {logged[step, "exact_match"] for step in range(1, 13)} == {0.0}
+    assert {value for (_, name), value in logged.items() if name == "exact_match"} == {0.0}
     best = 3  # the first of equals
     bundle = load_bundle(tmp_path / "whole" / "out")
     assert bundle.meta["steps"] == best
@@ -215,9 +216,29 @@ def test_losses_are_better_when_lower_and_shares_when_higher(metric: Any, values
     found = None
     for step, value in enumerate(values, start=1):
         figures = {metric: value}
-        trainer: Any = SimpleNamespace(num_steps=step, stretch_means=lambda figures=figures: figures)
+        trainer: Any = SimpleNamespace(
+            num_steps=step, stretch_means=lambda figures=figures: figures, figure_names=(metric,)
+        )
         found = better(found, KeepBest(metric=metric, every=1), trainer)
     assert found == best
+
+
+def test_figures_of_rows_are_absent_where_no_row_has_halted(tmp_path: Path) -> None:
+    logged = train(tmp_path, steps=6, log_every=1)
+    of_rows = ("exact_match", "cell_accuracy", "q_halt_accuracy", "act_steps")
+    steps = {name: {step for step, logged_name in logged if logged_name == name} for name in ("loss", *of_rows)}
+    assert steps["loss"] == set(range(1, 7))
+    # rows begin together and none halts in its first step; a row that halted ran at least one step
+    assert all(1 not in steps[name] and steps[name] for name in of_rows)
+    assert all(value >= 1 for (_, name), value in logged.items() if name == "act_steps")
+
+
+def test_steps_in_which_no_row_halted_are_not_compared(tmp_path: Path) -> None:
+    trainer: Any = SimpleNamespace(num_steps=1, stretch_means=dict, figure_names=("loss", "exact_match"))
+    assert better(None, KeepBest(every=1), trainer) is None
+    assert better([3, 0.0], KeepBest(every=1), trainer) == [3, 0.0]
+    with pytest.raises(StageError, match="cell_accuracy, which a trm does not report"):
+        better(None, KeepBest(metric="cell_accuracy"), SimpleNamespace(**vars(trainer), full=MODEL))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("chosen_at", "rate"), [(None, 4e-4), (8, 4e-4), (2, 8e-4), (32, 2e-4)])
@@ -418,4 +439,15 @@ def test_a_bundle_tells_whose_answers_it_learnt_also_before(tmp_path: Path) -> N
     context = stage_context(tmp_path / "more")
     Train().run(node, {"data": dataset_artifact(tmp_path / "more"), "model": given}, context)
     context.ledger.close()
-    assert LocalFacts().checkpoint(str(tmp_path / "more" / "out"), ".").answers_of == facts.answers_of
+    further = LocalFacts().checkpoint(str(tmp_path / "more" / "out"), ".")
+    assert further.answers_of == facts.answers_of
+    # the known pair is the first demonstration, which the second dataset has as such
+    learnt = [content_key(task, False).pairs for task in tasks]
+    assert {one.task_id: [pair.cells for pair in one.pairs] for one in facts.trained_tasks} == {
+        task.task_id: [pair.cells for pair in pairs if pair.role in ("demo", "known")]
+        for task, pairs in zip(tasks, learnt, strict=True)
+    }
+    assert {one.task_id for one in further.trained_tasks} == {task.task_id for task in tasks}
+    assert {pair.cells for one in further.trained_tasks for pair in one.pairs} >= {
+        pair.cells for one in facts.trained_tasks for pair in one.pairs
+    }

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import combinations, pairwise
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal, get_args
 
 import numpy as np
 
-from gridloom.compiler.facts import short_key
-from gridloom.runtime.data.tasks import Grid, Task, apply_dihedral
+from gridloom.compiler.check.pairs import ReadPairs
+from gridloom.compiler.facts import PairKey, short_key
+from gridloom.runtime.data.arc.content_keys import content_key
+from gridloom.runtime.data.arc.forms import Form, canonical, form_of
+from gridloom.runtime.data.tasks import Grid, Task
 
-Grade = Literal["same", "demonstrations", "id"]
-"""`same`: demonstrations and test inputs agree; `demonstrations`: only these; `id`: one id, different content."""
+Grade = Literal["same", "demonstrations", "pair", "id"]
+"""`same`: demonstrations and test inputs agree; `demonstrations`: only these; `pair`: a test pair of one is a pair of
+the other; `id`: one id, different content."""
+GRADES: tuple[Grade, ...] = get_args(Grade)
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Task that occurs twice, in two sources or in one."""
+    """Task or pair that occurs twice, in two sources or in one."""
 
     left: str
     right: str
@@ -28,21 +33,14 @@ class Leak:
     right_subset: str
     grade: Grade
     exact: bool
-    """True if the tasks are equal cell by cell; otherwise they are equal under `dihedral` and `colours`."""
+    """True if they are equal cell by cell; otherwise they are equal under `dihedral` and `colours`."""
     dihedral: int = 0
-    """Dihedral id that maps the left task to the right one, applied after the colours."""
+    """Dihedral id that maps the left one to the right one, applied after the colours."""
     colours: tuple[tuple[int, int], ...] = ()
-    """(colour, image) for each colour that the left task uses."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """Part of a task under a dihedral id, colours replaced by their rank of first occurrence within the part."""
-
-    shape: bytes
-    cells: bytes
-    colours: bytes
-    """Colours by rank: the colour that each number in `cells` replaces."""
+    """(colour, image) for each colour that the left one uses."""
+    left_pair: str = ""
+    """`demo 2` or `test 1` where the grade is `pair`."""
+    right_pair: str = ""
 
 
 def task_key(task: Task, demonstrations_only: bool = False) -> str:
@@ -50,7 +48,7 @@ def task_key(task: Task, demonstrations_only: bool = False) -> str:
 
     Different tasks share a key only if colour refinement cannot distinguish them; `find_leaks` compares exactly.
     """
-    form = min(_canonical(_forms(task, dihedral, demonstrations_only)) for dihedral in range(8))
+    form = min(canonical(_forms(task, dihedral, demonstrations_only)) for dihedral in range(8))
     return hashlib.sha256(form).hexdigest()
 
 
@@ -62,7 +60,7 @@ def trained_answers(tasks: Iterable[Task]) -> dict[str, str]:
 def find_leaks(left: Sequence[Task], right: Sequence[Task] | None = None) -> list[Leak]:
     """Return tasks of `left` that are also in `right`, or twice in `left` if `right` is None, each with its strongest
     grade."""
-    leaks = []
+    leaks: dict[tuple[int, int], Leak] = {}
     for a, b in _candidate_pairs(left, right):
         grade: Grade = "same"
         found = find_symmetry(a, b)
@@ -70,13 +68,73 @@ def find_leaks(left: Sequence[Task], right: Sequence[Task] | None = None) -> lis
             grade = "demonstrations"
             found = find_symmetry(a, b, demonstrations_only=True)
         if found is not None:
-            dihedral, colours = found
-            exact = dihedral == 0 and all(x == y for x, y in colours.items())
-            mapped = tuple(sorted(colours.items()))
-            leaks.append(Leak(a.task_id, b.task_id, a.subset, b.subset, grade, exact, dihedral, mapped))
+            leaks[id(a), id(b)] = _leak(a, b, grade, found)
         elif a.task_id == b.task_id:
-            leaks.append(Leak(a.task_id, b.task_id, a.subset, b.subset, "id", False))
-    return sorted(leaks, key=lambda leak: (leak.left, leak.right))
+            leaks[id(a), id(b)] = Leak(a.task_id, b.task_id, a.subset, b.subset, "id", False)
+    for (a, b), leak in _pair_leaks(left, right):
+        known = leaks.get((id(a), id(b)))
+        if known is None or GRADES.index(leak.grade) < GRADES.index(known.grade):
+            leaks[id(a), id(b)] = leak
+    return sorted(leaks.values(), key=lambda leak: (leak.left, leak.right))
+
+
+def _leak(a: Task, b: Task, grade: Grade, found: tuple[int, dict[int, int]]) -> Leak:
+    dihedral, colours = found
+    exact = dihedral == 0 and all(x == y for x, y in colours.items())
+    mapped = tuple(sorted(colours.items()))
+    return Leak(a.task_id, b.task_id, a.subset, b.subset, grade, exact, dihedral, mapped)
+
+
+def _pair_leaks(left: Sequence[Task], right: Sequence[Task] | None) -> Iterator[tuple[tuple[Task, Task], Leak]]:
+    """Yield two tasks and their leak for every test pair, with its answer, of one that the other has too."""
+    ours = {_place(task): (task, content_key(task, bool(task.tests))) for task in left}
+    theirs = ours if right is None else {_place(t): (t, content_key(t, bool(t.tests))) for t in right}
+    order = {place: number for number, place in enumerate(ours)}
+    roles = ("demo", "check", "known", "held")
+    for askers, others in ((ours, theirs), (theirs, ours))[: 1 if right is None else 2]:
+        index = ReadPairs.of((key for _, key in others.values()), roles)
+        for task, key in askers.values():
+            asked = replace(key, pairs=tuple(_as_held(pair) for pair in key.pairs))
+            for test in range(len(task.known) + len(task.tests)):
+                for seen in index.matches(asked, test):
+                    other = others[seen.trained.subset, seen.trained.task_id][0]
+                    if seen.finding != "answer" or other is task:
+                        continue
+                    sides = [(task, len(task.demos) + test), (other, seen.trained.pairs.index(seen.pair))]
+                    if askers is not ours or (right is None and order[_place(other)] < order[_place(task)]):
+                        sides.reverse()
+                    yield (sides[0][0], sides[1][0]), _pair_leak(sides[0], sides[1])
+
+
+def _place(task: Task) -> tuple[str, str]:
+    return task.subset, task.task_id
+
+
+def _as_held(pair: PairKey) -> PairKey:
+    return replace(pair, role="held") if pair.role == "known" else pair
+
+
+def _pair_leak(left: tuple[Task, int], right: tuple[Task, int]) -> Leak:
+    """Return the leak of two pairs with the symmetry that maps left to right."""
+    (ours, a), (theirs, b) = ((task, _parts(task)[place]) for task, place in (left, right))
+    goal = form_of(b, 0)
+    turned = ((dihedral, form_of(a, dihedral)) for dihedral in range(8))
+    found = next(
+        (dihedral, dict(zip(form.colours, goal.colours, strict=True)))
+        for dihedral, form in turned
+        if (form.shape, form.cells) == (goal.shape, goal.cells)
+    )
+    return replace(_leak(ours, theirs, "pair", found), left_pair=_label(*left), right_pair=_label(*right))
+
+
+def _parts(task: Task) -> list[tuple[Grid, ...]]:
+    """Return the grids of each pair of a task, in the order of `TaskKey.pairs`."""
+    return [(pair.input, pair.output) for pair in (*task.demos, *task.known)] + [(grid,) for grid in task.tests]
+
+
+def _label(task: Task, place: int) -> str:
+    shown = len(task.demos)
+    return f"demo {place + 1}" if place < shown else f"test {place - shown + 1}"
 
 
 def find_symmetry(a: Task, b: Task, demonstrations_only: bool = False) -> tuple[int, dict[int, int]] | None:
@@ -120,64 +178,14 @@ def _counts(task: Task) -> bytes:
     return b"".join(sorted(parts))
 
 
-def _forms(task: Task, dihedral: int, demonstrations_only: bool) -> list[_Form]:
+def _forms(task: Task, dihedral: int, demonstrations_only: bool) -> list[Form]:
     parts: list[tuple[Grid, ...]] = [(pair.input, pair.output) for pair in task.demos]
     if not demonstrations_only:
         parts += [(grid,) for grid in (*task.tests, *(pair.input for pair in task.known))]
-    return [_form(part, dihedral) for part in parts]
+    return [form_of(part, dihedral) for part in parts]
 
 
-def _form(part: tuple[Grid, ...], dihedral: int) -> _Form:
-    turned = [apply_dihedral(grid, dihedral) for grid in part]
-    cells = b"".join([grid.tobytes() for grid in turned])
-    colours = _first_seen(cells)
-    return _Form(b"".join([bytes(grid.shape) for grid in turned]), cells.translate(_numbers(colours)), colours)
-
-
-def _first_seen(cells: bytes) -> bytes:
-    """Return the colours in order of their first cell; ten searches are faster than one loop over the cells."""
-    places = sorted((cells.find(colour), colour) for colour in range(10))
-    return bytes([colour for place, colour in places if place >= 0])
-
-
-def _numbers(colours: bytes) -> bytearray:
-    """Return a translation table from colours to their ranks."""
-    table = bytearray(256)
-    for number, colour in enumerate(colours):
-        table[colour] = number
-    return table
-
-
-def _canonical(forms: list[_Form]) -> bytes:
-    """Return bytes that are invariant under the order of the parts and under permutations of colours."""
-    parts = sorted((form.shape, form.cells, form.colours) for form in forms)
-    if any(a[:2] == b[:2] for a, b in pairwise(parts)):
-        return _refined(forms)
-    # distinct parts have a unique order, which fixes the order of first occurrence of the colours
-    colours = b"".join(part[2] for part in parts)
-    shapes = b"".join(bytes([len(shape), len(used)]) + shape + cells for shape, cells, used in parts)
-    return shapes + colours.translate(_numbers(_first_seen(colours)))
-
-
-def _refined(forms: list[_Form]) -> bytes:
-    """Return a hash by colour refinement (1-dimensional Weisfeiler-Leman): each round hashes every part with the
-    colours in it and every colour with its parts; invariant under order."""
-    parts = [hashlib.sha256(b"part %d " % len(form.shape) + form.shape + form.cells).digest() for form in forms]
-    known = list(parts)
-    for _ in range(3):
-        seen: dict[int, list[bytes]] = defaultdict(list)
-        for form, name in zip(forms, known, strict=True):
-            for number, colour in enumerate(form.colours):
-                seen[colour].append(name + bytes([number]))
-        colours = {colour: hashlib.sha256(b"".join(sorted(names))).digest() for colour, names in seen.items()}
-        known = [
-            hashlib.sha256(part + b"".join(colours[colour] for colour in form.colours)).digest()
-            for part, form in zip(parts, forms, strict=True)
-        ]
-    return hashlib.sha256(b"".join(sorted(known))).digest()
-
-
-def _match(forms: list[_Form], goal: list[_Form], colours: dict[int, int]) -> dict[int, int] | None:
+def _match(forms: list[Form], goal: list[Form], colours: dict[int, int]) -> dict[int, int] | None:
     """Extend a colour map so that `forms` equal `goal` in some order; identical candidates are tried once."""
     if not forms:
         return colours

@@ -7,10 +7,7 @@ from itertools import takewhile
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.views import IDENTITY, View, parse_name, task_views
 from gridloom.runtime.data.tasks import SEPARATOR, Task
-from gridloom.specs.data import Augment
-
-UNSEEN_VIEWS = 31
-"""Number of views drawn for a task that the network has no puzzle ids for."""
+from gridloom.specs.data import UNSEEN_VIEWS, Augment
 
 
 def known_names(puzzle_ids: PuzzleIds, task: Task) -> tuple[str, ...]:

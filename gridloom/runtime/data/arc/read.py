@@ -36,14 +36,15 @@ class ArcSource:
 def read_arc(spec: ArcData, base: Path) -> ArcSource:
     """Read the tasks that `spec` selects; relative paths start from `base`. Raises DataError."""
     source = open_source(spec.source, base)
-    for name in spec.holdout:
+    for number, name in enumerate(spec.holdout):
         if name not in source.subsets:
             raise DataError(
                 f"{source.label} has no subset {name!r} to hold out",
                 f"write holdout: [{', '.join(source.subsets)}] or fewer of these; [] holds nothing out",
+                ("holdout", number),
             )
     if len(set(spec.subsets)) != len(spec.subsets):
-        raise DataError(f"subsets names one of {', '.join(spec.subsets)} twice", "name each subset once")
+        raise DataError(f"subsets names one of {', '.join(spec.subsets)} twice", "name each subset once", ("subsets",))
     wanted = _wanted(spec, source)
 
     tasks: list[Task] = []
@@ -65,6 +66,7 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
             if wanted
             else f"{source.label}: no tasks in {', '.join(spec.subsets) or 'no subset'}",
             "raise max_side" if wanted else f"choose subsets among: {', '.join(source.subsets)}",
+            ("select", "max_side") if wanted else ("subsets",),
         )
     digest = tasks_digest(tasks)
     max_side, largest = max((visible_side(task), task.task_id) for task in tasks)
@@ -72,6 +74,7 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
         raise DataError(
             f"canvas {spec.canvas} is smaller than a grid of task {largest!r} with side {max_side}",
             f"write canvas: auto, or {max_side} or more, or select.max_side: {spec.canvas}",
+            ("canvas",),
         )
     return ArcSource(
         tasks=tuple(tasks),
@@ -103,11 +106,12 @@ def _wanted(spec: ArcData, source: TaskSource) -> list[tuple[str, Subset]]:
                     f"read one of the two (subsets: [{first}]), or leave the task out with select.ids",
                 )
             where[task_id] = subset
-    for task_id in spec.select.ids:
+    for number, task_id in enumerate(spec.select.ids):
         if task_id not in where:
             raise DataError(
                 f"{source.label}: no task {task_id!r} in {', '.join(spec.subsets)}",
                 near_and_known(task_id, sorted(known)),
+                ("select", "ids", number),
             )
     return sorted(where.items())
 

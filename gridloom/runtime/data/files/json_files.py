@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gridloom import user_files
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.grids import PackedGrid
 
@@ -21,9 +23,9 @@ def load_json(path: Path) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise DataError(f"{path}: {twice!r} occurs twice in one object", "remove or rename one of the two")
+            counts = Counter(name for name, _ in pairs)
+            twice = next(name for name, count in counts.items() if count > 1)
+            raise DataError(f"{path}: {twice!r:.80} occurs twice in one object", "remove or rename one of the two")
         return found
 
     raw = read_bytes(path)
@@ -43,10 +45,7 @@ def load_json(path: Path) -> Any:
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of a regular file of at most MAX_BYTES. Raises DataError."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}", "name a file of ARC tasks")
-        return path.read_bytes()
+        return user_files.read_bytes(path, MAX_BYTES)
     except OSError as problem:
         raise DataError(f"{path}: cannot be read: {problem.strerror}", "check the path and its rights") from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gridloom import user_files
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.arrays import SET, SplitArrays, check_tokens, is_array_folder, read_split
 from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
 from gridloom.runtime.data.files.json_files import load_json, read_bytes
+from gridloom.runtime.data.puzzles.puzzle_file import read_puzzle_file
 from gridloom.runtime.data.puzzles.tables import MAZE_TOKENS, SPLITS, Tables, box_of, vocab_of
 from gridloom.specs.puzzles import MazeData, SudokuData
 
@@ -55,7 +58,10 @@ def puzzles_digest(spec: MazeData | SudokuData, base: Path) -> str:
         state.update(json.dumps(parameters, sort_keys=True).encode())
         return state.hexdigest()
     state.update(f"{spec.train} {spec.test}\n".encode())
-    folder = base / Path(spec.source).expanduser()
+    folder = _folder(spec.source, base)
+    if user_files.is_file(folder):
+        state.update(hashlib.sha256(read_bytes(folder)).digest())
+        return state.hexdigest()
     files = sorted(p for pattern in ("*/all__*.npy", "*/dataset.json", "*.csv") for p in folder.glob(pattern))
     if not files:
         raise DataError(
@@ -67,12 +73,24 @@ def puzzles_digest(spec: MazeData | SudokuData, base: Path) -> str:
     return state.hexdigest()
 
 
+def _folder(source: str, base: Path) -> Path:
+    try:
+        return user_files.named_path(source, base)
+    except OSError as problem:
+        remedy = "name a folder of arrays or CSV files"
+        raise DataError(f"cannot read the data source {source!r:.200}: {problem.strerror}", remedy) from None
+
+
 def puzzles_size(spec: MazeData | SudokuData, base: Path) -> tuple[int, dict[str, int]]:
     """Return the side in cells and the number of puzzles by split, without generating any. Raises DataError."""
     if spec.source is None:
         return spec.size, {"train": spec.train, "test": spec.test}
-    tables = read_source(spec, base / Path(spec.source).expanduser(), judge=False)
-    return round(tables["train"][0].shape[1] ** 0.5), {split: len(pair[0]) for split, pair in tables.items()}
+    tables = read_source(spec, _folder(spec.source, base), judge=False)
+    return _side(tables), {"train": 0, **{split: len(pair[0]) for split, pair in tables.items()}}
+
+
+def _side(tables: Tables) -> int:
+    return math.isqrt(next(iter(tables.values()))[0].shape[1])
 
 
 def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[str, Any]:
@@ -83,12 +101,12 @@ def build_puzzles(spec: MazeData | SudokuData, base: Path, out: Path) -> dict[st
     """
     digest = puzzles_digest(spec, base)
     if spec.source is not None:
-        tables = read_source(spec, base / Path(spec.source).expanduser())
+        tables = read_source(spec, _folder(spec.source, base))
     else:
         from gridloom.runtime.data.puzzles.generate import generate_mazes, generate_sudokus
 
         tables = generate_mazes(spec) if isinstance(spec, MazeData) else generate_sudokus(spec)
-    size = round(tables["train"][0].shape[1] ** 0.5)
+    size = _side(tables)
     vocab = vocab_of(spec.kind, size)
     for split, (inputs, labels) in tables.items():
         write_split(out / split, inputs, labels, vocab)
@@ -111,11 +129,11 @@ def num_overlapping(kind: str, tables: Tables) -> int:
     bands, stacks and transposition for sudokus."""
     if "test" not in tables or "train" not in tables:
         return 0
-    train, test = (_class_keys(kind, *tables[split]) for split in ("train", "test"))
+    train, test = (symmetry_keys(kind, *tables[split]) for split in ("train", "test"))
     return int(np.isin(test, train).sum())
 
 
-def _class_keys(kind: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def symmetry_keys(kind: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Return a key of the symmetry class of each puzzle: uint64 [N]."""
     size = round(inputs.shape[1] ** 0.5)
     if kind == "maze":
@@ -172,16 +190,49 @@ def write_split(folder: Path, inputs: NDArray[np.uint8], labels: NDArray[np.uint
 
 
 def read_source(spec: MazeData | SudokuData, folder: Path, judge: bool = True, variants: bool = False) -> Tables:
-    """Read arrays or CSV files up to the counts of `spec`; with `judge`, validate each answer. Raises DataError.
+    """Read arrays, CSV files or a file of puzzles up to the counts of `spec`; with `judge`, validate each known answer.
 
-    The first row of a group is the puzzle itself; `variants` reads the other rows too.
+    The first row of a group is the puzzle itself; `variants` reads the other rows too. Raises DataError.
     """
-    tables = _read_arrays(spec, folder, variants) if is_array_folder(folder) else _read_csv(spec, folder)
+    if folder.is_file():
+        tables = read_puzzle_file(spec, folder)
+    else:
+        tables = _read_arrays(spec, folder, variants) if is_array_folder(folder) else _read_csv(spec, folder)
     limit = {"train": spec.train, "test": spec.test}
     tables = {split: (inputs[: limit[split]], labels[: limit[split]]) for split, (inputs, labels) in tables.items()}
     for split, (inputs, labels) in tables.items() if judge else ():
-        _judge(spec, f"{folder / split}", inputs, labels)
+        _judge(spec, f"{folder}" if folder.is_file() else f"{folder / split}", inputs, labels)
     return tables
+
+
+def solves(kind: str, inputs: NDArray[np.uint8], answers: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return whether each answer solves its puzzle, bool [N]: a sudoku by its rules with all clues kept, a maze by one
+    shortest path. No right answer is needed.
+
+    Args:
+        answers: uint8 [N, L] tokens; those of a network may be of no cell.
+    """
+    size = round(inputs.shape[1] ** 0.5)
+    least, most = (1, len(MAZE_TOKENS)) if kind == "maze" else (2, size + 1)
+    whole = ((answers >= least) & (answers <= most)).all(axis=1)
+    found = np.zeros(len(inputs), dtype=np.bool_)
+    if whole.any():
+        found[whole] = _faults(kind, inputs[whole], answers[whole]) == 0
+    return found
+
+
+def _faults(kind: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return the fault of each answer, int32 [N]; 0 for a right one."""
+    size = round(inputs.shape[1] ** 0.5)
+    if kind == "maze":
+        from gridloom.runtime.data.puzzles import maze_kernels
+
+        mazes: NDArray[np.int32] = maze_kernels.judge_mazes(inputs, labels, size)[:, 0]
+        return mazes
+    from gridloom.runtime.data.puzzles import sudoku_kernels
+
+    sudokus: NDArray[np.int32] = sudoku_kernels.judge_sudokus(inputs - 1, labels - 1, size, *box_of(size))
+    return sudokus
 
 
 def _read_arrays(spec: MazeData | SudokuData, folder: Path, variants: bool) -> Tables:
@@ -257,23 +308,21 @@ def _tokens(spec: MazeData | SudokuData, path: Path, lines: Sequence[bytes]) -> 
 
 def _judge(spec: MazeData | SudokuData, place: str, inputs: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
     """Raise DataError that names the first puzzle that its label does not solve."""
-    size = round(inputs.shape[1] ** 0.5)
-    if isinstance(spec, MazeData):
-        from gridloom.runtime.data.puzzles import maze_kernels
-
-        descriptions: tuple[str, ...] = (
+    descriptions: tuple[str, ...] = (
+        (
             "",
             "not one S and one G",
             "the answer differs beside the path",
             "no way from S to G",
             "no shortest path",
         )
-        faults = maze_kernels.judge_mazes(inputs, labels, size)[:, 0]
-    else:
-        from gridloom.runtime.data.puzzles import sudoku_kernels
-
-        descriptions = ("", "the answer is not a valid sudoku", "the answer does not extend the puzzle")
-        faults = sudoku_kernels.judge_sudokus(inputs - 1, labels - 1, size, *box_of(size))
+        if isinstance(spec, MazeData)
+        else ("", "the answer is not a valid sudoku", "the answer does not extend the puzzle")
+    )
+    # the answers of a file of puzzles may be unknown
+    known = np.flatnonzero(labels.any(axis=1))
+    faults = np.zeros(len(inputs), dtype=np.int32)
+    faults[known] = _faults(spec.kind, inputs[known], labels[known])
     wrong = np.flatnonzero(faults)
     if len(wrong):
         raise DataError(

@@ -29,7 +29,7 @@ from gridloom.runtime.models.language.lora import LoraWeights, attach
 from gridloom.runtime.models.language.quantized import DTYPES, is_quantized, loading_options, prepare_model
 from gridloom.runtime.models.language.segments import Prefix, Segments, States, last_states, per_row
 from gridloom.runtime.models.language.spec import LlamaModel
-from gridloom.runtime.models.language.weights.managed import locate, pull
+from gridloom.runtime.models.language.weights.managed import MANAGED, on_machine
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress
@@ -110,7 +110,7 @@ class Llama:
         seed: int = 0,
         lora: Mapping[str, Tensor] | None = None,
     ) -> Llama:
-        """Load by managed name (pulled if missing), local folder, or hub id that is already downloaded.
+        """Load by managed name, local folder, GGUF file, or hub id, whose weights are on this machine.
 
         Raises ModelError naming model, cause and remedy.
 
@@ -120,8 +120,7 @@ class Llama:
         """
         import transformers
 
-        found = locate(spec, base)
-        folder = found.folder if found.managed is None else pull(found.name, progress)
+        folder = on_machine(spec, base, progress)
         if not any(folder.glob("*.safetensors")):
             raise ModelError(
                 f"{folder} holds no *.safetensors, so it has no weights to load",
@@ -143,7 +142,7 @@ class Llama:
             raise ModelError(
                 f"cannot load LLaMA '{spec.weights}' from {folder}: {reason}",
                 f"gridloom models verify {spec.weights}"
-                if found.managed
+                if spec.weights in MANAGED
                 else "the folder must hold config.json, the tokenizer's files and *.safetensors",
             ) from error
         prepare_model(model, spec)

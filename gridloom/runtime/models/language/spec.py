@@ -1,8 +1,9 @@
 """Specs of language models: local weights with LoRA and quantisation, or a server."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, field_validator
 
 from gridloom.specs.base import ByContent, Later, ModelSpec, Operational, Precision, SpecModel
 
@@ -29,7 +30,8 @@ class LlamaModel(ModelSpec):
 
     kind: Literal["llama"] = "llama"
     weights: Annotated[str, ByContent()] = "smollm2-135m"
-    """Name of a managed model (`gridloom models list`), a local folder in transformers layout, or a hub id."""
+    """Name of a managed model (`gridloom models list`), a local folder in transformers layout, a GGUF file of a LLaMA
+    (`./model.gguf`), or a hub id."""
     frozen: bool = True
     """Keep the weights fixed while adapters and TRM are trained. To train the language model, set `lora`."""
     lora: Annotated[Lora | None, Later()] = None
@@ -47,6 +49,19 @@ class LlamaModel(ModelSpec):
     state: Literal["last_prompt", "last_new", "mean_new"] = "last_prompt"
     """Hidden state that adapters read: of the last prompt position, of the last new token, or the mean over the new
     tokens. Without new tokens all three are `last_prompt`."""
+
+
+EnvName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
+"""Name of an environment variable."""
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_|~-]{1,100}$")]
+HeaderValue = Annotated[str, Field(pattern=r"^[ -~]{1,1000}$")]
+SECRET = re.compile(r"auth|key|token|secret|cookie|password|credential", re.I)
+"""Names of headers and parameters whose values are secrets."""
+OWN_HEADERS = ("accept", "accept-encoding", "content-length", "content-type", "host", "transfer-encoding")
+OWN_PARAMETERS = (
+    *("model", "messages", "stream", "stream_options", "n"),
+    *("max_tokens", "max_completion_tokens", "temperature", "seed"),
+)
 
 
 class EndpointModel(ModelSpec):
@@ -67,4 +82,43 @@ class EndpointModel(ModelSpec):
     answer_s: Annotated[PositiveFloat, Operational()] = 600.0
     """Maximum seconds of one whole answer."""
     retries: Annotated[NonNegativeInt, Operational()] = 2
-    """Number of further tries after a failed call, before the stage fails."""
+    """Number of further tries after a failed call, before the stage fails. Waits that the server asks for by
+    `Retry-After` are no failed calls; a call waits up to `solver.budget.seconds`, or `answer_s`, in all."""
+    # the next three are absent from graphs at their defaults, which were written before the fields came
+    extra_body: Annotated[dict[str, JsonValue], Later()] = Field(default={}, exclude_if=lambda value: not value)
+    """Further parameters of every request, such as `{reasoning_effort: low}`."""
+    headers: Annotated[dict[HeaderName, HeaderValue], Later()] = Field(default={}, exclude_if=lambda value: not value)
+    """Further headers of every request. Secrets belong into `header_env`."""
+    header_env: Annotated[dict[HeaderName, EnvName], Later()] = Field(default={}, exclude_if=lambda value: not value)
+    """Further headers whose values are secrets: the name of the environment variable that holds each."""
+
+    @field_validator("extra_body")
+    @classmethod
+    def _check_parameters(cls, values: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in values:
+            if name in OWN_PARAMETERS:
+                raise ValueError(f"'{name}' is set by the solver (solver.reason, model): remove it from extra_body")
+            if re.search(r"api.?key|secret|password|authorization", name, re.I):
+                raise ValueError(
+                    f"'{name}' looks like a secret, which would be recorded: use api_key_env or header_env"
+                )
+        return values
+
+    @field_validator("headers", "header_env")
+    @classmethod
+    def _check_headers(cls, values: dict[str, str]) -> dict[str, str]:
+        for name in values:
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(f"'{name}' is set by gridloom: remove it")
+        return values
+
+    @field_validator("headers")
+    @classmethod
+    def _check_secrets(cls, values: dict[str, str]) -> dict[str, str]:
+        for name in values:
+            if SECRET.search(name):
+                raise ValueError(
+                    f"'{name}' looks like a secret, which would be recorded: use api_key_env, or header_env with the "
+                    "name of an environment variable"
+                )
+        return values

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Self
 
 import torch
@@ -19,7 +19,7 @@ from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.layers import round_for_good, rounded_once
 from gridloom.runtime.models.recursive.losses import RowLosses, answer_loss, row_losses
 from gridloom.runtime.models.recursive.spec import TrmModel
-from gridloom.runtime.models.recursive.torch_compile import compile_loop
+from gridloom.runtime.models.recursive.torch_compile import CompiledLoop, compile_loop
 from gridloom.runtime.models.steps import EVERY_STEP, Answers, HaltedTrace, Halting, Rows, Same, Trace
 
 
@@ -133,6 +133,18 @@ class RecursiveNetwork(RecursiveCore):
     ) -> float:
         """Compile the H x L loop; see `torch_compile`."""
         return compile_loop(self, wanted, lengths, rows, say, depths=depths, frozen=frozen, any_rows=any_rows)
+
+    @contextmanager
+    def uncompiled(self) -> Iterator[None]:
+        """Run the plain loop inside the context."""
+        loop = self.recur
+        if isinstance(loop, CompiledLoop):
+            self.recur = loop.plain  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            if isinstance(loop, CompiledLoop):
+                self.recur = loop  # type: ignore[method-assign]
 
     def rounded(self) -> AbstractContextManager[None]:
         """Round weights to the activation dtype once for all calls inside the context."""

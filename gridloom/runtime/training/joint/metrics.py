@@ -37,6 +37,19 @@ _TOTALS = (
     "new_tokens",
 )
 
+_MEANS = {
+    "loss": ("loss", "steps"),
+    "exact_match": ("exact", "rows"),
+    "shape_match": ("shape", "rows"),
+    "cell_accuracy": ("cells", "rows"),
+    "oracle_exact_match": ("solved", "rows"),
+    "avg_attempts": ("attempts", "rows"),
+    "avg_trm_steps": ("trm_steps", "attempts"),
+    "avg_reasoning_length": ("new_tokens", "attempts"),
+    "grad_norm": ("grad_norm", "steps"),
+}
+"""(total, divisor) of each of `METRICS`."""
+
 
 class RowFigures(Protocol):
     """Figures of a row over its attempts."""
@@ -75,21 +88,7 @@ class JointTotals:
             self.values[name] += float(value)
 
     def take(self) -> dict[str, float]:
-        """Return the means by name, and zero the sums."""
-        t = {
-            name: max(value, 1.0) if name in ("steps", "rows", "attempts") else value
-            for name, value in self.values.items()
-        }
+        """Return the means by name, and zero the sums. A mean over nothing is not defined: its name is absent."""
+        t = self.values
         self.values = dict.fromkeys(_TOTALS, 0.0)
-        means = (
-            t["loss"] / t["steps"],
-            t["exact"] / t["rows"],
-            t["shape"] / t["rows"],
-            t["cells"] / t["rows"],
-            t["solved"] / t["rows"],
-            t["attempts"] / t["rows"],
-            t["trm_steps"] / t["attempts"],
-            t["new_tokens"] / t["attempts"],
-            t["grad_norm"] / t["steps"],
-        )
-        return dict(zip(METRICS, means, strict=True))
+        return {name: t[total] / t[over] for name, (total, over) in _MEANS.items() if t[over]}

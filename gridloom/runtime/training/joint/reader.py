@@ -145,6 +145,21 @@ class JointReader:
             texts=tuple(known.text for known in found),
         )
 
+    def current(self, keys: Sequence[PairKey]) -> Reading:
+        """Return the states of first prompts without gradient, by the language model as it is; cached if it is fixed.
+
+        With `lora`, heads cached under earlier weights must be dropped before: see `forget_heads`.
+        """
+        if not self.learns:
+            return self.first(keys)
+        with torch.no_grad():
+            return self._read([self._first_prompt(key).text for key in keys], None)
+
+    def forget_heads(self) -> None:
+        """Drop cached heads of a language model that training changes."""
+        if self.learns:
+            self.cache = HeadCache(self.llama)
+
     def known_states(self) -> Tensor:
         """Return all first states so far, fp32 [N, H], ordered by task and pair."""
         return torch.cat([self._first[key].hidden.reshape(-1, self.llama.hidden_size) for key in sorted(self._first)])

