@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: solve test lint types imports clean
+.PHONY: solve test campaign lint types imports clean
 
 solve: $(VENV)/.runtime
 	$(BIN)/gridloom models pull smollm2-135m
@@ -12,6 +12,12 @@ solve: $(VENV)/.runtime
 
 test: lint types imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# kills, mutated specs, hostile files and a large ledger (docs/robustness.md); state and findings stay in .campaign
+MINUTES ?= 60
+SEED ?= 0
+campaign: $(VENV)/.dev
+	$(BIN)/python -m tests.campaign all --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check gridloom tests benchmarks

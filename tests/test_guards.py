@@ -16,7 +16,7 @@ import gridloom
 
 PACKAGE = Path(gridloom.__file__).parent
 TESTS = Path(__file__).parent
-UNMIRRORED = {"support", "compatibility", "plugins"}
+UNMIRRORED = {"support", "compatibility", "plugins", "campaign"}
 """Folders of tests that stand for no folder of the package."""
 HEAVY = ("torch", "transformers", "langgraph", "duckdb", "numba", "pyarrow", "httpx")
 
