@@ -39,3 +39,4 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 RunOption = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Run id; default: the newest one.")]
+StageOption = Annotated[str | None, typer.Option("--stage", metavar="STAGE", help="Only attempts of this solve stage.")]

@@ -23,7 +23,8 @@ from gridloom.stores.graph_records import (
 from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
 from gridloom.stores.journal import JournalWriter, is_live
 from gridloom.stores.layout import is_current, lay_out
-from gridloom.stores.reading import R, find_attempt, read_attempts, read_records
+from gridloom.stores.names import find_attempt
+from gridloom.stores.reading import R, read_attempts, read_records
 from gridloom.stores.records import AttemptRecord, Record, TaskRecord, as_dict
 from gridloom.stores.relation import detached
 from gridloom.stores.sql import run_query, single_statement
@@ -199,11 +200,11 @@ class Ledger:
         )
 
     def attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> dict[str, Any]:
-        """Return all records of an attempt; of the latest one where several runs or stages have that id.
+        """Return all records of the attempt that a name means (`find_attempt`).
 
-        The fields of its AttemptRecord, and `solved` (None when not scored), `task` (subset, demos, ...),
+        The fields of its AttemptRecord, and `name`, `solved` (None when not scored), `task` (subset, demos, ...),
         `candidates`, `verdicts`, `trm_steps` (lists of dicts), `llm_call` (dict or None).
-        Raises ReplayError with the nearest ids when there is no such attempt.
+        Raises ReplayError: no such attempt, with the nearest names; several, with the name of each.
         """
         with self._reading() as connection:
             found, stage, task_id, attempt, fork = find_attempt(connection, attempt_id, run_id, stage)
@@ -212,11 +213,11 @@ class Ledger:
             (whole,) = read_attempts(connection, where)
             tasks = read_records(connection, TaskRecord, task)
             solved = connection.execute(
-                "SELECT solved FROM v_attempts "
+                "SELECT solved, name FROM v_attempts "
                 "WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ? AND fork = ?",
                 [*where.values()],
             ).fetchall()
-            shown = {"solved": solved[0][0], "task": as_dict(tasks[0]) if tasks else None}
+            shown = {"name": solved[0][1], "solved": solved[0][0], "task": as_dict(tasks[0]) if tasks else None}
             return as_dict(whole.row) | shown | whole.parts()
 
     def whole_attempts(self, run_id: str, **where: Any) -> list[Attempt]:
@@ -224,10 +225,10 @@ class Ledger:
         with self._reading() as connection:
             return read_attempts(connection, {"run_id": run_id, **where})
 
-    def whole_attempt(self, attempt_id: str, run_id: str | None = None) -> Attempt:
-        """Return the attempt of that id, of the latest run that has one. Raises ReplayError with the nearest ids."""
+    def whole_attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> Attempt:
+        """Return the attempt that a name means. Raises ReplayError as `attempt`."""
         with self._reading() as connection:
-            key = find_attempt(connection, attempt_id, run_id)
+            key = find_attempt(connection, attempt_id, run_id, stage)
             (whole,) = read_attempts(connection, dict(zip(KEY, key, strict=True)))
             return whole
 

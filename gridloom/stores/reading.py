@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gridloom.errors import ReplayError
 from gridloom.stores.attempt import Attempt, Key, key_of
 from gridloom.stores.records import (
     AttemptRecord,
@@ -79,38 +77,3 @@ def read_attempts(connection: duckdb.DuckDBPyConnection, where: Mapping[str, Any
         for row in read_records(connection, AttemptRecord, where)
         for key in [key_of(row)]
     ]
-
-
-def find_attempt(
-    connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str | None, stage: str | None = None
-) -> tuple[str, str, str, int, int]:
-    """Return (run_id, stage, task_id, attempt, fork) of the attempt; of the latest one where several have its id.
-
-    Raises ReplayError with the nearest ids.
-    """
-    rows = connection.execute(
-        "SELECT run_id, stage, task_id, attempt, fork FROM attempts WHERE attempt_id = $id "
-        "AND ($run IS NULL OR run_id = $run) AND ($stage IS NULL OR stage = $stage) ORDER BY started_at DESC LIMIT 1",
-        {"id": attempt_id, "run": run_id, "stage": stage},
-    ).fetchall()
-    for row in rows:
-        return row[0], row[1], row[2], row[3], row[4]
-    where = f" in run {run_id}" if run_id else ""
-    raise ReplayError(f"unknown attempt '{attempt_id}'{where}", _suggest(connection, attempt_id, run_id))
-
-
-def _suggest(connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str | None) -> str:
-    task_id = attempt_id.rpartition(".")[0]
-    rows = connection.execute(
-        "SELECT DISTINCT task_id, attempt_id, attempt, fork FROM attempts WHERE $run IS NULL OR run_id = $run "
-        "ORDER BY attempt, fork",
-        {"run": run_id},
-    ).fetchall()
-    of_task = [row[1] for row in rows if row[0] == task_id]
-    if of_task:
-        shown = ", ".join(of_task) if len(of_task) <= 4 else f"{of_task[0]}, {of_task[1]} ... {of_task[-1]}"
-        return f"recorded for {task_id}: {shown}"
-    near = difflib.get_close_matches(attempt_id, [row[1] for row in rows], n=3)
-    if near:
-        return f"did you mean {' or '.join(near)}? `gridloom attempts` lists them"
-    return '`gridloom attempts` lists the attempts, `gridloom sql "from v_runs"` the runs'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gridloom.stores.attempt import KEY, column_names
+from gridloom.stores.names import PLACES
 from gridloom.stores.records import AttemptRecord
 
 _ATTEMPT_HEAD = (*KEY, "attempt_id", "parent", "verdict", "score")
@@ -13,6 +14,7 @@ _PLACED = frozenset({*_ATTEMPT_HEAD, "feedback", *_ATTEMPT_TAIL, *_ATTEMPT_LEFT_
 _ATTEMPT_END = ", ".join(f"a.{name}" for name in (*_ATTEMPT_TAIL, *column_names(AttemptRecord, _PLACED)))
 
 VIEWS: dict[str, str] = {
+    "v_places": PLACES,
     "v_runs": """
 SELECT
   r.run_id, r.name,
@@ -71,8 +73,10 @@ SELECT
   coalesce(list_sum(map_values(TRY_CAST(a.timings AS MAP(VARCHAR, DOUBLE)))),
     date_diff('microsecond', a.started_at, a.ended_at) / 1e6) AS seconds,
   date_diff('microsecond', a.started_at, a.ended_at) / 1e6 AS elapsed_s,
-  {_ATTEMPT_END}
+  {_ATTEMPT_END},
+  a.attempt_id || '@' || p.place AS name
 FROM attempts a
+LEFT JOIN v_places p USING (run_id, stage)
 LEFT JOIN judged j USING (run_id, stage, task_id, attempt, fork)
 LEFT JOIN llm_calls l USING (run_id, stage, task_id, attempt, fork)
 LEFT JOIN steps s USING (run_id, stage, task_id, attempt, fork)""",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gridloom.cli.options import HomeOption, JsonOption, QuietOption, RunOption
+from gridloom.cli.options import HomeOption, JsonOption, QuietOption, RunOption, StageOption
 from gridloom.errors import ReplayError, StoreError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 def attempts(
     home: HomeOption = None,
     run: RunOption = None,
+    stage: StageOption = None,
     task: Annotated[str | None, typer.Option("--task", help="Only this task.")] = None,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only attempts that are wrong by the score, or rejected where none is.")
@@ -75,16 +76,19 @@ def attempts(
     """List the attempts of a run."""
     from gridloom.cli.show.tables import print_table, rows_table
     from gridloom.stores.ledger import Ledger
+    from gridloom.stores.names import find_run, refuse_unknown
     from gridloom.stores.workspace import Workspace
 
     ledger = Ledger(Workspace.find(home))
-    rows = ledger.attempts(run or ledger.latest_run(), task_id=task, failed=failed)
-    columns = ("attempt_id", "verdict", "score", "solved", "llm_tokens", "seconds", "feedback")
+    run = ledger.latest_run() if run is None else find_run(run, ledger)
+    refuse_unknown(ledger, run, stage, task)
+    rows = ledger.attempts(run, stage=stage, task_id=task, failed=failed)
+    columns = ("name", "stage", "verdict", "score", "solved", "llm_tokens", "seconds", "feedback")
     if as_json:
         print(json.dumps(rows, default=str, indent=1))
     else:
         print_table(rows_table([row | {"feedback": _clipped(row["feedback"])} for row in rows], columns))
-        print(f"{len(rows)} attempts. `gridloom attempt ID` shows one whole.")
+        print(f"{len(rows)} attempts. `gridloom attempt NAME` shows one whole.")
 
 
 def _clipped(text: str) -> str:
@@ -92,9 +96,10 @@ def _clipped(text: str) -> str:
 
 
 def attempt(
-    words: Annotated[list[str], typer.Argument(metavar="ID | diff ID ID", help="An attempt such as 0934a4d8.7.")],
+    words: Annotated[list[str], typer.Argument(metavar="NAME | diff NAME NAME", help="An attempt: 0934a4d8.7@4fc1.")],
     home: HomeOption = None,
     run: RunOption = None,
+    stage: StageOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one attempt whole: grids side by side, prompt, text, verdict, timings; or the difference of two."""
@@ -108,14 +113,14 @@ def attempt(
     if words[0] == "diff":
         if len(words) != 3:
             raise typer.BadParameter("`gridloom attempt diff` takes two attempts")
-        pair = [ledger.attempt(word, run) for word in words[1:]]
+        pair = [ledger.attempt(word, run, stage) for word in words[1:]]
         Console().print(attempt_diff_view(pair[0], pair[1]))
     elif len(words) != 1:
-        raise typer.BadParameter("`gridloom attempt` takes one attempt id")
+        raise typer.BadParameter("`gridloom attempt` takes one attempt")
     elif as_json:
-        print(json.dumps(ledger.attempt(words[0], run), default=_jsonable, indent=1))
+        print(json.dumps(ledger.attempt(words[0], run, stage), default=_jsonable, indent=1))
     else:
-        Console().print(attempt_view(ledger.attempt(words[0], run)))
+        Console().print(attempt_view(ledger.attempt(words[0], run, stage)))
 
 
 def _jsonable(value: object) -> str:
@@ -123,7 +128,7 @@ def _jsonable(value: object) -> str:
 
 
 def replay(
-    attempt_id: Annotated[str | None, typer.Argument(metavar="[ATTEMPT]", help="Such as 0934a4d8.7.")] = None,
+    attempt_id: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Such as 0934a4d8.7@4fc1.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Replay all failed attempts of the run.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Run the LLaMA too; name the first node that diverges.")] = False,
     overrides: Annotated[
@@ -135,6 +140,7 @@ def replay(
     ] = None,
     home: HomeOption = None,
     run: RunOption = None,
+    stage: StageOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Re-execute attempts from their records and compare bit for bit. Exits 1 when something is not equal."""
@@ -152,21 +158,21 @@ def replay(
     console, workspace = Console(), Workspace.find(home)
     if attempt_id is not None:
         report = replay_one(
-            workspace, attempt_id, run_id=run, live=live, overrides=overrides or [], from_node=from_node
+            workspace, attempt_id, run_id=run, stage=stage, live=live, overrides=overrides or [], from_node=from_node
         )
         console.print(str(report), highlight=False, markup=False)
         raise typer.Exit(0 if report.equal or overrides else 1)
     reports = []
     shown = reporter(console, quiet)
     for report in replay_failed(
-        workspace, run_id=run, live=live, overrides=overrides or [], from_node=from_node, progress=shown
+        workspace, run_id=run, stage=stage, live=live, overrides=overrides or [], from_node=from_node, progress=shown
     ):
         reports.append(report)
         if not quiet:
             state = "bit-equal" if report.equal else f"diverges at {report.first_divergence}"
             if report.fork_id:
-                state = f"{report.verdict} {report.score:.2f}, recorded as {report.fork_id}"
-            console.print(f"{report.attempt_id:<14} {state}, {report.seconds:.1f} s", highlight=False)
+                state = f"{report.verdict} {report.score:.2f}, recorded as {report.fork_name}"
+            console.print(f"{report.name:<19} {report.stage}: {state}, {report.seconds:.1f} s", highlight=False)
     if overrides:
         accepted = sum(report.verdict == "accepted" for report in reports)
         console.print(f"{len(reports)} failed attempts forked, {accepted} of the forks accepted")

@@ -16,6 +16,7 @@ from gridloom.cli.show.tables import rows_table
 from gridloom.runtime.show.draw import hex_of
 from gridloom.solvers.loop.events import AttemptShown, PicksShown, TaskShown
 from gridloom.stores.attempt import KEY, column_names
+from gridloom.stores.names import attempt_name, name_at
 from gridloom.stores.records import AttemptRecord, as_dict
 
 LAID_OUT = frozenset(
@@ -80,7 +81,9 @@ def attempt_lines(row: Mapping[str, Any]) -> RenderableType:
     verdict, score, grids = row["verdict"], row["score"], row["grids"]
     style = "bold green" if verdict == "accepted" else "bold red"
     shown_score = f" {score:.2f}" if score is not None else ""
-    head = Text.assemble((row["attempt_id"], "bold"), "  ", (verdict, style), shown_score, f"  {_seconds(row):.1f} s")
+    head = Text.assemble(
+        (attempt_name(row), "bold"), f"  {row['stage']}  ", (verdict, style), shown_score, f"  {_seconds(row):.1f} s"
+    )
     parts: list[RenderableType] = [head]
     if row["feedback"]:
         parts.append(Text(row["feedback"], style="dim"))
@@ -115,11 +118,15 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
         if row.get(name) is not None:
             parts += [Text(name, style="bold"), Text(str(row[name]))]
     timings = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in row["timings"].items())
-    origin = f", forked from {row['parent']}" if row.get("parent") else ""
+    origin = f", forked from {name_at(row, row['parent'])}" if row.get("parent") else ""
     parts += [
         Text("timings", style="bold"),
         Text(timings),
-        Text(f"from run {row['run_id']}{origin}. `gridloom replay {row['attempt_id']}` re-executes it.", style="dim"),
+        Text(
+            f"from stage {row['stage']} of run {row['run_id']}{origin}. "
+            f"`gridloom replay {attempt_name(row)}` re-executes it.",
+            style="dim",
+        ),
     ]
     return Group(*parts)
 
@@ -168,7 +175,7 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
         rows.append({"what": f"time.{node}", "change": change})
     rows.append({"what": "seconds", "change": f"{_seconds(a):.2f} -> {_seconds(b):.2f}"})
     titled = [
-        (f"{row['attempt_id']} test {i}", grid)
+        (f"{attempt_name(row)} test {i}", grid)
         for i in range(1, len(a["grids"]) + 1)
         for row, grid in ((a, a["grids"][i - 1]), (b, (b["grids"] + [[]] * i)[i - 1]))
     ]

@@ -14,8 +14,9 @@ from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.planning.graph_sources import run_graph
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
+from gridloom.stores.names import find_run
 from gridloom.stores.workspace import Workspace
-from gridloom.wording import did_you_mean, listed
+from gridloom.wording import listed
 
 CASES = {f"pass{k}": "num_tasks" for k in (1, 2, 5, 10, 100, 1000)} | {
     "exact": "num_puzzles",
@@ -133,16 +134,6 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
             "run the spec again: it goes on where it stopped",
         )
     return tuple(found)
-
-
-def find_run(what: str, ledger: Ledger) -> str:
-    """Return `what` if it is the id of a run. Raises GridloomError that names similar ids."""
-    runs = [str(row["run_id"]) for row in ledger.rows("select run_id from runs order by started_at desc")]
-    if what in runs:
-        return what
-    raise GridloomError(
-        f"unknown run '{what}'", did_you_mean(what, runs, f"recorded runs, newest first: {listed(runs, 4)}")
-    )
 
 
 def _refuse_without_scores(graphs: dict[str, RunGraph], rows: list[tuple[str, StageNode]]) -> None:

@@ -12,6 +12,7 @@ from gridloom.runtime.data.files.grids import GridRows
 from gridloom.solvers.loop.recording import candidate_records, verdict_digest
 from gridloom.solvers.types import Proposal, Reasoning, Verdict
 from gridloom.stores.attempt import KEY, Attempt, columns_of_node
+from gridloom.stores.names import place_of
 from gridloom.stores.records import AttemptRecord, TaskRecord
 
 
@@ -77,6 +78,16 @@ class ReplayReport:
     """Attempt id of the fork, where the plan is changed."""
 
     @property
+    def name(self) -> str:
+        """Name of the attempt in the ledger, `TASK.ATTEMPT@PLACE`."""
+        return f"{self.attempt_id}@{place_of(self.run_id, self.stage)}"
+
+    @property
+    def fork_name(self) -> str | None:
+        """Name of the fork in the ledger, where the plan is changed."""
+        return None if self.fork_id is None else f"{self.fork_id}@{place_of(self.run_id, self.stage)}"
+
+    @property
     def equal(self) -> bool:
         """Whether every node was bit-equal to its record."""
         return all(node.equal for node in self.nodes)
@@ -97,12 +108,13 @@ class ReplayReport:
         return replace(self, fork_id=fork_id)
 
     def __str__(self) -> str:
-        lines = [f"{node.name:<9}{node.detail}" for node in self.nodes]
+        lines = [f"{self.name}, stage {self.stage} of run {self.run_id}"]
+        lines += [f"{node.name:<9}{node.detail}" for node in self.nodes]
         grid, verdict = ("same" if equal else "another" for equal in (self.grids_equal, self.verdict_equal))
         lines.append(f"{grid} grid, {verdict} verdict, {self.seconds:.1f} s on {self.device}")
         lines += [f"note: {note}" for note in self.notes]
         if self.fork_id:
-            lines.append(f"recorded as attempt {self.fork_id}, forked from {self.attempt_id}")
+            lines.append(f"recorded as attempt {self.fork_name}, forked from {self.name}")
         return "\n".join(lines)
 
 
