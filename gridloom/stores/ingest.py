@@ -17,6 +17,8 @@ from gridloom.errors import StoreError
 from gridloom.stores.connect import transaction
 from gridloom.stores.graph_records import GraphChange
 from gridloom.stores.journal import SUFFIX, JournalHeader, has_whole_line, is_live, read_header, read_lines
+from gridloom.stores.records import RunRecord
+from gridloom.stores.run_clash import RunStarts
 from gridloom.stores.schema import Table, arrow_types, merge, tables
 
 if TYPE_CHECKING:
@@ -160,10 +162,11 @@ def ingest_journals(
 ) -> IngestReport:
     """Insert every new complete journal line into the ledger; `progress` receives bytes done and in total.
 
-    Raises StoreError when a journal is of a newer gridloom, OSError when one cannot be read.
+    Raises StoreError when a journal is of a newer gridloom or has another run of a known id, OSError when one cannot be
+    read.
     """
     report = IngestReport()
-    states = read_states(connection)
+    states, starts = read_states(connection), RunStarts.of(connection)
     files = [(path, states.get(path.name) or JournalState(path.name)) for path in journal_files(folder)]
     total = sum(max(0, path.stat().st_size - state.num_bytes) for path, state in files)
     batch = IngestBatch()
@@ -174,7 +177,7 @@ def ingest_journals(
                 f"journal {path} is shorter ({size} bytes) than what was read of it before ({state.num_bytes}); skipped"
             )
             continue
-        while size > state.num_bytes and _read_into(batch, path, state, report):
+        while size > state.num_bytes and _read_into(batch, path, state, report, starts):
             if batch.num_bytes >= BATCH_BYTES:
                 _apply(connection, batch, report)
                 batch = IngestBatch()
@@ -187,7 +190,7 @@ def ingest_journals(
     return report
 
 
-def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: IngestReport) -> bool:
+def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: IngestReport, starts: RunStarts) -> bool:
     """Read up to a batch of lines from one journal; return False when no further complete line exists."""
     start = state.num_bytes
     damaged = 0
@@ -208,6 +211,8 @@ def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: Inge
             state.header = read_header(line.payload, path)
             continue
         for unit in line.payload["r"]:
+            if unit["t"] == RunRecord.TABLE:
+                starts.check(unit["r"], path)
             _take(batch, unit, path, sequence)
             state.num_records += 1
             batch.num_records += 1

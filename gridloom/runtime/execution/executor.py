@@ -20,6 +20,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted, StoreError
 from gridloom.progress import Progress, StopSignal
 from gridloom.runtime.execution.out_of_memory import memory_advice
+from gridloom.runtime.execution.process_log import ProcessLog
 from gridloom.runtime.execution.run_locks import choose_run_id, run_lock, stage_lock
 from gridloom.runtime.execution.run_outcome import (
     STOPPED_AT_ONCE,
@@ -101,11 +102,14 @@ def execute(
             )
         )
         ledger.append(*_estimates(run_id, to_run, options.speeds))
-        walk = _Walk(plan, run_id, device, options, ArtifactStore(workspace), ledger, progress, stop, stage_factory)
+        log = ProcessLog(ledger, run_id, device)
+        store = ArtifactStore(workspace)
+        walk = _Walk(plan, run_id, device, options, store, ledger, log, progress, stop, stage_factory)
         status: str = "failed"
         error: str | None = None
         try:
-            walk.walk()
+            with log.running():
+                walk.walk()
             result = walk.result(time.monotonic() - started)
             if not result.failed:
                 status = "done"
@@ -121,7 +125,8 @@ def execute(
             error = str(failure)
             raise
         finally:
-            ledger.append(RunRecord(run_id=run_id, status=status, error=error, ended_at=time.time()))
+            ended = RunRecord(run_id=run_id, status=status, error=error, ended_at=time.time())
+            ledger.append(ended, log.end(status, error))
             ledger.sync()
     Ledger(workspace).ingest()
     if result.failed:
@@ -161,6 +166,7 @@ class _Walk:
     options: RunOptions
     store: ArtifactStore
     ledger: LedgerWriter
+    log: ProcessLog
     progress: Progress
     stop: StopSignal
     stage_factory: Callable[[str], Stage]
@@ -222,7 +228,7 @@ class _Walk:
         self._record(node, "running", started_at=time.time())
         notes: dict[str, Any] = {}
         try:
-            with stage_lock(self.store.workspace, node):
+            with stage_lock(self.store.workspace, node), self.log.stage(node):
                 artifact = self._publish(node, self._verified(inputs), notes)
         except BaseException as failure:
             status = "interrupted" if isinstance(failure, StageInterrupted | KeyboardInterrupt) else "failed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.planning.plan import RunPlan
+from gridloom.stores.clock_id import clock_id
 from gridloom.stores.files import locks
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -19,19 +19,13 @@ RESUMABLE = ("started", "interrupted", "failed")
 
 
 def choose_run_id(plan: RunPlan, workspace: Workspace) -> str:
-    """Return the id of the newest unfinished run of this graph, or a new id from the clock."""
+    """Return the id of the newest unfinished run of this graph, or a new id (`clock_id`)."""
     if plan.num_to_run and (workspace.ledger_path.exists() or workspace.journal_dir.exists()):
         newest = "select run_id, status from runs where graph_key = ? order by started_at desc limit 1"
         for run in Ledger(workspace).rows(newest, [plan.graph.key]):
             if run["status"] in RESUMABLE and not _is_locked(workspace, str(run["run_id"])):
                 return str(run["run_id"])
-    stem = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
-    taken = {path.stem for path in _locks(workspace).glob("run-*.lock")}
-    run_id, suffix = stem, 1
-    while f"run-{run_id}" in taken:
-        suffix += 1
-        run_id = f"{stem}-{suffix}"
-    return run_id
+    return clock_id()
 
 
 def _locks(workspace: Workspace) -> Path:

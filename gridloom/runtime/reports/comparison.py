@@ -151,8 +151,8 @@ def stage_runs(ledger: Ledger, keys: Sequence[str], store: ArtifactStore) -> dic
     """Return the executed stage of each key, the newest of several."""
     made_as = {key: store.made_as(key) for key in keys}
     rows = ledger.rows(
-        "select key, run_id, stage, date_diff('millisecond', started_at, ended_at) / 1000 as seconds, notes "
-        "from stages where status = 'done' and key in (select unnest(?)) order by ended_at",
+        "select s.key, run_id, stage, t.seconds, s.notes from stages s join v_stage_times t using (run_id, stage) "
+        "where s.status = 'done' and s.key in (select unnest(?)) order by s.ended_at",
         [sorted({*keys, *made_as.values()})],
     )
     found = {
