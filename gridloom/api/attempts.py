@@ -11,7 +11,7 @@ from typing import Any
 
 from gridloom.api.grids import Grid, Pair, Task, panels_svg
 from gridloom.api.markup import Markup, element, folded, table
-from gridloom.stores.names import attempt_name
+from gridloom.stores.runs.names import attempt_name
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gridloom.diagnostics import Diagnostic, Span
+from gridloom.wording import printable
 
 MAX_LINE = 140
 _INDENT = " " * 6
@@ -48,12 +49,12 @@ def _block(diagnostic: Diagnostic) -> str:
     at = diagnostic.span
     mark = "warning: " if diagnostic.severity == "warning" else ""
     head = f"{at}  " if at else ""
-    lines = [f"{head}{diagnostic.code}  {mark}{diagnostic.message}"]
+    lines = [printable(f"{head}{diagnostic.code}  {mark}{diagnostic.message}")]
     if at is not None and at.text.strip():
         lines += _frame(at)
     if diagnostic.hint:
-        lines.append(f"{_INDENT}hint: {diagnostic.hint}")
-    lines += [f"{_INDENT}{note}" for note in diagnostic.notes]
+        lines.append(printable(f"{_INDENT}hint: {diagnostic.hint}"))
+    lines += [printable(f"{_INDENT}{note}") for note in diagnostic.notes]
     return "\n".join(lines)
 
 

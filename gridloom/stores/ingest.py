@@ -18,7 +18,7 @@ from gridloom.stores.connect import transaction
 from gridloom.stores.graph_records import GraphChange
 from gridloom.stores.journal import SUFFIX, JournalHeader, has_whole_line, is_live, read_header, read_lines
 from gridloom.stores.records import RunRecord
-from gridloom.stores.run_clash import RunStarts
+from gridloom.stores.runs.run_clash import RunStarts
 from gridloom.stores.schema import Table, arrow_types, merge, tables
 
 if TYPE_CHECKING:

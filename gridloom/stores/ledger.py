@@ -23,10 +23,10 @@ from gridloom.stores.graph_records import (
 from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
 from gridloom.stores.journal import JournalWriter, is_live
 from gridloom.stores.layout import is_current, lay_out
-from gridloom.stores.names import find_attempt
 from gridloom.stores.reading import R, read_attempts, read_records
 from gridloom.stores.records import AttemptRecord, Record, TaskRecord, as_dict
 from gridloom.stores.relation import detached
+from gridloom.stores.runs.names import find_attempt
 from gridloom.stores.sql import run_query, single_statement
 from gridloom.stores.workspace import Workspace
 

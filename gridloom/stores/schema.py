@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from gridloom.stores.evaluation_records import EVALUATION_TABLES
 from gridloom.stores.graph_records import GRAPH_TABLES
 from gridloom.stores.journal import decode_bytes
-from gridloom.stores.process_records import PROCESS_TABLES
 from gridloom.stores.records import TABLES, Record
+from gridloom.stores.runs.process_records import PROCESS_TABLES
 
 if TYPE_CHECKING:
     import duckdb

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gridloom.stores.attempt import KEY, column_names
-from gridloom.stores.names import PLACES
 from gridloom.stores.records import AttemptRecord
+from gridloom.stores.runs.names import PLACES
 
 _ATTEMPT_HEAD = (*KEY, "attempt_id", "parent", "verdict", "score")
 _ATTEMPT_TAIL = ("started_at", "ended_at", "plan", "timings", "grids", "stage_key", "checkpoint_key")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gridloom.cli.options import HomeOption, JsonOption, QuietOption, RunOption, StageOption
+from gridloom.cli.output import exact
 from gridloom.errors import ReplayError, StoreError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def sql(
     if as_json:
         print(json.dumps(rows, default=str, indent=1))
     elif as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(exact(), lineterminator="\n")
         writer.writerow(table.column_names)
         writer.writerows([exact_cell(row[name]) for name in table.column_names] for row in rows)
     else:
@@ -76,7 +77,7 @@ def attempts(
     """List the attempts of a run."""
     from gridloom.cli.show.tables import print_table, rows_table
     from gridloom.stores.ledger import Ledger
-    from gridloom.stores.names import find_run, refuse_unknown
+    from gridloom.stores.runs.names import find_run, refuse_unknown
     from gridloom.stores.workspace import Workspace
 
     ledger = Ledger(Workspace.find(home))
@@ -103,9 +104,8 @@ def attempt(
     as_json: JsonOption = False,
 ) -> None:
     """Show one attempt whole: grids side by side, prompt, text, verdict, timings; or the difference of two."""
-    from rich.console import Console
-
     from gridloom.cli.show.attempts import attempt_diff_view, attempt_view
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
@@ -114,13 +114,13 @@ def attempt(
         if len(words) != 3:
             raise typer.BadParameter("`gridloom attempt diff` takes two attempts")
         pair = [ledger.attempt(word, run, stage) for word in words[1:]]
-        Console().print(attempt_diff_view(pair[0], pair[1]))
+        Terminal().print(attempt_diff_view(pair[0], pair[1]))
     elif len(words) != 1:
         raise typer.BadParameter("`gridloom attempt` takes one attempt")
     elif as_json:
         print(json.dumps(ledger.attempt(words[0], run, stage), default=_jsonable, indent=1))
     else:
-        Console().print(attempt_view(ledger.attempt(words[0], run, stage)))
+        Terminal().print(attempt_view(ledger.attempt(words[0], run, stage)))
 
 
 def _jsonable(value: object) -> str:
@@ -144,9 +144,8 @@ def replay(
     quiet: QuietOption = False,
 ) -> None:
     """Re-execute attempts from their records and compare bit for bit. Exits 1 when something is not equal."""
-    from rich.console import Console
-
     from gridloom.cli.show.progress import reporter
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.solvers.replay.replay import replay as replay_one
     from gridloom.solvers.replay.replay import replay_failed
     from gridloom.stores.workspace import Workspace
@@ -155,7 +154,7 @@ def replay(
         raise ReplayError(
             "no attempt to replay is given: name one, or use --failed for all", "`gridloom attempts` lists them"
         )
-    console, workspace = Console(), Workspace.find(home)
+    console, workspace = Terminal(), Workspace.find(home)
     if attempt_id is not None:
         report = replay_one(
             workspace, attempt_id, run_id=run, stage=stage, live=live, overrides=overrides or [], from_node=from_node

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, SetOption, SpecArg, WalltimeOption
+from gridloom.cli.output import optional_output
 from gridloom.errors import GridloomError
 
 
@@ -39,8 +42,7 @@ def plan(
             print(render(made.compiled.warnings), file=sys.stderr)
         print_table(plan_table(planned, speeds, where))
         print(time_line(planned, speeds, where))
-        again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])
-        again += f" --device {device}" if device else ""
+        again = _command("run", spec, overrides, home=home, device=device)
         total = len(planned.stages)
         if planned.num_to_run:
             print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
@@ -50,14 +52,30 @@ def plan(
         raise typer.Exit(3)
 
 
-def _execute(
-    spec: str, overrides: list[str], home: Any, device: str | None, walltime: float | None, quiet: bool, show: bool
-) -> None:
-    from rich.console import Console
+def _command(name: str, spec: str, overrides: Sequence[str] | None, *, quiet: bool = False, **options: object) -> str:
+    """Return the command line with these arguments, quoted for a shell."""
+    words = ["gridloom", name, spec]
+    for value in overrides or ():
+        words += ["--set", value]
+    for option, value in options.items():
+        words += [] if value is None else [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*words, *(["-q"] if quiet else [])])
 
+
+def _execute(
+    spec: str,
+    overrides: list[str],
+    home: Any,
+    device: str | None,
+    walltime: float | None,
+    quiet: bool,
+    again: str,
+    show: bool,
+) -> None:
     from gridloom.cli.show.comparison import print_comparison
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.run_results import print_results
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
     from gridloom.runtime.execution.launch import launch
@@ -70,8 +88,7 @@ def _execute(
     planned = plan_local(spec, overrides, workspace, walltime, device)
     if planned.compiled.warnings and not quiet:
         print(render(planned.compiled.warnings), file=sys.stderr)
-    console = Console()
-    again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
+    console = Terminal()
     try:
         result = launch(planned, spec, overrides, workspace, reporter(console, quiet), device, walltime)
     except StageInterrupted as interrupted:
@@ -111,7 +128,9 @@ def run(
     if dry_run:
         plan(spec, overrides, home, device=device, walltime=walltime)
         return
-    _execute(spec, overrides or [], home, device, walltime, quiet, show=False)
+    again = _command("run", spec, overrides, quiet=quiet, home=home, device=device, walltime=walltime)
+    with optional_output():
+        _execute(spec, overrides or [], home, device, walltime, quiet, again, show=False)
 
 
 def solve(
@@ -133,13 +152,26 @@ def solve(
     """
     from gridloom.runtime.planning.local import RECIPE, is_task_file, solve_overrides, task_overrides
 
+    again = _command(
+        "solve",
+        spec,
+        overrides,
+        split=split,
+        limit=limit,
+        budget=budget,
+        home=home,
+        device=device,
+        walltime=walltime,
+        quiet=quiet,
+    )
     if is_task_file(spec):
         overrides = [*task_overrides(spec, budget), *(overrides or [])]
         spec = RECIPE
     elif budget is not None:
         raise GridloomError("--budget is for a task file", f"write its training's `budget` in {spec}, or use --set")
     extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
-    _execute(spec, extra, home, device, walltime, quiet, show=True)
+    with optional_output():
+        _execute(spec, extra, home, device, walltime, quiet, again, show=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gridloom.cli.options import HomeOption, JsonOption
+from gridloom.cli.output import exact
 from gridloom.cli.show.comparison import print_comparison
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def compare(
     if as_csv:
         rows = [_flat(one) for one in results]
         names = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(exact(), lineterminator="\n")
         writer.writerow(names)
         for row in rows:
             writer.writerow(exact_cell(row.get(name)) for name in names)

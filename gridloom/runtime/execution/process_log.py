@@ -13,10 +13,10 @@ from typing import Any
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageInterrupted, StoreError
-from gridloom.stores.clock_id import clock_id
 from gridloom.stores.ledger import LedgerWriter
-from gridloom.stores.process_records import ProcessRecord, StageProcessRecord
 from gridloom.stores.records import Record
+from gridloom.stores.runs.clock_id import clock_id
+from gridloom.stores.runs.process_records import ProcessRecord, StageProcessRecord
 from gridloom.version import __version__
 
 FIRST_SIGN_S, SIGN_EVERY_S = 1.0, 16.0

@@ -10,9 +10,9 @@ from pathlib import Path
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.planning.plan import RunPlan
-from gridloom.stores.clock_id import clock_id
 from gridloom.stores.files import locks
 from gridloom.stores.ledger import Ledger
+from gridloom.stores.runs.clock_id import clock_id
 from gridloom.stores.workspace import Workspace
 
 RESUMABLE = ("started", "interrupted", "failed")

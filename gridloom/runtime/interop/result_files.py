@@ -20,8 +20,9 @@ AttemptLine = Mapping[str, Any]
 
 
 def parse_failures(attempts: Sequence[AttemptLine]) -> int:
-    """Count the attempts whose text holds no grid; attempts of a TRM without a language model have no text."""
-    return sum(attempt["text"] is not None and parse_grid(attempt["text"]) is None for attempt in attempts)
+    """Count the attempts whose text holds no grid, of those for which a language model was asked for text."""
+    asked = [one for one in attempts if one["text"] is not None and one["plan"].get("max_new_tokens") != 0]
+    return sum(parse_grid(one["text"]) is None for one in asked)
 
 
 def tokens(attempts: Sequence[AttemptLine]) -> int:

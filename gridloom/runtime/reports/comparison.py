@@ -14,7 +14,7 @@ from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.planning.graph_sources import run_graph
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
-from gridloom.stores.names import find_run
+from gridloom.stores.runs.names import find_run
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import listed
 

@@ -27,7 +27,7 @@ from gridloom.runtime.reports.comparison import StageRun, nodes_behind, stage_ru
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.files.vacant import check_vacant, filling
 from gridloom.stores.ledger import Ledger
-from gridloom.stores.names import find_run
+from gridloom.stores.runs.names import find_run
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import did_you_mean, listed
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gridloom.errors import StageError
-from gridloom.stores.files.write_aside import empty_folder, move, sync_files
+from gridloom.stores.files.write_aside import empty_folder, move, plain_mode, sync_files
 
 KEEP = 2
 _PREFIX = "state-"
@@ -53,6 +53,7 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
         with empty_folder(work / f"{target.name}.tmp") as aside:
             tensors = aside / "state.safetensors"
             save_file({name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}, tensors)
+            tensors.chmod(plain_mode(aside))  # safetensors renames a temporary file of mode 0600
             description = {
                 "step": state.step,
                 "key": key,

@@ -43,8 +43,8 @@ from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.attempt import KEY
 from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.names import find_run, refuse_unknown
 from gridloom.stores.records import AttemptRecord, Record, ReplayRecord, RunRecord, TaskRecord
+from gridloom.stores.runs.names import find_run, refuse_unknown
 from gridloom.stores.workspace import Workspace
 
 
@@ -62,7 +62,7 @@ def replay(
     """Re-execute one attempt from its record.
 
     Args:
-        attempt_id: name of the attempt, or its id where one attempt alone has it (`stores.names.find_attempt`).
+        attempt_id: name of the attempt, or its id where one attempt alone has it (`stores.runs.names.find_attempt`).
         run_id: run of the attempt; any when None.
         stage: solve stage of the attempt; any when None.
         live: run the LLaMA too, in place of the recorded text and latent.

@@ -1,7 +1,7 @@
 """Names that a user types: of attempts (unique in a ledger), of runs, stages and tasks.
 
 An attempt's name is `TASK.ATTEMPT@PLACE` (`TASK.ATTEMPT+FORK@PLACE` for a fork). PLACE is the beginning of the sha256
-of run and stage, of as many digits as tell the places of the ledger apart. The recorded `attempt_id` has no place: it
+of run and stage, of as many digits as make the places of the ledger differ. The recorded `attempt_id` has no place: it
 is part of published artifacts, which do not depend on the run.
 """
 
@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gridloom.errors import GridloomError, ReplayError
-from gridloom.wording import did_you_mean, listed
+from gridloom.wording import did_you_mean, listed, printable
 
 if TYPE_CHECKING:
     import duckdb
-
-    from gridloom.stores.ledger import Ledger
 
 MIN_PLACE = 4
 """Smallest number of hexadecimal digits of a place."""
@@ -75,10 +73,10 @@ def find_attempt(
         row = found[0]
         return row[0], row[1], row[2], row[3], row[4]
     if found:
-        raise ReplayError(f"{len(found)} attempts are called '{name}'", _choice(found))
+        raise ReplayError(f"{len(found)} attempts are called '{printable(name)}'", _choice(found))
     where = f" in run {run_id}" if run_id else ""
     where += f" in stage {stage}" if stage else ""
-    raise ReplayError(f"unknown attempt '{name}'{where}", _suggest(connection, parts[-1][0], run_id))
+    raise ReplayError(f"unknown attempt '{printable(name)}'{where}", _suggest(connection, parts[-1][0], run_id))
 
 
 def _is_at(row: tuple[Any, ...], place: str) -> bool:
@@ -88,7 +86,8 @@ def _is_at(row: tuple[Any, ...], place: str) -> bool:
 
 def _choice(rows: list[tuple[Any, ...]]) -> str:
     lines = [
-        f"{attempt_id}@{place}  run {run_id}, stage {stage}: {verdict}{'' if score is None else f' {score:.2f}'}"
+        printable(f"{attempt_id}@{place}  run {run_id}, stage {stage}: {verdict}")
+        + ("" if score is None else f" {score:.2f}")
         for run_id, stage, _, _, _, attempt_id, place, verdict, score in rows[:MAX_LISTED]
     ]
     if len(rows) > MAX_LISTED:
@@ -113,7 +112,14 @@ def _suggest(connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str
     return '`gridloom attempts` lists the attempts, `gridloom sql "from v_runs"` the runs'
 
 
-def find_run(what: str, ledger: Ledger) -> str:
+class Queried(Protocol):
+    """Ledger that answers SQL."""
+
+    def rows(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return the rows of a reading statement."""
+
+
+def find_run(what: str, ledger: Queried) -> str:
     """Return `what` if it is the id of a run. Raises GridloomError that names similar ids."""
     runs = [
         str(row["run_id"])
@@ -125,11 +131,11 @@ def find_run(what: str, ledger: Ledger) -> str:
     if what in runs:
         return what
     raise GridloomError(
-        f"unknown run '{what}'", did_you_mean(what, runs, f"recorded runs, newest first: {listed(runs, 4)}")
+        f"unknown run '{printable(what)}'", did_you_mean(what, runs, f"recorded runs, newest first: {listed(runs, 4)}")
     )
 
 
-def refuse_unknown(ledger: Ledger, run_id: str | None, stage: str | None, task_id: str | None) -> None:
+def refuse_unknown(ledger: Queried, run_id: str | None, stage: str | None, task_id: str | None) -> None:
     """Raise GridloomError, with similar names, where a run has no such solve stage or no such task."""
     for what, wanted in (("stage", stage), ("task_id", task_id)):
         if wanted is None or run_id is None:
@@ -143,5 +149,6 @@ def refuse_unknown(ledger: Ledger, run_id: str | None, stage: str | None, task_i
         if wanted not in known:
             problem = "no solve stage" if what == "stage" else "no task"
             raise GridloomError(
-                f"run {run_id} has {problem} '{wanted}'", did_you_mean(wanted, known, f"it has {listed(known, 4)}")
+                f"run {run_id} has {problem} '{printable(wanted)}'",
+                did_you_mean(wanted, known, f"it has {listed(known, 4)}"),
             )

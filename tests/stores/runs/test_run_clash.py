@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridloom.errors import StoreError
-from gridloom.stores import clock_id as ids
-from gridloom.stores.clock_id import clock_id, names_second_only
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import MetricRecord, RunRecord
+from gridloom.stores.runs import clock_id as ids
+from gridloom.stores.runs.clock_id import clock_id, names_second_only
 from gridloom.stores.workspace import Workspace
 
 OLD, NEW = "2026-11-21T16-18-02", "2026-11-21T16-18-02-4k9q2x7m"

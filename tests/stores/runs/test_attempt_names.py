@@ -9,8 +9,8 @@ from store_cases import attempt, small_run
 
 from gridloom.errors import GridloomError, ReplayError
 from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.names import MIN_PLACE, find_run, place_of, refuse_unknown
 from gridloom.stores.records import RunRecord
+from gridloom.stores.runs.names import MIN_PLACE, find_run, place_of, refuse_unknown
 from gridloom.stores.workspace import Workspace
 
 

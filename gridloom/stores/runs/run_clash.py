@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import StoreError
-from gridloom.stores.clock_id import names_second_only
+from gridloom.stores.runs.clock_id import names_second_only
 
 if TYPE_CHECKING:
     import duckdb
