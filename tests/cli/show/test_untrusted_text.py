@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_cases import attempt, task
 
@@ -50,6 +50,7 @@ def assert_shown(drawn: str, lines: bool = True) -> None:
     assert not (set(UNPRINTABLE.findall(drawn)) - ({"\n"} if lines else set()))
 
 
+@settings(max_examples=30, deadline=None)
 @given(TEXT)
 def test_what_is_drawn_of_a_text_is_shown_and_never_acts(text: str) -> None:
     one, other = row(text), row(text) | {"text": "else", "plan": {}}
@@ -72,6 +73,7 @@ def test_what_is_drawn_of_a_text_is_shown_and_never_acts(text: str) -> None:
     assert_shown("".join(rows_table([{text: text}]).lines()), lines=False)
 
 
+@settings(max_examples=30, deadline=None)
 @given(TEXT)
 def test_bars_and_lines_of_progress_are_single_lines(text: str) -> None:
     stream = io.StringIO()
@@ -90,6 +92,7 @@ def test_bars_and_lines_of_progress_are_single_lines(text: str) -> None:
     assert_shown(STYLES.sub("", stream.getvalue()))
 
 
+@settings(max_examples=30, deadline=None)
 @given(TEXT)
 def test_a_diagnostic_keeps_its_lines(text: str) -> None:
     found = Diagnostic("GL101", "error", f"no {text}", Span(text, 1, 1, 2), hint=text, notes=(text,))
@@ -97,6 +100,7 @@ def test_a_diagnostic_keeps_its_lines(text: str) -> None:
     assert len(drawn.splitlines()) == 4 if text else True
 
 
+@settings(max_examples=30, deadline=None)
 @given(TEXT)
 def test_pages_show_text_that_would_act(text: str) -> None:
     for drawn in (element("p", text), sheet_svg(Sheet(text, ((Panel(text, None),),)))):
