@@ -47,7 +47,7 @@ def row(text: str) -> dict[str, Any]:
 
 
 def assert_shown(drawn: str, lines: bool = True) -> None:
-    assert not (set(UNPRINTABLE.findall(drawn)) - ({"\n"} if lines else set()))
+    assert not (set(UNPRINTABLE.findall(drawn)) - ({"\n", "\t"} if lines else set()))
 
 
 @settings(max_examples=30, deadline=None)
