@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+
+UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+"""Characters that act on a terminal or a page instead of being shown: controls, marks of direction, what has no width,
+separators of lines, halves of surrogate pairs."""
+
+
+def printable(text: str, lines: bool = False) -> str:
+    """Return text for one line of a terminal or page: characters that act on it become escapes such as `\\x1b`.
+
+    Args:
+        lines: whether the text has lines of its own, so that its newlines and tabs are kept.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return UNPRINTABLE.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def nearest(word: str, names: Sequence[str]) -> str | None:

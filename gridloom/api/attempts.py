@@ -11,6 +11,7 @@ from typing import Any
 
 from gridloom.api.grids import Grid, Pair, Task, panels_svg
 from gridloom.api.markup import Markup, element, folded, table
+from gridloom.stores.runs.names import attempt_name
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,8 +28,13 @@ class Attempt:
 
     @property
     def attempt_id(self) -> str:
-        """`TASK.NUMBER`, or `TASK.NUMBER+FORK` for a fork made by a replay with changes."""
+        """`TASK.NUMBER`, or `TASK.NUMBER+FORK` for a fork made by a replay with changes; unique in its stage."""
         return str(self.columns["attempt_id"])
+
+    @property
+    def name(self) -> str:
+        """Name that no other attempt of the ledger has: `attempt_id`, `@`, and a few digits for run and stage."""
+        return attempt_name(self.columns)
 
     @property
     def run_id(self) -> str:
@@ -151,11 +157,11 @@ class Attempt:
 
     def __repr__(self) -> str:
         score = "" if self.score is None else f" {self.score:.2f}"
-        return f"<Attempt {self.attempt_id} of run {self.run_id}: {self.verdict}{score}>"
+        return f"<Attempt {self.name} of stage {self.stage}, run {self.run_id}: {self.verdict}{score}>"
 
     def _repr_html_(self) -> str:
         """Draw task, proposed grids, verdict, signals, prompt and text, for notebooks."""
-        parts: list[Markup] = [element("h4", f"attempt {self.attempt_id}"), element("p", self._judged())]
+        parts: list[Markup] = [element("h4", f"attempt {self.name}"), element("p", self._judged())]
         if self.feedback:
             parts.append(element("pre", self.feedback, style="white-space:pre-wrap"))
         if (task := self.task) is not None:

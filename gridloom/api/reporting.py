@@ -7,8 +7,7 @@ from gridloom.progress import Progress
 
 def reporter(shown: bool) -> Progress:
     """Return a reporter that draws on the terminal, or one that is silent."""
-    from rich.console import Console
-
     from gridloom.cli.show.progress import reporter
+    from gridloom.cli.show.terminal import Terminal
 
-    return reporter(Console(), quiet=not shown)
+    return reporter(Terminal(), quiet=not shown)

@@ -60,7 +60,7 @@ class SolveResult:
         judged = "accepted" if self.accepted else "not accepted"
         picks = [[(f"test {i} pick {k}", grid) for k, grid in enumerate(two, 1)] for i, two in enumerate(self.picks, 1)]
         rows = (
-            (one.attempt_id, one.verdict, "-" if one.score is None else f"{one.score:.2f}", one.feedback)
+            (one.name, one.verdict, "-" if one.score is None else f"{one.score:.2f}", one.feedback)
             for one in self.attempts
         )
         return element(

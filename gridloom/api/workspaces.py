@@ -89,14 +89,19 @@ class Workspace:
         read = self._ledger.attempt
         return [Attempt(row, partial(read, row["attempt_id"], row["run_id"], row["stage"])) for row in rows]
 
-    def attempt(self, attempt_id: str, run: str | None = None) -> Attempt:
-        """Return one attempt, such as `0934a4d8.7`; the latest where several runs have one of that id.
+    def attempt(self, attempt_id: str, run: str | None = None, *, stage: str | None = None) -> Attempt:
+        """Return one attempt by its name, such as `0934a4d8.7@4fc1`, or by its id where that alone is unique.
+
+        Args:
+            attempt_id: a name, or an id such as `0934a4d8.7`.
+            run: the run that made it; any by default.
+            stage: the solve stage that made it; any by default.
 
         Raises:
-            ReplayError: no such attempt; the message names the nearest ids.
+            ReplayError: no such attempt, and the message names the nearest ids; or several, and it names each.
             StoreError: nothing is recorded yet, or the ledger cannot be read.
         """
-        row = self._ledger.attempt(attempt_id, run)
+        row = self._ledger.attempt(attempt_id, run, stage)
         return Attempt(row, lambda: row)
 
     def replay(
@@ -104,6 +109,7 @@ class Workspace:
         attempt_id: str,
         *,
         run: str | None = None,
+        stage: str | None = None,
         live: bool = False,
         set: Mapping[str, Any] | None = None,
         from_node: str | None = None,
@@ -112,15 +118,17 @@ class Workspace:
         """Re-execute an attempt from its record and compare it bit for bit; `report.equal` is the outcome.
 
         Args:
-            attempt_id: such as `0934a4d8.7`.
-            run: the run it belongs to; by default the latest that has it.
+            attempt_id: a name such as `0934a4d8.7@4fc1`, or an id such as `0934a4d8.7` where that alone is unique.
+            run: the run it belongs to; any by default.
+            stage: the solve stage it belongs to; any by default.
             live: run the language model too, in place of the recorded text and latent.
             set: changes of the plan, such as `{"act_steps": 8}`; the outcome is recorded as a fork, `report.fork_id`.
             from_node: first node that is executed: `reason` (as with `live`), `adapt`, `propose` or `verify`.
             progress: whether to show bars on the terminal.
 
         Raises:
-            ReplayError: an unknown attempt, node or key, or a record or checkpoint that is not at hand.
+            ReplayError: an unknown or ambiguous attempt, an unknown node or key, or a record or checkpoint that
+                is not at hand.
         """
         from gridloom.api.reporting import reporter
         from gridloom.solvers.replay.replay import replay
@@ -132,6 +140,7 @@ class Workspace:
                 self._folder,
                 attempt_id,
                 run_id=run,
+                stage=stage,
                 live=live,
                 overrides=overrides,
                 from_node=from_node,

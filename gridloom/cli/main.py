@@ -1,7 +1,8 @@
 """The `gridloom` command: assembly of the command groups, and messages and exit statuses of errors.
 
 Exit statuses: 0 done, 1 a problem that the user can repair, 2 wrong usage, 3 `plan` or `diff --exit-code` with work to
-do, 75 interrupted and resumable, 130 stopped at once.
+do, 75 interrupted and resumable, 130 stopped at once,
+141 the reader of the output left.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 
 import typer
 
+from gridloom.cli.output import terminal_output
 from gridloom.errors import GridloomError, SpecError
 
 GROUPS = {
@@ -44,6 +46,11 @@ def make_app(word: str = "") -> typer.Typer:
 
 def main() -> None:
     """Run the command line. User mistakes print one message without a traceback; bugs keep theirs."""
+    with terminal_output():
+        _main()
+
+
+def _main() -> None:
     try:
         make_app(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="gridloom")
     except SpecError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,16 @@ def _walltime(text: str | float) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
-DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N; overrides the spec.")]
+def _device(text: str) -> str:
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,6})?", text) is None:
+        raise typer.BadParameter(f"{text!r} is no device: give auto, cpu, cuda or cuda:N")
+    return text
+
+
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", metavar="DEVICE", parser=_device, help="auto, cpu, cuda or cuda:N; overrides the spec."),
+]
 WalltimeOption = Annotated[
     float | None,
     typer.Option(
@@ -47,3 +57,4 @@ FinishedEarlyOption = Annotated[
         help="Use what `gridloom stage finish` published of this training; may be given several times.",
     ),
 ]
+StageOption = Annotated[str | None, typer.Option("--stage", metavar="STAGE", help="Only attempts of this solve stage.")]

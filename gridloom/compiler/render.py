@@ -9,6 +9,7 @@ from typing import Any
 
 from gridloom.compiler.session import MAX_PROBLEMS
 from gridloom.diagnostics import Diagnostic, Span
+from gridloom.wording import printable
 
 MAX_LINE = 140
 MAX_JSON_LINE = 4096
@@ -52,12 +53,12 @@ def _block(diagnostic: Diagnostic) -> str:
     at = diagnostic.span
     mark = "warning: " if diagnostic.severity == "warning" else ""
     head = f"{at}  " if at else ""
-    lines = [f"{head}{diagnostic.code}  {mark}{diagnostic.message}"]
+    lines = [printable(f"{head}{diagnostic.code}  {mark}{diagnostic.message}")]
     if at is not None and at.text.strip():
         lines += _frame(at)
     if diagnostic.hint:
-        lines.append(f"{_INDENT}hint: {diagnostic.hint}")
-    lines += [f"{_INDENT}{note}" for note in diagnostic.notes]
+        lines.append(printable(f"{_INDENT}hint: {diagnostic.hint}"))
+    lines += [printable(f"{_INDENT}{note}") for note in diagnostic.notes]
     return "\n".join(lines)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from gridloom.errors import StoreError
 from gridloom.stores.files import locks
 from gridloom.stores.files.disk import storage, storage_error, sync_folder
-from gridloom.stores.files.write_aside import move, write_durably
+from gridloom.stores.files.write_aside import move, plain_mode, write_durably
 from gridloom.stores.workspace import Workspace
 
 MANIFEST = "manifest.json"
@@ -236,15 +236,14 @@ class ArtifactStore:
         final = self._place(key)
         with storage("publish an artifact", self.workspace.artifact_dir):
             files = {}
-            folders = {tmp}
-            mode = tmp.stat().st_mode & 0o666  # of the umask: some libraries write files that only their owner can read
+            folders, mode = {tmp}, plain_mode(tmp)
             for path in sorted(tmp.rglob("*")):
                 if path.is_symlink():
                     raise StoreError(f"{path} is a link: an artifact holds plain files only", "copy the file instead")
                 if path.is_dir():
                     folders.add(path)
                 elif path.name != MANIFEST or path.parent != tmp:
-                    path.chmod(mode)
+                    path.chmod(mode)  # libraries that rename a temporary file leave 0600
                     digest = _sha256(path, sync=True)
                     files[path.relative_to(tmp).as_posix()] = {"sha256": digest, "bytes": path.stat().st_size}
             for folder in sorted(folders, reverse=True):

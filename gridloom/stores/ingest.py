@@ -27,6 +27,8 @@ from gridloom.stores.journal import (
     sequence_of,
     units_of,
 )
+from gridloom.stores.records import RunRecord
+from gridloom.stores.runs.run_clash import RunStarts
 
 if TYPE_CHECKING:
     import duckdb
@@ -120,7 +122,8 @@ def ingest_journals(
         is_wanted: whether another process waits for the ledger, asked after each transaction; if so, the call returns
             with `report.is_complete` False.
 
-    Raises StoreError when a journal is of a newer gridloom, OSError when one cannot be read.
+    Raises StoreError when a journal is of a newer gridloom or has another run of a known id, OSError when one cannot be
+    read.
     """
     report = report or IngestReport()
     report.is_complete = True
@@ -151,7 +154,7 @@ def _ingest(
     report: IngestReport,
     is_wanted: Callable[[], bool] | None,
 ) -> None:
-    states = read_states(connection)
+    states, starts = read_states(connection), RunStarts.of(connection)
     files = [(path, states.get(path.name) or JournalState(path.name)) for path in journal_files(folder)]
     total = report.num_bytes + sum(max(0, path.stat().st_size - state.num_bytes) for path, state in files)
     batch = IngestBatch()
@@ -165,7 +168,7 @@ def _ingest(
                 f"journal {path} is shorter ({size} bytes) than what was read of it before ({state.num_bytes}); skipped"
             )
             continue
-        while size > state.num_bytes and _read_into(batch, path, state, report):
+        while size > state.num_bytes and _read_into(batch, path, state, report, starts):
             read[state.name] = state
             if batch.num_bytes >= BATCH_BYTES:
                 _apply(connection, batch, read, report)
@@ -181,7 +184,7 @@ def _ingest(
         progress(report.num_bytes, total)
 
 
-def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: IngestReport) -> bool:
+def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: IngestReport, starts: RunStarts) -> bool:
     """Read up to a batch of lines from one journal; return False when no further complete line exists."""
     start = state.num_bytes
     damaged = 0
@@ -207,6 +210,10 @@ def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: Inge
         if header is not None:
             state.header = header
         elif units is not None:
+            if RunRecord.TABLE in units[0]:
+                for table, columns in zip(*units, strict=True):
+                    if table == RunRecord.TABLE:
+                        starts.check(columns, path)
             batch.add(*units, (path.name, sequence))
             state.num_records += len(units[0])
     state.lost_lines += damaged

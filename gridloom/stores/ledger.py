@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -26,17 +25,10 @@ from gridloom.stores.graph_records import (
 from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
 from gridloom.stores.journal import JournalWriter
 from gridloom.stores.layout import is_current, lay_out
-from gridloom.stores.reading import (
-    AttemptPage,
-    R,
-    declare_dead_runs,
-    find_attempt,
-    read_attempts,
-    read_page,
-    read_records,
-)
+from gridloom.stores.reading import AttemptPage, R, declare_dead_runs, read_attempts, read_page, read_records
 from gridloom.stores.records import AttemptRecord, Record, TaskRecord, as_dict
 from gridloom.stores.relation import detached
+from gridloom.stores.runs.names import find_attempt
 from gridloom.stores.sql import single_statement
 from gridloom.stores.workspace import Workspace
 
@@ -243,34 +235,30 @@ class Ledger:
         )
 
     def attempt_page(
-        self, run_id: str | None = None, *, task_id: str | None = None, failed: bool = False, limit: int | None = None
+        self,
+        run_id: str | None = None,
+        *,
+        stage: str | None = None,
+        task_id: str | None = None,
+        failed: bool = False,
+        limit: int | None = None,
     ) -> AttemptPage:
-        """Return the first rows of `attempts`, of the newest run by default, and the number of all.
-
-        Raises StoreError where no run has that id.
-        """
+        """Return the first rows of `attempts`, of the newest run by default, and the number of all."""
         run_id = run_id or self.latest_run()
         if failed:
-            rows = self.attempts(run_id, task_id=task_id, failed=True)
+            rows = self.attempts(run_id, stage=stage, task_id=task_id, failed=True)
             page = AttemptPage(rows[:limit], len(rows))
         else:
             with self._reading() as connection:
-                page = read_page(connection, run_id, task_id, limit)
-        if run_id is not None and not page.total and not self.rows("FROM runs WHERE run_id = ? LIMIT 1", [run_id]):
-            known = [row["run_id"] for row in self.runs()]
-            near = difflib.get_close_matches(run_id, known, n=3) or known[:3]
-            raise StoreError(
-                f"no run {run_id!r} is recorded in {self.workspace.root}",
-                f"did you mean {' or '.join(near)}? `gridloom runs` lists them" if near else "no run is recorded yet",
-            )
+                page = read_page(connection, run_id, stage, task_id, limit)
         return page
 
     def attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> dict[str, Any]:
-        """Return all records of an attempt; of the latest one where several runs or stages have that id.
+        """Return all records of the attempt that a name means (`find_attempt`).
 
-        The fields of its AttemptRecord, and `solved` (None when not scored), `task` (subset, demos, ...),
+        The fields of its AttemptRecord, and `name`, `solved` (None when not scored), `task` (subset, demos, ...),
         `candidates`, `verdicts`, `trm_steps` (lists of dicts), `llm_call` (dict or None).
-        Raises ReplayError with the nearest ids when there is no such attempt.
+        Raises ReplayError: no such attempt, with the nearest names; several, with the name of each.
         """
         with self._reading() as connection:
             found, stage, task_id, attempt, fork = find_attempt(connection, attempt_id, run_id, stage)
@@ -279,11 +267,11 @@ class Ledger:
             (whole,) = read_attempts(connection, where)
             tasks = read_records(connection, TaskRecord, task)
             solved = connection.execute(
-                "SELECT solved FROM v_attempts "
+                "SELECT solved, name FROM v_attempts "
                 "WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ? AND fork = ?",
                 [*where.values()],
             ).fetchall()
-            shown = {"solved": solved[0][0], "task": as_dict(tasks[0]) if tasks else None}
+            shown = {"name": solved[0][1], "solved": solved[0][0], "task": as_dict(tasks[0]) if tasks else None}
             return as_dict(whole.row) | shown | whole.parts()
 
     def whole_attempts(self, run_id: str, **where: Any) -> list[Attempt]:
@@ -291,10 +279,10 @@ class Ledger:
         with self._reading() as connection:
             return read_attempts(connection, {"run_id": run_id, **where})
 
-    def whole_attempt(self, attempt_id: str, run_id: str | None = None) -> Attempt:
-        """Return the attempt of that id, of the latest run that has one. Raises ReplayError with the nearest ids."""
+    def whole_attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> Attempt:
+        """Return the attempt that a name means. Raises ReplayError as `attempt`."""
         with self._reading() as connection:
-            key = find_attempt(connection, attempt_id, run_id)
+            key = find_attempt(connection, attempt_id, run_id, stage)
             (whole,) = read_attempts(connection, dict(zip(KEY, key, strict=True)))
             return whole
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import socket
@@ -11,7 +10,6 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gridloom.errors import ReplayError
 from gridloom.stores.answers import read_answer
 from gridloom.stores.attempt import Attempt, Key, key_of
 from gridloom.stores.journal import is_live
@@ -94,30 +92,12 @@ def read_attempts(connection: duckdb.DuckDBPyConnection, where: Mapping[str, Any
     ]
 
 
-def find_attempt(
-    connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str | None, stage: str | None = None
-) -> tuple[str, str, str, int, int]:
-    """Return (run_id, stage, task_id, attempt, fork) of the attempt; of the latest one where several have its id.
-
-    Raises ReplayError with the nearest ids.
-    """
-    rows = connection.execute(
-        "SELECT run_id, stage, task_id, attempt, fork FROM attempts WHERE attempt_id = $id "
-        "AND ($run IS NULL OR run_id = $run) AND ($stage IS NULL OR stage = $stage) ORDER BY started_at DESC LIMIT 1",
-        {"id": attempt_id, "run": run_id, "stage": stage},
-    ).fetchall()
-    for row in rows:
-        return row[0], row[1], row[2], row[3], row[4]
-    where = f" in run {run_id}" if run_id else ""
-    raise ReplayError(f"unknown attempt '{attempt_id}'{where}", _suggest(connection, attempt_id, run_id))
-
-
 def read_page(
-    connection: duckdb.DuckDBPyConnection, run_id: str | None, task_id: str | None, limit: int | None
+    connection: duckdb.DuckDBPyConnection, run_id: str | None, stage: str | None, task_id: str | None, limit: int | None
 ) -> AttemptPage:
-    """Return the first attempts of a run, or of one task of it, and the number of all."""
-    given = {"run": run_id, "task": task_id}
-    where = "FROM attempts WHERE run_id = $run AND ($task IS NULL OR task_id = $task)"
+    """Return the first attempts of a run, or of one stage or task of it, and the number of all."""
+    given = {"run": run_id, "stage": stage, "task": task_id}
+    where = "FROM attempts WHERE run_id = $run AND ($stage IS NULL OR stage = $stage) AND ($task IS NULL OR task_id = $task)"
     ((total,),) = connection.execute(f"SELECT count(*) {where}", given).fetchall()
     # the tasks of the page bound what the view joins
     page = f"SELECT task_id {where} ORDER BY stage, task_id, attempt, fork LIMIT $limit"
@@ -127,8 +107,9 @@ def read_page(
     bounds = "task_id = $low AND $low = $high" if low == high else "task_id >= $low AND task_id <= $high"
     answer = read_answer(
         connection,
-        f"FROM v_attempts WHERE run_id = $run AND {bounds} ORDER BY run_id, stage, task_id, attempt, fork LIMIT $limit",
-        {"run": run_id, "limit": limit, "low": low, "high": high},
+        f"FROM v_attempts WHERE run_id = $run AND ($stage IS NULL OR stage = $stage) AND {bounds} "
+        "ORDER BY run_id, stage, task_id, attempt, fork LIMIT $limit",
+        {"run": run_id, "stage": stage, "limit": limit, "low": low, "high": high},
     )
     return AttemptPage([*answer.dicts()], total)
 
@@ -162,20 +143,3 @@ def _is_process(pid: int) -> bool:
     except PermissionError:
         pass  # another user's
     return True
-
-
-def _suggest(connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str | None) -> str:
-    task_id = attempt_id.rpartition(".")[0]
-    rows = connection.execute(
-        "SELECT DISTINCT task_id, attempt_id, attempt, fork FROM attempts WHERE $run IS NULL OR run_id = $run "
-        "ORDER BY attempt, fork",
-        {"run": run_id},
-    ).fetchall()
-    of_task = [row[1] for row in rows if row[0] == task_id]
-    if of_task:
-        shown = ", ".join(of_task) if len(of_task) <= 4 else f"{of_task[0]}, {of_task[1]} ... {of_task[-1]}"
-        return f"recorded for {task_id}: {shown}"
-    near = difflib.get_close_matches(attempt_id, [row[1] for row in rows], n=3)
-    if near:
-        return f"did you mean {' or '.join(near)}? `gridloom attempts` lists them"
-    return '`gridloom attempts` lists the attempts, `gridloom sql "from v_runs"` the runs'

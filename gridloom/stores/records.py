@@ -1,7 +1,8 @@
 """Records: one frozen dataclass per ledger table. Field names are column names.
 
 Every record is idempotent by its table's primary key: appending it twice leaves one row. Records of `runs` and `stages`
-update (later non-null fields win, and one with a new status resets ended_at and error); all others are written once.
+update (the first start is kept, of other fields the later non-null one wins, and a new status resets ended_at and
+error); all others are written once.
 Grids are nested lists of ints.
 """
 

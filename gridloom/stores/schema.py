@@ -18,6 +18,7 @@ from gridloom.stores.evaluation_records import EVALUATION_TABLES
 from gridloom.stores.graph_records import GRAPH_TABLES
 from gridloom.stores.journal import decode_bytes
 from gridloom.stores.records import TABLES, Record
+from gridloom.stores.runs.process_records import PROCESS_TABLES
 
 if TYPE_CHECKING:
     import duckdb
@@ -59,6 +60,7 @@ OUTCOME = ("ended_at", "error")
 """Columns that a new status resets: a run that starts again has not ended, one that is done has no error."""
 _LATER = "coalesce(excluded.{0}, {0})"
 _MERGED = {
+    '"started_at"': "least(started_at, excluded.started_at)",  # of a run that was started again, the first
     '"status"': "CASE WHEN excluded.status = 'cached' AND status = 'done' THEN status ELSE " + _LATER + " END",
     **dict.fromkeys(
         (f'"{name}"' for name in OUTCOME),
@@ -71,9 +73,12 @@ _MERGED = {
 def merge(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of two records of one run or stage: later ones win, a new status resets `OUTCOME`.
 
-    A stage that a resumed run finds cached stays done: this very run made it.
+    The first start is kept. A stage that a resumed run finds cached stays done: this very run made it.
     """
     status = after.get("status")
+    starts = [one for one in (before.get("started_at"), after.get("started_at")) if isinstance(one, int | float)]
+    if len(starts) == 2:
+        after = after | {"started_at": min(starts)}
     if status == "cached" and before.get("status") == "done":
         return before | after | {"status": "done"}
     if status not in (None, "cached"):
@@ -213,7 +218,7 @@ def tables() -> dict[str, Table]:
             record.KEY,
             _POLICIES.get(record.TABLE, "merge" if record.UPDATES else "first"),
         )
-        for record in (*TABLES, *EVALUATION_TABLES, *GRAPH_TABLES)
+        for record in (*TABLES, *EVALUATION_TABLES, *GRAPH_TABLES, *PROCESS_TABLES)
     }
 
 

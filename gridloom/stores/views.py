@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gridloom.stores.attempt import KEY, column_names
 from gridloom.stores.records import AttemptRecord
+from gridloom.stores.runs.names import PLACES
 
 _ATTEMPT_HEAD = (*KEY, "attempt_id", "parent", "verdict", "score")
 _ATTEMPT_TAIL = ("started_at", "ended_at", "plan", "timings", "grids", "stage_key", "checkpoint_key")
@@ -13,18 +14,21 @@ _PLACED = frozenset({*_ATTEMPT_HEAD, "feedback", *_ATTEMPT_TAIL, *_ATTEMPT_LEFT_
 _ATTEMPT_END = ", ".join(f"a.{name}" for name in (*_ATTEMPT_TAIL, *column_names(AttemptRecord, _PLACED)))
 
 VIEWS: dict[str, str] = {
+    "v_places": PLACES,
     "v_runs": """
 SELECT
   r.run_id, r.name,
   CASE WHEN r.status = 'started' AND list_contains(getvariable('dead_runs')::VARCHAR[], r.run_id) THEN 'crashed'
        ELSE r.status END AS status,
   r.started_at, r.ended_at,
-  date_diff('millisecond', r.started_at, r.ended_at) / 1000 AS seconds,
+  coalesce(p.seconds, date_diff('millisecond', r.started_at, r.ended_at) / 1000) AS seconds,
   coalesce(s.stages, 0) AS stages, coalesce(s.cached, 0) AS cached,
   coalesce(s.failed, 0) AS failed, coalesce(s.blocked, 0) AS blocked,
   coalesce(a.tasks, 0) AS tasks, coalesce(a.attempts, 0) AS attempts,
-  r.spec, r.overrides, r.device, r.host, r.pid, r.graph_key, r.gridloom_version, r.error
+  r.spec, r.overrides, r.device, r.host, r.pid, r.graph_key, r.gridloom_version, r.error, p.processes
 FROM runs r
+LEFT JOIN (SELECT run_id, count(*) AS processes, sum(seconds) AS seconds FROM run_processes GROUP BY run_id) p
+  USING (run_id)
 LEFT JOIN (SELECT run_id, count(*) AS stages, count(*) FILTER (status = 'cached') AS cached,
              count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status = 'blocked') AS blocked
            FROM stages GROUP BY run_id) s
@@ -71,8 +75,10 @@ SELECT
   coalesce(list_sum(map_values(TRY_CAST(a.timings AS MAP(VARCHAR, DOUBLE)))),
     date_diff('microsecond', a.started_at, a.ended_at) / 1e6) AS seconds,
   date_diff('microsecond', a.started_at, a.ended_at) / 1e6 AS elapsed_s,
-  {_ATTEMPT_END}
+  {_ATTEMPT_END},
+  a.attempt_id || '@' || p.place AS name
 FROM attempts a
+LEFT JOIN v_places p USING (run_id, stage)
 LEFT JOIN judged j USING (run_id, stage, task_id, attempt, fork)
 LEFT JOIN llm_calls l USING (run_id, stage, task_id, attempt, fork)
 LEFT JOIN steps s USING (run_id, stage, task_id, attempt, fork)""",
@@ -123,6 +129,24 @@ LEFT JOIN (SELECT run_id, stage, max(checkpoint_key) AS checkpoint_key FROM atte
   USING (run_id, stage)
 GROUP BY t.run_id, t.stage
 ORDER BY pass2 DESC NULLS LAST, pass1 DESC NULLS LAST, started_at DESC""",
+    "v_processes": """
+SELECT
+  p.run_id, p.process,
+  CASE WHEN p.status = 'started' AND (
+         p.process < max(p.process) OVER (PARTITION BY p.run_id)
+         OR list_contains(getvariable('dead_runs')::VARCHAR[], p.run_id))
+       THEN 'crashed' ELSE p.status END AS status,
+  p.started_at, p.ended_at, p.seconds, p.host, p.pid, p.device, p.gridloom_version, p.error
+FROM run_processes p
+ORDER BY p.run_id DESC, p.process""",
+    "v_stage_times": """
+SELECT
+  s.run_id, s.stage, s.kind, s.status, s.key, s.started_at, s.ended_at,
+  coalesce(p.seconds, date_diff('millisecond', s.started_at, s.ended_at) / 1000) AS seconds,
+  p.processes
+FROM stages s
+LEFT JOIN (SELECT run_id, stage, count(*) AS processes, sum(seconds) AS seconds FROM stage_processes GROUP BY ALL) p
+  USING (run_id, stage)""",
     "v_verifiers": """
 SELECT
   run_id, stage, verifier, threshold, precision, recall, accepted, accepted_right, attempts, num_right,
@@ -139,10 +163,12 @@ SELECT
   parameters, frozen_parameters, flops, num_steps, step, calibrated_on, assumes
 FROM (
   SELECT e.*, s.status, e.seconds AS expected_s, e.peak_bytes AS expected_peak_bytes,
-    CASE WHEN s.status = 'done' THEN date_diff('millisecond', s.started_at, s.ended_at) / 1000 END AS measured_s,
+    CASE WHEN s.status = 'done' THEN s.seconds END AS measured_s,
     (s.notes->>'stage_memory_bytes')::BIGINT AS measured_peak_bytes,
     (s.notes->>'steps_per_s')::DOUBLE AS measured_steps_per_s
-  FROM estimates e LEFT JOIN stages s USING (run_id, stage)
+  FROM estimates e
+  LEFT JOIN (SELECT run_id, stage, t.status, notes, t.seconds FROM stages JOIN v_stage_times t USING (run_id, stage)) s
+    USING (run_id, stage)
 )""",
     "v_metrics_latest": """
 SELECT run_id, stage, name, max(step) AS step, arg_max(value, step) AS value, arg_max(recorded_at, step) AS recorded_at

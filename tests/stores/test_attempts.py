@@ -46,13 +46,15 @@ def test_a_fork_is_found_by_its_own_id(filled: Ledger, workspace: Workspace) -> 
     assert filled.attempt("aaaa0001.2")["fork"] == 0
 
 
-def test_of_several_runs_the_latest_is_taken_unless_one_is_named(filled: Ledger, workspace: Workspace) -> None:
+def test_of_several_runs_one_is_named(filled: Ledger, workspace: Workspace) -> None:
     with LedgerWriter(workspace, "run-2") as writer:
         writer.append(
             RunRecord(run_id="run-2", started_at=2e9),
             attempt("aaaa0001", 1, run_id="run-2", started_at=2e9, text="new"),
         )
-    assert filled.attempt("aaaa0001.1")["text"] == "new"
+    with pytest.raises(ReplayError, match="2 attempts are called"):
+        filled.attempt("aaaa0001.1")
+    assert filled.attempt("aaaa0001.1", "run-2")["text"] == "new"
     assert filled.attempt("aaaa0001.1", "run-1")["run_id"] == "run-1"
 
 

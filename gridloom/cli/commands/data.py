@@ -37,8 +37,7 @@ PngOption = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="W
 
 
 def _draw(sheet: object, svg: Path | None, png: Path | None) -> None:
-    from rich.console import Console
-
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.runtime.show.draw import sheet_png, sheet_svg, sheet_text
     from gridloom.runtime.show.look import Sheet
 
@@ -48,7 +47,7 @@ def _draw(sheet: object, svg: Path | None, png: Path | None) -> None:
     if png is not None:
         _write(png, sheet_png(sheet))
     if svg is None and png is None:
-        Console().print(sheet_text(sheet), soft_wrap=True)
+        Terminal().print(sheet_text(sheet), soft_wrap=True)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -201,12 +200,11 @@ def export(
     quiet: QuietOption = False,
 ) -> None:
     """Write the training folder of TinyRecursiveModels, byte for byte as its own builder, with variants and ids."""
-    from rich.console import Console
-
     from gridloom.cli.show.progress import reporter
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.runtime.interop.arrays.trm_export import count_splits, export_source
 
-    progress = reporter(Console(stderr=True), quiet)
+    progress = reporter(Terminal(stderr=True), quiet)
     plan = export_source(source, Path(), folder, copies, subsets or (), test, seed, progress)
     _print_splits(count_splits(plan))
     ids = len(plan.identifiers())

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gridloom.cli.options import HomeOption, JsonOption, QuietOption, RunOption
+from gridloom.cli.options import HomeOption, JsonOption, QuietOption, RunOption, StageOption
+from gridloom.cli.output import exact
 from gridloom.errors import ReplayError, StoreError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ def sql(
     parquet: Annotated[str | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")] = None,
 ) -> None:
     """Query the ledger, read-only; works while a run is writing."""
-    from gridloom.cli.show.standard_output import standard_output
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
@@ -41,16 +41,15 @@ def sql(
     if parquet == "":
         raise typer.BadParameter("--parquet needs the name of a file, such as rows.parquet")
     ledger = Ledger(Workspace.find(home))
-    with standard_output():
-        if parquet is not None:
-            table = ledger.query(query)
-            _print_warnings(ledger)
-            _write_parquet(table, Path(parquet))
-            print(f"wrote {table.num_rows:,} rows to {parquet}")
-            return
-        answer = ledger.answer(query)
+    if parquet is not None:
+        table = ledger.query(query)
         _print_warnings(ledger)
-        _print_answer(answer, as_json, as_csv)
+        _write_parquet(table, Path(parquet))
+        print(f"wrote {table.num_rows:,} rows to {parquet}")
+        return
+    answer = ledger.answer(query)
+    _print_warnings(ledger)
+    _print_answer(answer, as_json, as_csv)
 
 
 def _print_warnings(ledger: Ledger) -> None:
@@ -65,7 +64,7 @@ def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
     if as_json:
         _print_json_rows(jsonable(row) for row in answer.dicts())
     elif as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(exact(), lineterminator="\n")
         writer.writerow(answer.names)
         writer.writerows([exact_cell(value) for value in row] for row in answer.rows())
     else:
@@ -75,12 +74,12 @@ def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
 
 def _print_json_rows(rows: Iterable[dict[str, Any]]) -> None:
     """Print rows as a JSON array, one after the other."""
-    begin = "[\n "
+    begin, out = "[\n ", exact()
     for row in rows:
         # a string has no newline in JSON, so the newlines are those between the fields
-        sys.stdout.write(begin + json.dumps(row, indent=1, allow_nan=False).replace("\n", "\n "))
+        out.write(begin + json.dumps(row, indent=1, allow_nan=False).replace("\n", "\n "))
         begin = ",\n "
-    print("[]" if begin == "[\n " else "\n]")
+    print("[]" if begin == "[\n " else "\n]", file=out)
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
@@ -103,6 +102,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 def attempts(
     home: HomeOption = None,
     run: RunOption = None,
+    stage: StageOption = None,
     task: Annotated[str | None, typer.Option("--task", help="Only this task.")] = None,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only attempts that are wrong by the score, or rejected where none is.")
@@ -116,28 +116,29 @@ def attempts(
     """List the attempts of a run, the first 50 of them by default."""
     if every and limit is not None:
         raise typer.BadParameter("--all and --limit contradict each other: choose one")
-    from gridloom.cli.show.standard_output import standard_output
     from gridloom.cli.show.tables import print_table, rows_table
     from gridloom.stores.answers import jsonable
     from gridloom.stores.ledger import Ledger
+    from gridloom.stores.runs.names import find_run, refuse_unknown
     from gridloom.stores.workspace import Workspace
 
     ledger = Ledger(Workspace.find(home))
+    run = ledger.latest_run() if run is None else find_run(run, ledger)
+    refuse_unknown(ledger, run, stage, task)
     most = None if every else limit or (None if as_json else DEFAULT_LIMIT)
-    page = ledger.attempt_page(run, task_id=task, failed=failed, limit=most)
-    columns = ("attempt_id", "verdict", "score", "solved", "llm_tokens", "seconds", "feedback")
-    with standard_output():
-        _print_warnings(ledger)
-        more = page.total - len(page.rows)
-        if as_json:
-            _print_json_rows(jsonable(row) for row in page.rows)
-            if more:
-                print(f"{more:,} more: --limit N or --all lists them", file=sys.stderr)
-            return
-        print_table(rows_table([row | {"feedback": _clipped(row["feedback"])} for row in page.rows], columns))
-        shown = f"{len(page.rows):,} of {page.total:,}" if more else f"{page.total:,}"
-        rest = f" {more:,} more: --limit N or --all lists them." if more else ""
-        print(f"{shown} attempt{'' if page.total == 1 else 's'}.{rest} `gridloom attempt ID` shows one whole.")
+    page = ledger.attempt_page(run, stage=stage, task_id=task, failed=failed, limit=most)
+    columns = ("name", "stage", "verdict", "score", "solved", "llm_tokens", "seconds", "feedback")
+    _print_warnings(ledger)
+    more = page.total - len(page.rows)
+    if as_json:
+        _print_json_rows(jsonable(row) for row in page.rows)
+        if more:
+            print(f"{more:,} more: --limit N or --all lists them", file=sys.stderr)
+        return
+    print_table(rows_table([row | {"feedback": _clipped(row["feedback"])} for row in page.rows], columns))
+    shown = f"{len(page.rows):,} of {page.total:,}" if more else f"{page.total:,}"
+    rest = f" {more:,} more: --limit N or --all lists them." if more else ""
+    print(f"{shown} attempt{'' if page.total == 1 else 's'}.{rest} `gridloom attempt NAME` shows one whole.")
 
 
 def _clipped(text: str) -> str:
@@ -145,15 +146,15 @@ def _clipped(text: str) -> str:
 
 
 def attempt(
-    words: Annotated[list[str], typer.Argument(metavar="ID | diff ID ID", help="An attempt such as 0934a4d8.7.")],
+    words: Annotated[list[str], typer.Argument(metavar="NAME | diff NAME NAME", help="An attempt: 0934a4d8.7@4fc1.")],
     home: HomeOption = None,
     run: RunOption = None,
+    stage: StageOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one attempt whole: grids side by side, prompt, text, verdict, timings; or the difference of two."""
-    from rich.console import Console
-
     from gridloom.cli.show.attempts import attempt_diff_view, attempt_view
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
@@ -161,14 +162,14 @@ def attempt(
     if words[0] == "diff":
         if len(words) != 3:
             raise typer.BadParameter("`gridloom attempt diff` takes two attempts")
-        pair = [ledger.attempt(word, run) for word in words[1:]]
-        Console().print(attempt_diff_view(pair[0], pair[1]))
+        pair = [ledger.attempt(word, run, stage) for word in words[1:]]
+        Terminal().print(attempt_diff_view(pair[0], pair[1]))
     elif len(words) != 1:
-        raise typer.BadParameter("`gridloom attempt` takes one attempt id")
+        raise typer.BadParameter("`gridloom attempt` takes one attempt")
     elif as_json:
-        print(json.dumps(ledger.attempt(words[0], run), default=_jsonable, indent=1))
+        print(json.dumps(ledger.attempt(words[0], run, stage), default=_jsonable, indent=1))
     else:
-        Console().print(attempt_view(ledger.attempt(words[0], run)))
+        Terminal().print(attempt_view(ledger.attempt(words[0], run, stage)))
 
 
 def _jsonable(value: object) -> str:
@@ -176,7 +177,7 @@ def _jsonable(value: object) -> str:
 
 
 def replay(
-    attempt_id: Annotated[str | None, typer.Argument(metavar="[ATTEMPT]", help="Such as 0934a4d8.7.")] = None,
+    attempt_id: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Such as 0934a4d8.7@4fc1.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Replay all failed attempts of the run.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Run the LLaMA too; name the first node that diverges.")] = False,
     overrides: Annotated[
@@ -188,12 +189,12 @@ def replay(
     ] = None,
     home: HomeOption = None,
     run: RunOption = None,
+    stage: StageOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Re-execute attempts from their records and compare bit for bit. Exits 1 when something is not equal."""
-    from rich.console import Console
-
     from gridloom.cli.show.progress import reporter
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.solvers.replay.replay import replay as replay_one
     from gridloom.solvers.replay.replay import replay_failed
     from gridloom.stores.workspace import Workspace
@@ -202,24 +203,24 @@ def replay(
         raise ReplayError(
             "no attempt to replay is given: name one, or use --failed for all", "`gridloom attempts` lists them"
         )
-    console, workspace = Console(), Workspace.find(home)
+    console, workspace = Terminal(), Workspace.find(home)
     if attempt_id is not None:
         report = replay_one(
-            workspace, attempt_id, run_id=run, live=live, overrides=overrides or [], from_node=from_node
+            workspace, attempt_id, run_id=run, stage=stage, live=live, overrides=overrides or [], from_node=from_node
         )
         console.print(str(report), highlight=False, markup=False)
         raise typer.Exit(0 if report.equal or overrides else 1)
     reports = []
     shown = reporter(console, quiet)
     for report in replay_failed(
-        workspace, run_id=run, live=live, overrides=overrides or [], from_node=from_node, progress=shown
+        workspace, run_id=run, stage=stage, live=live, overrides=overrides or [], from_node=from_node, progress=shown
     ):
         reports.append(report)
         if not quiet:
             state = "bit-equal" if report.equal else f"diverges at {report.first_divergence}"
             if report.fork_id:
-                state = f"{report.verdict} {report.score:.2f}, recorded as {report.fork_id}"
-            console.print(f"{report.attempt_id:<14} {state}, {report.seconds:.1f} s", highlight=False)
+                state = f"{report.verdict} {report.score:.2f}, recorded as {report.fork_name}"
+            console.print(f"{report.name:<19} {report.stage}: {state}, {report.seconds:.1f} s", highlight=False)
     if overrides:
         accepted = sum(report.verdict == "accepted" for report in reports)
         console.print(f"{len(reports)} failed attempts forked, {accepted} of the forks accepted")

@@ -55,12 +55,11 @@ def list_command(as_json: JsonOption = False) -> None:
 @models.command("pull")
 def pull(name: NameArg, quiet: QuietOption = False) -> None:
     """Download a managed model, check its files and convert it once to safetensors."""
-    from rich.console import Console
-
     from gridloom.cli.show.progress import reporter
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.runtime.models.language.weights.managed import pull as pull_model
 
-    path = pull_model(name, reporter(Console(), quiet))
+    path = pull_model(name, reporter(Terminal(), quiet))
     print(f"{name} is ready in {path}")
 
 

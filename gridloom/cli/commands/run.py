@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +21,7 @@ from gridloom.cli.options import (
     SpecArg,
     WalltimeOption,
 )
+from gridloom.cli.output import optional_output
 from gridloom.errors import GridloomError
 
 WaitOption = Annotated[
@@ -53,9 +56,7 @@ def plan(
             print(render(made.compiled.warnings), file=sys.stderr)
         print_table(plan_table(planned, speeds, where))
         print(time_line(planned, speeds, where))
-        again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])
-        again += f" --device {device}" if device else ""
-        again += "".join(f" --finished-early {name}" for name in finished_early or ())
+        again = _command("run", spec, overrides, finished_early=finished_early, home=home, device=device)
         total = len(planned.stages)
         if planned.num_to_run:
             print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
@@ -65,6 +66,27 @@ def plan(
         raise typer.Exit(3)
 
 
+def _command(
+    name: str,
+    spec: str,
+    overrides: Sequence[str] | None,
+    *,
+    finished_early: Sequence[str] | None = None,
+    quiet: bool = False,
+    wait: bool = False,
+    **options: object,
+) -> str:
+    """Return the command line with these arguments, quoted for a shell."""
+    words = ["gridloom", name, spec]
+    for value in overrides or ():
+        words += ["--set", value]
+    for stage in finished_early or ():
+        words += ["--finished-early", stage]
+    for option, value in options.items():
+        words += [] if value is None else [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*words, *(["--wait"] if wait else []), *(["-q"] if quiet else [])])
+
+
 def _execute(
     spec: str,
     overrides: list[str],
@@ -72,15 +94,16 @@ def _execute(
     device: str | None,
     walltime: float | None,
     quiet: bool,
-    show: bool,
+    again: str,
     wait: bool,
-    finished_early: list[str] | None = None,
+    finished_early: list[str] | None,
+    *,
+    show: bool,
 ) -> None:
-    from rich.console import Console
-
     from gridloom.cli.show.comparison import print_comparison
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.run_results import print_results
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
     from gridloom.runtime.execution.launch import launch
@@ -93,9 +116,7 @@ def _execute(
     planned = plan_local(spec, overrides, workspace, walltime, device, finished_early or ())
     if planned.compiled.warnings and not quiet:
         print(render(planned.compiled.warnings), file=sys.stderr)
-    console = Console()
-    again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides)])
-    again += "".join(f" --finished-early {name}" for name in finished_early or ())
+    console = Terminal()
     try:
         result = launch(planned, spec, overrides, workspace, reporter(console, quiet), device, walltime, wait)
     except StageInterrupted as interrupted:
@@ -137,7 +158,19 @@ def run(
     if dry_run:
         plan(spec, overrides, home, device=device, walltime=walltime, finished_early=finished_early)
         return
-    _execute(spec, overrides or [], home, device, walltime, quiet, show=False, wait=wait, finished_early=finished_early)
+    again = _command(
+        "run",
+        spec,
+        overrides,
+        finished_early=finished_early,
+        quiet=quiet,
+        wait=wait,
+        home=home,
+        device=device,
+        walltime=walltime,
+    )
+    with optional_output():
+        _execute(spec, overrides or [], home, device, walltime, quiet, again, wait, finished_early, show=False)
 
 
 def solve(
@@ -173,13 +206,28 @@ def solve(
         raise GridloomError("--with is for a file of puzzles", f"write what solves in {spec}, or use --set")
     from gridloom.runtime.planning.local import RECIPE, is_task_file, solve_overrides, task_overrides
 
+    again = _command(
+        "solve",
+        spec,
+        overrides,
+        finished_early=finished_early,
+        quiet=quiet,
+        wait=wait,
+        split=split,
+        limit=limit,
+        budget=budget,
+        home=home,
+        device=device,
+        walltime=walltime,
+    )
     if is_task_file(spec):
         overrides = [*task_overrides(spec, budget), *(overrides or [])]
         spec = RECIPE
     elif budget is not None:
         raise GridloomError("--budget is for a task file", f"write its training's `budget` in {spec}, or use --set")
     extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
-    _execute(spec, extra, home, device, walltime, quiet, show=True, wait=wait, finished_early=finished_early)
+    with optional_output():
+        _execute(spec, extra, home, device, walltime, quiet, again, wait, finished_early, show=True)
 
 
 def _solve_puzzles(
@@ -191,11 +239,10 @@ def _solve_puzzles(
     walltime: float | None,
     quiet: bool,
 ) -> None:
-    from rich.console import Console
-
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.puzzles import print_puzzles
     from gridloom.cli.show.run_results import print_results
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.runtime.execution.launch import launch
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.puzzle_files import STAGE, puzzle_spec
@@ -203,7 +250,7 @@ def _solve_puzzles(
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
-    workspace, console = Workspace.find(home), Console()
+    workspace, console = Workspace.find(home), Terminal()
     text = puzzle_spec(file, given, workspace)
     planned = plan_local(text, overrides, workspace, walltime, device)
     result = launch(planned, text.shown, overrides, workspace, reporter(console, quiet), device, walltime)

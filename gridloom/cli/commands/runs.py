@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gridloom.cli.options import HomeOption, JsonOption
+from gridloom.cli.output import exact
 from gridloom.cli.show.comparison import print_comparison
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def list_runs(context: typer.Context, home: HomeOption = None, as_json: JsonOpti
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
-    columns = ("run_id", "name", "status", "stages", "cached", "failed", "blocked", "device", "started_at", "graph_key")
+    columns = ("run_id", "name", "status", "stages", "cached", "failed", "blocked", "device", "started_at", "seconds")
+    columns = (*columns, "processes", "graph_key")
     rows = [{name: row[name] for name in columns} for row in Ledger(Workspace.find(home)).runs()]
     if as_json:
         print(json.dumps(rows, default=str, indent=1))
@@ -59,7 +60,7 @@ def compare(
     if as_csv:
         rows = [_flat(one) for one in results]
         names = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(exact(), lineterminator="\n")
         writer.writerow(names)
         for row in rows:
             writer.writerow(exact_cell(row.get(name)) for name in names)

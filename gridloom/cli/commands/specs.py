@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from gridloom.cli.options import HomeOption, JsonOption, SetOption, SpecArg
+from gridloom.cli.output import exact
 from gridloom.errors import GridloomError, SpecError
 
 
@@ -37,7 +38,7 @@ def compile_command(
 
         write_graph(compiled.graph, output)
     if as_json:
-        sys.stdout.write(compiled.graph.to_json())
+        exact().write(compiled.graph.to_json())
         return
     if compiled.warnings:
         print(render(compiled.warnings), file=sys.stderr)
@@ -81,7 +82,7 @@ def explain(
             raise GridloomError(
                 f"{what!r} is no code", f"{near}for a stage name its spec: gridloom explain {what} --spec SPEC"
             ) from None
-        sys.stdout.write(json.dumps(code_data(code), indent=1) + "\n" if as_json else explain_code(code))
+        exact().write(json.dumps(code_data(code), indent=1) + "\n" if as_json else explain_code(code))
         return
     from gridloom.cli.show.changes import explained_data, explained_lines
     from gridloom.runtime.planning.explain import explain_stage
@@ -154,9 +155,12 @@ def list_specs(as_json: JsonOption = False) -> None:
 @specs.command("show")
 def show_spec(name: Annotated[str, typer.Argument(metavar="NAME", help="A library recipe.")]) -> None:
     """Print the text of a recipe."""
-    from gridloom.compiler.text.library import recipe_text
+    from gridloom.compiler.text.library import recipe_names, recipe_text
+    from gridloom.wording import near_and_known
 
-    sys.stdout.write(recipe_text(name))
+    if name not in recipe_names():
+        raise GridloomError(f"there is no recipe '{name}'", near_and_known(name, recipe_names()))
+    exact().write(recipe_text(name))
 
 
 @specs.command("import")
@@ -166,7 +170,7 @@ def import_spec(
     """Convert a configuration of the earlier joint pipeline to a spec on stdout, and list what was left out."""
     from gridloom.runtime.interop.joint_config import read_joint_config
 
-    sys.stdout.write(read_joint_config(config).text())
+    exact().write(read_joint_config(config).text())
 
 
 @specs.command("schema")

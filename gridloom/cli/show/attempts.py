@@ -17,6 +17,8 @@ from gridloom.runtime.show.draw import hex_of
 from gridloom.solvers.loop.events import AttemptShown, PicksShown, TaskShown
 from gridloom.stores.attempt import KEY, column_names
 from gridloom.stores.records import AttemptRecord, as_dict
+from gridloom.stores.runs.names import attempt_name, name_at
+from gridloom.wording import printable
 
 LAID_OUT = frozenset(
     {
@@ -37,14 +39,14 @@ def task_view(task_id: str, demos: Sequence[tuple[Any, Any]], tests: Sequence[An
     for i, (given, wanted) in enumerate(demos, 1):
         titled += [(f"demo {i} in", given), (f"demo {i} out", wanted)]
     titled += [(f"test {i} in", grid) for i, grid in enumerate(tests, 1)]
-    return Group(Rule(f"task {task_id}", align="left"), SideBySide(titled))
+    return Group(Rule(Text(printable(f"task {task_id}")), align="left"), SideBySide(titled))
 
 
 def picks_view(task_id: str, picks: Sequence[Mapping[str, Any]], accepted: bool, num_attempts: int) -> RenderableType:
     """Draw the final picks of a task."""
     state = "accepted" if accepted else "open"
     plural = "" if num_attempts == 1 else "s"
-    head = Text.assemble((f"{task_id} picks", "bold"), f"  {state} after {num_attempts} attempt{plural}")
+    head = Text.assemble((printable(f"{task_id} picks"), "bold"), f"  {state} after {num_attempts} attempt{plural}")
     titled = [
         (f"test {p['test_index'] + 1} pick {p['rank'] + 1} ({p['weight']:.2f})", p["grid"])
         for p in sorted(picks, key=lambda p: (p["test_index"], p["rank"]))
@@ -80,18 +82,24 @@ def attempt_lines(row: Mapping[str, Any]) -> RenderableType:
     verdict, score, grids = row["verdict"], row["score"], row["grids"]
     style = "bold green" if verdict == "accepted" else "bold red"
     shown_score = f" {score:.2f}" if score is not None else ""
-    head = Text.assemble((row["attempt_id"], "bold"), "  ", (verdict, style), shown_score, f"  {_seconds(row):.1f} s")
+    head = Text.assemble(
+        (printable(attempt_name(row)), "bold"),
+        printable(f"  {row['stage']}  "),
+        (printable(verdict), style),
+        f"{shown_score}  {_seconds(row):.1f} s",
+    )
     parts: list[RenderableType] = [head]
     if row["feedback"]:
-        parts.append(Text(row["feedback"], style="dim"))
+        parts.append(_paragraph(row["feedback"], "dim"))
     parts.append(SideBySide([(f"test {i}" if len(grids) > 1 else "", grid) for i, grid in enumerate(grids, 1)]))
     return Group(*parts)
 
 
 def attempt_view(row: Mapping[str, Any]) -> RenderableType:
     """Draw a recorded attempt whole: the task, plan, prompt, text, grids, signals, timings, and how to replay it."""
+    task = row["task"] or {"demos": (), "tests": ()}  # its record can be lost, as by a damaged line of a journal
     parts: list[RenderableType] = [
-        task_view(row["task_id"], [(d["input"], d["output"]) for d in row["task"]["demos"]], row["task"]["tests"]),
+        task_view(row["task_id"], [(d["input"], d["output"]) for d in task["demos"]], task["tests"]),
         attempt_lines(row),
     ]
     others = [
@@ -105,23 +113,32 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
         Text("signals", style="bold"),
         rows_table([{"verifier": v["verifier"], "score": v["score"], "detail": v["detail"]} for v in row["verdicts"]]),
         Text("plan", style="bold"),
-        Text("  ".join(f"{name} {_plan_value(name, value)}" for name, value in row["plan"].items())),
+        Text(printable("  ".join(f"{name} {_plan_value(name, value)}" for name, value in row["plan"].items()))),
     ]
     if row.get("prompt") is not None:
-        parts += [Text(_prompt_title(row), style="bold"), Text(row["prompt"], style="dim")]
+        parts += [Text(_prompt_title(row), style="bold"), _paragraph(row["prompt"], "dim")]
     if row.get("text") is not None:
-        parts += [Text("LLaMA", style="bold"), Text(row["text"] or "(nothing)")]
+        parts += [Text("LLaMA", style="bold"), _paragraph(row["text"] or "(nothing)")]
     for name in column_names(AttemptRecord, LAID_OUT):
         if row.get(name) is not None:
-            parts += [Text(name, style="bold"), Text(str(row[name]))]
+            parts += [Text(name, style="bold"), _paragraph(str(row[name]))]
     timings = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in row["timings"].items())
-    origin = f", forked from {row['parent']}" if row.get("parent") else ""
+    origin = f", forked from {name_at(row, row['parent'])}" if row.get("parent") else ""
     parts += [
         Text("timings", style="bold"),
-        Text(timings),
-        Text(f"from run {row['run_id']}{origin}. `gridloom replay {row['attempt_id']}` re-executes it.", style="dim"),
+        Text(printable(timings)),
+        _paragraph(
+            f"from stage {row['stage']} of run {row['run_id']}{origin}. "
+            f"`gridloom replay {attempt_name(row)}` re-executes it.",
+            "dim",
+        ),
     ]
     return Group(*parts)
+
+
+def _paragraph(text: str, style: str = "") -> Text:
+    """Return a text with lines of its own, in which what acts on a terminal is escaped."""
+    return Text(printable(text, lines=True), style=style)
 
 
 def _plan_value(name: str, value: Any) -> str:
@@ -168,7 +185,7 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
         rows.append({"what": f"time.{node}", "change": change})
     rows.append({"what": "seconds", "change": f"{_seconds(a):.2f} -> {_seconds(b):.2f}"})
     titled = [
-        (f"{row['attempt_id']} test {i}", grid)
+        (f"{attempt_name(row)} test {i}", grid)
         for i in range(1, len(a["grids"]) + 1)
         for row, grid in ((a, a["grids"][i - 1]), (b, (b["grids"] + [[]] * i)[i - 1]))
     ]
@@ -256,7 +273,7 @@ class SideBySide:
             if row and used + needed > options.max_width:
                 yield _row(row)
                 row, used = [], 0
-            row.append((title, drawn))
+            row.append((printable(title), drawn))
             used += needed
         if row:
             yield _row(row)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from gridloom.cli.show.attempts import TaskBlocks
 from gridloom.progress import ProgressTask
+from gridloom.wording import printable
 
 PLAIN_EVERY_S = 10.0
 
@@ -45,7 +46,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """Print one line."""
         if self._show_events:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def show(self, thing: Any) -> None:
         """Print a task of the solver when its last event is in, or any rich renderable at once."""
@@ -97,7 +98,8 @@ class _PlainTask:
             left = f"  ETA {_clock((self._total - self._done) / rate)}"
         speed, fields = _rate(rate, self._unit), _fields(self._fields)
         parts = f"{self._label}  {int(self._done)}{of} {self._unit}", speed, left.strip(), fields
-        self._console.print("  ".join(part for part in parts if part), highlight=False, markup=False, soft_wrap=True)
+        line = "  ".join(part for part in parts if part)
+        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 class PlainReporter(Reporter):
@@ -135,7 +137,7 @@ class _RichTask:
     def advance(self, amount: float = 1, **fields: Any) -> None:
         """Advance and show the fields beside the bar."""
         self._fields.update(fields)
-        self._bars.update(self._id, advance=amount, shown=_fields(self._fields))
+        self._bars.update(self._id, advance=amount, shown=printable(_fields(self._fields)))
 
 
 class RichReporter(Reporter):
@@ -144,12 +146,12 @@ class RichReporter(Reporter):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             _RateColumn(),
             _EtaColumn(),
-            TextColumn("{task.fields[shown]}"),
+            TextColumn("{task.fields[shown]}", markup=False),
             console=console,
             transient=False,
         )
@@ -161,7 +163,7 @@ class RichReporter(Reporter):
         if self._open == 0:
             self._bars.start()
         self._open += 1
-        task_id = self._bars.add_task(label, total=total, completed=done, unit=unit, shown="")  # type: ignore[arg-type]
+        task_id = self._bars.add_task(printable(label), total=total, completed=done, unit=unit, shown="")  # type: ignore[arg-type]
         try:
             yield _RichTask(self._bars, task_id)
         finally:

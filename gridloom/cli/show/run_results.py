@@ -13,6 +13,7 @@ from gridloom.cli.show.tables import rows_table
 from gridloom.compiler.graph import RunGraph
 from gridloom.runtime.evaluation.intervals import share_text
 from gridloom.runtime.execution.run_outcome import RunResult
+from gridloom.solvers.stages.ablate import Comparison
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import PickRecord, TaskRecord, as_dict
@@ -36,10 +37,13 @@ def print_results(
                 producer = result.artifacts[node.name].manifest["producer"]
                 _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"])
     for node in graph.nodes:
-        if node.kind in ("score", "evaluate", "count_votes") and node.name in result.artifacts:
+        if node.kind in ("score", "evaluate", "count_votes", "ablate") and node.name in result.artifacts:
             report = result.artifacts[node.name].read_json("report.json")
             if node.kind == "score":
-                _print_score(console, ledger, report)
+                _print_score(console, ledger, node.name, report)
+            elif node.kind == "ablate":
+                for one in report["comparisons"]:
+                    console.print(f"{node.name}  {Comparison(**one).line()}", soft_wrap=True)
             elif node.kind == "evaluate":
                 _print_puzzles(console, node.name, report)
             else:
@@ -149,7 +153,8 @@ def _who(made: dict[str, Any]) -> str:
     return f"checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})"
 
 
-def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> None:
+def _print_score(console: Console, ledger: Ledger, stage: str, report: dict[str, Any]) -> None:
+    margin = f"{'':{len(stage)}}"
     made, config = report["solved_with"], report["solved_with"]["solver"]
     tasks = ledger.rows(
         'select task_id as task, tests, attempts, accepted, solved, pass1 as "pass@1", pass2 as "pass@2", '
@@ -160,21 +165,21 @@ def _print_score(console: Console, ledger: Ledger, report: dict[str, Any]) -> No
     console.print(rows_table(tasks))
     plural = "" if report["num_test_inputs"] == 1 else "s"
     lines = [
-        f"score  {made['data_version']}, {report['num_tasks']} task{'' if report['num_tasks'] == 1 else 's'}, "
+        f"{stage}  {made['data_version']}, {report['num_tasks']} task{'' if report['num_tasks'] == 1 else 's'}, "
         f"{report['num_test_inputs']} test input{plural}, " + _solver(made["checkpoint_key"]),
-        f"       pass@2 {share_text(report['pass2'], report['pass2_interval'])}   pass@1 {report['pass1']:.1%}   "
+        f"{margin}  pass@2 {share_text(report['pass2'], report['pass2_interval'])}   pass@1 {report['pass1']:.1%}   "
         f"cell accuracy {report['cell_accuracy']:.1%}",
-        f"       up to {config['max_attempts']} attempts, {config['views']} views",
+        f"{margin}  up to {config['max_attempts']} attempts, {config['views']} views",
     ]
     if report["num_accepted"]:
         lines.append(
-            f"       accepted by the verifier: {report['num_accepted']}, of them right: {report['num_accepted_right']} "
-            f"(precision {report['precision']:.0%})"
+            f"{margin}  accepted by the verifier: {report['num_accepted']}, of them right: "
+            f"{report['num_accepted_right']} (precision {report['precision']:.0%})"
         )
     else:
-        lines.append("       accepted by the verifier: none")
+        lines.append(f"{margin}  accepted by the verifier: none")
     if "calibration" in made:
-        lines.append(f"       {_calibrated(made['calibration'])}")
+        lines.append(f"{margin}  {_calibrated(made['calibration'])}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 

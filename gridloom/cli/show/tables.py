@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from gridloom.wording import duration
+from gridloom.cli.output import exact
+from gridloom.wording import duration, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def cell(value: Any) -> str:
-    """Return one value as text: `-` for null, floats to four digits, nested values as JSON."""
+    """Return one value as text on one line: `-` for null, floats to four digits, nested values as JSON."""
+    return printable(_text(value))
+
+
+def _text(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -48,7 +53,7 @@ def exact_cell(value: Any) -> str:
         return value.hex()
     if isinstance(value, datetime):
         return str(value)
-    return cell(value)
+    return _text(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,11 @@ def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None 
         bool(rows) and all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows)
         for name in names
     )
-    return TextTable(tuple(names), tuple(numeric), tuple(tuple(cell(row.get(name)) for name in names) for row in rows))
+    return TextTable(
+        tuple(map(printable, names)),
+        tuple(numeric),
+        tuple(tuple(cell(row.get(name)) for name in names) for row in rows),
+    )
 
 
 def values_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> TextTable:
@@ -107,7 +116,7 @@ def values_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> TextTab
         bool(rows) and all(row[index] is None or isinstance(row[index], int | float) for row in rows)
         for index in range(len(names))
     )
-    return TextTable(tuple(names), tuple(numeric), tuple(tuple(map(cell, row)) for row in rows))
+    return TextTable(tuple(map(printable, names)), tuple(numeric), tuple(tuple(map(cell, row)) for row in rows))
 
 
 def graph_table(graph: RunGraph) -> TextTable:
@@ -181,10 +190,10 @@ def print_table(table: TextTable) -> None:
     lines = table.lines()
     is_terminal = sys.stdout.isatty()
     if is_terminal and max(_width(line) for line in lines) > shutil.get_terminal_size().columns:
-        from rich.console import Console
+        from gridloom.cli.show.terminal import Terminal
 
-        Console().print(table, highlight=False)
+        Terminal().print(table)
         return
     if is_terminal and "NO_COLOR" not in os.environ:
         lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
-    print("\n".join(lines))
+    print("\n".join(lines), file=exact())

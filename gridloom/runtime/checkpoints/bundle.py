@@ -32,6 +32,7 @@ from gridloom.runtime.models.kind import MODELS, RowShape, network_spec
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.stores.files.write_aside import plain_mode
 
 IDS = "puzzle_ids.json"
 NETWORK = "network"
@@ -236,6 +237,7 @@ def _describe(tensor: Tensor) -> str:
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    path.chmod(plain_mode(path.parent))  # safetensors renames a temporary file of mode 0600
     return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
 
 

@@ -21,6 +21,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted, StoreError
 from gridloom.progress import Progress, StopSignal
 from gridloom.runtime.execution.out_of_memory import memory_advice
+from gridloom.runtime.execution.process_log import ProcessLog
 from gridloom.runtime.execution.run_locks import choose_run_id, run_lock, stage_lock
 from gridloom.runtime.execution.run_outcome import (
     STOPPED_AT_ONCE,
@@ -114,11 +115,13 @@ def execute(
             )
         )
         ledger.append(*estimates(run_id, to_run, options.speeds))
-        walk = _Walk(plan, run_id, device, options, store, ledger, progress, stop, stage_factory, unrecorded)
+        log = ProcessLog(ledger, run_id, device)
+        walk = _Walk(plan, run_id, device, options, store, ledger, log, progress, stop, stage_factory, unrecorded)
         status: str = "failed"
         error: str | None = None
         try:
-            walk.walk()
+            with log.running():
+                walk.walk()
             result = walk.result(time.monotonic() - started)
             if not result.failed:
                 status = "done"
@@ -134,7 +137,8 @@ def execute(
             error = str(failure)
             raise
         finally:
-            ledger.append(RunRecord(run_id=run_id, status=status, error=error, ended_at=time.time()))
+            ended = RunRecord(run_id=run_id, status=status, error=error, ended_at=time.time())
+            ledger.append(ended, log.end(status, error))
             ledger.sync()
     if later := Ledger(workspace).ingest_if_free():
         progress.say(later)
@@ -171,6 +175,7 @@ class _Walk:
     options: RunOptions
     store: ArtifactStore
     ledger: LedgerWriter
+    log: ProcessLog
     progress: Progress
     stop: StopSignal
     stage_factory: Callable[[str], Stage]
@@ -257,7 +262,8 @@ class _Walk:
         self._record(node, "running", started_at=started_at)
         notes: dict[str, Any] = {}
         try:
-            artifact = self._publish(node, self._verified(inputs), notes, started_at)
+            with self.log.stage(node):
+                artifact = self._publish(node, self._verified(inputs), notes, started_at)
         except BaseException as failure:
             status = "interrupted" if isinstance(failure, StageInterrupted | KeyboardInterrupt) else "failed"
             self._record(node, status, ended_at=time.time(), error=failure_text(failure), notes=notes)

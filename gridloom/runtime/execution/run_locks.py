@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from gridloom.runtime.planning.plan import RunPlan
 from gridloom.stores.files import locks
 from gridloom.stores.files.disk import storage
 from gridloom.stores.ledger import Ledger
+from gridloom.stores.runs.clock_id import clock_id
 from gridloom.stores.workspace import Workspace
 
 RESUMABLE = ("started", "interrupted", "failed")
@@ -23,7 +23,7 @@ POLL_S = 0.1
 
 
 def choose_run_id(plan: RunPlan, workspace: Workspace) -> str:
-    """Return the id of the newest unfinished run of this graph, or a new id from the clock.
+    """Return the id of the newest unfinished run of this graph, or a new id (`clock_id`).
 
     A run that was killed after its last stage is unfinished, too. Raises StoreError.
     """
@@ -33,14 +33,7 @@ def choose_run_id(plan: RunPlan, workspace: Workspace) -> str:
         for run in ledger.rows(newest, [plan.graph.key]):
             if run["status"] in RESUMABLE and not _is_locked(workspace, str(run["run_id"])):
                 return str(run["run_id"])
-    stem = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
-    with storage("read locks", _locks(workspace)):
-        taken = {path.stem for path in _locks(workspace).glob("run-*.lock")}
-    run_id, suffix = stem, 1
-    while f"run-{run_id}" in taken:
-        suffix += 1
-        run_id = f"{stem}-{suffix}"
-    return run_id
+    return clock_id()
 
 
 def _locks(workspace: Workspace) -> Path:

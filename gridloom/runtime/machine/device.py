@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 
 from gridloom.errors import StageError
 from gridloom.runtime.machine.speeds import cpu_name
+
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,6})?")
+DEVICES = "auto, cpu, cuda or cuda:N"
 
 
 def resolve_device(wanted: str) -> str:
     """Return a torch device string for `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        StageError: the wanted device is not on this machine.
+        StageError: no name of a device, or the wanted device is not on this machine.
     """
+    if DEVICE.fullmatch(wanted) is None:
+        raise StageError(f"{wanted!r} is no device", f"give one of: {DEVICES}")
     import torch
 
     if wanted == "auto":

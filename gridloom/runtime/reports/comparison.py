@@ -14,8 +14,9 @@ from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.planning.graph_sources import run_graph
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import Ledger
+from gridloom.stores.runs.names import find_run
 from gridloom.stores.workspace import Workspace
-from gridloom.wording import did_you_mean, listed
+from gridloom.wording import listed
 
 CASES = {f"pass{k}": "num_tasks" for k in (1, 2, 5, 10, 100, 1000)} | {
     "exact": "num_puzzles",
@@ -135,16 +136,6 @@ def compare_runs(run_ids: Sequence[str], workspace: Workspace) -> tuple[Result, 
     return tuple(found)
 
 
-def find_run(what: str, ledger: Ledger) -> str:
-    """Return `what` if it is the id of a run. Raises GridloomError that names similar ids."""
-    runs = [str(row["run_id"]) for row in ledger.rows("select run_id from runs order by started_at desc")]
-    if what in runs:
-        return what
-    raise GridloomError(
-        f"unknown run '{what}'", did_you_mean(what, runs, f"recorded runs, newest first: {listed(runs, 4)}")
-    )
-
-
 def _refuse_without_scores(graphs: dict[str, RunGraph], rows: list[tuple[str, StageNode]]) -> None:
     for run_id, graph in graphs.items():
         if not any(run_id == row[0] for row in rows):
@@ -160,8 +151,8 @@ def stage_runs(ledger: Ledger, keys: Sequence[str], store: ArtifactStore) -> dic
     """Return the executed stage of each key, the newest of several."""
     made_as = {key: store.made_as(key) for key in keys}
     rows = ledger.rows(
-        "select key, run_id, stage, date_diff('millisecond', started_at, ended_at) / 1000 as seconds, notes "
-        "from stages where status = 'done' and key in (select unnest(?)) order by ended_at",
+        "select s.key, run_id, stage, t.seconds, s.notes from stages s join v_stage_times t using (run_id, stage) "
+        "where s.status = 'done' and s.key in (select unnest(?)) order by s.ended_at",
         [sorted({*keys, *made_as.values()})],
     )
     found = {

@@ -24,10 +24,11 @@ from gridloom.runtime.checkpoints.description import read_description
 from gridloom.runtime.planning.finished_early import FACT
 from gridloom.runtime.planning.graph_sources import run_graph
 from gridloom.runtime.reports.card import CardFacts, CheckpointScore, CheckpointTraining, render
-from gridloom.runtime.reports.comparison import StageRun, find_run, nodes_behind, stage_runs
+from gridloom.runtime.reports.comparison import StageRun, nodes_behind, stage_runs
 from gridloom.stores.artifacts import MANIFEST, Artifact, ArtifactStore
 from gridloom.stores.files.vacant import check_vacant, filling
 from gridloom.stores.ledger import Ledger
+from gridloom.stores.runs.names import find_run
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import did_you_mean, listed
 

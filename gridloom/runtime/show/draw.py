@@ -13,6 +13,7 @@ from rich.text import Text
 
 from gridloom.runtime.data.tasks import Grid
 from gridloom.runtime.show.look import Panel, Sheet
+from gridloom.wording import printable
 
 _CELL = 12
 _GAP = 16
@@ -24,12 +25,12 @@ _BACKGROUND = 10
 
 def escaped(text: str) -> str:
     """Return text for SVG and HTML: markup in it is shown, never read, and what XML forbids is a replacement mark."""
-    return html.escape(_NOT_XML.sub("\ufffd", text))
+    return html.escape(printable(_NOT_XML.sub("\ufffd", text), lines=True))
 
 
 def sheet_text(sheet: Sheet) -> Text:
     """Return the sheet as terminal text: two columns per cell, labels above, panels of a row side by side."""
-    text = Text(f"{sheet.title}\n", style="bold")
+    text = Text(f"{printable(sheet.title)}\n", style="bold")
     for row in sheet.rows:
         widths = [max(2 * panel.grid.shape[1] if panel.grid is not None else 0, len(_label(panel))) for panel in row]
         text.append("\n")
@@ -55,9 +56,10 @@ def _append_line(text: Text, panel: Panel, line: int, width: int) -> None:
 
 
 def _label(panel: Panel) -> str:
+    label = printable(panel.label)
     if panel.grid is None:
-        return panel.label
-    return f"{panel.label} {panel.grid.shape[0]}x{panel.grid.shape[1]}"
+        return label
+    return f"{label} {panel.grid.shape[0]}x{panel.grid.shape[1]}"
 
 
 def sheet_svg(sheet: Sheet) -> str:

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gridloom.errors import StageError
-from gridloom.stores.files.write_aside import empty_folder, move, sync_files
+from gridloom.stores.files.write_aside import empty_folder, move, plain_mode, sync_files
 
 KEEP = 2
 SCALARS = "scalars"
@@ -65,6 +65,7 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
                 tensors,
                 metadata={SCALARS: scalars_digest(state.step, key, state.values)},
             )
+            tensors.chmod(plain_mode(aside))  # safetensors renames a temporary file of mode 0600
             description = {
                 "step": state.step,
                 "key": key,

@@ -29,7 +29,7 @@ class AttemptShown:
     def __str__(self) -> str:
         row = self.attempt.row
         why = f": {row.feedback}" if row.feedback else ""
-        return f"{row.attempt_id}  {row.verdict} {row.score:.2f}  {self.attempt.seconds:.1f} s{why}"
+        return f"{row.attempt_id}  {row.stage}  {row.verdict} {row.score:.2f}  {self.attempt.seconds:.1f} s{why}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

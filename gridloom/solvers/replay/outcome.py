@@ -78,6 +78,7 @@ def make_report(job: ReplayJob, outcome: Outcome, device: str, live: bool, notes
         changes=job.changes,
         notes=tuple(notes),
         seconds=sum(outcome.timings.values()),
+        recorded_verdict=row.verdict,
     )
 
 

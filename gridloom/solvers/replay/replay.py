@@ -46,6 +46,7 @@ from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.attempt import KEY
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import AttemptRecord, Record, ReplayRecord, RunRecord, TaskRecord
+from gridloom.stores.runs.names import find_run, refuse_unknown
 from gridloom.stores.workspace import Workspace
 
 
@@ -54,6 +55,7 @@ def replay(
     attempt_id: str,
     *,
     run_id: str | None = None,
+    stage: str | None = None,
     live: bool = False,
     overrides: Sequence[str] = (),
     from_node: str | None = None,
@@ -62,23 +64,29 @@ def replay(
     """Re-execute one attempt from its record.
 
     Args:
-        run_id: run of the attempt; the latest run with an attempt of that id when None.
+        attempt_id: name of the attempt, or its id where one attempt alone has it (`stores.runs.names.find_attempt`).
+        run_id: run of the attempt; any when None.
+        stage: solve stage of the attempt; any when None.
         live: run the LLaMA too, in place of the recorded text and latent.
         overrides: `KEY=VALUE` changes of the plan; the outcome is recorded as a fork of the attempt.
         from_node: first node to execute; results of earlier nodes are taken from the record. `reason` equals `live`,
             `adapt` the default; `verify` judges the recorded proposal.
 
     Raises:
-        ReplayError: unknown attempt or node, or the record or the checkpoint is missing or incomplete.
+        ReplayError: unknown or ambiguous attempt, unknown node, or the record or the checkpoint is missing or
+            incomplete.
     """
     replayer = Replayer(workspace, progress)
-    return replayer.replay_attempt(attempt_id, run_id=run_id, live=live, overrides=overrides, from_node=from_node)
+    return replayer.replay_attempt(
+        attempt_id, run_id=run_id, stage=stage, live=live, overrides=overrides, from_node=from_node
+    )
 
 
 def replay_failed(
     workspace: Workspace,
     *,
     run_id: str | None = None,
+    stage: str | None = None,
     live: bool = False,
     overrides: Sequence[str] = (),
     from_node: str | None = None,
@@ -86,14 +94,15 @@ def replay_failed(
 ) -> Iterator[ReplayReport]:
     """Yield a report per failed attempt of a run (by default the latest with a solve stage); models are loaded once.
 
-    An attempt failed if its score is wrong, or, without a score, if it was not accepted. With `overrides` each attempt
-    is forked.
+    With `stage` only the attempts of that solve stage are replayed. An attempt failed if its score is wrong, or,
+    without a score, if it was not accepted. With `overrides` each attempt is forked.
     """
     ledger = Ledger(workspace)
-    run_id = run_id or ledger.latest_run()
+    run_id = ledger.latest_run() if run_id is None else find_run(run_id, ledger)
     if run_id is None:
         raise ReplayError("no run with a solve stage is recorded", "gridloom run quickstart makes one")
-    failed = [row for row in ledger.attempts(run_id, failed=True) if row["fork"] == 0]
+    refuse_unknown(ledger, run_id, stage, None)
+    failed = [row for row in ledger.attempts(run_id, stage=stage, failed=True) if row["fork"] == 0]
     replayer = Replayer(workspace, progress)
     records = {record.attempt.key: record for record in replayer.recorded(run_id)}
     with progress.task("replay", len(failed), unit="attempts") if progress else nullcontext() as bar:
@@ -120,12 +129,13 @@ class Replayer:
         attempt_id: str,
         *,
         run_id: str | None = None,
+        stage: str | None = None,
         live: bool = False,
         overrides: Sequence[str] = (),
         from_node: str | None = None,
     ) -> ReplayReport:
-        """Replay the attempt of that id. Raises ReplayError."""
-        attempt = self.ledger.whole_attempt(attempt_id, run_id)
+        """Replay the attempt of that name. Raises ReplayError."""
+        attempt = self.ledger.whole_attempt(attempt_id, run_id, stage)
         row = attempt.row
         tasks = self.ledger.read(TaskRecord, run_id=row.run_id, stage=row.stage, task_id=row.task_id)
         if not tasks:

@@ -13,6 +13,7 @@ from gridloom.solvers.loop.recording import candidate_records, verdict_digest
 from gridloom.solvers.types import Proposal, Reasoning, Verdict
 from gridloom.stores.attempt import KEY, Attempt, columns_of_node
 from gridloom.stores.records import AttemptRecord, TaskRecord
+from gridloom.stores.runs.names import place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class ReplayReport:
     grids_equal: bool
     """Whether the proposed grids are those of the record."""
     verdict_equal: bool
-    """Whether the verdict is that of the record."""
+    """Whether the verdict is that of the record, with every verifier's score and detail."""
     score: float
     """Weighted mean of the verifiers' scores in the re-execution, in [0, 1]."""
     verdict: str
@@ -75,6 +76,26 @@ class ReplayReport:
     """Sum of the nodes' durations, s."""
     fork_id: str | None = None
     """Attempt id of the fork, where the plan is changed."""
+    recorded_verdict: str | None = None
+    """Verdict of the record: accepted, rejected."""
+
+    @property
+    def _verdict_change(self) -> str:
+        if self.verdict_equal:
+            return "same verdict"
+        if self.recorded_verdict in (None, self.verdict):
+            return "same verdict with other scores" if self.recorded_verdict else "another verdict"
+        return f"another verdict ({self.recorded_verdict} -> {self.verdict})"
+
+    @property
+    def name(self) -> str:
+        """Name of the attempt in the ledger, `TASK.ATTEMPT@PLACE`."""
+        return f"{self.attempt_id}@{place_of(self.run_id, self.stage)}"
+
+    @property
+    def fork_name(self) -> str | None:
+        """Name of the fork in the ledger, where the plan is changed."""
+        return None if self.fork_id is None else f"{self.fork_id}@{place_of(self.run_id, self.stage)}"
 
     @property
     def equal(self) -> bool:
@@ -97,12 +118,13 @@ class ReplayReport:
         return replace(self, fork_id=fork_id)
 
     def __str__(self) -> str:
-        lines = [f"{node.name:<9}{node.detail}" for node in self.nodes]
-        grid, verdict = ("same" if equal else "another" for equal in (self.grids_equal, self.verdict_equal))
-        lines.append(f"{grid} grid, {verdict} verdict, {self.seconds:.1f} s on {self.device}")
+        lines = [f"{self.name}, stage {self.stage} of run {self.run_id}"]
+        lines += [f"{node.name:<9}{node.detail}" for node in self.nodes]
+        grid = "same" if self.grids_equal else "another"
+        lines.append(f"{grid} grid, {self._verdict_change}, {self.seconds:.1f} s on {self.device}")
         lines += [f"note: {note}" for note in self.notes]
         if self.fork_id:
-            lines.append(f"recorded as attempt {self.fork_id}, forked from {self.attempt_id}")
+            lines.append(f"recorded as attempt {self.fork_name}, forked from {self.name}")
         return "\n".join(lines)
 
 

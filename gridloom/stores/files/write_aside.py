@@ -45,6 +45,16 @@ def write_durably(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def plain_mode(folder: Path) -> int:
+    """Return the mode of a file that is newly made in `folder`, as the umask rules. Raises OSError."""
+    probe = folder / f".mode.{os.getpid()}"
+    try:
+        with probe.open("xb") as file:
+            return os.fstat(file.fileno()).st_mode & 0o777
+    finally:
+        probe.unlink(missing_ok=True)
+
+
 @contextmanager
 def empty_folder(aside: Path) -> Iterator[Path]:
     """Create an empty folder to fill and `move`; a folder that was not moved is removed at the end. Raises OSError.

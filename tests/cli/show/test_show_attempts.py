@@ -134,6 +134,7 @@ def test_a_table_too_wide_for_the_terminal_is_folded_not_cut(monkeypatch: pytest
 def test_difference_of_two_attempts_tells_plans_texts_cells_verifiers_and_times() -> None:
     first = {
         "attempt_id": "aaaa0001.1",
+        "name": "aaaa0001.1@4fc1",
         "plan": {"seed": 1, "views": ["t1|||0123456789"]},
         "prompt": "same",
         "text": "1 2",
@@ -147,6 +148,7 @@ def test_difference_of_two_attempts_tells_plans_texts_cells_verifiers_and_times(
     }
     second = first | {
         "attempt_id": "aaaa0001.2",
+        "name": "aaaa0001.2@4fc1",
         "plan": {"seed": 2, "views": ["t1|||0123456789"]},
         "text": "1 3",
         "grids": [[[1, 2], [3, 5]]],

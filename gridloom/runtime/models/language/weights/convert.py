@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.facts import LlamaFacts
+from gridloom.stores.files.write_aside import plain_mode
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress, ProgressTask
@@ -67,6 +68,7 @@ def _convert(source: Path, folder: Path, facts: LlamaFacts, task: ProgressTask |
         if task is not None and tensor.name.endswith("ffn_norm.weight"):
             task.advance(1)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(plain_mode(folder))  # safetensors renames a temporary file of mode 0600
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     _save_tokenizer(source, folder)
     if task is not None:

@@ -1,0 +1,1 @@
+"""Runs and attempts: their ids and names, the processes of a run, and clashes of ids."""
