@@ -19,7 +19,7 @@ def standard_output() -> Iterator[None]:
 
     Raises:
         StoreError: standard output is closed, or its disk is full.
-        SystemExit: the reader of the pipe has gone; there is nobody to tell.
+        SystemExit: the reader of the pipe has gone.
     """
     if sys.stdout is None:
         raise StoreError("standard output is closed", "write to a file (> FILE), or to a terminal")
