@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -67,8 +68,8 @@ def main() -> None:
         _peer(workspace, Path(folder))
         run = ledger.rows("select run_id from runs order by run_id limit 1")[0]["run_id"]
         for page in PAGES:
-            given = {"run": run} if "$run" in page else None
-            times = [seconds_of(lambda page=page, given=given: ledger.answer(page, given)) for _ in range(5)]
+            ask = partial(ledger.answer, page, {"run": run} if "$run" in page else None)
+            times = [seconds_of(ask) for _ in range(5)]
             print(f"{1000 * statistics.median(times):8.0f} ms  {page}")
         times = [seconds_of(lambda: ledger.attempt_page(run, limit=50)) for _ in range(5)]
         print(f"{1000 * statistics.median(times):8.0f} ms  gridloom attempts")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 READ_TIMEOUT_S = 30.0
 FOREIGN_PATIENCE_S = 5.0
-"""Longest wait of a reader for another program that holds the DuckDB file, before it reads a copy, s."""
+"""Longest wait for another program that holds the DuckDB file, s: a reader then reads a copy."""
 INGEST_MEMORY = "256MB"
 """Memory that DuckDB may use while it ingests; a batch that needs more gets it."""
 
@@ -102,7 +102,7 @@ class Ledger:
         report = IngestReport()
         if not self._is_there():
             return report
-        path = self.workspace.ledger_path
+        path, patience_s = self.workspace.ledger_path, min(self.timeout_s, FOREIGN_PATIENCE_S)
         with shown_when_long(progress, f"updating {path}") as shown:
             report.is_complete = False
             while not report.is_complete:
@@ -110,7 +110,7 @@ class Ledger:
                     storage("update the ledger", self.workspace.root),
                     database_errors("update the ledger", path),
                     ledger_lock(self.workspace.lock_path, exclusive=True, timeout_s=self.timeout_s) as lock,
-                    closing(lay_out(path, timeout_s=self.timeout_s)) as connection,
+                    closing(lay_out(path, timeout_s=patience_s)) as connection,
                 ):
                     connection.execute(f"SET memory_limit = '{INGEST_MEMORY}'")
                     ingest_journals(

@@ -163,7 +163,7 @@ _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=F
 def to_json(value: Any) -> str:
     try:
         text = _encode(value)
-        if "\\ud" in text or _DIGIT_RUN.search(text):
+        if "\\ud" in text or (len(text) > 300 and _DIGIT_RUN.search(text)):
             orjson.loads(text)
     except ValueError:  # NaN, infinities, half surrogate pairs, integers above a double's range: they become text
         return _encode(_json_safe(value))
