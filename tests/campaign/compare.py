@@ -20,8 +20,17 @@ TIMES = re.compile(r"(_at|_s|seconds|_bytes|_per_s|duration|time|timings|timesta
 """Names of columns, and of keys in JSON, that hold a time, a rate or an amount of memory."""
 OF_PROCESS = {"host", "pid", "run_id", "gridloom_version", "solve_run_id", "calibrated_on", "bytes", "hardware",
               "resumed_tasks", "peak_memory_bytes", "stage_memory_bytes", "thread_id"}  # fmt: skip
-UNCOMPARED = {"graph_checkpoints", "graph_blobs", "graph_writes", "replays"}
-"""Tables of LangGraph's own state, whose ids are times; only that no key stands twice is checked."""
+UNCOMPARED = {
+    "graph_checkpoints",
+    "graph_blobs",
+    "graph_writes",
+    "graph_changes",
+    "replays",
+    "run_processes",
+    "stage_processes",
+}
+"""Tables of LangGraph's own state, whose ids are times, and of processes, of which a killed run has more. Only that no
+key stands twice is checked."""
 VOLATILE_FILES = ("manifest.json", "README.md")
 
 
