@@ -97,7 +97,8 @@ def read_page(
 ) -> AttemptPage:
     """Return the first attempts of a run, or of one stage or task of it, and the number of all."""
     given = {"run": run_id, "stage": stage, "task": task_id}
-    where = "FROM attempts WHERE run_id = $run AND ($stage IS NULL OR stage = $stage) AND ($task IS NULL OR task_id = $task)"
+    wanted = "run_id = $run AND ($stage IS NULL OR stage = $stage) AND ($task IS NULL OR task_id = $task)"
+    where = f"FROM attempts WHERE {wanted}"
     ((total,),) = connection.execute(f"SELECT count(*) {where}", given).fetchall()
     # the tasks of the page bound what the view joins
     page = f"SELECT task_id {where} ORDER BY stage, task_id, attempt, fork LIMIT $limit"

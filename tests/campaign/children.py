@@ -197,7 +197,7 @@ def _in_child(
     os.chdir(folder)
     hooks = _Hooks(folder, allowed, notes, kill)
     hooks.install()
-    faulthandler.dump_traceback_later(timeout_s, exit=True, file=sys.__stderr__ and sys.stderr)
+    faulthandler.dump_traceback_later(timeout_s, exit=True, file=2)
     try:
         code = work()
     except SystemExit as stop:

@@ -126,8 +126,8 @@ def supervise(cases: list[tuple[int, mutate.Case]]) -> list[dict[str, Any]]:
         with os.fdopen(reading, "r", encoding="utf-8") as lines:
             for line in lines:
                 if line.startswith("begin "):
-                    _, number, spent = line.split()
-                    current, began = int(number), float(spent)
+                    _, number, at = line.split()
+                    current, began = int(number), float(at)
                 elif line.endswith("\n"):
                     results.append(json.loads(line))
                     current, tries = None, 0

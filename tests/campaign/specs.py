@@ -55,7 +55,7 @@ class Worker:
         assert self.process.stdout is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
-        found = []
+        found: list[dict[str, Any]] = []
         for answer in self.process.stdout:
             made = json.loads(answer)
             if not made:

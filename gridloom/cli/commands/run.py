@@ -82,8 +82,8 @@ def _command(
         words += ["--set", value]
     for stage in finished_early or ():
         words += ["--finished-early", stage]
-    for option, value in options.items():
-        words += [] if value is None else [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
+    for option, given in options.items():
+        words += [] if given is None else [f"--{option}", f"{given:g}" if isinstance(given, float) else str(given)]
     return shlex.join([*words, *(["--wait"] if wait else []), *(["-q"] if quiet else [])])
 
 

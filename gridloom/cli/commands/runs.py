@@ -30,8 +30,8 @@ def list_runs(context: typer.Context, home: HomeOption = None, as_json: JsonOpti
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
-    columns = ("run_id", "name", "status", "stages", "cached", "failed", "blocked", "device", "started_at", "seconds")
-    columns = (*columns, "processes", "graph_key")
+    counts = ("stages", "cached", "failed", "blocked")
+    columns = ("run_id", "name", "status", *counts, "device", "started_at", "seconds", "processes", "graph_key")
     rows = [{name: row[name] for name in columns} for row in Ledger(Workspace.find(home)).runs()]
     if as_json:
         print(json.dumps(rows, default=str, indent=1))

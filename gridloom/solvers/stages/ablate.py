@@ -63,14 +63,17 @@ class Ablate:
         found = [compare(name, reports["own"], reports[name]) for name in ("shuffled", "zero") if name in reports]
         for one in found:
             context.progress.say(one.line())
-            context.notes |= {
-                f"{one.latents}_difference": one.difference,
-                f"{one.latents}_difference_low": one.interval[0],
-                f"{one.latents}_difference_high": one.interval[1],
-                f"{one.latents}_only_own": one.only_own,
-                f"{one.latents}_only_other": one.only_other,
-                f"{one.latents}_p_value": one.p_value,
-            }
+            name = one.latents
+            context.notes.update(
+                {
+                    f"{name}_difference": one.difference,
+                    f"{name}_difference_low": one.interval[0],
+                    f"{name}_difference_high": one.interval[1],
+                    f"{name}_only_own": one.only_own,
+                    f"{name}_only_other": one.only_other,
+                    f"{name}_p_value": one.p_value,
+                }
+            )
         report = {
             "format_version": 1,
             "comparisons": [asdict(one) for one in found],
