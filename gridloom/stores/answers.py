@@ -95,14 +95,14 @@ def read_table(
 
 
 def jsonable(value: Any) -> Any:
-    """Return a value for JSON: NaN and infinities, bytes (hex) and times as text; a decimal as a number if it is one.
+    """Return a value for JSON: NaN and infinities, bytes (as Python writes them) and times are text.
 
-    A decimal that a double cannot hold is text with all its digits.
+    A decimal is a number where a double has its value, else text with all its digits.
     """
     if isinstance(value, float):
         return value if value - value == 0 else str(value)
     if isinstance(value, bytes):
-        return value.hex()
+        return str(value)  # the form of earlier versions, which scripts may read
     if isinstance(value, Decimal):
         return _number(str(value))
     if isinstance(value, list):

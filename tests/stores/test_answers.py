@@ -85,7 +85,7 @@ def test_a_value_of_any_type_arrives(filled: Ledger, sql: str, tmp_path: Path) -
 
 def test_values_without_a_form_in_json_are_text_or_numbers_that_are_equal() -> None:
     given = {"a": math.nan, "b": [math.inf, 0.5], "c": b"\x00\xff", "d": Decimal("1.50"), "e": Decimal("0." + "1" * 30)}
-    assert jsonable(given) == {"a": "nan", "b": ["inf", 0.5], "c": "00ff", "d": 1.5, "e": "0." + "1" * 30}
+    assert jsonable(given) == {"a": "nan", "b": ["inf", 0.5], "c": "b'\\x00\\xff'", "d": 1.5, "e": "0." + "1" * 30}
 
 
 @pytest.mark.parametrize(

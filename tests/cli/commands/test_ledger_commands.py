@@ -53,7 +53,7 @@ def test_far_dates_and_odd_values_are_shown_in_every_format(run: Run) -> None:
         "t": "infinity",
         "d": "0044-03-15 (BC)",
         "n": "nan",
-        "b": "ff",
+        "b": "b'\\xff'",
         "i": "1 month",
         "dec": 1.5,
         "s": "2026-01-01 00:00:00.250000",
