@@ -55,6 +55,8 @@ class EvaluationRecord(Record):
     shape_match: bool
     cell_accuracy: float
     """Cell accuracy of the grid with most votes, in [0, 1]."""
+    rank_of_original: int | None = None
+    """`rank` where answers without a grid are one candidate too, as TinyRecursiveModels counts (0x0)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,8 @@ def test_attempts_are_listed_shown_compared_and_replayed(run: Run) -> None:
     ids = [row["attempt_id"] for row in json.loads(run("attempts", "--json"))]
     assert len(ids) == 4
     shown = run("attempt", ids[0])
-    for wanted in ("signals", "plan", "timings", f"gridloom replay {ids[0]}"):
+    (name,) = {row["name"] for row in json.loads(run("attempts", "--json")) if row["attempt_id"] == ids[0]}
+    for wanted in ("signals", "plan", "timings", f"gridloom replay {name}"):
         assert wanted in shown
     assert json.loads(run("attempt", ids[0], "--json"))["attempt_id"] == ids[0]
     assert "plan.seed" in run("attempt", "diff", ids[0], ids[1])
@@ -121,9 +122,10 @@ def test_every_failed_attempt_replays_bit_equal(run: Run) -> None:
     assert failed
     forked = run("replay", "--failed", "--set", "views=2")
     assert f"{len(failed)} failed attempts forked" in forked
-    fork = f"{failed[0]['attempt_id']}+1"
+    attempt_id, _, place = failed[0]["name"].partition("@")
+    fork = f"{attempt_id}+1@{place}"
     assert f"recorded as {fork}" in forked
-    assert f"forked from {failed[0]['attempt_id']}" in run("attempt", fork)
+    assert f"forked from {failed[0]['name']}" in run("attempt", fork)
 
 
 def test_runs_lists_status_and_key(run: Run) -> None:

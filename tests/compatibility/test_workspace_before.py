@@ -133,9 +133,14 @@ def assert_replayed(said: str, name: str, wanted: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", ["whole", "interrupted"])
-def test_specs_compile_to_the_same_bytes(run: Type, project: Path, name: str) -> None:
+def test_specs_compile_to_the_same_graph(run: Type, project: Path, name: str) -> None:
+    """All but the estimated costs, which may become better; keys do not depend on them."""
     run("compile", f"{name}.yaml", "-o", "graph.json")
-    assert (project / "graph.json").read_bytes() == (HERE / "recorded" / f"{name}.graph.json").read_bytes()
+    found, before = json.loads((project / "graph.json").read_text()), recorded(f"{name}.graph.json")
+    for graph in (found, before):
+        costs = [node.pop("cost") for node in graph["nodes"]]
+        assert any(costs)
+    assert json.dumps(found) == json.dumps(before)
 
 
 def test_every_stage_is_cached_under_its_key(run: Type) -> None:

@@ -68,9 +68,8 @@ def finish_command(
 
     `gridloom run SPEC --finished-early STAGE` uses it; `gridloom run SPEC` goes on with the training.
     """
-    from rich.console import Console
-
     from gridloom.cli.show.progress import reporter
+    from gridloom.cli.show.terminal import Terminal
     from gridloom.errors import GridloomError
     from gridloom.runtime.execution.finish_early import finish_early
     from gridloom.runtime.planning.local import compile_local
@@ -80,7 +79,7 @@ def finish_command(
         raise GridloomError("--best and --newest are two states", "give one of them, or neither")
     graph = compile_local(spec, overrides or ()).graph
     weights: Literal["best", "newest"] | None = "best" if best else "newest" if newest else None
-    progress = reporter(Console(), quiet=True)
+    progress = reporter(Terminal(), quiet=True)
     made = finish_early(spec, graph, Workspace.find(home), stage, weights, progress, overrides or (), device)
     done = "published" if made.is_new else "published before"
     print(f"{made.stage}: the {made.weights} weights, of step {made.step:,} of {made.of_steps:,}, {done} as {made.key}")

@@ -123,17 +123,20 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
         if row.get(name) is not None:
             parts += [Text(name, style="bold"), _paragraph(str(row[name]))]
     timings = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in row["timings"].items())
-    origin = f", forked from {name_at(row, row['parent'])}" if row.get("parent") else ""
+    origin = [f"forked from {name_at(row, row['parent'])}"] if row.get("parent") else []
     parts += [
         Text("timings", style="bold"),
         Text(printable(timings)),
-        _paragraph(
-            f"from stage {row['stage']} of run {row['run_id']}{origin}. "
-            f"`gridloom replay {attempt_name(row)}` re-executes it.",
-            "dim",
-        ),
+        # names and commands are not broken between lines, so that they can be copied
+        _unbroken(f"from stage {row['stage']} of run {row['run_id']}"),
+        *map(_unbroken, origin),
+        _unbroken(f"`gridloom replay {attempt_name(row)}` re-executes it."),
     ]
     return Group(*parts)
+
+
+def _unbroken(text: str) -> Text:
+    return Text(printable(text), style="dim", no_wrap=True, overflow="ignore")
 
 
 def _paragraph(text: str, style: str = "") -> Text:

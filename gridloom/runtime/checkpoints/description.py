@@ -14,7 +14,7 @@ from typing import Any
 import gridloom.version
 from gridloom import user_files
 from gridloom.compiler.facts import CheckpointFacts, TaskKey, unpack_pair
-from gridloom.errors import ModelError
+from gridloom.errors import ModelError, PluginError
 from gridloom.runtime.models.kind import MODELS, RowShape, network_cost, network_spec
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.stages import SHIPPED
@@ -56,6 +56,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"{path} is damaged: {error}", "fetch or train it again") from error
     _compare_with_manifest(folder)
+    try:
+        MODELS.get(description["parts"]["trm"]["config"]["spec"]["kind"])
+    except PluginError as error:
+        raise ModelError(f"{path}: {error.message}", error.remedy) from error
     return description
 
 
@@ -104,6 +108,7 @@ def _check_types(description: Mapping[str, Any]) -> None:
     config = description["parts"]["trm"]["config"]
     _check_fields("parts.trm.config", config, _CONFIG)
     _check_fields("parts.trm.config", config, _CONFIG_LATER, later=True)
+    _check_fields("parts.trm.config.spec", config["spec"], {"kind": str})
     for side in config.get("sides", ()):
         _check("parts.trm.config.sides", side, int)
     _check_fields("puzzle_ids", description["puzzle_ids"], _IDS)

@@ -120,7 +120,8 @@ def _judge(test: Mapping[str, Any], answer: Grid) -> dict[str, Any]:
     first = compared[0] if compared else compare([], answer)
     return {
         "rank": rank,
-        "rank_of_original": _rank_of_original(test, rank),
+        # votes of earlier versions do not count the answers without a grid
+        **({"rank_of_original": _rank_of_original(test, rank)} if "no_grid" in test else {}),
         "votes": 0 if rank is None else test["candidates"][rank]["votes"],
         "num_candidates": len(compared),
         "num_views": test["num_views"],

@@ -54,8 +54,14 @@ def summarise(tests: Mapping[str, Sequence[Mapping[str, Any]]], at: Sequence[int
         "denominators": {
             "pass_at, shape_match, cell_accuracy": "mean over the split's tasks of the mean over a task's test inputs",
             "pass_at_of_test_inputs": "test inputs",
-            "pass_at_of_original": "as pass_at, with answers that are no grid as one candidate (0x0), as "
-            "TinyRecursiveModels counts; only where every view has voted",
+            **(
+                {
+                    "pass_at_of_original": "as pass_at, with answers that are no grid as one candidate (0x0), as "
+                    "TinyRecursiveModels counts; only where every view has voted"
+                }
+                if every_view
+                else {}
+            ),
             "shape_match, cell_accuracy": "of the grid with most votes; a test input without any counts as 0",
             "solved": "tasks all of whose test inputs are right at pass@2",
             "pass_at_intervals": "Wilson, 95%, over tasks",

@@ -32,6 +32,7 @@ NO_METRICS = frozenset(
         "steps_per_s",
         "puzzles_per_s",
         "seconds",
+        "act_steps_computed",
         *CASES.values(),
     }
 )
@@ -174,7 +175,8 @@ def _solve_costs(ledger: Ledger) -> dict[tuple[str, str], tuple[int, int]]:
 
 def _metrics(notes: dict[str, Any]) -> dict[str, Metric]:
     found = {}
-    for name, value in notes.items():
+    # shares of cases first: the manifest, from which notes are recorded, keeps no order
+    for name, value in sorted(notes.items(), key=lambda note: (note[0] not in CASES, note[0])):
         if name in NO_METRICS or isinstance(value, bool) or not isinstance(value, int | float):
             continue
         cases = notes.get(CASES.get(name, ""))

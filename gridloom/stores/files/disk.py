@@ -22,7 +22,7 @@ _MEANINGS = {
     errno.ENOTDIR: ("a file stands where a folder is needed", "move that file away, or set GRIDLOOM_HOME elsewhere"),
     errno.EEXIST: ("a file stands where a folder is needed", "move that file away, or set GRIDLOOM_HOME elsewhere"),
     errno.EISDIR: ("a folder stands where a file is needed", "move that folder away, or set GRIDLOOM_HOME elsewhere"),
-    errno.ELOOP: ("links lead in a circle", "remove the links, or set GRIDLOOM_HOME elsewhere"),
+    errno.ELOOP: ("links form a cycle", "remove the links, or set GRIDLOOM_HOME elsewhere"),
     errno.ENAMETOOLONG: ("the name is too long", "set GRIDLOOM_HOME to a folder with a shorter name"),
     errno.EIO: ("the disk reports an error", f"check the disk, {_ELSEWHERE}"),
 }

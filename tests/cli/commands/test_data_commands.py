@@ -85,7 +85,7 @@ def test_export_refuses_one_id_in_two_subsets_and_answers_that_are_not_there(run
 def test_export_refuses_ids_that_read_as_variants(run: Run, tmp_path: Path) -> None:
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "x|||t1.json").write_text(json.dumps(TASK))
-    assert "task id 'x|||t1' cannot be distinguished from a puzzle name" in run("export", "odd", "new", code=1)
+    assert "task id 'x|||t1' holds '|||'" in run("export", "odd", "new", code=1)
 
 
 TASK = {

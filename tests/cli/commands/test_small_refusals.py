@@ -71,7 +71,7 @@ def test_unknown_recipes_runs_stages_and_tasks_are_refused_with_the_nearest(
         assert (code, text.splitlines()[0]) == (1, message)
     code, text = said(capsys, "attempts", "--stage", "other", *home)
     assert code == 0
-    assert "1 attempts" in text
+    assert "1 attempt." in text
     code, text = said(capsys, "attempt", "aaaa0001.1", "--stage", "other", *home)
     assert code == 0
     assert "from stage other of run run-1" in text

@@ -153,11 +153,11 @@ class Bomb:
         (edit(lambda d: d["parts"]["trm"].update(file="../trm.safetensors")), "outside the bundle"),
         (
             edit(lambda d: d["parts"]["trm"]["config"]["spec"].update(layers=2)),
-            r"another architecture: lacks L_level.layers.1.*and 1 more",
+            r"does not match bundle\.json: L_level has 1 layers, not 2",
         ),
         (
             edit(lambda d: d["parts"]["trm"]["config"].update(vocabulary=11)),
-            r"embed_tokens.embedding_weight is float32 \[12, 32\], the network wants float32 \[11, 32\]",
+            r"embed_tokens.embedding_weight is \[12, 32\], not \[11, 32\]",
         ),
         (edit(lambda d: d["parts"]["trm"]["config"]["spec"].update(layers="two")), "configuration is not valid"),
         (replace_tensors, r"lm_head.weight is float32 \[11, 32\], the network wants float32 \[12, 32\]"),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from graph_counter import count_graphs
+from hashed_files import manifest_of
 from puzzle_support import MAZES, SUDOKUS, puzzle_artifact, puzzle_metrics, train_on_puzzles
 from rich.console import Console
 from train_support import StopAfter, stage_context
@@ -190,7 +191,7 @@ def test_loss_is_of_the_step_that_a_row_halted_with(tmp_path: Path, trained: Pat
 def test_run_ends_with_a_line_that_says_how_many_were_right(tmp_path: Path, trained: Path) -> None:
     report = evaluate(tmp_path, trained, limit=12)
     node = StageNode(name="judge", kind="evaluate", version=1, produces="report", spec={})
-    made = Artifact("gl1:report", "report", tmp_path / "out", {})
+    made = Artifact("gl1:report", "report", tmp_path / "out", manifest_of(tmp_path / "out"))
     result = RunResult("run", ("judge",), (), {"judge": made}, 1.0)
     graph = RunGraph(name="puzzles", seed=0, device="cpu", nodes=(node,))
     shown = io.StringIO()

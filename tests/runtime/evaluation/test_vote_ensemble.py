@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hashed_files import manifest_of
 from rich.console import Console
 from vote_support import MODEL, VotePlace
 
@@ -126,7 +127,8 @@ def test_report_names_every_member_and_its_own_score(
 
     shown = io.StringIO()
     node = StageNode(name="judge", kind="count_votes", version=1, produces="evaluation", spec={})
-    made = {"judge": Artifact("gl1:judge", "evaluation", place.root / "report-together", {})}
+    folder = place.root / "report-together"
+    made = {"judge": Artifact("gl1:judge", "evaluation", folder, manifest_of(folder))}
     print_results(
         Console(file=shown, width=120),
         RunResult("run", ("judge",), (), made, 1.0),

@@ -152,8 +152,10 @@ DURABLE = (
     ("open w/journal/*", "a folder for journals without one: nothing is recorded"),
     ("write header", "an empty journal"),
     ("write runs started", "a journal without records"),
+    ("write run_processes started", "a run without a process"),
     ("open w/locks/stage-gl1-first.lock", "a run without stages"),
     ("write stages running", "as before"),
+    ("write stage_processes running", "a stage that runs"),
     (f"mkdir {ASIDE}", "a stage that runs and has nothing"),
     ("mkdir w/work/gl1-first", "a folder aside, which gc removes"),
     ("write metrics", "as before"),
@@ -162,10 +164,14 @@ DURABLE = (
     ("fsync w/journal/*", "a folder aside"),
     (f"rename {ASIDE}/.manifest.json.* to {ASIDE}/manifest.json", "a folder aside without a manifest"),
     (f"rename {ASIDE} to w/artifacts/gl1-first", "a folder aside with a manifest, under no key"),
+    ("write stage_processes done", "an artifact that is not recorded, in a process that has not ended its stage"),
     ("write stages done, artifacts", "an artifact that is not recorded: who finds it records it"),
     ("rmdir w/work/gl1-first", "work that nobody needs: who finds the artifact removes it"),
     ("open w/locks/stage-gl1-second.lock", "a stage done, the other not begun"),
-    ("write runs done", "all stages done in a run that is not ended: it is resumed, and everything is cached"),
+    (
+        "write runs done, run_processes done",
+        "all stages done in a run that is not ended: it is resumed, all cached",
+    ),
     ("open w/ledger.lock", "a journal that the next reader ingests"),
     ("rename w/ledger.*.new to w/ledger.duckdb", "a ledger under another name, which the next ingestion removes"),
 )
@@ -175,7 +181,7 @@ TRIED = (
     "write runs started",
     f"rename {ASIDE} to w/artifacts/gl1-first",
     "write stages done, artifacts",
-    "write runs done",
+    "write runs done, run_processes done",
     "rename w/ledger.*.new to w/ledger.duckdb",
 )
 """Steps that every test run kills before; the slow test takes all."""
@@ -207,7 +213,7 @@ def complete(folder: Path, made: list[str], kill_at: int, wanted: dict[str, Any]
     workspace = Workspace(folder / "w")
     assert steps(workspace, kill_at) is None
     # a run whose end was recorded is not resumed: the next is another one, with everything cached
-    later = ["done"] if kill_at > made.index("write runs done") else []
+    later = ["done"] if kill_at > made.index("write runs done, run_processes done") else []
     assert again(workspace) == wanted | {"later runs": later}
 
 

@@ -70,7 +70,7 @@ def test_a_run_that_was_interrupted_has_the_time_of_all_its_processes(workspace:
 def test_a_killed_process_counts_up_to_its_last_sign_of_life(workspace: Workspace) -> None:
     script = textwrap.dedent(
         f"""
-        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2] / "support")]!r}
         import os, signal, time
         from pathlib import Path
         import test_executor as t

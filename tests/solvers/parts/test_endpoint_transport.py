@@ -17,6 +17,7 @@ from chat_server import ChatServer, events, serving
 from gridloom.errors import ModelError
 from gridloom.runtime.models.language.spec import EndpointModel
 from gridloom.solvers.parts import endpoint as module
+from gridloom.solvers.parts import endpoint_client
 from gridloom.solvers.parts.endpoint import Completion, Endpoint
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -229,7 +230,7 @@ def test_an_answer_that_is_cut_off_leaves_no_connection_behind() -> None:
 
 
 def test_a_connection_that_the_server_closed_while_idle_costs_no_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_S", 60.0)
+    monkeypatch.setattr(endpoint_client, "IDLE_S", 60.0)
     with serving(pieces, keeps=True, idle_s=0.1) as server, endpoint(server.url, retries=0) as made:
         call(made)
         wait_until_closed(server, 1)
@@ -271,7 +272,7 @@ def test_what_follows_the_end_of_an_answer_changes_nothing(after: str, monkeypat
 
 
 def test_threads_share_an_endpoint_and_each_gets_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_S", 60.0)
+    monkeypatch.setattr(endpoint_client, "IDLE_S", 60.0)
     together = threading.Barrier(8, timeout=20)
 
     def echo(request: dict[str, Any]) -> list[str]:
