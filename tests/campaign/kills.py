@@ -91,8 +91,21 @@ class Kills:
         os.environ.pop("GRIDLOOM_HOME", None)
         preload(*(LANGUAGE if "joint" in self.names else ()))
         self.project = scratch / "project"
-        places.write_project(self.project, self.names)
+        self.project.mkdir()
+        self._write_project()
         self.references: dict[str, Reference] = {}
+
+    def _write_project(self) -> None:
+        """Write the specs in a child: saving a model starts a thread, that of its progress bar."""
+
+        def work() -> int:
+            places.write_project(self.project, self.names)
+            return 0
+
+        ended = run_child(work, self.project)
+        if ended.code:
+            raise RuntimeError(ended.output)
+        inherit(ended.modules)
 
     def reference(self, name: str) -> Reference:
         """Return the reference of a spec. A long program runs it twice, since the first run imports more modules."""
