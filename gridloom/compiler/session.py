@@ -51,13 +51,14 @@ class Session:
 
     def error(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
         """Record an error."""
-        self._add(Diagnostic(code, "error", _cut(message), at, _cut(hint), tuple(map(_cut, notes))))
+        self.add(Diagnostic(code, "error", _cut(message), at, _cut(hint), tuple(map(_cut, notes))))
 
     def warn(self, code: str, message: str, at: Span | None, hint: str = "", notes: Sequence[str] = ()) -> None:
         """Record a warning, with which the spec still compiles."""
-        self._add(Diagnostic(code, "warning", _cut(message), at, _cut(hint), tuple(map(_cut, notes))))
+        self.add(Diagnostic(code, "warning", _cut(message), at, _cut(hint), tuple(map(_cut, notes))))
 
-    def _add(self, diagnostic: Diagnostic) -> None:
+    def add(self, diagnostic: Diagnostic) -> None:
+        """Record a diagnostic, once. Raises Stop where there are too many."""
         if diagnostic not in self._seen:  # variants of a sweep repeat what they share
             self._seen.add(diagnostic)
             self.diagnostics.append(diagnostic)

@@ -44,6 +44,8 @@ _WORDS: dict[str, bool | float | None] = {
     ".NaN": float("nan"),
     ".NAN": float("nan"),
 }
+_UNDECODED = range(0xDC80, 0xDD00)
+"""Code points that stand for bytes of the command line which are not UTF-8 (PEP 383)."""
 _LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
@@ -138,7 +140,11 @@ def parse_value(text: str, source: str, session: Session, line_text: str | None 
     try:
         return builder.document()
     except yaml.reader.ReaderError as error:
-        builder.unreadable(error)
+        character = error.character
+        code = character if isinstance(character, int) else ord(character[:1] or "\0")
+        builder.unreadable(error.position, code)
+    except UnicodeEncodeError as error:  # libyaml's wrapper encodes the text before it reads
+        builder.unreadable(error.start, ord(text[error.start]))
     except yaml.MarkedYAMLError as error:
         builder.malformed(error)
     raise Stop
@@ -295,15 +301,17 @@ class _Builder:
             raise Stop
         return size
 
-    def unreadable(self, error: Any) -> None:
-        """Record a character that YAML does not allow (GL018)."""
-        before = self.text[: error.position]
+    def unreadable(self, position: int, code: int) -> None:
+        """Record a character that YAML does not allow (GL018), or a byte of an argument that is not UTF-8 (GL003)."""
+        before = self.text[:position]
         lines = _LINE_BREAK.split(before)
         column = len(lines[-1]) + 1 + self.shift
         line = self.lines[min(len(lines), len(self.lines)) - 1]  # an override is always one line
         at = Span(self.source, len(lines), column, column + 1, line)
-        code = error.character if isinstance(error.character, int) else ord(error.character[:1] or "\0")
-        self.session.error("GL018", f"character U+{code:04X} is not allowed in YAML", at)
+        if code in _UNDECODED:
+            self.session.error("GL003", f"byte 0x{code - 0xDC00:02x} is not UTF-8", at, "type the text in UTF-8")
+        else:
+            self.session.error("GL018", f"character U+{code:04X} is not allowed in YAML", at)
 
     def malformed(self, error: Any) -> None:
         """Record a syntax error at its position, with the start of the broken construct."""

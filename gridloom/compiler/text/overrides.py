@@ -50,17 +50,17 @@ def apply_override(root: Mapping, argument: str, session: Session) -> Mapping:
 
 
 def _parse(text: str, source: str, shift: int, session: Session) -> Node | None:
-    before = len(session.diagnostics)
+    found = Session(session.facts)  # of its own: the session leaves out what an equal argument had wrong before
     try:
-        node = parse_value(text, source, session, line_text=source, shift=shift)
+        node = parse_value(text, source, found, line_text=source, shift=shift)
     except Stop:
-        problem = session.diagnostics[before]
-        session.diagnostics[before:] = []
-        session.error(
-            "GL042", f"the value is not YAML: {problem.message.removeprefix('not YAML: ')}", problem.span, problem.hint
-        )
+        problem = found.diagnostics[0]
+        message = f"the value is not YAML: {problem.message.removeprefix('not YAML: ')}"
+        session.error("GL042", message, problem.span, problem.hint)
         return None
-    if len(session.diagnostics) > before:
+    for problem in found.diagnostics:
+        session.add(problem)
+    if found.diagnostics:
         return None
     end = len(source) + 1
     return node if node is not None else Scalar(None, Span(source, 1, shift + 1, max(end, shift + 2), source))

@@ -8,6 +8,7 @@ import pytest
 from compiler_support import FACTS, SPEC
 
 from gridloom.compiler.compile import Compiled, compile_spec, compile_text
+from gridloom.errors import SpecError
 
 ALIASED = SPEC.replace("vars: {steps: 500}", "vars: {steps: &steps 500, more: 1, all: '${vars.more}'}")
 
@@ -80,3 +81,35 @@ def test_null_stays_null_where_the_field_takes_it(tmp_path: Path) -> None:
         .model_dump()["clip_norm"]
         is None
     )
+
+
+@pytest.mark.parametrize("value", ["[" * 100, "{a", "\udced", "{a: 1, a: 2}", "!!str 5"])
+def test_a_value_that_is_no_yaml_is_reported_once_where_it_is_given_twice(value: str) -> None:
+    def problems(*overrides: str) -> list[tuple[str, str]]:
+        with pytest.raises(SpecError) as caught:
+            compile_text(SPEC, overrides=overrides, facts=FACTS)
+        return [(d.code, d.message) for d in caught.value.diagnostics]
+
+    once = problems(f"seed={value}")
+    assert once
+    assert problems(f"seed={value}", f"seed={value}") == once
+
+
+@pytest.mark.parametrize(
+    ("character", "message"),
+    [
+        ("\udced", "byte 0xed is not UTF-8"),
+        ("\ud800", "character U+D800 is not allowed in YAML"),
+        ("\x00", "character U+0000 is not allowed in YAML"),
+    ],
+)
+def test_text_that_cannot_be_encoded_is_a_message_at_its_place(character: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        compile_text(SPEC, overrides=(f"name=ab{character}",), facts=FACTS)
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.message) == ("GL042", f"the value is not YAML: {message}")
+    assert found.span is not None
+    assert found.span.text[found.span.column - 1] == character[-1]
+    with pytest.raises(SpecError) as caught:
+        compile_text(SPEC + f"description: ab{character}\n", facts=FACTS)
+    assert [d.message for d in caught.value.diagnostics] == [message]
