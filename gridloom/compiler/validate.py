@@ -74,10 +74,10 @@ def validate(root: Mapping, session: Session) -> Validated:
             return Validated(spec, places, names, frozenset(shaky))
         except ValidationError as error:
             faults = _faults(error, model)
-            if unset := [fault for fault in faults if _is_unset(places.node(fault.path))]:
+            if unset := [fault for fault in faults if _restores_default(fault, places)]:
                 before = json.dumps(plain)
                 for fault in unset:
-                    _cut(plain, fault)
+                    _remove(plain, fault.path)
                 if json.dumps(plain) != before:
                     continue
             refused |= {fault.path for fault in faults}
@@ -95,7 +95,12 @@ def validate(root: Mapping, session: Session) -> Validated:
             raise Stop
 
 
-def _is_unset(node: Node | None) -> bool:
+def _restores_default(fault: _Fault, places: Places) -> bool:
+    """Return whether the refused value is a null that unsets a field. A field without a default is missing then, and
+    an item of a list is no field."""
+    if fault.type == "missing" or not fault.path or isinstance(fault.path[-1], int):
+        return False
+    node = places.node(fault.path)
     return isinstance(node, Scalar) and node.unsets
 
 
@@ -191,6 +196,10 @@ def _cut(plain: Any, fault: _Fault) -> None:
     if path in (("gridloom",), ("name",), ("stages",)):
         plain[path[0]] = {"gridloom": 1, "name": "spec"}.get(str(path[0]), {})
         return
+    _remove(plain, path)
+
+
+def _remove(plain: Any, path: Path) -> None:
     parent = plain
     for step in path[:-1]:
         try:

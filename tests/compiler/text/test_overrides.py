@@ -113,3 +113,20 @@ def test_text_that_cannot_be_encoded_is_a_message_at_its_place(character: str, m
     with pytest.raises(SpecError) as caught:
         compile_text(SPEC + f"description: ab{character}\n", facts=FACTS)
     assert [d.message for d in caught.value.diagnostics] == [message]
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "message"),
+    [
+        ("stages.solve.with", "GL103", "a solve stage 'solve' needs 'with'"),
+        ("stages.pretrain.model", "GL103", "a train stage 'pretrain' needs 'model'"),
+        ("stages.score.attempts", "GL103", "a score stage 'score' needs 'attempts'"),
+        ("name", "GL103", "the spec needs 'name'"),
+        ("stages", "GL103", "the spec needs 'stages'"),
+        ("data.arc1.subsets.0", "GL102", "item 1 of 'subsets' must be text, not null"),
+    ],
+)
+def test_a_null_over_what_has_no_default_is_an_error_and_removes_no_entry(path: str, code: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        compile_text(SPEC, overrides=(f"{path}=null",), facts=FACTS)
+    assert [(d.code, d.message) for d in caught.value.diagnostics] == [(code, message)]
