@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
+from gridloom.cli.command_line import command_line
 from gridloom.cli.options import (
     DeviceOption,
     FinishedEarlyOption,
@@ -56,7 +55,7 @@ def plan(
             print(render(made.compiled.warnings), file=sys.stderr)
         print_table(plan_table(planned, speeds, where))
         print(time_line(planned, speeds, where))
-        again = _command("run", spec, overrides, finished_early=finished_early, home=home, device=device)
+        again = command_line("run", spec, overrides, finished_early=finished_early, home=home, device=device)
         total = len(planned.stages)
         if planned.num_to_run:
             print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
@@ -64,27 +63,6 @@ def plan(
             print(f"all {total} stages are cached; nothing to run.")
     if exit_code and planned.num_to_run:
         raise typer.Exit(3)
-
-
-def _command(
-    name: str,
-    spec: str,
-    overrides: Sequence[str] | None,
-    *,
-    finished_early: Sequence[str] | None = None,
-    quiet: bool = False,
-    wait: bool = False,
-    **options: object,
-) -> str:
-    """Return the command line with these arguments, quoted for a shell."""
-    words = ["gridloom", name, spec]
-    for value in overrides or ():
-        words += ["--set", value]
-    for stage in finished_early or ():
-        words += ["--finished-early", stage]
-    for option, given in options.items():
-        words += [] if given is None else [f"--{option}", f"{given:g}" if isinstance(given, float) else str(given)]
-    return shlex.join([*words, *(["--wait"] if wait else []), *(["-q"] if quiet else [])])
 
 
 def _execute(
@@ -158,7 +136,7 @@ def run(
     if dry_run:
         plan(spec, overrides, home, device=device, walltime=walltime, finished_early=finished_early)
         return
-    again = _command(
+    again = command_line(
         "run",
         spec,
         overrides,
@@ -200,13 +178,31 @@ def solve(
     from gridloom.runtime.planning.puzzle_files import is_puzzle_file
 
     if is_puzzle_file(spec):
-        _solve_puzzles(spec, overrides or [], given, home, device, walltime, quiet)
+        unused = {"--split": split, "--limit": limit, "--budget": budget, "--finished-early": finished_early or None}
+        if found := [option for option, value in unused.items() if value is not None]:
+            raise GridloomError(
+                f"{spec} holds puzzles, and {found[0]} is for specs and ARC tasks",
+                f"leave {found[0]} out: all puzzles of the file are answered by the checkpoint of --with",
+            )
+        again = command_line(
+            "solve",
+            spec,
+            overrides,
+            quiet=quiet,
+            wait=wait,
+            home=home,
+            device=device,
+            walltime=walltime,
+            **{"with": given},
+        )
+        with optional_output():
+            _solve_puzzles(spec, overrides or [], given, home, device, walltime, quiet, again, wait)
         return
     if given is not None:
         raise GridloomError("--with is for a file of puzzles", f"write what solves in {spec}, or use --set")
     from gridloom.runtime.planning.local import RECIPE, is_task_file, solve_overrides, task_overrides
 
-    again = _command(
+    again = command_line(
         "solve",
         spec,
         overrides,
@@ -238,11 +234,14 @@ def _solve_puzzles(
     device: str | None,
     walltime: float | None,
     quiet: bool,
+    again: str,
+    wait: bool,
 ) -> None:
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.puzzles import print_puzzles
     from gridloom.cli.show.run_results import print_results
     from gridloom.cli.show.terminal import Terminal
+    from gridloom.errors import StageInterrupted
     from gridloom.runtime.execution.launch import launch
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.puzzle_files import STAGE, puzzle_spec
@@ -253,7 +252,11 @@ def _solve_puzzles(
     workspace, console = Workspace.find(home), Terminal()
     text = puzzle_spec(file, given, workspace)
     planned = plan_local(text, overrides, workspace, walltime, device)
-    result = launch(planned, text.shown, overrides, workspace, reporter(console, quiet), device, walltime)
+    try:
+        result = launch(planned, text.shown, overrides, workspace, reporter(console, quiet), device, walltime, wait)
+    except StageInterrupted as interrupted:
+        print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
+        raise typer.Exit(interrupted.exit_code) from None
     producer = result.artifacts[STAGE].manifest["producer"]
     made = Ledger(workspace).read(PuzzlePredictionRecord, run_id=producer["run_id"], stage=producer["stage"])
     found = sorted(made, key=lambda one: one.puzzle)

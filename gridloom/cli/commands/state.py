@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from gridloom.cli.command_line import command_line
 from gridloom.cli.options import DeviceOption, HomeOption, SetOption, SpecArg
 
 stage_app = typer.Typer(help="Finish an interrupted training early.", no_args_is_help=True, rich_markup_mode=None)
@@ -33,7 +34,7 @@ def export_command(
     carried = export_state(spec, graph, Workspace.find(home), stage, folder, max_mb * 2**20)
     size = f"{carried.num_bytes / 2**20:.1f} MiB in {carried.num_parts} part(s)"
     print(f"{carried.stage}: step {carried.step:,}, {size}, in {folder}")
-    print(f"resume elsewhere with: gridloom state import {spec} {folder}")
+    print(f"resume elsewhere with: {command_line('state import', spec, overrides, folder)}")
 
 
 @state.command("import")
@@ -50,7 +51,7 @@ def import_command(
 
     graph = compile_local(spec, overrides or ()).graph
     carried = import_state(spec, graph, Workspace.find(home), folder)
-    again = " ".join(["gridloom run", spec, *(f"--set {value}" for value in overrides or ())])
+    again = command_line("run", spec, overrides, home=home)
     print(f"{carried.stage}: step {carried.step:,} is here; resume with: {again}")
 
 
@@ -83,9 +84,9 @@ def finish_command(
     made = finish_early(spec, graph, Workspace.find(home), stage, weights, progress, overrides or (), device)
     done = "published" if made.is_new else "published before"
     print(f"{made.stage}: the {made.weights} weights, of step {made.step:,} of {made.of_steps:,}, {done} as {made.key}")
-    sets = "".join(f" --set {value}" for value in overrides or ())
-    print(f"use them with: gridloom run {spec} --finished-early {made.stage}{sets}")
-    print(f"go on training with: gridloom run {spec}{sets}")
+    use = command_line("run", spec, overrides, finished_early=[made.stage], home=home, device=device)
+    print(f"use them with: {use}")
+    print(f"go on training with: {command_line('run', spec, overrides, home=home, device=device)}")
 
 
 def register(app: typer.Typer) -> None:

@@ -65,6 +65,13 @@ def test_puzzles_of_ones_own_are_answered_shown_and_recorded(gridloom: Run, tmp_
         (("solve", "mine.txt", "--with", "lern"), "'lern' is no folder of a checkpoint, and no finished training"),
         (("solve", "gone.txt", "--with", "learn"), "gone.txt"),
         (("solve", "own.yaml", "--with", "learn"), "--with is for a file of puzzles"),
+        (
+            ("solve", "mine.txt", "--with", "learn", "--split", "test"),
+            "mine.txt holds puzzles, and --split is for specs",
+        ),
+        (("solve", "mine.txt", "--with", "learn", "--limit", "1"), "--limit is for specs"),
+        (("solve", "mine.txt", "--with", "learn", "--budget", "5s"), "--budget is for specs"),
+        (("solve", "mine.txt", "--with", "learn", "--finished-early", "learn"), "--finished-early is for specs"),
         (("stage", "finish", "own.yaml", "learn"), "has no training state in this workspace"),
         (("stage", "finish", "own.yaml", "learn", "--best", "--newest"), "--best and --newest are two states"),
         (("run", "own.yaml", "--finished-early", "learn"), "was not finished early in"),

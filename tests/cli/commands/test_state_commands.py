@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,29 @@ def test_a_training_goes_on_elsewhere_with_the_losses_of_an_unbroken_one(
     whole, rest = losses(tmp_path / "unbroken"), losses(there)
     assert min(rest) == 5
     assert rest == {step: loss for step, loss in whole.items() if step > 4}
+
+
+def test_commands_that_are_proposed_can_be_copied_into_a_shell(
+    stopped: Path, tmp_path: Path, gridloom: Callable[..., str]
+) -> None:
+    home, folder, there = tmp_path / "here", tmp_path / "a b", tmp_path / "th ere"
+    spec = stopped.rename(tmp_path / "my spec.yaml")
+    text = "description=\"costs $5: 'x'\""
+    said = gridloom("state", "export", spec, folder, "--home", home, "--set", text)
+    assert shlex.split(said.split("resume elsewhere with: ")[1]) == (
+        ["gridloom", "state", "import", str(spec), str(folder), "--set", text]
+    )
+    said = gridloom("state", "import", spec, folder, "--home", there, "--set", text)
+    assert shlex.split(said.split("resume with: ")[1]) == (
+        ["gridloom", "run", str(spec), "--set", text, "--home", str(there)]
+    )
+    said = gridloom("stage", "finish", spec, "learn", "--home", home, "--device", "cpu", "--set", text)
+    rest = ["--home", str(home), "--device", "cpu"]
+    use, go_on = (
+        shlex.split(said.split(before)[1].split("\n")[0]) for before in ("use them with: ", "training with: ")
+    )
+    assert use == ["gridloom", "run", str(spec), "--set", text, "--finished-early", "learn", *rest]
+    assert go_on == ["gridloom", "run", str(spec), "--set", text, *rest]
 
 
 def test_parts_are_as_small_as_asked_for_and_make_the_same_state(stopped: Path, tmp_path: Path) -> None:

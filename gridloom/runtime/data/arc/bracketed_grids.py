@@ -1,4 +1,4 @@
-"""Grids that a text writes in brackets: JSON, Python lists and tuples, numpy arrays; on one line or many.
+"""Grids that a text writes in brackets: JSON, Python lists and tuples, numpy arrays, Matlab; on one line or many.
 
 One pass over the text with a stack of open brackets. A bracket that holds words is prose; one that holds numbers alone
 is a row, one that holds rows alone is a grid, one that holds grids alone is a list of grids.
@@ -14,7 +14,7 @@ from gridloom.runtime.data.arc.found_grid import KEPT, FoundGrid, check_rows, co
 TOKEN = re.compile(
     r"(?P<open>[\[(])|(?P<close>[\])])|(?P<number>[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?(?![0-9A-Za-z_]))"
     r"|(?P<string>\"[0-9][0-9 ,]{0,125}\"|'[0-9][0-9 ,]{0,125}')|(?P<space>[\s,]+|\#[^\n]*|//[^\n]*)"
-    r"|(?P<word>[A-Za-z_]+|.)",
+    r"|(?P<row_end>;)|(?P<word>[A-Za-z_]+|.)",
     re.DOTALL,
 )
 MAX_DEPTH = 16
@@ -44,6 +44,15 @@ class _Bracket:
     """Indices of the grids that it holds."""
     words: bool = False
     why: str = ""
+    has_row_ends: bool = False
+    """Whether semicolons end its rows, as in Matlab's `[0 0 5; 0 5 0]`."""
+
+    def end_row(self) -> None:
+        """Make a row of the cells since the last semicolon."""
+        self.has_row_ends = True
+        self.num_lists += 1
+        self.add_row(_Row(self.cells, self.why, self.digits))
+        self.cells, self.digits, self.num_cells, self.why = [], "", 0, ""
 
     def add_row(self, row: _Row) -> None:
         self.num_rows += 1
@@ -82,6 +91,8 @@ def find(text: str) -> Bracketed:
             _add_number(stack[-1], token.group())
         elif kind == "string":
             _add_string(stack[-1], token.group())
+        elif kind == "row_end" and stack[-1].sign == "[" and stack[-1].num_cells and not stack[-1].words:
+            stack[-1].end_row()
         elif kind == "space":
             if token.group().count(",") > 1:
                 stack[-1].why = stack[-1].why or "a cell is missing between two commas"
@@ -116,13 +127,15 @@ def _add_string(top: _Bracket, string: str) -> None:
 
 
 def _add_word(top: _Bracket, at: int, result: Bracketed) -> None:
-    if not top.words and top.rows:
+    if not top.words and top.rows and not top.has_row_ends:  # a semicolon may also stand in prose
         result.found.append(FoundGrid(top.start, at, "brackets", [], "words stand among the rows"))
     top.words = True
 
 
 def _close(bracket: _Bracket, parent: _Bracket | None, end: int, result: Bracketed) -> None:
     """Add what a closed bracket is to its parent: a row, a grid, or a list of grids."""
+    if bracket.has_row_ends and bracket.num_cells:
+        bracket.end_row()
     if bracket.words:
         if parent is not None and not parent.words:
             parent.why = parent.why or "a row holds something other than colours"

@@ -16,10 +16,10 @@ LABEL = re.compile(
     r"(?:(?:row|line|r)\s*#?\s*([0-9]{1,2})\s*(?:[:.)=|-]|->|→)*|([0-9]{1,2})\s*(?:[:)]|\.(?=\s)))\s*", re.I
 )
 ORNAMENT = re.compile(r"(?:>\s+|[-*•]\s+|\$+|\\begin\{\w+\}(?:\{\w+\})?|\\boxed\{|\*\*|`+)\s*")
-LEAD = re.compile(r"(?:[^0-9\[\]()|<>]{0,60}[:=]|<\w+>)[\s*`]*(?=[0-9])")
-"""Words before a row on its line: `Output: 0 0 5`."""
-LEAD_ANSWER = re.compile(r"answer|solution|boxed", re.I)
-AFTER = re.compile(r"(?:</\w+>|\\end\{\w+\}|[`*$},;]|\\)\s*\Z")
+LEAD = re.compile(r"(?:[^0-9\[\]()|<>]{0,60}[:=]|<\w+>|.{0,200}\\begin\{\w+\}(?:\{[lcr|@!{} ]*\})?)[\s*`]*(?=[0-9])")
+"""Words before a row on its line: `Output: 0 0 5`, `The answer is $\\begin{array}{ccc} 0 & 0 & 5`."""
+LEAD_ANSWER = re.compile(r"answer|solution|boxed|\\begin\{", re.I)
+AFTER = re.compile(r"(?:</\w+>|\\end\{\w+\}|\\right\s*[\])|.]|\\[\])]|[`*$},;]|\\|(?<=[$}\])`])\.)\s*\Z")
 LABEL_CELL = re.compile(r"(?:row|line|r)\s*#?\s*([0-9]{1,2})\s*:?\Z", re.I)
 CORNER = ("", "#", "row", "\\", "/")
 """First cells of a table's head whose column holds row numbers."""
@@ -126,7 +126,7 @@ def _read_row(line: _Line, bare: str) -> None:
         line.label = int(label.group(1) or label.group(2))
         bare = bare[label.end() :]
     groups = GROUPS.findall(bare)
-    parts = groups if groups and not GROUPS.sub("", bare).strip(" ,") else [bare.strip("[]() ")]
+    parts = groups if groups and not GROUPS.sub("", bare).strip(" ,") else _rows_of_matrix(bare.strip("[]() "))
     if not parts[0]:
         line.kind = "words"
         return
@@ -136,6 +136,12 @@ def _read_row(line: _Line, bare: str) -> None:
         for part in parts
     ]
     _read_cells(line, split, is_table=is_table)
+
+
+def _rows_of_matrix(row: str) -> list[str]:
+    """Return the rows of `0 0 5; 0 5 0`, as Matlab writes a matrix; `0;0;5` is one row."""
+    rows = [part.strip() for part in row.strip(" ;").split(";")]
+    return rows if len(rows) > 1 and all(SEPARATOR.search(part) for part in rows) else [row]
 
 
 def _read_cells(line: _Line, parts: Sequence[list[str]], *, is_table: bool) -> None:

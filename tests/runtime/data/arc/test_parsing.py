@@ -72,6 +72,16 @@ SHOWN = Shown(np.array(INPUT), (np.array([[9, 9], [9, 9]]),))
         "[[0,0,5], # first\n [0,5,0], // second\n [5,0,0]]",
         "[[0,0,5,],[0,5,0,],[5,0,0,],]",
         f"see [1 for it (and\n{ROWS}",
+        f"as said [1; and also 2]:\n{ROWS}",
+        r"The answer is $\boxed{\begin{array}{ccc}0&0&5\\0&5&0\\5&0&0\end{array}}$.",
+        r"So we get \[\left[\begin{array}{c|cc} 0 & 0 & 5 \\ 0 & 5 & 0 \\ 5 & 0 & 0 \end{array}\right]\]",
+        "\\[\n\\begin{bmatrix}\n0 & 0 & 5 \\\\\n0 & 5 & 0 \\\\\n5 & 0 & 0\n\\end{bmatrix}\n\\]",
+        "[0 0 5; 0 5 0; 5 0 0]",
+        "[0, 0, 5; 0, 5, 0; 5, 0, 0];",
+        "[0 0 5;\n 0 5 0;\n 5 0 0]",
+        "0;0;5\n0;5;0\n5;0;0",
+        "output = [0 0 5; 0 5 0; 5 0 0]",
+        "The grid is [0 0 5; 0 5 0; 5 0 0].",
     ],
 )
 def test_grid_is_read_in_every_usual_writing(text: str) -> None:
