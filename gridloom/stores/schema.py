@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -158,9 +159,18 @@ def _json_safe(value: Any) -> Any:
 
 
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
+_WRITTEN_OTHERWISE = re.compile(rb"[^\x00-\x7e]|null|[0-9]e|0\.0000")
+"""What orjson may write otherwise than json: letters beyond ASCII, NaN as null, very large and very small numbers."""
 
 
 def to_json(value: Any) -> str:
+    """Return JSON text as `json` writes it, ASCII without spaces."""
+    try:
+        quick = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        quick = b"null"
+    if not _WRITTEN_OTHERWISE.search(quick):
+        return quick.decode()
     try:
         text = _encode(value)
         if "\\ud" in text or (len(text) > 300 and _DIGIT_RUN.search(text)):
@@ -248,6 +258,31 @@ def arrow_types() -> dict[str, Any]:
         f"{GRID}[]": pa.list_(grid),
         DEMOS: pa.list_(pa.struct([("input", grid), ("output", grid)])),
     }
+
+
+def rows_to_arrow(table: Table, rows: list[dict[str, Any]], *, exact: bool = False) -> Any:
+    """Return rows as an Arrow table. Raises ValueError, TypeError, KeyError, OverflowError or RecursionError.
+
+    Args:
+        exact: convert every value by itself; else a column whose Arrow type takes only right values is taken as it is.
+    """
+    import pyarrow as pa
+
+    arrays, num_present = [], 0
+    for column in table.columns:
+        name, convert = column.name, column.from_journal
+        try:
+            values = [*map(itemgetter(name), rows)]
+            num_present += len(rows)
+        except KeyError:
+            values = [row.get(name) for row in rows]
+            num_present += sum(name in row for row in rows)
+        if exact or not column.is_plain:
+            values = [None if value is None else convert(value) for value in values]
+        arrays.append(pa.array(values, arrow_types()[column.sql]))  # its errors are ValueErrors and TypeErrors
+    if num_present != sum(map(len, rows)):
+        raise KeyError(f"a record of {table.name} has a column that the table lacks")
+    return pa.Table.from_arrays(arrays, names=[column.name for column in table.columns])
 
 
 BOOKKEEPING = {
