@@ -7,13 +7,16 @@ one join.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gridloom.stores.graph_records import GraphChange
+from gridloom.stores.ingestion import figures
 from gridloom.stores.ingestion.blocks import Block
+from gridloom.stores.ingestion.registered import registered
+from gridloom.stores.records import AttemptRecord
 from gridloom.stores.schema import Table, columns_by_table, merge, rows_to_arrow, tables, to_json
 
 if TYPE_CHECKING:
@@ -185,9 +188,13 @@ def insert_batch(connection: duckdb.DuckDBPyConnection, batch: IngestBatch) -> N
     import pyarrow as pa
 
     _remove(connection, batch.changes)
-    for name, parts in batch.arrow.items():
-        if parts:
-            _insert_first(connection, tables()[name], pa.concat_tables(parts))
+    incoming = {name: pa.concat_tables(parts) for name, parts in batch.arrow.items() if parts}
+    news = {name: _missing_rows(connection, tables()[name], arrow) for name, arrow in incoming.items()}
+    for name, rows in news.items():
+        if name != AttemptRecord.TABLE:
+            _insert_first(connection, tables()[name], rows)
+    _insert_attempts(connection, incoming, news)
+    figures.count_tasks_of(connection, incoming)
     for name, updated in batch.updated.items():
         _insert_rows(connection, tables()[name], [*updated.values()], batch.rejected)
     for name, threads in batch.graphs.items():
@@ -195,24 +202,61 @@ def insert_batch(connection: duckdb.DuckDBPyConnection, batch: IngestBatch) -> N
         _insert_rows(connection, tables()[name], rows_of_all, batch.rejected)
 
 
-def _insert_first(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> None:
-    """Insert the first row of each key that the table lacks."""
+def _missing_rows(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> pa.Table:
+    """Return the first row of each key that the table lacks; `arrow` itself where these are all."""
     import pyarrow as pa
 
     keys = ", ".join(table.key)
+    with registered(connection, "incoming", arrow):
+        ((distinct, known),) = connection.execute(
+            f"SELECT (SELECT count(*) FROM (SELECT DISTINCT {keys} FROM incoming)), "
+            f"(SELECT count(*) FROM {table.name} SEMI JOIN incoming USING ({keys}))"
+        ).fetchall()
+    if not known and distinct == arrow.num_rows:
+        return arrow
+    place = pa.array(range(arrow.num_rows), pa.int64())
+    with registered(connection, "incoming", arrow.select(list(table.key)).append_column("place_in_batch", place)):
+        chosen = connection.execute(
+            f"SELECT min(place_in_batch) AS place FROM incoming ANTI JOIN {table.name} USING ({keys}) GROUP BY {keys} "
+            "ORDER BY place"
+        ).fetchall()
+    return arrow.take(pa.array([place for (place,) in chosen], pa.int64()))
+
+
+def _insert_first(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> None:
+    """Insert rows of which the table has none."""
     names = ", ".join(f'"{c.name}"' for c in table.columns)
-    with _registered(connection, arrow):
-        count = f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM incoming)"
-        ((distinct,),) = connection.execute(count).fetchall()
-        count = f"SELECT count(*) FROM {table.name} SEMI JOIN incoming USING ({keys})"
-        ((known,),) = connection.execute(count).fetchall()
-    chosen = ""
-    if distinct < arrow.num_rows:
-        arrow = arrow.append_column("position_in_batch", pa.array(range(arrow.num_rows), pa.int64()))
-        chosen = f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY position_in_batch) = 1"
-    missing = f"incoming ANTI JOIN {table.name} USING ({keys})" if known else "incoming"
-    with _registered(connection, arrow):
-        connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {missing}{chosen}")
+    with registered(connection, "incoming", arrow):
+        connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM incoming")
+
+
+def _insert_attempts(
+    connection: duckdb.DuckDBPyConnection, incoming: Mapping[str, pa.Table], news: Mapping[str, pa.Table]
+) -> None:
+    """Insert the new attempts of a batch, and count the figures of all attempts that it has a part of.
+
+    As a rule an attempt and its parts are one line. Then its figures are counted from the batch alone.
+    """
+    names = (AttemptRecord.TABLE, *figures.PARTS)
+    if not any(name in incoming for name in names):
+        return
+    keys = figures.KEYS
+    with ExitStack() as stack:
+        for name in names:
+            rows = news[name] if name in news else rows_to_arrow(tables()[name], [])
+            stack.enter_context(registered(connection, f"incoming_{name}", rows))
+        figures.keep_places(connection, "incoming_attempts")
+        parts = " UNION ALL ".join(f"SELECT {keys} FROM incoming_{name}" for name in figures.PARTS)
+        apart = f"SELECT DISTINCT {keys} FROM ({parts}) ANTI JOIN incoming_attempts USING ({keys})"
+        came_before = f"SELECT {keys} FROM early_parts SEMI JOIN incoming_attempts USING ({keys})"
+        columns = ", ".join(f'"{c.name}"' for c in tables()[AttemptRecord.TABLE].columns)
+        if not connection.execute(f"SELECT 1 FROM ({apart} UNION ALL {came_before}) LIMIT 1").fetchall():
+            figures.insert_attempts(connection, columns, "incoming_attempts")
+            return
+        connection.execute(f"INSERT INTO attempts ({columns}) SELECT {columns} FROM incoming_attempts")
+        connection.execute(f"INSERT INTO early_parts FROM ({apart}) ANTI JOIN early_parts USING ({keys})")
+        touched = f"(SELECT {keys} FROM incoming_attempts UNION {parts})"
+        figures.count_attempts(connection, touched)
 
 
 def _valid_to_arrow(table: Table, rows: list[JournalRow], rejected: list[Rejection]) -> pa.Table:
@@ -245,20 +289,8 @@ def _insert_rows(
         rows = [row for row in rows if not _is_rejected(table, row, rejected)]
         arrow = rows_to_arrow(table, [row.columns for row in rows], exact=True)
     if rows:
-        with _registered(connection, arrow):
+        with registered(connection, "incoming", arrow):
             connection.execute(table.insert("incoming"))
-
-
-@contextlib.contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, arrow: Any) -> Iterator[None]:
-    import duckdb
-
-    connection.register("incoming", arrow)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(duckdb.TransactionException):  # the statement's own error comes first
-            connection.unregister("incoming")
 
 
 def _is_rejected(table: Table, row: JournalRow, rejected: list[Rejection]) -> bool:
@@ -282,7 +314,7 @@ def _remove(connection: duckdb.DuckDBPyConnection, changes: list[dict[str, Any]]
             if wanted:
                 arrow = pa.table({columns[i]: [key[i] for key in wanted] for i in range(width)})
                 where = " AND ".join(f"{name}.{column} = incoming.{column}" for column in columns[:width])
-                with _registered(connection, arrow):
+                with registered(connection, "incoming", arrow):
                     connection.execute(f"DELETE FROM {name} USING incoming WHERE {where}")
 
 

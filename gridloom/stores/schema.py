@@ -44,6 +44,18 @@ _SQL_TYPES: dict[Any, str] = {
     dict[str, Any]: "JSON",
     dict[str, float]: "JSON",
 }
+FIGURES = {
+    "attempts": {
+        "v_llm_tokens": "BIGINT",
+        "v_llm_new_tokens": "BIGINT",
+        "v_temperature": "DOUBLE",
+        "v_trm_steps": "BIGINT",
+        "v_seconds": "DOUBLE",
+        "v_solved": "BOOLEAN",
+        "v_place": "VARCHAR",
+    }
+}
+"""Columns by table that no record has: ingestion counts them (`ingestion.figures`), views show them."""
 _JSON_TEXT = {("runs", "graph")}
 """Columns whose records hold JSON as text."""
 _POLICIES: dict[str, OnConflict] = {
@@ -115,6 +127,7 @@ class Table:
     def create(self) -> str:
         """Return the DDL. A table that keeps the first record of a key has no index: `insertion` compares by a join."""
         lines = [f'"{c.name}" {c.sql}{" NOT NULL" if c.name in self.key else ""}' for c in self.columns]
+        lines += [f"{name} {sql}" for name, sql in FIGURES.get(self.name, {}).items()]
         if self.policy != "first":
             lines.append(f"PRIMARY KEY ({', '.join(self.key)})")
         return f"CREATE TABLE IF NOT EXISTS {self.name} (\n  " + ",\n  ".join(lines) + "\n)"
@@ -312,8 +325,40 @@ BOOKKEEPING = {
   record JSON NOT NULL,
   rejected_at TIMESTAMP NOT NULL
 )""",
+    "places": """CREATE TABLE IF NOT EXISTS places (
+  run_id VARCHAR NOT NULL,
+  stage VARCHAR NOT NULL,
+  place VARCHAR
+)""",
+    "task_figures": """CREATE TABLE IF NOT EXISTS task_figures (
+  run_id VARCHAR NOT NULL,
+  stage VARCHAR NOT NULL,
+  task_id VARCHAR NOT NULL,
+  attempts BIGINT NOT NULL,
+  all_attempts BIGINT NOT NULL,
+  accepted BOOLEAN,
+  best_score DOUBLE,
+  best_attempt_id VARCHAR,
+  best_verdict VARCHAR,
+  solved BOOLEAN,
+  solved_first BOOLEAN,
+  pass1 DOUBLE,
+  pass2 DOUBLE,
+  cell_accuracy DOUBLE,
+  llm_tokens BIGINT,
+  seconds DOUBLE,
+  checkpoint_key VARCHAR
+)""",
+    "early_parts": """CREATE TABLE IF NOT EXISTS early_parts (
+  run_id VARCHAR NOT NULL,
+  stage VARCHAR NOT NULL,
+  task_id VARCHAR NOT NULL,
+  attempt BIGINT NOT NULL,
+  fork BIGINT NOT NULL
+)""",
 }
-"""Tables that ingestion maintains: the layout, the position of each journal, and records no table can hold."""
+"""Tables that ingestion maintains: the layout, the position of each journal, records no table can hold; places in the
+names of attempts, figures of tasks, and attempts of which a part came in another batch."""
 
 
 def _create_all(connection: duckdb.DuckDBPyConnection) -> None:
@@ -338,3 +383,6 @@ def add_missing(connection: duckdb.DuckDBPyConnection) -> None:
         for column in table.columns:
             if (table.name, column.name) not in present:
                 connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.sql}')
+        for name, sql in FIGURES.get(table.name, {}).items():
+            if (table.name, name) not in present:
+                connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {name} {sql}")

@@ -117,6 +117,7 @@ def _parser(name: str) -> Any:
 
 
 def _read_json(table: Table, columns: list[bytes], parse: Any) -> pa.Table:
+    import numpy as np
     import pyarrow as pa
     from pyarrow.json import ReadOptions, read_json
 
@@ -128,6 +129,8 @@ def _read_json(table: Table, columns: list[bytes], parse: Any) -> pa.Table:
     if arrow.num_rows != len(columns):
         raise ValueError("a record is no single object")
     for place, column in enumerate(table.columns):
+        if column.sql == "DOUBLE" and np.isinf(arrow[column.name].to_numpy()).any():
+            raise ValueError("a number is larger than a float, which an integer must not be")
         if column.sql == "TIMESTAMP":
             arrow = arrow.set_column(place, column.name, _times(arrow[column.name]))
     return arrow
