@@ -28,12 +28,16 @@ from big_ledger import write_journals
 
 PAGES = (
     "from v_runs order by started_at desc limit 50",
+    "from v_leaderboard",
     "from v_costs limit 50",
     "from v_metrics_latest limit 50",
+    "from v_tasks limit 50",
     "from v_tasks where run_id = $run limit 50",
     "from v_failed where run_id = $run limit 50",
-    "from v_attempts where run_id = $run order by stage, task_id, attempt limit 50",
     "from v_attempts limit 50",
+    "from v_attempts order by started_at desc limit 50",
+    "from v_attempts order by run_id, stage, task_id, attempt, fork limit 50",
+    "from v_attempts where run_id = $run order by stage, task_id, attempt limit 50",
 )
 
 

@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 
 from gridloom.errors import StoreError
 from gridloom.stores.connect import transaction
+from gridloom.stores.ingestion.blocks import read_block
 from gridloom.stores.insertion import IngestBatch, Rejection, UnknownName, insert_batch, rejected_text
 from gridloom.stores.journal import (
     SUFFIX,
     JournalHeader,
+    decode_line,
     has_whole_line,
     is_live,
     read_header,
-    read_lines,
     sequence_of,
     units_of,
+    whole_lines,
 )
 from gridloom.stores.records import RunRecord
 from gridloom.stores.runs.run_clash import RunStarts
@@ -33,8 +35,10 @@ from gridloom.stores.runs.run_clash import RunStarts
 if TYPE_CHECKING:
     import duckdb
 
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 32 << 20
 """Journal bytes per transaction, which bounds the memory."""
+BLOCK_BYTES = 4 << 20
+"""Journal bytes that are parsed at once."""
 MAX_WARNINGS = 100
 
 
@@ -185,14 +189,38 @@ def _ingest(
 
 
 def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: IngestReport, starts: RunStarts) -> bool:
-    """Read up to a batch of lines from one journal; return False when no further complete line exists."""
+    """Read a block of lines from one journal; return False when no further complete line exists."""
+    lines = whole_lines(path, state.num_bytes, min(BLOCK_BYTES, BATCH_BYTES))
+    if not lines:
+        return False
+    num_bytes = sum(map(len, lines))
+    block = read_block(lines, state.next_sequence)
+    if block is None:
+        _read_lines_into(batch, lines, path, state, report, starts)
+        batch.settle()
+    else:
+        for table, columns, _ in block.others:
+            if table == RunRecord.TABLE:
+                starts.check(columns, path)
+        batch.add_block(block, path.name)
+        state.next_sequence += len(lines)
+        state.num_records += block.num_records
+        state.num_bytes += num_bytes
+    batch.num_bytes += num_bytes
+    return True
+
+
+def _read_lines_into(
+    batch: IngestBatch, lines: list[bytes], path: Path, state: JournalState, report: IngestReport, starts: RunStarts
+) -> None:
+    """Read lines one by one, of which some are damaged or hold values that no table has."""
     start = state.num_bytes
     damaged = 0
     lost_before = state.lost_lines
-    for line in read_lines(path, start, BATCH_BYTES):
-        state.num_bytes = line.end
-        payload = line.payload
-        sequence = None if payload is None else sequence_of(payload, line.end)
+    for line in lines:
+        state.num_bytes += len(line)
+        payload = decode_line(line[:-1])
+        sequence = None if payload is None else sequence_of(payload, state.num_bytes)
         if payload is None or sequence is None:
             damaged += 1
             continue
@@ -223,8 +251,6 @@ def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: Inge
             f"journal {path}: {state.lost_lines - lost_before} damaged line(s) between bytes {start} and "
             f"{state.num_bytes} could not be read; the records in them are lost"
         )
-    batch.num_bytes += state.num_bytes - start
-    return state.num_bytes > start
 
 
 def _newer(path: Path, what: str) -> StoreError:

@@ -7,17 +7,21 @@ one join.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from gridloom.stores.graph_records import GraphChange
-from gridloom.stores.schema import Table, arrow_types, columns_by_table, merge, tables, to_json
+from gridloom.stores.ingestion import figures
+from gridloom.stores.ingestion.blocks import Block
+from gridloom.stores.ingestion.registered import registered
+from gridloom.stores.records import AttemptRecord
+from gridloom.stores.schema import Table, columns_by_table, merge, rows_to_arrow, tables, to_json
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 
 class UnknownName(Exception):
@@ -62,8 +66,8 @@ class IngestBatch:
     """Records and changes of one transaction."""
 
     def __init__(self) -> None:
-        self.written: dict[str, list[dict[str, Any]]] = {t.name: [] for t in tables().values() if t.policy == "first"}
-        """Records of the tables that keep the first record of a key, in the order of the journals."""
+        self.arrow: dict[str, list[pa.Table]] = {t.name: [] for t in tables().values() if t.policy == "first"}
+        """Rows of the tables that keep the first record of a key, in the order of the journals."""
         self.updated: dict[str, dict[Key, JournalRow]] = {}
         """Merged records of `runs` and `stages`."""
         self.graphs: dict[str, dict[Any, dict[Key, JournalRow]]] = {}
@@ -72,27 +76,41 @@ class IngestBatch:
         self.rejected: list[Rejection] = []
         self.num_bytes = 0
         self.num_records = 0
-        self._lines: list[tuple[Place, list[dict[str, Any]]]] = []
-        self._take = {name: rows.append for name, rows in self.written.items()}
+        self._written: dict[str, list[JournalRow]] = {}
+        """Records of lines that were read one by one, until `settle` converts them."""
+
+    def add_block(self, block: Block, journal: str) -> None:
+        """Add the records of a block. Raises UnknownName."""
+        self.num_records += block.num_records
+        for name, arrow in block.arrow.items():
+            self.arrow[name].append(arrow)
+        for name, columns, sequence in block.others:
+            self._add_other(name, columns, (journal, sequence))
 
     def add(self, names: list[str], rows: list[dict[str, Any]], place: Place) -> None:
-        """Add the records of a line: their tables and columns. Raises UnknownTable."""
-        self._lines.append((place, rows))
+        """Add the records of a line: their tables and columns; `settle` comes after. Raises UnknownName."""
         self.num_records += len(rows)
-        take = self._take
         for name, columns in zip(names, rows, strict=True):
-            if name in take:
-                take[name](columns)
-            elif name == GraphChange.TABLE:
-                self.change(columns, place)
-            elif name in tables():
-                self._update(tables()[name], columns, place)
+            if name in self.arrow:
+                self._written.setdefault(name, []).append(JournalRow(columns, place))
             else:
-                raise UnknownName(place, f"table {name!r}")
+                self._add_other(name, columns, place)
 
-    def places(self) -> dict[int, Place]:
-        """Return the place of every record by the identity of its columns."""
-        return {id(columns): place for place, rows in self._lines for columns in rows}
+    def settle(self) -> None:
+        """Convert the records of `add` to rows, or reject them. Raises UnknownName."""
+        for name, rows in self._written.items():
+            arrow = _valid_to_arrow(tables()[name], rows, self.rejected)
+            if arrow.num_rows:
+                self.arrow[name].append(arrow)
+        self._written = {}
+
+    def _add_other(self, name: str, columns: dict[str, Any], place: Place) -> None:
+        if name == GraphChange.TABLE:
+            self.change(columns, place)
+        elif name in tables():
+            self._update(tables()[name], columns, place)
+        else:
+            raise UnknownName(place, f"table {name!r}")
 
     def _update(self, table: Table, columns: dict[str, Any], place: Place) -> None:
         """Add a record to a table with an index; its policy decides between two records with the same key."""
@@ -140,10 +158,6 @@ def _is_key(key: Key) -> bool:
     return not any(part is None or isinstance(part, (list, dict)) for part in key)
 
 
-def _stored(value: Any) -> Any:
-    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
-
-
 def _is_negative(value: Any) -> bool:
     return isinstance(value, int | float) and value < 0
 
@@ -171,10 +185,16 @@ def _doomed(change: dict[str, Any], width: int) -> set[tuple[str, ...]] | None:
 
 def insert_batch(connection: duckdb.DuckDBPyConnection, batch: IngestBatch) -> None:
     """Write a batch to the tables, inside the caller's transaction; what no table can hold goes to `batch.rejected`."""
+    import pyarrow as pa
+
     _remove(connection, batch.changes)
-    for name, rows in batch.written.items():
-        if rows:
-            _insert_first(connection, tables()[name], rows, batch)
+    incoming = {name: pa.concat_tables(parts) for name, parts in batch.arrow.items() if parts}
+    news = {name: _missing_rows(connection, tables()[name], arrow) for name, arrow in incoming.items()}
+    for name, rows in news.items():
+        if name != AttemptRecord.TABLE:
+            _insert_first(connection, tables()[name], rows)
+    _insert_attempts(connection, incoming, news)
+    figures.count_tasks_of(connection, incoming)
     for name, updated in batch.updated.items():
         _insert_rows(connection, tables()[name], [*updated.values()], batch.rejected)
     for name, threads in batch.graphs.items():
@@ -182,55 +202,81 @@ def insert_batch(connection: duckdb.DuckDBPyConnection, batch: IngestBatch) -> N
         _insert_rows(connection, tables()[name], rows_of_all, batch.rejected)
 
 
-def _insert_first(
-    connection: duckdb.DuckDBPyConnection, table: Table, rows: list[dict[str, Any]], batch: IngestBatch
-) -> None:
-    """Insert the first record of each key that the table lacks. Raises UnknownName."""
-    try:
-        arrow = _first_to_arrow(table, rows)
-    except _INVALID:
-        arrow = _first_to_arrow(table, _valid(table, rows, batch), exact=True)
-    if not arrow.num_rows:
-        return
+def _missing_rows(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> pa.Table:
+    """Return the first row of each key that the table lacks; `arrow` itself where these are all."""
+    import pyarrow as pa
+
     keys = ", ".join(table.key)
+    with registered(connection, "incoming", arrow):
+        ((distinct, known),) = connection.execute(
+            f"SELECT (SELECT count(*) FROM (SELECT DISTINCT {keys} FROM incoming)), "
+            f"(SELECT count(*) FROM {table.name} SEMI JOIN incoming USING ({keys}))"
+        ).fetchall()
+    if not known and distinct == arrow.num_rows:
+        return arrow
+    place = pa.array(range(arrow.num_rows), pa.int64())
+    with registered(connection, "incoming", arrow.select(list(table.key)).append_column("place_in_batch", place)):
+        chosen = connection.execute(
+            f"SELECT min(place_in_batch) AS place FROM incoming ANTI JOIN {table.name} USING ({keys}) GROUP BY {keys} "
+            "ORDER BY place"
+        ).fetchall()
+    return arrow.take(pa.array([place for (place,) in chosen], pa.int64()))
+
+
+def _insert_first(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> None:
+    """Insert rows of which the table has none."""
     names = ", ".join(f'"{c.name}"' for c in table.columns)
-    with _registered(connection, arrow):
-        (known,) = connection.execute(f"SELECT count(*) FROM {table.name} SEMI JOIN incoming USING ({keys})").fetchall()
-        missing = f"incoming ANTI JOIN {table.name} USING ({keys})" if known[0] else "incoming"
-        connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {missing}")
+    with registered(connection, "incoming", arrow):
+        connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM incoming")
 
 
-def _valid(table: Table, rows: list[dict[str, Any]], batch: IngestBatch) -> list[dict[str, Any]]:
+def _insert_attempts(
+    connection: duckdb.DuckDBPyConnection, incoming: Mapping[str, pa.Table], news: Mapping[str, pa.Table]
+) -> None:
+    """Insert the new attempts of a batch, and count the figures of all attempts that it has a part of.
+
+    As a rule an attempt and its parts are one line. Then its figures are counted from the batch alone.
+    """
+    names = (AttemptRecord.TABLE, *figures.PARTS)
+    if not any(name in incoming for name in names):
+        return
+    keys = figures.KEYS
+    with ExitStack() as stack:
+        for name in names:
+            rows = news[name] if name in news else rows_to_arrow(tables()[name], [])
+            stack.enter_context(registered(connection, f"incoming_{name}", rows))
+        figures.keep_places(connection, "incoming_attempts")
+        parts = " UNION ALL ".join(f"SELECT {keys} FROM incoming_{name}" for name in figures.PARTS)
+        apart = f"SELECT DISTINCT {keys} FROM ({parts}) ANTI JOIN incoming_attempts USING ({keys})"
+        came_before = f"SELECT {keys} FROM early_parts SEMI JOIN incoming_attempts USING ({keys})"
+        columns = ", ".join(f'"{c.name}"' for c in tables()[AttemptRecord.TABLE].columns)
+        if not connection.execute(f"SELECT 1 FROM ({apart} UNION ALL {came_before}) LIMIT 1").fetchall():
+            figures.insert_attempts(connection, columns, "incoming_attempts")
+            return
+        connection.execute(f"INSERT INTO attempts ({columns}) SELECT {columns} FROM incoming_attempts")
+        connection.execute(f"INSERT INTO early_parts FROM ({apart}) ANTI JOIN early_parts USING ({keys})")
+        touched = f"(SELECT {keys} FROM incoming_attempts UNION {parts})"
+        figures.count_attempts(connection, touched)
+
+
+def _valid_to_arrow(table: Table, rows: list[JournalRow], rejected: list[Rejection]) -> pa.Table:
     """Return the records that a table can hold, and reject the others. Raises UnknownName."""
-    places, known, valid = batch.places(), columns_by_table()[table.name], []
-    for columns in rows:
-        row = JournalRow(columns, places[id(columns)])
-        unknown = columns.keys() - known
+    try:
+        arrow = rows_to_arrow(table, [row.columns for row in rows])
+        if not any(arrow[name].null_count for name in table.key):
+            return arrow
+    except _INVALID:
+        pass  # one of them: each is looked at by itself
+    known, valid = columns_by_table()[table.name], []
+    for row in rows:
+        unknown = row.columns.keys() - known
         if unknown:
             raise UnknownName(row.place, f"column {table.name}.{min(unknown)}")
-        if not _is_key(tuple(columns.get(name) for name in table.key)):
-            batch.rejected.append(Rejection(table.name, "its key is not complete", row))
-        elif not _is_rejected(table, row, batch.rejected):
-            # texts of keys as they will be stored: only so can equal ones be found
-            valid.append(columns | {name: _stored(columns[name]) for name in table.key})
-    return valid
-
-
-def _first_to_arrow(table: Table, rows: list[dict[str, Any]], *, exact: bool = False) -> Any:
-    """Return the first record of each key as an Arrow table.
-
-    Raises one of `_INVALID`, also for a column that the table lacks.
-    """
-    keys = [*zip(*(map(itemgetter(name), rows) for name in table.key), strict=True)]
-    if len(set(keys)) < len(keys):
-        firsts: dict[Key, dict[str, Any]] = {}
-        for key, row in zip(keys, rows, strict=True):
-            firsts.setdefault(key, row)
-        rows = [*firsts.values()]
-    arrow = _to_arrow(table, rows, exact=exact)
-    if any(arrow[name].null_count for name in table.key):
-        raise ValueError("its key is not complete")
-    return arrow
+        if not _is_key(tuple(row.columns.get(name) for name in table.key)):
+            rejected.append(Rejection(table.name, "its key is not complete", row))
+        elif not _is_rejected(table, row, rejected):
+            valid.append(row.columns)
+    return rows_to_arrow(table, valid, exact=True)
 
 
 def _insert_rows(
@@ -238,55 +284,18 @@ def _insert_rows(
 ) -> None:
     """Insert or update rows of a table with an index."""
     try:
-        arrow = _to_arrow(table, [row.columns for row in rows])
+        arrow = rows_to_arrow(table, [row.columns for row in rows])
     except _INVALID:
         rows = [row for row in rows if not _is_rejected(table, row, rejected)]
-        arrow = _to_arrow(table, [row.columns for row in rows], exact=True)
+        arrow = rows_to_arrow(table, [row.columns for row in rows], exact=True)
     if rows:
-        with _registered(connection, arrow):
+        with registered(connection, "incoming", arrow):
             connection.execute(table.insert("incoming"))
-
-
-@contextlib.contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, arrow: Any) -> Iterator[None]:
-    import duckdb
-
-    connection.register("incoming", arrow)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(duckdb.TransactionException):  # the statement's own error comes first
-            connection.unregister("incoming")
-
-
-def _to_arrow(table: Table, rows: list[dict[str, Any]], *, exact: bool = False) -> Any:
-    """Return rows as an Arrow table. Raises one of `_INVALID`.
-
-    Args:
-        exact: convert every value by itself; else a column whose Arrow type takes only right values is taken as it is.
-    """
-    import pyarrow as pa
-
-    arrays, num_present = [], 0
-    for column in table.columns:
-        name, convert = column.name, column.from_journal
-        try:
-            values = [*map(itemgetter(name), rows)]
-            num_present += len(rows)
-        except KeyError:
-            values = [row.get(name) for row in rows]
-            num_present += sum(name in row for row in rows)
-        if exact or not column.is_plain:
-            values = [None if value is None else convert(value) for value in values]
-        arrays.append(pa.array(values, arrow_types()[column.sql]))  # its errors are ValueErrors and TypeErrors
-    if num_present != sum(map(len, rows)):
-        raise KeyError(f"a record of {table.name} has a column that the table lacks")
-    return pa.Table.from_arrays(arrays, names=[column.name for column in table.columns])
 
 
 def _is_rejected(table: Table, row: JournalRow, rejected: list[Rejection]) -> bool:
     try:
-        _to_arrow(table, [row.columns], exact=True)
+        rows_to_arrow(table, [row.columns], exact=True)
     except _INVALID as error:
         rejected.append(Rejection(table.name, _reason(error), row))
         return True
@@ -305,7 +314,7 @@ def _remove(connection: duckdb.DuckDBPyConnection, changes: list[dict[str, Any]]
             if wanted:
                 arrow = pa.table({columns[i]: [key[i] for key in wanted] for i in range(width)})
                 where = " AND ".join(f"{name}.{column} = incoming.{column}" for column in columns[:width])
-                with _registered(connection, arrow):
+                with registered(connection, "incoming", arrow):
                     connection.execute(f"DELETE FROM {name} USING incoming WHERE {where}")
 
 

@@ -86,7 +86,7 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     if line[:8] != b"%08x" % zlib.crc32(body):
         return None
     try:
-        payload = json.loads(body) if _DIGIT_RUN in body.translate(_DIGITS) else orjson.loads(body)
+        payload = json.loads(body) if has_long_integer(body) else orjson.loads(body)
     except orjson.JSONDecodeError as error:  # NaN, an infinity, half a surrogate pair
         if "depth limit" in str(error):
             return None
@@ -97,6 +97,11 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None
+
+
+def has_long_integer(text: bytes) -> bool:
+    """Return whether JSON text may hold an integer of more than 64 bits, which orjson reads as a float."""
+    return _DIGIT_RUN in text.translate(_DIGITS)
 
 
 def sequence_of(payload: dict[str, Any], end: int) -> int | None:
@@ -290,6 +295,19 @@ def read_lines(path: Path, start: int = 0, max_bytes: int | None = None) -> Iter
             yield JournalLine(end, decode_line(line[:-1]))
             if max_bytes is not None and end - start >= max_bytes:
                 return
+
+
+def whole_lines(path: Path, start: int, max_bytes: int) -> list[bytes]:
+    """Return the whole lines, with newlines, from byte `start`, up to the one that reaches `max_bytes`. Raises OSError.
+
+    The first line of the file, its header, comes alone.
+    """
+    with path.open("rb") as file:
+        file.seek(start)
+        lines = [file.readline()] if start == 0 else file.readlines(max_bytes)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    return lines
 
 
 def has_whole_line(path: Path, start: int) -> bool:

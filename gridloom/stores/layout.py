@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gridloom.errors import StoreError
 from gridloom.stores.connect import open_database, transaction
 from gridloom.stores.files.write_aside import move
+from gridloom.stores.ingestion.figures import count_all
 from gridloom.stores.schema import BOOKKEEPING, MIGRATIONS, SCHEMA_VERSION, add_missing, tables
 from gridloom.stores.views import VIEWS
 
@@ -97,6 +98,7 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, version: int) -> No
             migrate(connection)
         if version > 0:
             add_missing(connection)
+            count_all(connection)
         for name, body in VIEWS.items():
             connection.execute(f"CREATE OR REPLACE VIEW {name} AS {body}")
         connection.execute("UPDATE meta SET schema_version = ?, layout = ?", [SCHEMA_VERSION, layout_digest()])

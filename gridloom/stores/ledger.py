@@ -207,8 +207,8 @@ class Ledger:
     def latest_run(self) -> str | None:
         """Return the newest run with attempts; a run with a cached solve stage has none."""
         rows = self.rows(
-            "SELECT run_id FROM (SELECT DISTINCT run_id FROM attempts WHERE fork = 0) LEFT JOIN runs USING (run_id) "
-            "ORDER BY started_at DESC NULLS LAST, run_id DESC LIMIT 1"
+            "SELECT run_id FROM (SELECT DISTINCT run_id FROM task_figures WHERE attempts > 0) "
+            "LEFT JOIN runs USING (run_id) ORDER BY started_at DESC NULLS LAST, run_id DESC LIMIT 1"
         )
         return rows[0]["run_id"] if rows else None
 

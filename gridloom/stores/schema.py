@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -43,6 +44,18 @@ _SQL_TYPES: dict[Any, str] = {
     dict[str, Any]: "JSON",
     dict[str, float]: "JSON",
 }
+FIGURES = {
+    "attempts": {
+        "v_llm_tokens": "BIGINT",
+        "v_llm_new_tokens": "BIGINT",
+        "v_temperature": "DOUBLE",
+        "v_trm_steps": "BIGINT",
+        "v_seconds": "DOUBLE",
+        "v_solved": "BOOLEAN",
+        "v_place": "VARCHAR",
+    }
+}
+"""Columns by table that no record has: ingestion counts them (`ingestion.figures`), views show them."""
 _JSON_TEXT = {("runs", "graph")}
 """Columns whose records hold JSON as text."""
 _POLICIES: dict[str, OnConflict] = {
@@ -114,6 +127,7 @@ class Table:
     def create(self) -> str:
         """Return the DDL. A table that keeps the first record of a key has no index: `insertion` compares by a join."""
         lines = [f'"{c.name}" {c.sql}{" NOT NULL" if c.name in self.key else ""}' for c in self.columns]
+        lines += [f"{name} {sql}" for name, sql in FIGURES.get(self.name, {}).items()]
         if self.policy != "first":
             lines.append(f"PRIMARY KEY ({', '.join(self.key)})")
         return f"CREATE TABLE IF NOT EXISTS {self.name} (\n  " + ",\n  ".join(lines) + "\n)"
@@ -158,9 +172,18 @@ def _json_safe(value: Any) -> Any:
 
 
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
+_WRITTEN_OTHERWISE = re.compile(rb"[^\x00-\x7e]|null|[0-9]e|0\.0000")
+"""What orjson may write otherwise than json: letters beyond ASCII, NaN as null, very large and very small numbers."""
 
 
 def to_json(value: Any) -> str:
+    """Return JSON text as `json` writes it, ASCII without spaces."""
+    try:
+        quick = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        quick = b"null"
+    if not _WRITTEN_OTHERWISE.search(quick):
+        return quick.decode()
     try:
         text = _encode(value)
         if "\\ud" in text or (len(text) > 300 and _DIGIT_RUN.search(text)):
@@ -250,6 +273,31 @@ def arrow_types() -> dict[str, Any]:
     }
 
 
+def rows_to_arrow(table: Table, rows: list[dict[str, Any]], *, exact: bool = False) -> Any:
+    """Return rows as an Arrow table. Raises ValueError, TypeError, KeyError, OverflowError or RecursionError.
+
+    Args:
+        exact: convert every value by itself; else a column whose Arrow type takes only right values is taken as it is.
+    """
+    import pyarrow as pa
+
+    arrays, num_present = [], 0
+    for column in table.columns:
+        name, convert = column.name, column.from_journal
+        try:
+            values = [*map(itemgetter(name), rows)]
+            num_present += len(rows)
+        except KeyError:
+            values = [row.get(name) for row in rows]
+            num_present += sum(name in row for row in rows)
+        if exact or not column.is_plain:
+            values = [None if value is None else convert(value) for value in values]
+        arrays.append(pa.array(values, arrow_types()[column.sql]))  # its errors are ValueErrors and TypeErrors
+    if num_present != sum(map(len, rows)):
+        raise KeyError(f"a record of {table.name} has a column that the table lacks")
+    return pa.Table.from_arrays(arrays, names=[column.name for column in table.columns])
+
+
 BOOKKEEPING = {
     "meta": """CREATE TABLE IF NOT EXISTS meta (
   schema_version INTEGER NOT NULL,
@@ -277,8 +325,40 @@ BOOKKEEPING = {
   record JSON NOT NULL,
   rejected_at TIMESTAMP NOT NULL
 )""",
+    "places": """CREATE TABLE IF NOT EXISTS places (
+  run_id VARCHAR NOT NULL,
+  stage VARCHAR NOT NULL,
+  place VARCHAR
+)""",
+    "task_figures": """CREATE TABLE IF NOT EXISTS task_figures (
+  run_id VARCHAR NOT NULL,
+  stage VARCHAR NOT NULL,
+  task_id VARCHAR NOT NULL,
+  attempts BIGINT NOT NULL,
+  all_attempts BIGINT NOT NULL,
+  accepted BOOLEAN,
+  best_score DOUBLE,
+  best_attempt_id VARCHAR,
+  best_verdict VARCHAR,
+  solved BOOLEAN,
+  solved_first BOOLEAN,
+  pass1 DOUBLE,
+  pass2 DOUBLE,
+  cell_accuracy DOUBLE,
+  llm_tokens BIGINT,
+  seconds DOUBLE,
+  checkpoint_key VARCHAR
+)""",
+    "early_parts": """CREATE TABLE IF NOT EXISTS early_parts (
+  run_id VARCHAR NOT NULL,
+  stage VARCHAR NOT NULL,
+  task_id VARCHAR NOT NULL,
+  attempt BIGINT NOT NULL,
+  fork BIGINT NOT NULL
+)""",
 }
-"""Tables that ingestion maintains: the layout, the position of each journal, and records no table can hold."""
+"""Tables that ingestion maintains: the layout, the position of each journal, records no table can hold; places in the
+names of attempts, figures of tasks, and attempts of which a part came in another batch."""
 
 
 def _create_all(connection: duckdb.DuckDBPyConnection) -> None:
@@ -303,3 +383,6 @@ def add_missing(connection: duckdb.DuckDBPyConnection) -> None:
         for column in table.columns:
             if (table.name, column.name) not in present:
                 connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.sql}')
+        for name, sql in FIGURES.get(table.name, {}).items():
+            if (table.name, name) not in present:
+                connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {name} {sql}")

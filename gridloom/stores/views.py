@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from gridloom.stores.attempt import KEY, column_names
 from gridloom.stores.records import AttemptRecord
-from gridloom.stores.runs.names import PLACES
 
 _ATTEMPT_HEAD = (*KEY, "attempt_id", "parent", "verdict", "score")
 _ATTEMPT_TAIL = ("started_at", "ended_at", "plan", "timings", "grids", "stage_key", "checkpoint_key")
 _ATTEMPT_LEFT_OUT = ("prompt", "text", "latent", "prefix", "geometry")
 """Columns of an attempt that v_attempts lacks: texts and bytes are read from the table."""
 _PLACED = frozenset({*_ATTEMPT_HEAD, "feedback", *_ATTEMPT_TAIL, *_ATTEMPT_LEFT_OUT})
-_ATTEMPT_END = ", ".join(f"a.{name}" for name in (*_ATTEMPT_TAIL, *column_names(AttemptRecord, _PLACED)))
+ATTEMPT_END = ", ".join(f"a.{name}" for name in (*_ATTEMPT_TAIL, *column_names(AttemptRecord, _PLACED)))
+"""Last columns of v_attempts but its name, of the table `attempts a`."""
 
 VIEWS: dict[str, str] = {
-    "v_places": PLACES,
+    "v_places": "SELECT run_id, stage, place FROM places",
     "v_runs": """
 SELECT
   r.run_id, r.name,
@@ -33,84 +33,29 @@ LEFT JOIN (SELECT run_id, count(*) AS stages, count(*) FILTER (status = 'cached'
              count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status = 'blocked') AS blocked
            FROM stages GROUP BY run_id) s
   USING (run_id)
-LEFT JOIN (SELECT run_id, count(DISTINCT (stage, task_id)) AS tasks, count(*) FILTER (fork = 0) AS attempts
-           FROM attempts GROUP BY run_id) a
+LEFT JOIN (SELECT run_id, count(*) AS tasks, sum(attempts)::BIGINT AS attempts
+           FROM task_figures WHERE all_attempts > 0 GROUP BY run_id) a
   USING (run_id)""",
-    # a right pick decides every attempt (equal or wrong), a wrong pick only the attempts with the same grid
+    # one table without a join, so that a page of it is read without reading the rest
     "v_attempts": f"""
-WITH scored AS (
-  SELECT p.run_id, p.stage, p.task_id, p.test_index, p.grid, bool_or(s.exact_match) AS exact_match
-  FROM picks p
-  JOIN scores s ON coalesce(s.solve_run_id, s.run_id) = p.run_id AND s.solve_stage = p.stage
-    AND s.task_id = p.task_id AND s.test_index = p.test_index AND s.rank = p.rank
-  GROUP BY ALL
-),
-proposed AS (
-  SELECT run_id, stage, task_id, attempt, fork, len(grids) AS num_tests,
-    unnest(grids) AS grid, generate_subscripts(grids, 1) - 1 AS test_index
-  FROM attempts
-),
-judged AS (
-  SELECT run_id, stage, task_id, attempt, fork, num_tests,
-    count(*) FILTER (is_right) AS num_right, count(*) FILTER (NOT is_right) AS num_wrong
-  FROM (
-    SELECT p.run_id, p.stage, p.task_id, p.attempt, p.fork, p.num_tests, p.test_index,
-      CASE WHEN bool_or(s.exact_match) THEN bool_or(s.exact_match AND s.grid = p.grid)
-           WHEN bool_or(s.grid = p.grid) THEN false END AS is_right
-    FROM proposed p JOIN scored s USING (run_id, stage, task_id, test_index)
-    GROUP BY ALL
-  )
-  GROUP BY ALL
-),
-steps AS (
-  SELECT run_id, stage, task_id, attempt, fork, count(*) AS trm_steps FROM trm_steps GROUP BY ALL
-)
 SELECT
   a.run_id, a.stage, a.task_id, a.attempt, a.fork, a.attempt_id, a.parent,
-  a.verdict, a.score,
-  CASE WHEN j.num_wrong > 0 THEN false WHEN j.num_right = j.num_tests THEN true END AS solved,
-  a.feedback,
-  l.prompt_tokens + l.new_tokens AS llm_tokens, l.new_tokens AS llm_new_tokens, l.temperature,
-  s.trm_steps,
-  coalesce(list_sum(map_values(TRY_CAST(a.timings AS MAP(VARCHAR, DOUBLE)))),
-    date_diff('microsecond', a.started_at, a.ended_at) / 1e6) AS seconds,
+  a.verdict, a.score, a.v_solved AS solved, a.feedback,
+  a.v_llm_tokens AS llm_tokens, a.v_llm_new_tokens AS llm_new_tokens, a.v_temperature AS temperature,
+  a.v_trm_steps AS trm_steps, a.v_seconds AS seconds,
   date_diff('microsecond', a.started_at, a.ended_at) / 1e6 AS elapsed_s,
-  {_ATTEMPT_END},
-  a.attempt_id || '@' || p.place AS name
-FROM attempts a
-LEFT JOIN v_places p USING (run_id, stage)
-LEFT JOIN judged j USING (run_id, stage, task_id, attempt, fork)
-LEFT JOIN llm_calls l USING (run_id, stage, task_id, attempt, fork)
-LEFT JOIN steps s USING (run_id, stage, task_id, attempt, fork)""",
+  {ATTEMPT_END},
+  a.attempt_id || '@' || a.v_place AS name
+FROM attempts a""",
     "v_tasks": """
-WITH best_pick AS (
-  SELECT coalesce(solve_run_id, run_id) AS run_id, solve_stage AS stage, task_id, test_index,
-    bool_or(exact_match) AS exact, coalesce(bool_or(exact_match) FILTER (rank = 0), false) AS exact_first,
-    max(cell_accuracy) AS cell_accuracy
-  FROM scores GROUP BY ALL
-),
-scored AS (
-  SELECT run_id, stage, task_id, bool_and(exact) AS solved, bool_and(exact_first) AS solved_first,
-    avg(exact::INT) AS pass2, avg(exact_first::INT) AS pass1, avg(cell_accuracy) AS cell_accuracy
-  FROM best_pick GROUP BY ALL
-),
-tried AS (
-  SELECT run_id, stage, task_id, count(*) AS attempts, bool_or(verdict = 'accepted') AS accepted,
-    max(score) AS best_score,
-    arg_max({'id': attempt_id, 'verdict': verdict, 'feedback': feedback}, (coalesce(score, -1e300), -attempt)) AS best,
-    sum(llm_tokens)::BIGINT AS llm_tokens, sum(seconds) AS seconds
-  FROM v_attempts WHERE fork = 0 GROUP BY ALL
-)
 SELECT
   t.run_id, t.stage, t.task_id, t.subset, len(t.demos) AS demos, len(t.tests) AS tests,
-  coalesce(a.attempts, 0) AS attempts, coalesce(a.accepted, false) AS accepted, a.best_score,
-  a.best.id AS best_attempt_id,
-  coalesce(nullif(split_part(a.best.feedback, chr(10), 1), ''), a.best.verdict) AS best_verdict,
-  s.solved, s.solved_first, s.pass1, s.pass2, s.cell_accuracy,
-  a.llm_tokens, a.seconds
+  coalesce(f.attempts, 0) AS attempts, coalesce(f.accepted, false) AS accepted, f.best_score,
+  f.best_attempt_id, f.best_verdict,
+  f.solved, f.solved_first, f.pass1, f.pass2, f.cell_accuracy,
+  f.llm_tokens, f.seconds
 FROM tasks t
-LEFT JOIN tried a USING (run_id, stage, task_id)
-LEFT JOIN scored s USING (run_id, stage, task_id)""",
+LEFT JOIN task_figures f USING (run_id, stage, task_id)""",
     "v_failed": """
 SELECT run_id, stage, task_id, attempts, best_verdict, best_score, best_attempt_id, cell_accuracy, accepted, solved
 FROM v_tasks
@@ -125,7 +70,7 @@ SELECT
   any_value(r.started_at) AS started_at
 FROM v_tasks t
 LEFT JOIN runs r USING (run_id)
-LEFT JOIN (SELECT run_id, stage, max(checkpoint_key) AS checkpoint_key FROM attempts GROUP BY ALL) k
+LEFT JOIN (SELECT run_id, stage, max(checkpoint_key) AS checkpoint_key FROM task_figures GROUP BY ALL) k
   USING (run_id, stage)
 GROUP BY t.run_id, t.stage
 ORDER BY pass2 DESC NULLS LAST, pass1 DESC NULLS LAST, started_at DESC""",

@@ -34,6 +34,7 @@ from gridloom.stores.records import (
     StageRecord,
     TaskRecord,
 )
+from gridloom.stores.schema import FIGURES
 from gridloom.stores.workspace import Workspace
 
 
@@ -401,6 +402,7 @@ def test_every_record_type_has_a_table_with_its_fields_and_key(workspace: Worksp
     with duckdb.connect(str(workspace.ledger_path), read_only=True) as connection:
         for kind in (*TABLES, *EVALUATION_TABLES):
             info = connection.execute(f"PRAGMA table_info('{kind.TABLE}')").fetchall()
-            assert [row[1] for row in info] == [field.name for field in fields(kind)]
+            counted = [*FIGURES.get(kind.TABLE, ())]  # by ingestion
+            assert [row[1] for row in info] == [field.name for field in fields(kind)] + counted
             assert {row[1] for row in info if row[3]} == set(kind.KEY)  # not null
             assert {row[1] for row in info if row[5]} == (set(kind.KEY) if kind.UPDATES else set())

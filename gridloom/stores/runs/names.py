@@ -24,14 +24,14 @@ MAX_LISTED = 8
 """Number of attempts that the error about an ambiguous name lists."""
 PLACES = f"""
 WITH made AS (
-  SELECT run_id, stage, sha256(run_id || '/' || stage) AS digest FROM (SELECT DISTINCT run_id, stage FROM attempts)
+  SELECT run_id, stage, sha256(run_id || '/' || stage) AS digest FROM places
 ),
 shortest AS (
   SELECT digits FROM made, range({MIN_PLACE}, 65) AS r(digits)
   GROUP BY digits HAVING count(DISTINCT left(digest, digits)) = count(*) ORDER BY digits LIMIT 1
 )
 SELECT run_id, stage, left(digest, digits) AS place FROM made, shortest"""
-"""View of the places: run, stage, and the place in the names of its attempts."""
+"""Query of the places: run, stage, and the place in the names of its attempts, for the rows of `places`."""
 
 
 def place_of(run_id: str, stage: str, digits: int = MIN_PLACE) -> str:
@@ -124,7 +124,7 @@ def find_run(what: str, ledger: Queried) -> str:
     runs = [
         str(row["run_id"])
         for row in ledger.rows(
-            "select run_id from (select run_id from runs union select run_id from attempts) "
+            "select run_id from (select run_id from runs union select run_id from v_places) "
             "left join runs using (run_id) order by started_at desc nulls last"
         )
     ]
