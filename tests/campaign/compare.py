@@ -62,6 +62,11 @@ def run_ids(ledger: Any) -> list[str]:
     return [str(row["run_id"]) for row in ledger.rows("SELECT run_id FROM runs")]
 
 
+def _rows(cursor: Any) -> list[dict[str, Any]]:
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
 def _anonymous(text: str, runs: list[str]) -> str:
     for run in sorted(runs, key=len, reverse=True):
         text = text.replace(run, "RUN")
@@ -75,10 +80,13 @@ def recorded(root: Path) -> dict[str, list[str]]:
     from gridloom.stores.workspace import Workspace
 
     ledger = Ledger(Workspace(root))
+    wanted = (*tables(), "rejected", "journals")
+    with ledger._reading() as connection:  # one connection: opening one takes longer than reading a table
+        every = {name: _rows(connection.execute(f"FROM {name}")) for name in wanted}
     found: dict[str, list[str]] = {}
-    runs = run_ids(ledger)
+    runs = [str(row["run_id"]) for row in every["runs"]]
     for name, table in tables().items():
-        rows = ledger.rows(f"FROM {name}")
+        rows = every[name]
         keys = Counter(tuple(str(row[column]) for column in table.key) for row in rows)
         doubled = [key for key, number in keys.items() if number > 1]
         if doubled:
@@ -87,10 +95,8 @@ def recorded(root: Path) -> dict[str, list[str]]:
             rows = [row for row in rows if not TIMES.search(row["name"])]
         if name not in UNCOMPARED:
             found[name] = sorted(_anonymous(_row(row), runs) for row in rows)
-    found["rejected"] = sorted(_row(row) for row in ledger.rows("FROM rejected"))
-    found["lost lines"] = [
-        str(row) for row in ledger.rows("SELECT journal, lost_lines FROM journals WHERE lost_lines > 0")
-    ]
+    found["rejected"] = sorted(_row(row) for row in every["rejected"])
+    found["lost lines"] = [f"{row['journal']}: {row['lost_lines']}" for row in every["journals"] if row["lost_lines"]]
     found["warnings"] = list(ledger.warnings)
     return found
 

@@ -7,13 +7,12 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import hostile, places
 from .children import Ended, inherit, preload, run_child, typed
-from .state import Limits, State, case_random, group_of
+from .state import Limits, State, case_random, group_of, scratch_folder
 
 PROGRAM = "files"
 EXITS = (0, 1, 2, 3)
@@ -111,7 +110,7 @@ def _remove(folder: Path) -> None:
 
 def run(state: State, limits: Limits, kinds: Sequence[str] = tuple(hostile.MAKERS)) -> None:
     """Run cases until the limits are reached."""
-    base = Path(tempfile.mkdtemp(prefix="files-", dir=os.environ.get("GRIDLOOM_SCRATCH")))
+    base = scratch_folder("files")
     try:
         program = Files(state, base, kinds)
         if limits.case is not None:

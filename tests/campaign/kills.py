@@ -23,7 +23,7 @@ from typing import Any
 
 from . import compare, places
 from .children import LANGUAGE, Ended, Kill, inherit, preload, run_child, typed
-from .state import Limits, State, case_random, group_of
+from .state import Limits, State, case_random, group_of, scratch_folder
 
 PROGRAM = "kills"
 WEIGHTS = {"puzzles": 3, "mazes": 2, "parity": 2, "arc": 4, "joint": 2}
@@ -208,7 +208,7 @@ def _fault(ended: Ended, is_final: bool) -> tuple[str, str] | None:
 
 def run(state: State, limits: Limits, names: Sequence[str] = tuple(WEIGHTS)) -> None:
     """Run cases until the limits are reached."""
-    base = Path(tempfile.mkdtemp(prefix="kills-", dir=os.environ.get("GRIDLOOM_SCRATCH")))
+    base = scratch_folder("kills")
     program = Kills(state, base, names, is_long=limits.seconds is not None)
     try:
         if limits.case is not None:

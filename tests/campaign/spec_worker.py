@@ -19,6 +19,7 @@ import resource
 import sys
 import time
 import traceback
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def prepare(folder: Path) -> None:
     """Write what mutated specs name: tasks, a base spec, a FIFO, a link out, a folder."""
-    places.write_project(folder, ("puzzles",))
+    places.write_project(folder, ("puzzles", "arc"))
     (folder / "base.yaml").write_text(mutate.bases()[0], encoding="utf-8")
     (folder / "folder").mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
@@ -185,14 +186,22 @@ def load() -> None:
 
     import gridloom.compiler.compile
     import gridloom.compiler.render
+    import gridloom.plugins
     import gridloom.runtime.checkpoints.description
     import gridloom.runtime.data.arc.read
     import gridloom.runtime.models.language.weights.managed
-    import gridloom.runtime.planning.facts  # noqa: F401
+    import gridloom.runtime.planning.facts
+    from gridloom.runtime.planning import facts_cache
 
+    # packages and code do not change while a worker lives, and a look at all of them takes longer than a compilation
+    gridloom.plugins.entry_points = cache(gridloom.plugins.entry_points)  # type: ignore[attr-defined]
+    facts_cache._code_identity = cache(facts_cache._code_identity)  # type: ignore[assignment]
     mutate.trees()
-    Path("spec.yaml").write_text(SPEC, encoding="utf-8")
-    verdict(mutate.Case(SPEC.encode()))
+    texts = [SPEC, *mutate.bases()[:8], *mutate.broken()[:8]]
+    for text in texts:  # forked processes inherit what these import and keep
+        verdict(mutate.Case(text.encode("utf-8", "surrogateescape")))
+    for name in ("puzzles", "arc"):
+        verdict(mutate.Case(Path(f"{name}.yaml").read_bytes(), local=True))
     gc.collect()
     gc.freeze()
 

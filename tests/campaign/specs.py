@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from . import mutate, spec_worker
-from .state import ROOT, Limits, State
+from .state import ROOT, Limits, State, scratch_folder
 
-BLOCK = 200
+BLOCK = 500
 """Cases of a block."""
 
 
@@ -32,7 +31,7 @@ class Worker:
         environment = os.environ | {
             "PYTHONHASHSEED": str(hash_seed),
             "GRIDLOOM_CACHE": str(folder / "cache"),
-            "HOME": str(folder),
+            "HOME": str(folder.parent),  # messages have the place of `~`
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")]),
         }
         environment.pop("GRIDLOOM_HOME", None)
@@ -190,7 +189,7 @@ def judge_alone(case: mutate.Case, folder: Path) -> dict[str, Any]:
 
 def run(state: State, limits: Limits) -> None:
     """Compile blocks until the limits are reached."""
-    folder = Path(tempfile.mkdtemp(prefix="specs-", dir=os.environ.get("GRIDLOOM_SCRATCH")))
+    folder = scratch_folder("specs")
     try:
         program = Specs(state, limits, folder)
         if limits.case is not None:

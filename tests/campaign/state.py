@@ -9,6 +9,8 @@ import json
 import os
 import random
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +19,22 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 """Checkout of gridloom, from which the commands in findings are typed."""
+
+
+ROOMY = 4_000_000_000
+"""Free bytes of a file system in memory from which the cases live there."""
+
+
+def scratch_folder(name: str) -> Path:
+    """Make a folder for cases: below `GRIDLOOM_SCRATCH`, in memory where there is room, or among temporary files.
+
+    A process that dies loses nothing that the kernel has, on a disk or in memory; only the time of fsync differs.
+    """
+    memory = Path("/dev/shm")
+    chosen = os.environ.get("GRIDLOOM_SCRATCH")
+    if chosen is None and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOMY:
+        chosen = str(memory)
+    return Path(tempfile.mkdtemp(prefix=f"gridloom-{name}-", dir=chosen))
 
 
 def case_random(program: str, seed: int, number: int, part: str = "") -> random.Random:
