@@ -245,13 +245,8 @@ class Ledger:
     ) -> AttemptPage:
         """Return the first rows of `attempts`, of the newest run by default, and the number of all."""
         run_id = run_id or self.latest_run()
-        if failed:
-            rows = self.attempts(run_id, stage=stage, task_id=task_id, failed=True)
-            page = AttemptPage(rows[:limit], len(rows))
-        else:
-            with self._reading() as connection:
-                page = read_page(connection, run_id, stage, task_id, limit)
-        return page
+        with self._reading() as connection:
+            return read_page(connection, run_id, stage, task_id, limit, failed=failed)
 
     def attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> dict[str, Any]:
         """Return all records of the attempt that a name means (`find_attempt`).

@@ -93,24 +93,31 @@ def read_attempts(connection: duckdb.DuckDBPyConnection, where: Mapping[str, Any
 
 
 def read_page(
-    connection: duckdb.DuckDBPyConnection, run_id: str | None, stage: str | None, task_id: str | None, limit: int | None
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str | None,
+    stage: str | None,
+    task_id: str | None,
+    limit: int | None,
+    *,
+    failed: bool = False,
 ) -> AttemptPage:
-    """Return the first attempts of a run, or of one stage or task of it, and the number of all."""
+    """Return the first attempts of a run, or of one stage or task of it, and the number of all.
+
+    Args:
+        failed: only those that are wrong by the score, or not accepted where no score decides.
+    """
     given = {"run": run_id, "stage": stage, "task": task_id}
     wanted = "run_id = $run AND ($stage IS NULL OR stage = $stage) AND ($task IS NULL OR task_id = $task)"
-    where = f"FROM attempts WHERE {wanted}"
-    ((total,),) = connection.execute(f"SELECT count(*) {where}", given).fetchall()
-    # the tasks of the page bound what the view joins
-    page = f"SELECT task_id {where} ORDER BY stage, task_id, attempt, fork LIMIT $limit"
-    ((low, high),) = connection.execute(
-        f"SELECT min(task_id), max(task_id) FROM ({page})", given | {"limit": limit}
-    ).fetchall()
-    bounds = "task_id = $low AND $low = $high" if low == high else "task_id >= $low AND task_id <= $high"
+    counted = f"SELECT coalesce(sum(all_attempts), 0)::BIGINT FROM task_figures WHERE {wanted}"
+    if failed:
+        wanted += " AND NOT coalesce(solved, verdict = 'accepted')"
+        counted = f"SELECT count(*) FROM v_attempts WHERE {wanted}"
+    ((total,),) = connection.execute(counted, given).fetchall()
+    first = f"LIMIT {int(limit)}" if limit is not None else ""  # as a number, which lets DuckDB read only these rows
     answer = read_answer(
         connection,
-        f"FROM v_attempts WHERE run_id = $run AND ($stage IS NULL OR stage = $stage) AND {bounds} "
-        "ORDER BY run_id, stage, task_id, attempt, fork LIMIT $limit",
-        {"run": run_id, "stage": stage, "limit": limit, "low": low, "high": high},
+        f"FROM v_attempts WHERE {wanted} ORDER BY run_id, stage, task_id, attempt, fork {first}",
+        given,
     )
     return AttemptPage([*answer.dicts()], total)
 

@@ -210,3 +210,16 @@ def test_the_attempts_a_resumed_solve_skips_are_those_of_the_loop(workspace: Wor
     expected = [record for record in records if isinstance(record, AttemptRecord)]
     assert ledger.recorded_attempts("run-1", "solve") == expected
     assert ledger.recorded_attempts("run-1", "other") == []
+
+
+def test_a_page_of_attempts_has_the_first_of_all_and_their_number(workspace: Workspace, ledger: Ledger) -> None:
+    record(workspace, *small_run(), *scores(), attempt("bbbb0002", 1, fork=1), attempt(run_id="run-0"))
+    for failed in (False, True):
+        every = ledger.attempts("run-1", failed=failed)
+        page = ledger.attempt_page("run-1", failed=failed, limit=2)
+        assert (page.rows, page.total) == (every[:2], len(every))
+        assert ledger.attempt_page("run-1", failed=failed).rows == every
+        of_task = ledger.attempt_page("run-1", stage="solve", task_id="bbbb0002", failed=failed, limit=1)
+        assert of_task.total == len(ledger.attempts("run-1", task_id="bbbb0002", failed=failed))
+    assert ledger.attempt_page("run-1", stage="other").total == 0
+    assert ledger.attempt_page("run-1", limit=0).rows == []
