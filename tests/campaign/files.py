@@ -10,16 +10,19 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import hostile, places
-from .children import Ended, inherit, preload, run_child, typed
+from . import hostile, places, unusual
+from .children import Ended, Kill, inherit, preload, run_child, typed
 from .state import Limits, State, case_random, group_of, scratch_folder
 
 PROGRAM = "files"
 EXITS = (0, 1, 2, 3)
+"""Exit statuses of a command that nobody interrupts and whose output is a file."""
+MAKERS = {**hostile.MAKERS, **unusual.MAKERS}
 COMMAND_S = 60.0
 MAX_BYTES = 6_000_000_000
 """Memory that a command may map beside its libraries, bytes."""
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+RUN_ID = re.compile(r"^run (\S+): ", re.MULTILINE)
 DATA = ("--json", "--csv")
 """Options whose output is data and stays exact."""
 
@@ -29,6 +32,7 @@ class Files:
 
     def __init__(self, state: State, scratch: Path, kinds: Sequence[str]) -> None:
         self.state, self.scratch, self.kinds = state, scratch, tuple(kinds)
+        self.run_id = "none"
         self.cache = scratch / "cache"
         self.cache.mkdir()
         os.environ["GRIDLOOM_CACHE"] = str(self.cache)
@@ -39,7 +43,7 @@ class Files:
         self.secret = self.outside / "secret.txt"
         self.secret.write_text(f"{hostile.CANARY}\n", encoding="ascii")
         self.template = scratch / "template"
-        places.write_project(self.template, ("arc",))
+        places.write_project(self.template, ("arc", "puzzles"))
         self.attempts = self._prepare()
 
     def _prepare(self) -> tuple[str, ...]:
@@ -48,7 +52,24 @@ class Files:
             if ended.code:
                 raise RuntimeError(ended.output)
             inherit(ended.modules)
+        if "state" in self.kinds:
+            self._export_state()
         return tuple(row["attempt_id"] for row in json.loads(ended.output))
+
+    def _export_state(self) -> None:
+        """Put the state of a training that was killed into the template. Raises RuntimeError where none is left."""
+        folder = self.scratch / "killed"
+        export = ("state", "export", "puzzles.yaml", unusual.CARRIED)
+        for operation in range(4, 16):
+            places.write_project(folder, ("puzzles",))
+            run = typed("run", "puzzles.yaml", "-q")
+            run_child(run, folder, kill=Kill(operation, "rename"), allowed=(self.cache,), timeout_s=COMMAND_S)
+            ended = self._type(folder, export)
+            if ended.code == 0:
+                shutil.copytree(folder / unusual.CARRIED, self.template / unusual.CARRIED)
+                return
+            shutil.rmtree(folder)
+        raise RuntimeError(ended.output)
 
     def case(self, number: int) -> None:
         """Run one case."""
@@ -58,7 +79,7 @@ class Files:
         shutil.copytree(self.template, folder, symlinks=True)
         marker = self.outside / f"marker-{number}"
         place = hostile.Place(folder, marker, self.secret, self.attempts)
-        commands = hostile.MAKERS[kind](chance, place)
+        commands = MAKERS[kind](chance, place)
         self.state.count(cases=1, **{kind: 1}, commands=len(commands))
         for words in commands:
             before = sorted(path.name for path in self.outside.iterdir())
@@ -78,7 +99,11 @@ class Files:
         _remove(folder)
 
     def _type(self, folder: Path, words: Sequence[str]) -> Ended:
-        return run_child(typed(*words), folder, allowed=(self.cache,), timeout_s=COMMAND_S, max_bytes=MAX_BYTES)
+        words = [self.run_id if word == unusual.RUN else word for word in words]
+        ended = run_child(typed(*words), folder, allowed=(self.cache,), timeout_s=COMMAND_S, max_bytes=MAX_BYTES)
+        if found := RUN_ID.search(ended.output):
+            self.run_id = found[1]
+        return ended
 
 
 def _fault(words: Sequence[str], ended: Ended, beside: Sequence[str]) -> str:
@@ -108,7 +133,7 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(state: State, limits: Limits, kinds: Sequence[str] = tuple(hostile.MAKERS)) -> None:
+def run(state: State, limits: Limits, kinds: Sequence[str] = tuple(MAKERS)) -> None:
     """Run cases until the limits are reached."""
     base = scratch_folder("files")
     try:

@@ -194,8 +194,9 @@ def load() -> None:
     from gridloom.runtime.planning import facts_cache
 
     # packages and code do not change while a worker lives, and a look at all of them takes longer than a compilation
-    gridloom.plugins.entry_points = cache(gridloom.plugins.entry_points)  # type: ignore[attr-defined]
-    facts_cache._code_identity = cache(facts_cache._code_identity)  # type: ignore[assignment]
+    installed: Any = gridloom.plugins
+    installed.entry_points = cache(installed.entry_points)
+    facts_cache._code_identity = cache(facts_cache._code_identity)
     mutate.trees()
     texts = [SPEC, *mutate.bases()[:8], *mutate.broken()[:8]]
     for text in texts:  # forked processes inherit what these import and keep
