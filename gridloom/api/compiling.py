@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -103,6 +103,7 @@ class Compiled:
         *,
         device: str | None = None,
         walltime: str | float | None = None,
+        finished_early: Sequence[str] = (),
     ) -> PlanReport:
         """Return what a run would do, stage by stage: cached or run, the reason, and what it is expected to cost.
 
@@ -110,6 +111,7 @@ class Compiled:
             workspace: the folder that holds what ran before; by default $GRIDLOOM_HOME, else `.gridloom`.
             device: `auto`, `cpu`, `cuda` or `cuda:N`; overrides the spec.
             walltime: limit of the run, as `90m` or in seconds; overrides the spec.
+            finished_early: trainings whose checkpoints are those that `gridloom stage finish` published.
 
         Raises:
             SpecError: the spec does not compile, or its stages do not fit the device's memory or the walltime.
@@ -121,7 +123,8 @@ class Compiled:
 
         limit_s = seconds("walltime", walltime)
         found = Workspace.find(None if workspace is None else Path(workspace))
-        return plan_report(plan_local(self.source, self.overrides, found, limit_s, device), device, limit_s)
+        planned = plan_local(self.source, self.overrides, found, limit_s, device, stage_names(finished_early))
+        return plan_report(planned, device, limit_s)
 
     def __repr__(self) -> str:
         if self._graph is None:
@@ -210,3 +213,8 @@ def seconds(name: str, value: str | float | None) -> float | None:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def stage_names(stages: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of stages; a single name is a tuple of one, not of its letters."""
+    return (stages,) if isinstance(stages, str) else tuple(stages)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gridloom.api.compiling import Spec, given, seconds
+from gridloom.api.compiling import Spec, given, seconds, stage_names
 from gridloom.api.reporting import reporter
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import GridloomError
@@ -88,6 +88,7 @@ def run(
     check: bool = True,
     progress: bool = False,
     wait: bool = False,
+    finished_early: Sequence[str] = (),
 ) -> RunResult:
     """Execute every stage of a spec that is not cached; an interrupted run continues where it stopped.
 
@@ -103,6 +104,7 @@ def run(
         check: raise when a stage fails; without it the result has the status of each.
         progress: whether to show bars and events on the terminal.
         wait: wait for stages that another process runs, and use what it makes; else they fail.
+        finished_early: trainings whose checkpoints are those that `gridloom stage finish` published.
 
     Raises:
         SpecError: the spec does not compile.
@@ -112,7 +114,8 @@ def run(
     """
     source, overrides = given(spec, set, base)
     folder = Workspace.find(None if home is None else Path(home))
-    return execute(source, overrides, folder, device, seconds("walltime", walltime), check, progress, wait)
+    limit_s = seconds("walltime", walltime)
+    return execute(source, overrides, folder, device, limit_s, check, progress, wait, finished_early)
 
 
 def execute(
@@ -124,6 +127,7 @@ def execute(
     check: bool,
     progress: bool,
     wait: bool = False,
+    finished_early: Sequence[str] = (),
 ) -> RunResult:
     """Plan and run a spec of the planner's form; arguments and errors as `run`."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -131,7 +135,7 @@ def execute(
             "a script that calls gridloom is one of several processes that torchrun started",
             "start it as one process, or run the spec with: torchrun -m gridloom run SPEC",
         )
-    planned = plan_local(source, overrides, folder, walltime_s, device)
+    planned = plan_local(source, overrides, folder, walltime_s, device, stage_names(finished_early))
     shown = source.shown if isinstance(source, SpecText) else source
     try:
         outcome = launch(planned, shown, overrides, folder, reporter(progress), device, walltime_s, wait)

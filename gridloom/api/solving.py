@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ def solve(
     walltime: str | float | None = None,
     progress: bool = False,
     wait: bool = False,
+    finished_early: Sequence[str] = (),
 ) -> SolveResult:
     """Solve one ARC task: the shipped TRM learns it from its demonstrations, then the loop answers its test inputs.
 
@@ -99,6 +100,7 @@ def solve(
         walltime: save and stop after this long: `90m`, or seconds.
         progress: whether to show bars and events on the terminal.
         wait: wait for stages that another process runs, and use what it makes; else they fail.
+        finished_early: trainings whose checkpoints are those that `gridloom stage finish` published.
 
     Raises:
         DataError: no task; the message names pair, row and column.
@@ -114,7 +116,9 @@ def solve(
     given = budget if budget is None or isinstance(budget, str) else f"{budget:g}s"
     changes = [override_text(path, value) for path, value in (set or {}).items()]
     overrides = (*task_overrides(str(file), given), *changes)
-    run = execute(recipe, overrides, folder, device, seconds("walltime", walltime), True, progress, wait)
+    run = execute(
+        recipe, overrides, folder, device, seconds("walltime", walltime), True, progress, wait, finished_early
+    )
     solves = [stage for stage in run.stages if stage.kind == "solve"]
     if len(solves) != 1 or solves[0].path is None or solves[0].recorded_as is None:
         raise GridloomError(f"{recipe} has {len(solves)} stages of kind solve", "solve a task by a recipe with one")

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import pytest
 from api_support import SUDOKUS, tags_of
+from progress_support import Reporter
+from train_support import StopAfter
 
 import gridloom
+from gridloom.runtime.execution.executor import run_local
+from gridloom.runtime.execution.finish_early import finish_early
 from gridloom.runtime.execution.launch import off_loop
+from gridloom.runtime.execution.run_locks import stage_lock
+from gridloom.runtime.planning.local import plan_local
+from gridloom.stores.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +123,36 @@ def test_a_spec_with_problems_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(gridloom.SpecError):
         gridloom.run({**SUDOKUS, "stages": {}}, set={"nam": "x"}, home=tmp_path / "home")
     assert not (tmp_path / "home").exists()
+
+
+def test_a_run_uses_what_was_finished_early(tmp_path: Path) -> None:
+    folder = Workspace(tmp_path / "home")
+    change = {"stages.learn.steps": 6, "stages.learn.checkpoint_every": 1}
+    spec = gridloom.compile(SUDOKUS, set=change)
+    planned = plan_local(spec.source, spec.overrides, folder)
+    with pytest.raises(gridloom.StageInterrupted):
+        run_local(planned, "four.yaml", spec.overrides, folder, Reporter(), StopAfter(3), "cpu")
+    with pytest.raises(gridloom.GridloomError, match=r"stage 'learn' .* was not finished early"):
+        gridloom.run(spec, home=folder.root, finished_early=["learn"])
+    made = finish_early("four.yaml", spec.graph, folder, "learn", None, Reporter(), spec.overrides, "cpu")
+    for names in (["learn"], "learn"):
+        result = gridloom.run(spec, home=folder.root, finished_early=names)
+        plan = spec.plan(folder.root, finished_early=names)
+        assert [stage.state for stage in plan.stages] == ["cached"] * 3
+        assert (result["learn"].key, result["learn"].status) == (made.key, "cached")
+        assert made.key in str(result["judge"].report)
+    assert gridloom.run(spec, home=folder.root)["learn"].status == "done"
+
+
+def test_a_run_waits_for_a_stage_that_another_process_runs_when_it_is_asked_to(tmp_path: Path) -> None:
+    folder = Workspace(tmp_path / "home")
+    nodes = {node.name: node for node in gridloom.compile(SUDOKUS).graph.nodes}
+    with ThreadPoolExecutor(1) as pool:
+        with stage_lock(folder, nodes["learn"]):
+            refused = gridloom.run(SUDOKUS, home=folder.root, check=False)
+            assert refused["learn"].status == "failed"
+            assert "--wait" in refused["learn"].error
+            waiting = pool.submit(gridloom.run, SUDOKUS, home=folder.root, wait=True)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.5)
+        assert waiting.result(60).ok

@@ -23,6 +23,7 @@ from gridloom.wording import printable
 LAID_OUT = frozenset(
     {
         *(*KEY, "attempt_id", "parent", "plan", "prompt", "text", "grids", "verdict", "score", "feedback", "timings"),
+        *("reading", "confirmation"),
         *("latent", "prefix", "stage_key", "checkpoint_key", "geometry", "started_at", "ended_at"),  # left out
     }
 )
@@ -119,6 +120,10 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
         parts += [Text(_prompt_title(row), style="bold"), _paragraph(row["prompt"], "dim")]
     if row.get("text") is not None:
         parts += [Text("LLaMA", style="bold"), _paragraph(row["text"] or "(nothing)")]
+    if row.get("reading") is not None:
+        parts += [Text("grid in the text", style="bold"), _paragraph(_reading(row["reading"]))]
+    if row.get("confirmation") is not None:
+        parts += _confirmation(row["confirmation"])
     for name in column_names(AttemptRecord, LAID_OUT):
         if row.get(name) is not None:
             parts += [Text(name, style="bold"), _paragraph(str(row[name]))]
@@ -133,6 +138,33 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
         _unbroken(f"`gridloom replay {attempt_name(row)}` re-executes it."),
     ]
     return Group(*parts)
+
+
+def _reading(reading: Mapping[str, Any]) -> str:
+    """Describe where the grid of a text was read, or why there is none."""
+    note = str(reading.get("note") or "")
+    if not reading.get("writing"):
+        return f"none: {note}"
+    way = {"brackets": "in square brackets", "fenced": "in a fenced block", "tuples": "in brackets"}
+    how = way.get(str(reading["writing"]), "as lines of digits")
+    place = f"{how}, characters {reading['start'] + 1} to {reading['end']}"
+    return f"{place}; {note}" if note else place
+
+
+def _confirmation(confirmation: Mapping[str, Any]) -> list[RenderableType]:
+    """Draw the questions by which a grid was confirmed or not, with the model's answers."""
+    asks = confirmation["asks"]
+    state = "confirmed" if confirmation["confirmed"] else "not confirmed"
+    title = f"asked again: {state}, {len(asks)} question{'' if len(asks) == 1 else 's'}"
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    for ask in asks:
+        about = str(ask["about"])
+        what = f"{about} left out" if about.startswith("demo ") else f"under view {about}"
+        cut = ", cut off at the limit of tokens" if ask["cut"] else ""
+        tokens = f"{ask['prompt_tokens']} + {ask['new_tokens']} tokens"
+        head = f"{what}: {tokens}, {ask['duration_s']:.1f} s{cut}"
+        parts += [Text(printable(head)), _paragraph(ask["text"].strip("\n") or "(nothing)", "dim")]
+    return parts
 
 
 def _unbroken(text: str) -> Text:

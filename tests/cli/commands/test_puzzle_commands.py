@@ -67,7 +67,7 @@ def test_puzzles_of_ones_own_are_answered_shown_and_recorded(gridloom: Run, tmp_
         (("solve", "own.yaml", "--with", "learn"), "--with is for a file of puzzles"),
         (
             ("solve", "mine.txt", "--with", "learn", "--split", "test"),
-            "mine.txt holds puzzles, and --split is for specs",
+            "holds puzzles, and --split is for specs",
         ),
         (("solve", "mine.txt", "--with", "learn", "--limit", "1"), "--limit is for specs"),
         (("solve", "mine.txt", "--with", "learn", "--budget", "5s"), "--budget is for specs"),

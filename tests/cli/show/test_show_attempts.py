@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gridloom.cli.show.attempts import SideBySide, attempt_diff_view, differing_cells, grid_text
+from gridloom.cli.show.attempts import SideBySide, attempt_diff_view, attempt_view, differing_cells, grid_text
 from gridloom.cli.show.progress import PlainReporter, RichReporter
 from gridloom.cli.show.tables import cell, print_table, rows_table
+from gridloom.runtime.data.arc.parsing import read_grid_text
 from gridloom.runtime.data.tasks import Pair, Task
 from gridloom.runtime.show.draw import hex_of
 from gridloom.solvers.loop.events import PicksShown, TaskShown
+from gridloom.stores.records import AttemptRecord, as_dict
 
 grids = st.integers(1, 30).flatmap(
     lambda width: st.lists(st.lists(st.integers(0, 9), min_size=width, max_size=width), min_size=1, max_size=30)
@@ -34,6 +36,37 @@ def test_a_task_is_drawn_once_with_its_picks_and_never_as_an_object() -> None:
     reporter.show(PicksShown(task, picks=(), accepted=False, num_attempts=3))
     assert stream.getvalue().count("aaaa0001") >= 1
     assert "TaskShown" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "shown"),
+    [
+        ("[[0,0,5],[0,5,0]]", False, "in square brackets, characters 1 to 17\n"),
+        ("so\n0 0 5\n0 5 0\n\n1 1\n1 1", False, "as lines of digits, characters 17 to 23; 1 other grid in the text\n"),
+        ("[[0,0,5],[0,", True, "none: the text ends within the grid\n"),
+    ],
+)
+def test_an_attempt_shows_where_its_grid_was_read_and_what_was_asked_again(text: str, cut: bool, shown: str) -> None:
+    asks = [
+        {"about": "demo 2", "prompt": "p", "text": "9 9\n9 9\n", "cut": True},
+        {"about": "t3|||0123456798", "prompt": "p", "text": "", "cut": False},
+    ]
+    numbers = {"prompt_tokens": 11, "new_tokens": 4, "duration_s": 0.26}
+    record = AttemptRecord(
+        **{"run_id": "r", "stage": "solve", "task_id": "aaaa0001", "attempt": 1, "attempt_id": "aaaa0001.1"},
+        **{"plan": {}, "grids": [], "geometry": {}, "timings": {}, "started_at": 0.0, "ended_at": 0.0},
+        **{"verdict": "rejected", "stage_key": "gl1:0", "checkpoint_key": "gl1:1", "text": text},
+        **{"reading": read_grid_text(text, cut=cut).as_dict()},
+        **{"confirmation": {"confirmed": False, "asks": [ask | numbers for ask in asks]}},
+    )
+    row = as_dict(record) | {"task": None, "candidates": [], "verdicts": [], "llm_call": None}
+    out = Console(file=io.StringIO(), width=120)
+    out.print(attempt_view(row))
+    drawn = out.file.getvalue()  # type: ignore[attr-defined]
+    assert f"grid in the text\n{shown}" in drawn
+    assert "asked again: not confirmed, 2 questions\ndemo 2 left out: 11 + 4 tokens, 0.3 s, cut off" in drawn
+    assert "tokens\n9 9\n9 9\nunder view t3|||0123456798: 11 + 4 tokens, 0.3 s\n(nothing)\n" in drawn
+    assert "{'" not in drawn
 
 
 @given(grids)
