@@ -348,7 +348,7 @@ def test_a_ledger_without_the_newest_columns_and_views_gains_them_and_keeps_its_
     assert ledger.rows("FROM replays") == []
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6])
+@pytest.mark.parametrize("share", [0.2, 0.4])  # the last blocks of the file may be free
 def test_a_truncated_ledger_file_is_named_with_the_remedy(workspace: Workspace, ledger: Ledger, share: float) -> None:
     noise = random.Random(0)
     with LedgerWriter(workspace, "run-1") as writer:
