@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 
 import typer
 
 from gridloom.cli.output import terminal_output
-from gridloom.errors import GridloomError, SpecError
+from gridloom.errors import GridloomError, SpecError, StoreError
 
 GROUPS = {
     "specs": ("compile", "validate", "explain", "diff", "init", "specs"),
@@ -50,8 +51,22 @@ def main() -> None:
         _main()
 
 
+QUERIES = ("sql", "attempts", "attempt", "replay", "runs")
+"""Commands whose arguments reach the ledger, which holds UTF-8 alone."""
+
+
+def _check_utf8(words: Sequence[str]) -> None:
+    """Raise StoreError for an argument of a query that is not UTF-8: Python holds its bytes as surrogates."""
+    for number, word in enumerate(words, start=1):
+        if words[0] in QUERIES and not word.isascii() and word.encode(errors="replace") != word.encode(errors="ignore"):
+            raise StoreError(
+                f"argument {number} of gridloom {words[0]} is not UTF-8 text: {word!r}", "type it in a UTF-8 terminal"
+            )
+
+
 def _main() -> None:
     try:
+        _check_utf8(sys.argv[1:])
         make_app(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="gridloom")
     except SpecError as error:
         from gridloom.compiler.render import render

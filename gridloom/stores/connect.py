@@ -202,7 +202,7 @@ def _open_error(path: Path, text: str, *, busy: bool, waited_s: float) -> StoreE
             f"cannot open {path}: {first_line}",
             f"free some space in {path.parent}, then try again: the journals hold what was recorded",
         )
-    return StoreError(
-        f"{path} cannot be opened: {first_line}",
-        _move_away(path),
-    )
+    # a file without rights is undamaged, and moved away it would be lost where its journals were removed
+    no_rights = "Permission denied" in text
+    remedy = "make it readable and writable for this user" if no_rights else _move_away(path)
+    return StoreError(f"{path} cannot be opened: {first_line}", remedy)

@@ -340,6 +340,9 @@ class Ledger:
                 ledger_lock(workspace.lock_path, exclusive=False, timeout_s=self.timeout_s),
                 closing(open_database(workspace.ledger_path, read_only=True, timeout_s=patience_s)) as connection,
             ):
+                if not is_writable(workspace.root) and not is_current(connection, workspace.ledger_path):
+                    # its views may read tables that it lacks and that cannot be added here
+                    raise LedgerBusy(f"{workspace.root} is read-only here, its ledger of an earlier version", "")
                 # a busy writer may append between ingestion and here: once is up to date enough
                 if fresh or not self._is_behind(connection):
                     yield connection

@@ -317,6 +317,24 @@ if os.getuid() == 0:
     assert "permission denied (" in lines[2]
 
 
+def test_a_read_only_ledger_of_an_earlier_version_answers_from_a_copy_with_every_view(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(call(number=1))
+        Ledger(workspace).ingest()
+        writer.append(call(number=2))
+    with duckdb.connect(str(workspace.ledger_path)) as connection:
+        connection.execute("DROP VIEW v_tasks; DROP TABLE task_figures; UPDATE meta SET layout = 'earlier'")
+    before = workspace.ledger_path.read_bytes()
+    monkeypatch.setattr("gridloom.stores.ledger.is_writable", lambda path: False)  # root writes into every folder
+    ledger = Ledger(workspace)
+    assert ledger.rows("SELECT count(*) AS n FROM llm_calls") == [{"n": 2}]
+    assert ledger.rows("SELECT count(*) AS n FROM v_tasks") == [{"n": 0}]
+    assert "of an earlier version: answered from a copy" in ledger.warnings[0]
+    assert workspace.ledger_path.read_bytes() == before
+
+
 def test_a_ledger_of_a_newer_version_is_refused_and_untouched(workspace: Workspace, ledger: Ledger) -> None:
     with LedgerWriter(workspace, "run-1") as writer:
         writer.append(call())

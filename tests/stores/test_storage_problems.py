@@ -16,6 +16,7 @@ from gridloom.errors import StoreError
 from gridloom.runtime.machine.speeds import load_speeds
 from gridloom.runtime.planning.starter import write_starter
 from gridloom.stores.artifacts import ArtifactStore
+from gridloom.stores.connect import _open_error
 from gridloom.stores.workspace import Workspace
 
 NOBODY = 65534
@@ -137,3 +138,11 @@ def test_an_unreadable_cache_and_a_read_only_folder_are_no_traceback(
     assert told.startswith("cannot write "), told
     assert "run it in a folder that can be written" in told
     assert "mine.yaml" in str(write_starter("mine", open_folder)[0])
+
+
+def test_a_ledger_without_rights_is_not_to_be_moved_away(tmp_path: Path) -> None:
+    text = f'IO Error: Cannot open file "{tmp_path}/ledger.duckdb": Permission denied'
+    refused = _open_error(tmp_path / "ledger.duckdb", text, busy=False, waited_s=0)
+    assert refused.remedy == "make it readable and writable for this user"
+    damaged = _open_error(tmp_path / "ledger.duckdb", "IO Error: not a valid DuckDB file", busy=False, waited_s=0)
+    assert "mv ledger.duckdb ledger.duckdb.damaged" in (damaged.remedy or "")

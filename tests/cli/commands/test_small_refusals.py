@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from store_cases import attempt, small_run
 
-from gridloom.cli.commands.run import _command
+from gridloom.cli.command_line import command_line
 from gridloom.cli.main import main
 from gridloom.errors import StageError
 from gridloom.runtime.interop.result_files import parse_failures
@@ -79,7 +79,9 @@ def test_unknown_recipes_runs_stages_and_tasks_are_refused_with_the_nearest(
 
 def test_the_command_that_continues_is_quoted_and_complete() -> None:
     overrides = ["models.trm={hidden_size: 64}", "name=it's"]
-    again = _command("solve", "my spec.yaml", overrides, device="cpu", limit=3, walltime=90.0, split=None, quiet=True)
+    again = command_line(
+        "solve", "my spec.yaml", overrides, device="cpu", limit=3, walltime=90.0, split=None, quiet=True
+    )
     assert shlex.split(again) == [
         *("gridloom", "solve", "my spec.yaml", "--set", overrides[0], "--set", overrides[1]),
         *("--device", "cpu", "--limit", "3", "--walltime", "90", "-q"),
@@ -146,3 +148,27 @@ def test_a_replay_names_a_verdict_another_only_where_it_is(recorded: str, now: s
     shown = str(report).splitlines()
     assert shown[0] == f"{report.name}, stage solve of run run-1"
     assert shown[1].startswith(text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sql", "select '\udcff'"),
+        ("sql", "select 1", "--parquet", "\udcff.parquet"),
+        ("attempt", "\udcff"),
+        ("attempts", "--run", "\udcff"),
+        ("replay", "t.1\udcff"),
+        ("runs", "compare", "\udcff"),
+    ],
+)
+def test_arguments_of_queries_that_are_not_utf8_are_one_message(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    workspace = Workspace(tmp_path)
+    monkeypatch.setenv("GRIDLOOM_HOME", str(tmp_path))
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(*small_run())
+    status, text = said(capsys, *words)
+    assert status == 1
+    assert "is not UTF-8 text: " in text
+    assert "\\udcff" in text

