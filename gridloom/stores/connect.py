@@ -143,6 +143,19 @@ def is_of_the_file(error: Exception) -> bool:
 
 
 @contextmanager
+def encodable() -> Iterator[None]:
+    """Convert DuckDB's error about a parameter that is not UTF-8, as an argument can be, to a StoreError."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.InvalidInputException as error:
+        if "surrogate" not in str(error):
+            raise
+        raise StoreError("a name in the question holds bytes that are not UTF-8", "type it in UTF-8") from error
+
+
+@contextmanager
 def database_errors(doing: str, path: Path) -> Iterator[None]:
     """Convert DuckDB's errors of file, disk and memory to a StoreError that names the file and the remedy.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gridloom.errors import StoreError
 from gridloom.stores.answers import Answer, read_answer, read_table
 from gridloom.stores.attempt import KEY, Attempt
-from gridloom.stores.connect import HeldLock, LedgerBusy, database_errors, ledger_lock, open_database
+from gridloom.stores.connect import HeldLock, LedgerBusy, database_errors, encodable, ledger_lock, open_database
 from gridloom.stores.files.copy_of_open_file import copy_unchanged
 from gridloom.stores.files.disk import is_writable, storage
 from gridloom.stores.files.long_work import shown_when_long
@@ -325,7 +325,8 @@ class Ledger:
             except LedgerBusy as busy:
                 connection = stack.enter_context(self._copied(busy))
             declare_dead_runs(connection, self.workspace.journal_dir)
-            yield connection
+            with encodable():
+                yield connection
 
     @contextmanager
     def _current(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -23,6 +23,10 @@ def single_statement(sql: str) -> None:
     import duckdb
 
     try:
+        sql.encode("utf-8")
+    except UnicodeEncodeError:
+        raise StoreError("the query holds bytes that are not UTF-8", "type it in UTF-8") from None
+    try:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as error:
         raise StoreError(str(error).strip()) from error

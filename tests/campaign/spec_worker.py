@@ -29,7 +29,7 @@ from .state import case_random, group_of
 PROGRAM = "specs"
 HANG_S = 5.0
 """Processor time of one compilation that counts as a hang, s."""
-WALL_S = 15.0
+WALL_S = 60.0
 """Time after which a compilation is ended, s: longer than `HANG_S`, since a machine may be busy."""
 SMALLER_S = 15.0
 """Time to make the input of a fault smaller, s."""

@@ -7,7 +7,7 @@ import re
 import pytest
 from store_cases import attempt, small_run
 
-from gridloom.errors import GridloomError, ReplayError
+from gridloom.errors import GridloomError, ReplayError, StoreError
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import RunRecord
 from gridloom.stores.runs.names import MIN_PLACE, find_run, place_of, refuse_unknown
@@ -104,3 +104,14 @@ def test_runs_stages_and_tasks_that_are_not_there_are_named(filled: Ledger, work
         refuse_unknown(filled, "run-2", "solv", None)
     with pytest.raises(GridloomError, match=r"run run-2 has no task 'aaaa0009'\n  did you mean 'aaaa0001'\?"):
         refuse_unknown(filled, "run-2", None, "aaaa0009")
+
+
+def test_a_name_or_a_query_that_is_not_utf_8_is_a_message(filled: Ledger) -> None:
+    for ask in (
+        lambda: filled.whole_attempt("a\udcff"),
+        lambda: filled.whole_attempt("a.1", "\udcff"),
+        lambda: filled.read(RunRecord, run_id="\udcff"),
+        lambda: filled.rows("select '\udcff'"),
+    ):
+        with pytest.raises(StoreError, match="holds bytes that are not UTF-8"):
+            ask()
