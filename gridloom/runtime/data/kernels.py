@@ -23,8 +23,9 @@ def kernel(function: _Function) -> _Function:
     Where neither the package's folder nor the user's cache folder can be written, each process compiles anew.
     """
     compiled = numba.njit(nogil=True, error_model="numpy")(function)
-    with contextlib.suppress(RuntimeError):  # numba's "no locator available": no folder for the machine code
-        compiled.enable_caching()
+    if compiled is not function:  # it is the function itself under NUMBA_DISABLE_JIT
+        with contextlib.suppress(RuntimeError):  # numba's "no locator available": no folder for the machine code
+            compiled.enable_caching()
     return cast(_Function, compiled)
 
 
