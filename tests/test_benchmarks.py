@@ -71,7 +71,7 @@ def test_a_part_that_runs_out_of_time_is_killed_with_its_children(on_gpu: Module
 
 
 def test_the_processor_is_named_with_the_instruction_sets_that_it_has_and_lacks(tmp_path: Path) -> None:
-    told = {}
+    printed = {}
     for name, flags in (("with", "fpu avx2 avx512f avx512_bf16 amx_bf16"), ("without", "fpu avx2"), ("absent", None)):
         file = tmp_path / name
         if flags is not None:
@@ -79,8 +79,8 @@ def test_the_processor_is_named_with_the_instruction_sets_that_it_has_and_lacks(
             file.write_text(cores)
         code = f"from pathlib import Path; from processor import instructions; print(instructions(Path({str(file)!r})))"
         done = subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True)
-        told[name] = done.stdout.strip()
+        printed[name] = done.stdout.strip()
     sets = "AVX2, AVX512, AVX512-BF16, AMX"
-    assert told["with"] == f"Some CPU; has {sets}; lacks none of {sets}"
-    assert told["without"] == f"Some CPU; has AVX2; lacks AVX512, AVX512-BF16, AMX of {sets}"
-    assert told["absent"].endswith("instruction sets unknown")
+    assert printed["with"] == f"Some CPU; has {sets}; lacks none of {sets}"
+    assert printed["without"] == f"Some CPU; has AVX2; lacks AVX512, AVX512-BF16, AMX of {sets}"
+    assert printed["absent"].endswith("instruction sets unknown")

@@ -104,10 +104,10 @@ def test_a_store_without_rights_is_one_message(open_folder: Path, folder: str, r
             pass
         store.work_dir("gl1:aa")
 
-    told = as_nobody(look)
+    message = as_nobody(look)
     (workspace.root / folder).chmod(0o755)
-    assert told.startswith("StoreError: cannot "), told
-    assert str(workspace.root) in told
+    assert message.startswith("StoreError: cannot "), message
+    assert str(workspace.root) in message
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"format_version": 1, "device": 3}', "\xff"])
@@ -134,9 +134,9 @@ def test_an_unreadable_cache_and_a_read_only_folder_are_no_traceback(
         os.chdir(open_folder / "closed")
         main()
 
-    told = as_nobody(init)
-    assert told.startswith("cannot write "), told
-    assert "run it in a folder that can be written" in told
+    message = as_nobody(init)
+    assert message.startswith("cannot write "), message
+    assert "run it in a folder that can be written" in message
     assert "mine.yaml" in str(write_starter("mine", open_folder)[0])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from gridloom import user_files
 from gridloom.errors import GridloomError
 from gridloom.runtime.planning.finished_early import TRAININGS
 from gridloom.runtime.planning.local import SpecText
@@ -55,8 +56,11 @@ def puzzle_spec(file: str, given: str | None, workspace: Workspace) -> SpecText:
 
 def _checkpoint(given: str, workspace: Workspace) -> Path:
     """Return the folder of a checkpoint: a path, or the newest one that a stage of this name made."""
-    folder = Path(given).expanduser()
-    if (folder / "bundle.json").is_file():
+    try:
+        folder = user_files.named_path(given)
+    except OSError as error:
+        raise GridloomError(f"no checkpoint can be at {given!r:.200}: {error.strerror}", "name a folder") from None
+    if user_files.is_file(folder / "bundle.json"):
         return folder.absolute()
     made = [one for one in ArtifactStore(workspace).all() if one.manifest["kind"] in TRAININGS]
     named = [one for one in made if one.manifest["producer"]["stage"] == given]

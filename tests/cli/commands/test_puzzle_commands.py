@@ -64,6 +64,10 @@ def test_puzzles_of_ones_own_are_answered_shown_and_recorded(gridloom: Run, tmp_
         (("solve", "mine.txt"), "no checkpoint is named that answers them"),
         (("solve", "mine.txt", "--with", "lern"), "'lern' is no folder of a checkpoint, and no finished training"),
         (("solve", "gone.txt", "--with", "learn"), "gone.txt"),
+        (
+            ("solve", "mine.txt", "--with", "~nosuchuser/x"),
+            "no checkpoint can be at .~nosuchuser/x.: no home folder of ~nosuchuser",
+        ),
         (("solve", "own.yaml", "--with", "learn"), "--with is for a file of puzzles"),
         (
             ("solve", "mine.txt", "--with", "learn", "--split", "test"),
