@@ -138,8 +138,10 @@ def find_run(what: str, ledger: Queried) -> str:
 def refuse_unknown(ledger: Queried, run_id: str | None, stage: str | None, task_id: str | None) -> None:
     """Raise GridloomError, with similar names, where a run has no such solve stage or no such task."""
     for what, wanted in (("stage", stage), ("task_id", task_id)):
-        if wanted is None or run_id is None:
+        if wanted is None:
             continue
+        if run_id is None:
+            raise GridloomError(f"no attempt is recorded, so none of {what.removesuffix('_id')} '{printable(wanted)}'")
         rows = ledger.rows(
             f"select distinct {what} as name from (select run_id, stage, task_id from tasks "
             "union select run_id, stage, task_id from attempts) where run_id = ? order by name",

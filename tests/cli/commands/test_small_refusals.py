@@ -20,6 +20,7 @@ from gridloom.runtime.machine.device import resolve_device
 from gridloom.solvers.replay.report import ReplayReport
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import LedgerWriter
+from gridloom.stores.records import RunRecord
 from gridloom.stores.workspace import Workspace
 
 
@@ -69,6 +70,11 @@ def test_unknown_recipes_runs_stages_and_tasks_are_refused_with_the_nearest(
     ):
         code, text = said(capsys, *words, *home)
         assert (code, text.splitlines()[0]) == (1, message)
+    with LedgerWriter(Workspace(tmp_path / "empty"), "run-1") as writer:
+        writer.append(RunRecord(run_id="run-1", status="done", started_at=1.0))
+    for option, what in (("--stage", "stage"), ("--task", "task")):
+        code, text = said(capsys, "attempts", option, "nope", "--home", str(tmp_path / "empty"))
+        assert (code, text.splitlines()[0]) == (1, f"no attempt is recorded, so none of {what} 'nope'")
     code, text = said(capsys, "attempts", "--stage", "other", *home)
     assert code == 0
     assert "1 attempt." in text
