@@ -57,7 +57,8 @@ class DataFacts:
     """Tokens per row where rows are not a square canvas; 0 for rows of numbers; None for a canvas."""
 
     vectors: tuple[int, ...] = ()
-    """(time steps T, features F, vocabulary V) of the rows as vectors; empty where there are none."""
+    """(time steps T, features F, vocabulary V, answers K, 1 if they belong to the whole row) of the rows as vectors;
+    empty where there are none."""
 
     def rows(self, reads: Sequence[str]) -> RowShape | None:
         """Return the rows in the first form of `reads` that the data has: 'tokens', 'vectors'; None without one."""
@@ -65,8 +66,8 @@ class DataFacts:
             if form == "tokens" and self.num_cells:
                 return RowShape(self.canvas, self.num_cells, self.vocabulary)
             if form == "vectors" and self.vectors:
-                steps, features, vocabulary = self.vectors
-                return RowShape(0, steps, vocabulary, features)
+                steps, features, vocabulary, answers, whole = self.vectors
+                return RowShape(0, steps, vocabulary, features, answers, bool(whole))
         return None
 
     @property

@@ -1,13 +1,25 @@
 """Data kinds beside ARC: mazes, sudokus, and the sequence tasks on which adaptive computation is studied."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from gridloom.specs.base import ArtifactType, ByContent, DataSpec, Later
 
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _one(value: object) -> bool:
+    return value == 1
+
+
+def _absent(value: object) -> bool:
+    return value is None
+
+
+def _is_vector(value: object) -> bool:
+    return value == "vector"
 
 
 class MazeData(DataSpec):
@@ -81,9 +93,29 @@ class ParityData(SequenceData):
 
     kind: Literal["parity"] = "parity"
     bits: Annotated[int, Field(ge=1, le=4096)] = 16
-    """Length of the vector; 1 to `bits` entries are -1 or +1, the rest 0."""
+    """Length of the vector; `min_bits` to `bits` entries are -1 or +1, the rest 0."""
+    min_bits: Annotated[PositiveInt, Later()] = Field(default=1, exclude_if=_one)
+    """Fewest nonzero entries; above the bits of the training, rows are longer than any trained on."""
+    width: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, Later()] = Field(default=None, exclude_if=_absent)
+    """Entries of a row with zeros up to this length, so that a network of vectors can be tested on more bits than it is
+    trained on; `bits` when absent."""
+    layout: Annotated[Literal["vector", "sequence"], Later()] = Field(default="vector", exclude_if=_is_vector)
+    """For networks of vectors: one vector of all entries, or one entry a time step, and the parity of the whole row."""
     placement: Literal["prefix", "random"] = "prefix"
     """Positions of the nonzero entries: the first ones, or any."""
+
+    @property
+    def num_entries(self) -> int:
+        """Number of entries of a row."""
+        return self.bits if self.width is None else self.width
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Self:
+        if self.min_bits > self.bits:
+            raise ValueError(f"min_bits {self.min_bits} is above bits {self.bits}")
+        if self.width is not None and self.width < self.bits:
+            raise ValueError(f"width {self.width} is below bits {self.bits}")
+        return self
 
 
 class AdditionData(SequenceData):

@@ -27,7 +27,7 @@ ANY_CANVAS = "rope_2d"
 
 READABLE = {
     "tokens": "use arc, maze, sudoku, parity, addition, copy or string_addition data",
-    "vectors": "use parity, logic or sort data",
+    "vectors": "use parity, addition, logic or sort data",
 }
 """Remedy for data without rows of a form that a network reads."""
 

@@ -81,7 +81,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     parts: dict[str, dict[str, Any]] = {}
     network = bundle.network
     table = network.puzzle_emb
-    features = {"num_features": network.rows.num_features} if network.rows.num_features else {}
+    later = {"num_features": 0, "answers": 1, "whole": False}
+    shape = {n: value for n, default in later.items() if (value := getattr(network.rows, n)) != default}
     parts["trm"] = {
         "config": {
             "spec": network.spec.model_dump(mode="json"),
@@ -91,7 +92,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
             "num_puzzles": len(bundle.puzzle_ids),
             "sides": list(network.sides),
             "per_task": getattr(table, "task_weights", None) is not None,
-            **features,
+            **shape,
         },
         **_write(folder / "trm.safetensors", network.state_dict()),
     }
@@ -148,7 +149,8 @@ def _load(folder: Path, description: dict[str, Any], device: torch.device | str,
             f"{folder / parts['trm']['file']} does not match {DESCRIPTION}: {'; '.join(problems)}",
             "fetch or train it again",
         )
-    rows = RowShape(config["canvas"], config.get("num_cells"), config["vocabulary"], config.get("num_features", 0))
+    later = {name: config[name] for name in ("num_features", "answers", "whole") if name in config}
+    rows = RowShape(config["canvas"], config.get("num_cells"), config["vocabulary"], **later)
     network: Network = MODELS.get(spec.kind).builder().for_rows(spec, rows, ids, per_task=config["per_task"])
     network.take_canvases(config.get("sides", [config["canvas"]]))
     used = _read(folder, "trm", parts["trm"])

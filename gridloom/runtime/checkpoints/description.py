@@ -87,7 +87,14 @@ def _compare_with_manifest(folder: Path) -> None:
 _PART = {"file": str, "sha256": str, "bytes": int}
 _CONFIG = {"spec": dict, "canvas": int, "vocabulary": int, "per_task": bool}
 """Fields of the network's configuration."""
-_CONFIG_LATER = {"num_cells": int | None, "num_features": int, "sides": list, "num_puzzles": int}
+_CONFIG_LATER = {
+    "num_cells": int | None,
+    "num_features": int,
+    "answers": int,
+    "whole": bool,
+    "sides": list,
+    "num_puzzles": int,
+}
 _IDS = {"count": int, "digest": str}
 _LARGEST = 2**31
 """Bound on sizes that a description gives."""

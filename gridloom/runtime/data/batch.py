@@ -40,7 +40,7 @@ class Batch(Protocol):
 
     @property
     def labels(self) -> NDArray[np.uint8]:
-        """uint8 [B, L] tokens or [B, T] classes + 1; 0 where nothing is scored."""
+        """uint8 [B, L] tokens, [B, T * K] or [B, K] classes + 1; 0 where nothing is scored."""
 
     @property
     def puzzle_ids(self) -> NDArray[np.int32]:

@@ -32,11 +32,19 @@ class RowShape(NamedTuple):
     """Number V of tokens, or of classes of the answer."""
     num_features: int = 0
     """Features F of a vector; 0 for tokens."""
+    answers: int = 1
+    """Answer positions K of a cell or time step; of a row where `whole`."""
+    whole: bool = False
+    """Whether the answers belong to the row as a whole, such as the parity of a sequence, not to each of its cells."""
 
     @property
     def cells(self) -> int:
         """Tokens L or time steps T of a row."""
         return self.canvas**2 if self.num_cells is None else self.num_cells
+
+    def num_labels(self, num_cells: int | None = None) -> int:
+        """Return the number of labels of a row of `num_cells` tokens or time steps; by default of `cells`."""
+        return self.answers if self.whole else self.answers * (self.cells if num_cells is None else num_cells)
 
 
 class NetworkCost(Protocol):

@@ -59,9 +59,13 @@ class Network(nn.Module, ABC):
     puzzle_emb: nn.Module | None
     """Puzzle embedding, whose rows have an optimiser of their own; None without one."""
 
+    optimizer_step: int
+    """Optimizer steps made before this one, counted by the trainer; schedules inside the loss follow it."""
+
     def __init__(self) -> None:
         super().__init__()
         self.puzzle_emb = None
+        self.optimizer_step = 0
 
     @classmethod
     @abstractmethod
@@ -127,6 +131,30 @@ class Network(nn.Module, ABC):
                 ended.sum(),
             ]
         )
+
+    def figure_means(self, sums: Sequence[float], steps: float) -> dict[str, float]:
+        """Return means by name of what `figures` returned, summed over `steps` optimizer steps.
+
+        A mean over no rows, or over no steps, is not defined: its name is absent. A family that returns more sums, such
+        as a histogram, turns them into figures here.
+        """
+        *totals, ended = sums
+        by_step = len(self.STEP_FIGURES)
+        means: dict[str, float] = {}
+        if steps:
+            means |= {name: total / steps for name, total in zip(self.STEP_FIGURES, totals[:by_step], strict=True)}
+        if ended:
+            means |= {name: total / ended for name, total in zip(self.ROW_FIGURES, totals[by_step:], strict=True)}
+        return means
+
+    @property
+    def num_sums(self) -> int:
+        """Number of sums that `figures` returns."""
+        return len(self.STEP_FIGURES) + len(self.ROW_FIGURES) + 1
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Return the weights that weight decay spares, such as a halting unit, norms and biases; by default none."""
+        return []
 
     def exploration(self, batch: int, generator: torch.Generator | None) -> Tensor | None:
         """Draw the minimum numbers of steps [B] of rows in training, on the CPU; None without exploration."""

@@ -22,7 +22,8 @@ class Rows:
     puzzle_ids: Tensor
     """int64 [B], 0 for rows without a puzzle embedding."""
     labels: Tensor | None = None
-    """uint8 [B, L] or [B, T]; label 0 is not scored. None in inference."""
+    """uint8 [B, L] tokens, or [B, T * K] classes + 1, K for each time step, or [B, K] of the row as a whole
+    (`RowShape.whole`); label 0 is not scored. None in inference."""
     lengths: Tensor | None = None
     """int32 [B], valid tokens or time steps of each row; None if all are valid."""
 
@@ -40,8 +41,9 @@ class Rows:
 class Halting:
     """Rule by which a row stops before its last ACT step; changes results."""
 
-    when: Literal["none", "score", "unchanged"] = "none"
-    """`score`: the halting logit decides; `unchanged`: the answer equals the answer of the previous step."""
+    when: Literal["none", "score", "unchanged", "fixed"] = "none"
+    """`score`: the halting logit decides; `unchanged`: the answer equals the answer of the previous step; `none`: the
+    network's own rule within an ACT step, if it has one; `fixed`: every step is made, whatever that rule."""
     patience: int = 1
     """Number of consecutive steps that must request the halt."""
 

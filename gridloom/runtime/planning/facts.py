@@ -97,7 +97,7 @@ class LocalFacts:
                 ("train", "test"),
                 vocabulary=layout.vocabulary if layout else 0,
                 length=layout.num_cells if layout else 0,
-                vectors=(vectors.num_steps, vectors.num_features, vectors.vocabulary) if vectors else (),
+                vectors=(*vectors[:4], int(vectors.whole)) if vectors else (),
             )
         )
 

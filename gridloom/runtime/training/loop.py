@@ -23,18 +23,10 @@ from gridloom.specs.stages import DepthPhase, TrainStage
 
 
 def _means(network: Network, sums: Tensor) -> dict[str, float]:
-    """Return means by figure of fp32 sums [figures..., rows that halted, steps, gradient norms], and zero the sums.
-
-    A mean over no rows, or over no steps, is not defined: its name is absent.
-    """
-    *totals, ended, steps, norm = sums.tolist()
+    """Return means by figure of fp32 sums [sums of the network..., steps, gradient norms], and zero the sums."""
+    *found, steps, norm = sums.tolist()
     sums.zero_()
-    by_step = len(network.STEP_FIGURES)
-    means: dict[str, float] = {}
-    if steps:
-        means |= {name: total / steps for name, total in zip(network.STEP_FIGURES, totals[:by_step], strict=True)}
-    if ended:
-        means |= {name: total / ended for name, total in zip(network.ROW_FIGURES, totals[by_step:], strict=True)}
+    means = network.figure_means(found, steps)
     return {**means, "grad_norm": norm / steps} if steps else means
 
 
@@ -74,8 +66,7 @@ class ActTrainer:
         self.last_carry: Any
         """Carry after the last step; unset before the first step."""
         self.num_steps = 0
-        num_figures = len(model.STEP_FIGURES) + len(model.ROW_FIGURES)
-        self._sums = torch.zeros(num_figures + 3, device=model.device)
+        self._sums = torch.zeros(model.num_sums + 2, device=model.device)
         self._stretch = self._sums.clone()
         """Sums since the last call of `stretch_means`."""
         self.compile_s = 0.0
@@ -99,6 +90,7 @@ class ActTrainer:
         progress = max(self.num_steps / spec.steps, spent)
         self.model.spec = depth_at(progress, self.full, spec.depth)
         self.model.requires_grad_(progress >= spec.embeddings_first)
+        self.model.optimizer_step = self.num_steps
         self.num_steps += 1
         mine = self.ranks.rows(spec.batch_size)
         share = mine.stop - mine.start

@@ -205,10 +205,14 @@ def _rows_of(
             rows = RowShape(0, tokens.num_cells, tokens.vocabulary)
             return rows, lambda step, batch_size: token_rows(spec, step, batch_size, split)
         if form == "vectors" and vectors is not None:
-            rows = RowShape(0, vectors.num_steps, vectors.vocabulary, vectors.num_features)
+            rows = RowShape(
+                0, vectors.num_steps, vectors.vocabulary, vectors.num_features, vectors.answers, vectors.whole
+            )
             return rows, lambda step, batch_size: vector_rows(spec, step, batch_size, split)
     has, wanted = ("tokens", "vectors of numbers") if vectors is None else ("numbers", "tokens")
     raise StageError(
         f"{spec.kind} rows are {has}, not {wanted}, so this network cannot be trained on them",
-        "use parity, addition, copy or string_addition" if wanted == "tokens" else "use parity, logic or sort",
+        "use parity, addition, copy or string_addition"
+        if wanted == "tokens"
+        else "use parity, addition, logic or sort",
     )

@@ -25,8 +25,9 @@ def unit(key: Any) -> Any:
 
 
 @kernel
-def fill_parity(keys: Any, random_places: Any, inputs: Any, labels: Any, lengths: Any) -> None:
-    """Fill inputs float32 [B, bits], labels int64 [B] (odd number of +1), lengths int32 [B] (non-zero entries)."""
+def fill_parity(keys: Any, fewest: Any, random_places: Any, inputs: Any, labels: Any, lengths: Any) -> None:
+    """Fill inputs float32 [B, bits], labels int64 [B] (odd number of +1), lengths int32 [B] (non-zero entries, uniform
+    from `fewest` to bits)."""
     bits = inputs.shape[1]
     order = np.zeros(bits, dtype=np.int64)
     for b in range(keys.size):
@@ -34,7 +35,7 @@ def fill_parity(keys: Any, random_places: Any, inputs: Any, labels: Any, lengths
             order[i] = i
         if random_places:
             shuffle(derive(keys[b], 1), order)
-        lengths[b] = 1 + below(derive(keys[b], 0), bits)
+        lengths[b] = fewest + below(derive(keys[b], 0), bits - fewest + 1)
         for i in range(lengths[b]):
             if below(derive(keys[b], i + 2), 2):
                 inputs[b, order[i]] = 1.0

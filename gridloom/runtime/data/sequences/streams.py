@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from gridloom.runtime.data import kernels
 from gridloom.runtime.data.sequences import kernels as fill
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.runtime.data.sequences.tokens import sum_width
 from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData, SortData
 
 
@@ -45,10 +45,10 @@ class SequenceStream:
         lengths = np.zeros(num, dtype=np.int32)
         if isinstance(spec, ParityData):
             inputs, labels = np.zeros((num, spec.bits), dtype=np.float32), np.zeros(num, dtype=np.int64)
-            fill.fill_parity(keys, spec.placement == "random", inputs, labels, lengths)
+            fill.fill_parity(keys, spec.min_bits, spec.placement == "random", inputs, labels, lengths)
         elif isinstance(spec, AdditionData):
             inputs = np.zeros((num, spec.numbers, 10 * spec.digits), dtype=np.float32)
-            labels = np.zeros((num, spec.numbers, addition_width(spec)), dtype=np.int64)
+            labels = np.zeros((num, spec.numbers, sum_width(spec.digits, spec.numbers)), dtype=np.int64)
             fill.fill_addition(keys, spec.fixed_length, spec.digits, inputs, labels, lengths)
         elif isinstance(spec, CopyData):
             inputs = np.zeros((num, spec.length + 1), dtype=np.uint8)
@@ -63,11 +63,6 @@ class SequenceStream:
             fill.fill_logic(keys, spec.gates, inputs, labels, lengths)
         else:
             inputs = np.zeros((num, spec.terms * (spec.digits + 1)), dtype=np.uint8)
-            labels = np.zeros((num, spec.digits + math.ceil(math.log10(spec.terms)) + 1), dtype=np.uint8)
+            labels = np.zeros((num, sum_width(spec.digits, spec.terms) + 1), dtype=np.uint8)
             fill.fill_string_addition(keys, spec.terms, spec.digits, inputs, labels, lengths)
         return SequenceBatch(inputs, labels, lengths)
-
-
-def addition_width(spec: AdditionData) -> int:
-    """Return the number of digits of the largest sum: 6 for five numbers of five digits."""
-    return spec.digits + math.ceil(math.log10(spec.numbers))

@@ -51,13 +51,13 @@ class TokenRows:
 def token_layout(spec: SequenceData) -> TokenLayout | None:
     """Return the layout of a task's token rows; None for `sort` and `logic`. Imports no numba."""
     if isinstance(spec, ParityData):
-        return TokenLayout(spec.bits, 6)
+        return TokenLayout(spec.num_entries, 6)
     if isinstance(spec, AdditionData):
-        return TokenLayout(spec.numbers * _sum_width(spec.digits, spec.numbers), 12)
+        return TokenLayout(spec.numbers * sum_width(spec.digits, spec.numbers), 12)
     if isinstance(spec, CopyData):
         return TokenLayout(spec.length + 1, spec.symbols + 3)
     if isinstance(spec, StringAdditionData):
-        question, answer = spec.terms * (spec.digits + 1), _sum_width(spec.digits, spec.terms) + 1
+        question, answer = spec.terms * (spec.digits + 1), sum_width(spec.digits, spec.terms) + 1
         return TokenLayout(max(question, answer), 14)
     return None
 
@@ -71,7 +71,8 @@ def token_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "tra
     drawn = SequenceStream(spec).batch(step, batch_size, split)
     inputs, labels = (np.zeros((batch_size, layout.num_cells), dtype=np.uint8) for _ in range(2))
     if isinstance(spec, ParityData):
-        inputs[:] = drawn.inputs + 2
+        inputs[:] = 2
+        inputs[:, : spec.bits] += drawn.inputs.astype(np.uint8)
         labels[:, 0] = np.where(drawn.labels == 1, ODD, EVEN)
     elif isinstance(spec, AdditionData):
         width = layout.num_cells // spec.numbers
@@ -86,5 +87,6 @@ def token_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "tra
     return TokenRows(inputs, labels, np.zeros(batch_size, dtype=np.int32), drawn.lengths)
 
 
-def _sum_width(digits: int, numbers: int) -> int:
+def sum_width(digits: int, numbers: int) -> int:
+    """Return the number of digits of the largest sum: 6 for five numbers of five digits."""
     return digits + math.ceil(math.log10(numbers))

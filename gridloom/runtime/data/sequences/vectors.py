@@ -2,7 +2,9 @@
 
 | kind | T | F | answer |
 |---|---|---|---|
-| parity | 1 | bits | odd or even, after the one step |
+| parity | 1 | width | odd or even, after the one step |
+| parity as a sequence | width | 1 | odd or even, of the whole row |
+| addition | numbers | 10 * digits | the digits of the running sum from the second number on, then 10 (end) |
 | logic | steps | 2 + 10 * gates | the gates' output at each step |
 | sort | 2 * length | 2 | the index of the number of each rank, in the steps after the numbers |
 
@@ -12,16 +14,17 @@ Answers are classes + 1; 0 is not scored.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
-from gridloom.specs.puzzles import LogicData, ParityData, SequenceData, SortData
+from gridloom.runtime.data.sequences.tokens import sum_width
+from gridloom.specs.puzzles import AdditionData, LogicData, ParityData, SequenceData, SortData
 
 
-@dataclass(frozen=True, slots=True)
-class VectorLayout:
+class VectorLayout(NamedTuple):
     """Shape of the vector rows of a task."""
 
     num_steps: int
@@ -30,6 +33,10 @@ class VectorLayout:
     """F, numbers in a vector."""
     vocabulary: int
     """Classes of an answer, and 0 for places that are not scored."""
+    answers: int = 1
+    """Answers K of a time step; of the row where `whole`."""
+    whole: bool = False
+    """Whether the answers belong to the row as a whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +46,7 @@ class VectorRows:
     inputs: NDArray[np.float32]
     """float32 [B, T, F]"""
     labels: NDArray[np.uint8]
-    """uint8 [B, T], class + 1; 0 where nothing is scored."""
+    """uint8 [B, T * K], or [B, K] where they belong to the whole row: class + 1; 0 where nothing is scored."""
     puzzle_ids: NDArray[np.int32]
     """int32 [B], zeros."""
     lengths: NDArray[np.int32]
@@ -51,7 +58,10 @@ class VectorRows:
 def vector_layout(spec: SequenceData) -> VectorLayout | None:
     """Return the shape of a task's vector rows; None for a task of tokens alone. Light: no numba."""
     if isinstance(spec, ParityData):
-        return VectorLayout(1, spec.bits, 3)
+        entries = spec.num_entries
+        return VectorLayout(entries, 1, 3, whole=True) if spec.layout == "sequence" else VectorLayout(1, entries, 3)
+    if isinstance(spec, AdditionData):
+        return VectorLayout(spec.numbers, 10 * spec.digits, 12, sum_width(spec.digits, spec.numbers))
     if isinstance(spec, LogicData):
         return VectorLayout(spec.steps, 2 + 10 * spec.gates, 3)
     if isinstance(spec, SortData):
@@ -61,18 +71,26 @@ def vector_layout(spec: SequenceData) -> VectorLayout | None:
 
 def vector_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "train") -> VectorRows:
     """Rows step * batch_size ... of a split of a task that has a vector layout."""
-    from gridloom.runtime.data.sequences.streams import SequenceStream
+    from gridloom.runtime.data.sequences.streams import SequenceStream  # compiles kernels
 
     layout = vector_layout(spec)
     assert layout is not None, f"{spec.kind} has no vector layout"
     drawn = SequenceStream(spec).batch(step, batch_size, split)
     inputs = np.zeros((batch_size, layout.num_steps, layout.num_features), dtype=np.float32)
-    labels = np.zeros((batch_size, layout.num_steps), dtype=np.uint8)
+    per_row = layout.answers if layout.whole else layout.num_steps * layout.answers
+    labels = np.zeros((batch_size, per_row), dtype=np.uint8)
     classes = np.where(drawn.labels < 0, 0, drawn.labels + 1)
     if isinstance(spec, ParityData):
-        inputs[:, 0] = drawn.inputs
         labels[:, 0] = classes
-        valid = np.ones(batch_size, dtype=np.int32)
+        if spec.layout == "vector":
+            inputs[:, 0, : spec.bits] = drawn.inputs
+            valid = np.ones(batch_size, dtype=np.int32)
+        else:
+            inputs[:, : spec.bits, 0] = drawn.inputs
+            # entries in any places end with the last possible one, those of a prefix with their number
+            valid = drawn.lengths if spec.placement == "prefix" else np.full_like(drawn.lengths, spec.bits)
+    elif isinstance(spec, AdditionData):
+        inputs[:], labels[:], valid = drawn.inputs, classes.reshape(batch_size, -1), drawn.lengths
     elif isinstance(spec, LogicData):
         inputs[:], labels[:], valid = drawn.inputs, classes, drawn.lengths
     else:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import DataError
 from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequences
-from gridloom.runtime.data.sequences.streams import SequenceBatch, SequenceStream, addition_width
+from gridloom.runtime.data.sequences.streams import SequenceBatch, SequenceStream
+from gridloom.runtime.data.sequences.tokens import sum_width
 from gridloom.runtime.data.stages import BuildSequences
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.stage import StageContext
@@ -91,11 +92,11 @@ def test_addition_targets_are_the_running_sums(numbers: int, digits: int, fixed:
                 end = told.index(10) if 10 in told else len(told)
                 assert int("".join(map(str, told[:end]))) == total
                 assert set(told[end:]) <= {10}
-    assert batch.labels.shape[2] == addition_width(spec)
+    assert batch.labels.shape[2] == sum_width(spec.digits, spec.numbers)
 
 
 def test_addition_of_five_by_five_is_six_wide() -> None:
-    assert addition_width(AdditionData()) == 6
+    assert sum_width(5, 5) == 6
 
 
 @pytest.mark.parametrize("backwards", [False, True])
