@@ -59,6 +59,10 @@ class Muon(SpecModel):
     """Decoupled weight decay."""
 
 
+def _is_false(value: object) -> bool:
+    return value is False
+
+
 Optimizer = Annotated[AdamAtan2 | AdamW, Field(discriminator="kind")]
 NetworkOptimizer = Annotated[AdamAtan2 | AdamW | Muon, Field(discriminator="kind")]
 SHIPPED = "shipped:"
@@ -128,6 +132,9 @@ class TrainStage(StageSpec):
     """Seed of this training; the spec's when absent."""
     steps: PositiveInt = 2000
     """Optimizer steps; a resumed run continues to this total."""
+    epochs: Annotated[PositiveFloat | None, Operational()] = Field(default=None, exclude_if=absent)
+    """In place of `steps`: passes over the training puzzles, or training pairs of ARC tasks, as rows of the batches:
+    steps = epochs * rows / batch_size, rounded up. In the key as the steps that it makes."""
     batch_size: PositiveInt = 64
     """Rows per step."""
     optimizer: NetworkOptimizer = AdamAtan2()
@@ -149,6 +156,12 @@ class TrainStage(StageSpec):
     """Number of parts of a batch that run one after the other to save memory; must divide `batch_size`."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the weight average that is evaluated and published; 0 turns averaging off."""
+    ema_warmup: Annotated[bool, Later()] = Field(default=False, exclude_if=_is_false)
+    """Let the decay of the average grow with the steps t: min(ema, (1 + t) / (10 + t)), for short trainings."""
+    decay: Annotated[Literal["all", "matrices"] | None, Later()] = Field(default=None, exclude_if=absent)
+    """Weights that `optimizer.weight_decay` shrinks: `all`, or `matrices`, which spares biases, norms, embeddings and
+    what the network's family spares. Absent: `all` but what the family spares, which is nothing but for networks that
+    ponder."""
     clip_norm: PositiveFloat | None = None
     """Maximum gradient norm; not clipped when absent."""
     depth: Annotated[tuple[DepthPhase, ...], Later()] = ()
