@@ -323,9 +323,10 @@ class EvaluateStage(StageSpec):
     grid, and so pass@2: `first` skips views that cannot change the first grid, `likely` views that hardly would."""
     act_steps: PositiveInt | None = None
     """ACT steps of every row; the network's `halt_max_steps` when absent."""
-    halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
+    halt: Annotated[Literal["none", "score", "unchanged", "fixed"], Later()] = "none"
     """Criterion that stops a row before its last ACT step, which changes results: the network would halt by its
-    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step."""
+    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step, but a
+    network that ponders halts by its own rule; `fixed` runs `act_steps` plain steps of that one too."""
     patience: Annotated[PositiveInt, Later()] = 1
     """Consecutive steps that must meet the `halt` criterion before a row stops; ignored with `halt: none`."""
     batch_size: PositiveInt = 256

@@ -169,6 +169,23 @@ def network_cost(spec: NetworkSpec, rows: RowShape) -> NetworkCost:
     return cost(spec, rows)
 
 
+def row_problems(spec: NetworkSpec, trained: RowShape, given: RowShape) -> list[str]:
+    """Return why a network trained on rows of one shape cannot answer rows of another, in words; empty where it can."""
+    found: list[str] = []
+    if given.num_features != trained.num_features:
+        forms = [f"vectors of {rows.num_features}" if rows.num_features else "tokens" for rows in (given, trained)]
+        found.append(f"they are {forms[0]}, not {forms[1]}")
+    if given.vocabulary != trained.vocabulary:
+        found.append(f"their vocabulary is {given.vocabulary}, not {trained.vocabulary}")
+    if (given.answers, given.whole) != (trained.answers, trained.whole):
+        places = [f"{rows.answers} a {'row' if rows.whole else 'cell or time step'}" for rows in (given, trained)]
+        found.append(f"they ask for {places[0]}, not {places[1]}")
+    what = "time steps" if given.num_features else "tokens"
+    if given.cells != trained.cells and not spec.any_length:
+        found.append(f"they have {given.cells} {what}, not {trained.cells}, and a {spec.kind} runs on one length only")
+    return found
+
+
 def refuse_problems(spec: ModelSpec) -> None:
     """Raise ModelError with all problems of a spec's values, in the words of the compiler's diagnostics."""
     if found := list(spec.problems()):
