@@ -26,6 +26,10 @@ QUERIES = (
 )
 
 
+REPORTED = ("score", "evaluate", "halting_study", "count_votes", "ablate")
+"""Kinds of node whose report is printed after a run."""
+
+
 def print_results(
     console: Console, result: RunResult, graph: RunGraph, workspace: Workspace, *, show_tasks: bool, quiet: bool
 ) -> None:
@@ -37,10 +41,7 @@ def print_results(
                 producer = result.artifacts[node.name].manifest["producer"]
                 _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"])
     for node in graph.nodes:
-        if (
-            node.kind in ("score", "evaluate", "halting_study", "count_votes", "ablate")
-            and node.name in result.artifacts
-        ):
+        if node.kind in REPORTED and node.name in result.artifacts:
             report = result.artifacts[node.name].read_json("report.json")
             if node.kind == "score":
                 _print_score(console, ledger, node.name, report)
@@ -128,16 +129,12 @@ def _restart_lines(restarts: dict[str, Any]) -> list[str]:
     if "exact" not in restarts:
         return []
     shares = restarts["exact"]
+    others = {name: share for name, share in shares.items() if name not in ("single", "oracle", restarts["choose"])}
     return [
         f"{restarts['runs']} runs, noise {restarts['noise']:g} ({restarts['noise_at']}), chosen by "
         f"{restarts['choose']}: {shares[restarts['choose']]:.1%}; the plain run alone {shares['single']:.1%}",
-        "other choices: "
-        + ", ".join(
-            f"{name} {share:.1%}"
-            for name, share in shares.items()
-            if name not in ("single", "oracle", restarts["choose"])
-        )
-        + f"; some run is right {shares['oracle']:.1%}",
+        f"other choices: {', '.join(f'{name} {share:.1%}' for name, share in others.items())}; "
+        f"some run is right {shares['oracle']:.1%}",
     ]
 
 
