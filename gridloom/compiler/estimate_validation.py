@@ -60,8 +60,9 @@ def study_cost(stage: str, sources: Sources) -> Cost | None:
         return None
     own = network.spec.halt_max_steps
     limits = tuple(range(1, own + 1)) if spec.steps == "max" else tuple(sorted(set(spec.steps)))
-    rows = spec.limit or found[1].num_held_out or DEFAULT_ROWS
-    rows = min(rows, found[1].num_held_out) if found[1].num_held_out else rows
+    held_out = found[1].num_held_out
+    endless = isinstance(found[0], SequenceData)
+    rows = spec.limit or DEFAULT_ROWS if endless else min(spec.limit or held_out, held_out)
     batch = min(spec.batch_size, max(rows, 1))
     if network.spec.ponders:
         run = sum(

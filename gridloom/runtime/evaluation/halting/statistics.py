@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,7 +73,8 @@ def false_accepts(signal: Floats, right: Bools, kept: float = 0.95) -> float | N
     """Return the share of wrong rows whose signal reaches the level that the share `kept` of right rows reaches."""
     if not right.any() or right.all():
         return None
-    level = np.quantile(signal[right], 1 - kept, method="lower")
+    number = math.ceil(kept * int(right.sum()) - 1e-9)  # of right rows that reach the level
+    level = np.sort(signal[right])[-number]
     return float((signal[~right] >= level).mean())
 
 
