@@ -155,7 +155,8 @@ def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
     for network, count in zip(members, num_batches, strict=True):
         precision = f"{network.spec.precision} ACT"
         run = network.mean(lambda on: on.act_step(batch).forward)
-        flops[precision] = flops.get(precision, 0) + count * run * (spec.act_steps or network.spec.halt_max_steps)
+        steps = (spec.act_steps or network.spec.halt_max_steps) * spec.restarts
+        flops[precision] = flops.get(precision, 0) + count * run * steps
     costs = [network.cost for network in members]
     return Cost(
         parameters=sum(cost.parameters for cost in costs),

@@ -12,6 +12,7 @@ from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLaten
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import ModelSpec
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.solver_kinds import PROPOSERS, proposer_for
 from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
 from gridloom.wording import listed
@@ -121,6 +122,9 @@ def packages_are_here(spec_facts: SpecFacts, session: Session) -> None:
             _package_is_here(
                 "peft", f"'{stage.llm}' learns through lora", ("models", stage.llm, "lora"), spec_facts, session
             )
+    for name, study in sound(spec_facts, "stages", HaltingStudyStage):
+        if study.plots:
+            _package_is_here("matplotlib", f"stage '{name}' draws figures", ("stages", name), spec_facts, session)
     for name, model in bound.spec.models.items():
         if name in spec_facts.llama and isinstance(model, LlamaModel) and model.quantize != "none":
             _package_is_here(
@@ -147,7 +151,7 @@ def weights_are_whole(spec_facts: SpecFacts, session: Session) -> None:
             )
 
 
-EXTRAS = {"wandb": "wandb", "peft": "lora", "bitsandbytes": "quant"}
+EXTRAS = {"matplotlib": "plots", "wandb": "wandb", "peft": "lora", "bitsandbytes": "quant"}
 """Extra of gridloom that installs each optional package."""
 
 

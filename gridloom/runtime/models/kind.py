@@ -94,7 +94,7 @@ class ModelKind(NamedTuple):
     """Spec model; its `kind` is a Literal of `name`."""
     roles: frozenset[str]
     """Roles that a reference from another section may require: 'network', 'two_state', 'language_model', 'writer',
-    'adapter', 'text_to_latent', 'latent_to_text'."""
+    'adapter', 'text_to_latent', 'latent_to_text'; or that noise and random initial states require: 'start_states'."""
     build: str
     """Class of the model as `module:class`; imported by the runtime alone."""
     cost: Callable[[Any, RowShape], NetworkCost] | None = None

@@ -139,6 +139,10 @@ class RecursiveCore(Network, ABC):
         """Return bool [B], rows that halt in training, from logits [B, 2]."""
         return q[:, 0] > 0
 
+    def margin(self, q: Tensor) -> Tensor:
+        """Return fp32 [B], positive for rows that `halts`, from logits [B, 2]."""
+        return q[:, 0]
+
     def continue_target(self, z_H: Tensor, z_L: Tensor, x: Tensor, last: Tensor) -> Tensor | None:
         """Return the target of q_continue, fp32 [B]; None if q_continue is not trained."""
         return None
