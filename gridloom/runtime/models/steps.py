@@ -66,6 +66,9 @@ class Answers:
     """Computed ACT steps, summed over the rows; less than the sum of `steps` if states repeated."""
     loss: Tensor | None = None
     """fp32 [B], loss of each answer; None without labels."""
+    mean_steps: Tensor | None = None
+    """fp32 [B], steps averaged over the valid positions of a row that halt separately; None for families whose rows
+    halt as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
