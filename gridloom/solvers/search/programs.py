@@ -18,6 +18,8 @@ from gridloom.errors import GridloomError
 from gridloom.solvers.search.functions import FUNCTIONS, NUMBER
 from gridloom.solvers.search.pieces import MODES
 
+LANGUAGE = 1
+"""Version of the language; a program of a version gives the same grids wherever it runs."""
 ARROW = " > "
 GIVEN = ("input", "blank input", "blank output")
 """Givens that every task has; `demo N` is the output of demonstration N, a blank of its size for that demonstration."""

@@ -38,9 +38,9 @@ class Seen:
     """Grids of a task as a search sees them: turned, and with the roles of colours in place of colours."""
 
     inputs: list[Grid]
-    """Of the demonstrations, then of the tests."""
+    """Inputs of the demonstrations, then of the tests."""
     outputs: list[Grid]
-    """Of the demonstrations."""
+    """Outputs of the demonstrations."""
     roles: list[NDArray[np.uint8]]
     """Permutation colour -> role for each pair."""
 

@@ -71,8 +71,12 @@ class Found:
     @property
     def score(self) -> float:
         """Rank: demonstrations that fit, less the cost of the program; the higher the better."""
-        parts = len(self.program.layers) + len(self.program.lookup)
-        return sum(self.fits) - 0.01 * self.cost - 1e-4 * parts - (0.5 if not self.whole else 0.0)
+        return sum(self.fits) - 0.01 * self.cost - 1e-4 * self.parts - (0.5 if not self.whole else 0.0)
+
+    @property
+    def parts(self) -> int:
+        """Number of layers, or of images of a lookup."""
+        return len(self.program.layers) + len(self.program.lookup)
 
 
 @dataclass(slots=True)

@@ -179,7 +179,7 @@ def nearest_sizes(found: NDArray[np.int64], sizes: NDArray[np.int64], target: ND
     """Return the sizes of the state whose images have the outputs' size in the most demonstrations; None where every
     state has too large or empty ones. The sizes of the demonstrations are the true ones all the same."""
     demos = len(target)
-    legal = ((sizes >= 1) & (sizes <= 30)).all(axis=(1, 2))
+    legal: NDArray[np.bool_] = np.array(((sizes >= 1) & (sizes <= 30)).all(axis=(1, 2)))
     fits = (sizes[:, :demos] == target).all(axis=2) & legal[:, None]
     if not legal.any():
         return None
