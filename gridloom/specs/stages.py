@@ -264,8 +264,9 @@ class SolveStage(StageSpec):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "attempts"
     kind: Literal["solve"] = "solve"
-    with_: Annotated[str, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(alias="with")
-    """A checkpoint, or a language model, which then writes the grids as text, without a TRM."""
+    with_: Annotated[str | None, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(None, alias="with")
+    """A checkpoint, or a language model, which then writes the grids as text, without a TRM; left out for
+    `proposer: search`, which needs none."""
     data: DataRef
     """The tasks."""
     split: str | None = None
