@@ -126,6 +126,7 @@ MODELS: Registry[ModelKind] = Registry(
         "trm_hybrid": f"{_RECURSIVE}:TRM_HYBRID",
         "act_rnn": "gridloom.runtime.models.act_rnn.kind:ACT_RNN",
         "universal_transformer": "gridloom.runtime.models.universal_transformer.kind:UNIVERSAL_TRANSFORMER",
+        "engine": "gridloom.runtime.models.engine.kind:ENGINE",
         "llama": f"{_LANGUAGE}:LLAMA",
         "endpoint": f"{_LANGUAGE}:ENDPOINT",
         "text_to_latent": f"{_ADAPTERS}:TEXT_TO_LATENT",
