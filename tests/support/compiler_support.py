@@ -60,7 +60,7 @@ FACTS = StaticFacts(
         "./tasks": TASKS,
         "sudoku": SUDOKUS,
         "maze": replace(SUDOKUS, digest="mazes", canvas=30),
-        "parity": replace(SUDOKUS, digest="parities", canvas=0, length=8, vectors=(1, 8, 3)),
+        "parity": replace(SUDOKUS, digest="parities", canvas=0, length=8, vectors=(1, 8, 3, 1, 0)),
         "broken": DataError("task 00d62c1b: row 2 has 3 cells, not 4", "mend it"),
     },
     {
