@@ -26,10 +26,6 @@ from gridloom.specs.validation import Validation, absent, default_of
 from gridloom.specs.walltime import Walltime, walltime_seconds
 
 
-def _is_false(value: object) -> bool:
-    return value is False
-
-
 SHIPPED = "shipped:"
 """Prefix of the path of a checkpoint that ships with gridloom."""
 
@@ -121,7 +117,7 @@ class TrainStage(StageSpec):
     """Number of parts of a batch that run one after the other to save memory; must divide `batch_size`."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the weight average that is evaluated and published; 0 turns averaging off."""
-    ema_warmup: Annotated[bool, Later()] = Field(default=False, exclude_if=_is_false)
+    ema_warmup: Annotated[bool, Later()] = Field(default=False, exclude_if=default_of(False))
     """Let the decay of the average grow with the steps t: min(ema, (1 + t) / (10 + t)), for short trainings."""
     decay: Annotated[Literal["all", "matrices"] | None, Later()] = Field(default=None, exclude_if=absent)
     """Weights that `optimizer.weight_decay` shrinks: `all`, or `matrices`, which spares biases, norms, embeddings and
