@@ -19,12 +19,13 @@ from gridloom.specs.base import (
     StageSpec,
 )
 from gridloom.specs.optimizers import AdamAtan2 as AdamAtan2
-from gridloom.specs.optimizers import AdamW, NetworkOptimizer, Optimizer
+from gridloom.specs.optimizers import AdamW as AdamW
 from gridloom.specs.optimizers import Muon as Muon
+from gridloom.specs.optimizers import NetworkOptimizer as NetworkOptimizer
+from gridloom.specs.optimizers import Optimizer as Optimizer
 from gridloom.specs.solver import Solver
 from gridloom.specs.validation import Validation, absent, default_of
 from gridloom.specs.walltime import Walltime, walltime_seconds
-
 
 SHIPPED = "shipped:"
 """Prefix of the path of a checkpoint that ships with gridloom."""
