@@ -316,6 +316,19 @@ CHECKING = (
         severity="warning",
     ),
     Code(
+        "GL374", "steps and epochs",
+        "A training has `steps` and `epochs`.",
+        "Each says how long it lasts.",
+        over("stages: {pretrain: {steps: 100, epochs: 2}}\n"), over("stages: {pretrain: {steps: 100}}\n"),
+    ),
+    Code(
+        "GL375", "epochs of endless data",
+        "A training has `epochs`, but its data is a stream without end, or has no training rows.",
+        "There is no pass over it.",
+        over(_PUZZLES % ("bits", "copy", "small, epochs: 2", "bits")),
+        over(_PUZZLES % ("bits", "copy", "small, steps: 2", "bits")),
+    ),
+    Code(
         "GL401", "training on held-out answers",
         "A stage behind a solve trains on answers that the solve's dataset holds out: the same task or test pair, "
         "possibly turned, mirrored, recoloured or under another name, also as a demonstration. So did a given "
