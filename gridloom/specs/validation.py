@@ -12,6 +12,8 @@ DEFAULT_VIEWS = 8
 DEFAULT_ROWS = 1000
 """Sequences that a validation answers; their streams are endless."""
 TEST = "test"
+VALIDATION = "validation"
+"""Stream of sequences that no evaluation reads."""
 
 
 def absent(value: object) -> bool:
@@ -23,13 +25,14 @@ class Validation(SpecModel):
     """Rows of the training data that are held apart, and answered now and then by the weights that would be published.
 
     Held-out answers are not read: of ARC tasks the known answers of test inputs are held apart, of puzzles training
-    puzzles or the test split, of sequences rows of the test stream.
+    puzzles or the test split, of sequences rows of the validation stream.
     """
 
     every: PositiveInt = 100
     """Optimizer steps between validations; the last step is validated too."""
     split: str | None = None
-    """ARC: a subset that is not held out, whose test pairs are held apart. Mazes, sudokus, sequences: `test`."""
+    """ARC: a subset that is not held out, whose test pairs are held apart. Mazes, sudokus: `test`. Sequences:
+    `validation`, a stream of its own, or `test`, by which no evaluation can then be made."""
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the tasks with known test pairs, or of the training puzzles, drawn by the stage's seed and held apart.
     Where no task has a known test pair, the last demonstration of tasks with three or more is held apart."""
