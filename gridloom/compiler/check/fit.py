@@ -11,6 +11,7 @@ from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLaten
 from gridloom.runtime.models.kind import RowShape, kinds_with, network_spec, plays, row_problems
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.data import ArcData
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.puzzles import SequenceData
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
@@ -20,6 +21,7 @@ STARTS = (
     (SolveStage, "with"),
     (EvaluateStage, "with"),
     (EvaluateStage, "ensemble"),
+    (HaltingStudyStage, "with"),
 )
 """Stage kinds that take a checkpoint, with the field that names it, or several."""
 ANY_CANVAS = "rope_2d"
@@ -60,11 +62,12 @@ def positions_fit_rows(spec_facts: SpecFacts, session: Session) -> None:
         facts = spec_facts.data.get(found[0]) if found else None
         square = facts is None or facts.num_cells == facts.canvas**2
         if found and not square and isinstance(model, NetworkSpec) and model.needs_square:
+            positions = str(getattr(model, "positions", ANY_CANVAS))
             session.error(
                 "GL305",
-                f"'{stage.model}' has positions rope_2d; rows of '{found[0]}' are {found[1].kind} tokens in a line",
+                f"'{stage.model}' has positions {positions}; rows of '{found[0]}' are {found[1].kind} tokens in a line",
                 bound.places.value(("models", stage.model, "positions")),
-                "use positions: rope",
+                f"use positions: {positions.removesuffix('_2d')}",
             )
 
 

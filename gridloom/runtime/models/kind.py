@@ -94,7 +94,7 @@ class ModelKind(NamedTuple):
     """Spec model; its `kind` is a Literal of `name`."""
     roles: frozenset[str]
     """Roles that a reference from another section may require: 'network', 'two_state', 'language_model', 'writer',
-    'adapter', 'text_to_latent', 'latent_to_text'."""
+    'adapter', 'text_to_latent', 'latent_to_text'; or that noise and random initial states require: 'start_states'."""
     build: str
     """Class of the model as `module:class`; imported by the runtime alone."""
     cost: Callable[[Any, RowShape], NetworkCost] | None = None
@@ -125,6 +125,8 @@ MODELS: Registry[ModelKind] = Registry(
         "transformer": f"{_RECURSIVE}:TRANSFORMER",
         "trm_hybrid": f"{_RECURSIVE}:TRM_HYBRID",
         "act_rnn": "gridloom.runtime.models.act_rnn.kind:ACT_RNN",
+        "universal_transformer": "gridloom.runtime.models.universal_transformer.kind:UNIVERSAL_TRANSFORMER",
+        "engine": "gridloom.runtime.models.engine.kind:ENGINE",
         "llama": f"{_LANGUAGE}:LLAMA",
         "endpoint": f"{_LANGUAGE}:ENDPOINT",
         "text_to_latent": f"{_ADAPTERS}:TEXT_TO_LATENT",

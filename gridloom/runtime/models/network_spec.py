@@ -31,6 +31,11 @@ class NetworkSpec(ModelSpec):
         return False
 
     @property
+    def ponders(self) -> bool:
+        """Whether a step runs inner steps until the network halts by itself, at most `halt_max_steps`."""
+        return False
+
+    @property
     def needs_square(self) -> bool:
         """Whether rows must be square canvases."""
         return False
