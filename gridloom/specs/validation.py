@@ -9,8 +9,13 @@ from pydantic import Field, PositiveInt
 
 from gridloom.specs.base import SpecModel
 
+Metric = Literal[
+    "pass@1", "pass@2", "exact", "cell_accuracy", "open_cell_accuracy", "focus_f1", "valid_path", "shortest"
+]
 ARC_METRICS = ("pass@1", "pass@2", "cell_accuracy")
 ROW_METRICS = ("exact", "cell_accuracy")
+MAZE_METRICS = ("focus_precision", "focus_recall", "focus_f1", "valid_path", "shortest")
+"""Figures of mazes alone: marked path cells, and whole paths."""
 DEFAULT_VIEWS = 8
 DEFAULT_ROWS = 1000
 """Sequences that a validation answers; their streams are endless."""
@@ -48,9 +53,9 @@ class Validation(SpecModel):
     """At most this many tasks, puzzles or sequences; all when absent, of the endless sequences 1,000."""
     views: PositiveInt | None = None
     """ARC only: views that vote on a test input, including the identity; 8 when absent."""
-    metric: Literal["pass@1", "pass@2", "exact", "cell_accuracy"] | None = None
+    metric: Metric | None = None
     """Metric that compares states, with cell accuracy between equals: pass@2 for ARC, exact rows otherwise when
-    absent."""
+    absent. Mazes and sudokus also have open_cell_accuracy; mazes focus_f1, valid_path and shortest."""
     publish: Literal["best", "last"] = "best"
     """Weights that are published: those of the best validation, or the last."""
     act_steps: PositiveInt | None = None

@@ -118,6 +118,9 @@ class PuzzlePredictionRecord(Record):
     """Halting logit of the answer."""
     checkpoint_key: str
     """Checkpoint that answered; of an ensemble the first."""
+    path_excess: int | None = None
+    """Steps of a maze's marked path beyond the fewest, 0 for a shortest one; NULL where the marked cells are no simple
+    path from S to G with walls kept, for sudokus, and in older ledgers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ def validation_can_be_done(spec_facts: SpecFacts, session: Session) -> None:
                 f"'{name}' publishes the best weights by keep_best and by validate",
                 "remove keep_best, or set  publish: last  in validate",
             )
-        metrics = ARC_METRICS if isinstance(found[1], ArcData) else ROW_METRICS
+        metrics = _metrics(found[1])
         if wanted.metric is not None and wanted.metric not in metrics:
             refuse(
                 "metric",
@@ -54,6 +54,15 @@ def validation_can_be_done(spec_facts: SpecFacts, session: Session) -> None:
         problem = _rows_problem(wanted, *found, spec_facts)
         if problem is not None:
             refuse("split" if wanted.share is None else "share", *problem)
+
+
+def _metrics(data: DataSpec) -> tuple[str, ...]:
+    """Return the metrics by which states can be compared on a dataset."""
+    if isinstance(data, ArcData):
+        return ARC_METRICS
+    if isinstance(data, MazeData):
+        return (*ROW_METRICS, "open_cell_accuracy", "focus_f1", "valid_path", "shortest")
+    return (*ROW_METRICS, "open_cell_accuracy") if isinstance(data, SudokuData) else ROW_METRICS
 
 
 def _rows_problem(wanted: Validation, name: str, data: DataSpec, spec_facts: SpecFacts) -> tuple[str, str] | None:

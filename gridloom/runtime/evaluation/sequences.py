@@ -21,9 +21,9 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import ModelError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequences, sequences_digest
+from gridloom.runtime.evaluation.described import elect, evaluated_facts, halting_facts, steps_trained
 from gridloom.runtime.evaluation.earlier_names import earlier_kind, earlier_names
 from gridloom.runtime.evaluation.intervals import wilson
-from gridloom.runtime.evaluation.puzzles import elect, evaluated_facts, halting_facts, steps_trained
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
@@ -268,9 +268,10 @@ def _answer(
                         "train it again, or evaluate an earlier checkpoint",
                     )
                 assert batch.labels is not None
-                counted.add(batch.labels, rows.lengths[:count], found[-1])
+                labels, difficulty = batch.labels, rows.lengths[:count]
+                counted.add(labels, difficulty, found[-1])
             if len(found) > 1:
-                tally.add(batch.labels, rows.lengths[:count], _together(found))
+                tally.add(labels, difficulty, _together(found))
             shown = {"exact": f"{tally.num_right / tally.num_scored:.1%}"} if tally.num_scored else {}
             bar.advance(count, **shown)
     return tally, own if len(members) > 1 else []

@@ -26,7 +26,7 @@ from gridloom.runtime.models.sequence_rows import sequence_rows
 from gridloom.runtime.training.held_apart import TasksApart, puzzles_apart, tasks_apart
 from gridloom.runtime.training.validate import RowValidator, TaskValidator, ValidationRows, Validator
 from gridloom.specs.data import VOCABULARY
-from gridloom.specs.validation import DEFAULT_ROWS, TEST, VALIDATION, Validation
+from gridloom.specs.validation import DEFAULT_ROWS, MAZE_METRICS, TEST, VALIDATION, Validation
 from gridloom.stores.artifacts import Artifact
 
 
@@ -137,12 +137,14 @@ def _puzzles(artifact: Artifact, seed: int, validation: Validation | None) -> Ma
     sampler = PuzzleSampler(puzzles, seed)
     validator: Callable[[Network], Validator] | None = None
     if apart is not None and validation is not None:
+        mazes = puzzles.kind == "maze"
         rows = RowValidator(
             lambda first, end: ValidationRows(apart.inputs[first:end], apart.labels[first:end]),
             len(apart.inputs),
             {"sudoku": "sudokus", "maze": "mazes"}.get(puzzles.kind, "puzzles"),
             validation,
-            ("exact", "cell_accuracy", "open_cell_accuracy", "halting_accuracy"),
+            ("exact", "cell_accuracy", "open_cell_accuracy", "halting_accuracy", *(MAZE_METRICS if mazes else ())),
+            puzzles.kind,
         )
         validator = lambda network: rows  # noqa: E731
     by_test = {"validated_on": [puzzles.digest]} if validation is not None and validation.split == TEST else {}
