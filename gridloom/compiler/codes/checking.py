@@ -67,8 +67,8 @@ CHECKING = (
     ),
     Code(
         "GL305", "square positions for rows that are not square",
-        "`positions: rope_2d` or `sinusoid_2d` counts rows and columns of a square canvas, and the data has tokens in a "
-        "line.",
+        "`positions: rope_2d` or `sinusoid_2d` counts rows and columns of a square canvas, and the data has tokens in "
+        "a line.",
         "Training would stop at its start.",
         over(_LINE % "rope_2d"),
         over(_LINE % "rope"),
