@@ -19,7 +19,7 @@ from gridloom.specs.base import (
     StageSpec,
 )
 from gridloom.specs.solver import Solver
-from gridloom.specs.validation import Validation, absent
+from gridloom.specs.validation import Validation, absent, default_of
 from gridloom.specs.walltime import Walltime, walltime_seconds
 
 
@@ -162,6 +162,11 @@ class TrainStage(StageSpec):
     """Publish the weights after the best interval by a metric; the last weights where absent or no interval ended."""
     validate_: Annotated[Validation | None, Later()] = Field(default=None, alias="validate", exclude_if=absent)
     """Rows held apart from training, answered every some steps; the best weights by them are published."""
+    initial_state: Annotated[Literal["fixed", "random"], Later()] = Field(
+        default="fixed", exclude_if=default_of("fixed")
+    )
+    """States from which a row starts in training: those of the network, or drawn from N(0, 1) for each row, which makes
+    the residual of a recursive network a sign of a wrong answer. Evaluation starts from those of the network."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 100
     """Steps between resumable checkpoints."""
     keep_last: Annotated[PositiveInt, Operational()] = 2
@@ -259,8 +264,9 @@ class SolveStage(StageSpec):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "attempts"
     kind: Literal["solve"] = "solve"
-    with_: Annotated[str, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(alias="with")
-    """A checkpoint, or a language model, which then writes the grids as text, without a TRM."""
+    with_: Annotated[str | None, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(None, alias="with")
+    """A checkpoint, or a language model, which then writes the grids as text, without a TRM; left out for
+    `proposer: search`, which needs none."""
     data: DataRef
     """The tasks."""
     split: str | None = None
@@ -323,11 +329,23 @@ class EvaluateStage(StageSpec):
     grid, and so pass@2: `first` skips views that cannot change the first grid, `likely` views that hardly would."""
     act_steps: PositiveInt | None = None
     """ACT steps of every row; the network's `halt_max_steps` when absent."""
-    halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
+    halt: Annotated[Literal["none", "score", "unchanged", "fixed"], Later()] = "none"
     """Criterion that stops a row before its last ACT step, which changes results: the network would halt by its
-    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step."""
+    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step, but a
+    network that ponders halts by its own rule; `fixed` runs `act_steps` plain steps of that one too."""
     patience: Annotated[PositiveInt, Later()] = 1
     """Consecutive steps that must meet the `halt` criterion before a row stops; ignored with `halt: none`."""
+    restarts: Annotated[PositiveInt, Later()] = Field(default=1, exclude_if=default_of(1))
+    """Puzzles, recursive networks: runs of each puzzle, the first plain, each further one with noise on the states. One
+    of the answers is chosen without knowing the right one."""
+    noise: Annotated[PositiveFloat | None, Later()] = Field(default=None, exclude_if=absent)
+    """With restarts: standard deviation of the noise, 1 when absent; entries of a state have a root mean square of
+    about 1."""
+    noise_at: Annotated[Literal["start", "every_step"] | None, Later()] = Field(default=None, exclude_if=absent)
+    """With restarts: noise on the initial states (`start`, when absent), or before every step (arXiv 2605.19943)."""
+    choose: Annotated[Literal["q", "residual", "rules"] | None, Later()] = Field(default=None, exclude_if=absent)
+    """With restarts: the answer of the highest halting logit (`q`, when absent), of the smallest change of the states
+    in the last step (`residual`), or one that solves its puzzle by the `rules`; ties by the halting logit."""
     batch_size: PositiveInt = 256
     """Rows per batch. Rounding depends on the batch size, so the key covers it."""
     compile: Annotated[Literal["on", "off"], Operational()] = "off"

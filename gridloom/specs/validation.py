@@ -1,5 +1,8 @@
 """Validation in training: figures over held-apart rows of the training data, and selection of weights by them."""
 
+from collections.abc import Callable
+from functools import partial
+from operator import eq
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
@@ -12,6 +15,11 @@ DEFAULT_VIEWS = 8
 DEFAULT_ROWS = 1000
 """Sequences that a validation answers; their streams are endless."""
 TEST = "test"
+
+
+def default_of(default: object) -> Callable[[object], bool]:
+    """Return whether a value is `default`, for fields that graphs of earlier specs do not have."""
+    return partial(eq, default)
 
 
 def absent(value: object) -> bool:

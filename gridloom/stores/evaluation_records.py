@@ -120,9 +120,44 @@ class PuzzlePredictionRecord(Record):
     """Checkpoint that answered; of an ensemble the first."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaltingStudyRecord(Record):
+    """Value of a halting study, in long format: a point of a series of one part. docs/halting_study.md lists them."""
+
+    TABLE: ClassVar[str] = "halting_study"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "part", "series", "place")
+    run_id: str
+    stage: str
+    part: str
+    """steps, threshold, gain, difficulty, correlation, reliability, calibration or residual."""
+    series: str
+    """Rule of halting, measure of difficulty, or signal."""
+    place: int
+    """Number of the point in its series, from 0."""
+    x: float
+    """Allowed steps, threshold, difficulty, or middle of a bin, as the part has it."""
+    n: int
+    """Number of rows behind the point."""
+    exact: float | None
+    """Share of rows whose answer is right as a whole."""
+    cell_accuracy: float | None
+    mean_steps: float | None
+    """ACT steps of a row; of a network that ponders, steps of an input or position."""
+    operations: float | None
+    """Operations of a row by the cost model, at these mean steps."""
+    value: float | None
+    """Figure of the part: gain over fixed steps, correlation, calibration figure, mean signal, median residual."""
+    low: float | None
+    """Lower bound of the 95% interval of `value`, or of `exact` in steps, threshold and reliability; a quartile in
+    residual."""
+    high: float | None
+    checkpoint_key: str
+
+
 EVALUATION_TABLES: tuple[type[Record], ...] = (
     PredictionRecord,
     EvaluationRecord,
     CalibrationRecord,
     PuzzlePredictionRecord,
+    HaltingStudyRecord,
 )

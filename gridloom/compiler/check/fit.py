@@ -11,6 +11,7 @@ from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLaten
 from gridloom.runtime.models.kind import kinds_with, plays
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.data import ArcData
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 STARTS = (
@@ -19,6 +20,7 @@ STARTS = (
     (SolveStage, "with"),
     (EvaluateStage, "with"),
     (EvaluateStage, "ensemble"),
+    (HaltingStudyStage, "with"),
 )
 """Stage kinds that take a checkpoint, with the field that names it, or several."""
 ANY_CANVAS = "rope_2d"

@@ -28,6 +28,7 @@ from gridloom.compiler.check.fit import (
     positions_fit_rows,
     rows_fit_network,
 )
+from gridloom.compiler.check.halting import initial_states_exist, restarts_can_be_done, study_has_rows
 from gridloom.compiler.check.leaks import (
     calibration_sees_no_task_it_judges,
     given_weights_hold_no_held_out_answer,
@@ -82,6 +83,9 @@ RULES: tuple[Callable[[SpecFacts, Session], None], ...] = (
     calibration_sees_no_task_it_judges,
     validation_can_be_done,
     validation_reads_no_scored_answer,
+    study_has_rows,
+    restarts_can_be_done,
+    initial_states_exist,
 )
 
 

@@ -7,6 +7,7 @@ from gridloom.compiler.session import Session
 from gridloom.compiler.spec_facts import SpecFacts, sound
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.puzzles import MazeData, SequenceData, SudokuData
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, TrainStage
 from gridloom.specs.validation import ARC_METRICS, ROW_METRICS, TEST, Validation
@@ -91,7 +92,7 @@ def validation_reads_no_scored_answer(spec_facts: SpecFacts, session: Session) -
                 "name a subset that is not held out, or  share: 0.1",
                 (f"holdout comes from {bound.places.value(('data', found[0], 'holdout'))}",),
             )
-    for name, _ in sound(spec_facts, "stages", EvaluateStage):
+    for name, _ in sound(spec_facts, "stages", (EvaluateStage, HaltingStudyStage)):
         judged = data_of(bound, name)
         facts = spec_facts.data.get(judged[0]) if judged else None
         if judged is None or facts is None or isinstance(judged[1], ArcData):

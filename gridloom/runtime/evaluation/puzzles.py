@@ -22,6 +22,7 @@ from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.puzzles.puzzle_file import puzzle_text
 from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, load_puzzles, solves
 from gridloom.runtime.evaluation.intervals import wilson
+from gridloom.runtime.evaluation.restarts import RestartTally, run_restarts
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
@@ -121,13 +122,15 @@ class Evaluate:
             )
             members.append((inputs[field].key, bundle))
         started = time.monotonic()
-        tally, own = self._answer(node, spec, members, puzzles, context)
+        restarts = RestartTally(spec.restarts)
+        tally, own = self._answer(node, spec, members, puzzles, context, restarts)
         seconds = time.monotonic() - started
         shares = tally.shares()
         evaluated = evaluated_facts(members, spec.act_steps)
         mean_steps = tally.num_act_steps / (tally.num_answered * len(members))
         valid = tally.num_valid / tally.num_answered
-        metrics = {**shares, "valid": valid, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
+        again = restarts.shares() if spec.restarts > 1 else {}
+        metrics = {**shares, **again, "valid": valid, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
         context.ledger.append(
             *(
                 MetricRecord(
@@ -160,6 +163,7 @@ class Evaluate:
             **shares,
             **({"exact_interval": wilson(shares["exact"], tally.num_puzzles)} if tally.num_puzzles else {}),
             "mean_act_steps": mean_steps,
+            **({"restarts": restarts.report(spec)} if spec.restarts > 1 else {}),
             "denominators": {
                 "num_puzzles": "puzzles whose answers are known",
                 "valid": "all puzzles; a sudoku's rules hold and its clues are kept, a maze has one shortest path",
@@ -189,7 +193,7 @@ class Evaluate:
                 total_examples=tally.num_puzzles,
             )
         context.notes.update(
-            shares,
+            {**shares, **again},
             valid=valid,
             num_puzzles=tally.num_puzzles,
             puzzles_per_s=tally.num_answered / seconds,
@@ -204,6 +208,7 @@ class Evaluate:
         members: Sequence[tuple[str, Bundle]],
         puzzles: PuzzleSet,
         context: StageContext,
+        restarts: RestartTally,
     ) -> tuple[Tally, list[Tally]]:
         """Answer the puzzles batch by batch; return the counts of the ensemble and of each member."""
         arrays, bundles = puzzles.splits[SPLIT], [bundle for _, bundle in members]
@@ -223,9 +228,14 @@ class Evaluate:
                 )
                 ids = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
                 halting = Halting(spec.halt, spec.patience)
-                found = [
-                    bundle.network.answer(Rows(inputs, ids, labels), spec.act_steps, halting) for bundle in bundles
-                ]
+                given = Rows(inputs, ids, labels)
+                if spec.restarts > 1:
+                    network = bundles[0].network
+                    taken, runs = run_restarts(network, given, spec, puzzles.kind, seed=node.seed, first=start)
+                    restarts.add(runs, labels)
+                    found = [taken]
+                else:
+                    found = [bundle.network.answer(given, spec.act_steps, halting) for bundle in bundles]
                 tokens, q_halt = found[0].tokens, found[0].q_halt
                 if own:
                     tokens, q_halt = elect(

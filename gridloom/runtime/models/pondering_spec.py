@@ -24,6 +24,11 @@ class PonderingSpec(NetworkSpec):
     precision: Precision = "fp32"
     """Activation type."""
 
+    @property
+    def ponders(self) -> bool:
+        """Yes."""
+        return True
+
     def ponder_weight_at(self, step: int) -> float:
         """Return the weight of the ponder cost at an optimizer step, counted from 0."""
         if self.ponder_warmup_steps == 0:

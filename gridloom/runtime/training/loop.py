@@ -99,6 +99,7 @@ class ActTrainer:
         carry = self.model.initial_carry(share, num_cells=length) if carry is None else carry
         # drawn for the whole batch, so that the draws depend neither on micro-batches nor on ranks
         least = self.model.exploration(spec.batch_size, self.generator)
+        start = self._initial_states(length)
         sums = torch.zeros_like(self._sums)
         with self.model.rounded():
             parts = [
@@ -108,6 +109,7 @@ class ActTrainer:
                     slice(at, at + size),
                     least,
                     sums,
+                    start,
                 )
                 for at in range(mine.start, mine.stop, size)
             ]
@@ -134,13 +136,20 @@ class ActTrainer:
         self._stretch += sums
 
     def _part(
-        self, before: Any, batch: Batch, rows: slice, least: Tensor | None, sums: Tensor
+        self,
+        before: Any,
+        batch: Batch,
+        rows: slice,
+        least: Tensor | None,
+        sums: Tensor,
+        start: tuple[Tensor, Tensor] | None,
     ) -> tuple[Any, Tensor | None]:
         """Run forward and backward pass of a micro-batch; accumulate gradients and `sums`.
 
         Args:
             before: carry of the rows before the step.
             rows: indices of the rows in the batch.
+            start: states of the whole batch from which rows that take new data start.
 
         Returns:
             Carry after the step, and the gradient of the puzzle rows, fp32 [B, D].
@@ -156,6 +165,7 @@ class ActTrainer:
                 on_device(batch.puzzle_ids),
                 on_device(batch.labels),
                 None if batch.valid is None else on_device(batch.valid),
+                None if start is None else (start[0][rows], start[1][rows]),
             ),
             before,
             generator=self.generator,
@@ -168,6 +178,14 @@ class ActTrainer:
         with torch.no_grad():
             sums[:-2] += self.model.figures(output, carry, losses, batch_size)
         return carry, None if output.puzzle_rows is None else output.puzzle_rows.grad
+
+    def _initial_states(self, num_cells: int) -> tuple[Tensor, Tensor] | None:
+        """Draw initial states of the whole batch with `initial_state: random`, on the device by a seed of its own."""
+        if self.spec.initial_state == "fixed":
+            return None
+        seed = int(torch.randint(2**62, (1,), generator=self.generator))
+        drawn = torch.Generator(self.model.device).manual_seed(seed)
+        return self.model.random_states(self.spec.batch_size, num_cells, drawn)
 
     def _clip(self) -> Tensor:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
