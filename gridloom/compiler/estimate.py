@@ -320,8 +320,10 @@ def solve_cost(stage: str, sources: Sources) -> Cost | None:
     if found is None or spec.solver.proposer not in (AUTO, *PROPOSERS.built_in):
         return None  # what a proposer of another package runs is not known
     facts = found[1]
+    if spec.with_ is None:
+        return None  # a search has no network; its budget is counted in states
     if spec.with_ in sources.bound.spec.models:
-        return _solve_alone(spec, facts, sources)
+        return _solve_alone(spec, spec.with_, facts, sources)
     network = sources.network(stage, facts)
     if network is None:
         return None
@@ -362,12 +364,12 @@ def solve_cost(stage: str, sources: Sources) -> Cost | None:
     )
 
 
-def _solve_alone(spec: SolveStage, facts: DataFacts, sources: Sources) -> Cost | None:
-    llm = sources.bound.spec.models[spec.with_]
-    if not isinstance(llm, LlamaModel) or spec.with_ not in sources.llama:
+def _solve_alone(spec: SolveStage, model: str, facts: DataFacts, sources: Sources) -> Cost | None:
+    llm = sources.bound.spec.models[model]
+    if not isinstance(llm, LlamaModel) or model not in sources.llama:
         return None
     frozen, flops, once, peak, notes = solve_reading_and_writing(
-        llm, sources.llama[spec.with_], spec, facts, has_head=True, alone=True
+        llm, sources.llama[model], spec, facts, has_head=True, alone=True
     )
     tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
     return Cost(

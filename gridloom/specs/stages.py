@@ -264,8 +264,9 @@ class SolveStage(StageSpec):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "attempts"
     kind: Literal["solve"] = "solve"
-    with_: Annotated[str, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(alias="with")
-    """A checkpoint, or a language model, which then writes the grids as text, without a TRM."""
+    with_: Annotated[str | None, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(None, alias="with")
+    """A checkpoint, or a language model, which then writes the grids as text, without a TRM; left out for
+    `proposer: search`, which needs none."""
     data: DataRef
     """The tasks."""
     split: str | None = None
@@ -328,9 +329,10 @@ class EvaluateStage(StageSpec):
     grid, and so pass@2: `first` skips views that cannot change the first grid, `likely` views that hardly would."""
     act_steps: PositiveInt | None = None
     """ACT steps of every row; the network's `halt_max_steps` when absent."""
-    halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
+    halt: Annotated[Literal["none", "score", "unchanged", "fixed"], Later()] = "none"
     """Criterion that stops a row before its last ACT step, which changes results: the network would halt by its
-    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step."""
+    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step, but a
+    network that ponders halts by its own rule; `fixed` runs `act_steps` plain steps of that one too."""
     patience: Annotated[PositiveInt, Later()] = 1
     """Consecutive steps that must meet the `halt` criterion before a row stops; ignored with `halt: none`."""
     restarts: Annotated[PositiveInt, Later()] = Field(default=1, exclude_if=default_of(1))

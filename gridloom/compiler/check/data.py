@@ -151,8 +151,8 @@ def verifier_has_demonstrations(spec_facts: SpecFacts, session: Session) -> None
     for name, stage in sound(spec_facts, "stages", SolveStage):
         found = dataset_of(bound, name)
         facts = spec_facts.data.get(found[0]) if found else None
-        if stage.with_ in bound.spec.models:
-            continue  # a language model alone checks no demonstration
+        if stage.with_ is None or stage.with_ in bound.spec.models:
+            continue  # a language model alone checks no demonstration, and a search fits those that it is shown
         if facts and found and stage.solver.verifier.leave_one_out > 0 and facts.num_check_demos == 0:
             path: Path = ("stages", name, "solver", "verifier", "leave_one_out")
             session.warn(

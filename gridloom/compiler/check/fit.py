@@ -61,11 +61,12 @@ def positions_fit_rows(spec_facts: SpecFacts, session: Session) -> None:
         facts = spec_facts.data.get(found[0]) if found else None
         square = facts is None or facts.num_cells == facts.canvas**2
         if found and not square and isinstance(model, NetworkSpec) and model.needs_square:
+            positions = str(getattr(model, "positions", ANY_CANVAS))
             session.error(
                 "GL305",
-                f"'{stage.model}' has positions rope_2d; rows of '{found[0]}' are {found[1].kind} tokens in a line",
+                f"'{stage.model}' has positions {positions}; rows of '{found[0]}' are {found[1].kind} tokens in a line",
                 bound.places.value(("models", stage.model, "positions")),
-                "use positions: rope",
+                f"use positions: {positions.removesuffix('_2d')}",
             )
 
 

@@ -67,7 +67,8 @@ CHECKING = (
     ),
     Code(
         "GL305", "square positions for rows that are not square",
-        "`positions: rope_2d` counts rows and columns of a square canvas, and the data has tokens in a line.",
+        "`positions: rope_2d` or `sinusoid_2d` counts rows and columns of a square canvas, and the data has tokens in "
+        "a line.",
         "Training would stop at its start.",
         over(_LINE % "rope_2d"),
         over(_LINE % "rope"),
@@ -125,7 +126,8 @@ CHECKING = (
     ),
     Code(
         "GL316", "proposer without its model",
-        "The proposer of a solve stage needs a checkpoint, and `with` names a language model; or the other way round.",
+        "The proposer of a solve stage needs a checkpoint, and `with` names a language model, or nothing; or the "
+        "reverse.",
         "It would have nothing to propose with. `auto` takes the proposer that fits `with`.",
         over("stages: {solve: {solver: {proposer: text}}}\n"), over("stages: {solve: {solver: {proposer: trm}}}\n"),
     ),

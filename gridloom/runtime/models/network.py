@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gridloom.errors import ModelError
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.follow import follow_steps
-from gridloom.runtime.models.kind import RowShape
+from gridloom.runtime.models.kind import RowShape, row_problems
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.state_noise import StateNoise
 from gridloom.runtime.models.steps import (
@@ -238,6 +238,13 @@ class Network(nn.Module, ABC):
     def freeze_rounded(self) -> None:
         """Round weights to the activation dtype in place, for a network that is only run; by default do nothing."""
 
+    def problems_with(self, rows: RowShape) -> list[str]:
+        """Return why the network cannot answer rows of a shape, in words; empty where it can.
+
+        By default rows have the shape of the training; `any_length` in the spec allows longer and shorter ones.
+        """
+        return row_problems(self.spec, self.rows, rows)
+
     @property
     def canvas(self) -> int:
         """Side of the square token canvas in cells; 0 if rows are not square."""
@@ -347,7 +354,7 @@ class Network(nn.Module, ABC):
                 changed.append(differs.sum(dim=1, dtype=torch.int32))
                 made = torch.where(running, step, made)
                 streak = torch.where(agrees, streak + 1, 0)
-                if halting.when != "none":
+                if not halting.every_step:
                     running = running & (streak < halting.patience)
                 # a family that ponders within one step has halted now: the next step would take new data
                 if not bool(running.any()) or bool(carry.halted.all()):

@@ -26,6 +26,11 @@ class NetworkSpec(ModelSpec):
         return False
 
     @property
+    def any_length(self) -> bool:
+        """Whether no weight depends on the length of a row, so that longer and shorter rows than trained on can run."""
+        return False
+
+    @property
     def ponders(self) -> bool:
         """Whether a step runs inner steps until the network halts by itself, at most `halt_max_steps`."""
         return False

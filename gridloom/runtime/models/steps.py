@@ -50,6 +50,11 @@ class Halting:
     patience: int = 1
     """Number of consecutive steps that must request the halt."""
 
+    @property
+    def every_step(self) -> bool:
+        """Whether no row stops before its last ACT step."""
+        return self.when in ("none", "fixed")
+
 
 EVERY_STEP = Halting()
 """No row stops before its last ACT step."""
@@ -69,6 +74,12 @@ class Answers:
     """Computed ACT steps, summed over the rows; less than the sum of `steps` if states repeated."""
     loss: Tensor | None = None
     """fp32 [B], loss of each answer; None without labels."""
+    mean_steps: Tensor | None = None
+    """fp32 [B], steps averaged over the valid inputs or positions of a row; None for a network that ponders none
+    of them alone."""
+    natural: Tensor | None = None
+    """fp32 [B], share of the valid inputs or positions that halted by themselves before the step limit; None where that
+    is not known."""
 
 
 @dataclass(frozen=True, slots=True)

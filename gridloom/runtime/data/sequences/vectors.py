@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
-from gridloom.runtime.data.sequences.tokens import sum_width
+from gridloom.runtime.data.sequences.widths import sum_width
 from gridloom.specs.puzzles import AdditionData, LogicData, ParityData, SequenceData, SortData
 
 

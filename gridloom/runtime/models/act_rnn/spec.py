@@ -22,3 +22,8 @@ class ActRnnModel(PonderingSpec):
     def reads(self) -> tuple[Literal["tokens", "vectors"], ...]:
         """Vectors alone."""
         return ("vectors",)
+
+    @property
+    def any_length(self) -> bool:
+        """Yes: the cell runs once more for each further time step."""
+        return True
