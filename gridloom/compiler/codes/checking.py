@@ -130,8 +130,7 @@ CHECKING = (
     ),
     Code(
         "GL316", "proposer without its model",
-        "The proposer of a solve stage needs a checkpoint, and `with` names a language model, or nothing; or the "
-        "reverse.",
+        "The proposer of a solve stage needs a checkpoint and `with` names a language model or nothing; or vice versa.",
         "It would have nothing to propose with. `auto` takes the proposer that fits `with`.",
         over("stages: {solve: {solver: {proposer: text}}}\n"), over("stages: {solve: {solver: {proposer: trm}}}\n"),
     ),
