@@ -26,7 +26,6 @@ Owner = tuple[str, str]
 
 _DATASETS: dict[tuple[ArtifactType, ...], str] = {
     ("dataset",): "an ARC dataset",
-    ("dataset", "puzzles"): "an ARC, maze or sudoku dataset",
     ("dataset", "puzzles", "sequences"): "a dataset",
 }
 """Noun of a reference to data in messages, by the artifact types that the reference takes."""

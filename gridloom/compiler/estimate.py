@@ -29,8 +29,9 @@ from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import UNSEEN_VIEWS, ArcData, Augment
 from gridloom.specs.kinds import STAGES
+from gridloom.specs.puzzles import SequenceData
 from gridloom.specs.solver_kinds import AUTO, PROPOSERS
-from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
+from gridloom.specs.stages import DEFAULT_SEQUENCES, EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 WEIGHT_STATE = 5
 """fp32 copies of a trained weight: itself, gradient, two moments, average."""
@@ -142,7 +143,8 @@ def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
     members = [member for name in names if (member := sources.network(name, facts)) is not None]
     if len(members) < len(names):
         return None
-    tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
+    held_out = spec.limit or DEFAULT_SEQUENCES if isinstance(data, SequenceData) else facts.num_held_out
+    tasks = min(held_out, spec.limit or held_out)
     rows = [tasks] * len(members)
     assumes: tuple[str, ...] = ()
     if isinstance(data, ArcData):

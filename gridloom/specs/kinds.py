@@ -45,7 +45,7 @@ CHECKPOINT = StageKind(CheckpointStage, "gridloom.runtime.checkpoints.stage:Copy
 TRAIN = StageKind(TrainStage, "gridloom.runtime.training.train:Train", f"{_ESTIMATE}:train_cost")
 JOINT_TRAIN = StageKind(JointTrainStage, "gridloom.runtime.training.joint.train:JointTrain", f"{_ESTIMATE}:joint_cost")
 SOLVE = StageKind(SolveStage, "gridloom.solvers.stages.solve:Solve", f"{_ESTIMATE}:solve_cost")
-EVALUATE = StageKind(EvaluateStage, "gridloom.runtime.evaluation.puzzles:Evaluate", f"{_ESTIMATE}:evaluate_cost")
+EVALUATE = StageKind(EvaluateStage, "gridloom.runtime.evaluation.stage:EvaluateRows", f"{_ESTIMATE}:evaluate_cost")
 HALTING_STUDY = StageKind(
     HaltingStudyStage, "gridloom.runtime.evaluation.halting.study:HaltingStudy", f"{_ESTIMATE}_validation:study_cost"
 )

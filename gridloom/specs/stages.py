@@ -10,7 +10,6 @@ from gridloom.specs.base import (
     ArtifactType,
     ByContent,
     DataRef,
-    HeldOutDataRef,
     Later,
     OfNode,
     Operational,
@@ -276,11 +275,15 @@ CheckpointName = Annotated[str, Ref(artifacts=("checkpoint",), part="trm")]
 EarlyStop = Literal["exact", "first", "likely"]
 
 
+DEFAULT_SEQUENCES = 10_000
+"""Sequences that an evaluation answers; their streams are endless."""
+
+
 class EvaluateStage(StageSpec):
     """Answer the held-out tests of a dataset with a checkpoint or an ensemble of checkpoints, and count right answers.
 
-    ARC tasks are answered under many views that vote (pass@1, pass@2 and so on); test mazes and sudokus are answered
-    once by each checkpoint (exact grids, cells).
+    ARC tasks are answered under many views that vote (pass@1, pass@2 and so on); test mazes, sudokus and sequences are
+    answered once by each checkpoint (exact grids, cells; sequences, places, steps by difficulty).
     """
 
     version: ClassVar[int] = 1
@@ -288,14 +291,16 @@ class EvaluateStage(StageSpec):
     kind: Literal["evaluate"] = "evaluate"
     with_: CheckpointName = Field(alias="with")
     """Checkpoint to evaluate."""
-    data: HeldOutDataRef
-    """ARC tasks with held-out tests, mazes, or sudokus."""
+    data: AnyDataRef
+    """ARC tasks with held-out tests, mazes, sudokus, or sequences: rows of the test stream, also of an entry with other
+    lengths where the network runs on rows of any length."""
     ensemble: Annotated[tuple[CheckpointName, ...], Later()] = ()
     """More checkpoints, trained on rows of the same kind, whose answers vote with those of `with`."""
     split: str | None = None
     """ARC only: subset of the tasks; all held-out subsets when absent."""
     limit: PositiveInt | None = None
-    """At most this many tasks, by id, or test puzzles, the first; all when absent."""
+    """At most this many tasks, by id, or test puzzles, the first; all when absent. Of the endless sequences, this many
+    rows; 10,000 when absent."""
     views: PositiveInt | None = None
     """ARC only: views that vote on a test input, including the identity; all views of the training when absent."""
     early_stop: bool | Literal["first", "likely"] | None = None

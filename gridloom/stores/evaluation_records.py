@@ -118,6 +118,34 @@ class PuzzlePredictionRecord(Record):
     """Halting logit of the answer."""
     checkpoint_key: str
     """Checkpoint that answered; of an ensemble the first."""
+    path_excess: int | None = None
+    """Steps of a maze's marked path beyond the fewest, 0 for a shortest one; NULL where the marked cells are no simple
+    path from S to G with walls kept, for sudokus, and in older ledgers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifficultyRecord(Record):
+    """Answers to the sequences of one difficulty in an evaluation."""
+
+    TABLE: ClassVar[str] = "difficulties"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "difficulty")
+    run_id: str
+    stage: str
+    kind: str
+    """Kind of task: parity, addition, ..."""
+    difficulty: int
+    """Nonzero entries of parity; numbers of addition and sort; symbols, vectors or characters of the others."""
+    num_rows: int
+    num_scored: int
+    """Number of rows that ask for something."""
+    num_right: int
+    """Number of rows with every place right."""
+    num_places: int
+    num_places_right: int
+    mean_steps: float
+    """Mean steps of a row, of its inputs where the network ponders each."""
+    checkpoint_key: str
+    """Checkpoint that answered; of an ensemble the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,5 +187,6 @@ EVALUATION_TABLES: tuple[type[Record], ...] = (
     EvaluationRecord,
     CalibrationRecord,
     PuzzlePredictionRecord,
+    DifficultyRecord,
     HaltingStudyRecord,
 )

@@ -207,17 +207,18 @@ def _batches(files: Sequence[tuple[Path, JournalState]], starts: RunStarts) -> I
 
 def _read_ahead(batches: Iterator[_ReadBatch]) -> Iterator[_ReadBatch]:
     """Yield batches; the next is read in a thread while the caller writes one, since DuckDB works without the GIL."""
-    read = next(batches)
-    if read.is_last:  # a thread costs more than a small ingestion
-        yield read
+    first = next(batches)
+    if first.is_last:  # a thread costs more than a small ingestion
+        yield first
         return
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1, "gridloom-read-journals") as pool:
-        while not read.is_last:
+        following = pool.submit(next, batches)
+        yield first
+        while not (read := following.result()).is_last:
             following = pool.submit(next, batches)
             yield read
-            read = following.result()
     yield read
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gridloom.cli.show.attempts import attempt_lines, picks_view, task_view
+from gridloom.cli.show.sequences import sequence_lines
 from gridloom.cli.show.tables import rows_table
 from gridloom.compiler.graph import RunGraph
 from gridloom.runtime.evaluation.intervals import share_text
@@ -48,6 +49,9 @@ def print_results(
             elif node.kind == "ablate":
                 for one in report["comparisons"]:
                     console.print(f"{node.name}  {Comparison(**one).line()}", soft_wrap=True)
+            elif node.kind == "evaluate" and "by_difficulty" in report:
+                for line in sequence_lines(node.name, report, _who):
+                    console.print(line, highlight=False, soft_wrap=True)
             elif node.kind == "evaluate":
                 _print_puzzles(console, node.name, report)
             elif node.kind == "halting_study":

@@ -14,6 +14,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
+from gridloom.runtime.evaluation.earlier_names import earlier_kind
 from gridloom.runtime.machine.device import hardware, make_current, precision_advice
 from gridloom.runtime.machine.ranks import ALONE, END, STATE, STEP, TRAIN, VALIDATE, Ranks
 from gridloom.runtime.models.kind import network_spec
@@ -99,10 +100,11 @@ class Train:
                 f"{budget_s - spent_s + trainer.compile_s:.0f} s were left",
                 f"raise the budget of stage {node.name!r}, or set  compile: off  there",
             )
+        earlier = earlier_kind(trainer.full, material.kind)
         host_reads_are_free = torch.device(context.device).type == "cpu"
         total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", spent_s)
         bars = context.progress.task(node.name, total=total, unit=unit, done=done)
-        with tracked(spec.wandb, TRAIN_PROJECT, node, context) as track, bars as bar:
+        with tracked(spec.wandb, TRAIN_PROJECT, node, context, earlier) as track, bars as bar:
             # at least one step is made, however small the budget
             last = first >= spec.steps or (budget_s is not None and first > 0 and spent_s >= budget_s)
             shown_s = spent_s

@@ -150,9 +150,10 @@ class RowValidator(Validator):
         noun: str,
         wanted: Validation,
         names: Sequence[str] = ("exact", "cell_accuracy"),
+        kind: str = "",
     ) -> None:
-        """Args: rows: (first row, end) -> rows. names: figures of interest."""
-        self.rows, self.total, self.wanted, self.names = rows, total, wanted, names
+        """Args: rows: (first row, end) -> rows. names: figures of interest. kind: kind of the data entry."""
+        self.rows, self.total, self.wanted, self.names, self.kind = rows, total, wanted, names, kind
         self.num_batches = -(-total // wanted.batch_size)
         self.described = f"{total:,} {noun}"
 
@@ -168,6 +169,10 @@ class RowValidator(Validator):
         # numbers have no cells to compare with: every scored place is open
         shown = inputs if inputs.ndim == 2 else torch.zeros_like(labels)
         tally.add(found.tokens, finite(found.q_halt), shown, labels)
+        tally.add_steps(found.steps if found.mean_steps is None else found.mean_steps, found.natural)
+        tally.num_answered, tally.num_act_steps = len(labels), float(found.steps.double().sum())
+        if self.kind == "maze":
+            tally.paths.add(batch.inputs, found.tokens.cpu().numpy(), batch.labels)
         return tally
 
     def figures(self, results: Sequence[Any]) -> dict[str, float]:

@@ -75,6 +75,11 @@ class UniversalTransformerModel(PonderingSpec):
         return self.positions in ("sinusoid_2d", "none")
 
     @property
+    def any_length(self) -> bool:
+        """Whether positions mean the same in longer and shorter rows: by index, or without positions."""
+        return self.positions in ("sinusoid", "none")
+
+    @property
     def needs_square(self) -> bool:
         """Whether rows must be square canvases."""
         return self.positions == "sinusoid_2d"
