@@ -123,6 +123,7 @@ class Tally:
         if self.steps:
             made = np.repeat(list(self.steps), list(self.steps.values()))
             found = {f"act_steps_p{100 * q:.0f}": float(np.quantile(made, q)) for q in (0.5, 0.9)}
+            found["act_steps"] = float(made.mean())
         if self.num_natural:
             natural = self.natural / self.num_natural
             found |= {"halt_natural": natural, "halt_forced": 1 - natural}
@@ -288,7 +289,7 @@ class Evaluate:
                 tally.add(tokens[known], q_halt[known], inputs[known], labels[known])
                 steps = torch.stack([one.steps for one in found]).sum(dim=0)
                 known_natural = [one.natural for one in found if one.natural is not None]
-                tally.add_steps(steps, torch.stack(known_natural).mean(dim=0) if known_natural else None)
+                tally.add_steps(steps / len(found), torch.stack(known_natural).mean(dim=0) if known_natural else None)
                 if puzzles.kind == "maze":
                     tables = [table.cpu().numpy() for table in (inputs, tokens, labels)]
                     tally.paths.add(*tables)

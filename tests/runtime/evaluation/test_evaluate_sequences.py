@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from train_support import StopAfter, stage_context
 
 from gridloom.cli.show.sequences import sequence_lines
 from gridloom.compiler.graph import StageNode
-from gridloom.errors import ModelError, StageInterrupted
+from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.sequences.artifact import SequenceSpec, save_sequences
@@ -28,8 +29,10 @@ from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.sequence_rows import sequence_rows
 from gridloom.runtime.models.steps import Answers, Rows
 from gridloom.runtime.training.material import MODELS
+from gridloom.runtime.training.validate import RowValidator, ValidationRows
 from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData
 from gridloom.specs.stages import EvaluateStage
+from gridloom.specs.validation import Validation
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -183,3 +186,20 @@ def test_rows_that_ask_for_nothing_have_no_share() -> None:
     tally.add(torch.zeros(3, 4, dtype=torch.uint8), np.ones(3, dtype=np.int32), made)
     assert tally.num_scored == 0
     assert tally.figures() == {"act_steps": 1.0, "act_steps_p50": 1.0, "act_steps_p90": 1.0}
+
+
+def test_a_validation_counts_no_row_that_asks_for_nothing() -> None:
+    rows = vector_rows(SUMS, 0, 40, "validation")
+    asked = (rows.labels != 0).any(axis=1)
+    assert 0 < asked.sum() < 40
+    network = cast(Any, SimpleNamespace(device=torch.device("cpu"), spec=RNN))
+    wrong = Answers(torch.zeros(40, 9, dtype=torch.uint8), torch.zeros(40), torch.full((40,), 3), 120)
+    network.answer = lambda given, steps: wrong
+    batch = ValidationRows(rows.inputs, rows.labels, rows.valid)
+    validator = RowValidator(lambda first, end: batch, 40, "addition rows", Validation(split="validation"))
+    figures = validator.figures([validator.answer(network, 0)])
+    assert (figures["exact"], figures["cell_accuracy"], figures["act_steps"]) == (0, 0, 3)
+    nothing = ValidationRows(rows.inputs, np.zeros_like(rows.labels), rows.valid)
+    validator = RowValidator(lambda first, end: nothing, 40, "addition rows", Validation(split="validation"))
+    with pytest.raises(StageError, match="none of 40 addition rows asks for anything"):
+        validator.figures([validator.answer(network, 0)])
