@@ -311,9 +311,9 @@ def _calibration(study: Study, bins: int) -> Iterator[StudyRow]:
         if value is None:
             continue
 
-        low, high = study.resamples.auc(signal, right) or (None, None)
+        least, most = study.resamples.auc(signal, right) or (None, None)
         yield StudyRow(
-            "calibration", f"{name}.auc", study.most, len(right), exact=exact, value=value, low=low, high=high
+            "calibration", f"{name}.auc", study.most, len(right), exact=exact, value=value, low=least, high=most
         )
         accepted = false_accepts(signal, right)
         series = f"{name}.false_accepts"
