@@ -323,9 +323,12 @@ class EvaluateStage(StageSpec):
     about 1."""
     noise_at: Annotated[Literal["start", "every_step"] | None, Later()] = Field(default=None, exclude_if=absent)
     """With restarts: noise on the initial states (`start`, when absent), or before every step (arXiv 2605.19943)."""
-    choose: Annotated[Literal["q", "residual", "rules"] | None, Later()] = Field(default=None, exclude_if=absent)
+    choose: Annotated[Literal["q", "residual", "confidence", "rules"] | None, Later()] = Field(
+        default=None, exclude_if=absent
+    )
     """With restarts: the answer of the highest halting logit (`q`, when absent), of the smallest change of the states
-    in the last step (`residual`), or one that solves its puzzle by the `rules`; ties by the halting logit."""
+    in the last step (`residual`), of the highest `confidence` (product of the largest probabilities of all cells), or
+    one that solves its puzzle by the `rules`; ties by the halting logit."""
     batch_size: PositiveInt = 256
     """Rows per batch. Rounding depends on the batch size, so the key covers it."""
     compile: Annotated[Literal["on", "off"], Operational()] = "off"

@@ -28,6 +28,7 @@ class Following:
         likely, tokens = self.network.log_probabilities(logits).max(dim=-1)
         if self.labels is not None:
             scored = self.labels != 0
+            scored = scored | ~scored.any(dim=1, keepdim=True)  # a row whose answer is not known: all positions
             likely = torch.where(scored, likely, 0.0)
             counts = scored.sum(dim=1).clamp(min=1)
             mean = torch.where(scored, likely.exp(), 0.0).sum(dim=1) / counts
