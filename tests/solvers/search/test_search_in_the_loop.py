@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mirror_task import RIGHT, mirror_task
+from mirror_task import RIGHT, WRONG, mirror_task
 from solve_support import RUN, SOLVER, Place
 
 from gridloom.solvers.loop.policies import Fixed, Situation, plan_attempt
@@ -15,7 +15,7 @@ from gridloom.solvers.parts.search_proposer import NUM_VOTES
 from gridloom.solvers.replay.replay import replay
 from gridloom.solvers.search.running import run_program
 from gridloom.solvers.types import Candidate, Proposal
-from gridloom.solvers.verifiers.judge import Judge
+from gridloom.solvers.verifiers.judge import OF_PROGRAMS, Judge
 from gridloom.specs.solver import Search, Solver, Verifier
 from gridloom.stores.records import AttemptRecord, CandidateRecord, PickRecord, VerdictRecord
 
@@ -54,7 +54,7 @@ def test_a_search_alone_solves_records_programs_and_replays(tmp_path: Path, monk
     assert all(output.fits)
     assert output.tests[0].tolist() == RIGHT
     verdicts = {v.verifier: v.score for v in made.ledger.read(VerdictRecord, run_id=RUN, task_id="aaaa0001")}
-    assert verdicts["fits_demonstrations"] == verdicts["short_program"] == verdicts["leave_one_out"] == 1
+    assert all(verdicts[name] == 1 for name in (*OF_PROGRAMS, "leave_one_out"))
     assert verdicts["agreement"] is None
     report = replay(made.workspace, "bbbb0002.1")
     assert report.equal, str(report)
@@ -139,9 +139,14 @@ def test_verifiers_of_programs_judge_programs_alone() -> None:
     found = plain.model_copy(update={"source": "search", "program": "x", "fits": 1, "shown": 2, "cost": 40})
     judge = Judge(task, Verifier())
     names = {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals}
-    assert not names & {"fits_demonstrations", "short_program"}
+    assert not names & set(OF_PROGRAMS)
     scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((found,),))).signals}
-    assert (scores["fits_demonstrations"], scores["short_program"]) == (0.5, 0.5)
+    assert (scores["fits_demonstrations"], scores["short_program"], scores["unrivalled"]) == (0.25, 0, 1)
+    rival = found.model_copy(update={"grid": WRONG, "fits": 2, "cost": 31})
+    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((found, rival),))).signals}
+    assert scores["unrivalled"] == 0
+    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((rival, found),))).signals}
+    assert (scores["fits_demonstrations"], scores["short_program"], scores["unrivalled"]) == (1, 0.5, 1)
     assert {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals} == names
     lenient = Judge(task, Verifier(fits_demonstrations=0.0, short_program=0.0))
     assert "fits_demonstrations" not in {s.name for s in lenient.verdict(Proposal(candidates=((found,),))).signals}
