@@ -4,12 +4,13 @@
     python benchmarks/halting_ut_peer.py --peer /path/to/Halting-Criterion --tasks maze --batch 4 --repeats 3
     python benchmarks/halting_ut_peer.py --peer /path/to/Halting-Criterion --halted --tasks maze
 
-A step is forward pass, loss, figures, backward pass and the optimiser (Adam for parity and addition, AdamW for mazes), on
-batches drawn before. Both run in turn, one thread, seconds of this process's CPU time; figures are medians. The original's
-encoder and maze solver are imported; Lightning, where it is missing, is stood in for by its base class alone.
+A step is forward pass, loss, figures, backward pass and the optimiser (Adam for parity and addition, AdamW for mazes),
+on batches drawn before. Both run in turn, one thread, seconds of this process's CPU time; figures are medians. The
+original's encoder and maze solver are imported; Lightning, where it is missing, is stood in for by its base class alone.
 
-With halt_bias 1 fresh weights halt after two hops, with -3 no position halts before the last of the six. `--halted` gives a
-share of the positions, or whole rows, a probability that halts them at the first hop, the others run to the sixth.
+With halt_bias 1 fresh weights halt after two hops, with -3 no position halts before the last of the six. `--halted`
+gives a share of the positions, or whole rows, a probability that halts them at the first hop, the others run to the
+sixth.
 Memory is what the backward pass keeps of the first step, by size of the tensors.
 """
 
@@ -130,7 +131,7 @@ class Task:
         """Give the original our weights."""
         ours, block, theirs = self.ours, self.ours.block, self.encoder.enc
         attention, keys = theirs.multi_head_attention, ours.spec.keys
-        pairs: list[tuple[Tensor, Tensor | None]] = [
+        pairs: list[tuple[Any, Any]] = [
             (attention.query_linear.weight, block.query.weight),
             (attention.key_linear.weight, block.key_value.weight[:keys]),
             (attention.value_linear.weight, block.key_value.weight[keys:]),
@@ -209,7 +210,7 @@ class Soon(nn.Module):
     """Halting unit that halts chosen positions at the first hop and the others at the last."""
 
     def __init__(self, soon: Tensor, valid: Tensor | None) -> None:
-        """Args: soon: bool [B, L]. valid: the positions that run, packed, for ours; None for the original's dense call."""
+        """Args: soon: bool [B, L]. valid: positions that run, packed, for ours; None for the original's dense call."""
         super().__init__()
         self.soon, self.valid, self.hop = soon, valid, 0
         self.bias = nn.Parameter(torch.zeros(()))
