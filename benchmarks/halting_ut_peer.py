@@ -6,7 +6,7 @@
 
 A step is forward pass, loss, figures, backward pass and the optimiser (Adam for parity and addition, AdamW for mazes),
 on batches drawn before. Both run in turn, one thread, seconds of this process's CPU time; figures are medians. The
-original's encoder and maze solver are imported; Lightning, where it is missing, is stood in for by its base class alone.
+original's encoder and maze solver are imported; Lightning, where it is missing, by its base class alone.
 
 With halt_bias 1 fresh weights halt after two hops, with -3 no position halts before the last of the six. `--halted`
 gives a share of the positions, or whole rows, a probability that halts them at the first hop, the others run to the
