@@ -33,7 +33,7 @@ def poison() -> None:
             gradient.view(-1)[0] = float("nan")
         return found
 
-    ActTrainer._part = poisoned  # type: ignore[method-assign, assignment]
+    ActTrainer._part = poisoned  # type: ignore[assignment, method-assign]
 
 
 def main() -> None:
