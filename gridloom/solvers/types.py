@@ -132,7 +132,7 @@ class Candidate(LoopRecord):
     shown: int | None = None
     """Number of demonstrations that the search was shown."""
     cost: int | None = None
-    """Cost of the program: of its dearest image, and of each layer."""
+    """Length of the program: the cost of its dearest image, and of each part after the first."""
 
 
 class ActStep(LoopRecord):

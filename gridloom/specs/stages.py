@@ -17,49 +17,15 @@ from gridloom.specs.base import (
     SpecModel,
     StageSpec,
 )
+from gridloom.specs.optimizers import AdamAtan2 as AdamAtan2
+from gridloom.specs.optimizers import AdamW as AdamW
+from gridloom.specs.optimizers import Muon as Muon
+from gridloom.specs.optimizers import NetworkOptimizer as NetworkOptimizer
+from gridloom.specs.optimizers import Optimizer as Optimizer
 from gridloom.specs.solver import Solver
 from gridloom.specs.validation import Validation, absent, default_of
 from gridloom.specs.walltime import Walltime, walltime_seconds
 
-
-class AdamAtan2(SpecModel):
-    """Adam with atan2 in place of the division and epsilon (arXiv 2407.05872), the TRM's optimiser."""
-
-    kind: Literal["adam_atan2"] = "adam_atan2"
-    lr: PositiveFloat = 1.0e-4
-    """Learning rate."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Decay of the first and second moment."""
-    weight_decay: NonNegativeFloat = 0.1
-    """Decoupled weight decay."""
-
-
-class AdamW(SpecModel):
-    """torch.optim.AdamW."""
-
-    kind: Literal["adamw"] = "adamw"
-    lr: PositiveFloat = 1.0e-4
-    """Learning rate."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Decay of the first and second moment."""
-    weight_decay: NonNegativeFloat = 0.1
-    """Decoupled weight decay."""
-
-
-class Muon(SpecModel):
-    """Muon for the matrices of the stack, AdamATan2 for embeddings and heads."""
-
-    kind: Literal["muon"] = "muon"
-    lr: PositiveFloat = 1.0e-3
-    """Learning rate of both; Muon's updates are scaled to the RMS of Adam's."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Decay of Muon's momentum."""
-    weight_decay: NonNegativeFloat = 0.1
-    """Decoupled weight decay."""
-
-
-Optimizer = Annotated[AdamAtan2 | AdamW, Field(discriminator="kind")]
-NetworkOptimizer = Annotated[AdamAtan2 | AdamW | Muon, Field(discriminator="kind")]
 SHIPPED = "shipped:"
 """Prefix of the path of a checkpoint that ships with gridloom."""
 
@@ -127,6 +93,9 @@ class TrainStage(StageSpec):
     """Seed of this training; the spec's when absent."""
     steps: PositiveInt = 2000
     """Optimizer steps; a resumed run continues to this total."""
+    epochs: Annotated[PositiveFloat | None, Operational()] = Field(default=None, exclude_if=absent)
+    """In place of `steps`: passes over the training puzzles, or training pairs of ARC tasks, as rows of the batches:
+    steps = epochs * rows / batch_size, rounded up. In the key as the steps that it makes."""
     batch_size: PositiveInt = 64
     """Rows per step."""
     optimizer: NetworkOptimizer = AdamAtan2()
@@ -148,6 +117,12 @@ class TrainStage(StageSpec):
     """Number of parts of a batch that run one after the other to save memory; must divide `batch_size`."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the weight average that is evaluated and published; 0 turns averaging off."""
+    ema_warmup: Annotated[bool, Later()] = Field(default=False, exclude_if=default_of(False))
+    """Let the decay of the average grow with the steps t: min(ema, (1 + t) / (10 + t)), for short trainings."""
+    decay: Annotated[Literal["all", "matrices"] | None, Later()] = Field(default=None, exclude_if=absent)
+    """Weights that `optimizer.weight_decay` shrinks: `all`, or `matrices`, which spares biases, norms, embeddings and
+    what the network's family spares. Absent: `all` but what the family spares, which is nothing but for networks that
+    ponder."""
     clip_norm: PositiveFloat | None = None
     """Maximum gradient norm; not clipped when absent."""
     depth: Annotated[tuple[DepthPhase, ...], Later()] = ()
@@ -348,9 +323,12 @@ class EvaluateStage(StageSpec):
     about 1."""
     noise_at: Annotated[Literal["start", "every_step"] | None, Later()] = Field(default=None, exclude_if=absent)
     """With restarts: noise on the initial states (`start`, when absent), or before every step (arXiv 2605.19943)."""
-    choose: Annotated[Literal["q", "residual", "rules"] | None, Later()] = Field(default=None, exclude_if=absent)
+    choose: Annotated[Literal["q", "residual", "confidence", "rules"] | None, Later()] = Field(
+        default=None, exclude_if=absent
+    )
     """With restarts: the answer of the highest halting logit (`q`, when absent), of the smallest change of the states
-    in the last step (`residual`), or one that solves its puzzle by the `rules`; ties by the halting logit."""
+    in the last step (`residual`), of the highest `confidence` (product of the largest probabilities of all cells), or
+    one that solves its puzzle by the `rules`; ties by the halting logit."""
     batch_size: PositiveInt = 256
     """Rows per batch. Rounding depends on the batch size, so the key covers it."""
     compile: Annotated[Literal["on", "off"], Operational()] = "off"

@@ -130,8 +130,7 @@ CHECKING = (
     ),
     Code(
         "GL316", "proposer without its model",
-        "The proposer of a solve stage needs a checkpoint, and `with` names a language model, or nothing; or the "
-        "reverse.",
+        "The proposer of a solve stage needs a checkpoint and `with` names a language model or nothing; or vice versa.",
         "It would have nothing to propose with. `auto` takes the proposer that fits `with`.",
         over("stages: {solve: {solver: {proposer: text}}}\n"), over("stages: {solve: {solver: {proposer: trm}}}\n"),
     ),
@@ -325,6 +324,19 @@ CHECKING = (
         "A sequence task asks for nothing: the running sum of `addition` begins with the second number.",
         "Training would have no target, and an evaluation nothing to count.",
         over(_LONE % 1), over(_LONE % 2),
+    ),
+    Code(
+        "GL374", "steps and epochs",
+        "A training has `steps` and `epochs`.",
+        "Each says how long it lasts.",
+        over("stages: {pretrain: {steps: 100, epochs: 2}}\n"), over("stages: {pretrain: {steps: 100}}\n"),
+    ),
+    Code(
+        "GL375", "epochs of endless data",
+        "A training has `epochs`, but its data is a stream without end, or has no training rows.",
+        "There is no pass over it.",
+        over(_PUZZLES % ("bits", "copy", "small, epochs: 2", "bits")),
+        over(_PUZZLES % ("bits", "copy", "small, steps: 2", "bits")),
     ),
     Code(
         "GL401", "training on held-out answers",

@@ -6,6 +6,7 @@ The first run is plain; run k > 0 has noise that depends on (seed, puzzle, k) al
 |---|---|
 | q | highest halting logit |
 | residual | smallest change of the states in the last step |
+| confidence | highest product of the largest probabilities of all cells |
 | rules | one that solves its puzzle: a sudoku's rules with all clues kept, one shortest path of a maze |
 | vote | given by most runs |
 
@@ -44,6 +45,8 @@ class Runs:
     """fp32 [K, B]"""
     residual: Tensor
     """fp32 [K, B]"""
+    confidence: Tensor
+    """fp32 [K, B], of the answer as a whole."""
     loss: Tensor
     """fp32 [K, B]"""
     solved: Tensor
@@ -55,6 +58,8 @@ class Runs:
         q, tokens = self.q_halt[runs], self.tokens[runs]
         if selector == "residual":
             best = self.residual[runs] == self.residual[runs].amin(dim=0)
+        elif selector == "confidence":
+            best = self.confidence[runs] == self.confidence[runs].amax(dim=0)
         elif selector == "rules":
             best = self.solved[runs]
         elif selector == "vote":
@@ -91,7 +96,8 @@ def run_restarts(
         assert found.loss is not None
         tokens = found.tokens[-1]
         solved = torch.from_numpy(solves(kind, questions, tokens.cpu().numpy())).to(tokens.device)
-        columns.append((tokens, found.q_halt[-1], found.residual[-1], found.loss[-1], solved))
+        sure = found.confidence_all[-1]
+        columns.append((tokens, found.q_halt[-1], found.residual[-1], sure, found.loss[-1], solved))
     runs = Runs(*(torch.stack(column) for column in zip(*columns, strict=True)))
     taken, row = runs.chosen(spec.choose or "q"), torch.arange(len(questions), device=rows.inputs.device)
     made = spec.restarts * steps
@@ -105,7 +111,7 @@ def run_restarts(
     return answers, runs
 
 
-SELECTORS = ("q", "residual", "rules", "vote")
+SELECTORS = ("q", "residual", "confidence", "rules", "vote")
 
 
 @dataclass(slots=True)
@@ -115,7 +121,7 @@ class RestartTally:
     num_runs: int
     num_puzzles: int = 0
     right: dict[tuple[int, str], int] = field(default_factory=dict)
-    """Puzzles answered rightly, by (runs used, selector); selectors beside the four are `single` and `oracle`."""
+    """Puzzles answered rightly, by (runs used, selector); selectors beside `SELECTORS` are `single` and `oracle`."""
 
     def add(self, runs: Runs, labels: Tensor) -> None:
         """Count a batch; a row without labels is left out."""

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.models.steps import Followed, Rows, row_halting
+from gridloom.runtime.models.steps import Followed, Rows, StepOutput, row_halting
 
-if TYPE_CHECKING:
-    from gridloom.runtime.models.network import Network
+
+class FollowedNetwork(Protocol):
+    """Part of `Network` that following needs; the network imports this module."""
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """As `Network.log_probabilities`."""
+
+
+class SteppedNetwork(FollowedNetwork, Protocol):
+    """Part of `Network` that following by steps needs."""
+
+    def initial_carry(self, batch: int, device: torch.device | str | None = None, num_cells: int | None = None) -> Any:
+        """As `Network.initial_carry`."""
+
+    def rounded(self) -> AbstractContextManager[None]:
+        """As `Network.rounded`."""
+
+    def step(self, rows: Rows, carry: Any) -> tuple[Any, StepOutput]:
+        """As `Network.step`."""
+
+    def halting_margin(self, output: StepOutput) -> Tensor:
+        """As `Network.halting_margin`."""
+
+    def answer_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """As `Network.answer_loss`."""
 
 
 class Following:
     """History of rows, step by step."""
 
-    def __init__(self, network: Network, rows: Rows) -> None:
+    def __init__(self, network: FollowedNetwork, rows: Rows) -> None:
         """Args: rows: rows whose labels, where given, name the scored positions."""
         self.network, self.labels = network, rows.labels
         self.columns: dict[str, list[Tensor]] = {}
@@ -28,6 +52,7 @@ class Following:
         likely, tokens = self.network.log_probabilities(logits).max(dim=-1)
         if self.labels is not None:
             scored = self.labels != 0
+            scored = scored | ~scored.any(dim=1, keepdim=True)  # a row whose answer is not known: all positions
             likely = torch.where(scored, likely, 0.0)
             counts = scored.sum(dim=1).clamp(min=1)
             mean = torch.where(scored, likely.exp(), 0.0).sum(dim=1) / counts
@@ -52,7 +77,7 @@ class Following:
 
 
 @torch.no_grad()
-def follow_steps(network: Network, rows: Rows, steps: int) -> Followed:
+def follow_steps(network: SteppedNetwork, rows: Rows, steps: int) -> Followed:
     """Run `steps` ACT steps of every row by `Network.step`. Raises ModelError for less than one step.
 
     The residual of the first step is not defined, since the states that rows start from are not seen.

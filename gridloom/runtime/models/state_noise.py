@@ -37,8 +37,8 @@ class StateNoise:
             generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
             generator.standard_normal(out=drawn[row], dtype=np.float32)
         noise = torch.from_numpy(drawn).to(z_H.device) * self.sigma
-        for_H, for_L = noise.split(sizes, dim=1)
+        for_H, for_L = noise[:, : sizes[0]], noise[:, sizes[0] :]
         return (
-            (z_H.float() + for_H.view_as(z_H)).to(z_H.dtype),
-            (z_L.float() + for_L.view_as(z_L)).to(z_L.dtype),
+            (z_H.float() + for_H.reshape(z_H.shape)).to(z_H.dtype),
+            (z_L.float() + for_L.reshape(z_L.shape)).to(z_L.dtype),
         )

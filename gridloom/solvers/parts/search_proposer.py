@@ -28,8 +28,6 @@ MOST_CANDIDATES = 10
 SHARES = (70, 20, 5, 2, 1)
 """Votes of the candidates in their order, of `NUM_VOTES`; together less than all, as those of views are."""
 NUM_VOTES = 100
-LAYER_COST = 3
-"""Cost of each layer after the first, as verifiers count it."""
 KEY = f"search:{LANGUAGE}"
 """Key of the search in place of a checkpoint's: the version of the language, whose programs give the same grids."""
 
@@ -150,7 +148,7 @@ def _ranked(found: Sequence[Found], index: int) -> tuple[Candidate, ...]:
                 program=str(one.program),
                 fits=fits,
                 shown=len(one.fits),
-                cost=one.cost + LAYER_COST * (one.parts - 1),
+                cost=one.length,
             )
         )
     return tuple(ranked)

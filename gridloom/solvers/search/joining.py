@@ -123,7 +123,7 @@ def measure(cells: Any, heads: Any, n: Any, kind: Any, values: Any, buffer: Any,
 def pick_unique(cells: Any, heads: Any, n: Any) -> Any:
     """Return the one image that has a colour no other has, or -1."""
     found = -1
-    for colour in range(10):
+    for colour in range(1, 10):
         owners, owner = 0, -1
         for k in range(n):
             src = cells[heads[k, 4] : heads[k, 4] + heads[k, 0] * heads[k, 1]]

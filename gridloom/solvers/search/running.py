@@ -82,6 +82,20 @@ def run_program(text: str | Program, task: Task) -> Output:
     return _Run(program, seen).output()
 
 
+def image_of(program: Program, image: Expression, task: Task) -> Grid | None:
+    """Return what an expression gives for the first demonstration, cells alone; None where it is undefined there."""
+    run = _Run(program, see(task, roles=program.colours == "roles", turned=program.turned))
+    sizes = np.stack([run.sides(program.rows), run.sides(program.columns)], axis=1)
+    run.store.sizes[:, 2:] = sizes
+    try:
+        value = run.values(image)[0]
+    except ProgramError:
+        return None
+    first = run.store.values[value, 0]
+    h, w, start = (int(run.store.images[first, column]) for column in (0, 1, 4))
+    return run.store.cells[start : start + h * w].reshape(h, w).copy()
+
+
 class _Run:
     """Store of one run."""
 
@@ -97,7 +111,7 @@ class _Run:
     def output(self) -> Output:
         """Run the program."""
         program, seen = self.program, self.seen
-        sizes = np.stack([self._sides(program.rows), self._sides(program.columns)], axis=1)
+        sizes = np.stack([self.sides(program.rows), self.sides(program.columns)], axis=1)
         for p in range(self.pairs):
             if not (sizes[p].min() >= 1 and sizes[p].max() <= 30):
                 h, w = sizes[p].tolist()
@@ -107,7 +121,7 @@ class _Run:
         images = [layer.image for layer in program.layers] or list(program.lookup)
         rows = np.empty((len(images), int(starts[-1])), dtype=np.uint8)
         for number, image in enumerate(images):
-            state = add_state(self.states, self._values(image), 0, -1, 0)
+            state = add_state(self.states, self.values(image), 0, -1, 0)
             render(self.store, self.states, state, 0, 0, sizes, starts, rows[number])
         row = np.empty(int(starts[-1]), dtype=np.uint8)
         if program.layers:
@@ -134,16 +148,17 @@ class _Run:
         keys, number = joint_keys(rows, tuple(range(len(rows))))
         apply_table(keys, number, target, starts, self.demos, row)
 
-    def _sides(self, side: Side) -> NDArray[np.int64]:
+    def sides(self, side: Side) -> NDArray[np.int64]:
+        """Return one side of the output for all pairs."""
         total = np.full(self.pairs, side.constant, dtype=np.int64)
         axis = 0 if side is self.program.rows else 1
         for image, factor in ((side.of, side.factor), (side.added, 1)):
             if image is not None:
-                for p, value in enumerate(self._values(image)):
+                for p, value in enumerate(self.values(image)):
                     total[p] += factor * self.store.images[self.store.values[value, 0], axis]
         return total
 
-    def _values(self, image: Expression) -> NDArray[np.int64]:
+    def values(self, image: Expression) -> NDArray[np.int64]:
         """Return the values of an expression for all pairs."""
         values = np.array([self._given(image.given, p) for p in range(self.pairs)], dtype=np.int64)
         for number in image.functions:

@@ -51,13 +51,16 @@ def runs(**columns: Any) -> Runs:
         "tokens": torch.tensor([[[1, 2]], [[2, 1]], [[2, 1]]], dtype=torch.uint8),
         "q_halt": torch.tensor([[3.0], [1.0], [2.0]]),
         "residual": torch.tensor([[0.5], [0.1], [0.1]]),
+        "confidence": torch.tensor([[0.2], [0.9], [0.3]]),
         "loss": torch.zeros(3, 1),
         "solved": torch.tensor([[False], [True], [False]]),
     }
     return Runs(**(values | columns))
 
 
-@pytest.mark.parametrize(("selector", "taken"), [("q", 0), ("residual", 2), ("rules", 1), ("vote", 2)])
+@pytest.mark.parametrize(
+    ("selector", "taken"), [("q", 0), ("residual", 2), ("confidence", 1), ("rules", 1), ("vote", 2)]
+)
 def test_a_selector_takes_the_best_run_and_of_equals_the_surest(selector: str, taken: int) -> None:
     assert runs().chosen(selector).tolist() == [taken]
 
@@ -79,6 +82,7 @@ def test_a_tally_counts_right_answers_of_known_puzzles() -> None:
         "exact_oracle": 1.0,
         "exact_q": 0.0,
         "exact_residual": 1.0,
+        "exact_confidence": 1.0,
         "exact_rules": 1.0,
         "exact_vote": 1.0,
     }

@@ -82,6 +82,9 @@ def test_confidence_is_of_the_scored_positions() -> None:
     given.labels[:, 1:] = 0
     found = net.follow(given, 1)
     torch.testing.assert_close(found.confidence, found.confidence_all)
+    given.labels[2] = 0
+    unknown, plain = net.follow(given, 1), net.follow(Rows(given.inputs, given.puzzle_ids), 1)
+    torch.testing.assert_close(unknown.confidence_all[:, 2], plain.confidence_all[:, 2])
     assert bool((found.confidence > 1 / 6).all())
     assert bool((found.confidence < 1).all())
 

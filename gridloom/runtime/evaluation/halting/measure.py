@@ -83,7 +83,7 @@ def _pondered(network: Network, rows: Rows, limits: Sequence[int]) -> dict[str, 
             columns.setdefault(f"{name}_exact", []).append(exact)
             columns.setdefault(f"{name}_right", []).append(right)
             if name == "own":
-                columns.setdefault("own_steps", []).append(_mean_steps(answers, rows))
+                columns.setdefault("own_steps", []).append(_mean_steps(answers))
     found = {name: torch.stack(parts) for name, parts in columns.items()}
     _, output = network.step(rows, network.initial_carry(len(rows.inputs), rows.inputs.device, rows.inputs.shape[1]))
     q = row_halting(output.q_halt).float()
@@ -93,13 +93,10 @@ def _pondered(network: Network, rows: Rows, limits: Sequence[int]) -> dict[str, 
     return found | {"q": q, "confidence": seen.confidence[0], "confidence_all": seen.confidence_all[0]}
 
 
-def _mean_steps(answers: Answers, rows: Rows) -> Tensor:
+def _mean_steps(answers: Answers) -> Tensor:
     """Return the steps of an input or position, averaged over those of the row, fp32 [B]."""
     mean: Tensor | None = getattr(answers, "mean_steps", None)
-    if mean is not None:
-        return mean.float()
-    inputs = torch.full_like(answers.steps, rows.inputs.shape[1]) if rows.lengths is None else rows.lengths
-    return answers.steps.float() / inputs.clamp(min=1)
+    return answers.steps.float() if mean is None else mean.float()
 
 
 def join_columns(parts: Sequence[Columns]) -> Columns:

@@ -14,6 +14,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 SIZE = (6.0, 4.0)
 """Width and height in inches."""
+FEWEST = 5
+"""Rows of a group that is drawn against difficulty; the tables have smaller ones too."""
 COLOURS = {
     "fixed": "#444444",
     "own": "#d62728",
@@ -129,6 +131,7 @@ def _difficulty(report: Mapping[str, Any]) -> Figure | None:
     figure, places = _figure(len(measures))
     for axes, measure in zip(places, measures, strict=True):
         rows = _rows(report, "difficulty", measure)
+        rows = [row for row in rows if row["n"] >= FEWEST] or rows
         x = [row["x"] for row in rows]
         axes.plot(x, [row["mean_steps"] for row in rows], "o-", ms=3, color=COLOURS["own"], label="mean steps")
         needed = [row for row in rows if "value" in row]
@@ -137,6 +140,7 @@ def _difficulty(report: Mapping[str, Any]) -> Figure | None:
             axes.plot([row["x"] for row in needed], values, ".--", color=COLOURS["fixed"], label="steps needed")
         axes.set(xlabel=measure.replace("_", " "), ylabel="steps", title=_title(report) if len(measures) == 1 else "")
         axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         share = axes.twinx()
         share.plot(x, [row["exact"] for row in rows], "s:", ms=3, color=COLOURS["residual"], label="exact answers")
         share.set(ylim=(-0.02, 1.02), ylabel="exact answers")

@@ -62,7 +62,7 @@ class HaltingStudy:
         study = Study(columns, limits, operations_of(network, data), node.seed)
         rows = tables(study, spec.bins)
         context.ledger.append(*records(rows, node, context, inputs["with"].key))
-        report = {
+        report: dict[str, Any] = {
             "format_version": 1,
             "studied": {
                 "checkpoint": inputs["with"].key,

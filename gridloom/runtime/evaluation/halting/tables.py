@@ -39,7 +39,9 @@ from gridloom.runtime.evaluation.halting.statistics import (
 from gridloom.runtime.evaluation.intervals import wilson
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
-"""Halting probabilities, and confidences, from which a row stops."""
+"""Halting probabilities from which a row stops."""
+CONFIDENCES = (1e-5, 1e-4, 1e-3, 0.003, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99)
+"""Products of the confidences of a row's positions from which it stops."""
 RESIDUALS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001)
 """Residuals below which a row stops."""
 MOST_VALUES = 12
@@ -129,7 +131,7 @@ class Study:
         for threshold in THRESHOLDS:
             level = np.log(threshold / (1 - threshold))
             yield "score", threshold, self.ruled(margin > level, self.most)
-        for threshold in THRESHOLDS:
+        for threshold in CONFIDENCES:
             yield "confidence", threshold, self.ruled(self.columns["confidence_all"] > threshold, self.most)
         if "residual" in self.columns:
             for threshold in RESIDUALS:
@@ -309,9 +311,9 @@ def _calibration(study: Study, bins: int) -> Iterator[StudyRow]:
         if value is None:
             continue
 
-        low, high = study.resamples.auc(signal, right) or (None, None)
+        least, most = study.resamples.auc(signal, right) or (None, None)
         yield StudyRow(
-            "calibration", f"{name}.auc", study.most, len(right), exact=exact, value=value, low=low, high=high
+            "calibration", f"{name}.auc", study.most, len(right), exact=exact, value=value, low=least, high=most
         )
         accepted = false_accepts(signal, right)
         series = f"{name}.false_accepts"

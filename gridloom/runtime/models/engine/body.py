@@ -18,7 +18,7 @@ from gridloom.runtime.models.engine.capsules import CapsulePool, Encoded, hierar
 from gridloom.runtime.models.engine.carry import EngineCarry
 from gridloom.runtime.models.engine.concepts import ConceptCodebook
 from gridloom.runtime.models.engine.halting import EXTRA, HaltingQ
-from gridloom.runtime.models.engine.layers import EngineBlock, EngineStack, Place, prefix_mask
+from gridloom.runtime.models.engine.layers import SLOT_STD, EngineBlock, EngineStack, Place, prefix_mask
 from gridloom.runtime.models.engine.layout import Layout, layout_of, num_pages
 from gridloom.runtime.models.engine.memory import MemoryBank, position_signs
 from gridloom.runtime.models.engine.pages.tokens import Drawing
@@ -61,8 +61,14 @@ class EngineBody(RecursiveCore):
         width = spec.hidden_size
         self.layout: Layout = layout_of(spec, self.rows)
         self.register_buffer("mask", prefix_mask(self.layout), persistent=False)
-        mark = self.layout.source > 0
-        self.answer_mark = nn.Parameter(truncated_normal((width,), 0.02, generator=generator)) if mark else None
+        self.answer_slots: nn.Parameter | None = None
+        if self.layout.source:
+            slots = truncated_normal((self.layout.answers, width), SLOT_STD, generator=generator)
+            self.answer_slots = nn.Parameter(slots)
+        self.source_slots: nn.Parameter | None = None
+        if spec.vision is not None and spec.capsules is None:
+            slots = truncated_normal((self.layout.source, width), SLOT_STD, generator=generator)
+            self.source_slots = nn.Parameter(slots)
         self.roles = nn.Parameter(truncated_normal((2, width), 0.02, generator=generator)) if spec.unified else None
         self.drawing: Drawing | None = None
         self.vision: VisionEncoder | None = None
@@ -217,15 +223,16 @@ class EngineBody(RecursiveCore):
             states, found = self._encode_once(carry.inputs)
             if found is None or self.capsules is None:
                 source = states.flatten(1, 2)
+                if self.source_slots is not None:
+                    source = source + self.source_slots.to(source.dtype)
             else:
                 source, valid = self.capsules.fill_slots(found, carry.opened)
             tokens = torch.zeros_like(before) if self.spec.decoder is None else before
             x = torch.cat((source, self.embed_tokens(tokens.int(), self.dtype) * self.scale), dim=1)
             if self.embed_pos is not None:
                 x = (x + self.embed_pos.embedding_weight.to(self.dtype) * self.scale) * 0.5**0.5
-        if self.answer_mark is not None:
-            marked = x[:, first:] + self.answer_mark.to(x.dtype) * self.scale
-            x = torch.cat((x[:, :first], marked), dim=1)
+        if self.answer_slots is not None:
+            x = torch.cat((x[:, :first], x[:, first:] + self.answer_slots.to(x.dtype)), dim=1)
         if self.roles is not None:
             x = x + self.roles[1].to(x.dtype)
         cos, sin = (None, None) if self.rope is None else self.rope.tables(x.shape[1])

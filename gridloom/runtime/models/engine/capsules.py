@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gridloom.runtime.models.engine.layers import dense
+from gridloom.runtime.models.engine.layers import SLOT_STD, dense
 from gridloom.runtime.models.engine.layout import num_pages, slots_of_page
 from gridloom.runtime.models.engine.spec import EngineModel
 from gridloom.runtime.models.kind import RowShape
@@ -82,7 +82,7 @@ class CapsulePool(nn.Module):
         self.expand_score = dense(width, 1, generator) if part.open == "learned" else None
         self.open = part.open
         slots = num_pages(spec, rows.cells) * slots_of_page(spec)
-        self.slots = nn.Parameter(truncated_normal((slots, width), 0.02, generator=generator))
+        self.slots = nn.Parameter(truncated_normal((slots, width), SLOT_STD, generator=generator))
         pixels = self.m * 3 * spec.vision.patch**2
         fixed = torch.Generator().manual_seed(TARGET_SEED)
         self.register_buffer("projection", torch.randn(pixels, part.checksum, generator=fixed) * pixels**-0.5)

@@ -46,7 +46,8 @@ class EngineCost(NamedTuple):
             + (layout.positions * width if spec.positions == "learned" else 0)
             + 2 * width
             + 2
-            + (width if layout.source else 0)
+            + (layout.answers * width if layout.source else 0)
+            + (layout.source * width if spec.vision is not None and spec.capsules is None else 0)
         }
         if spec.vision is not None:
             pages = num_pages(spec, rows.cells)

@@ -16,6 +16,7 @@ from gridloom.runtime.models.engine.layers import dense
 BITS, TABLE = 32, 1 << 16
 WIDTH = 128
 SEED = 3
+SPREAD = 0x9E3779B1
 
 
 class CountBonus(nn.Module):
@@ -39,7 +40,8 @@ class CountBonus(nn.Module):
         bits = (state.float() @ self.projection > 0).long()
         powers = 1 << torch.arange(BITS, device=state.device)
         code = (bits * powers).sum(dim=1)
-        slot = (code ^ (code >> 16)) % TABLE
+        # multiplied first: a mere fold would give a state and its opposite one slot
+        slot = (code * SPREAD >> 16) % TABLE
         bonus = self.beta / (self.counts[slot].float() + 1).sqrt()
         self.counts.index_add_(0, slot, chosen.long())
         return torch.where(chosen, bonus, 0.0)

@@ -17,6 +17,11 @@ from gridloom.runtime.models.engine.layout import Layout
 from gridloom.runtime.models.recursive.fused import add_norm, rotate
 from gridloom.runtime.models.recursive.layers import Linear, Rope, SwiGLU, truncated_normal
 
+SLOT_STD = 1.0
+"""Standard deviation of the learned slots of patches, capsules and answers, that of the states. The encoder's states of
+equal patches are alike (cosine 0.9 at the start), and rotary positions do not relate an answer to a place in the image:
+without slots a drawn row of 16 cells was not copied after 150 steps, with them it is after 75."""
+
 
 class Place(NamedTuple):
     """Where the positions of a call stand, and which see which."""

@@ -6,6 +6,7 @@
 | on | off | puzzle | L question tokens | L | over the flat row |
 | either | on | 0 | capsules or patches | L | over the answers alone; the source has slots or 2-D positions |
 
+Where answers have positions of their own, each also has a learned slot embedding.
 With a decoder the prefix and the source see each other, and answer i sees them and the answers up to i (prefix-LM).
 """
 

@@ -121,9 +121,10 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def _note(self, entries: Tensor, weights: Tensor, count: int) -> None:
-        """Mark entries with more than an equal share of a read as used now."""
+        """Mark the best entry of a read, and those with more than an equal share of it, as used now."""
         self.clock += 1
-        used = torch.where(weights > 1 / count, self.clock, 0).flatten()
+        best = (weights > 0) & (weights == weights.amax(dim=1, keepdim=True))
+        used = torch.where((weights > 1 / count) | best, self.clock, 0).flatten()
         self.last_used.scatter_reduce_(0, entries.flatten(), used, reduce="amax")
 
     @torch.no_grad()

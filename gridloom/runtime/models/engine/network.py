@@ -292,11 +292,17 @@ class Engine(EngineBody):
         return Answers(tokens, found.q_halt, found.steps, found.num_computed, loss)
 
     @torch.no_grad()
-    def decode(self, rows: Rows, steps: int | None = None, halting: Halting = EVERY_STEP) -> Tensor:
-        """Return the most likely answer tokens, uint8 [B, A], each from all ACT steps over the tokens before it."""
+    def decode(
+        self, rows: Rows, steps: int | None = None, halting: Halting = EVERY_STEP, most: int | None = None
+    ) -> Tensor:
+        """Return the most likely answer tokens, uint8 [B, A], each from all ACT steps over the tokens before it.
+
+        Args:
+            most: number of tokens to decode; the rest stays 0.
+        """
         tokens = torch.zeros(len(rows.inputs), self.num_cells, dtype=torch.uint8, device=rows.inputs.device)
         with self._encoding_once():
-            for place in range(self.num_cells):
+            for place in range(min(self.num_cells, self.num_cells if most is None else most)):
                 made = self._run(replace_labels(rows, tokens), steps, halting, None)
                 tokens[:, place] = made.logits[:, place].argmax(dim=-1).to(torch.uint8)
         return tokens

@@ -17,6 +17,9 @@ from gridloom.runtime.models.engine.spec import EngineModel
 from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.recursive.layers import Linear, truncated_normal
 
+PLACE_STD = 0.5
+"""Standard deviation of positions and pages, near the RMS of projected patches."""
+
 
 class VisionEncoder(nn.Module):
     """Encoder of the pages of a row."""
@@ -33,8 +36,10 @@ class VisionEncoder(nn.Module):
         self.H_cycles, self.L_cycles = spec.vision.H_cycles, spec.vision.L_cycles
         width, pages = spec.hidden_size, num_pages(spec, rows.cells)
         self.patch_proj = Linear(3 * spec.vision.patch**2, width, bias=True, generator=generator)
-        self.places = nn.Parameter(truncated_normal((num_patches(spec), width), 0.02, generator=generator))
-        self.page = nn.Parameter(truncated_normal((pages, width), 0.02, generator=generator)) if pages > 1 else None
+        self.places = nn.Parameter(truncated_normal((num_patches(spec), width), PLACE_STD, generator=generator))
+        self.page = (
+            nn.Parameter(truncated_normal((pages, width), PLACE_STD, generator=generator)) if pages > 1 else None
+        )
         self.norm = LayerNorm(width)
         self.stack = stack
         for name in ("H_init", "L_init"):
