@@ -110,6 +110,12 @@ def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None
             f"{report['cell_accuracy']:.1%}"
             + (f"   open cells {report['open_cell_accuracy']:.1%}" if "open_cell_accuracy" in report else "")
         )
+    if "focus_f1" in report:
+        lines.append(
+            f"path cells: F1 {report['focus_f1']:.3f}   valid paths {report['valid_path']:.1%}, shortest "
+            f"{report['shortest']:.1%}"
+            + (f", {report['path_excess']:.1f} steps more on average" if "path_excess" in report else "")
+        )
     if report.get("num_unanswered"):
         lines.append(
             f"{report['num_valid']:,} of {number:,} are solved by their rules; the answers of "

@@ -29,7 +29,7 @@ def sequence_rows(
             shape = RowShape(0, steps, vocabulary, features, answers, whole)
             return shape, lambda step, batch_size: vector_rows(spec, step, batch_size, split)
     raise StageError(
-        f"{spec.kind} rows are vectors of numbers, not {' or '.join(reads)}, so this network cannot read them",
+        f"{spec.kind} rows are numbers, not {' or '.join(reads)}, so this network cannot read them",
         "use parity, addition, copy or string_addition",
     )
 
