@@ -5,13 +5,16 @@
     python benchmarks/halting_ut_peer.py --peer /path/to/Halting-Criterion --halted --tasks maze
 
 A step is forward pass, loss, figures, backward pass and the optimiser (Adam for parity and addition, AdamW for mazes),
-on batches drawn before. Both run in turn, one thread, seconds of this process's CPU time; figures are medians. The
-original's encoder and maze solver are imported; Lightning, where it is missing, by its base class alone.
+on batches drawn before. Both run in turn on one thread; figures are lower quartiles of this process's CPU seconds,
+which other programs on the machine disturb least. The original's encoder and maze solver are imported; Lightning, where
+it is missing, is stood in for by its base class alone.
 
-With halt_bias 1 fresh weights halt after two hops, with -3 no position halts before the last of the six. `--halted`
-gives a share of the positions, or whole rows, a probability that halts them at the first hop, the others run to the
-sixth.
-Memory is what the backward pass keeps of the first step, by size of the tensors.
+Sequences of addition have one to five numbers, as the original draws them; those of addition-fixed all have five.
+
+With halt_bias 1 fresh weights halt after two hops or three, with -3 no position halts before the last of the six.
+`--halted` lets a share of the positions, or of the rows, halt at the first hop, and the others run to the sixth.
+Memory is what the backward pass keeps of the first step, by size of the tensors. First losses differ where positions of
+the original reach no threshold, since their weights then sum to less than 1.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ from gridloom.specs.stages import AdamW
 
 Step = Callable[[], float]
 HOPS = 6
-BATCH = {"parity": 128, "addition": 32, "maze": 4}
+RATE = 1e-12
+"""Learning rate: weights stay as they are, and with them the hops of both."""
+BATCH = {"parity": 128, "addition": 32, "addition-fixed": 32, "maze": 4}
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -85,7 +90,11 @@ class Task:
             inputs, labels, lengths = cells[0], cells[1], None
             width = 512
         else:
-            data = ParityData(bits=64, layout="sequence") if name == "parity" else AdditionData()
+            data = (
+                ParityData(bits=64, layout="sequence")
+                if name == "parity"
+                else AdditionData(fixed_length=name == "addition-fixed")
+            )
             layout = vector_layout(data)
             assert layout is not None
             self.shape = RowShape(
@@ -116,7 +125,7 @@ class Task:
                 max_length=inputs.shape[1],
                 act=True,
                 halt_bias_init=bias,
-                attention_mode="causal" if name == "addition" else "full",
+                attention_mode="full" if name == "parity" else "causal",
                 **sizes,
             )
             self.first = nn.Linear(self.shape.num_features, width)
@@ -131,7 +140,7 @@ class Task:
         """Give the original our weights."""
         ours, block, theirs = self.ours, self.ours.block, self.encoder.enc
         attention, keys = theirs.multi_head_attention, ours.spec.keys
-        pairs: list[tuple[Any, Any]] = [
+        pairs: list[tuple[Tensor, Tensor | None]] = [
             (attention.query_linear.weight, block.query.weight),
             (attention.key_linear.weight, block.key_value.weight[:keys]),
             (attention.value_linear.weight, block.key_value.weight[keys:]),
@@ -157,7 +166,7 @@ class Task:
     def our_step(self) -> Step:
         """Return a training step of ours."""
         network = self.ours
-        kind = AdamW(lr=1e-4, weight_decay=0.1 if self.name == "maze" else 0.0)
+        kind = AdamW(lr=RATE, weight_decay=0.1 if self.name == "maze" else 0.0)
         optimizer = build_optimizer(kind, network.parameters())
         batch = len(self.rows.inputs)
 
@@ -194,7 +203,7 @@ class Task:
     def peer_step(self) -> Step:
         """Return a training step of the original."""
         kind: Any = torch.optim.AdamW if self.name == "maze" else torch.optim.Adam
-        optimizer = kind(self.peer_weights, lr=1e-4)
+        optimizer = kind(self.peer_weights, lr=RATE)
 
         def step() -> float:
             loss = self.peer_forward()
@@ -210,7 +219,7 @@ class Soon(nn.Module):
     """Halting unit that halts chosen positions at the first hop and the others at the last."""
 
     def __init__(self, soon: Tensor, valid: Tensor | None) -> None:
-        """Args: soon: bool [B, L]. valid: positions that run, packed, for ours; None for the original's dense call."""
+        """Args: soon: bool [B, L]. valid: positions of our packed call, bool [B, L]; None for the dense original."""
         super().__init__()
         self.soon, self.valid, self.hop = soon, valid, 0
         self.bias = nn.Parameter(torch.zeros(()))
@@ -249,7 +258,7 @@ def our_loss(task: Task) -> Tensor:
 
 
 def time_steps(steps: dict[str, Step], repeats: int, before: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Return the median CPU seconds of each step, after one warm-up; all in turn."""
+    """Return the lower quartile of the CPU seconds of each step, after one warm-up; all in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(repeats + 1):
         for name, step in steps.items():
@@ -258,7 +267,7 @@ def time_steps(steps: dict[str, Step], repeats: int, before: Callable[[], None] 
             step()
             if repeat:
                 seconds[name].append(time.process_time() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return {name: statistics.quantiles(values, n=4)[0] for name, values in seconds.items()}
 
 
 def compare(name: str, batch: int, repeats: int, peer: Any) -> None:
@@ -272,7 +281,7 @@ def compare(name: str, batch: int, repeats: int, peer: Any) -> None:
         first = {side: step() for side, step in steps.items()}
         found = time_steps(steps, repeats)
         print(
-            f"{name:8} batch {batch:3} bias {bias:+g}: gridloom {found['gridloom']:.3f} s, original "
+            f"{name:14} batch {batch:3} bias {bias:+g}: gridloom {found['gridloom']:.3f} s, original "
             f"{found['original']:.3f} s, {found['original'] / found['gridloom']:.2f} times as fast; kept "
             f"{kept / 2**20:.0f} MiB (cost model {cost.activation_bytes(batch) / 2**20:.0f}), original "
             f"{peer_kept / 2**20:.0f}; first losses {first['gridloom']:.4f}, {first['original']:.4f}",
@@ -301,7 +310,7 @@ def compare_halted(name: str, batch: int, repeats: int, peer: Any) -> None:
 
             found = time_steps(steps, repeats, restart)
             print(
-                f"{name:8} batch {batch:3}, {share:4.0%} of the {what} halt at hop 1, the others at {HOPS}: gridloom "
+                f"{name:14} batch {batch:3}, {share:4.0%} of the {what} halt at hop 1, the others at {HOPS}: gridloom "
                 f"{found['gridloom']:.3f} s, original {found['original']:.3f} s, "
                 f"{found['original'] / found['gridloom']:.2f} times as fast",
                 flush=True,
@@ -313,7 +322,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", choices=sorted(BATCH), default=list(BATCH))
-    parser.add_argument("--batch", type=int, default=0, help="rows of a batch; 0 for 128, 32 and 4")
+    parser.add_argument("--batch", type=int, default=0, help="rows of a batch; 0 for 128, 32, 32 and 4")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--halted", action="store_true")
     args = parser.parse_args()
