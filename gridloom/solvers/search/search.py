@@ -6,13 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.runtime.data.tasks import Grid, Task
 from gridloom.solvers.search import functions
-from gridloom.solvers.search.apply import CALLS, Store
+from gridloom.solvers.search.apply import CALLS, Store, call
 from gridloom.solvers.search.colours import IDENTITY
 from gridloom.solvers.search.expand import (
     States,
@@ -307,6 +309,15 @@ class Pass:
         image = self.expression(state)
         ends = (["origin"] if at_origin else []) + ([f"recolour {colour}"] if colour else [])
         return Expression(image.given, (*image.functions, *(NUMBER[name] for name in ends)))
+
+
+def is_compiled() -> bool:
+    """Whether machine code of the kernels is kept on disk; else the first search compiles them for a minute or two."""
+    compiled: Any = call
+    stats = getattr(compiled, "stats", None)
+    if stats is None:  # under NUMBA_DISABLE_JIT
+        return True
+    return bool(compiled.signatures) or any(Path(stats.cache_path or "/").glob("apply.call-*.nbi"))
 
 
 def search(task: Task, budget: Budget | None = None) -> Result:
