@@ -160,7 +160,7 @@ def made_rows(network: Network, generator: torch.Generator, device: str) -> Rows
     shape, classes = network.rows, network.vocabulary
     if shape.num_features:
         inputs = torch.randn(ROWS, shape.cells, shape.num_features, generator=generator)
-        answer = torch.arange(ROWS) % classes + 1
+        answer = torch.arange(ROWS) % (classes - 1) + 1
     else:
         first = min(2, classes - 1)
         inputs = torch.randint(first, classes, (ROWS, shape.cells), generator=generator, dtype=torch.uint8)

@@ -24,7 +24,7 @@ ARC_COLOURS = (
 )  # fmt: skip
 """RGB of the ten colours of ARC."""
 BACKGROUND = (255, 255, 255)
-PAD_COLOUR, END_COLOUR = (235, 235, 245), (60, 60, 60)
+PAD_COLOUR, END_COLOUR = (235, 235, 245), (110, 90, 60)
 BYTES = 256
 MARGIN = 10 / 224
 """Margin of a page, as a share of its side."""
