@@ -140,7 +140,7 @@ class Task:
         """Give the original our weights."""
         ours, block, theirs = self.ours, self.ours.block, self.encoder.enc
         attention, keys = theirs.multi_head_attention, ours.spec.keys
-        pairs: list[tuple[Tensor, Tensor | None]] = [
+        pairs: list[tuple[Any, Any]] = [
             (attention.query_linear.weight, block.query.weight),
             (attention.key_linear.weight, block.key_value.weight[:keys]),
             (attention.value_linear.weight, block.key_value.weight[keys:]),
