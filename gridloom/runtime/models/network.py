@@ -111,6 +111,11 @@ class Network(nn.Module, ABC):
             heads: compute the logits; optional for a family whose losses read the state.
         """
 
+    def inference_step(self, rows: Rows, carry: Any, number: int) -> tuple[Any, StepOutput]:
+        """Run ACT step `number` of an inference run; by default `step`, whatever the number. A run ends where every row
+        of the carry has halted."""
+        return self.step(rows, carry)
+
     def losses(self, output: Any, carry: Any) -> Losses:
         """Return the losses of a step against the labels in the carry of the same step; by default cross-entropy."""
         scored = carry.labels != 0
@@ -299,7 +304,7 @@ class Network(nn.Module, ABC):
         changed: list[Tensor] = []
         with self.rounded():
             for step in range(1, most + 1):
-                carry, output = self.step(rows, carry)
+                carry, output = self.inference_step(rows, carry, step)
                 new = output.logits.argmax(dim=-1).to(torch.uint8)
                 q = row_halting(output.q_halt)
                 before = torch.full_like(new, 255) if tokens is None else tokens
@@ -314,7 +319,7 @@ class Network(nn.Module, ABC):
                 changed.append(differs.sum(dim=1, dtype=torch.int32))
                 made = torch.where(running, step, made)
                 streak = torch.where(agrees, streak + 1, 0)
-                if halting.when != "none":
+                if halting.when in ("score", "unchanged"):
                     running = running & (streak < halting.patience)
                 # a family that ponders within one step has halted now: the next step would take new data
                 if not bool(running.any()) or bool(carry.halted.all()):
