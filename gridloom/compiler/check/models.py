@@ -11,6 +11,7 @@ from gridloom.errors import PluginError
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.models.pondering_spec import PonderingSpec
 from gridloom.specs.base import ModelSpec
 from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.solver_kinds import AUTO, PROPOSERS, Given, proposer_for
@@ -32,6 +33,21 @@ def values_agree(spec_facts: SpecFacts, session: Session) -> None:
                 problem.remedy,
                 ((f"{problem.because} comes from {places.value(because)}",) if problem.because else ())
                 + (places.used_at(path) if problem.because else ()),
+            )
+
+
+def pondering_ends(spec_facts: SpecFacts, session: Session) -> None:
+    """GL360: the initial bias of a halting unit alone ends pondering before the limit does."""
+    places = spec_facts.bound.places
+    for name, model in sound(spec_facts, "models", PonderingSpec):
+        if not model.halts_by_itself():
+            session.warn(
+                "GL360",
+                f"'{name}' starts with halt_bias {model.halt_bias:g}, a halting probability of "
+                f"{model.first_probability():.2g} a step: after {model.halt_max_steps} steps they sum to less than "
+                f"{1 - model.halt_epsilon:g}, so at first the limit alone halts",
+                places.value(("models", name, "halt_bias")),
+                f"raise halt_bias to {model.least_bias():.2g}, or halt_max_steps",
             )
 
 

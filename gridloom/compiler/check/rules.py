@@ -43,6 +43,7 @@ from gridloom.compiler.check.models import (
     language_model_is_here,
     lora_is_trained,
     packages_are_here,
+    pondering_ends,
     proposer_fits,
     text_fits_context,
     values_agree,
@@ -54,6 +55,7 @@ from gridloom.compiler.spec_facts import SpecFacts, read_facts
 
 RULES: tuple[Callable[[SpecFacts, Session], None], ...] = (
     values_agree,
+    pondering_ends,
     language_model_is_frozen,
     lora_is_trained,
     proposer_fits,

@@ -260,7 +260,7 @@ CHECKING = (
     Code(
         "GL344", "rows of another form",
         "A train stage reads a dataset without rows of the form that its network reads.",
-        "Most networks read tokens; an act_rnn reads vectors. A dataset has rows of tokens, of vectors, or both.",
+        "Most networks read tokens; an act_rnn reads vectors too. A dataset has rows of tokens, of vectors, or both.",
         over(_PUZZLES % ("numbers", "sort", "small", "numbers")),
         over(_PUZZLES % ("words", "copy", "small", "words")),
     ),
@@ -317,6 +317,15 @@ CHECKING = (
         "The expected time of all stages exceeds the walltime.",
         "A stopped run saves its state and continues when it is run again, so this only warns.",
         Example(HEAD, speeds=_LARGE, walltime_s=1), Example(HEAD, speeds=_LARGE, walltime_s=1e7),
+        severity="warning",
+    ),
+    Code(
+        "GL360", "pondering that only the limit ends",
+        "The initial bias of a halting unit is so low that its probabilities cannot sum to 1 - `halt_epsilon` within "
+        "`halt_max_steps`.",
+        "Until the halting unit has learnt otherwise, every input costs all steps.",
+        over("models: {rnn: {kind: act_rnn, halt_max_steps: 20, halt_bias: -20.0}}\n"),
+        over("models: {rnn: {kind: act_rnn, halt_max_steps: 20, halt_bias: -2.0}}\n"),
         severity="warning",
     ),
     Code(

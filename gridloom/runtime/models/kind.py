@@ -183,7 +183,7 @@ def row_problems(spec: NetworkSpec, trained: RowShape, given: RowShape) -> list[
         places = [f"{rows.answers} a {'row' if rows.whole else 'cell or time step'}" for rows in (given, trained)]
         found.append(f"they ask for {places[0]}, not {places[1]}")
     what = "time steps" if given.num_features else "tokens"
-    if given.cells != trained.cells and not spec.any_length:
+    if given.cells != trained.cells and not spec.any_length(given.num_features):
         found.append(f"they have {given.cells} {what}, not {trained.cells}, and a {spec.kind} runs on one length only")
     return found
 

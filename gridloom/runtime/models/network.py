@@ -114,6 +114,11 @@ class Network(nn.Module, ABC):
             heads: compute the logits; optional for a family whose losses read the state.
         """
 
+    def inference_step(self, rows: Rows, carry: Any, number: int) -> tuple[Any, StepOutput]:
+        """Run ACT step `number` of an inference run; by default `step`, whatever the number. A run ends where every row
+        of the carry has halted."""
+        return self.step(rows, carry)
+
     def losses(self, output: Any, carry: Any) -> Losses:
         """Return the losses of a step against the labels in the carry of the same step; by default cross-entropy."""
         scored = carry.labels != 0
@@ -339,7 +344,7 @@ class Network(nn.Module, ABC):
         changed: list[Tensor] = []
         with self.rounded():
             for step in range(1, most + 1):
-                carry, output = self.step(rows, carry)
+                carry, output = self.inference_step(rows, carry, step)
                 new = output.logits.argmax(dim=-1).to(torch.uint8)
                 q = row_halting(output.q_halt)
                 before = torch.full_like(new, 255) if tokens is None else tokens

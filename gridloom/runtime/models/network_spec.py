@@ -25,9 +25,9 @@ class NetworkSpec(ModelSpec):
         """Whether no weight depends on a position, so that rows of any square canvas can run."""
         return False
 
-    @property
-    def any_length(self) -> bool:
-        """Whether no weight depends on the length of a row, so that longer and shorter rows than trained on can run."""
+    def any_length(self, num_features: int) -> bool:
+        """Return whether no weight depends on the length of a row of vectors of so many features, or of tokens where 0,
+        so that longer and shorter rows than trained on can run."""
         return False
 
     @property

@@ -1,5 +1,6 @@
 """Spec fields of networks that ponder: a halting unit ends their inner steps, and the ponder cost enters the loss."""
 
+import math
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
@@ -35,3 +36,16 @@ class PonderingSpec(NetworkSpec):
             return self.ponder_weight
         share = min(1.0, step / self.ponder_warmup_steps)
         return self.ponder_weight_start + (self.ponder_weight - self.ponder_weight_start) * share
+
+    def first_probability(self) -> float:
+        """Return the halting probability of a step by the initial bias alone."""
+        return 1 / (1 + math.exp(min(-self.halt_bias, 700.0)))
+
+    def halts_by_itself(self) -> bool:
+        """Whether the initial bias alone ends pondering within the limit; True for a limit of one, which is none."""
+        return self.halt_max_steps == 1 or self.halt_max_steps * self.first_probability() >= 1 - self.halt_epsilon
+
+    def least_bias(self) -> float:
+        """Return the lowest initial bias, rounded up to a tenth, that ends pondering within the limit."""
+        share = (1 - self.halt_epsilon) / max(2, self.halt_max_steps)
+        return math.ceil(10 * math.log(share / (1 - share))) / 10

@@ -69,7 +69,8 @@ class Answers:
     q_halt: Tensor
     """fp32 [B], halting logits."""
     steps: Tensor
-    """int32 [B], ACT step of each answer; the last one without halting."""
+    """int32 [B], ACT step of each answer; the last one without halting. Of rows whose inputs or positions halt
+    separately, the mean number of their steps, fp32."""
     num_computed: int
     """Computed ACT steps, summed over the rows; less than the sum of `steps` if states repeated."""
     loss: Tensor | None = None

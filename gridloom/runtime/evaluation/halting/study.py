@@ -51,7 +51,7 @@ class HaltingStudy:
             bundle,
             kind=data.kind,
             canvas=data.shape.canvas or None,
-            num_cells=None if getattr(network.spec, "any_length", False) else data.shape.cells,
+            num_cells=None if network.spec.any_length(data.shape.num_features) else data.shape.cells,
             vocabulary=data.shape.vocabulary,
             where=f"the checkpoint of {spec.with_!r}",
         )

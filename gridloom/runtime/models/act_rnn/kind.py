@@ -16,10 +16,12 @@ def _cost(spec: ActRnnModel, rows: RowShape) -> NetworkCost:
 
 
 def _card_line(spec: ActRnnModel, config: Mapping[str, Any]) -> str:
-    return (
-        f"{spec.cell} cell, width {spec.hidden_size}, up to {spec.halt_max_steps} ponder steps, ponder weight "
-        f"{spec.ponder_weight:g}, {spec.precision}"
-    )
+    if spec.fixed_steps is not None:
+        pondering = f"{spec.fixed_steps} fixed steps"
+    else:
+        pondering = f"up to {spec.halt_max_steps} ponder steps, ponder weight {spec.ponder_weight:g}"
+    answers = "board of tokens" if not config.get("num_features", 1) else "vectors"
+    return f"{spec.cell} cell over a {answers}, width {spec.hidden_size}, {pondering}, {spec.precision}"
 
 
 ACT_RNN = ModelKind(

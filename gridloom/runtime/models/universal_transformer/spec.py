@@ -74,9 +74,8 @@ class UniversalTransformerModel(PonderingSpec):
         """Whether positions mean the same on canvases of other sides: by row and column, or without positions."""
         return self.positions in ("sinusoid_2d", "none")
 
-    @property
-    def any_length(self) -> bool:
-        """Whether positions mean the same in longer and shorter rows: by index, or without positions."""
+    def any_length(self, num_features: int) -> bool:
+        """Return whether positions mean the same in longer and shorter rows: by index, or without positions."""
         return self.positions in ("sinusoid", "none")
 
     @property
@@ -86,7 +85,7 @@ class UniversalTransformerModel(PonderingSpec):
 
     @property
     def reads(self) -> tuple[Literal["tokens", "vectors"], ...]:
-        """Vectors where the data has them (parity, addition, logic, sort), else tokens."""
+        """Vectors where the data has them, as all sequence tasks do, else tokens."""
         return ("vectors", "tokens")
 
     def problems(self) -> Iterator[Problem]:

@@ -1,0 +1,67 @@
+"""Training figures of the ACT-RNN, as one vector of sums over rows, inputs and optimizer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+STEP_FIGURES = ("loss", "loss_classification", "loss_ponder", "ponder_weight")
+"""Means over optimizer steps: loss, its two parts, and the weight tau of the ponder cost."""
+BY_ROW = ("exact_match", "cell_accuracy")
+"""Means over the rows with a scored answer."""
+BY_INPUT = ("act_steps", "ponder_raw", "halt_natural", "halt_forced", "remainder_mean")
+"""Means over the inputs of all rows: N, N + R, whether the halting unit or the limit ended the pondering, and R."""
+FROM_ALL = ("remainder_std", "act_steps_p50", "act_steps_p90")
+"""Standard deviation of R over the inputs, and quantiles of N: the fewest steps within which that share of the inputs
+halted."""
+ROW_FIGURES = (*BY_ROW, *BY_INPUT, *FROM_ALL)
+NUM_SUMS = len(STEP_FIGURES) + len(BY_ROW) + 1 + len(BY_INPUT) + 1 + 1
+"""Sums before the histogram of N: steps' figures; rows' figures and rows; inputs' figures, squares of R and inputs."""
+
+
+def figure_sums(output: Any, losses: Any, batch_size: int, bins: int) -> Tensor:
+    """Return the sums of a micro-batch, fp32 [NUM_SUMS + bins].
+
+    Args:
+        output: ActRnnOutput.
+        losses: ActRnnLosses.
+        bins: size of the histogram of N, which counts 1 ... bins.
+    """
+    facts, right, num_scored = output.pondered.facts, losses.num_right, losses.num_scored
+    scored = num_scored > 0
+    by_step = torch.stack((losses.classification.detach(), losses.ponder.detach())).sum(dim=1) / batch_size
+    by_row = torch.stack((scored & (right == num_scored), right / num_scored.clamp(min=1), scored)).sum(dim=1)
+    num_inputs = facts.shape[0] * facts.shape[2] if output.lengths is None else int(output.lengths.sum())
+    known = facts.new_tensor([losses.weight * scored.shape[0] / batch_size, float(num_inputs)])
+    # N, R and the rest are 0 behind a row's length
+    steps, remainder, _, natural = facts.sum(dim=(0, 2)).split(1)
+    forced = torch.zeros_like(natural) if output.fixed else known[1:] - natural
+    histogram = torch.bincount(facts[:, 0].flatten().long().clamp_(max=bins), minlength=bins + 1)
+    squares = facts[:, 1].square().sum().reshape(1)
+    by_input = (steps, steps + remainder, natural, forced, remainder, squares, known[1:])
+    return torch.cat((by_step.sum().reshape(1), by_step, known[:1], by_row, *by_input, histogram[1:]))
+
+
+def means_of(sums: Sequence[float], steps: float) -> dict[str, float]:
+    """Return the means by name; a mean over nothing is absent."""
+    values = iter(sums)
+    means: dict[str, float] = {}
+    by_step = {name: next(values) for name in STEP_FIGURES}
+    if steps:
+        means |= {name: total / steps for name, total in by_step.items()}
+    by_row = {name: next(values) for name in BY_ROW}
+    if rows := next(values):
+        means |= {name: total / rows for name, total in by_row.items()}
+    by_input = {name: next(values) for name in BY_INPUT}
+    squares = next(values)
+    if inputs := next(values):
+        means |= {name: total / inputs for name, total in by_input.items()}
+        means["remainder_std"] = max(0.0, squares / inputs - means["remainder_mean"] ** 2) ** 0.5
+        below = list(accumulate(values))
+        for name, share in (("act_steps_p50", 0.5), ("act_steps_p90", 0.9)):
+            means[name] = float(1 + next(n for n, count in enumerate(below) if count >= share * below[-1]))
+    return means

@@ -1,0 +1,415 @@
+"""Pondering of a sequence of inputs (arXiv 1603.08983), with its backward pass by hand.
+
+Shapes: B rows, T inputs of a row, H width, G gates times H, M ponder steps at most. With s_n the state after ponder
+step n of an input and q_n = sigmoid(w h_n + b):
+
+    N = min(M, first n with A_n = q_1 + ... + q_n >= 1 - epsilon)               (eq. 6)
+    R = 1 - A_(N-1);  p_n = q_n for n < N, p_N = R                              (eq. 7, 8)
+    mean state = sum of p_n s_n, h and c alike, from which the next input starts    (eq. 9)
+    ponder cost of the input: N + R                                             (eq. 13)
+
+N is constant in the backward pass: with a_n = (gradient of the mean state) . s_n, the loss has the derivative
+a_n - a_N - (gradient of R) by q_n for n < N, and 0 from N on.
+
+A row that has halted is dropped: it is neither in the products of later ponder steps nor stored for the backward pass,
+and neither is a row behind its length. The host counts the rows that halt, so a GPU is waited for once a ponder step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gridloom.runtime.models.act_rnn.cells import Cell, State
+
+_sigmoid_backward: Any = torch.ops.aten.sigmoid_backward
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Rule by which the pondering of an input ends."""
+
+    limit: int
+    """Ponder steps of an input at most, M."""
+    epsilon: float
+    fixed: bool = False
+    """Whether every input has M steps, of which the last alone has weight, and no ponder cost."""
+
+
+class Weights(NamedTuple):
+    """Weights of the recurrent part."""
+
+    flag: Tensor
+    """fp32 [G], added to the pre-activations of an input's first ponder step."""
+    state: Tensor
+    """[G, H], U; its dtype is that of the product."""
+    bias: Tensor | None
+    """fp32 [G], b_u of a GRU."""
+    halting: Tensor
+    """fp32 [H], w."""
+    halting_bias: Tensor
+    """fp32 [1], b."""
+
+
+class Pondered(NamedTuple):
+    """Result of pondering T inputs of B rows. An input behind a row's length has cost and facts 0."""
+
+    state: Tensor
+    """fp32 [T, B, H], mean state h; behind a row's length that of its last input."""
+    cost: Tensor
+    """fp32 [T, B], N + R; 0 under `fixed`."""
+    facts: Tensor
+    """fp32 [T, 4, B]: N, R (0 under `fixed`), A_N (not bounded by 1), and 1 where A_N reached 1 - epsilon, so that the
+    limit did not force the halt. Constant for autograd: the gradient of R goes through `cost`."""
+
+    @property
+    def steps(self) -> Tensor:
+        """N, fp32 [T, B]."""
+        return self.facts[:, 0]
+
+    @property
+    def remainder(self) -> Tensor:
+        """R, fp32 [T, B]."""
+        return self.facts[:, 1]
+
+    @property
+    def mass(self) -> Tensor:
+        """A_N, fp32 [T, B]."""
+        return self.facts[:, 2]
+
+    @property
+    def natural(self) -> Tensor:
+        """Whether the halting unit ended the pondering, bool [T, B]."""
+        return self.facts[:, 3] > 0
+
+
+class _Step(NamedTuple):
+    """What the backward pass reads of a ponder step of b running rows."""
+
+    before: State
+    state: State
+    saved: tuple[Tensor, ...]
+    q: Tensor
+    p: Tensor | None
+    """[b]; None stands for 1."""
+    local: Tensor | None
+    """int64 [b], place of each running row among those of the input; None for all of them."""
+    keep: Tensor | None
+    """int64, places among the b rows of those that go on; None if all do."""
+
+
+def ponder(
+    x: Tensor, weights: Weights, cell: Cell, rule: Rule, lengths: Tensor | None = None, start: State | None = None
+) -> Pondered:
+    """Ponder the inputs of every row in turn.
+
+    Args:
+        x: fp32 [T, B, G], share W_x x + b of the inputs in the pre-activations, without the flag's.
+        lengths: int64 [B] on the CPU, inputs of each row; None if all T are.
+        start: state before the first input; zeros when None.
+    """
+    state = [None] * cell.states if start is None else list(start)
+    keeps = torch.is_grad_enabled()
+    return Pondered(*_Ponder.apply(x, *weights, lengths, cell, rule, keeps, *state))  # type: ignore[no-untyped-call]
+
+
+class _Ponder(torch.autograd.Function):
+    """The pondering as one operation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        flag: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        halting: Tensor,
+        halting_bias: Tensor,
+        lengths: Tensor | None,
+        cell: Cell,
+        rule: Rule,
+        keeps: bool,
+        *start: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        num_inputs, batch, _ = x.shape
+        width = halting.shape[0]
+        mean = x.new_empty(num_inputs, batch, width)
+        facts = x.new_zeros(num_inputs, 4, batch)
+        zero = start[0] is None
+        state: State = tuple(x.new_zeros(batch, width) if part is None else part for part in start)
+        records: list[tuple[Tensor | None, list[_Step]]] = []
+        fewest = num_inputs if lengths is None else int(lengths.min())
+        for t in range(num_inputs):
+            rows = None
+            if lengths is not None and t >= fewest:
+                rows = (lengths > t).nonzero().squeeze(1).to(x.device)
+                mean[t] = state[0]
+                if not rows.shape[0]:
+                    records.append((rows, []))
+                    continue
+            memory = [mean[t], *(part.clone() for part in state[1:])]
+            steps = _one_input(
+                x[t] if rows is None else x[t].index_select(0, rows),
+                state if rows is None else tuple(part.index_select(0, rows) for part in state),
+                rows,
+                zero and t == 0,
+                Weights(flag, weight, bias, halting, halting_bias),
+                cell,
+                rule,
+                keeps,
+                memory,
+                facts[t],
+            )
+            state = tuple(memory)
+            records.append((rows, steps))
+        cost = torch.zeros_like(facts[:, 0]) if rule.fixed else facts[:, 0] + facts[:, 1]
+        ctx.mark_non_differentiable(facts)
+        if keeps:
+            ctx.save_for_backward(weight, bias, halting)
+            ctx.records, ctx.cell, ctx.rule, ctx.zero = records, cell, rule, zero
+            ctx.shape = x.shape
+        return mean, cost, facts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_mean: Tensor, d_cost: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        weight, bias, halting = ctx.saved_tensors
+        cell: Cell = ctx.cell
+        num_inputs, batch, gates = ctx.shape
+        into = _Gradients(weight, halting, cell, ctx.rule)
+        dx = d_mean.new_zeros(num_inputs, batch, gates) if num_inputs > 1 or ctx.records[0][0] is not None else None
+        carried = [d_mean.new_zeros(batch, halting.shape[0]) for _ in range(cell.states)]
+        for t in range(num_inputs - 1, -1, -1):
+            rows, steps = ctx.records[t]
+            carried[0] = carried[0] + d_mean[t] if t < num_inputs - 1 else d_mean[t]
+            if not steps:
+                continue
+            taken = carried if rows is None else [part.index_select(0, rows) for part in carried]
+            by_cost = d_cost[t] if rows is None else d_cost[t].index_select(0, rows)
+            by_x, before = into.one_input(steps, taken, by_cost, ctx.zero and t == 0)
+            if dx is None:
+                dx, carried = by_x[None], before
+            elif rows is None:
+                dx[t], carried = by_x, before
+            else:
+                dx[t].index_copy_(0, rows, by_x)
+                # of the first input's zero state there are none
+                carried = [part.index_copy(0, rows, new) for part, new in zip(carried, before, strict=False)]
+        d_weight = into.weight()
+        d_bias = None if bias is None else into.bias()
+        starts = [None] * cell.states if ctx.zero else carried
+        return dx, into.flag, d_weight, d_bias, into.halting, into.halting_bias(), None, None, None, None, *starts
+
+
+def _product(state: Tensor, weights: Weights, zero: bool) -> Tensor | None:
+    """Return U h + b_u, fp32 [b, G]; None where both are zero. A state of zeros needs no product."""
+    if zero:
+        return None if weights.bias is None else weights.bias.expand(state.shape[0], -1).clone()
+    if weights.state.dtype == state.dtype:
+        if weights.bias is None:
+            return state @ weights.state.t()
+        return torch.addmm(weights.bias, state, weights.state.t())
+    made = (state.to(weights.state.dtype) @ weights.state.t()).to(state.dtype)
+    return made if weights.bias is None else made.add_(weights.bias)
+
+
+def _one_input(
+    x: Tensor,
+    state: State,
+    rows: Tensor | None,
+    zero: bool,
+    weights: Weights,
+    cell: Cell,
+    rule: Rule,
+    keeps: bool,
+    memory: list[Tensor],
+    facts: Tensor,
+) -> list[_Step]:
+    """Ponder one input of b rows; write their mean states into `memory` and (N, R, A_N, natural) into `facts`.
+
+    Args:
+        rows: int64 [b], places of the rows in `memory` and `facts`; None for all of them.
+        zero: whether the state is zero.
+    """
+    steps: list[_Step] = []
+    running = x.shape[0]
+    left = x.new_ones(running)  # 1 - A_(n-1)
+    sums: list[Tensor] | None = None
+    local: Tensor | None = None
+    for n in range(1, rule.limit + 1):
+        before = state
+        product = _product(state[0], weights, zero and n == 1)
+        state, saved = cell.forward(torch.add(x, weights.flag) if n == 1 else x, product, before)
+        q = torch.addmv(weights.halting_bias, state[0], weights.halting).sigmoid_()
+        after = torch.sub(left, q)
+        done = after <= rule.epsilon
+        num_done = running if n == rule.limit else 0 if rule.fixed else int(done.sum())
+        p: Tensor | None = None
+        if rule.fixed:
+            sums = list(state)
+        else:
+            p = left if num_done == running else q if num_done == 0 else torch.where(done, left, q)
+            column = p.unsqueeze(1)
+            if sums is None:
+                sums = [torch.mul(column, part) for part in state]
+            else:
+                for one, part in zip(sums, state, strict=True):
+                    one.addcmul_(column, part)
+        keep = None
+        if num_done:
+            ends = None if num_done == running else done.nonzero().squeeze(1)
+            rest = torch.zeros_like(q) if rule.fixed else left
+            found = torch.stack((torch.full_like(q, n), rest, torch.rsub(after, 1), rest if rule.fixed else done))
+            places = _compose(rows, _compose(local, ends))
+            if places is None:
+                facts.copy_(found)
+            else:
+                facts.index_copy_(1, places, found if ends is None else found.index_select(1, ends))
+            for kept, one in zip(memory, sums, strict=True):
+                if places is None:
+                    kept.copy_(one)
+                else:
+                    kept.index_copy_(0, places, one if ends is None else one.index_select(0, ends))
+            if ends is not None:
+                keep = done.logical_not().nonzero().squeeze(1)
+        if keeps:
+            steps.append(_Step(before, state, saved, q, p, local, keep))
+        if num_done == running:
+            break
+        left = after
+        if keep is not None:
+            running -= num_done
+            x, left = x.index_select(0, keep), left.index_select(0, keep)
+            state = tuple(part.index_select(0, keep) for part in state)
+            sums = [part.index_select(0, keep) for part in sums]
+            local = _compose(local, keep)
+    return steps
+
+
+def _compose(outer: Tensor | None, inner: Tensor | None) -> Tensor | None:
+    """Return outer[inner] for places, of which None stands for all."""
+    if outer is None:
+        return inner
+    return outer if inner is None else outer.index_select(0, inner)
+
+
+class _Gradients:
+    """Gradients of the weights, gathered over the inputs in reverse order."""
+
+    def __init__(self, weight: Tensor, halting: Tensor, cell: Cell, rule: Rule) -> None:
+        self._weight, self._unit, self._cell, self._rule = weight, halting, cell, rule
+        self.flag = halting.new_zeros(weight.shape[0])
+        """[G]"""
+        self.halting = torch.zeros_like(halting)
+        """[H]"""
+        self._logits: list[Tensor] = []
+        self._products: list[Tensor] = []
+        self._states: list[Tensor] = []
+        self._lone: list[Tensor] = []
+        """Gradients of products with a state of zeros: of the bias alone."""
+
+    def weight(self) -> Tensor:
+        """Return the gradient of U, [G, H]: one product over every ponder step of every input."""
+        if not self._products:
+            return torch.zeros_like(self._weight)
+        dtype = self._weight.dtype
+        return _joined(self._products).to(dtype).t() @ _joined(self._states).to(dtype)
+
+    def bias(self) -> Tensor:
+        """Return the gradient of b_u, [G]."""
+        return _joined([*self._products, *self._lone]).sum(dim=0)
+
+    def halting_bias(self) -> Tensor:
+        """Return the gradient of b, [1]."""
+        return _joined(self._logits).sum().reshape(1) if self._logits else self.halting.new_zeros(1)
+
+    def one_input(
+        self, steps: list[_Step], by_mean: list[Tensor], by_cost: Tensor, zero: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the gradients of an input's x [b, G] and of the state before it; of no state if that is zero.
+
+        Args:
+            by_mean: gradients of the mean state, [b, H] each.
+            by_cost: gradient of N + R, [b].
+            zero: whether the state before the input is the constant zero.
+        """
+        by_state: list[Tensor] | None = None
+        by_x: Tensor | None = None
+        offset: Tensor | None = None  # a_N + gradient of R of the rows that went on
+        for number in range(len(steps) - 1, -1, -1):
+            step = steps[number]
+            parts = by_mean if step.local is None else [part.index_select(0, step.local) for part in by_mean]
+            if step.p is None:  # fixed steps: the last alone has weight
+                gradient = parts if by_state is None else by_state
+            else:
+                gradient = [torch.mul(part, step.p.unsqueeze(1)) for part in parts]
+                offset = self._through_halting(step, parts, gradient[0], by_cost, offset)
+                for into, part in zip(gradient, by_state or (), strict=by_state is not None):
+                    _add(into, step.keep, part)
+            made = self._cell.backward(step.saved, step.before, gradient)
+            if by_x is None:
+                by_x = made.x
+            elif step.keep is None:
+                by_x = made.x + by_x
+            else:
+                by_x = made.x.index_add(0, step.keep, by_x)
+            if number == 0:
+                self.flag += made.x.sum(dim=0)
+                if zero:
+                    self._lone.append(made.product)
+                    break
+            self._products.append(made.product)
+            self._states.append(step.before[0])
+            through = (made.product.to(self._weight.dtype) @ self._weight).to(made.product.dtype)
+            direct, *others = made.direct
+            by_state = [through if direct is None else direct.add_(through)]
+            by_state += [part for part in others if part is not None]
+        assert by_x is not None
+        if zero:
+            return by_x, []
+        assert by_state is not None
+        return by_x, by_state
+
+    def _through_halting(
+        self, step: _Step, parts: list[Tensor], into: Tensor, by_cost: Tensor, offset: Tensor | None
+    ) -> Tensor:
+        """Add the gradient through q_n to that of h, [b, H]; return a_N + (gradient of R) of the b rows.
+
+        Args:
+            offset: that of the rows that went on; None at the last step, where no row has.
+        """
+        ending = None
+        if offset is None or step.keep is not None:
+            ending = by_cost if step.local is None else by_cost.index_select(0, step.local)
+        a = (parts[0] * step.state[0]).sum(dim=1)
+        for part, state in zip(parts[1:], step.state[1:], strict=True):
+            a += (part * state).sum(dim=1)
+        if offset is None:
+            assert ending is not None
+            return a + ending
+        if step.keep is None:
+            dq, after = a - offset, offset
+        else:
+            assert ending is not None
+            dq = torch.zeros_like(a).index_copy_(0, step.keep, a.index_select(0, step.keep) - offset)
+            after = (a + ending).index_copy_(0, step.keep, offset)
+        logit = _sigmoid_backward(dq, step.q)
+        into.addr_(logit, self._unit)
+        self.halting.addmv_(step.state[0].t(), logit)
+        self._logits.append(logit)
+        return after
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _add(into: Tensor, places: Tensor | None, part: Tensor) -> None:
+    if places is None:
+        into.add_(part)
+    else:
+        into.index_add_(0, places, part)
