@@ -42,14 +42,19 @@ class Norm(nn.Module):
 class HaltingUnit(nn.Module):
     """Halting probability of a position, sigmoid(w s + b), in fp32."""
 
+    frozen: bool
+    """Whether no gradient passes through the probabilities, to the unit or to the states."""
+
     def __init__(self, width: int, bias: float, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        self.frozen = False
         self.weight = nn.Parameter(torch.empty(1, width).uniform_(-(width**-0.5), width**-0.5, generator=generator))
         self.bias = nn.Parameter(torch.full((1,), bias))
 
     def forward(self, state: Tensor) -> Tensor:
         """Map states [R, H] to probabilities fp32 [R]."""
-        return torch.sigmoid(F.linear(state.float(), self.weight, self.bias)).squeeze(1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return torch.sigmoid(F.linear(state.float(), self.weight, self.bias)).squeeze(1)
 
 
 class Block(nn.Module):

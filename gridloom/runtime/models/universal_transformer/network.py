@@ -310,6 +310,8 @@ class UniversalTransformer(Network):
         seed = None
         if self.training and self.spec.dropout:
             seed = int(torch.randint(2**62, (), generator=generator))
+        if self.halting_unit is not None and self.training:
+            self.halting_unit.frozen = self.optimizer_step < self.spec.halt_warmup_steps
         output = self.output(self.made(self.hops(rows, seed=seed), self.spec.halt_max_steps).outcome(), rows)
         labels = torch.zeros_like(carry.labels) if rows.labels is None else rows.labels
         steps = output.halted.steps.amax(dim=1)

@@ -33,6 +33,9 @@ class UniversalTransformerModel(PonderingSpec):
     """Maximum number of hops; without `act` every row makes all of them."""
     act: bool = True
     """Whether positions halt separately by adaptive computation time; the fields of halting and ponder cost need it."""
+    halt_warmup_steps: NonNegativeInt = 0
+    """Optimizer steps at the start in which no gradient passes through the halting probabilities, so that no position
+    learns to halt before the block has learnt what more hops are good for."""
     halt_from: Literal["before", "after"] = "before"
     """State from which the halting probability of a hop is read: the one before the block with the hop's signals, as in
     the listing of the paper, or the one after the block."""

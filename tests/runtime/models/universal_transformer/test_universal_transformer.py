@@ -450,6 +450,20 @@ def test_the_ponder_weight_follows_the_optimizer_step_in_training_alone() -> Non
         torch.testing.assert_close(network.losses(output, carry).ponder, weight * output.ponder)
 
 
+def test_in_the_warm_up_no_gradient_passes_through_the_halting_probabilities() -> None:
+    given = example(LINE)
+    for step, learns in ((99, False), (100, True)):
+        network = build(varied=False, halt_warmup_steps=100, halt_bias=-1.0).train()
+        network.optimizer_step = step
+        carry, output = network.step(given, network.initial_carry(7))
+        network.losses(output, carry).total().backward()  # type: ignore[no-untyped-call]
+        unit = network.halting_unit
+        assert unit is not None
+        assert (unit.weight.grad is not None) == (unit.bias.grad is not None) == learns
+        assert network.block.inner.weight.grad is not None
+        assert output.ponder.requires_grad == learns
+
+
 def test_dropout_is_drawn_from_the_generator_and_only_in_training() -> None:
     network, given = build(dropout=0.3).train(), example(LINE)
 
