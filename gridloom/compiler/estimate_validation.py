@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
 
 from gridloom.compiler.facts import DataFacts
 from gridloom.compiler.graph import Cost
-from gridloom.runtime.models.kind import network_cost
+from gridloom.runtime.models.kind import RowShape, network_cost
+from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData
 from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.puzzles import SequenceData
 from gridloom.specs.validation import DEFAULT_ROWS, Validation
-
-if TYPE_CHECKING:
-    from gridloom.compiler.estimate import Sources
 
 
 def validation_inputs(wanted: Validation, data: DataSpec, facts: DataFacts) -> int:
@@ -51,34 +48,30 @@ def validation_flops(
     return num_validations(wanted, steps) * -(-rows // batch) * act_step(batch) * (wanted.act_steps or act_steps)
 
 
-def study_cost(stage: str, sources: Sources) -> Cost | None:
+def halting_study_cost(
+    spec: HaltingStudyStage, data: DataSpec, facts: DataFacts, network: NetworkSpec, shape: RowShape
+) -> Cost:
     """Return the cost of a halting study: one pass over the most steps, or two runs for each limit of a network that
-    ponders, whose cost grows with the limit."""
-    spec, found = cast(HaltingStudyStage, sources.bound.spec.stages[stage]), sources.data_of(stage)
-    network = sources.network(stage, found[1]) if found else None
-    if found is None or network is None:
-        return None
-    own = network.spec.halt_max_steps
-    limits = tuple(range(1, own + 1)) if spec.steps == "max" else tuple(sorted(set(spec.steps)))
-    held_out = found[1].num_held_out
-    endless = isinstance(found[0], SequenceData)
+    ponders, whose cost grows with the limit.
+
+    Args:
+        shape: rows of the network.
+    """
+    cost = network_cost(network, shape)
+    limits = tuple(range(1, network.halt_max_steps + 1)) if spec.steps == "max" else tuple(sorted(set(spec.steps)))
+    held_out, endless = facts.num_held_out, isinstance(data, SequenceData)
     rows = spec.limit or DEFAULT_ROWS if endless else min(spec.limit or held_out, held_out)
     batch = min(spec.batch_size, max(rows, 1))
-    if network.spec.ponders:
-        run = sum(
-            network_cost(network.spec.model_copy(update={"halt_max_steps": limit}), network.rows)
-            .act_step(batch)
-            .forward
-            for limit in limits
-        )
-        once = 2 * run + network.cost.act_step(batch).forward
+    if network.ponders:
+        runs = (network_cost(network.model_copy(update={"halt_max_steps": limit}), shape) for limit in limits)
+        once = 2 * sum(run.act_step(batch).forward for run in runs) + cost.act_step(batch).forward
     else:
-        once = max(limits) * network.cost.act_step(batch).forward
+        once = max(limits) * cost.act_step(batch).forward
     return Cost(
-        parameters=network.cost.parameters,
-        flops={f"{network.spec.precision} ACT": once},
+        parameters=cost.parameters,
+        flops={f"{network.precision} ACT": once},
         num_steps=-(-rows // batch),
         step="batch",
-        peak_bytes=4 * network.cost.parameters + network.cost.state_bytes(batch),
-        assumes=("no row halts early",) if network.spec.ponders else (),
+        peak_bytes=4 * cost.parameters + cost.state_bytes(batch),
+        assumes=("no row halts early",) if network.ponders else (),
     )

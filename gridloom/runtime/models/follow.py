@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from gridloom.errors import ModelError
-from gridloom.runtime.models.steps import Followed, Rows, row_halting
+from gridloom.runtime.models.steps import Followed, Rows, StepOutput, row_halting
 
-if TYPE_CHECKING:
-    from gridloom.runtime.models.network import Network
+
+class Stepping(Protocol):
+    """The part of a network's interface by which rows are followed."""
+
+    def initial_carry(self, batch: int, device: torch.device | str | None = None, num_cells: int | None = None) -> Any:
+        """Return the carry of rows that take new data."""
+
+    def step(self, rows: Rows, carry: Any) -> tuple[Any, StepOutput]:
+        """Run one ACT step of every row."""
+
+    def rounded(self) -> AbstractContextManager[None]:
+        """Round weights once for all calls inside the context."""
+
+    def halting_margin(self, output: StepOutput) -> Tensor:
+        """Return fp32 [B], positive for rows that halt."""
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return log-probabilities of logits [..., V]."""
+
+    def answer_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the losses of answers, fp32 [B]."""
 
 
 class Following:
     """History of rows, step by step."""
 
-    def __init__(self, network: Network, rows: Rows) -> None:
+    def __init__(self, network: Stepping, rows: Rows) -> None:
         """Args: rows: rows whose labels, where given, name the scored positions."""
         self.network, self.labels = network, rows.labels
         self.columns: dict[str, list[Tensor]] = {}
@@ -53,7 +73,7 @@ class Following:
 
 
 @torch.no_grad()
-def follow_steps(network: Network, rows: Rows, steps: int) -> Followed:
+def follow_steps(network: Stepping, rows: Rows, steps: int) -> Followed:
     """Run `steps` ACT steps of every row by `Network.step`. Raises ModelError for less than one step.
 
     The residual of the first step is not defined, since the states that rows start from are not seen.

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from gridloom.runtime.models.follow import Following, join_followed, residual_of
 from gridloom.runtime.models.recursive.carry import Injection
+from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.inference import begin, num_steps_of, tiles
 from gridloom.runtime.models.recursive.layers import rounded_once
 from gridloom.runtime.models.recursive.losses import answer_loss
 from gridloom.runtime.models.state_noise import StateNoise
 from gridloom.runtime.models.steps import Followed, Rows
 
-if TYPE_CHECKING:
-    from gridloom.runtime.models.recursive.network import RecursiveNetwork
-
 
 @torch.no_grad()
-def follow(
-    network: RecursiveNetwork, rows: Rows, steps: int | None = None, noise: StateNoise | None = None
-) -> Followed:
+def follow(network: RecursiveCore, rows: Rows, steps: int | None = None, noise: StateNoise | None = None) -> Followed:
     """Run all ACT steps of every row; the tokens of a step equal those of `inference.answer` with as many steps.
 
     Args:
