@@ -15,7 +15,12 @@ from gridloom.compiler.estimate_text import (
     solve_reading_and_writing,
     token_label,
 )
-from gridloom.compiler.estimate_validation import num_validations, validation_flops, validation_inputs
+from gridloom.compiler.estimate_validation import (
+    halting_study_cost,
+    num_validations,
+    validation_flops,
+    validation_inputs,
+)
 from gridloom.compiler.facts import CheckpointFacts, DataFacts
 from gridloom.compiler.graph import Cost
 from gridloom.plugins import load_place
@@ -28,6 +33,7 @@ from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import UNSEEN_VIEWS, ArcData, Augment
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.kinds import STAGES
 from gridloom.specs.puzzles import SequenceData
 from gridloom.specs.solver_kinds import AUTO, PROPOSERS
@@ -169,6 +175,13 @@ def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
         + max(cost.state_bytes(batch) for cost in costs),
         assumes=assumes,
     )
+
+
+def study_cost(stage: str, sources: Sources) -> Cost | None:
+    """Return the cost of a halting study."""
+    spec, found = cast(HaltingStudyStage, sources.bound.spec.stages[stage]), sources.data_of(stage)
+    network = sources.network(stage, found[1]) if found else None
+    return halting_study_cost(spec, *found, network.spec, network.rows) if found and network else None
 
 
 def train_cost(stage: str, sources: Sources) -> Cost | None:

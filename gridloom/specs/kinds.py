@@ -47,9 +47,7 @@ JOINT_TRAIN = StageKind(JointTrainStage, "gridloom.runtime.training.joint.train:
 SOLVE = StageKind(SolveStage, "gridloom.solvers.stages.solve:Solve", f"{_ESTIMATE}:solve_cost")
 EVALUATE = StageKind(EvaluateStage, "gridloom.runtime.evaluation.stage:EvaluateRows", f"{_ESTIMATE}:evaluate_cost")
 HALTING_STUDY = StageKind(
-    HaltingStudyStage,
-    "gridloom.runtime.evaluation.halting.study:HaltingStudy",
-    "gridloom.runtime.evaluation.halting.cost:study_cost",
+    HaltingStudyStage, "gridloom.runtime.evaluation.halting.study:HaltingStudy", f"{_ESTIMATE}:study_cost"
 )
 CALIBRATE = StageKind(CalibrateStage, "gridloom.solvers.stages.calibrate:Calibrate")
 SCORE = StageKind(ScoreStage, "gridloom.solvers.stages.score:Score")

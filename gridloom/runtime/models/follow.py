@@ -13,36 +13,32 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.steps import Followed, Rows, StepOutput, row_halting
 
 
-class FollowedNetwork(Protocol):
-    """Part of `Network` that following needs; the network imports this module."""
-
-    def log_probabilities(self, logits: Tensor) -> Tensor:
-        """As `Network.log_probabilities`."""
-
-
-class SteppedNetwork(FollowedNetwork, Protocol):
-    """Part of `Network` that following by steps needs."""
+class Stepping(Protocol):
+    """The part of a network's interface by which rows are followed."""
 
     def initial_carry(self, batch: int, device: torch.device | str | None = None, num_cells: int | None = None) -> Any:
-        """As `Network.initial_carry`."""
-
-    def rounded(self) -> AbstractContextManager[None]:
-        """As `Network.rounded`."""
+        """Return the carry of rows that take new data."""
 
     def step(self, rows: Rows, carry: Any) -> tuple[Any, StepOutput]:
-        """As `Network.step`."""
+        """Run one ACT step of every row."""
+
+    def rounded(self) -> AbstractContextManager[None]:
+        """Round weights once for all calls inside the context."""
 
     def halting_margin(self, output: StepOutput) -> Tensor:
-        """As `Network.halting_margin`."""
+        """Return fp32 [B], positive for rows that halt."""
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return log-probabilities of logits [..., V]."""
 
     def answer_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """As `Network.answer_loss`."""
+        """Return the losses of answers, fp32 [B]."""
 
 
 class Following:
     """History of rows, step by step."""
 
-    def __init__(self, network: FollowedNetwork, rows: Rows) -> None:
+    def __init__(self, network: Stepping, rows: Rows) -> None:
         """Args: rows: rows whose labels, where given, name the scored positions."""
         self.network, self.labels = network, rows.labels
         self.columns: dict[str, list[Tensor]] = {}
@@ -77,7 +73,7 @@ class Following:
 
 
 @torch.no_grad()
-def follow_steps(network: SteppedNetwork, rows: Rows, steps: int) -> Followed:
+def follow_steps(network: Stepping, rows: Rows, steps: int) -> Followed:
     """Run `steps` ACT steps of every row by `Network.step`. Raises ModelError for less than one step.
 
     The residual of the first step is not defined, since the states that rows start from are not seen.
