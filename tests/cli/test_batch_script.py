@@ -78,6 +78,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_in_the_next_allocation(root: Path) -> None:
     last = 0
     for number, sent in enumerate((signal.SIGUSR1, signal.SIGTERM), start=1):
