@@ -40,7 +40,11 @@ class EngineBody(RecursiveCore):
     H_init: Tensor
     L_init: Tensor
     mask: Tensor | None
+    """bool [S, S], True where a query may read a key."""
     signs: Tensor
+    """int8 [pooled, D], by which an address of the memory depends on the order of tokens."""
+    hierarchy: Tensor
+    """fp32 [S, S], attention bias between capsules and their children."""
 
     def __init__(
         self, spec: EngineModel, rows: RowShape, ids: PuzzleIds, per_task: bool, generator: torch.Generator | None
@@ -79,6 +83,10 @@ class EngineBody(RecursiveCore):
             self.vision = VisionEncoder(spec, self.rows, own, generator)
         if spec.capsules is not None:
             self.capsules = CapsulePool(spec, self.rows, generator)
+        if spec.capsules is not None and spec.capsules.open != "none" and spec.capsules.hierarchy:
+            links = hierarchy_bias(num_pages(spec, rows.cells) * spec.capsules.capsules, spec.capsules.children)
+            after = self.layout.answers
+            self.register_buffer("hierarchy", F.pad(links, (0, after, 0, after)), persistent=False)
         self.planner = Planner(spec, generator) if spec.planning is not None else None
         self.multi_token = MultiTokenPrediction(spec, generator) if spec.multi_token is not None else None
         self.memory = MemoryBank(spec, generator) if spec.memory is not None else None
@@ -248,10 +256,7 @@ class EngineBody(RecursiveCore):
             allowed = readable[:, None, None] if allowed is None else allowed & readable[:, None, None]
         if part is None or part.open == "none" or not part.hierarchy:
             return allowed
-        pages = num_pages(self.spec, self.num_cells)
-        bias = x.new_zeros(length, length, dtype=torch.float32)
-        slots = self.layout.source
-        bias[:slots, :slots] = hierarchy_bias(pages * part.capsules, part.children).to(x.device)
+        bias = self.hierarchy
         return bias if allowed is None else torch.where(allowed, bias, float("-inf"))
 
     def recur(self, z_H: Tensor, z_L: Tensor, x: Tensor, grad_all_rounds: bool = False) -> tuple[Tensor, Tensor]:
