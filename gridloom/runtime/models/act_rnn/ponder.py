@@ -137,7 +137,8 @@ class _Ponder(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         num_inputs, batch, _ = x.shape
         width = halting.shape[0]
-        mean = x.new_empty(num_inputs, batch, width)
+        # the records hold mean states; a view of the output among them would keep its own graph alive for ever
+        means: list[Tensor] = []
         facts = x.new_zeros(num_inputs, 4, batch)
         zero = start[0] is None
         state: State = tuple(x.new_zeros(batch, width) if part is None else part for part in start)
@@ -147,11 +148,11 @@ class _Ponder(torch.autograd.Function):
             rows = None
             if lengths is not None and t >= fewest:
                 rows = (lengths > t).nonzero().squeeze(1).to(x.device)
-                mean[t] = state[0]
                 if not rows.shape[0]:
+                    means.append(state[0])
                     records.append((rows, []))
                     continue
-            memory = [mean[t], *(part.clone() for part in state[1:])]
+            memory = [torch.empty_like(part) if rows is None else part.clone() for part in state]
             steps = _one_input(
                 x[t] if rows is None else x[t].index_select(0, rows),
                 state if rows is None else tuple(part.index_select(0, rows) for part in state),
@@ -165,6 +166,7 @@ class _Ponder(torch.autograd.Function):
                 facts[t],
             )
             state = tuple(memory)
+            means.append(state[0])
             records.append((rows, steps))
         cost = torch.zeros_like(facts[:, 0]) if rule.fixed else facts[:, 0] + facts[:, 1]
         ctx.mark_non_differentiable(facts)
@@ -172,7 +174,7 @@ class _Ponder(torch.autograd.Function):
             ctx.save_for_backward(weight, bias, halting)
             ctx.records, ctx.cell, ctx.rule, ctx.zero = records, cell, rule, zero
             ctx.shape = x.shape
-        return mean, cost, facts
+        return torch.stack(means), cost, facts
 
     @staticmethod
     @once_differentiable

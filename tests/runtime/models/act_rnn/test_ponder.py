@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Literal
 
 import pytest
@@ -244,3 +246,16 @@ def test_weights_are_a_distribution_and_constant_states_come_out_as_they_are(
     assert (made.remainder > 0).all()
     assert (made.remainder <= 1).all()
     assert (made.natural | (made.steps == limit)).all()
+
+
+@pytest.mark.parametrize("cell", NAMES)
+def test_a_graph_that_nothing_holds_is_freed(cell: CellName) -> None:
+    """A training step must leave nothing behind: its records hold every state of every ponder step."""
+    weights = drawn(cell)
+    x = torch.randn(3, 2, len(weights.flag), dtype=torch.float64)
+    made = ponder(x, weights, CELLS[cell], Rule(5, 0.01), torch.tensor([3, 2]))
+    made.state.sum().backward()
+    graph = weakref.ref(made.state.grad_fn)
+    del made
+    gc.collect()
+    assert graph() is None
