@@ -57,8 +57,8 @@ def means_of(sums: Sequence[float], steps: float) -> dict[str, float]:
     if rows:
         means |= {name: total / rows for name, total in zip(BY_ROW, (exact, accuracy), strict=True)}
     if inputs:
-        totals = (ponder_steps, ponder_steps + remainder, natural, halting - natural, remainder)
-        means |= {name: total / inputs for name, total in zip(BY_INPUT, totals, strict=True)}
+        by_input = (ponder_steps, ponder_steps + remainder, natural, halting - natural, remainder)
+        means |= {name: total / inputs for name, total in zip(BY_INPUT, by_input, strict=True)}
         means["remainder_std"] = max(0.0, squares / inputs - means["remainder_mean"] ** 2) ** 0.5
         below = list(accumulate(histogram))
         for name, share in (("act_steps_p50", 0.5), ("act_steps_p90", 0.9)):
