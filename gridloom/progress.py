@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+STOPPING = tuple(
+    number for name in ("SIGINT", "SIGTERM", "SIGUSR1") if (number := getattr(signal, name, None)) is not None
+)
+"""Signals that request a stop: of a terminal, of a system that ends, of a batch system before an allocation ends."""
 
 
 class ProgressTask(Protocol):
@@ -29,7 +35,7 @@ class Progress(Protocol):
 
 
 class StopSignal(Protocol):
-    """Flag set by SIGTERM, SIGINT or the walltime.
+    """Flag set by SIGTERM, SIGINT, SIGUSR1 or the walltime.
 
     Stages check the flag between units of work, save their state and raise StageInterrupted.
     """
@@ -38,4 +44,4 @@ class StopSignal(Protocol):
 
     @property
     def reason(self) -> str:
-        """Cause of the stop: 'SIGINT', 'SIGTERM', 'walltime 2:00:00'."""
+        """Cause of the stop: 'SIGINT', 'SIGUSR1', 'the walltime of 2 h'."""

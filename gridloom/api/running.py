@@ -92,7 +92,7 @@ def run(
 ) -> RunResult:
     """Execute every stage of a spec that is not cached; an interrupted run continues where it stopped.
 
-    In the main thread, SIGINT (interrupting a notebook's cell) and SIGTERM save the state and stop the run.
+    In the main thread, SIGINT (interrupting a notebook's cell) SIGTERM and SIGUSR1 save the state and stop the run.
 
     Args:
         spec: a path, the name of a library recipe, YAML text, a dict, or what `compile` returned.

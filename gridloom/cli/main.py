@@ -23,6 +23,7 @@ GROUPS = {
     "ledger": ("sql", "attempts", "attempt", "replay", "gc"),
     "models": ("models", "doctor"),
     "plugins": ("plugins",),
+    "programs": ("programs",),
     "data": ("data",),
     "state": ("state", "stage"),
 }

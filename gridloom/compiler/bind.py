@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from gridloom.compiler.language import Spec
 from gridloom.compiler.session import Session
 from gridloom.compiler.text.tree import Path, Places
-from gridloom.compiler.validate import SECTIONS, Validated
+from gridloom.compiler.validate import Validated
+from gridloom.compiler.values.faults import SECTIONS
 from gridloom.runtime.models.kind import kinds_with, plays
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.specs.base import ArtifactType, DataSpec, ModelSpec, Ref, StageSpec
@@ -25,7 +26,6 @@ Owner = tuple[str, str]
 
 _DATASETS: dict[tuple[ArtifactType, ...], str] = {
     ("dataset",): "an ARC dataset",
-    ("dataset", "puzzles"): "an ARC, maze or sudoku dataset",
     ("dataset", "puzzles", "sequences"): "a dataset",
 }
 """Noun of a reference to data in messages, by the artifact types that the reference takes."""

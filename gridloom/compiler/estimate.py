@@ -15,7 +15,12 @@ from gridloom.compiler.estimate_text import (
     solve_reading_and_writing,
     token_label,
 )
-from gridloom.compiler.estimate_validation import num_validations, validation_flops, validation_inputs
+from gridloom.compiler.estimate_validation import (
+    halting_study_cost,
+    num_validations,
+    validation_flops,
+    validation_inputs,
+)
 from gridloom.compiler.facts import CheckpointFacts, DataFacts
 from gridloom.compiler.graph import Cost
 from gridloom.plugins import load_place
@@ -28,9 +33,11 @@ from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import UNSEEN_VIEWS, ArcData, Augment
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.kinds import STAGES
+from gridloom.specs.puzzles import SequenceData
 from gridloom.specs.solver_kinds import AUTO, PROPOSERS
-from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
+from gridloom.specs.stages import DEFAULT_SEQUENCES, EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 WEIGHT_STATE = 5
 """fp32 copies of a trained weight: itself, gradient, two moments, average."""
@@ -142,7 +149,8 @@ def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
     members = [member for name in names if (member := sources.network(name, facts)) is not None]
     if len(members) < len(names):
         return None
-    tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
+    held_out = spec.limit or DEFAULT_SEQUENCES if isinstance(data, SequenceData) else facts.num_held_out
+    tasks = min(held_out, spec.limit or held_out)
     rows = [tasks] * len(members)
     assumes: tuple[str, ...] = ()
     if isinstance(data, ArcData):
@@ -155,7 +163,8 @@ def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
     for network, count in zip(members, num_batches, strict=True):
         precision = f"{network.spec.precision} ACT"
         run = network.mean(lambda on: on.act_step(batch).forward)
-        flops[precision] = flops.get(precision, 0) + count * run * (spec.act_steps or network.spec.halt_max_steps)
+        steps = (spec.act_steps or network.spec.halt_max_steps) * spec.restarts
+        flops[precision] = flops.get(precision, 0) + count * run * steps
     costs = [network.cost for network in members]
     return Cost(
         parameters=sum(cost.parameters for cost in costs),
@@ -166,6 +175,13 @@ def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
         + max(cost.state_bytes(batch) for cost in costs),
         assumes=assumes,
     )
+
+
+def study_cost(stage: str, sources: Sources) -> Cost | None:
+    """Return the cost of a halting study."""
+    spec, found = cast(HaltingStudyStage, sources.bound.spec.stages[stage]), sources.data_of(stage)
+    network = sources.network(stage, found[1]) if found else None
+    return halting_study_cost(spec, *found, network.spec, network.rows) if found and network else None
 
 
 def train_cost(stage: str, sources: Sources) -> Cost | None:
@@ -319,8 +335,10 @@ def solve_cost(stage: str, sources: Sources) -> Cost | None:
     if found is None or spec.solver.proposer not in (AUTO, *PROPOSERS.built_in):
         return None  # what a proposer of another package runs is not known
     facts = found[1]
+    if spec.with_ is None:
+        return None  # a search has no network; its budget is counted in states
     if spec.with_ in sources.bound.spec.models:
-        return _solve_alone(spec, facts, sources)
+        return _solve_alone(spec, spec.with_, facts, sources)
     network = sources.network(stage, facts)
     if network is None:
         return None
@@ -361,12 +379,12 @@ def solve_cost(stage: str, sources: Sources) -> Cost | None:
     )
 
 
-def _solve_alone(spec: SolveStage, facts: DataFacts, sources: Sources) -> Cost | None:
-    llm = sources.bound.spec.models[spec.with_]
-    if not isinstance(llm, LlamaModel) or spec.with_ not in sources.llama:
+def _solve_alone(spec: SolveStage, model: str, facts: DataFacts, sources: Sources) -> Cost | None:
+    llm = sources.bound.spec.models[model]
+    if not isinstance(llm, LlamaModel) or model not in sources.llama:
         return None
     frozen, flops, once, peak, notes = solve_reading_and_writing(
-        llm, sources.llama[spec.with_], spec, facts, has_head=True, alone=True
+        llm, sources.llama[model], spec, facts, has_head=True, alone=True
     )
     tasks = min(facts.num_held_out, spec.limit or facts.num_held_out)
     return Cost(

@@ -1,12 +1,16 @@
-"""Operations of the validations of a training, for its cost estimate."""
+"""Operations of answering test rows: the validations of a training, and a halting study, for cost estimates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from gridloom.compiler.facts import DataFacts
+from gridloom.compiler.graph import Cost
+from gridloom.runtime.models.kind import RowShape, network_cost
+from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.puzzles import SequenceData
 from gridloom.specs.validation import DEFAULT_ROWS, Validation
 
@@ -42,3 +46,32 @@ def validation_flops(
         rows *= min(1 + data.augment.copies, wanted.num_views)
     batch = min(wanted.batch_size, max(rows, 1))
     return num_validations(wanted, steps) * -(-rows // batch) * act_step(batch) * (wanted.act_steps or act_steps)
+
+
+def halting_study_cost(
+    spec: HaltingStudyStage, data: DataSpec, facts: DataFacts, network: NetworkSpec, shape: RowShape
+) -> Cost:
+    """Return the cost of a halting study: one pass over the most steps, or two runs for each limit of a network that
+    ponders, whose cost grows with the limit.
+
+    Args:
+        shape: rows of the network.
+    """
+    cost = network_cost(network, shape)
+    limits = tuple(range(1, network.halt_max_steps + 1)) if spec.steps == "max" else tuple(sorted(set(spec.steps)))
+    held_out, endless = facts.num_held_out, isinstance(data, SequenceData)
+    rows = spec.limit or DEFAULT_ROWS if endless else min(spec.limit or held_out, held_out)
+    batch = min(spec.batch_size, max(rows, 1))
+    if network.ponders:
+        runs = (network_cost(network.model_copy(update={"halt_max_steps": limit}), shape) for limit in limits)
+        once = 2 * sum(run.act_step(batch).forward for run in runs) + cost.act_step(batch).forward
+    else:
+        once = max(limits) * cost.act_step(batch).forward
+    return Cost(
+        parameters=cost.parameters,
+        flops={f"{network.precision} ACT": once},
+        num_steps=-(-rows // batch),
+        step="batch",
+        peak_bytes=4 * cost.parameters + cost.state_bytes(batch),
+        assumes=("no row halts early",) if network.ponders else (),
+    )

@@ -107,6 +107,14 @@ class CheckpointFacts:
     """Tasks that were trained on, with the pairs that training read, as recorded in the bundle."""
     views_of: tuple[tuple[str, int], ...] = ()
     """(task id, number of views with a puzzle id, the identity included) of each task that has puzzle ids."""
+    row_form: tuple[int, int, int] = (0, 1, 0)
+    """Features F of a vector, answers K, 1 if they belong to the whole row, of the rows it was trained on."""
+
+    @property
+    def rows(self) -> RowShape:
+        """Shape of the rows that the checkpoint was trained on."""
+        features, answers, whole = self.row_form
+        return RowShape(self.canvas, self.num_cells, self.vocabulary, features, answers, bool(whole))
 
 
 PairRole = Literal["demo", "check", "known", "held"]

@@ -20,6 +20,17 @@ class LoopRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SearchPlan(LoopRecord):
+    """Budget of an attempt that searches programs."""
+
+    depth: int
+    """Cost of the dearest image of a program."""
+    states: int
+    pieces: int
+    megabytes: int
+    seconds: float | None = None
+
+
 class Plan(LoopRecord):
     """Parameters of one attempt. A replay with the same models and record gives the same bits."""
 
@@ -51,6 +62,8 @@ class Plan(LoopRecord):
     """Policy that chose the plan."""
     arm: str = ""
     """Kind of plan, as the bandit counts them: `plain.cool.narrow.short`."""
+    search: SearchPlan | None = Field(None, exclude_if=lambda search: search is None)
+    """Budget of a search, which then proposes in place of the network and the language model."""
 
 
 class Reasoning(LoopRecord):
@@ -112,6 +125,14 @@ class Candidate(LoopRecord):
     """Mean halting probability of the views that voted for the grid."""
     whole: float | None = None
     """Share of the voting views with an unbroken border of EOS; None for a grid not made of tokens."""
+    program: str | None = None
+    """Program that gives the grid, as text; None for a grid of a network or a language model."""
+    fits: int | None = None
+    """Number of shown demonstrations that the program reproduces."""
+    shown: int | None = None
+    """Number of demonstrations that the search was shown."""
+    cost: int | None = None
+    """Length of the program: the cost of its dearest image, and of each part after the first."""
 
 
 class ActStep(LoopRecord):

@@ -185,7 +185,5 @@ class Later:
 
 DataRef = Annotated[str, Ref(artifacts=("dataset",))]
 """Name of an ARC entry of `data`."""
-HeldOutDataRef = Annotated[str, Ref(artifacts=("dataset", "puzzles"))]
-"""Name of an ARC, maze or sudoku entry of `data`."""
 AnyDataRef = Annotated[str, Ref(artifacts=("dataset", "puzzles", "sequences"))]
 """Name of an entry of `data` of any kind."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from gridloom.plugins import Registry
 from gridloom.specs.base import StageSpec
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.stages import (
     AblateStage,
     CalibrateStage,
@@ -44,7 +45,10 @@ CHECKPOINT = StageKind(CheckpointStage, "gridloom.runtime.checkpoints.stage:Copy
 TRAIN = StageKind(TrainStage, "gridloom.runtime.training.train:Train", f"{_ESTIMATE}:train_cost")
 JOINT_TRAIN = StageKind(JointTrainStage, "gridloom.runtime.training.joint.train:JointTrain", f"{_ESTIMATE}:joint_cost")
 SOLVE = StageKind(SolveStage, "gridloom.solvers.stages.solve:Solve", f"{_ESTIMATE}:solve_cost")
-EVALUATE = StageKind(EvaluateStage, "gridloom.runtime.evaluation.puzzles:Evaluate", f"{_ESTIMATE}:evaluate_cost")
+EVALUATE = StageKind(EvaluateStage, "gridloom.runtime.evaluation.stage:EvaluateRows", f"{_ESTIMATE}:evaluate_cost")
+HALTING_STUDY = StageKind(
+    HaltingStudyStage, "gridloom.runtime.evaluation.halting.study:HaltingStudy", f"{_ESTIMATE}:study_cost"
+)
 CALIBRATE = StageKind(CalibrateStage, "gridloom.solvers.stages.calibrate:Calibrate")
 SCORE = StageKind(ScoreStage, "gridloom.solvers.stages.score:Score")
 ABLATE = StageKind(AblateStage, "gridloom.solvers.stages.ablate:Ablate")
@@ -53,7 +57,17 @@ STAGES: Registry[StageKind] = Registry(
     "gridloom.stages",
     {
         name: f"{__name__}:{name.upper()}"
-        for name in ("checkpoint", "train", "joint_train", "solve", "calibrate", "evaluate", "score", "ablate")
+        for name in (
+            "checkpoint",
+            "train",
+            "joint_train",
+            "solve",
+            "calibrate",
+            "evaluate",
+            "score",
+            "ablate",
+            "halting_study",
+        )
     },
     StageKind,
 )

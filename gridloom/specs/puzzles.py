@@ -166,5 +166,5 @@ class StringAdditionData(SequenceData):
     kind: Literal["string_addition"] = "string_addition"
     terms: Annotated[int, Field(ge=2, le=16)] = 2
     """Maximum number of terms."""
-    digits: Annotated[int, Field(ge=1, le=15)] = 5
+    digits: Annotated[int, Field(ge=1, le=400)] = 5
     """Maximum digits of a term; no leading zeros."""

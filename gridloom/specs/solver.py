@@ -1,8 +1,8 @@
 """The `solver` block of a solve stage: how many attempts, with what plans, judged by which verifiers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from gridloom.specs.base import Later, Operational, Registered, SpecModel
 from gridloom.specs.solver_kinds import AUTO, POLICIES, PROPOSERS, VERIFIERS
@@ -15,7 +15,8 @@ class Verifier(SpecModel):
     """How an attempt is judged without the held-out answer: weights of the signals and the score that accepts.
 
     Each signal gives a score in [0, 1]; a signal that cannot be computed for a task takes no part in the mean.
-    Verifiers of other packages are weighed by their names, as keys beside those below.
+    Verifiers of other packages are weighed by their names, as keys beside those below; so are those of programs,
+    `fits_demonstrations` (4 where a program is judged), `short_program` (2) and `unrivalled` (2).
     """
 
     model_config = ConfigDict(extra="allow")
@@ -76,6 +77,28 @@ class Confirm(SpecModel):
     model must give the same grid."""
 
 
+class Search(SpecModel):
+    """Search of programs: the first attempt, and later ones that go deeper."""
+
+    depths: tuple[Annotated[int, Field(ge=10, le=60)], ...] = (20,)
+    """Cost of the dearest image of each search attempt, about 10 a function. The first attempt has the first depth; the
+    others come after the attempts of the network or the language model, the last ones of `max_attempts`."""
+    states: Annotated[int, Field(ge=100, le=4_000_000)] = 100_000
+    """States that a search may keep."""
+    pieces: Annotated[int, Field(ge=100, le=200_000)] = 20_000
+    """Pieces that outputs may be composed of."""
+    megabytes: Annotated[int, Field(ge=16, le=16_384)] = 256
+    """Memory of the images of a search, in 2^20 bytes."""
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """Time of one search, after which its result depends on the machine; without it states alone are counted."""
+
+    @model_validator(mode="after")
+    def _has_depths(self) -> Self:
+        if not self.depths:
+            raise ValueError("name at least one depth, as in  depths: [20]")
+        return self
+
+
 class Solver(SpecModel):
     """The loop plan -> reason -> adapt -> propose -> verify -> record, repeated until accepted or out of attempts."""
 
@@ -90,7 +113,12 @@ class Solver(SpecModel):
         AUTO, exclude_if=lambda name: name == AUTO
     )
     """What proposes grids: `trm` runs the checkpoint's network, `text` takes the grid that a language model wrote
-    alone, `auto` is the one of the two that fits what `with` names. Other packages may bring more."""
+    alone, `search` searches programs and needs no `with`, `auto` is the one of the first two that fits what `with`
+    names. Other packages may bring more."""
+    # absent from graphs at its default, which were written before the field came
+    search: Annotated[Search | None, Later()] = Field(None, exclude_if=lambda search: search is None)
+    """Search programs before the network or the language model is asked, and deeper after it; `proposer: search` alone
+    searches by this block, or by its defaults. Without it no other proposer searches."""
     budget: Budget = Budget()
     """What one task may cost beside its attempts."""
     early_stop: bool = True

@@ -13,6 +13,11 @@ from gridloom.plugins import Registry, load_place
 
 _POLICIES = "gridloom.solvers.loop.policies"
 _SIGNALS = "gridloom.solvers.verifiers.signals"
+_PROGRAMS = "gridloom.solvers.verifiers.programs"
+
+
+Given = Literal["checkpoint", "language_model", "nothing"]
+"""What the `with` of a solve stage names; `nothing` where it is left out."""
 
 
 class ProposerKind(NamedTuple):
@@ -22,12 +27,13 @@ class ProposerKind(NamedTuple):
     load: str
     """Place of a function `gridloom.solvers.parts.services.Loaded` -> `Proposer`, `module:function`; only the solver
     loads it."""
-    needs: Literal["", "checkpoint", "language_model"] = ""
-    """What the stage's `with` must name; empty where the proposer works with either."""
+    needs: Literal["", "checkpoint", "language_model", "nothing"] = ""
+    """What the stage's `with` must name; empty where the proposer works with either, `nothing` where `with` is left
+    out."""
 
-    def works_with(self, *, has_checkpoint: bool) -> bool:
-        """Whether a stage whose `with` names a checkpoint, or else a language model, can use it."""
-        return self.needs in ("", "checkpoint" if has_checkpoint else "language_model")
+    def works_with(self, given: Given) -> bool:
+        """Whether a stage whose `with` names that can use it."""
+        return self.needs == given if given == "nothing" else self.needs in ("", given)
 
     def needed(self) -> str:
         """What `with` must name, in words."""
@@ -41,13 +47,14 @@ class ProposerKind(NamedTuple):
 
 TRM = ProposerKind("trm", "gridloom.solvers.parts.proposer:load_proposer", "checkpoint")
 TEXT = ProposerKind("text", "gridloom.solvers.parts.text_proposer:load_proposer", "language_model")
+SEARCH = ProposerKind("search", "gridloom.solvers.parts.search_proposer:load_proposer", "nothing")
 AUTO = "auto"
 """Value of `solver.proposer` that leaves the choice to what `with` names."""
 
 
-def proposer_for(name: str, *, has_checkpoint: bool) -> str:
-    """Return what `solver.proposer` stands for: `auto` is `trm` for a checkpoint, `text` for a language model."""
-    return name if name != AUTO else TRM.name if has_checkpoint else TEXT.name
+def proposer_for(name: str, given: Given) -> str:
+    """Return what `solver.proposer` stands for: `auto` is `trm` for a checkpoint, else `text`."""
+    return name if name != AUTO else TRM.name if given == "checkpoint" else TEXT.name
 
 
 POLICIES: Registry[Callable[[], Any]] = Registry(
@@ -62,11 +69,17 @@ POLICIES: Registry[Callable[[], Any]] = Registry(
 
 VERIFIERS: Registry[Callable[[Any], Any]] = Registry(
     "gridloom.verifiers",
-    {name: f"{_SIGNALS}:{name}" for name in ("leave_one_out", "agreement", "form", "shape", "palette", "confidence")},
+    {
+        **{
+            name: f"{_SIGNALS}:{name}"
+            for name in ("leave_one_out", "agreement", "form", "shape", "palette", "confidence")
+        },
+        **{name: f"{_PROGRAMS}:{name}" for name in ("fits_demonstrations", "short_program", "unrivalled")},
+    },
 )
 """Every verifier: a function `gridloom.solvers.verifiers.signals.Evidence` -> `gridloom.solvers.types.Signal`."""
 
 PROPOSERS: Registry[ProposerKind] = Registry(
-    "gridloom.proposers", {kind.name: f"{__name__}:{kind.name.upper()}" for kind in (TRM, TEXT)}, ProposerKind
+    "gridloom.proposers", {kind.name: f"{__name__}:{kind.name.upper()}" for kind in (TRM, TEXT, SEARCH)}, ProposerKind
 )
 """Every kind of proposer."""

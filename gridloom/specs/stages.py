@@ -10,7 +10,6 @@ from gridloom.specs.base import (
     ArtifactType,
     ByContent,
     DataRef,
-    HeldOutDataRef,
     Later,
     OfNode,
     Operational,
@@ -18,49 +17,15 @@ from gridloom.specs.base import (
     SpecModel,
     StageSpec,
 )
+from gridloom.specs.optimizers import AdamAtan2 as AdamAtan2
+from gridloom.specs.optimizers import AdamW as AdamW
+from gridloom.specs.optimizers import Muon as Muon
+from gridloom.specs.optimizers import NetworkOptimizer as NetworkOptimizer
+from gridloom.specs.optimizers import Optimizer as Optimizer
 from gridloom.specs.solver import Solver
-from gridloom.specs.validation import Validation, absent
+from gridloom.specs.validation import Validation, absent, default_of
 from gridloom.specs.walltime import Walltime, walltime_seconds
 
-
-class AdamAtan2(SpecModel):
-    """Adam with atan2 in place of the division and epsilon (arXiv 2407.05872), the TRM's optimiser."""
-
-    kind: Literal["adam_atan2"] = "adam_atan2"
-    lr: PositiveFloat = 1.0e-4
-    """Learning rate."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Decay of the first and second moment."""
-    weight_decay: NonNegativeFloat = 0.1
-    """Decoupled weight decay."""
-
-
-class AdamW(SpecModel):
-    """torch.optim.AdamW."""
-
-    kind: Literal["adamw"] = "adamw"
-    lr: PositiveFloat = 1.0e-4
-    """Learning rate."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Decay of the first and second moment."""
-    weight_decay: NonNegativeFloat = 0.1
-    """Decoupled weight decay."""
-
-
-class Muon(SpecModel):
-    """Muon for the matrices of the stack, AdamATan2 for embeddings and heads."""
-
-    kind: Literal["muon"] = "muon"
-    lr: PositiveFloat = 1.0e-3
-    """Learning rate of both; Muon's updates are scaled to the RMS of Adam's."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Decay of Muon's momentum."""
-    weight_decay: NonNegativeFloat = 0.1
-    """Decoupled weight decay."""
-
-
-Optimizer = Annotated[AdamAtan2 | AdamW, Field(discriminator="kind")]
-NetworkOptimizer = Annotated[AdamAtan2 | AdamW | Muon, Field(discriminator="kind")]
 SHIPPED = "shipped:"
 """Prefix of the path of a checkpoint that ships with gridloom."""
 
@@ -128,6 +93,9 @@ class TrainStage(StageSpec):
     """Seed of this training; the spec's when absent."""
     steps: PositiveInt = 2000
     """Optimizer steps; a resumed run continues to this total."""
+    epochs: Annotated[PositiveFloat | None, Operational()] = Field(default=None, exclude_if=absent)
+    """In place of `steps`: passes over the training puzzles, or training pairs of ARC tasks, as rows of the batches:
+    steps = epochs * rows / batch_size, rounded up. In the key as the steps that it makes."""
     batch_size: PositiveInt = 64
     """Rows per step."""
     optimizer: NetworkOptimizer = AdamAtan2()
@@ -149,6 +117,12 @@ class TrainStage(StageSpec):
     """Number of parts of a batch that run one after the other to save memory; must divide `batch_size`."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the weight average that is evaluated and published; 0 turns averaging off."""
+    ema_warmup: Annotated[bool, Later()] = Field(default=False, exclude_if=default_of(False))
+    """Let the decay of the average grow with the steps t: min(ema, (1 + t) / (10 + t)), for short trainings."""
+    decay: Annotated[Literal["all", "matrices"] | None, Later()] = Field(default=None, exclude_if=absent)
+    """Weights that `optimizer.weight_decay` shrinks: `all`, or `matrices`, which spares biases, norms, embeddings and
+    what the network's family spares. Absent: `all` but what the family spares, which is nothing but for networks that
+    ponder."""
     clip_norm: PositiveFloat | None = None
     """Maximum gradient norm; not clipped when absent."""
     depth: Annotated[tuple[DepthPhase, ...], Later()] = ()
@@ -162,6 +136,11 @@ class TrainStage(StageSpec):
     """Publish the weights after the best interval by a metric; the last weights where absent or no interval ended."""
     validate_: Annotated[Validation | None, Later()] = Field(default=None, alias="validate", exclude_if=absent)
     """Rows held apart from training, answered every some steps; the best weights by them are published."""
+    initial_state: Annotated[Literal["fixed", "random"], Later()] = Field(
+        default="fixed", exclude_if=default_of("fixed")
+    )
+    """States from which a row starts in training: those of the network, or drawn from N(0, 1) for each row, which makes
+    the residual of a recursive network a sign of a wrong answer. Evaluation starts from those of the network."""
     checkpoint_every: Annotated[PositiveInt, Operational()] = 100
     """Steps between resumable checkpoints."""
     keep_last: Annotated[PositiveInt, Operational()] = 2
@@ -259,8 +238,9 @@ class SolveStage(StageSpec):
     version: ClassVar[int] = 1
     produces: ClassVar[ArtifactType] = "attempts"
     kind: Literal["solve"] = "solve"
-    with_: Annotated[str, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(alias="with")
-    """A checkpoint, or a language model, which then writes the grids as text, without a TRM."""
+    with_: Annotated[str | None, Ref(role="writer", artifacts=("checkpoint",), part="trm")] = Field(None, alias="with")
+    """A checkpoint, or a language model, which then writes the grids as text, without a TRM; left out for
+    `proposer: search`, which needs none."""
     data: DataRef
     """The tasks."""
     split: str | None = None
@@ -295,11 +275,15 @@ CheckpointName = Annotated[str, Ref(artifacts=("checkpoint",), part="trm")]
 EarlyStop = Literal["exact", "first", "likely"]
 
 
+DEFAULT_SEQUENCES = 10_000
+"""Sequences that an evaluation answers; their streams are endless."""
+
+
 class EvaluateStage(StageSpec):
     """Answer the held-out tests of a dataset with a checkpoint or an ensemble of checkpoints, and count right answers.
 
-    ARC tasks are answered under many views that vote (pass@1, pass@2 and so on); test mazes and sudokus are answered
-    once by each checkpoint (exact grids, cells).
+    ARC tasks are answered under many views that vote (pass@1, pass@2 and so on); test mazes, sudokus and sequences are
+    answered once by each checkpoint (exact grids, cells; sequences, places, steps by difficulty).
     """
 
     version: ClassVar[int] = 1
@@ -307,14 +291,16 @@ class EvaluateStage(StageSpec):
     kind: Literal["evaluate"] = "evaluate"
     with_: CheckpointName = Field(alias="with")
     """Checkpoint to evaluate."""
-    data: HeldOutDataRef
-    """ARC tasks with held-out tests, mazes, or sudokus."""
+    data: AnyDataRef
+    """ARC tasks with held-out tests, mazes, sudokus, or sequences: rows of the test stream, also of an entry with other
+    lengths where the network runs on rows of any length."""
     ensemble: Annotated[tuple[CheckpointName, ...], Later()] = ()
     """More checkpoints, trained on rows of the same kind, whose answers vote with those of `with`."""
     split: str | None = None
     """ARC only: subset of the tasks; all held-out subsets when absent."""
     limit: PositiveInt | None = None
-    """At most this many tasks, by id, or test puzzles, the first; all when absent."""
+    """At most this many tasks, by id, or test puzzles, the first; all when absent. Of the endless sequences, this many
+    rows; 10,000 when absent."""
     views: PositiveInt | None = None
     """ARC only: views that vote on a test input, including the identity; all views of the training when absent."""
     early_stop: bool | Literal["first", "likely"] | None = None
@@ -323,11 +309,26 @@ class EvaluateStage(StageSpec):
     grid, and so pass@2: `first` skips views that cannot change the first grid, `likely` views that hardly would."""
     act_steps: PositiveInt | None = None
     """ACT steps of every row; the network's `halt_max_steps` when absent."""
-    halt: Annotated[Literal["none", "score", "unchanged"], Later()] = "none"
+    halt: Annotated[Literal["none", "score", "unchanged", "fixed"], Later()] = "none"
     """Criterion that stops a row before its last ACT step, which changes results: the network would halt by its
-    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step."""
+    `score`, as in training, or the answer is `unchanged` from one step to the next. `none` runs every step, but a
+    network that ponders halts by its own rule; `fixed` runs `act_steps` plain steps of that one too."""
     patience: Annotated[PositiveInt, Later()] = 1
     """Consecutive steps that must meet the `halt` criterion before a row stops; ignored with `halt: none`."""
+    restarts: Annotated[PositiveInt, Later()] = Field(default=1, exclude_if=default_of(1))
+    """Puzzles, recursive networks: runs of each puzzle, the first plain, each further one with noise on the states. One
+    of the answers is chosen without knowing the right one."""
+    noise: Annotated[PositiveFloat | None, Later()] = Field(default=None, exclude_if=absent)
+    """With restarts: standard deviation of the noise, 1 when absent; entries of a state have a root mean square of
+    about 1."""
+    noise_at: Annotated[Literal["start", "every_step"] | None, Later()] = Field(default=None, exclude_if=absent)
+    """With restarts: noise on the initial states (`start`, when absent), or before every step (arXiv 2605.19943)."""
+    choose: Annotated[Literal["q", "residual", "confidence", "rules"] | None, Later()] = Field(
+        default=None, exclude_if=absent
+    )
+    """With restarts: the answer of the highest halting logit (`q`, when absent), of the smallest change of the states
+    in the last step (`residual`), of the highest `confidence` (product of the largest probabilities of all cells), or
+    one that solves its puzzle by the `rules`; ties by the halting logit."""
     batch_size: PositiveInt = 256
     """Rows per batch. Rounding depends on the batch size, so the key covers it."""
     compile: Annotated[Literal["on", "off"], Operational()] = "off"

@@ -118,6 +118,68 @@ class PuzzlePredictionRecord(Record):
     """Halting logit of the answer."""
     checkpoint_key: str
     """Checkpoint that answered; of an ensemble the first."""
+    path_excess: int | None = None
+    """Steps of a maze's marked path beyond the fewest, 0 for a shortest one; NULL where the marked cells are no simple
+    path from S to G with walls kept, for sudokus, and in older ledgers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifficultyRecord(Record):
+    """Answers to the sequences of one difficulty in an evaluation."""
+
+    TABLE: ClassVar[str] = "difficulties"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "difficulty")
+    run_id: str
+    stage: str
+    kind: str
+    """Kind of task: parity, addition, ..."""
+    difficulty: int
+    """Nonzero entries of parity; numbers of addition and sort; symbols, vectors or characters of the others."""
+    num_rows: int
+    num_scored: int
+    """Number of rows that ask for something."""
+    num_right: int
+    """Number of rows with every place right."""
+    num_places: int
+    num_places_right: int
+    mean_steps: float
+    """Mean steps of a row, of its inputs where the network ponders each."""
+    checkpoint_key: str
+    """Checkpoint that answered; of an ensemble the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaltingStudyRecord(Record):
+    """Value of a halting study, in long format: a point of a series of one part. docs/halting_study.md lists them."""
+
+    TABLE: ClassVar[str] = "halting_study"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "stage", "part", "series", "place")
+    run_id: str
+    stage: str
+    part: str
+    """steps, threshold, gain, difficulty, correlation, reliability, calibration or residual."""
+    series: str
+    """Rule of halting, measure of difficulty, or signal."""
+    place: int
+    """Number of the point in its series, from 0."""
+    x: float
+    """Allowed steps, threshold, difficulty, or middle of a bin, as the part has it."""
+    n: int
+    """Number of rows behind the point."""
+    exact: float | None
+    """Share of rows whose answer is right as a whole."""
+    cell_accuracy: float | None
+    mean_steps: float | None
+    """ACT steps of a row; of a network that ponders, steps of an input or position."""
+    operations: float | None
+    """Operations of a row by the cost model, at these mean steps."""
+    value: float | None
+    """Figure of the part: gain over fixed steps, correlation, calibration figure, mean signal, median residual."""
+    low: float | None
+    """Lower bound of the 95% interval of `value`, or of `exact` in steps, threshold and reliability; a quartile in
+    residual."""
+    high: float | None
+    checkpoint_key: str
 
 
 EVALUATION_TABLES: tuple[type[Record], ...] = (
@@ -125,4 +187,6 @@ EVALUATION_TABLES: tuple[type[Record], ...] = (
     EvaluationRecord,
     CalibrationRecord,
     PuzzlePredictionRecord,
+    DifficultyRecord,
+    HaltingStudyRecord,
 )

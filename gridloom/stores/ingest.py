@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,34 +161,68 @@ def _ingest(
     states, starts = read_states(connection), RunStarts.of(connection)
     files = [(path, states.get(path.name) or JournalState(path.name)) for path in journal_files(folder)]
     total = report.num_bytes + sum(max(0, path.stat().st_size - state.num_bytes) for path, state in files)
-    batch = IngestBatch()
-    read: dict[str, JournalState] = {}
     if progress:
         progress(report.num_bytes, total)
+    for read in _read_ahead(_batches(files, starts)):
+        for text in read.warnings:
+            report.warn(text)
+        if read.batch.num_bytes:
+            _apply(connection, read.batch, read.states, report)
+            if progress:
+                progress(report.num_bytes, total)
+        if not read.is_last and is_wanted is not None and is_wanted():
+            report.is_complete = False
+            return
+
+
+@dataclass(slots=True)
+class _ReadBatch:
+    """Batch, the positions behind its lines by journal, and what was lost in them."""
+
+    batch: IngestBatch = field(default_factory=IngestBatch)
+    states: dict[str, JournalState] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    is_last: bool = False
+
+
+def _batches(files: Sequence[tuple[Path, JournalState]], starts: RunStarts) -> Iterator[_ReadBatch]:
+    """Yield the new lines of all journals, in batches of `BATCH_BYTES` and a last one, which may be empty."""
+    read = _ReadBatch()
     for path, state in files:
         size = path.stat().st_size
         if size < state.num_bytes:
-            report.warn(
+            read.warnings.append(
                 f"journal {path} is shorter ({size} bytes) than what was read of it before ({state.num_bytes}); skipped"
             )
             continue
-        while size > state.num_bytes and _read_into(batch, path, state, report, starts):
-            read[state.name] = state
-            if batch.num_bytes >= BATCH_BYTES:
-                _apply(connection, batch, read, report)
-                batch, read = IngestBatch(), {}
-                if progress:
-                    progress(report.num_bytes, total)
-                if is_wanted is not None and is_wanted():
-                    report.is_complete = False
-                    return
-    if batch.num_bytes:
-        _apply(connection, batch, read, report)
-    if progress:
-        progress(report.num_bytes, total)
+        while size > state.num_bytes and _read_into(read.batch, path, state, read.warnings, starts):
+            # the next batch moves the state on while this one is written
+            read.states[state.name] = replace(state)
+            if read.batch.num_bytes >= BATCH_BYTES:
+                yield read
+                read = _ReadBatch()
+    read.is_last = True
+    yield read
 
 
-def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: IngestReport, starts: RunStarts) -> bool:
+def _read_ahead(batches: Iterator[_ReadBatch]) -> Iterator[_ReadBatch]:
+    """Yield batches; the next is read in a thread while the caller writes one, since DuckDB works without the GIL."""
+    first = next(batches)
+    if first.is_last:  # a thread costs more than a small ingestion
+        yield first
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, "gridloom-read-journals") as pool:
+        following = pool.submit(next, batches)
+        yield first
+        while not (read := following.result()).is_last:
+            following = pool.submit(next, batches)
+            yield read
+    yield read
+
+
+def _read_into(batch: IngestBatch, path: Path, state: JournalState, warnings: list[str], starts: RunStarts) -> bool:
     """Read a block of lines from one journal; return False when no further complete line exists."""
     lines = whole_lines(path, state.num_bytes, min(BLOCK_BYTES, BATCH_BYTES))
     if not lines:
@@ -196,7 +230,7 @@ def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: Inge
     num_bytes = sum(map(len, lines))
     block = read_block(lines, state.next_sequence)
     if block is None:
-        _read_lines_into(batch, lines, path, state, report, starts)
+        _read_lines_into(batch, lines, path, state, warnings, starts)
         batch.settle()
     else:
         for table, columns, _ in block.others:
@@ -211,7 +245,7 @@ def _read_into(batch: IngestBatch, path: Path, state: JournalState, report: Inge
 
 
 def _read_lines_into(
-    batch: IngestBatch, lines: list[bytes], path: Path, state: JournalState, report: IngestReport, starts: RunStarts
+    batch: IngestBatch, lines: list[bytes], path: Path, state: JournalState, warnings: list[str], starts: RunStarts
 ) -> None:
     """Read lines one by one, of which some are damaged or hold values that no table has."""
     start = state.num_bytes
@@ -247,7 +281,7 @@ def _read_lines_into(
     state.lost_lines += damaged
     state.next_sequence += damaged
     if state.lost_lines > lost_before:
-        report.warn(
+        warnings.append(
             f"journal {path}: {state.lost_lines - lost_before} damaged line(s) between bytes {start} and "
             f"{state.num_bytes} could not be read; the records in them are lost"
         )

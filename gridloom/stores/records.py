@@ -214,6 +214,14 @@ class CandidateRecord(Record):
     num_views: int
     confidence: float | None = None
     """Mean halting probability of the views that voted for the grid."""
+    program: str | None = None
+    """Program that gives the grid, as text; NULL for other grids, and in older ledgers."""
+    fits: int | None = None
+    """Demonstrations that the program reproduces."""
+    shown: int | None = None
+    """Demonstrations that the search was shown."""
+    cost: int | None = None
+    """Cost of the program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,12 @@ def test_ten_megabytes_are_refused_without_being_read(tmp_path: Path) -> None:
     assert [d.code for d in caught.value.diagnostics] == ["GL004"]
 
 
+def test_null_without_a_base_is_to_be_left_out() -> None:
+    (problem,) = said("type_null_without_base")
+    assert problem.message == "'optimizer' must be a mapping, not null"
+    assert problem.hint.endswith("there is none here: leave 'optimizer' out for its default")
+
+
 if __name__ == "__main__":
     for case in sys.argv[1:] or CASES:
         (CORPUS / f"{case}.expected").write_text("".join(line_of(d) + "\n" for d in said(case)))

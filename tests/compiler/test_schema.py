@@ -149,4 +149,4 @@ def test_names_of_other_packages_fit_and_built_in_ones_are_listed() -> None:
     properties = schema["definitions"]["Solver"]["properties"]
     listed = {key: [node["enum"] for node in nodes(properties[key]) if "enum" in node] for key in properties}
     assert listed["policy"] == [["fixed", "escalate", "bandit"]]
-    assert listed["proposer"] == [["auto", "trm", "text"]]
+    assert listed["proposer"] == [["auto", "trm", "text", "search"]]

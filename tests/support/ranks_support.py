@@ -1,6 +1,6 @@
 """A train stage in one of several processes, as torchrun starts it.   python ranks_support.py ROOT STOP_AFTER [SHARE]
 
-SHARE holds tasks apart for validation.
+SHARE holds tasks apart for validation. On the rank that POISONED names, the gradients of steps 2 and 5 have a NaN.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from train_support import STAGE, StopAfter, dataset_artifact, known_dataset, stage_context, train_node
@@ -16,13 +17,30 @@ from train_support import STAGE, StopAfter, dataset_artifact, known_dataset, sta
 from gridloom.errors import StageInterrupted
 from gridloom.runtime.machine.ranks import Ranks
 from gridloom.runtime.training.follow import follow, leading
+from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.train import Train
 from gridloom.specs.validation import Validation
+
+
+def poison() -> None:
+    """Put a NaN into the gradient of the first weight in steps 2 and 5."""
+    real = ActTrainer._part
+
+    def poisoned(self: ActTrainer, *args: Any) -> Any:
+        found = real(self, *args)
+        gradient = next(self.model.parameters()).grad
+        if self.num_steps in (2, 5) and gradient is not None:
+            gradient.view(-1)[0] = float("nan")
+        return found
+
+    ActTrainer._part = poisoned  # type: ignore[assignment, method-assign]
 
 
 def main() -> None:
     """Run as the rank that RANK names."""
     torch.set_num_threads(1)
+    if os.environ["RANK"] == os.environ.get("POISONED"):
+        poison()
     if os.environ["RANK"] != "0":
         follow(Ranks.of_environment())
         return

@@ -1,4 +1,4 @@
-"""Commands about weights and the machine: models list|pull|verify|publish|import|export, doctor."""
+"""Commands about weights and the machine: models list|pull|verify|check|publish|import|export, doctor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gridloom.cli.options import HomeOption, JsonOption, QuietOption
+from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption
 
 models = typer.Typer(
     help="Managed language models; checkpoints to hand on, and those of TinyRecursiveModels.",
@@ -86,6 +86,52 @@ def verify(
 
     path = verify_model(name)
     print(f"{name} is whole: {path}")
+
+
+@models.command("check")
+def check_command(
+    recipes: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECIPE]...", help="Library recipes or spec files that train.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="The nine recipes of the model engine.")] = False,
+    enable: Annotated[
+        list[str] | None, typer.Option("--enable", metavar="PART", help="Switch a part of the engine on; repeatable.")
+    ] = None,
+    disable: Annotated[
+        list[str] | None, typer.Option("--disable", metavar="PART", help="Switch a part off; repeatable.")
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="The twins for a CPU, RECIPE-tiny.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line for each recipe, and a last one.")] = False,
+    as_json: JsonOption = False,
+    device: DeviceOption = None,
+) -> None:
+    """Check networks of recipes without their data: build, count, forward, backward, overfit, save and load, generate.
+
+    Exits 1 with the reason if a check fails, 2 for an unknown recipe or part.
+    """
+    from gridloom.runtime.model_check.recipes import check_names, check_parts
+
+    if every == bool(recipes):
+        raise typer.BadParameter("name recipes, or give --all")
+    names = check_names(recipes or (), every, tiny)
+    check_parts([*(enable or ()), *(disable or ())])
+
+    from gridloom.cli.show.model_checks import print_report, summary
+    from gridloom.runtime.machine.device import resolve_device
+    from gridloom.runtime.model_check.check import check_recipe
+
+    reports = []
+    for name in names:
+        for report in check_recipe(name, enable or (), disable or (), resolve_device(device or "cpu")):
+            reports.append(report)
+            if not as_json:
+                print_report(report, quiet)
+    if as_json:
+        print(json.dumps([report.to_json() for report in reports], indent=1))
+    else:
+        print(summary(reports))
+    if not all(report.ok for report in reports):
+        raise typer.Exit(1)
 
 
 @models.command("publish")

@@ -49,17 +49,20 @@ def compile_command(
 
 
 def validate(spec: SpecArg, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Check a spec; prints nothing when it is valid. For save hooks."""
-    from gridloom.compiler.render import to_json
+    """Check a spec; prints nothing when it is sound, and its warnings, with status 0, when it compiles. For save
+    hooks."""
+    from gridloom.compiler.render import render, to_json
     from gridloom.runtime.planning.local import compile_local
 
     try:
-        compile_local(spec, overrides or ())
+        warnings = compile_local(spec, overrides or ()).warnings
     except SpecError as error:
         if not as_json:
             raise
         print(to_json(error.diagnostics))
         raise typer.Exit(1) from None
+    if warnings:
+        print(to_json(warnings) if as_json else render(warnings), file=sys.stdout if as_json else sys.stderr)
 
 
 def explain(

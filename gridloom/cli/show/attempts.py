@@ -110,6 +110,10 @@ def attempt_view(row: Mapping[str, Any]) -> RenderableType:
     ]
     if others:
         parts += [Text("other candidates", style="bold"), SideBySide(others[:8])]
+    for one in row["candidates"]:
+        if one.get("program") and one["rank"] == 0:
+            title = f"program of test {one['test_index'] + 1}: fits {one['fits']} of {one['shown']} demonstrations"
+            parts += [Text(title, style="bold"), _paragraph(one["program"].rstrip("\n"))]
     parts += [
         Text("signals", style="bold"),
         rows_table([{"verifier": v["verifier"], "score": v["score"], "detail": v["detail"]} for v in row["verdicts"]]),

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gridloom.cli.show.attempts import attempt_lines, picks_view, task_view
+from gridloom.cli.show.sequences import sequence_lines
 from gridloom.cli.show.tables import rows_table
 from gridloom.compiler.graph import RunGraph
 from gridloom.runtime.evaluation.intervals import share_text
@@ -26,6 +27,10 @@ QUERIES = (
 )
 
 
+REPORTED = ("score", "evaluate", "halting_study", "count_votes", "ablate")
+"""Kinds of node whose report is printed after a run."""
+
+
 def print_results(
     console: Console, result: RunResult, graph: RunGraph, workspace: Workspace, *, show_tasks: bool, quiet: bool
 ) -> None:
@@ -37,15 +42,20 @@ def print_results(
                 producer = result.artifacts[node.name].manifest["producer"]
                 _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"])
     for node in graph.nodes:
-        if node.kind in ("score", "evaluate", "count_votes", "ablate") and node.name in result.artifacts:
+        if node.kind in REPORTED and node.name in result.artifacts:
             report = result.artifacts[node.name].read_json("report.json")
             if node.kind == "score":
                 _print_score(console, ledger, node.name, report)
             elif node.kind == "ablate":
                 for one in report["comparisons"]:
                     console.print(f"{node.name}  {Comparison(**one).line()}", soft_wrap=True)
+            elif node.kind == "evaluate" and "by_difficulty" in report:
+                for line in sequence_lines(node.name, report, _who):
+                    console.print(line, highlight=False, soft_wrap=True)
             elif node.kind == "evaluate":
                 _print_puzzles(console, node.name, report)
+            elif node.kind == "halting_study":
+                _print_study(console, node.name, report)
             else:
                 _print_votes(console, node.name, report)
     scored = {name for node in graph.nodes if node.kind == "score" for name in node.inputs.values()}
@@ -100,6 +110,12 @@ def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None
             f"{report['cell_accuracy']:.1%}"
             + (f"   open cells {report['open_cell_accuracy']:.1%}" if "open_cell_accuracy" in report else "")
         )
+    if "focus_f1" in report:
+        lines.append(
+            f"path cells: F1 {report['focus_f1']:.3f}   valid paths {report['valid_path']:.1%}, shortest "
+            f"{report['shortest']:.1%}"
+            + (f", {report['path_excess']:.1f} steps more on average" if "path_excess" in report else "")
+        )
     if report.get("num_unanswered"):
         lines.append(
             f"{report['num_valid']:,} of {number:,} are solved by their rules; the answers of "
@@ -113,8 +129,52 @@ def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None
             f"{'':{len(stage)}}  {_who(member)} alone: exact {member['exact']:.1%}"
             for member in report.get("members", ())
         ),
+        *(f"{'':{len(stage)}}  {line}" for line in _restart_lines(report.get("restarts", {}))),
     ):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _restart_lines(restarts: dict[str, Any]) -> list[str]:
+    """Return the exact answers of an evaluation with restarts, by selector; empty without."""
+    if "exact" not in restarts:
+        return []
+    shares = restarts["exact"]
+    others = {name: share for name, share in shares.items() if name not in ("single", "oracle", restarts["choose"])}
+    return [
+        f"{restarts['runs']} runs, noise {restarts['noise']:g} ({restarts['noise_at']}), chosen by "
+        f"{restarts['choose']}: {shares[restarts['choose']]:.1%}; the plain run alone {shares['single']:.1%}",
+        f"other choices: {', '.join(f'{name} {share:.1%}' for name, share in others.items())}; "
+        f"some run is right {shares['oracle']:.1%}",
+    ]
+
+
+def _print_study(console: Console, stage: str, report: dict[str, Any]) -> None:
+    """Print the main figures of a halting study; the table halting_study has them all."""
+    found, studied, most = report["headline"], report["studied"], report["steps"][-1]
+    lines = [
+        f"exact {found['exact']:.1%} after {most} steps; by its own halting {found['exact_own']:.1%} at "
+        f"{found['mean_steps']:.2f} mean steps"
+    ]
+    if "gain" in found:
+        low, high = found["gain_interval"]
+        lines.append(
+            f"own halting against fixed steps of equal mean cost: {100 * found['gain']:+.1f} points "
+            f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+        )
+    ranks = [
+        f"{name.removeprefix('steps_against_').replace('_', ' ')} {value:+.2f}"
+        for name, value in found.items()
+        if name.startswith("steps_against_")
+    ]
+    lines += [f"rank correlation of steps with {', '.join(ranks)}"] if ranks else []
+    signals = {"q": "halting probability", "residual": "residual", "confidence_all": "confidence"}
+    aucs = [f"{label} {found[f'{n}_auc']:.3f}" for n, label in signals.items() if found.get(f"{n}_auc") is not None]
+    lines += [f"AUC of right answers: {', '.join(aucs)}"] if aucs else []
+    console.print(
+        f"{stage}  {studied['kind']} on {report['data']['kind']}, {report['num_rows']:,} test rows", highlight=False
+    )
+    for line in lines:
+        console.print(f"{'':{len(stage)}}  {line}", highlight=False, soft_wrap=True)
 
 
 _LEFT_OUT = {

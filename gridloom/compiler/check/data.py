@@ -8,7 +8,7 @@ from gridloom.compiler.spec_facts import SpecFacts, sound
 from gridloom.compiler.text.tree import Path
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.data import ArcData
-from gridloom.specs.puzzles import MazeData, SudokuData
+from gridloom.specs.puzzles import AdditionData, MazeData, SudokuData
 from gridloom.specs.stages import CalibrateStage, EvaluateStage, JointTrainStage, ScoreStage, SolveStage, TrainStage
 from gridloom.wording import did_you_mean, listed
 
@@ -109,7 +109,7 @@ def answers_are_held_out(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def evaluate_options_fit(spec_facts: SpecFacts, session: Session) -> None:
-    """GL346: options of voting do not apply to mazes and sudokus, which are answered once."""
+    """GL346: options of voting do not apply to mazes, sudokus and sequences, which are answered once."""
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", EvaluateStage):
         found = data_of(bound, name)
@@ -145,14 +145,26 @@ def answers_are_known(spec_facts: SpecFacts, session: Session) -> None:
             )
 
 
+def sequences_are_scored(spec_facts: SpecFacts, session: Session) -> None:
+    """GL366: a sequence task asks for something: one number has no running sum."""
+    for name, data in sound(spec_facts, "data", AdditionData):
+        if data.numbers == 1:
+            session.error(
+                "GL366",
+                f"no row of '{name}' has a second number, so no sum is asked for and nothing is scored",
+                spec_facts.bound.places.value(("data", name, "numbers")),
+                "set numbers to at least 2",
+            )
+
+
 def verifier_has_demonstrations(spec_facts: SpecFacts, session: Session) -> None:
     """GL340: leave_one_out needs demonstrations that training has not seen."""
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", SolveStage):
         found = dataset_of(bound, name)
         facts = spec_facts.data.get(found[0]) if found else None
-        if stage.with_ in bound.spec.models:
-            continue  # a language model alone checks no demonstration
+        if stage.with_ is None or stage.with_ in bound.spec.models:
+            continue  # a language model alone checks no demonstration, and a search fits those that it is shown
         if facts and found and stage.solver.verifier.leave_one_out > 0 and facts.num_check_demos == 0:
             path: Path = ("stages", name, "solver", "verifier", "leave_one_out")
             session.warn(

@@ -8,9 +8,11 @@ from gridloom.compiler.session import Session
 from gridloom.compiler.spec_facts import SpecFacts, sound
 from gridloom.diagnostics import Span
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
-from gridloom.runtime.models.kind import kinds_with, plays
+from gridloom.runtime.models.kind import RowShape, kinds_with, network_spec, plays, row_problems
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.data import ArcData
+from gridloom.specs.halting_study import HaltingStudyStage
+from gridloom.specs.puzzles import SequenceData
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 
 STARTS = (
@@ -19,6 +21,7 @@ STARTS = (
     (SolveStage, "with"),
     (EvaluateStage, "with"),
     (EvaluateStage, "ensemble"),
+    (HaltingStudyStage, "with"),
 )
 """Stage kinds that take a checkpoint, with the field that names it, or several."""
 ANY_CANVAS = "rope_2d"
@@ -27,7 +30,7 @@ ANY_CANVAS = "rope_2d"
 
 READABLE = {
     "tokens": "use arc, maze, sudoku, parity, addition, copy or string_addition data",
-    "vectors": "use parity, addition, logic or sort data",
+    "vectors": "use parity, addition, copy, sort, logic or string_addition data",
 }
 """Remedy for data without rows of a form that a network reads."""
 
@@ -59,11 +62,12 @@ def positions_fit_rows(spec_facts: SpecFacts, session: Session) -> None:
         facts = spec_facts.data.get(found[0]) if found else None
         square = facts is None or facts.num_cells == facts.canvas**2
         if found and not square and isinstance(model, NetworkSpec) and model.needs_square:
+            positions = str(getattr(model, "positions", ANY_CANVAS))
             session.error(
                 "GL305",
-                f"'{stage.model}' has positions rope_2d; rows of '{found[0]}' are {found[1].kind} tokens in a line",
+                f"'{stage.model}' has positions {positions}; rows of '{found[0]}' are {found[1].kind} tokens in a line",
                 bound.places.value(("models", stage.model, "positions")),
-                "use positions: rope",
+                f"use positions: {positions.removesuffix('_2d')}",
             )
 
 
@@ -113,6 +117,12 @@ def checkpoint_fits_data(spec_facts: SpecFacts, session: Session) -> None:
             ours, theirs = spec_facts.data.get(here[0]), spec_facts.data.get(there[0])
             if ours is None or theirs is None or (here[1].kind == there[1].kind == "arc"):
                 continue
+            if isinstance(here[1], SequenceData) and here[1].kind == there[1].kind:
+                network = bound.spec.models.get(bound.network_of(source) or "")
+                if isinstance(network, NetworkSpec) and (rows := theirs.rows(network.reads)) is not None:
+                    at = bound.places.value(edge.path)
+                    _sequences_fit(name, source, here[0], network, rows, at, spec_facts, session)
+                continue
             mine = (here[1].kind, ours.num_cells, ours.vocabulary)
             trained = (there[1].kind, theirs.num_cells, theirs.vocabulary)
             if mine != trained:
@@ -123,6 +133,31 @@ def checkpoint_fits_data(spec_facts: SpecFacts, session: Session) -> None:
                     f"use '{there[0]}', or a checkpoint trained on '{here[0]}'",
                     (f"'{there[0]}' comes from {bound.places.value(('stages', source, 'data'))}",),
                 )
+
+
+def _sequences_fit(
+    stage: str,
+    source: str,
+    data: str,
+    network: NetworkSpec,
+    trained: RowShape,
+    at: Span | None,
+    spec_facts: SpecFacts,
+    session: Session,
+) -> None:
+    """Record GL343 where the network of a checkpoint cannot answer the rows of a sequence task of its own kind."""
+    rows = spec_facts.data[data].rows(network.reads)
+    problems = ["they have another form"] if rows is None else row_problems(network, trained, rows)
+    if isinstance(spec_facts.bound.spec.stages[stage], TrainStage) and rows is not None and rows.cells != trained.cells:
+        problems = problems or [f"they have another length ({rows.cells}, not {trained.cells})"]
+    if problems:
+        session.error(
+            "GL343",
+            f"the network of '{source}' cannot take the rows of '{data}' in '{stage}': {'; '.join(problems)}",
+            at,
+            "use rows like those of the training"
+            + (" (parity has `width` for vectors of one width)" if any("vectors" in one for one in problems) else ""),
+        )
 
 
 def rows_text(kind: str, num_cells: int, vocabulary: int) -> str:
@@ -168,6 +203,10 @@ def _rows_fit(
                 f"set data.{found[0]}.canvas to {given.canvas}",
                 (note,),
             )
+        return
+    network = network_spec(given.network_spec) if given.network_spec else None
+    if isinstance(found[1], SequenceData) and found[1].kind == given.data_kind and network is not None:
+        _sequences_fit(name, source, found[0], network, given.rows, at, spec_facts, session)
         return
     mine = (found[1].kind, ours.num_cells, ours.vocabulary)
     trained = (given.data_kind, given.num_cells, given.vocabulary)

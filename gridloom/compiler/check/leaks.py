@@ -13,6 +13,7 @@ from gridloom.compiler.spec_facts import SpecFacts, sound
 from gridloom.compiler.text.base_folder import base_of
 from gridloom.diagnostics import Span
 from gridloom.errors import GridloomError
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.specs.stages import EvaluateStage, SolveStage
 from gridloom.wording import listed
@@ -243,7 +244,7 @@ def subsets_share_no_task(spec_facts: SpecFacts, session: Session) -> None:
 
 def training_draws_no_test_puzzle(spec_facts: SpecFacts, session: Session) -> None:
     """GL404: training does not draw generated test puzzles, by `shuffle` or from another set of the same stream."""
-    for name, _ in sound(spec_facts, "stages", EvaluateStage):
+    for name, _ in sound(spec_facts, "stages", (EvaluateStage, HaltingStudyStage)):
         judged, data = data_of(spec_facts.bound, name) or ("", None)
         if not isinstance(data, MazeData | SudokuData) or data.source is not None:
             continue

@@ -13,7 +13,8 @@ from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.pondering_spec import PonderingSpec
 from gridloom.specs.base import ModelSpec
-from gridloom.specs.solver_kinds import PROPOSERS, proposer_for
+from gridloom.specs.halting_study import HaltingStudyStage
+from gridloom.specs.solver_kinds import AUTO, PROPOSERS, Given, proposer_for
 from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
 from gridloom.wording import listed
 
@@ -43,8 +44,8 @@ def pondering_ends(spec_facts: SpecFacts, session: Session) -> None:
             session.warn(
                 "GL360",
                 f"'{name}' starts with halt_bias {model.halt_bias:g}, a halting probability of "
-                f"{model.first_probability():.2g} a step: after {model.halt_max_steps} steps they sum to less than "
-                f"{1 - model.halt_epsilon:g}, so at first the limit alone halts",
+                f"{model.first_probability():.2g} a step: after {model.halt_max_steps} steps they sum to "
+                f"{model.halt_max_steps * model.first_probability():.2g}, so at first the limit alone halts",
                 places.value(("models", name, "halt_bias")),
                 f"raise halt_bias to {model.least_bias():.2g}, or halt_max_steps",
             )
@@ -68,7 +69,7 @@ def lora_is_trained(spec_facts: SpecFacts, session: Session) -> None:
     """GL315: a language model that solves alone has no `lora`, since no stage trained the additions."""
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", SolveStage):
-        llm = bound.spec.models.get(stage.with_)
+        llm = bound.spec.models.get(stage.with_ or "")
         if isinstance(llm, LlamaModel) and llm.lora is not None:
             joint = [n for n, other in sound(spec_facts, "stages", JointTrainStage) if other.llm == stage.with_]
             session.warn(
@@ -84,23 +85,50 @@ def lora_is_trained(spec_facts: SpecFacts, session: Session) -> None:
 
 
 def proposer_fits(spec_facts: SpecFacts, session: Session) -> None:
-    """GL111 and GL316: the proposer of a solve stage can be loaded, and can use what `with` names."""
+    """GL103, GL111 and GL316: the proposer of a solve stage can be loaded, and can use what `with` names."""
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", SolveStage):
         if ("stages", name) in bound.unbound:
             continue
         at = bound.places.value(("stages", name, "solver", "proposer"))
-        has_checkpoint = stage.with_ not in bound.spec.models
+        given: Given = "nothing"
+        if stage.with_ is not None:
+            given = "language_model" if stage.with_ in bound.spec.models else "checkpoint"
+        elif stage.solver.proposer == AUTO:
+            session.error(
+                "GL103",
+                f"a solve stage '{name}' needs 'with'",
+                bound.places.key(("stages", name)),
+                "with: a checkpoint or a language model; only  proposer: search  needs none",
+            )
+            continue
         try:
-            kind = PROPOSERS.get(proposer_for(stage.solver.proposer, has_checkpoint=has_checkpoint))
+            kind = PROPOSERS.get(proposer_for(stage.solver.proposer, given))
         except PluginError as error:
             session.error("GL111", error.message, at, error.remedy)
             continue
-        if not kind.works_with(has_checkpoint=has_checkpoint):
+        if kind.works_with(given):
+            continue
+        if given == "nothing":
+            session.error(
+                "GL316",
+                f"the proposer '{kind.name}' of '{name}' needs a {kind.needed()}, and the stage has no with",
+                at or bound.places.key(("stages", name)),
+                "name one under with, or write  proposer: search",
+            )
+        elif kind.needs == "nothing":
+            session.error(
+                "GL316",
+                f"the proposer '{kind.name}' of '{name}' uses no model, and with names '{stage.with_}'",
+                at,
+                "leave with out; to search before that model answers, write  search: {}  and no proposer",
+                (f"'{stage.with_}' comes from {bound.places.value(('stages', name, 'with'))}",),
+            )
+        else:
             session.error(
                 "GL316",
                 f"the proposer '{kind.name}' of '{name}' needs a {kind.needed()}, and '{stage.with_}' is a "
-                + ("checkpoint" if has_checkpoint else "language model"),
+                + given.replace("_", " "),
                 at,
                 "leave proposer out, or name another thing under with",
                 (f"'{stage.with_}' comes from {bound.places.value(('stages', name, 'with'))}",),
@@ -137,6 +165,9 @@ def packages_are_here(spec_facts: SpecFacts, session: Session) -> None:
             _package_is_here(
                 "peft", f"'{stage.llm}' learns through lora", ("models", stage.llm, "lora"), spec_facts, session
             )
+    for name, study in sound(spec_facts, "stages", HaltingStudyStage):
+        if study.plots:
+            _package_is_here("matplotlib", f"stage '{name}' draws figures", ("stages", name), spec_facts, session)
     for name, model in bound.spec.models.items():
         if name in spec_facts.llama and isinstance(model, LlamaModel) and model.quantize != "none":
             _package_is_here(
@@ -163,7 +194,7 @@ def weights_are_whole(spec_facts: SpecFacts, session: Session) -> None:
             )
 
 
-EXTRAS = {"wandb": "wandb", "peft": "lora", "bitsandbytes": "quant"}
+EXTRAS = {"matplotlib": "plots", "wandb": "wandb", "peft": "lora", "bitsandbytes": "quant"}
 """Extra of gridloom that installs each optional package."""
 
 
@@ -267,7 +298,7 @@ def text_fits_context(spec_facts: SpecFacts, session: Session) -> None:
         if isinstance(source, JointTrainStage):
             llm_name, names = source.llm, source.adapters
         else:
-            llm_name, names = getattr(stage, "with_", ""), ()
+            llm_name, names = getattr(stage, "with_", None) or "", ()
         llm = bound.spec.models.get(llm_name)
         if llm_name not in spec_facts.llama or not isinstance(llm, LlamaModel):
             continue

@@ -15,6 +15,7 @@ from gridloom.compiler.check.data import (
     calibration_needs_a_checkpoint,
     canvas_holds_grids,
     evaluate_options_fit,
+    sequences_are_scored,
     sources_are_not_generated,
     subsets_exist,
     tasks_fit_training,
@@ -28,6 +29,7 @@ from gridloom.compiler.check.fit import (
     positions_fit_rows,
     rows_fit_network,
 )
+from gridloom.compiler.check.halting import initial_states_exist, restarts_can_be_done, study_has_rows
 from gridloom.compiler.check.leaks import (
     calibration_sees_no_task_it_judges,
     given_weights_hold_no_held_out_answer,
@@ -68,6 +70,7 @@ RULES: tuple[Callable[[SpecFacts, Session], None], ...] = (
     answers_are_held_out,
     answers_are_known,
     evaluate_options_fit,
+    sequences_are_scored,
     verifier_has_demonstrations,
     calibration_needs_a_checkpoint,
     tasks_fit_training,
@@ -84,6 +87,9 @@ RULES: tuple[Callable[[SpecFacts, Session], None], ...] = (
     calibration_sees_no_task_it_judges,
     validation_can_be_done,
     validation_reads_no_scored_answer,
+    study_has_rows,
+    restarts_can_be_done,
+    initial_states_exist,
 )
 
 

@@ -7,9 +7,10 @@ from gridloom.compiler.session import Session
 from gridloom.compiler.spec_facts import SpecFacts, sound
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData
+from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.puzzles import MazeData, SequenceData, SudokuData
 from gridloom.specs.stages import EvaluateStage, JointTrainStage, TrainStage
-from gridloom.specs.validation import ARC_METRICS, ROW_METRICS, TEST, Validation
+from gridloom.specs.validation import ARC_METRICS, ROW_METRICS, TEST, VALIDATION, Validation
 from gridloom.wording import did_you_mean, listed
 
 
@@ -37,7 +38,7 @@ def validation_can_be_done(spec_facts: SpecFacts, session: Session) -> None:
                 f"'{name}' publishes the best weights by keep_best and by validate",
                 "remove keep_best, or set  publish: last  in validate",
             )
-        metrics = ARC_METRICS if isinstance(found[1], ArcData) else ROW_METRICS
+        metrics = _metrics(found[1])
         if wanted.metric is not None and wanted.metric not in metrics:
             refuse(
                 "metric",
@@ -55,6 +56,15 @@ def validation_can_be_done(spec_facts: SpecFacts, session: Session) -> None:
             refuse("split" if wanted.share is None else "share", *problem)
 
 
+def _metrics(data: DataSpec) -> tuple[str, ...]:
+    """Return the metrics by which states can be compared on a dataset."""
+    if isinstance(data, ArcData):
+        return ARC_METRICS
+    if isinstance(data, MazeData):
+        return (*ROW_METRICS, "open_cell_accuracy", "focus_f1", "valid_path", "shortest")
+    return (*ROW_METRICS, "open_cell_accuracy") if isinstance(data, SudokuData) else ROW_METRICS
+
+
 def _rows_problem(wanted: Validation, name: str, data: DataSpec, spec_facts: SpecFacts) -> tuple[str, str] | None:
     """Return message and remedy where the data has no rows as `wanted` names them."""
     facts = spec_facts.data.get(name)
@@ -64,10 +74,11 @@ def _rows_problem(wanted: Validation, name: str, data: DataSpec, spec_facts: Spe
         return f"'{name}' has no subset '{wanted.split}'", did_you_mean(
             wanted.split, data.subsets, f"it reads: {listed(data.subsets)}"
         )
-    if wanted.split is not None and wanted.split != TEST:
-        return f"'{name}' has no split '{wanted.split}' to validate on", f"write  split: {TEST}"
+    splits = (VALIDATION, TEST) if isinstance(data, SequenceData) else (TEST,)
+    if wanted.split is not None and wanted.split not in splits:
+        return f"'{name}' has no split '{wanted.split}' to validate on", f"write  split: {splits[0]}"
     if isinstance(data, SequenceData) and wanted.share is not None:
-        return f"rows of '{name}' are drawn endlessly: there is no share of them", f"write  split: {TEST}"
+        return f"rows of '{name}' are drawn endlessly: there is no share of them", f"write  split: {VALIDATION}"
     if isinstance(data, MazeData | SudokuData) and facts is not None:
         if wanted.split is not None and facts.num_held_out == 0:
             return f"'{name}' has no test puzzles", "raise its test, or validate a share of the training puzzles"
@@ -91,14 +102,21 @@ def validation_reads_no_scored_answer(spec_facts: SpecFacts, session: Session) -
                 "name a subset that is not held out, or  share: 0.1",
                 (f"holdout comes from {bound.places.value(('data', found[0], 'holdout'))}",),
             )
-    for name, _ in sound(spec_facts, "stages", EvaluateStage):
+    for name, _ in sound(spec_facts, "stages", (EvaluateStage, HaltingStudyStage)):
         judged = data_of(bound, name)
         facts = spec_facts.data.get(judged[0]) if judged else None
         if judged is None or facts is None or isinstance(judged[1], ArcData):
             continue
         for source in _behind(spec_facts, name):
             at = _chosen_by_test(spec_facts, source, judged[0], facts.digest)
-            if at is not None:
+            if at is not None and isinstance(judged[1], SequenceData):
+                session.error(
+                    "GL406",
+                    f"'{name}' counts rows of the test stream of '{judged[0]}', by which '{source}' chose its weights",
+                    bound.places.value(at),
+                    f"validate with  split: {VALIDATION}, or evaluate on an entry with another seed",
+                )
+            elif at is not None:
                 session.error(
                     "GL406",
                     f"'{name}' counts the test puzzles of '{judged[0]}', by which '{source}' chose its weights",
@@ -113,10 +131,16 @@ def _chosen_by_test(spec_facts: SpecFacts, source: str, judged: str, digest: str
     wanted = getattr(stage, "validate_", None)
     if wanted is not None and wanted.split == TEST and found is not None:
         theirs = spec_facts.data.get(found[0])
-        if found[0] == judged or (theirs is not None and theirs.digest == digest):
+        one_stream = _stream(found[1]) is not None and _stream(found[1]) == _stream(spec_facts.bound.spec.data[judged])
+        if found[0] == judged or (theirs is not None and theirs.digest == digest) or one_stream:
             return ("stages", source, "validate", "split")
     given = spec_facts.checkpoints.get(source)
     return ("stages", source, "path") if given is not None and digest in given.validated_on else None
+
+
+def _stream(data: DataSpec) -> tuple[str, int] | None:
+    """Return what the random numbers of a sequence's rows depend on, whatever its lengths; None for other data."""
+    return (data.kind, data.seed) if isinstance(data, SequenceData) else None
 
 
 def _behind(spec_facts: SpecFacts, stage: str) -> list[str]:

@@ -25,6 +25,10 @@ _LINE = (
     "data: {words: {kind: copy}}\nmodels: {small: {kind: trm, hidden_size: 64, num_heads: 4, positions: %s}}\n"
     "stages: {puzzles: {kind: train, model: small, data: words}}\n"
 )
+_LONE = (
+    "data: {sums: {kind: addition, numbers: %d}}\nmodels: {small: {kind: trm, hidden_size: 64, num_heads: 4}}\n"
+    "stages: {learn: {kind: train, model: small, data: sums}}\n"
+)
 _SECRET = "data: {arc1: {source: ./unanswered, subsets: [hard], holdout: [hard]}}\n"
 _JUDGED = (
     "data: {sudokus: {kind: sudoku, size: 4, apart: cells, %s}}\n"
@@ -67,7 +71,8 @@ CHECKING = (
     ),
     Code(
         "GL305", "square positions for rows that are not square",
-        "`positions: rope_2d` counts rows and columns of a square canvas, and the data has tokens in a line.",
+        "`positions: rope_2d` or `sinusoid_2d` counts rows and columns of a square canvas, and the data has tokens in "
+        "a line.",
         "Training would stop at its start.",
         over(_LINE % "rope_2d"),
         over(_LINE % "rope"),
@@ -125,7 +130,7 @@ CHECKING = (
     ),
     Code(
         "GL316", "proposer without its model",
-        "The proposer of a solve stage needs a checkpoint, and `with` names a language model; or the other way round.",
+        "The proposer of a solve stage needs a checkpoint and `with` names a language model or nothing; or vice versa.",
         "It would have nothing to propose with. `auto` takes the proposer that fits `with`.",
         over("stages: {solve: {solver: {proposer: text}}}\n"), over("stages: {solve: {solver: {proposer: trm}}}\n"),
     ),
@@ -247,7 +252,8 @@ CHECKING = (
     Code(
         "GL343", "checkpoint of other data",
         "A stage uses a checkpoint on data of another kind, row length or vocabulary than it was trained on.",
-        "Tokens would mean something else, or lie outside the network's table.",
+        "Tokens would mean something else, or lie outside the network's table. Sequences may be longer or shorter "
+        "where the network runs on rows of any length.",
         over(_PUZZLES % ("sudokus", "sudoku", "pretrain", "sudokus")),
         over(_PUZZLES % ("sudokus", "sudoku", "small", "sudokus")),
     ),
@@ -268,8 +274,8 @@ CHECKING = (
     ),
     Code(
         "GL346", "options of another evaluation",
-        "An evaluate stage on mazes or sudokus has `split`, `views` or `early_stop`.",
-        "They steer votes over views of ARC tasks; a maze or sudoku is answered once.",
+        "An evaluate stage on mazes, sudokus or sequences has `split`, `views` or `early_stop`.",
+        "They steer votes over views of ARC tasks; other rows are answered once.",
         over((_PUZZLES % ("sudokus", "sudoku", "small", "sudokus"))
              .replace("stages: {", "stages: {judge: {kind: evaluate, with: puzzles, data: sudokus, views: 8}, ")),
         over((_PUZZLES % ("sudokus", "sudoku", "small", "sudokus"))
@@ -323,6 +329,25 @@ CHECKING = (
         severity="warning",
     ),
     Code(
+        "GL366", "nothing is scored",
+        "A sequence task asks for nothing: the running sum of `addition` begins with the second number.",
+        "Training would have no target, and an evaluation nothing to count.",
+        over(_LONE % 1), over(_LONE % 2),
+    ),
+    Code(
+        "GL374", "steps and epochs",
+        "A training has `steps` and `epochs`.",
+        "Each says how long it lasts.",
+        over("stages: {pretrain: {steps: 100, epochs: 2}}\n"), over("stages: {pretrain: {steps: 100}}\n"),
+    ),
+    Code(
+        "GL375", "epochs of endless data",
+        "A training has `epochs`, but its data is a stream without end, or has no training rows.",
+        "There is no pass over it.",
+        over(_PUZZLES % ("bits", "copy", "small, epochs: 2", "bits")),
+        over(_PUZZLES % ("bits", "copy", "small, steps: 2", "bits")),
+    ),
+    Code(
         "GL401", "training on held-out answers",
         "A stage behind a solve trains on answers that the solve's dataset holds out: the same task or test pair, "
         "possibly turned, mirrored, recoloured or under another name, also as a demonstration. So did a given "
@@ -363,7 +388,8 @@ CHECKING = (
     ),
     Code(
         "GL406", "validation on answers that are scored",
-        "Training validates on a held-out subset, or on the test puzzles that an evaluation of its weights counts.",
+        "Training validates on a held-out subset, or on the test puzzles or the test stream that an evaluation of its "
+        "weights counts.",
         "The weights would be chosen by the answers, and the score would be too high.",
         over("stages: {pretrain: {validate: {split: training}}}\n"),
         over("stages: {pretrain: {validate: {share: 0.1}}}\n"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from gridloom.compiler.codes.attention import ATTENTION
 from gridloom.compiler.codes.checking import CHECKING
 from gridloom.compiler.codes.composing import COMPOSING
+from gridloom.compiler.codes.halting import HALTING
 from gridloom.compiler.codes.reading import READING
 from gridloom.compiler.codes.validating import VALIDATING
 
-CODES = (*READING, *COMPOSING, *VALIDATING, *CHECKING)
+CODES = tuple(sorted((*READING, *COMPOSING, *VALIDATING, *CHECKING, *ATTENTION, *HALTING), key=lambda code: code.code))

@@ -239,6 +239,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         vocabulary, hidden_size = int(config["vocabulary"]), int(spec["hidden_size"])
         canvas = int(config["canvas"])
         num_cells = int(config.get("num_cells") or canvas**2)
+        row_form = (int(config.get("num_features", 0)), int(config.get("answers", 1)), int(config.get("whole", False)))
         kind = str(spec["kind"])
         heads = {name: tensor_shapes(folder, name, part) for name, part in parts.items()}
         learnt = tuple(sorted(answers_of(description["meta"]).items()))
@@ -269,6 +270,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
         answers_of=learnt,
         validated_on=chosen_by,
         trained_tasks=trained,
+        row_form=row_form,
         views_of=_views_of(folder, description) if data_kind(description["meta"]) == "arc" else (),
     )
 

@@ -14,7 +14,7 @@ from gridloom.runtime.data.arc.answers import load_answers
 from gridloom.runtime.data.tasks import Grid
 from gridloom.runtime.evaluation.ballots import rank as sort_key
 from gridloom.runtime.evaluation.compare import REPORT, compare
-from gridloom.runtime.evaluation.puzzles import steps_trained
+from gridloom.runtime.evaluation.described import steps_trained
 from gridloom.runtime.evaluation.summary import SETTLED, summarise
 from gridloom.runtime.evaluation.vote import FORMAT_VERSION, VOTES
 from gridloom.runtime.interop.result_files import write_eval_results

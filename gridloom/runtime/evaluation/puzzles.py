@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,11 @@ from gridloom.errors import DataError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.puzzles.puzzle_file import puzzle_text
 from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, load_puzzles, solves
+from gridloom.runtime.evaluation.described import elect, evaluated_facts, halting_facts, steps_trained
+from gridloom.runtime.evaluation.earlier_names import earlier_kind, earlier_names
 from gridloom.runtime.evaluation.intervals import wilson
+from gridloom.runtime.evaluation.maze_paths import PathTally, excess_steps
+from gridloom.runtime.evaluation.restarts import RestartTally, run_restarts
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
@@ -55,10 +60,18 @@ class Tally:
     num_open_right: int = 0
     num_halt_right: int = 0
     """Number of puzzles whose halting logit predicts correctly whether the answer is correct."""
-    num_act_steps: int = 0
+    num_act_steps: float = 0
     """ACT steps of the answers, summed over the members of an ensemble."""
     num_computed: int = 0
     """ACT steps computed; repeated states need none."""
+    paths: PathTally = field(default_factory=PathTally)
+    """Marked paths of mazes; empty for sudokus."""
+    steps: Counter[float] = field(default_factory=Counter)
+    """Number of puzzles by their ACT steps."""
+    natural: float = 0.0
+    """Sum over the puzzles of the share of positions that halted by themselves."""
+    num_natural: int = 0
+    """Number of puzzles for which that share is known."""
     loss: float = 0.0
     """Sum over the puzzles of the cross-entropy, which is averaged over the scored cells, as in training."""
 
@@ -81,6 +94,13 @@ class Tally:
         self.num_open_right += int((right & is_open).sum())
         self.num_halt_right += int(((q_halt >= 0) == exact).sum())
 
+    def add_steps(self, steps: torch.Tensor, natural: torch.Tensor | None) -> None:
+        """Count ACT steps [B], and the shares of positions that halted by themselves, fp32 [B], where known."""
+        self.steps.update(round(made, 3) for made in steps.double().tolist())
+        if natural is not None:
+            self.natural += float(natural.double().sum())
+            self.num_natural += len(natural)
+
     def merge(self, other: Tally) -> None:
         """Add the counts of other puzzles."""
         for one in fields(self):
@@ -94,7 +114,20 @@ class Tally:
             "open_cell_accuracy": (self.num_open_right, self.num_open),
             "halting_accuracy": (self.num_halt_right, self.num_puzzles),
         }
-        return {name: part / whole for name, (part, whole) in shares.items() if whole}
+        found = {name: part / whole for name, (part, whole) in shares.items() if whole}
+        return {**found, **self.paths.shares()}
+
+    def halting(self) -> dict[str, float]:
+        """Return quantiles of the ACT steps, and the shares of natural and forced halts where they are known."""
+        found: dict[str, float] = {}
+        if self.steps:
+            made = np.repeat(list(self.steps), list(self.steps.values()))
+            found = {f"act_steps_p{100 * q:.0f}": float(np.quantile(made, q)) for q in (0.5, 0.9)}
+            found["act_steps"] = float(made.mean())
+        if self.num_natural:
+            natural = self.natural / self.num_natural
+            found |= {"halt_natural": natural, "halt_forced": 1 - natural}
+        return found
 
 
 class Evaluate:
@@ -107,8 +140,8 @@ class Evaluate:
         if SPLIT not in puzzles.splits:
             raise DataError(f"this {puzzles.kind} set has no test puzzles", "raise test, or give its source some")
         members: list[tuple[str, Bundle]] = []
-        for field, name in spec.members().items():
-            bundle = load_bundle(inputs[field].path, context.device, weights="run")
+        for place, name in spec.members().items():
+            bundle = load_bundle(inputs[place].path, context.device, weights="run")
             require(
                 bundle,
                 kind=puzzles.kind,
@@ -119,15 +152,19 @@ class Evaluate:
             bundle.network.compile_step(
                 spec.compile, [bundle.network.num_cells], TRIAL_ROWS, context.progress.say, any_rows=True
             )
-            members.append((inputs[field].key, bundle))
+            members.append((inputs[place].key, bundle))
         started = time.monotonic()
-        tally, own = self._answer(node, spec, members, puzzles, context)
+        restarts = RestartTally(spec.restarts)
+        tally, own = self._answer(node, spec, members, puzzles, context, restarts)
         seconds = time.monotonic() - started
         shares = tally.shares()
         evaluated = evaluated_facts(members, spec.act_steps)
         mean_steps = tally.num_act_steps / (tally.num_answered * len(members))
         valid = tally.num_valid / tally.num_answered
-        metrics = {**shares, "valid": valid, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
+        again = restarts.shares() if spec.restarts > 1 else {}
+        metrics = {**shares, **again, "valid": valid, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
+        metrics |= tally.halting()
+        metrics |= earlier_names(earlier_kind(members[0][1].network.spec, puzzles.kind), metrics)
         context.ledger.append(
             *(
                 MetricRecord(
@@ -160,10 +197,16 @@ class Evaluate:
             **shares,
             **({"exact_interval": wilson(shares["exact"], tally.num_puzzles)} if tally.num_puzzles else {}),
             "mean_act_steps": mean_steps,
+            **tally.halting(),
+            **({"restarts": restarts.report(spec)} if spec.restarts > 1 else {}),
             "denominators": {
                 "num_puzzles": "puzzles whose answers are known",
                 "valid": "all puzzles; a sudoku's rules hold and its clues are kept, a maze has one shortest path",
                 "exact, halting_accuracy": "puzzles; exact when every cell is right",
+                "focus_precision, focus_recall, focus_f1": "path cells of all mazes together, marked and right",
+                "valid_path": "mazes; walls, S and G are kept and the marked cells are one simple path, of any length",
+                "shortest": "mazes; that path has the fewest steps, so `valid`",
+                "path_excess": "steps of simple paths beyond the fewest",
                 "cell_accuracy": "all cells of all puzzles, given ones included",
                 "open_cell_accuracy": "cells where the answer differs from the question",
                 "exact_interval": "Wilson, 95%, over puzzles",
@@ -189,7 +232,7 @@ class Evaluate:
                 total_examples=tally.num_puzzles,
             )
         context.notes.update(
-            shares,
+            {**shares, **again},
             valid=valid,
             num_puzzles=tally.num_puzzles,
             puzzles_per_s=tally.num_answered / seconds,
@@ -204,6 +247,7 @@ class Evaluate:
         members: Sequence[tuple[str, Bundle]],
         puzzles: PuzzleSet,
         context: StageContext,
+        restarts: RestartTally,
     ) -> tuple[Tally, list[Tally]]:
         """Answer the puzzles batch by batch; return the counts of the ensemble and of each member."""
         arrays, bundles = puzzles.splits[SPLIT], [bundle for _, bundle in members]
@@ -223,9 +267,14 @@ class Evaluate:
                 )
                 ids = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
                 halting = Halting(spec.halt, spec.patience)
-                found = [
-                    bundle.network.answer(Rows(inputs, ids, labels), spec.act_steps, halting) for bundle in bundles
-                ]
+                given = Rows(inputs, ids, labels)
+                if spec.restarts > 1:
+                    network = bundles[0].network
+                    taken, runs = run_restarts(network, given, spec, puzzles.kind, seed=node.seed, first=start)
+                    restarts.add(runs, labels)
+                    found = [taken]
+                else:
+                    found = [bundle.network.answer(given, spec.act_steps, halting) for bundle in bundles]
                 tokens, q_halt = found[0].tokens, found[0].q_halt
                 if own:
                     tokens, q_halt = elect(
@@ -239,10 +288,17 @@ class Evaluate:
                         counted.add(one.tokens[known], one.q_halt[known], inputs[known], labels[known])
                 tally.add(tokens[known], q_halt[known], inputs[known], labels[known])
                 steps = torch.stack([one.steps for one in found]).sum(dim=0)
+                known_natural = [one.natural for one in found if one.natural is not None]
+                tally.add_steps(steps / len(found), torch.stack(known_natural).mean(dim=0) if known_natural else None)
+                if puzzles.kind == "maze":
+                    tables = [table.cpu().numpy() for table in (inputs, tokens, labels)]
+                    tally.paths.add(*tables)
+                    for counted, one in zip(own, found, strict=False):
+                        counted.paths.add(tables[0], one.tokens.cpu().numpy(), tables[2])
                 valid = solves(puzzles.kind, inputs.cpu().numpy(), tokens.cpu().numpy())
                 tally.num_answered += len(inputs)
                 tally.num_valid += int(valid.sum())
-                tally.num_act_steps += int(steps.sum())
+                tally.num_act_steps += float(steps.double().sum())
                 tally.num_computed += sum(one.num_computed for one in found)
                 where = node, context, puzzles, members[0][0], start
                 context.ledger.append(*_records(*where, inputs, labels, tokens, q_halt, steps, valid))
@@ -267,6 +323,9 @@ def _records(
     """Return the records of a batch that begins with test puzzle `first`."""
     known, right = (labels != 0).any(dim=1).tolist(), ((answers == labels) & (labels != 0)).sum(dim=1).tolist()
     scored = (labels != 0).sum(dim=1).tolist()
+    excess = [-1] * len(inputs)
+    if puzzles.kind == "maze":
+        excess = excess_steps(inputs.cpu().numpy(), answers.cpu().numpy()).tolist()
     return [
         PuzzlePredictionRecord(
             run_id=context.run_id,
@@ -280,60 +339,12 @@ def _records(
             cells_right=right[row] if known[row] else None,
             num_cells=len(question),
             valid=bool(valid[row]),
-            act_steps=made,
+            act_steps=round(made),
             q_halt=logit,
             checkpoint_key=checkpoint,
+            path_excess=excess[row] if excess[row] >= 0 else None,
         )
         for row, (question, answer, made, logit) in enumerate(
             zip(inputs.tolist(), answers.tolist(), steps.tolist(), q_halt.tolist(), strict=True)
         )
     ]
-
-
-def elect(tokens: torch.Tensor, q_halt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the majority answer of each row; ties go to the higher mean halting probability, then to the earlier
-    member.
-
-    Args:
-        tokens: uint8 [M, B, L], answers of M members.
-        q_halt: fp32 [M, B], halting logits.
-
-    Returns:
-        The answers, uint8 [B, L], and the logits of their mean halting probabilities, fp32 [B].
-    """
-    alike = (tokens[:, None] == tokens[None]).all(dim=-1).double()  # [M, M, B]
-    votes = alike.sum(dim=1)  # [M, B]
-    halting = (alike * torch.sigmoid(q_halt.double())[None]).sum(dim=1) / votes
-    # votes are integers and the mean is at most 1, so half of it never outweighs a vote; argmax takes the first maximum
-    first = (votes + halting / 2).argmax(dim=0)
-    row = torch.arange(tokens.shape[1], device=tokens.device)
-    return tokens[first, row], torch.logit(halting[first, row]).float()
-
-
-def evaluated_facts(members: Sequence[tuple[str, Bundle]], act_steps: int | None) -> dict[str, Any]:
-    """Return the report's description of the evaluated checkpoint, or of each member of an ensemble.
-
-    Args:
-        members: artifact keys and bundles.
-    """
-    described = [
-        {
-            "checkpoint": key,
-            "stage": bundle.meta.get("stage"),
-            "steps": int(bundle.meta.get("steps", 0)),
-            "act_steps": act_steps or bundle.network.spec.halt_max_steps,
-        }
-        for key, bundle in members
-    ]
-    return described[0] if len(described) == 1 else {"ensemble": described}
-
-
-def steps_trained(evaluated: Mapping[str, Any]) -> int:
-    """Return the optimizer steps of the evaluated checkpoint; for an ensemble, the maximum over its members."""
-    described = evaluated.get("ensemble", [evaluated])
-    return max(int(member["steps"]) for member in described)
-
-
-def halting_facts(spec: EvaluateStage) -> dict[str, Any]:
-    """Return the report's fields on halting; empty if every ACT step is executed."""
-    return {} if spec.halt == "none" else {"halt": spec.halt, "patience": spec.patience}

@@ -24,7 +24,7 @@ from gridloom.runtime.data.arc.tokens import crop_back, encode_batch, same_grids
 from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.evaluation.ballots import Ballots
-from gridloom.runtime.evaluation.puzzles import evaluated_facts, halting_facts
+from gridloom.runtime.evaluation.described import evaluated_facts, halting_facts
 from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware

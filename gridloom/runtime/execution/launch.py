@@ -36,8 +36,8 @@ def launch(
 ) -> RunResult:
     """Execute a plan made by `plan_local` until it is done, fails, is interrupted, or its time is up.
 
-    SIGINT and SIGTERM save the state and stop the run if the call is made in the main thread; the previous signal
-    handlers are restored. `walltime_s` overrides the limit of the spec. With `wait` a stage that another
+    SIGINT, SIGTERM and SIGUSR1 save the state and stop the run if the call is made in the main thread; the previous
+    signal handlers are restored. `walltime_s` overrides the limit of the spec. With `wait` a stage that another
     process runs is waited for; a SIGINT in that time stops at once.
 
     Raises:

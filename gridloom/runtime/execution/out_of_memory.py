@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.machine.device import device_memory
-from gridloom.specs.stages import EvaluateStage, TrainStage
+from gridloom.specs.stages import TrainStage
 
 USABLE = 0.9
 """Share of a device's memory that is available to a stage."""
@@ -62,7 +62,7 @@ def _train(node: StageNode, excess: float) -> tuple[str, str]:
 
 def _evaluate(node: StageNode, excess: float) -> tuple[str, str]:
     """Return settings and remedy: the batch halved until it fits the device by the estimate."""
-    rows = size = node.section(EvaluateStage).batch_size
+    rows = size = int(node.spec["batch_size"])
     while rows > 1 and (rows == size or excess * rows / size > 1):
         rows //= 2
     smaller = f"set batch_size: {rows}" if rows < size else "lower data.canvas, or train a smaller network"
@@ -90,6 +90,7 @@ def _any(_: StageNode, __: float) -> tuple[str, str]:
 _ADVICE: dict[str, Callable[[StageNode, float], tuple[str, str]]] = {
     "train": _train,
     "evaluate": _evaluate,
+    "halting_study": _evaluate,
     "vote": _evaluate,
     "joint_train": _joint,
     "solve": _solve,

@@ -1,4 +1,7 @@
-"""Stop signal: SIGTERM, SIGINT or a walltime limit request a stage to save and stop; a second SIGINT ends at once."""
+"""Stop signal: SIGTERM, SIGINT, SIGUSR1 or a walltime limit request a stage to save and stop.
+
+A second SIGINT ends the process at once. SIGUSR1 is what a batch system sends some time before an allocation ends.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from gridloom.progress import STOPPING
 from gridloom.wording import duration
 
 
@@ -44,7 +48,7 @@ def _shown(seconds: float) -> str:
 
 @contextmanager
 def stop_on_signals(stop: StopFlag) -> Iterator[StopFlag]:
-    """Set `stop` on SIGINT and SIGTERM while the block runs; a second SIGINT raises KeyboardInterrupt."""
+    """Set `stop` on SIGINT, SIGTERM and SIGUSR1 while the block runs; a second SIGINT raises KeyboardInterrupt."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
@@ -52,7 +56,7 @@ def stop_on_signals(stop: StopFlag) -> Iterator[StopFlag]:
             raise KeyboardInterrupt
         stop.set(name)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in STOPPING}
     try:
         yield stop
     finally:

@@ -94,7 +94,7 @@ class ModelKind(NamedTuple):
     """Spec model; its `kind` is a Literal of `name`."""
     roles: frozenset[str]
     """Roles that a reference from another section may require: 'network', 'two_state', 'language_model', 'writer',
-    'adapter', 'text_to_latent', 'latent_to_text'."""
+    'adapter', 'text_to_latent', 'latent_to_text'; or that noise and random initial states require: 'start_states'."""
     build: str
     """Class of the model as `module:class`; imported by the runtime alone."""
     cost: Callable[[Any, RowShape], NetworkCost] | None = None
@@ -125,6 +125,8 @@ MODELS: Registry[ModelKind] = Registry(
         "transformer": f"{_RECURSIVE}:TRANSFORMER",
         "trm_hybrid": f"{_RECURSIVE}:TRM_HYBRID",
         "act_rnn": "gridloom.runtime.models.act_rnn.kind:ACT_RNN",
+        "universal_transformer": "gridloom.runtime.models.universal_transformer.kind:UNIVERSAL_TRANSFORMER",
+        "engine": "gridloom.runtime.models.engine.kind:ENGINE",
         "llama": f"{_LANGUAGE}:LLAMA",
         "endpoint": f"{_LANGUAGE}:ENDPOINT",
         "text_to_latent": f"{_ADAPTERS}:TEXT_TO_LATENT",
@@ -167,6 +169,23 @@ def network_cost(spec: NetworkSpec, rows: RowShape) -> NetworkCost:
     cost = MODELS.get(spec.kind).cost
     assert cost is not None, f"kind {spec.kind} plays the role of a network, which needs a cost"
     return cost(spec, rows)
+
+
+def row_problems(spec: NetworkSpec, trained: RowShape, given: RowShape) -> list[str]:
+    """Return why a network trained on rows of one shape cannot answer rows of another, in words; empty where it can."""
+    found: list[str] = []
+    if given.num_features != trained.num_features:
+        forms = [f"vectors of {rows.num_features}" if rows.num_features else "tokens" for rows in (given, trained)]
+        found.append(f"they are {forms[0]}, not {forms[1]}")
+    if given.vocabulary != trained.vocabulary:
+        found.append(f"their vocabulary is {given.vocabulary}, not {trained.vocabulary}")
+    if (given.answers, given.whole) != (trained.answers, trained.whole):
+        places = [f"{rows.answers} a {'row' if rows.whole else 'cell or time step'}" for rows in (given, trained)]
+        found.append(f"they ask for {places[0]}, not {places[1]}")
+    what = "time steps" if given.num_features else "tokens"
+    if given.cells != trained.cells and not spec.any_length(given.num_features):
+        found.append(f"they have {given.cells} {what}, not {trained.cells}, and a {spec.kind} runs on one length only")
+    return found
 
 
 def refuse_problems(spec: ModelSpec) -> None:

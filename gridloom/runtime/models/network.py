@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from gridloom.errors import ModelError
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
-from gridloom.runtime.models.kind import RowShape
+from gridloom.runtime.models.follow import follow_steps
+from gridloom.runtime.models.kind import RowShape, row_problems
 from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.models.state_noise import StateNoise
 from gridloom.runtime.models.steps import (
     EVERY_STEP,
     AnswerLosses,
     Answers,
+    Followed,
     HaltedTrace,
     Halting,
     Losses,
@@ -169,6 +172,23 @@ class Network(nn.Module, ABC):
         """Return bool [B], True for rows that halt by their halting logit."""
         return row_halting(output.q_halt) > 0
 
+    def halting_margin(self, output: StepOutput) -> Tensor:
+        """Return fp32 [B], positive for rows that halt by their halting logit, and the larger the surer."""
+        return row_halting(output.q_halt)
+
+    def random_states(
+        self, batch: int, num_cells: int, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw initial states from N(0, 1), for `Rows.start`. Raises ModelError for a network without such states."""
+        raise ModelError(
+            f"a {self.spec.kind} has no states that rows start from and keep between ACT steps",
+            "use a recursive network, such as a trm",
+        )
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return fp32 log-probabilities of logits [..., V], as the loss of the family reads them."""
+        return F.log_softmax(logits.float(), dim=-1)
+
     def answer_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return fp32 [B]: mean cross-entropy of logits [B, L, V] over the scored positions of uint8 [B, L] labels."""
         scored = labels != 0
@@ -222,6 +242,13 @@ class Network(nn.Module, ABC):
 
     def freeze_rounded(self) -> None:
         """Round weights to the activation dtype in place, for a network that is only run; by default do nothing."""
+
+    def problems_with(self, rows: RowShape) -> list[str]:
+        """Return why the network cannot answer rows of a shape, in words; empty where it can.
+
+        By default rows have the shape of the training; `any_length` in the spec allows longer and shorter ones.
+        """
+        return row_problems(self.spec, self.rows, rows)
 
     @property
     def canvas(self) -> int:
@@ -283,6 +310,19 @@ class Network(nn.Module, ABC):
         self._refuse(injection)
         return self._run(rows, steps, halting, same).trace
 
+    def follow(self, rows: Rows, steps: int | None = None, noise: StateNoise | None = None) -> Followed:
+        """Run every row for all ACT steps, more than `halt_max_steps` where wanted, and record each step.
+
+        Args:
+            noise: noise on the states of a recursive network.
+
+        Raises:
+            ModelError: noise is given, and the network has no states for it.
+        """
+        if noise is not None:
+            self.random_states(1, 1)
+        return follow_steps(self, rows, self.spec.halt_max_steps if steps is None else steps)
+
     def _refuse(self, injection: Any) -> None:
         if injection is not None:
             raise ModelError(f"a {self.spec.kind} takes no latent", "use a network with two states, such as a trm")
@@ -319,7 +359,7 @@ class Network(nn.Module, ABC):
                 changed.append(differs.sum(dim=1, dtype=torch.int32))
                 made = torch.where(running, step, made)
                 streak = torch.where(agrees, streak + 1, 0)
-                if halting.when in ("score", "unchanged"):
+                if not halting.every_step:
                     running = running & (streak < halting.patience)
                 # a family that ponders within one step has halted now: the next step would take new data
                 if not bool(running.any()) or bool(carry.halted.all()):

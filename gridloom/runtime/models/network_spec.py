@@ -25,6 +25,16 @@ class NetworkSpec(ModelSpec):
         """Whether no weight depends on a position, so that rows of any square canvas can run."""
         return False
 
+    def any_length(self, num_features: int) -> bool:
+        """Return whether no weight depends on the length of a row of vectors of so many features, or of tokens where 0,
+        so that longer and shorter rows than trained on can run."""
+        return False
+
+    @property
+    def ponders(self) -> bool:
+        """Whether a step runs inner steps until the network halts by itself, at most `halt_max_steps`."""
+        return False
+
     @property
     def needs_square(self) -> bool:
         """Whether rows must be square canvases."""

@@ -26,6 +26,8 @@ class Rows:
     (`RowShape.whole`); label 0 is not scored. None in inference."""
     lengths: Tensor | None = None
     """int32 [B], valid tokens or time steps of each row; None if all are valid."""
+    start: tuple[Tensor, Tensor] | None = None
+    """Initial states z_H, z_L [B, S, D] of rows that start, in place of the network's own (`Network.random_states`)."""
 
     def part(self, rows: slice) -> Rows:
         """Return a slice of the rows."""
@@ -34,6 +36,7 @@ class Rows:
             self.puzzle_ids[rows],
             None if self.labels is None else self.labels[rows],
             None if self.lengths is None else self.lengths[rows],
+            None if self.start is None else (self.start[0][rows], self.start[1][rows]),
         )
 
 
@@ -46,6 +49,11 @@ class Halting:
     network's own rule within an ACT step, if it has one; `fixed`: every step is made, whatever that rule."""
     patience: int = 1
     """Number of consecutive steps that must request the halt."""
+
+    @property
+    def every_step(self) -> bool:
+        """Whether no row stops before its last ACT step."""
+        return self.when in ("none", "fixed")
 
 
 EVERY_STEP = Halting()
@@ -67,6 +75,12 @@ class Answers:
     """Computed ACT steps, summed over the rows; less than the sum of `steps` if states repeated."""
     loss: Tensor | None = None
     """fp32 [B], loss of each answer; None without labels."""
+    mean_steps: Tensor | None = None
+    """fp32 [B], steps averaged over the valid inputs or positions of a row; None for a network that ponders none
+    of them alone."""
+    natural: Tensor | None = None
+    """fp32 [B], share of the valid inputs or positions that halted by themselves before the step limit; None where that
+    is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,29 @@ class HaltedTrace:
     z_H: Tensor | None = None
     """[B, S, D], answer state after a row's last step; None for a family without z_H and z_L."""
     z_L: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """History of rows over N ACT steps in which none of them halts. B rows, L answer positions."""
+
+    tokens: Tensor
+    """uint8 [N, B, L], answer after each step."""
+    q_halt: Tensor
+    """fp32 [N, B], halting logits."""
+    margin: Tensor
+    """fp32 [N, B], positive where the network's own rule would halt the row: the halting logit, or how far it exceeds
+    the logit to continue."""
+    confidence: Tensor
+    """fp32 [N, B], largest probability of a position, averaged over the positions that are scored (all without
+    labels)."""
+    confidence_all: Tensor
+    """fp32 [N, B], product of these probabilities: that of a whole answer if positions were independent."""
+    residual: Tensor | None = None
+    """fp32 [N, B], root mean square of the change of the states in the step; NaN where it is not defined, None for a
+    network without states."""
+    loss: Tensor | None = None
+    """fp32 [N, B], loss of each answer; None without labels."""
 
 
 class StepOutput(Protocol):

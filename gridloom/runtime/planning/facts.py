@@ -94,7 +94,7 @@ class LocalFacts:
                 0,
                 0,
                 0,
-                ("train", "test"),
+                ("train", "validation", "test"),
                 vocabulary=layout.vocabulary if layout else 0,
                 length=layout.num_cells if layout else 0,
                 vectors=(*vectors[:4], int(vectors.whole)) if vectors else (),

@@ -21,6 +21,7 @@ from gridloom.wording import listed
 CASES = {f"pass{k}": "num_tasks" for k in (1, 2, 5, 10, 100, 1000)} | {
     "exact": "num_puzzles",
     "halting_accuracy": "num_puzzles",
+    "accuracy_sequence": "num_sequences",
 }
 """Metrics that are shares of independent cases, with the metric that counts the cases; these get an interval."""
 SCORES = ("report", "evaluation")
@@ -31,6 +32,7 @@ NO_METRICS = frozenset(
         "stage_memory_bytes",
         "steps_per_s",
         "puzzles_per_s",
+        "sequences_per_s",
         "seconds",
         "act_steps_computed",
         *CASES.values(),

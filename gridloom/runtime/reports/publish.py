@@ -140,6 +140,10 @@ def _of_evaluation(report: Mapping[str, Any]) -> ScoreFields:
     how = f"{evaluated['act_steps']} ACT steps"
     if "halt" in evaluated:
         how += f" at most (halt: {evaluated['halt']})"
+    if "by_difficulty" in report:
+        share = "accuracy_sequence"
+        figures = {share: (report[share], report[f"{share}_interval"])} if share in report else {}
+        return data["kind"], data["split"], int(report["num_scored"]), "sequences", how, figures
     if "pass_at" not in report:
         name = "exact" if "exact" in report else "valid"
         size, figures = data["size"], {name: (report[name], report[f"{name}_interval"])}

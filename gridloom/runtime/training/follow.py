@@ -6,13 +6,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gridloom.progress import STOPPING
 from gridloom.runtime.machine.ranks import TRAIN, Ranks
 from gridloom.runtime.training.train import run_operations
 
 
 def follow(ranks: Ranks) -> None:
     """Take part in every training of the run until rank 0 ends the run; ignore signals, which rank 0 handles."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     ranks.connect()
     while True:

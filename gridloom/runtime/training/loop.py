@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,15 @@ from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
 from gridloom.runtime.models.steps import Rows, join_carries, take_rows
-from gridloom.runtime.training.optim import Ema, build_optimizer, lr_factor, set_lr, step_puzzle_rows
+from gridloom.runtime.training.health import (
+    GradientNorms,
+    SkippedUpdates,
+    first_not_finite,
+    gradient_norms,
+    restarted,
+    undone_unless,
+)
+from gridloom.runtime.training.optim import Ema, build_optimizer, lr_factor, set_lr, spared_by_decay, step_puzzle_rows
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
 from gridloom.specs.stages import DepthPhase, TrainStage
 
@@ -58,8 +66,13 @@ class ActTrainer:
         """Args: ranks: data-parallel group; each rank holds all weights and its own rows of the batch."""
         self.ranks = ranks
         self.model, self.spec, self.full = model.train(), spec, model.spec
-        self.ema = Ema(model, spec.ema)
-        self.optimizer = build_optimizer(spec.optimizer, model.parameters(), model.matrices())
+        self.ema = Ema(model, spec.ema, warmup=spec.ema_warmup)
+        self.optimizer = build_optimizer(
+            spec.optimizer, model.parameters(), model.matrices(), spared_by_decay(model, spec.decay)
+        )
+        self.skipped = SkippedUpdates([name for name, _ in model.named_parameters()], model.device)
+        self.masked = model.device.type != "cpu"
+        """Whether an update that is not finite is undone by a mask, without the host knowing."""
         self.generator = torch.Generator().manual_seed(seed)
         self.carries: dict[int, Any] = {}
         """Carry by number of tokens per row: the rows of each canvas size have their own carry."""
@@ -99,6 +112,7 @@ class ActTrainer:
         carry = self.model.initial_carry(share, num_cells=length) if carry is None else carry
         # drawn for the whole batch, so that the draws depend neither on micro-batches nor on ranks
         least = self.model.exploration(spec.batch_size, self.generator)
+        start = self._initial_states(length)
         sums = torch.zeros_like(self._sums)
         with self.model.rounded():
             parts = [
@@ -108,39 +122,83 @@ class ActTrainer:
                     slice(at, at + size),
                     least,
                     sums,
+                    start,
                 )
                 for at in range(mine.start, mine.stop, size)
             ]
         self.ranks.all_reduce([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
-        norm = self._clip()
-        at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
-        factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
         self.carries[length] = self.last_carry = carry = join_carries([part for part, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
-        if isinstance(self.model.puzzle_emb, PuzzleEmbedding):
-            step_puzzle_rows(
-                self.model.puzzle_emb,
-                self.ranks.all_gather(carry.puzzle_ids),
-                self.ranks.all_gather(torch.cat(rows)) if rows else None,
-                spec.embedding_lr * factor,
-                spec.embedding_decay,
-            )
-        set_lr(self.optimizer, spec.lr * factor)
-        self.optimizer.step()
+        table = isinstance(self.model.puzzle_emb, PuzzleEmbedding) and rows
+        moved = self.ranks.all_gather(torch.cat(rows)) if table else None
+        ids = self.ranks.all_gather(carry.puzzle_ids) if table else carry.puzzle_ids
+        norms = self._clip()
+        rows_finite = torch.isfinite(norms.total.new_zeros(()) if moved is None else moved.sum())
+        is_finite = torch.isfinite(norms.total) & torch.isfinite(sums[0]) & rows_finite
+        at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
+        factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
+        rates = spec.lr * factor, spec.embedding_lr * factor
+        sums[-2], sums[-1] = 1, norms.total
+        if self.masked:
+            self.skipped.count(self.num_steps, is_finite, norms, rows_finite)
+            with undone_unless(is_finite, self._changed):
+                self._update(*rates, ids, moved, is_finite)
+            broken = restarted(carry, is_finite)
+            sums = torch.where(is_finite, sums, 0.0)
+        elif bool(is_finite):
+            self.skipped.passed()
+            self._update(*rates, ids, moved)
+            broken = carry.halted
+        else:
+            self.skipped.count(self.num_steps, is_finite, norms, rows_finite)
+            broken = restarted(carry)
+            sums.zero_()
+        self.carries[length] = self.last_carry = replace(carry, halted=broken)
         self.optimizer.zero_grad(set_to_none=True)
-        self.ema.update()
-        sums[-2], sums[-1] = 1, norm
         self._sums += sums
         self._stretch += sums
 
+    def _update(
+        self, lr: float, rows_lr: float, ids: Tensor, moved: Tensor | None, is_finite: Tensor | None = None
+    ) -> None:
+        """Update puzzle rows, weights, moments and averages.
+
+        Args:
+            ids: int64 [B], puzzle ids of the batch.
+            moved: fp32 [B, D], gradient of their rows; None without one.
+            is_finite: bool [], whether the puzzle rows are to be changed; None for yes.
+        """
+        if isinstance(self.model.puzzle_emb, PuzzleEmbedding):
+            step_puzzle_rows(self.model.puzzle_emb, ids, moved, rows_lr, self.spec.embedding_decay, is_finite)
+        set_lr(self.optimizer, lr)
+        self.optimizer.step()
+        self.ema.update(self.num_steps)
+
+    def _changed(self) -> list[Tensor]:
+        """Return the tensors that `_update` changes, but for the puzzle rows and counts that lie on the host."""
+        moments = [
+            value
+            for slots in self.optimizer.state.values()
+            for value in slots.values()
+            if isinstance(value, Tensor) and value.device == self.model.device
+        ]
+        return [*(p for p in self.model.parameters() if p.requires_grad), *moments, *self.ema.tensors().values()]
+
     def _part(
-        self, before: Any, batch: Batch, rows: slice, least: Tensor | None, sums: Tensor
+        self,
+        before: Any,
+        batch: Batch,
+        rows: slice,
+        least: Tensor | None,
+        sums: Tensor,
+        start: tuple[Tensor, Tensor] | None,
     ) -> tuple[Any, Tensor | None]:
         """Run forward and backward pass of a micro-batch; accumulate gradients and `sums`.
 
         Args:
             before: carry of the rows before the step.
             rows: indices of the rows in the batch.
+            start: states of the whole batch from which rows that take new data start.
 
         Returns:
             Carry after the step, and the gradient of the puzzle rows, fp32 [B, D].
@@ -156,6 +214,7 @@ class ActTrainer:
                 on_device(batch.puzzle_ids),
                 on_device(batch.labels),
                 None if batch.valid is None else on_device(batch.valid),
+                None if start is None else (start[0][rows], start[1][rows]),
             ),
             before,
             generator=self.generator,
@@ -169,12 +228,21 @@ class ActTrainer:
             sums[:-2] += self.model.figures(output, carry, losses, batch_size)
         return carry, None if output.puzzle_rows is None else output.puzzle_rows.grad
 
-    def _clip(self) -> Tensor:
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+    def _initial_states(self, num_cells: int) -> tuple[Tensor, Tensor] | None:
+        """Draw initial states of the whole batch with `initial_state: random`, on the device by a seed of its own."""
+        if self.spec.initial_state == "fixed":
+            return None
+        seed = int(torch.randint(2**62, (1,), generator=self.generator))
+        drawn = torch.Generator(self.model.device).manual_seed(seed)
+        return self.model.random_states(self.spec.batch_size, num_cells, drawn)
+
+    def _clip(self) -> GradientNorms:
+        """Clip the gradient, and return its norms before."""
+        parameters = list(self.model.parameters())
+        norms = gradient_norms(parameters)
         if self.spec.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(list(self.model.parameters()), self.spec.clip_norm, norm)
-        return norm
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.spec.clip_norm, norms.total)
+        return norms
 
     def finish(self) -> None:
         """Restore full depth and `requires_grad` of all parameters, which training phases change."""
@@ -212,16 +280,16 @@ class ActTrainer:
         return _means(self.model, self._stretch)
 
     def describe_divergence(self) -> str:
-        """Name the step of the NaN loss and the first parameter with a non-finite value."""
-        bad = [name for name, p in self.model.named_parameters() if not bool(torch.isfinite(p).all())]
+        """Name the step of the NaN loss and the first weight with a non-finite value."""
+        bad = first_not_finite(self.model)
         return (
             f"stopped at step {self.num_steps:,} of {self.spec.steps:,}: loss became NaN "
-            f"({'first bad parameter ' + bad[0] if bad else 'all parameters are finite: activations overflowed'})"
+            f"({'all parameters are finite: activations overflowed' if bad is None else f'first bad parameter {bad}'})"
         )
 
     def is_finite(self) -> bool:
-        """Return whether the losses since the last report are finite; synchronises with the device."""
-        return bool(torch.isfinite(self._sums[0]))
+        """Return whether the weights are finite; synchronises with the device."""
+        return first_not_finite(self.model) is None
 
     def state(self) -> SavedState:
         """Return the resumable state; training after `restore` is bit-identical to uninterrupted training.
@@ -247,6 +315,7 @@ class ActTrainer:
                 "generator": self.generator.get_state(),
                 "sums": self._sums,
                 "stretch": self._stretch,
+                "skipped": self.skipped.state(),
             },
         )
 
@@ -270,4 +339,5 @@ class ActTrainer:
         self.generator.set_state(tensors["generator"])
         self._sums.copy_(tensors["sums"])
         self._stretch.copy_(tensors["stretch"])
+        self.skipped.restore(tensors.get("skipped"))
         self.num_steps = state.step

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from gridloom.errors import StageError
 from gridloom.runtime.checkpoints.description import answers_of, pairs_of, read_description, validated_on
 from gridloom.runtime.data.arc.canonical import trained_answers
 from gridloom.runtime.data.arc.content_keys import trained_pairs
@@ -19,16 +18,15 @@ from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
 from gridloom.runtime.data.batch import Batch
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
-from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequences, sequences_digest
-from gridloom.runtime.data.sequences.tokens import token_layout, token_rows
-from gridloom.runtime.data.sequences.vectors import vector_layout, vector_rows
+from gridloom.runtime.data.sequences.artifact import load_sequences, sequences_digest
 from gridloom.runtime.models.kind import MODELS, RowShape
 from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.models.sequence_rows import sequence_rows
 from gridloom.runtime.training.held_apart import TasksApart, puzzles_apart, tasks_apart
 from gridloom.runtime.training.validate import RowValidator, TaskValidator, ValidationRows, Validator
 from gridloom.specs.data import VOCABULARY
-from gridloom.specs.validation import DEFAULT_ROWS, TEST, Validation
+from gridloom.specs.validation import DEFAULT_ROWS, MAZE_METRICS, TEST, VALIDATION, Validation
 from gridloom.stores.artifacts import Artifact
 
 
@@ -139,12 +137,14 @@ def _puzzles(artifact: Artifact, seed: int, validation: Validation | None) -> Ma
     sampler = PuzzleSampler(puzzles, seed)
     validator: Callable[[Network], Validator] | None = None
     if apart is not None and validation is not None:
+        mazes = puzzles.kind == "maze"
         rows = RowValidator(
             lambda first, end: ValidationRows(apart.inputs[first:end], apart.labels[first:end]),
             len(apart.inputs),
             {"sudoku": "sudokus", "maze": "mazes"}.get(puzzles.kind, "puzzles"),
             validation,
-            ("exact", "cell_accuracy", "open_cell_accuracy", "halting_accuracy"),
+            ("exact", "cell_accuracy", "open_cell_accuracy", "halting_accuracy", *(MAZE_METRICS if mazes else ())),
+            puzzles.kind,
         )
         validator = lambda network: rows  # noqa: E731
     by_test = {"validated_on": [puzzles.digest]} if validation is not None and validation.split == TEST else {}
@@ -168,18 +168,19 @@ def _puzzles(artifact: Artifact, seed: int, validation: Validation | None) -> Ma
 def _sequences(artifact: Artifact, reads: Sequence[str], validation: Validation | None) -> Material:
     spec = load_sequences(artifact.path)
     digest = sequences_digest(spec)
-    rows, batch = _rows_of(spec, reads)
+    rows, batch = sequence_rows(spec, reads)
     validator: Callable[[Network], Validator] | None = None
     if validation is not None:
-        total = validation.limit or DEFAULT_ROWS
-        drawn = _rows_of(spec, reads, TEST)[1](0, total)
+        total, stream = validation.limit or DEFAULT_ROWS, validation.split or VALIDATION
+        drawn = sequence_rows(spec, reads, stream)[1](0, total)
 
         def tested(first: int, end: int) -> ValidationRows:
             valid = None if drawn.valid is None else drawn.valid[first:end]
             return ValidationRows(drawn.inputs[first:end], drawn.labels[first:end], valid)
 
-        rows_apart = RowValidator(tested, total, f"{spec.kind} rows of the test stream", validation)
+        rows_apart = RowValidator(tested, total, f"{spec.kind} rows of the {stream} stream", validation)
         validator = lambda network: rows_apart  # noqa: E731
+    by_test = {"validated_on": [digest]} if validation is not None and validation.split == TEST else {}
     return Material(
         kind=spec.kind,
         rows=rows,
@@ -190,29 +191,7 @@ def _sequences(artifact: Artifact, reads: Sequence[str], validation: Validation 
             "digest": digest,
             "version": f"{spec.kind} {digest[:7]}",
             "spec": spec.model_dump(mode="json"),
+            **by_test,
         },
         validator=validator,
-    )
-
-
-def _rows_of(
-    spec: SequenceSpec, reads: Sequence[str], split: str = "train"
-) -> tuple[RowShape, Callable[[int, int], Batch]]:
-    """Return the rows of a sequence task in the first form of `reads` that the task has."""
-    tokens, vectors = token_layout(spec), vector_layout(spec)
-    for form in reads:
-        if form == "tokens" and tokens is not None:
-            rows = RowShape(0, tokens.num_cells, tokens.vocabulary)
-            return rows, lambda step, batch_size: token_rows(spec, step, batch_size, split)
-        if form == "vectors" and vectors is not None:
-            rows = RowShape(
-                0, vectors.num_steps, vectors.vocabulary, vectors.num_features, vectors.answers, vectors.whole
-            )
-            return rows, lambda step, batch_size: vector_rows(spec, step, batch_size, split)
-    has, wanted = ("tokens", "vectors of numbers") if vectors is None else ("numbers", "tokens")
-    raise StageError(
-        f"{spec.kind} rows are {has}, not {wanted}, so this network cannot be trained on them",
-        "use parity, addition, copy or string_addition"
-        if wanted == "tokens"
-        else "use parity, addition, logic or sort",
     )

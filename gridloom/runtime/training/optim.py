@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
-from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
+from gridloom.runtime.models.network import Network
+from gridloom.runtime.models.recursive.layers import Embedding, PuzzleEmbedding
+from gridloom.runtime.training.state import SLOTS
 from gridloom.specs.stages import AdamAtan2, NetworkOptimizer
 from gridloom.specs.stages import Muon as MuonSpec
 
@@ -64,29 +66,71 @@ class AdamATan2(torch.optim.Optimizer):
             p.add_(torch.atan2(m, root), alpha=-group["lr"])
 
 
+def spared_by_decay(model: Network, decay: Literal["all", "matrices"] | None) -> list[nn.Parameter]:
+    """Return the parameters that weight decay leaves alone.
+
+    Args:
+        decay: weights that decay; None for the choice of the family.
+    """
+    if decay == "all":
+        return []
+    spared = list(model.undecayed())
+    if decay is None:
+        return spared
+    kept = {id(p) for p in spared}
+    tables = {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, Embedding | nn.Embedding)
+        for p in module.parameters(recurse=False)
+    }
+    return [p for p in model.parameters() if id(p) in kept or id(p) in tables or p.ndim < 2]
+
+
+def _groups(params: Sequence[Tensor], spared: Iterable[Tensor], first: int = 0) -> list[Any]:
+    """Return `params`, or two groups, of which the second does not decay; a saved state keeps the order of `params`.
+
+    Args:
+        first: place of the first parameter in a saved state.
+    """
+    chosen = {id(p) for p in spared}
+    places = {id(p): first + number for number, p in enumerate(params)}
+    rest = [p for p in params if id(p) in chosen]
+    if not rest:
+        return list(params)
+    decayed = [p for p in params if id(p) not in chosen]
+    return [
+        {"params": group, SLOTS: [places[id(p)] for p in group], **more}
+        for group, more in ((decayed, {}), (rest, {"weight_decay": 0.0}))
+        if group
+    ]
+
+
 def build_optimizer(
-    spec: NetworkOptimizer, params: Iterable[Tensor], matrices: Iterable[Tensor] = ()
+    spec: NetworkOptimizer,
+    params: Iterable[Tensor],
+    matrices: Iterable[Tensor] = (),
+    spared: Iterable[Tensor] = (),
 ) -> torch.optim.Optimizer:
     """Build the optimiser of the spec for parameters that require a gradient.
 
     Args:
         matrices: the subset of `params` that Muon updates; AdamATan2 updates the others.
+        spared: the subset of `params` without weight decay.
     """
     wanted = [p for p in params if p.requires_grad]
+    spared = list(spared)
     if isinstance(spec, MuonSpec):
         chosen = {id(p) for p in matrices}
+        turned, rest = ([p for p in wanted if (id(p) in chosen) is mine] for mine in (True, False))
         return MuonWith(
-            Muon(
-                [p for p in wanted if id(p) in chosen],
-                lr=spec.lr,
-                momentum=spec.momentum,
-                weight_decay=spec.weight_decay,
-            ),
-            AdamATan2([p for p in wanted if id(p) not in chosen], lr=spec.lr, weight_decay=spec.weight_decay),
+            Muon(_groups(turned, spared), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay),
+            AdamATan2(_groups(rest, spared, len(turned)), lr=spec.lr, weight_decay=spec.weight_decay),
         )
+    groups = _groups(wanted, spared)
     if isinstance(spec, AdamAtan2):
-        return AdamATan2(wanted, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay)
-    return torch.optim.AdamW(wanted, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, foreach=True)
+        return AdamATan2(groups, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay)
+    return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, foreach=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -111,42 +155,61 @@ def lr_factor(step: int, total: int, warmup: int, min_ratio: float, decay: float
 
 
 @torch.no_grad()
-def sign_sgd_rows(table: Tensor, ids: Tensor, gradients: Tensor, lr: float, weight_decay: float) -> None:
+def sign_sgd_rows(
+    table: Tensor, ids: Tensor, gradients: Tensor, lr: float, weight_decay: float, is_wanted: Tensor | None = None
+) -> None:
     """Update the rows `ids` [B] of `table` [R, D]: row *= 1 - lr * wd; row -= lr * sign(sum of gradients [B, D]).
+
+    Nothing changes where `is_wanted`, a bool [], is False.
 
     For an id that occurs several times the same row is written several times, with equal values: finding the distinct
     ids would synchronise host and device.
     """
     same = (ids[:, None] == ids).to(torch.float32)
     summed = same @ gradients.float()
-    table[ids] = table[ids] * (1 - lr * weight_decay) - lr * summed.sign()
+    before = table[ids]
+    after = before * (1 - lr * weight_decay) - lr * summed.sign()
+    table[ids] = after if is_wanted is None else torch.where(is_wanted, after, before)
 
 
 def step_puzzle_rows(
-    embedding: PuzzleEmbedding, ids: Tensor, gradients: Tensor | None, lr: float, weight_decay: float
+    embedding: PuzzleEmbedding,
+    ids: Tensor,
+    gradients: Tensor | None,
+    lr: float,
+    weight_decay: float,
+    is_wanted: Tensor | None = None,
 ) -> None:
-    """Update the rows of the ids of a batch and, if there is a task table, of their tasks."""
+    """Update the rows of the ids of a batch and, if there is a task table, of their tasks.
+
+    Nothing changes where `is_wanted`, a bool [], is False.
+    """
     if gradients is None:
         return
     if len(embedding.weights):
-        sign_sgd_rows(embedding.weights, ids, gradients, lr, weight_decay)
+        sign_sgd_rows(embedding.weights, ids, gradients, lr, weight_decay, is_wanted)
     if embedding.task_weights is not None and embedding.task_of is not None:
-        sign_sgd_rows(embedding.task_weights, embedding.task_of[ids], gradients, lr, weight_decay)
+        sign_sgd_rows(embedding.task_weights, embedding.task_of[ids], gradients, lr, weight_decay, is_wanted)
 
 
 class Ema:
-    """Weight averages: average = decay * average + (1 - decay) * weight, starting from the initial weights."""
+    """Weight averages: average = decay * average + (1 - decay) * weight, starting from the initial weights.
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+    With `warmup` the decay of update t, from 1, is min(decay, (1 + t) / (10 + t)), so that the initial weights do not
+    last in a short training.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, *, warmup: bool = False) -> None:
+        self.decay, self.warmup = decay, warmup
         self._names = [name for name, p in model.named_parameters() if p.requires_grad]
         self._live = [p for p in model.parameters() if p.requires_grad]
         self._average = [p.detach().clone() for p in self._live]
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Update the averages with the current weights."""
-        torch._foreach_lerp_(self._average, list(self._live), 1 - self.decay)
+    def update(self, step: int) -> None:
+        """Update the averages with the weights after a step, counted from 1."""
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
+        torch._foreach_lerp_(self._average, list(self._live), 1 - decay)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the averages by parameter name."""

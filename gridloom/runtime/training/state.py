@@ -30,6 +30,8 @@ from gridloom.errors import StageError
 from gridloom.stores.files.write_aside import empty_folder, move, plain_mode, sync_files
 
 KEEP = 2
+SLOTS = "slots"
+"""Entry of a parameter group: places of its parameters in a saved state, where these are not in the group's order."""
 SCALARS = "scalars"
 """Entry of the tensors' metadata that holds the digest of step, key and scalars."""
 _PREFIX = "state-"
@@ -169,9 +171,10 @@ def _load(folder: Path, key: str) -> SavedState:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """Return the optimiser's per-parameter state by `PREFIX.INDEX.NAME`."""
+    """Return the optimiser's per-parameter state by `PREFIX.PLACE.NAME`."""
+    places = _places(optimizer)
     return {
-        f"{prefix}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
+        f"{prefix}.{places[index]}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
         for index, slots in optimizer.state_dict()["state"].items()
         for name, value in slots.items()
     }
@@ -180,11 +183,20 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
     """Load optimiser state that `optimizer_tensors` returned."""
     slots: dict[int, dict[str, Tensor]] = {}
+    numbers = {place: number for number, place in _places(optimizer).items()}
     for key, value in tensors.items():
         if key.startswith(f"{prefix}."):
-            index, name = key.removeprefix(f"{prefix}.").split(".", 1)
-            slots.setdefault(int(index), {})[name] = value
+            place, name = key.removeprefix(f"{prefix}.").split(".", 1)
+            slots.setdefault(numbers[int(place)], {})[name] = value
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _places(optimizer: torch.optim.Optimizer) -> dict[int, int]:
+    """Return the place of each of the optimiser's parameters in a saved state, by its number in the groups."""
+    places: list[int] = []
+    for group in optimizer.param_groups:
+        places += group.get(SLOTS, range(len(places), len(places) + len(group["params"])))
+    return dict(enumerate(places))
 
 
 def _sha256(path: Path) -> str:

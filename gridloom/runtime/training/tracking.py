@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.optional_packages import needed
+from gridloom.runtime.evaluation.earlier_names import earlier_names, wandb_names
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import Wandb
 from gridloom.stores.records import MetricRecord
@@ -20,8 +21,13 @@ Track = Callable[[int, Mapping[str, float]], None]
 
 
 @contextmanager
-def tracked(spec: Wandb | None, project: str, node: StageNode, context: StageContext) -> Iterator[Track]:
+def tracked(
+    spec: Wandb | None, project: str, node: StageNode, context: StageContext, earlier: str | None = None
+) -> Iterator[Track]:
     """Open the recorders of a stage's figures; a resumed stage continues its W&B run.
+
+    Args:
+        earlier: kind of data whose figures are recorded under the names of the earlier halting lab too.
 
     Raises:
         GridloomError: wandb is not installed.
@@ -39,7 +45,7 @@ def tracked(spec: Wandb | None, project: str, node: StageNode, context: StageCon
                     value=float(value),
                     recorded_at=time.time(),
                 )
-                for name, value in figures.items()
+                for name, value in {**figures, **earlier_names(earlier, figures)}.items()
             )
         )
 
@@ -70,7 +76,8 @@ def tracked(spec: Wandb | None, project: str, node: StageNode, context: StageCon
 
     def both(step: int, figures: Mapping[str, float]) -> None:
         record(step, figures)
-        run.log({name: float(value) for name, value in figures.items()}, step=step)
+        named = {**figures, **wandb_names(earlier, figures)}
+        run.log({name: float(value) for name, value in named.items()}, step=step)
 
     try:
         yield both

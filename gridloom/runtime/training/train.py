@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import torch
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, require, save_bundle
-from gridloom.runtime.data.arc.puzzle_ids import BLANK, PuzzleIds
-from gridloom.runtime.data.tasks import SEPARATOR
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
+from gridloom.runtime.evaluation.earlier_names import earlier_kind
 from gridloom.runtime.machine.device import hardware, make_current, precision_advice
 from gridloom.runtime.machine.ranks import ALONE, END, STATE, STEP, TRAIN, VALIDATE, Ranks
 from gridloom.runtime.models.kind import network_spec
@@ -22,9 +22,10 @@ from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.divergence import diverged, record_skips
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material, with_earlier
-from gridloom.runtime.training.state import load_latest, load_step, save_state, saved_steps
+from gridloom.runtime.training.state import load_latest, load_step, save_state
 from gridloom.runtime.training.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.runtime.training.validate import NotFinite, Validator
 from gridloom.runtime.training.validations import Validations, serve
@@ -99,10 +100,11 @@ class Train:
                 f"{budget_s - spent_s + trainer.compile_s:.0f} s were left",
                 f"raise the budget of stage {node.name!r}, or set  compile: off  there",
             )
+        earlier = earlier_kind(trainer.full, material.kind)
         host_reads_are_free = torch.device(context.device).type == "cpu"
         total, unit, done = (spec.steps, "step", first) if budget_s is None else (round(budget_s), "s", spent_s)
         bars = context.progress.task(node.name, total=total, unit=unit, done=done)
-        with tracked(spec.wandb, TRAIN_PROJECT, node, context) as track, bars as bar:
+        with tracked(spec.wandb, TRAIN_PROJECT, node, context, earlier) as track, bars as bar:
             # at least one step is made, however small the budget
             last = first >= spec.steps or (budget_s is not None and first > 0 and spent_s >= budget_s)
             shown_s = spent_s
@@ -125,7 +127,9 @@ class Train:
                 save = last or stop or compare or step % spec.checkpoint_every == 0
                 log = last or step % spec.log_every == 0
                 due = checks is not None and checks.is_due(step, last) and not stop
-                if (host_reads_are_free or save or log or due) and not trainer.is_finite():
+                if host_reads_are_free or save or log or due:
+                    record_skips(node.name, trainer, track, context, spec, material.ids)
+                if save and not trainer.is_finite():
                     raise diverged(trainer, context, spec, material.ids)
                 shown: dict[str, Any] = {}
                 if log:
@@ -133,7 +137,8 @@ class Train:
                     means["steps_per_s"] = (step - first) / (time.monotonic() - started)
                     track(step, means)
                     shown = {} if budget_s is None else {"step": step}
-                    shown |= {"loss": round(means["loss"], 3), "exact": share_shown(means)}
+                    if "loss" in means:  # no mean where every update was skipped
+                        shown |= {"loss": round(means["loss"], 3), "exact": share_shown(means)}
                 if checks is not None and due:
                     found = validated(checks, step, track, trainer, context, spec, material.ids)
                     save, stop = True, stop or found is None
@@ -355,29 +360,3 @@ def adopt(model: Network, before: Bundle, ids: PuzzleIds, say: Say) -> None:
             f"{len(ids) - len(known):,} of {len(ids):,} puzzle ids are new and start at zero "
             f"({before.puzzle_ids.difference(ids)})"
         )
-
-
-def _bad_rows(trainer: ActTrainer, ids: PuzzleIds) -> str:
-    """Return the batch number, and the rows of the batch with non-finite state, as text."""
-    carry = trainer.last_carry
-    states = [getattr(carry, f.name) for f in fields(carry)]
-    finite = [torch.isfinite(t.float()).flatten(1).all(dim=1) for t in states if t.is_floating_point() and t.numel()]
-    bad = (~torch.stack(finite).all(dim=0)).nonzero().flatten().tolist() if finite else []
-    rows = "all rows" if len(bad) == len(carry.steps) else f"row {bad[0]}" if len(bad) == 1 else f"{len(bad)} rows"
-    which = f", {rows} of it" if bad else ""
-    names = [ids.names[int(carry.puzzle_ids[row])] for row in bad]
-    tasks = list(dict.fromkeys(name.split(SEPARATOR)[0] for name in names if name != BLANK))
-    shown = f" ({', '.join(tasks[:3])}{', ...' if len(tasks) > 3 else ''})" if tasks else ""
-    return f", in batch {trainer.num_steps:,}{which}{shown}"
-
-
-def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage, ids: PuzzleIds) -> StageError:
-    """Return the error of a NaN loss: step, first non-finite parameter, batch, last good state, remedy."""
-    steps = saved_steps(context.work)
-    kept = f"last good checkpoint: step {steps[-1]:,}, kept" if steps else "no checkpoint had been saved yet"
-    resumes = f"it resumes at {steps[-1]:,}" if steps else "it starts anew"
-    bf16 = " or set precision: fp32" if trainer.full.precision == "bf16" else ""
-    return StageError(
-        trainer.describe_divergence() + _bad_rows(trainer, ids),
-        f"{kept}. Lower optimizer.lr (now {spec.optimizer.lr:g}){bf16}, then run again: {resumes}.",
-    )

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gridloom.errors import StageError
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.tokens import crop_back, encode_batch
@@ -25,6 +26,7 @@ from gridloom.runtime.evaluation.puzzles import Tally
 from gridloom.runtime.evaluation.summary import summarise
 from gridloom.runtime.evaluation.voters import Member, inputs_of
 from gridloom.runtime.models.network import Network
+from gridloom.runtime.models.pondering_spec import PonderingSpec
 from gridloom.runtime.models.steps import Rows
 from gridloom.runtime.training.held_apart import TasksApart
 from gridloom.specs.validation import Validation
@@ -150,9 +152,10 @@ class RowValidator(Validator):
         noun: str,
         wanted: Validation,
         names: Sequence[str] = ("exact", "cell_accuracy"),
+        kind: str = "",
     ) -> None:
-        """Args: rows: (first row, end) -> rows. names: figures of interest."""
-        self.rows, self.total, self.wanted, self.names = rows, total, wanted, names
+        """Args: rows: (first row, end) -> rows. names: figures of interest. kind: kind of the data entry."""
+        self.rows, self.total, self.wanted, self.names, self.kind = rows, total, wanted, names, kind
         self.num_batches = -(-total // wanted.batch_size)
         self.described = f"{total:,} {noun}"
 
@@ -167,15 +170,28 @@ class RowValidator(Validator):
         tally = Tally()
         # numbers have no cells to compare with: every scored place is open
         shown = inputs if inputs.ndim == 2 else torch.zeros_like(labels)
-        tally.add(found.tokens, finite(found.q_halt), shown, labels)
+        known = (labels != 0).any(dim=1)  # a row that asks for nothing, such as one number to add, is not right
+        tally.add(found.tokens[known], finite(found.q_halt)[known], shown[known], labels[known])
+        if isinstance(network.spec, PonderingSpec):
+            tally.add_steps(found.steps if found.mean_steps is None else found.mean_steps, found.natural)
+        if self.kind == "maze":
+            tally.paths.add(batch.inputs, found.tokens.cpu().numpy(), batch.labels)
         return tally
 
     def figures(self, results: Sequence[Any]) -> dict[str, float]:
-        """Return the figures of interest, as `evaluate` counts them."""
+        """Return the figures of interest, as `evaluate` counts them; of a network that ponders the steps too.
+
+        Raises StageError where no row asks for anything.
+        """
         total = Tally()
         for tally in results:
             total.merge(tally)
-        return {name: share for name, share in total.shares().items() if name in self.names}
+        if not total.num_puzzles:
+            raise StageError(
+                f"none of {self.described} asks for anything, so none can be right", "raise validate.limit"
+            )
+        shares = {name: share for name, share in total.shares().items() if name in self.names}
+        return {**shares, **total.halting()}
 
 
 def finite(q_halt: Tensor) -> Tensor:

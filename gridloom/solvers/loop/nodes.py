@@ -13,7 +13,7 @@ from typing import Any, Literal
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.loop.confirm import ask_again
 from gridloom.solvers.loop.events import AttemptShown, Event, PicksShown, TaskShown
-from gridloom.solvers.loop.policies import Experience, Policy, Situation
+from gridloom.solvers.loop.policies import Experience, Policy, Situation, plan_attempt
 from gridloom.solvers.loop.record_cache import RecordCache
 from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of, pick_records
 from gridloom.solvers.loop.select import is_accepted, is_settled, select
@@ -72,8 +72,9 @@ class Nodes:
             act_steps=self.services.proposer.act_steps,
             experience=self.experience,
             has_prefix=bool(state.get("prefix")),
+            searches_alone=self.services.searches_alone,
         )
-        plan = self.policy.plan(situation)
+        plan = plan_attempt(self.policy, situation)
         return {
             "attempt": plan.attempt,
             "planned": self._records.dump(plan),
@@ -185,9 +186,10 @@ class Nodes:
         self.show(PicksShown(self.task, picks, accepted, len(history)))
         return {"picks": [pick.model_dump() for pick in picks]}
 
-    def after_plan(self, _state: LoopState) -> Literal["reason", "propose"]:
-        """Return the node after `plan`: `reason` with a LLaMA, else `propose`."""
-        return "reason" if self.services.reasoner is not None else "propose"
+    def after_plan(self, state: LoopState) -> Literal["reason", "propose"]:
+        """Return the node after `plan`: `reason` with a LLaMA, except for a search, else `propose`."""
+        searches = state["planned"].get("search") is not None
+        return "reason" if self.services.reasoner is not None and not searches else "propose"
 
     def after_record(self, state: LoopState) -> Literal["plan", "select"]:
         """Return `select` once an attempt is accepted, a budget is spent or the picks cannot change; else `plan`."""

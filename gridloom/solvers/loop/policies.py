@@ -14,8 +14,9 @@ import numpy as np
 
 from gridloom.errors import PluginError
 from gridloom.runtime.data.arc.prompts import PromptForm
+from gridloom.solvers.parts.search_proposer import search_plan
 from gridloom.solvers.types import FinishedAttempt, Plan, derive_seed
-from gridloom.specs.solver import Solver
+from gridloom.specs.solver import Search, Solver
 from gridloom.specs.solver_kinds import POLICIES
 
 Experience = Mapping[str, tuple[float, int]]
@@ -42,6 +43,8 @@ class Situation:
     """Scores of earlier runs in the ledger by arm; empty for a policy that does not read them."""
     has_prefix: bool
     """Whether the previous attempt gave a latent prefix."""
+    searches_alone: bool = False
+    """Whether the proposer only searches programs."""
 
     @property
     def attempt(self) -> int:
@@ -193,6 +196,29 @@ class Bandit(Policy):
         here = [entry.score for entry in situation.history if entry.arm == arm]
         earned, times = earned + sum(here), times + len(here)
         return float(source.beta(1 + earned, 1 + times - earned))
+
+
+def plan_attempt(policy: Policy, situation: Situation) -> Plan:
+    """Return the plan of the next attempt: a search where its turn has come, else what the policy plans.
+
+    The first attempt searches at the first depth, the last ones of `max_attempts` at the others; the network and the
+    language model have those between. A proposer that only searches does so in every attempt.
+    """
+    settings, attempt = situation.settings, situation.attempt
+    plan = policy.plan(situation)
+    search = settings.search
+    if situation.searches_alone:
+        search, turn = search or Search(), attempt - 1
+    elif search is None:
+        return plan
+    else:
+        later = attempt - (settings.max_attempts - len(search.depths) + 1)
+        turn = 0 if attempt == 1 else later
+        if turn < (attempt > 1):
+            return plan
+    chosen = search_plan(search, turn)
+    changed = {"search": chosen, "arm": f"search.{chosen.depth}", "temperature": 0.0, "max_new_tokens": 0, "views": ()}
+    return plan.model_copy(update={**changed, "feedback": False, "prefix": False})
 
 
 def other_form(form: PromptForm) -> PromptForm:

@@ -17,7 +17,9 @@ from gridloom.solvers.parts.endpoint import Endpoint
 from gridloom.solvers.parts.endpoint_reasoner import EndpointReasoner, endpoint_queue
 from gridloom.solvers.parts.reasoner import LlamaReasoner, llm_queue
 from gridloom.solvers.parts.runners import trm_queue
+from gridloom.solvers.parts.search_proposer import SearchProposer, WithSearch, search_plan
 from gridloom.solvers.parts.services import Loaded, Proposer, Services
+from gridloom.solvers.search.search import is_compiled
 from gridloom.specs.solver import Solver
 from gridloom.specs.solver_kinds import PROPOSERS, proposer_for
 
@@ -27,16 +29,16 @@ MAX_BATCH_TOKENS = 16_384
 """Limit of tokens in a shared LLaMA batch; keys and values of a 135 M parameter model take 46 kB per token."""
 
 
-def make_proposer(loaded: Loaded) -> Proposer:
+def make_proposer(loaded: Loaded, progress: Progress | None = None) -> Proposer:
     """Return a new proposer of the kind that the settings name.
 
     Raises:
         PluginError: no installed package provides the proposer, it cannot be loaded, or it lacks members of `Proposer`.
         ModelError: the proposer needs another `with` than the stage has.
     """
-    has_checkpoint = loaded.bundle is not None
-    kind = PROPOSERS.get(proposer_for(loaded.settings.proposer, has_checkpoint=has_checkpoint))
-    if not kind.works_with(has_checkpoint=has_checkpoint):
+    given = loaded.given
+    kind = PROPOSERS.get(proposer_for(loaded.settings.proposer, given))
+    if not kind.works_with(given):
         raise ModelError(f"proposer '{kind.name}' cannot use {loaded.source}", f"it needs a {kind.needed()}")
     proposer = kind.loader()(loaded)
     if not isinstance(proposer, Proposer):
@@ -44,7 +46,24 @@ def make_proposer(loaded: Loaded) -> Proposer:
             f"proposer '{kind.name}' is a {type(proposer).__name__} without the members of a Proposer",
             "correct its package: gridloom.solvers.parts.services.Proposer lists the members",
         )
-    return proposer
+    searches = isinstance(proposer, SearchProposer)
+    if progress is not None and (searches or loaded.settings.search is not None) and not is_compiled():
+        progress.say("the kernels of the search are compiled now, once: a minute or two")
+    if loaded.settings.search is None or searches:
+        return proposer
+    return WithSearch(proposer, SearchProposer(search_plan(loaded.settings.search, 0)))
+
+
+def load_search(settings: Solver, progress: Progress | None = None) -> Services:
+    """Return the services of a stage without `with`: a proposer that only searches programs.
+
+    Raises:
+        PluginError: the proposer of another package that the settings name cannot be loaded.
+        ModelError: the proposer that they name needs a `with`.
+    """
+    scheduler = CallScheduler()
+    proposer = make_proposer(Loaded(settings, "cpu", scheduler, "a stage without `with`"), progress)
+    return Services(proposer, scheduler=scheduler, searches_alone=isinstance(proposer, SearchProposer))
 
 
 def load_services(
@@ -69,7 +88,7 @@ def load_services(
     bundle = load_bundle(checkpoint, device, weights="run")
     scheduler = CallScheduler()
     trm = trm_queue(bundle.network, scheduler, MAX_BATCH_ROWS)
-    proposer = make_proposer(Loaded(settings, device, scheduler, str(checkpoint), bundle, trm))
+    proposer = make_proposer(Loaded(settings, device, scheduler, str(checkpoint), bundle, trm, "checkpoint"), progress)
     if bundle.llm_spec is None or not with_llm:
         return Services(proposer, scheduler=scheduler, trm_queue=trm, bundle=bundle)
     if bundle.part("text_to_latent") is None:
@@ -115,7 +134,9 @@ def load_llm_services(
     scheduler = CallScheduler()
     is_endpoint = model["kind"] == "endpoint"
     source = str(model["model" if is_endpoint else "weights"])
-    proposer = make_proposer(Loaded(settings, "cpu" if is_endpoint else device, scheduler, source))
+    proposer = make_proposer(
+        Loaded(settings, "cpu" if is_endpoint else device, scheduler, source, given="language_model"), progress
+    )
     if not with_llm:
         return Services(proposer, scheduler=scheduler)
     if is_endpoint:

@@ -11,6 +11,7 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.parts.call_scheduler import CallQueue, CallScheduler
 from gridloom.solvers.types import FinishedAttempt, Plan, Proposal, Reasoning
 from gridloom.specs.solver import Solver
+from gridloom.specs.solver_kinds import Given
 
 if TYPE_CHECKING:
     from gridloom.runtime.checkpoints.bundle import Bundle
@@ -82,9 +83,11 @@ class Loaded:
     source: str
     """Name in messages: the checkpoint's folder, or the language model's weights."""
     bundle: Bundle | None = None
-    """Checkpoint; None where `with` names a language model."""
+    """Checkpoint; None where `with` names a language model or nothing."""
     trm_queue: CallQueue[Any, Any] | None = None
     """Queue of `TrmCall`s to the bundle's network; None without a bundle."""
+    given: Given = "nothing"
+    """What `with` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +103,6 @@ class Services:
     llm_queue: CallQueue[Any, Any] | None = None
     """Queue of the LLaMA, with its counts of calls, batches and seconds."""
     bundle: Bundle | None = None
-    """Checkpoint of the models; None for a language model alone."""
+    """Checkpoint of the models; None for a language model or a search alone."""
+    searches_alone: bool = False
+    """Whether the proposer only searches programs."""

@@ -18,9 +18,10 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.loop.confirm import ask_again, with_answers
 from gridloom.solvers.loop.recording import AttemptScope, Outcome, attempt_of
 from gridloom.solvers.loop.text_grids import is_cut, with_text_grid
-from gridloom.solvers.parts.loading import load_llm_services, load_services
+from gridloom.solvers.parts.loading import load_llm_services, load_search, load_services
 from gridloom.solvers.parts.proposer import TrmProposer
 from gridloom.solvers.parts.runners import PlacedRunner, placed_queue
+from gridloom.solvers.parts.search_proposer import WithSearch
 from gridloom.solvers.parts.services import Proposer, Services
 from gridloom.solvers.parts.text_proposer import TextProposer
 from gridloom.solvers.replay.frames import group
@@ -299,7 +300,9 @@ class Replayer:
     ) -> Services:
         key = (row.checkpoint_key, stage.solver.proposer, live, device)
         base = _base(run) if live else Path()
-        if key not in self._services and stage.with_ in node.models:
+        if key not in self._services and stage.with_ is None:
+            self._services[key] = load_search(stage.solver, self._progress)
+        if key not in self._services and stage.with_ is not None and stage.with_ in node.models:
             self._services[key] = load_llm_services(
                 node.models[stage.with_], stage.solver, device, base, self._progress, with_llm=live
             )
@@ -342,8 +345,16 @@ def _base(run: RunRecord) -> Path:
 
 def _proposer_at(services: Services) -> Callable[[Mapping[str, Any]], Proposer]:
     """Return a function from a recorded geometry to the proposer that runs rows at that place of a batch."""
-    proposer = services.proposer
-    if not isinstance(proposer, TrmProposer):
-        return lambda _geometry: proposer
-    queue = placed_queue(proposer.bundle.network, services.scheduler)
-    return lambda geometry: proposer.through(PlacedRunner(queue, geometry["batch_rows"], geometry["first_row"]))
+    whole = services.proposer
+    network = whole.inner if isinstance(whole, WithSearch) else whole
+    if not isinstance(network, TrmProposer):
+        return lambda _geometry: whole
+    queue = placed_queue(network.bundle.network, services.scheduler)
+
+    def placed(geometry: Mapping[str, Any]) -> Proposer:
+        if "batch_rows" not in geometry:  # a search
+            return whole
+        there = network.through(PlacedRunner(queue, geometry["batch_rows"], geometry["first_row"]))
+        return whole.over(there) if isinstance(whole, WithSearch) else there
+
+    return placed

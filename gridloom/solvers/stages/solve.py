@@ -26,7 +26,8 @@ from gridloom.solvers.loop.recording import AttemptScope, task_record
 from gridloom.solvers.loop.select import accepts_task
 from gridloom.solvers.parts.ablation import with_latents
 from gridloom.solvers.parts.endpoint_reasoner import EndpointReasoner
-from gridloom.solvers.parts.loading import load_llm_services, load_services
+from gridloom.solvers.parts.loading import load_llm_services, load_search, load_services
+from gridloom.solvers.parts.search_proposer import KEY as SEARCH_KEY
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.stages import attempts_artifact as outputs
 from gridloom.solvers.stages.threshold import accepting_from, read_calibration
@@ -62,7 +63,7 @@ class Solve:
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, stage.data, stage.split, stage.limit)
         checkpoint = inputs.get("with")
-        model_key = checkpoint.key if checkpoint else llm_key(node)
+        model_key = checkpoint.key if checkpoint else llm_key(node) if stage.with_ else SEARCH_KEY
         ledger = Ledger(context.ledger.workspace)
         context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
         finished = _finished(ledger, context.run_id, node.name)
@@ -74,9 +75,12 @@ class Solve:
         if open_tasks:
             policy = make_policy(stage.solver.policy)
             rest = (stage.solver, context.device, context.base, context.progress)
-            services = (
-                self._load(checkpoint.path, *rest) if checkpoint else self._load_llm(node.models[stage.with_], *rest)
-            )
+            if checkpoint:
+                services = self._load(checkpoint.path, *rest)
+            elif stage.with_:
+                services = self._load_llm(node.models[stage.with_], *rest)
+            else:
+                services = load_search(stage.solver, context.progress)
             if isinstance(services.reasoner, EndpointReasoner):
                 services.reasoner.endpoint.stop = context.stop
             services = with_latents(services, stage.solver.latents, tasks, node.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gridloom.errors import PluginError
 from gridloom.runtime.data.tasks import Task
@@ -12,6 +12,8 @@ from gridloom.solvers.verifiers.signals import Evidence, Verify, size_text
 from gridloom.specs.solver import Verifier
 from gridloom.specs.solver_kinds import VERIFIERS
 
+OF_PROGRAMS = {"fits_demonstrations": 4.0, "short_program": 2.0, "unrivalled": 2.0}
+"""Verifiers of programs with their weights where a spec gives none; they judge no other proposal."""
 _ORDER = ("leave_one_out", "shape", "palette", "form", "agreement")
 """Signals in the order of the feedback text, the most informative first; signals of other verifiers follow."""
 
@@ -36,7 +38,9 @@ class Judge:
         self.task = task
         self.settings = settings
         self.weights = {name: weight for name, weight in settings.weights().items() if weight > 0}
-        self._verifiers: dict[str, Verify] = {name: VERIFIERS.get(name) for name in self.weights}
+        given = settings.weights()
+        self._of_programs = {name: given.get(name, weight) for name, weight in OF_PROGRAMS.items()}
+        self._verifiers: dict[str, Verify] = {name: VERIFIERS.get(name) for name in {**self.weights, **OF_PROGRAMS}}
         self._size_rules = fit_size_rules(task.demos)
         self._palette = fit_palette(task.demos)
 
@@ -46,17 +50,19 @@ class Judge:
         A grid read from text alone is accepted only where further answers of the model confirm it: the rules that apply
         to such a grid (form, size, colours) can refute a wrong grid, and cannot separate a right one from a likely one.
         """
+        weights_of = self._weights_for(proposal)
         per_test = [
-            [self._signals(index, candidate, proposal) for candidate in ranked]
+            [self._signals(index, candidate, proposal, weights_of) for candidate in ranked]
             for index, ranked in enumerate(proposal.candidates)
         ]
         weights = tuple(
-            tuple(weighted_mean({s.name: s.score for s in signals}, self.weights) for signals in ranked)
+            tuple(weighted_mean({s.name: s.score for s in signals}, weights_of) for signals in ranked)
             for ranked in per_test
         )
         asked = range(len(per_test)) if proposal.only is None else (proposal.only,)
-        signals = self._worst(proposal, {index: per_test[index][0] if per_test[index] else None for index in asked})
-        score = weighted_mean({s.name: s.score for s in signals}, self.weights)
+        firsts = {index: per_test[index][0] if per_test[index] else None for index in asked}
+        signals = self._worst(proposal, firsts, weights_of)
+        score = weighted_mean({s.name: s.score for s in signals}, weights_of)
         accepted = (
             bool(proposal.candidates)
             and (all(proposal.candidates) if proposal.only is None else proposal.confirmed)
@@ -70,17 +76,25 @@ class Judge:
             weights=weights,
         )
 
-    def _signals(self, test_index: int, candidate: Candidate, proposal: Proposal) -> list[Signal]:
-        evidence = Evidence(self.task, test_index, candidate, proposal, self._size_rules, self._palette)
-        return [_checked(name, verify(evidence)) for name, verify in self._verifiers.items()]
+    def _weights_for(self, proposal: Proposal) -> dict[str, float]:
+        """Return the weights of the verifiers that judge a proposal: those of programs only where it has any."""
+        if not any(candidate.program for ranked in proposal.candidates for candidate in ranked):
+            return self.weights
+        return {**self.weights, **{name: weight for name, weight in self._of_programs.items() if weight > 0}}
 
-    def _worst(self, proposal: Proposal, per_test: Mapping[int, list[Signal] | None]) -> list[Signal]:
+    def _signals(self, test_index: int, candidate: Candidate, proposal: Proposal, names: Iterable[str]) -> list[Signal]:
+        evidence = Evidence(self.task, test_index, candidate, proposal, self._size_rules, self._palette)
+        return [_checked(name, self._verifiers[name](evidence)) for name in names]
+
+    def _worst(
+        self, proposal: Proposal, per_test: Mapping[int, list[Signal] | None], names: Iterable[str]
+    ) -> list[Signal]:
         """Return each verifier's lowest signal over the test inputs; score 0 for all when a test input has no grid."""
         missing = [i for i, signals in per_test.items() if signals is None]
         if missing or not per_test:
             which = ", ".join(str(i + 1) for i in missing) or "1"
             detail = f"no grid could be read for test input {which}{_why(proposal)}"
-            return [Signal(name=name, score=0.0, detail=detail) for name in self.weights]
+            return [Signal(name=name, score=0.0, detail=detail) for name in names]
         worst = []
         for of_verifier in zip(*(signals for signals in per_test.values() if signals is not None), strict=True):
             scored = [signal for signal in of_verifier if signal.score is not None]

@@ -78,9 +78,9 @@ def _cells(proposed: Grid, shown: Grid) -> str:
 
 
 def agreement(evidence: Evidence) -> Signal:
-    """Share of the views that voted for the grid; None with fewer than two views."""
+    """Share of the views that voted for the grid; None with fewer than two views, and for the grid of a program."""
     votes, num_views = evidence.candidate.votes, evidence.candidate.num_views
-    if num_views < 2:
+    if num_views < 2 or evidence.candidate.program is not None:
         return Signal(name="agreement", score=None)
     detail = "" if votes == num_views else f"{votes} of {num_views} views agree"
     return Signal(name="agreement", score=votes / num_views, detail=detail)

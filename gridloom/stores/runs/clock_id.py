@@ -10,8 +10,8 @@ DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 """Digits of base 32 in the order of their codes, without letters that look like digits (Crockford)."""
 NUM_TIME, NUM_RANDOM = 2, 6
 """Digits for the fraction of the second (1/1024 s) and for chance (30 bits)."""
-SECOND_ONLY = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(-\d+)?")
-"""Ids of earlier versions: the second alone, and a number within one workspace."""
+SECOND_ONLY = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(-\d{1,7})?")
+"""Ids of earlier versions: the second alone, and a number within one workspace; eight digits are an id of today."""
 
 
 def clock_id() -> str:

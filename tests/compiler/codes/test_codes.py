@@ -30,6 +30,7 @@ KEYS = (
 )
 SUDOKUS = replace(TASKS, digest="sudokus", canvas=9, vocabulary=11, subsets=("train", "test"), task_ids=())
 ROWS = {"sudoku": SUDOKUS, "sort": replace(SUDOKUS, canvas=0, length=0), "copy": replace(SUDOKUS, canvas=0, length=41)}
+ROWS["addition"] = replace(SUDOKUS, canvas=0, length=6)
 TRAINED = CheckpointFacts("trained", "trm", 128, "arc", 11, 121, 12)
 EXAMPLE_FACTS: StaticFacts = replace(
     FACTS,

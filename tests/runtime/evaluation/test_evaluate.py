@@ -23,8 +23,9 @@ from gridloom.errors import DataError, ModelError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.puzzles.puzzle_file import puzzle_text
 from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, load_puzzles
+from gridloom.runtime.evaluation.described import elect
 from gridloom.runtime.evaluation.intervals import wilson
-from gridloom.runtime.evaluation.puzzles import Evaluate, Tally, elect
+from gridloom.runtime.evaluation.puzzles import Evaluate, Tally
 from gridloom.runtime.execution.run_outcome import RunResult
 from gridloom.runtime.models.recursive.inference import answer, trace
 from gridloom.runtime.models.recursive.losses import log_stablemax, row_losses

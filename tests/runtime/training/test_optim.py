@@ -159,7 +159,7 @@ def test_average_starts_from_the_initial_weights_and_leaves_buffers_alone() -> N
     with torch.no_grad():
         model.weight.fill_(3.0)
         model.running_mean.fill_(5.0)  # type: ignore[union-attr]
-    ema.update()
+    ema.update(1)
     state = ema.state_of(model)
     assert torch.allclose(state["weight"], torch.full((2,), 0.9 * 1 + 0.1 * 3))
     assert torch.equal(state["running_mean"], torch.full((2,), 5.0))

@@ -17,6 +17,7 @@ from train_support import STAGE, dataset_artifact, known_dataset, stage_context,
 from gridloom.errors import StageError
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.machine.ranks import Ranks
+from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.state import saved_steps
 from gridloom.runtime.training.train import Train
 from gridloom.specs.validation import Validation
@@ -37,7 +38,7 @@ def alone(root: Path, ranks: Ranks | None = None) -> None:
     context.ledger.close()
 
 
-def together(root: Path, stop_after: int, *more: str) -> list[str]:
+def together(root: Path, stop_after: int, *more: str, **environment: str) -> list[str]:
     """Run two processes; what each printed."""
     root.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
@@ -50,7 +51,7 @@ def together(root: Path, stop_after: int, *more: str) -> list[str]:
             stdout=subprocess.PIPE,
             text=True,
             stderr=subprocess.PIPE,
-            env={**os.environ, **meeting, "RANK": str(rank)},
+            env={**os.environ, **meeting, **environment, "RANK": str(rank)},
         )
         for rank in range(2)
     ]
@@ -121,3 +122,19 @@ def test_after_a_failure_in_a_collective_operation_nothing_is_broadcast() -> Non
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="accumulate 1 times 3 processes does not divide batch_size 8"):
         alone(tmp_path, Ranks(0, 3))
+
+
+def test_all_processes_skip_the_update_that_is_not_finite_in_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together(tmp_path / "two", 1000, POISONED="1")
+    found = losses(tmp_path / "two")
+    assert {step: value for (step, name), value in found.items() if name == "skipped_updates"} == {2: 1.0, 5: 2.0}
+    assert {step for step, name in found if name == "loss"} == set(range(1, 13)) - {2, 5}
+    monkeypatch.setattr(ActTrainer, "_part", ActTrainer._part)  # restored after the test
+    ranks_support.poison()
+    alone(tmp_path / "one")
+    wanted = losses(tmp_path / "one")
+    assert found.keys() == wanted.keys()
+    for key, value in wanted.items():
+        assert found[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key

@@ -161,8 +161,8 @@ def test_nan_names_step_parameter_checkpoint_and_remedy(tmp_path: Path, monkeypa
     message = str(caught.value)
     assert "stopped at step 7 of 12: loss became NaN" in message
     assert "first bad parameter" in message
-    assert "last good checkpoint: step 4, kept. Lower optimizer.lr (now 0.001), then run" in message
-    assert "again: it resumes at 4." in message
+    assert "last good checkpoint: step 4, kept. Lower optimizer.lr (now 0.001) or set clip_norm: 1.0," in message
+    assert "which trains anew; run again unchanged, it resumes at 4." in message
     monkeypatch.undo()
     train(tmp_path)
     assert (tmp_path / "out" / "bundle.json").exists()

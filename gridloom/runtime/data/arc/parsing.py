@@ -1,6 +1,7 @@
 """Parser of the grid in a language model's text.
 
-Every grid of the text is found, in brackets (`bracketed_grids`) or printed as lines (`printed_grids`), and the best one
+Every grid of the text is found, in brackets (`bracketed_grids`), as a block
+sequence (`block_lists`) or printed as lines (`printed_grids`), and the best one
 is chosen: a grid that the text calls its answer before others, a copy of a grid in the prompt after others; then
 `[[...]]` before a fenced block before lines; then the last one. Text of a reasoning block (`<think>`) is read only when
 nothing stands outside. The choice, what it was chosen from and what was refused are part of the result, and recorded.
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.arc import bracketed_grids, printed_grids
+from gridloom.runtime.data.arc import block_lists, bracketed_grids, printed_grids
 from gridloom.runtime.data.arc.found_grid import FoundGrid
 from gridloom.runtime.data.files.grids import GridRows
 from gridloom.runtime.data.tasks import Grid
@@ -161,7 +162,8 @@ def _found(text: str, part: tuple[int, int], shown: Shown) -> list[FoundGrid]:
     offset = part[0]
     piece = text[slice(*part)]
     bracketed = bracketed_grids.find(piece)
-    spans = sorted((one.start, one.end) for one in bracketed.found)
+    blocks = block_lists.find(piece)
+    spans = sorted((one.start, one.end) for one in (*bracketed.found, *blocks))
     left_out: set[int] = set()
     for of_list in bracketed.lists:
         if len(of_list) == shown.num_tests:
@@ -169,7 +171,7 @@ def _found(text: str, part: tuple[int, int], shown: Shown) -> list[FoundGrid]:
     found = [one for index, one in enumerate(bracketed.found) if index not in left_out]
     grids = [shown.test_input, *shown.others]
     one_row = any(grid is not None and len(grid) == 1 for grid in grids)
-    found += printed_grids.find(piece, spans, one_row=one_row)
+    found += blocks + printed_grids.find(piece, spans, one_row=one_row)
     return [
         FoundGrid(one.start + offset, one.end + offset, one.writing, one.grid, one.refused, one.cut)
         for one in sorted(found, key=lambda one: one.end)

@@ -80,8 +80,13 @@ def read_split(folder: Path, split: str) -> SplitArrays:
     return arrays
 
 
+def file_of(folder: Path, field: str) -> Path:
+    """Return the file of an array of a split."""
+    return folder / f"{SET}__{field}.npy"
+
+
 def _load(folder: Path, field: str, ndim: int) -> NDArray[Any]:
-    path = folder / f"{SET}__{field}.npy"
+    path = file_of(folder, field)
     try:
         user_files.check_regular(path)
         # mapped, since a header can claim more rows than there is memory; the map is refused where the file is shorter
@@ -102,12 +107,16 @@ def _check(arrays: SplitArrays) -> None:
     for field in ("inputs", "labels"):
         shape = getattr(arrays, field).shape
         if shape != (rows, length):
-            raise DataError(f"{place}: {field} are {shape}, not {(rows, length)}", "files of two builds are mixed")
+            raise DataError(
+                f"{file_of(place, field)}: {field} are {shape}, not {(rows, length)}",
+                "files of two builds are mixed: rebuild the folder",
+            )
     for field, ends in (("puzzle_indices", rows), ("group_indices", len(arrays.puzzle_identifiers))):
         index = getattr(arrays, field)
         if not len(index) or index[0] != 0 or index[-1] != ends or (np.diff(index) <= 0).any():
             raise DataError(
-                f"{place}: {field} do not divide the {ends:,} rows below it", "files of two builds are mixed"
+                f"{file_of(place, field)}: {field} do not divide the {ends:,} rows below it",
+                "files of two builds are mixed: rebuild the folder",
             )
     if len(arrays.puzzle_indices) != len(arrays.puzzle_identifiers) + 1:
         counts = f"{len(arrays.puzzle_indices) - 1:,} puzzles but {len(arrays.puzzle_identifiers):,} identifiers"
@@ -168,8 +177,8 @@ def check_tokens(arrays: SplitArrays) -> None:
             if part.size and (part.max() >= vocabulary or part.min() < 0):
                 row, position = (int(i) for i in np.argwhere((part >= vocabulary) | (part < 0))[0])
                 raise DataError(
-                    f"{arrays.folder}: {field} row {first + row}, position {position}: token {part[row, position]} "
-                    f"of a vocabulary of {vocabulary}",
+                    f"{file_of(arrays.folder, field)}: {field} row {first + row}, position {position}: token "
+                    f"{part[row, position]} of a vocabulary of {vocabulary}",
                     "rebuild the folder",
                 )
 

@@ -262,3 +262,54 @@ def judge_mazes(inputs: Any, labels: Any, size: Any) -> Any:
             faults[n, 0] = 4
             faults[n, 1] = place
     return faults
+
+
+@kernel
+def path_steps(inputs: Any, answers: Any, size: Any) -> Any:
+    """Return (steps of the marked path, fewest steps from S to G) of mazes uint8 [N, size * size]: int32 [N, 2].
+
+    The marked cells are a path where walls, S and G are kept and they lead from S to G, each walked once, with one way
+    on from each; else the steps are -1. There are no fewest steps, -1, without one S, one G and a way between them.
+    """
+    cells = size * size
+    queue = np.zeros(cells, dtype=np.int64)
+    distance = np.zeros(cells, dtype=np.int32)
+    ways = np.zeros(cells, dtype=np.int32)
+    found = np.full((inputs.shape[0], 2), -1, dtype=np.int32)
+    for n in range(inputs.shape[0]):
+        start, goal, ends, marked, kept = -1, -1, 0, 0, True
+        for place in range(cells):
+            token, answer = inputs[n, place], answers[n, place]
+            if token == START:
+                start, ends = place, ends + 1
+            if token == GOAL:
+                goal, ends = place, ends + 1
+            if token == OPEN and answer == PATH:
+                marked += 1
+            elif token != answer:
+                kept = False
+        if start < 0 or goal < 0 or ends != 2:
+            continue
+        flood(inputs[n], start, size, distance, ways, queue)
+        found[n, 1] = distance[goal]
+        if distance[goal] < 0 or not kept:
+            continue
+        place, before, steps = start, -1, 0
+        while place != goal and steps <= marked:
+            onward, choices = -1, 0
+            for direction in range(4):
+                if (direction == 1 and place % size == 0) or (direction == 2 and place % size == size - 1):
+                    continue
+                beside = step(place, direction, size, 1)
+                if beside < 0 or beside >= cells or beside == before:
+                    continue
+                token = answers[n, beside]
+                # where cells are marked, the way from S is along them even if G is next to it
+                if token in (PATH, START) or (token == GOAL and (place != start or marked == 0)):
+                    onward, choices = beside, choices + 1
+            if choices != 1:
+                break
+            before, place, steps = place, onward, steps + 1
+        if place == goal and steps == marked + 1:
+            found[n, 0] = steps
+    return found

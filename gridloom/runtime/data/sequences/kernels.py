@@ -138,13 +138,16 @@ def fill_logic(keys: Any, gates: Any, inputs: Any, labels: Any, lengths: Any) ->
 
 @kernel
 def fill_string_addition(keys: Any, terms: Any, digits: Any, inputs: Any, labels: Any, lengths: Any) -> None:
-    """Fill inputs uint8 [B, L] (12+7), labels uint8 [B, K] (19, EOS, then PAD) and lengths int32 [B] of the inputs."""
+    """Fill inputs uint8 [B, L] (12+7), labels uint8 [B, K] (19, EOS, then PAD) and lengths int32 [B] of the inputs.
+
+    Sums are added digit by digit, so that terms may be longer than an integer of 64 bits.
+    """
+    total = np.zeros(labels.shape[1], dtype=np.int64)  # digits of the sum, the last one first
     for b in range(keys.size):
         place = 0
-        total = 0
+        total[:] = 0
         for term in range(2 + below(derive(keys[b], 0), terms - 1)):
             state = derive(keys[b], term + 1)
-            value = 0
             if term > 0:
                 inputs[b, place] = PLUS
                 place += 1
@@ -155,13 +158,15 @@ def fill_string_addition(keys: Any, terms: Any, digits: Any, inputs: Any, labels
                 digit = low + below(derive(state, i + 1), 10 - low)
                 inputs[b, place] = DIGIT0 + digit
                 place += 1
-                value = 10 * value + digit
-            total += value
+                total[size - 1 - i] += digit
         inputs[b, place] = EOS
         lengths[b] = place
         size = 1
-        while total >= 10**size:
-            size += 1
+        for i in range(total.size - 1):
+            total[i + 1] += total[i] // 10
+            total[i] %= 10
+            if total[i] > 0:
+                size = i + 1
         for i in range(size):
-            labels[b, i] = DIGIT0 + total // 10 ** (size - 1 - i) % 10
+            labels[b, i] = DIGIT0 + total[size - 1 - i]
         labels[b, size] = EOS

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gridloom.runtime.data import kernels
 from gridloom.runtime.data.sequences import kernels as fill
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
-from gridloom.runtime.data.sequences.tokens import sum_width
+from gridloom.runtime.data.sequences.widths import sum_width
 from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData, SortData
 
 

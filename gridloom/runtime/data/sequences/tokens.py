@@ -12,13 +12,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.runtime.data.sequences.widths import sum_width
 from gridloom.specs.puzzles import AdditionData, CopyData, ParityData, SequenceData, StringAdditionData
 
 EVEN, ODD = 4, 5
@@ -85,8 +85,3 @@ def token_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "tra
         inputs[:, : drawn.inputs.shape[1]] = drawn.inputs
         labels[:, : drawn.labels.shape[1]] = drawn.labels
     return TokenRows(inputs, labels, np.zeros(batch_size, dtype=np.int32), drawn.lengths)
-
-
-def sum_width(digits: int, numbers: int) -> int:
-    """Return the number of digits of the largest sum: 6 for five numbers of five digits."""
-    return digits + math.ceil(math.log10(numbers))

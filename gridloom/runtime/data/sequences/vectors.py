@@ -7,7 +7,10 @@
 | addition | numbers | 10 * digits | the digits of the running sum from the second number on, then 10 (end) |
 | logic | steps | 2 + 10 * gates | the gates' output at each step |
 | sort | 2 * length | 2 | the index of the number of each rank, in the steps after the numbers |
+| copy | 2 * (length + 1) | symbols + 1 | the symbols, or backwards, and the end, in the steps after the question |
+| string_addition | terms * (digits + 1) + digits of the sum + 1 | 12 | the sum and the end, likewise |
 
+Symbols and characters are one-hot, the end of the question last of all; the steps of the answer are zeros.
 Answers are classes + 1; 0 is not scored.
 """
 
@@ -20,8 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
-from gridloom.runtime.data.sequences.tokens import sum_width
-from gridloom.specs.puzzles import AdditionData, LogicData, ParityData, SequenceData, SortData
+from gridloom.runtime.data.sequences.widths import sum_width
+from gridloom.specs.puzzles import (
+    AdditionData,
+    CopyData,
+    LogicData,
+    ParityData,
+    SequenceData,
+    SortData,
+    StringAdditionData,
+)
+
+CHARACTERS = 12
+"""Characters of `string_addition`: ten digits, plus, end. Its answers have eleven classes, digits and end, beside 0."""
 
 
 class VectorLayout(NamedTuple):
@@ -56,7 +70,7 @@ class VectorRows:
 
 
 def vector_layout(spec: SequenceData) -> VectorLayout | None:
-    """Return the shape of a task's vector rows; None for a task of tokens alone. Light: no numba."""
+    """Return the shape of a task's vector rows; None for a task without them. Light: no numba."""
     if isinstance(spec, ParityData):
         entries = spec.num_entries
         return VectorLayout(entries, 1, 3, whole=True) if spec.layout == "sequence" else VectorLayout(1, entries, 3)
@@ -66,7 +80,25 @@ def vector_layout(spec: SequenceData) -> VectorLayout | None:
         return VectorLayout(spec.steps, 2 + 10 * spec.gates, 3)
     if isinstance(spec, SortData):
         return VectorLayout(2 * spec.length, 2, spec.length + 1)
+    if isinstance(spec, CopyData):
+        return VectorLayout(2 * (spec.length + 1), spec.symbols + 1, spec.symbols + 2)
+    if isinstance(spec, StringAdditionData):
+        question, answer = spec.terms * (spec.digits + 1), sum_width(spec.digits, spec.terms) + 1
+        return VectorLayout(question + answer, CHARACTERS, CHARACTERS)
     return None
+
+
+def _tables(spec: CopyData | StringAdditionData) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Return by token of a string: the place of its 1 in a vector, int64 [256], -1 without one; the class of an answer
+    + 1, uint8 [256]."""
+    features, classes = np.full(256, -1, dtype=np.int64), np.zeros(256, dtype=np.uint8)
+    first, number = (3, spec.symbols) if isinstance(spec, CopyData) else (4, 10)
+    features[first : first + number] = np.arange(number)
+    classes[first : first + number] = np.arange(1, number + 1)
+    features[2], classes[2] = (number if isinstance(spec, CopyData) else CHARACTERS - 1), number + 1
+    if isinstance(spec, StringAdditionData):
+        features[3] = number  # plus
+    return features, classes
 
 
 def vector_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "train") -> VectorRows:
@@ -94,9 +126,17 @@ def vector_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "tr
     elif isinstance(spec, LogicData):
         inputs[:], labels[:], valid = drawn.inputs, classes, drawn.lengths
     else:
-        # answers begin where the numbers end, as many steps as there are numbers
-        inputs[:, : drawn.inputs.shape[1]] = drawn.inputs
-        for row, length in enumerate(drawn.lengths):
-            labels[row, length : 2 * length] = classes[row, :length]
-        valid = 2 * drawn.lengths
+        # the answer begins in the step after the question
+        ends = drawn.lengths
+        if isinstance(spec, SortData):
+            inputs[:, : drawn.inputs.shape[1]] = drawn.inputs
+        else:
+            features, class_of = _tables(spec)
+            hot = features[drawn.inputs]
+            rows, places = np.nonzero(hot >= 0)
+            inputs[rows, places, hot[rows, places]] = 1.0
+            classes, ends = class_of[drawn.labels], drawn.lengths + 1
+        rows, places = np.nonzero(classes)
+        labels[rows, ends[rows] + places] = classes[rows, places]
+        valid = ends + (classes > 0).sum(axis=1)
     return VectorRows(inputs, labels, np.zeros(batch_size, dtype=np.int32), drawn.lengths, valid.astype(np.int32))

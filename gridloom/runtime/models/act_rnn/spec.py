@@ -39,6 +39,10 @@ class ActRnnModel(PonderingSpec):
         """Vectors where a task has them, else tokens."""
         return ("vectors", "tokens")
 
+    def any_length(self, num_features: int) -> bool:
+        """Return True for vectors, as the cell runs once more for each further time step; a board is one vector."""
+        return num_features > 0
+
     @property
     def gates(self) -> int:
         """Blocks of H pre-activations of the cell."""
@@ -48,6 +52,11 @@ class ActRnnModel(PonderingSpec):
     def most_steps(self) -> int:
         """Ponder steps of an input at most."""
         return self.halt_max_steps if self.fixed_steps is None else self.fixed_steps
+
+    @property
+    def least_mass(self) -> float:
+        """1 - epsilon: below it every input costs all steps at first."""
+        return 1 - self.halt_epsilon
 
     def halts_by_itself(self) -> bool:
         """Whether the initial bias alone ends pondering within the limit; True where the steps are fixed."""

@@ -77,7 +77,7 @@ class RecursiveCore(Network, ABC):
         self.spec, self.rows = spec, RowShape(canvas, canvas * canvas if num_cells is None else num_cells, vocabulary)
         self.sides: tuple[int, ...] = (canvas,)
         self.prefix_len = spec.puzzle_embedding_len
-        self.num_positions = self.prefix_len + self.num_cells
+        self.num_positions = self.count_positions()
         self.dtype = DTYPES[spec.precision]
         self.scale = math.sqrt(width)
         self.embed_tokens = Embedding(vocabulary, width, generator=generator)
@@ -98,6 +98,10 @@ class RecursiveCore(Network, ABC):
         self.view_tokens = None
         if by_view and views is not None:
             self.view_tokens = ViewTokens(width, torch.from_numpy(views), generator=generator)
+
+    def count_positions(self) -> int:
+        """Return the number of positions S of a state: prefix and cells."""
+        return self.prefix_len + self.num_cells
 
     def take_canvases(self, sides: Sequence[int]) -> None:
         """Accept rows on canvases of these sides, the largest being `canvas`. Raises ModelError without rope_2d.
@@ -138,6 +142,10 @@ class RecursiveCore(Network, ABC):
     def halts(self, q: Tensor) -> Tensor:
         """Return bool [B], rows that halt in training, from logits [B, 2]."""
         return q[:, 0] > 0
+
+    def margin(self, q: Tensor) -> Tensor:
+        """Return fp32 [B], positive for rows that `halts`, from logits [B, 2]."""
+        return q[:, 0]
 
     def continue_target(self, z_H: Tensor, z_L: Tensor, x: Tensor, last: Tensor) -> Tensor | None:
         """Return the target of q_continue, fp32 [B]; None if q_continue is not trained."""

@@ -104,10 +104,10 @@ def answer(
                 last = step == num_steps
                 if _repeats(before, (z_H, z_L)):
                     # all later steps would repeat this one
-                    first = num_steps if halting.when == "none" else step
+                    first = num_steps if halting.every_step else step
                     any(found.look(z_H, later, later == num_steps) for later in range(first, num_steps + 1))
                     break
-                if last or halting.when != "none":
+                if last or not halting.every_step:
                     if found.look(z_H, step, last):
                         break
                     stay = found.leave()
@@ -160,6 +160,8 @@ class FoundAnswers:
             self.losses[place] = self.loss(logits[running], self.first + place)
         if last:
             return True
+        if self.halting.every_step:
+            return False
         if self.halting.when == "score":
             requests = self.network.halts(q)
         else:

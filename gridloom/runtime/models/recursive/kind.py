@@ -37,7 +37,7 @@ def _kind(spec: type[TrmModel], build: str, *roles: str) -> ModelKind:
     return ModelKind(
         name,
         spec,
-        frozenset({"network", *roles}),
+        frozenset({"network", "start_states", *roles}),
         f"gridloom.runtime.models.recursive.{build}",
         _cost,
         weights_problems=weights_problems,

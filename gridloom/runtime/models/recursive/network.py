@@ -12,15 +12,27 @@ from torch import Tensor
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.runtime.models.recursive import follow as following
 from gridloom.runtime.models.recursive import halting as halting_runs
 from gridloom.runtime.models.recursive import inference
 from gridloom.runtime.models.recursive.carry import Carry, Injection, Output
 from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.layers import round_for_good, rounded_once
-from gridloom.runtime.models.recursive.losses import RowLosses, answer_loss, row_losses
+from gridloom.runtime.models.recursive.losses import RowLosses, answer_loss, log_stablemax, row_losses
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.models.recursive.torch_compile import CompiledLoop, compile_loop
-from gridloom.runtime.models.steps import EVERY_STEP, Answers, HaltedTrace, Halting, Rows, Same, Trace
+from gridloom.runtime.models.state_noise import StateNoise
+from gridloom.runtime.models.steps import (
+    EVERY_STEP,
+    Answers,
+    Followed,
+    HaltedTrace,
+    Halting,
+    Rows,
+    Same,
+    StepOutput,
+    Trace,
+)
 
 
 class RecursiveNetwork(RecursiveCore):
@@ -66,6 +78,7 @@ class RecursiveNetwork(RecursiveCore):
             carry,
             rows.inputs,
             rows.puzzle_ids,
+            None if rows.start is None else Injection(*rows.start),
             labels=rows.labels,
             generator=generator,
             heads=heads,
@@ -119,6 +132,30 @@ class RecursiveNetwork(RecursiveCore):
     ) -> HaltedTrace:
         """Run rows until each halts; see `halting`."""
         return halting_runs.trace_halting(self, rows.inputs, rows.puzzle_ids, halting, injection, steps, same)
+
+    def halting_margin(self, output: StepOutput) -> Tensor:
+        """Return fp32 [B], the margin by which rows halt; see `margin`."""
+        assert isinstance(output, Output)
+        return self.margin(torch.stack((output.q_halt, output.q_continue), dim=1))
+
+    def random_states(
+        self, batch: int, num_cells: int, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw z_H and z_L of rows of `num_cells` tokens from N(0, 1), at every position: [B, S, D]."""
+        like = self.initial_carry(batch, self.device, num_cells)
+        z_H, z_L = (
+            torch.randn(state.shape, generator=generator, device=state.device).to(state.dtype)
+            for state in (like.z_H, like.z_L)
+        )
+        return z_H, z_L
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return fp32 log-probabilities by stablemax."""
+        return log_stablemax(logits)
+
+    def follow(self, rows: Rows, steps: int | None = None, noise: StateNoise | None = None) -> Followed:
+        """Run every row for all ACT steps tile by tile, and record each step; see `follow`."""
+        return following.follow(self, rows, steps, noise)
 
     def compile_step(
         self,

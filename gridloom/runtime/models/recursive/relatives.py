@@ -108,6 +108,10 @@ class HRM(RecursiveNetwork):
         """Return q_halt > q_continue, bool [B]."""
         return q[:, 0] > q[:, 1]
 
+    def margin(self, q: Tensor) -> Tensor:
+        """Return q_halt - q_continue, fp32 [B]."""
+        return q[:, 0] - q[:, 1]
+
     @torch.no_grad()
     def continue_target(self, z_H: Tensor, z_L: Tensor, x: Tensor, last: Tensor) -> Tensor:
         """Return sigmoid(q_halt') on the last step, else sigmoid(max(q_halt', q_continue')), of the next step."""
@@ -136,6 +140,10 @@ class Transformer(RecursiveNetwork):
     def halts(self, q: Tensor) -> Tensor:
         """Return q_halt > q_continue, bool [B], with untrained q_continue as in the original."""
         return q[:, 0] > q[:, 1]
+
+    def margin(self, q: Tensor) -> Tensor:
+        """Return q_halt - q_continue, fp32 [B]."""
+        return q[:, 0] - q[:, 1]
 
 
 def _sum(latents: list[Tensor]) -> Tensor:

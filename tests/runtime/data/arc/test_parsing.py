@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridloom.runtime.data.arc import bracketed_grids, printed_grids
+from gridloom.runtime.data.arc import block_lists, bracketed_grids, printed_grids
 from gridloom.runtime.data.arc.parsing import Shown, last_block, read_grid_text
 
 GRID = [[0, 0, 5], [0, 5, 0], [5, 0, 0]]
@@ -82,6 +83,9 @@ SHOWN = Shown(np.array(INPUT), (np.array([[9, 9], [9, 9]]),))
         "0;0;5\n0;5;0\n5;0;0",
         "output = [0 0 5; 0 5 0; 5 0 0]",
         "The grid is [0 0 5; 0 5 0; 5 0 0].",
+        "- - 0\n  - 0\n  - 5\n- - 0\n  - 5\n  - 0\n- - 5\n  - 0\n  - 0",
+        "output:\n  - - 0\n    - 0\n    - 5\n  - - 0\n    - 5\n    - 0\n  - - 5\n    - 0\n    - 0\nwhy: it mirrors",
+        "```yaml\n-\n  - 0\n  - 0\n  - 5\n-\n  - 0\n  - 5\n  - 0\n-\n  - 5\n  - 0\n  - 0\n```",
     ],
 )
 def test_grid_is_read_in_every_usual_writing(text: str) -> None:
@@ -190,6 +194,7 @@ WRITINGS: list[Write] = [
     lambda grid: "\n".join("| " + " | ".join(map(str, row)) + " |" for row in grid),
     lambda grid: "\n".join(f"Row {number}: {' '.join(map(str, row))}" for number, row in enumerate(grid, 1)),
     lambda grid: json.dumps(grid),
+    lambda grid: yaml.safe_dump(grid, default_flow_style=False),
     lambda grid: json.dumps({"answer": grid}, indent=2),
     lambda grid: str(tuple(map(tuple, grid))),
     lambda grid: repr(np.array(grid)),
@@ -226,7 +231,7 @@ def test_what_is_read_from_any_text_is_a_grid_or_a_reason(text: str) -> None:
 
 HOSTILE = [
     *("[", "[[1,", "1", "1\n", "1\n\n", "[1],", '"1', "(", ")", "|", "\\\\", "<think>", "- ", "> ", "1 ", "1e", "1."),
-    *("```\n", "*", "$", "answer ", "[[1]]answer:", "row 1", "[[1],\n", "\r", ",", "a:"),
+    *("```\n", "- - 1\n", "- 1\n", "-\n", "*", "$", "answer ", "[[1]]answer:", "row 1", "[[1],\n", "\r", ",", "a:"),
 ]
 
 
@@ -241,7 +246,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     """Function that counts the lines of Python that the parser executes for a text."""
     import sys
 
-    files = {bracketed_grids.__file__, printed_grids.__file__}
+    files = {block_lists.__file__, bracketed_grids.__file__, printed_grids.__file__}
 
     def count(text: str) -> int:
         number = 0

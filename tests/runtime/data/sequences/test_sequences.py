@@ -15,7 +15,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import DataError
 from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequences
 from gridloom.runtime.data.sequences.streams import SequenceBatch, SequenceStream
-from gridloom.runtime.data.sequences.tokens import sum_width
+from gridloom.runtime.data.sequences.widths import sum_width
 from gridloom.runtime.data.stages import BuildSequences
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.stage import StageContext

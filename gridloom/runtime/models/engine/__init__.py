@@ -1,0 +1,1 @@
+"""Model engine: a recursive core with switchable parts: vision, capsules, planning, memory, concepts, halting."""

@@ -1,0 +1,1 @@
+"""Drawing: glyphs, pages of text, and token rows as patches of images."""

@@ -1,0 +1,1 @@
+"""Search of programs of image functions that explain the demonstrations of a task."""

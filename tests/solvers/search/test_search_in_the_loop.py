@@ -1,0 +1,152 @@
+"""The search in the loop: alone, before a network, planned by turns, recorded, judged and replayed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mirror_task import RIGHT, WRONG, mirror_task
+from solve_support import RUN, SOLVER, Place
+
+from gridloom.solvers.loop.policies import Fixed, Situation, plan_attempt
+from gridloom.solvers.parts.search_proposer import NUM_VOTES
+from gridloom.solvers.replay.replay import replay
+from gridloom.solvers.search.running import run_program
+from gridloom.solvers.types import Candidate, Proposal
+from gridloom.solvers.verifiers.judge import OF_PROGRAMS, Judge
+from gridloom.specs.solver import Search, Solver, Verifier
+from gridloom.stores.records import AttemptRecord, CandidateRecord, PickRecord, VerdictRecord
+
+
+def alone(root: Path, **settings: Any) -> Place:
+    """Return a place whose solve node searches programs and names no model."""
+    made = Place(root, with_llama=False)
+    solver = Solver.model_validate_json(json.dumps({**SOLVER, "proposer": "search", **settings}))
+    made.node = made.node.model_copy(
+        update={
+            "key": "gl1:searched",
+            "spec": {"kind": "solve", "with": None, "data": "arc1", "solver": solver.model_dump(mode="json")},
+            "inputs": {"data": "arc1"},
+        }
+    )
+    return made
+
+
+def test_a_search_alone_solves_records_programs_and_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checkpoint is read; a program reproduces the shown demonstrations and the one that was kept back."""
+    monkeypatch.setattr("gridloom.runtime.checkpoints.bundle.load_bundle", None)
+    made = alone(tmp_path / "alone")
+    artifact, _ = made.solve()
+    picks = made.ledger.read(PickRecord, run_id=RUN, task_id="aaaa0001")
+    assert next(pick.grid for pick in picks if pick.rank == 0) == RIGHT
+    (attempt,) = made.ledger.read(AttemptRecord, run_id=RUN, task_id="aaaa0001")
+    assert attempt.verdict == "accepted"
+    assert attempt.checkpoint_key == "search:1"
+    candidates = made.ledger.read(CandidateRecord, run_id=RUN, task_id="aaaa0001")
+    assert [one.source for one in candidates] == ["search"] * len(candidates)
+    assert sum(one.votes for one in candidates) <= NUM_VOTES
+    best = next(one for one in candidates if one.rank == 0)
+    assert (best.fits, best.shown) == (2, 2)
+    assert best.program is not None
+    output = run_program(best.program, mirror_task("aaaa0001"))
+    assert all(output.fits)
+    assert output.tests[0].tolist() == RIGHT
+    verdicts = {v.verifier: v.score for v in made.ledger.read(VerdictRecord, run_id=RUN, task_id="aaaa0001")}
+    assert all(verdicts[name] == 1 for name in (*OF_PROGRAMS, "leave_one_out"))
+    assert verdicts["agreement"] is None
+    report = replay(made.workspace, "bbbb0002.1")
+    assert report.equal, str(report)
+    assert made.score(artifact)["pass1"] == 1
+
+
+def test_a_search_before_a_network_spares_it_where_a_program_fits(tmp_path: Path) -> None:
+    """The first attempt searches, runs neither LLaMA nor TRM, and is accepted."""
+    made = Place(tmp_path / "first", settings={**SOLVER, "search": {}})
+    made.solve()
+    attempts = made.ledger.read(AttemptRecord, run_id=RUN)
+    assert [(one.attempt, one.verdict, one.prompt) for one in attempts] == [(1, "accepted", None)] * 3
+    assert {one.plan["arm"] for one in attempts} == {"search.20"}
+    assert replay(made.workspace, "aaaa0001.1").equal
+
+
+def test_attempts_after_an_unaccepted_search_are_the_network_s(tmp_path: Path) -> None:
+    """With a verifier that accepts nothing, search, network and deeper search take their turns, and each replays."""
+    settings = {
+        **{**SOLVER, "max_attempts": 3, "early_stop": False},
+        "search": {"depths": [10, 20]},
+        "verifier": {"accept": 1.0, "confidence": 5.0, "short_program": 0, "fits_demonstrations": 0, "shape": 0},
+    }
+    made = Place(tmp_path / "turns", with_llama=False, settings=settings)
+    ledger_of = made.solve() and made.ledger
+    attempts = ledger_of.read(AttemptRecord, run_id=RUN, task_id="cccc0003")
+    depths = [(one.plan.get("search") or {}).get("depth") for one in sorted(attempts, key=lambda one: one.attempt)]
+    sources = {
+        number: {c.source for c in ledger_of.read(CandidateRecord, run_id=RUN, task_id="cccc0003", attempt=number)}
+        for number in range(1, len(attempts) + 1)
+    }
+    assert depths[0] == 10
+    assert sources[1] == {"search"}
+    for number, depth in enumerate(depths, start=1):
+        assert sources[number] == ({"trm"} if depth is None else {"search"})
+        assert replay(made.workspace, f"cccc0003.{number}").equal
+
+
+def situation(attempt: int, searches_alone: bool = False, **settings: Any) -> Situation:
+    """Return the situation before an attempt."""
+    made = Situation(
+        task_id="t",
+        num_tests=1,
+        views=("t3|||0123456789",),
+        history=(),
+        settings=Solver(**settings),
+        seed=0,
+        has_llm=True,
+        act_steps=4,
+        experience={},
+        has_prefix=False,
+        searches_alone=searches_alone,
+    )
+    entry = {"attempt": 1, "arm": "", "text": "", "candidates": (), "weights": (), "score": 0.0, "accepted": False}
+    from gridloom.solvers.types import FinishedAttempt
+
+    one = FinishedAttempt(**entry, feedback="", llm_tokens=0, seconds=0.0)
+    return Situation(**{**{name: getattr(made, name) for name in made.__slots__}, "history": (one,) * (attempt - 1)})
+
+
+def depths_of(attempts: int, **given: Any) -> list[int | None]:
+    """Return the search depth of each attempt, None where the policy plans it."""
+    plans = [plan_attempt(Fixed(), situation(number, **given)) for number in range(1, attempts + 1)]
+    return [plan.search.depth if plan.search else None for plan in plans]
+
+
+def test_searches_take_the_first_attempt_and_the_last_ones() -> None:
+    """Depths beside the number of attempts; without `search` the policy plans all."""
+    assert depths_of(4, max_attempts=4) == [None] * 4
+    assert depths_of(4, max_attempts=4, search=Search()) == [20, None, None, None]
+    assert depths_of(5, max_attempts=5, search=Search(depths=(20, 30, 40))) == [20, None, None, 30, 40]
+    assert depths_of(2, max_attempts=2, search=Search(depths=(20, 30, 40))) == [20, 40]
+    assert depths_of(1, max_attempts=1, search=Search(depths=(20, 30))) == [20]
+    assert depths_of(3, max_attempts=3, searches_alone=True) == [20, 20, 20]
+    assert depths_of(3, max_attempts=3, searches_alone=True, search=Search(depths=(10, 20))) == [10, 20, 20]
+
+
+def test_verifiers_of_programs_judge_programs_alone() -> None:
+    """A network's proposal has no signal of theirs; a spec may weigh them."""
+    task = mirror_task()
+    plain = Candidate(grid=RIGHT, source="trm", votes=3, num_views=4)
+    found = plain.model_copy(update={"source": "search", "program": "x", "fits": 1, "shown": 2, "cost": 40})
+    judge = Judge(task, Verifier())
+    names = {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals}
+    assert not names & set(OF_PROGRAMS)
+    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((found,),))).signals}
+    assert (scores["fits_demonstrations"], scores["short_program"], scores["unrivalled"]) == (0.25, 0, 1)
+    rival = found.model_copy(update={"grid": WRONG, "fits": 2, "cost": 31})
+    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((found, rival),))).signals}
+    assert scores["unrivalled"] == 0
+    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((rival, found),))).signals}
+    assert (scores["fits_demonstrations"], scores["short_program"], scores["unrivalled"]) == (1, 0.5, 1)
+    assert {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals} == names
+    lenient = Judge(task, Verifier(fits_demonstrations=0.0, short_program=0.0))
+    assert "fits_demonstrations" not in {s.name for s in lenient.verdict(Proposal(candidates=((found,),))).signals}
