@@ -12,7 +12,8 @@ gain starts at 0: training starts at z' = z.
 
 Losses: 0.1 BCE(sigmoid v_p, token accuracy of the head on z + LN(GELU(W h_p))), with no gradient through the accuracy;
 0.01 mean pairwise cos^2 of the paths; 0.01 mean g times the mean |gain| of the last norm. The gate starts open, near
-0.88: while the gain is 0 the task gives the gate no gradient, and a penalty alone would close it before the paths were tried.
+0.88: while the gain is 0 the task gives the gate no gradient, and a penalty alone would close it before the paths were
+tried.
 """
 
 from __future__ import annotations
