@@ -44,8 +44,8 @@ def pondering_ends(spec_facts: SpecFacts, session: Session) -> None:
             session.warn(
                 "GL360",
                 f"'{name}' starts with halt_bias {model.halt_bias:g}, a halting probability of "
-                f"{model.first_probability():.2g} a step: after {model.halt_max_steps} steps they sum to less than "
-                f"{1 - model.halt_epsilon:g}, so at first the limit alone halts",
+                f"{model.first_probability():.2g} a step: after {model.halt_max_steps} steps they sum to "
+                f"{model.halt_max_steps * model.first_probability():.2g}, so at first the limit alone halts",
                 places.value(("models", name, "halt_bias")),
                 f"raise halt_bias to {model.least_bias():.2g}, or halt_max_steps",
             )

@@ -5,7 +5,7 @@
     parameters  weights by part; equal to the count of the cost estimate
     forward     logits [B, A, V], finite, at least one
     backward    every trained weight gets a finite gradient, or is listed with the reason
-    overfit     30 steps on four rows, answer i being one token throughout; the answer loss halves
+    overfit     30 steps on four rows, whose answer is the token that fills most of the question; the loss halves
     save, load  a bundle whose network has equal tensors and answers
     generate    answers of two rows; with a decoder the first tokens
 
@@ -35,6 +35,8 @@ from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.steps import Rows
 
 ROWS, STEPS, TOKENS = 4, 30, 4
+OFTEN = 0.75
+"""Share of the cells of a question that hold its answer."""
 PHASES = ("schema", "build", "parameters", "forward", "backward", "overfit", "save and load", "generate")
 GROUPS = {
     "L_level": "core", "H_level": "core", "embed_tokens": "core", "embed_pos": "core", "lm_head": "core",
@@ -156,7 +158,8 @@ def by_part(network: Network) -> dict[str, int]:
 
 
 def made_rows(network: Network, generator: torch.Generator, device: str) -> Rows:
-    """Return rows with random questions; the answer of row i is one token or class throughout, different by row."""
+    """Return rows whose answer is one token or class throughout, different by row: of tokens the one that fills most of
+    its question, of vectors any."""
     shape, classes = network.rows, network.vocabulary
     if shape.num_features:
         inputs = torch.randn(ROWS, shape.cells, shape.num_features, generator=generator)
@@ -165,6 +168,8 @@ def made_rows(network: Network, generator: torch.Generator, device: str) -> Rows
         first = min(2, classes - 1)
         inputs = torch.randint(first, classes, (ROWS, shape.cells), generator=generator, dtype=torch.uint8)
         answer = torch.arange(ROWS) % (classes - first) + first
+        often = torch.rand(ROWS, shape.cells, generator=generator) < OFTEN
+        inputs = torch.where(often, answer[:, None].to(torch.uint8), inputs)
     labels = answer[:, None].expand(-1, shape.num_labels()).to(torch.uint8).contiguous()
     return Rows(inputs.to(device), torch.zeros(ROWS, dtype=torch.int64, device=device), labels.to(device))
 

@@ -41,9 +41,15 @@ class PonderingSpec(NetworkSpec):
         """Return the halting probability of a step by the initial bias alone."""
         return 1 / (1 + math.exp(min(-self.halt_bias, 700.0)))
 
+    @property
+    def least_mass(self) -> float:
+        """Sum of the initial halting probabilities within the limit below which the limit alone halts, and a spec is
+        warned about: a tenth."""
+        return 0.1
+
     def halts_by_itself(self) -> bool:
         """Whether the initial bias alone ends pondering within the limit; True for a limit of one, which is none."""
-        return self.halt_max_steps == 1 or self.halt_max_steps * self.first_probability() >= 1 - self.halt_epsilon
+        return self.halt_max_steps == 1 or self.halt_max_steps * self.first_probability() >= self.least_mass
 
     def least_bias(self) -> float:
         """Return the lowest initial bias, rounded up to a tenth, that ends pondering within the limit."""

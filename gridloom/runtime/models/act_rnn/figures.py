@@ -19,8 +19,9 @@ FROM_ALL = ("remainder_std", "act_steps_p50", "act_steps_p90")
 """Standard deviation of R over the inputs, and quantiles of N: the fewest steps within which that share of the inputs
 halted."""
 ROW_FIGURES = (*BY_ROW, *BY_INPUT, *FROM_ALL)
-NUM_SUMS = len(STEP_FIGURES) + len(BY_ROW) + 1 + len(BY_INPUT) + 1 + 1
-"""Sums before the histogram of N: steps' figures; rows' figures and rows; inputs' figures, squares of R and inputs."""
+NUM_SUMS = 14
+"""Sums before the histogram of N: loss, its two parts; exact rows, accuracies, rows; N, R, A_N, natural halts and R
+squared over the inputs; tau, inputs, inputs that halt."""
 
 
 def figure_sums(output: Any, losses: Any, batch_size: int, bins: int) -> Tensor:
@@ -32,36 +33,34 @@ def figure_sums(output: Any, losses: Any, batch_size: int, bins: int) -> Tensor:
         bins: size of the histogram of N, which counts 1 ... bins.
     """
     facts, right, num_scored = output.pondered.facts, losses.num_right, losses.num_scored
-    scored = num_scored > 0
+    # one type throughout: joining tensors of several types copies them one by one
+    scored = (num_scored > 0).to(facts.dtype)
     by_step = torch.stack((losses.classification.detach(), losses.ponder.detach())).sum(dim=1) / batch_size
-    by_row = torch.stack((scored & (right == num_scored), right / num_scored.clamp(min=1), scored)).sum(dim=1)
+    by_row = torch.stack(((right == num_scored) * scored, right / num_scored.clamp(min=1), scored)).sum(dim=1)
     num_inputs = facts.shape[0] * facts.shape[2] if output.lengths is None else int(output.lengths.sum())
-    known = facts.new_tensor([losses.weight * scored.shape[0] / batch_size, float(num_inputs)])
-    # N, R and the rest are 0 behind a row's length
-    steps, remainder, _, natural = facts.sum(dim=(0, 2)).split(1)
-    forced = torch.zeros_like(natural) if output.fixed else known[1:] - natural
-    histogram = torch.bincount(facts[:, 0].flatten().long().clamp_(max=bins), minlength=bins + 1)
+    tau = losses.weight * scored.shape[0] / batch_size
+    known = facts.new_tensor([tau, float(num_inputs), 0.0 if output.fixed else float(num_inputs)])
     squares = facts[:, 1].square().sum().reshape(1)
-    by_input = (steps, steps + remainder, natural, forced, remainder, squares, known[1:])
-    return torch.cat((by_step.sum().reshape(1), by_step, known[:1], by_row, *by_input, histogram[1:]))
+    histogram = torch.bincount(facts[:, 0].flatten().long().clamp_(max=bins), minlength=bins + 1).to(facts.dtype)
+    # N, R and the rest are 0 behind a row's length
+    return torch.cat((by_step.sum().reshape(1), by_step, by_row, facts.sum(dim=(0, 2)), squares, known, histogram[1:]))
 
 
 def means_of(sums: Sequence[float], steps: float) -> dict[str, float]:
     """Return the means by name; a mean over nothing is absent."""
-    values = iter(sums)
+    loss, classification, ponder, exact, accuracy, rows, *rest = sums
+    ponder_steps, remainder, _, natural, squares, tau, inputs, halting, *histogram = rest
     means: dict[str, float] = {}
-    by_step = {name: next(values) for name in STEP_FIGURES}
     if steps:
-        means |= {name: total / steps for name, total in by_step.items()}
-    by_row = {name: next(values) for name in BY_ROW}
-    if rows := next(values):
-        means |= {name: total / rows for name, total in by_row.items()}
-    by_input = {name: next(values) for name in BY_INPUT}
-    squares = next(values)
-    if inputs := next(values):
-        means |= {name: total / inputs for name, total in by_input.items()}
+        totals = (loss, classification, ponder, tau)
+        means |= {name: total / steps for name, total in zip(STEP_FIGURES, totals, strict=True)}
+    if rows:
+        means |= {name: total / rows for name, total in zip(BY_ROW, (exact, accuracy), strict=True)}
+    if inputs:
+        by_input = (ponder_steps, ponder_steps + remainder, natural, halting - natural, remainder)
+        means |= {name: total / inputs for name, total in zip(BY_INPUT, by_input, strict=True)}
         means["remainder_std"] = max(0.0, squares / inputs - means["remainder_mean"] ** 2) ** 0.5
-        below = list(accumulate(values))
+        below = list(accumulate(histogram))
         for name, share in (("act_steps_p50", 0.5), ("act_steps_p90", 0.9)):
             means[name] = float(1 + next(n for n, count in enumerate(below) if count >= share * below[-1]))
     return means

@@ -265,7 +265,8 @@ def _one_input(
         if num_done:
             ends = None if num_done == running else done.nonzero().squeeze(1)
             rest = torch.zeros_like(q) if rule.fixed else left
-            found = torch.stack((torch.full_like(q, n), rest, torch.rsub(after, 1), rest if rule.fixed else done))
+            natural = rest if rule.fixed else done.to(q.dtype)
+            found = torch.stack((torch.full_like(q, n), rest, torch.rsub(after, 1), natural))
             places = _compose(rows, _compose(local, ends))
             if places is None:
                 facts.copy_(found)

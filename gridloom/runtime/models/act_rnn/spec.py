@@ -53,6 +53,11 @@ class ActRnnModel(PonderingSpec):
         """Ponder steps of an input at most."""
         return self.halt_max_steps if self.fixed_steps is None else self.fixed_steps
 
+    @property
+    def least_mass(self) -> float:
+        """1 - epsilon: below it every input costs all steps at first."""
+        return 1 - self.halt_epsilon
+
     def halts_by_itself(self) -> bool:
         """Whether the initial bias alone ends pondering within the limit; True where the steps are fixed."""
         return self.fixed_steps is not None or super().halts_by_itself()

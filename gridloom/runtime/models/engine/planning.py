@@ -11,7 +11,9 @@ the question and the thoughts before them, never an answer token, so that a caus
 gain starts at 0: training starts at z' = z.
 
 Losses: 0.1 BCE(sigmoid v_p, token accuracy of the head on z + LN(GELU(W h_p))), with no gradient through the accuracy;
-0.01 mean pairwise cos^2 of the paths; 0.01 mean g.
+0.01 mean pairwise cos^2 of the paths; 0.01 mean g times the mean |gain| of the last norm. The gate starts open, near
+0.88: while the gain is 0 the task gives the gate no gradient, and a penalty alone would close it before the paths were
+tried.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from gridloom.runtime.models.recursive.layers import Linear
 VALUE_WEIGHT, DIVERSITY_WEIGHT, GATE_WEIGHT = 0.1, 0.01, 0.01
 PATH_SCALE = 0.1
 """RMS of the vector that distinguishes a path, beside states of RMS 1."""
+GATE_BIAS = 2.0
 FFN = 4
 HEADS = 8
 
@@ -107,6 +110,8 @@ class Planner(nn.Module):
             if part.gate
             else None
         )
+        if self.gate is not None:
+            nn.init.constant_(self.gate[-1].bias, GATE_BIAS)  # type: ignore[arg-type]
 
     def forward(
         self,
@@ -212,7 +217,8 @@ class Planner(nn.Module):
         with torch.no_grad():
             wanted = torch.stack([accuracy(plan.candidates[:, p]) for p in range(self.part.paths)], dim=1)
         value = F.binary_cross_entropy_with_logits(plan.values, wanted)
-        gate = plan.gate.mean() if self.gate is not None else plan.gate.new_zeros(())
+        in_use = self.merge_norm.weight.detach().abs().mean().clamp(max=1)
+        gate = plan.gate.mean() * in_use if self.gate is not None else plan.gate.new_zeros(())
         return VALUE_WEIGHT * value, DIVERSITY_WEIGHT * plan.diversity, GATE_WEIGHT * gate
 
 

@@ -180,7 +180,7 @@ def test_figures_are_of_the_inputs_and_rows_of_all_micro_batches() -> None:
 
 def test_quantiles_count_the_inputs_that_have_halted() -> None:
     sums = [0.0] * NUM_SUMS + [5.0, 0.0, 4.0, 1.0]
-    sums[NUM_SUMS - 1] = 10.0
+    sums[NUM_SUMS - 2] = 10.0
     means = means_of(sums, 0)
     assert (means["act_steps_p50"], means["act_steps_p90"]) == (1.0, 3.0)
     assert means_of([0.0] * len(sums), 0) == {}

@@ -77,6 +77,15 @@ def test_the_first_thought_changes_the_second() -> None:
     assert not torch.allclose(plain.state, erased.state)
 
 
+def test_the_gate_starts_open_and_is_charged_once_the_planner_changes_the_state() -> None:
+    module = planner().train()
+    plan = plan_of(module, states(), generator=torch.Generator().manual_seed(0))
+    assert plan.gate.min() > 0.6
+    assert module.losses(plan, lambda z: torch.ones(len(z)))[2] == 0
+    loss = opened(module).losses(plan, lambda z: torch.ones(len(z)))[2]
+    assert loss.item() == pytest.approx(0.01 * plan.gate.mean().item())
+
+
 def test_the_order_of_the_paths_has_no_effect() -> None:
     module = opened(planner(gate=False)).eval()
     z = states()
