@@ -72,6 +72,11 @@ class UniversalTransformerModel(PonderingSpec):
         """Width of values over all heads."""
         return self.value_depth or self.hidden_size
 
+    def halts_by_itself(self) -> bool:
+        """Whether the initial bias alone ends the hops within the limit; True as well where all hops are wanted at
+        first: without ACT, and with `halt_warmup_steps`."""
+        return not self.act or self.halt_warmup_steps > 0 or super().halts_by_itself()
+
     @property
     def any_canvas(self) -> bool:
         """Whether positions mean the same on canvases of other sides: by row and column, or without positions."""
