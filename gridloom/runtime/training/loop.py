@@ -337,7 +337,8 @@ class ActTrainer:
             for length in {int(name.split(".")[1]) for name in tensors if name.startswith("carry.")}
         }
         self.generator.set_state(tensors["generator"])
-        self._sums.copy_(tensors["sums"])
-        self._stretch.copy_(tensors["stretch"])
+        for sums, saved in ((self._sums, tensors["sums"]), (self._stretch, tensors["stretch"])):
+            # a family that has gained figures since the state was saved begins to sum anew; no weight depends on it
+            sums.copy_(saved) if saved.shape == sums.shape else sums.zero_()
         self.skipped.restore(tensors.get("skipped"))
         self.num_steps = state.step
