@@ -17,6 +17,7 @@ from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, save_bundle
 from gridloom.runtime.checkpoints.description import checkpoint_facts
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
+from gridloom.runtime.data.sequences.vectors import vector_rows
 from gridloom.runtime.models.kind import RowShape, network_cost
 from gridloom.runtime.models.steps import Halting, Rows, row_halting
 from gridloom.runtime.models.universal_transformer.facts import weights_problems
@@ -24,6 +25,9 @@ from gridloom.runtime.models.universal_transformer.hops import Halted, Hops
 from gridloom.runtime.models.universal_transformer.network import UniversalTransformer
 from gridloom.runtime.models.universal_transformer.signals import sinusoid, square_sinusoid
 from gridloom.runtime.models.universal_transformer.spec import UniversalTransformerModel
+from gridloom.runtime.training.loop import ActTrainer
+from gridloom.specs.puzzles import ParityData
+from gridloom.specs.stages import TrainStage
 
 SQUARE = RowShape(3, 9, 6)
 LINE = RowShape(0, 6, 5)
@@ -615,3 +619,24 @@ def test_hops_report_nothing_before_the_first() -> None:
     network = build()
     hops: Hops = network.hops(example(LINE))
     assert (hops.made, hops.computed, hops.over) == (0, 0, False)
+
+
+def test_a_resumed_training_is_bit_identical_with_dropout_and_a_warm_up() -> None:
+    """Six steps equal three, a restored state, and three more; the halting unit begins to learn at the fourth."""
+    data = ParityData(bits=5, layout="sequence")
+    stage = TrainStage(model="ut", data="parity", steps=6, batch_size=8, warmup_steps=0, ema=0.5)
+
+    def trainer() -> ActTrainer:
+        return ActTrainer(build(WHOLE, varied=False, dropout=0.2, halt_warmup_steps=3), stage, seed=3)
+
+    whole, first, second = trainer(), trainer(), trainer()
+    for step in range(6):
+        whole.step(vector_rows(data, step, 8))
+        if step < 3:
+            first.step(vector_rows(data, step, 8))
+    second.restore(first.state())
+    for step in range(3, 6):
+        second.step(vector_rows(data, step, 8))
+    for one, other in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert whole.means() == second.means()
