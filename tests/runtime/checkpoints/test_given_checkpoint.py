@@ -16,8 +16,7 @@ from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.checkpoints.description import checkpoint_facts, tensor_shapes
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
-from gridloom.runtime.models.kind import MODELS, network_spec
-from gridloom.runtime.models.recursive.build import build_network
+from gridloom.runtime.models.kind import MODELS, RowShape, network_spec
 from gridloom.runtime.models.recursive.spec import TrmModel
 
 SMALL = {
@@ -33,7 +32,8 @@ SMALL = {
 def saved(folder: Path, kind: str = "trm", canvas: int = 4) -> Path:
     """Save an untrained network as a checkpoint of sudokus."""
     spec = network_spec({**SMALL, "kind": kind})
-    network = build_network(spec, canvas, 1, vocabulary=6, generator=torch.Generator().manual_seed(0))
+    rows, generator = RowShape(canvas, canvas**2, 6), torch.Generator().manual_seed(0)
+    network = MODELS.get(kind).builder().for_rows(spec, rows, PuzzleIds.of(()), generator=generator)
     save_bundle(folder, Bundle({NETWORK: network}, puzzle_ids=PuzzleIds.of(()), meta={"data": {"kind": "sudoku"}}))
     return folder
 
