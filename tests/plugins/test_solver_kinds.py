@@ -71,7 +71,7 @@ def test_names_of_other_packages_compile_and_are_in_the_key(site: Path) -> None:
     [
         ("{policy: toy_patien}", "GL107", "must be 'fixed', 'escalate', 'bandit' or 'toy_patient'", "'toy_patient'?"),
         ("{policy: bandt}", "GL107", "must be 'fixed'", "'bandit'?"),
-        ("{proposer: toy_miror}", "GL107", "must be 'auto', 'trm', 'text', 'toy_mirror'", "'toy_mirror'?"),
+        ("{proposer: toy_miror}", "GL107", "must be 'auto', 'trm', 'text', 'search', 'toy_mirror'", "'toy_mirror'?"),
         ("{verifier: {toy_reversd: 1}}", "GL101", "unknown key 'toy_reversd' in 'verifier'", "'toy_reversed'?"),
         ("{toy_reversed: 1}", "GL101", "unknown key 'toy_reversed' in 'solver'", "'verifier.toy_reversed'?"),
         ("{verifier: {toy_reversed: heavy}}", "GL102", "'toy_reversed' must be a number at least 0", ""),

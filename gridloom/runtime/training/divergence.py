@@ -17,11 +17,15 @@ _SHOWN = 5
 
 
 def record_skips(
-    stage: str, trainer: ActTrainer, track: Track, context: StageContext, spec: TrainStage, ids: PuzzleIds
+    stage: str, trainer: ActTrainer, track: Track, context: StageContext, spec: TrainStage, ids: PuzzleIds, last: bool
 ) -> None:
     """Record the updates skipped since the last call; synchronises with the device.
 
-    Raises StageError where weights are not finite, or 10 updates in a row were skipped.
+    Args:
+        last: whether the training ends with this step.
+
+    Raises StageError where weights are not finite, where 10 updates in a row were skipped, or where a training ends
+    with a skipped update and half or more of its updates were: its weights are those of a diverged training.
     """
     in_a_row, skips = trainer.skipped.read()
     for skip in skips:
@@ -34,7 +38,7 @@ def record_skips(
     context.notes.update(skipped_updates=skips[-1].number)
     if not trainer.is_finite():
         raise diverged(trainer, context, spec, ids)
-    if in_a_row >= MOST_IN_A_ROW:
+    if in_a_row >= MOST_IN_A_ROW or (last and in_a_row and 2 * skips[-1].number >= trainer.num_steps):
         raise _stuck(in_a_row, skips[-1], trainer, context, spec, ids)
 
 
@@ -46,8 +50,9 @@ def diverged(trainer: ActTrainer, context: StageContext, spec: TrainStage, ids: 
 def _stuck(
     in_a_row: int, last: Skip, trainer: ActTrainer, context: StageContext, spec: TrainStage, ids: PuzzleIds
 ) -> StageError:
+    skipped = "update was" if in_a_row == 1 else f"{in_a_row} updates were"
     return StageError(
-        f"stopped at step {trainer.num_steps:,} of {spec.steps:,}: the last {in_a_row} updates were skipped, at step "
+        f"stopped at step {trainer.num_steps:,} of {spec.steps:,}: the last {skipped} skipped, at step "
         f"{last.step:,} because {last.cause}" + _bad_rows(trainer, ids),
         _remedy(trainer, context, spec),
     )

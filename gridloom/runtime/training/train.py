@@ -128,7 +128,7 @@ class Train:
                 log = last or step % spec.log_every == 0
                 due = checks is not None and checks.is_due(step, last) and not stop
                 if host_reads_are_free or save or log or due:
-                    record_skips(node.name, trainer, track, context, spec, material.ids)
+                    record_skips(node.name, trainer, track, context, spec, material.ids, last)
                 if save and not trainer.is_finite():
                     raise diverged(trainer, context, spec, material.ids)
                 shown: dict[str, Any] = {}
