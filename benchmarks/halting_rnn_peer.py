@@ -175,8 +175,8 @@ def trained(name: str, setting: Setting, num_steps: int) -> None:
 def memory(name: str, side: str) -> float:
     """Return the MiB by which the first step of one side grows a process of its own."""
     command = [sys.executable, *sys.argv, "--only", name, "--memory-of", side]
-    told = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(told.stdout.splitlines()[-1])
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.splitlines()[-1])
 
 
 def of_vectors(data: Any, spec: ActRnnModel, batch: int) -> Setting:

@@ -13,7 +13,7 @@ class HaltingStudyStage(StageSpec):
 
     Test mazes, sudokus and rows of sequence tasks are answered with every allowed number of steps, by the network's own
     halting and without it. The stage also measures how steps follow the difficulty of a row, and how well halting
-    logit, confidence and residual tell right answers from wrong ones. Rows of the ledger's table `halting_study`.
+    logit, confidence and residual separate right answers from wrong ones. Rows of the ledger's table `halting_study`.
     """
 
     version: ClassVar[int] = 1

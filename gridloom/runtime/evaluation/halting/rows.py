@@ -13,9 +13,8 @@ from gridloom.errors import DataError, StageError
 from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, load_puzzles
 from gridloom.runtime.data.puzzles.tables import MAZE_TOKENS, box_of
 from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequences
-from gridloom.runtime.data.sequences.tokens import token_layout, token_rows
-from gridloom.runtime.data.sequences.vectors import vector_layout, vector_rows
 from gridloom.runtime.models.kind import RowShape
+from gridloom.runtime.models.sequence_rows import sequence_rows
 from gridloom.specs.validation import DEFAULT_ROWS, TEST
 from gridloom.stores.artifacts import Artifact
 
@@ -111,23 +110,12 @@ def _sequences(spec: SequenceSpec, reads: Sequence[str], limit: int | None) -> S
     from gridloom.runtime.data.sequences.artifact import sequences_digest
 
     total = limit or DEFAULT_ROWS
-    for form in reads:
-        tokens, vectors = token_layout(spec), vector_layout(spec)
-        if form == "tokens" and tokens is not None:
-            shape = RowShape(0, tokens.num_cells, tokens.vocabulary)
-            drawn: Any = token_rows(spec, 0, total, TEST)
-        elif form == "vectors" and vectors is not None:
-            shape = RowShape(
-                0, vectors.num_steps, vectors.vocabulary, vectors.num_features, vectors.answers, vectors.whole
-            )
-            drawn = vector_rows(spec, 0, total, TEST)
-        else:
-            continue
+    shape, draw = sequence_rows(spec, reads, TEST)
+    drawn = draw(0, total)
 
-        def rows(first: int, end: int, drawn: Any = drawn) -> StudyRows:
-            valid = None if drawn.valid is None else drawn.valid[first:end]
-            length = {"length": drawn.lengths[first:end].astype(np.float64)}
-            return StudyRows(drawn.inputs[first:end], drawn.labels[first:end], valid, length)
+    def rows(first: int, end: int) -> StudyRows:
+        valid = None if drawn.valid is None else drawn.valid[first:end]
+        length = {"length": drawn.lengths[first:end].astype(np.float64)}
+        return StudyRows(drawn.inputs[first:end], drawn.labels[first:end], valid, length)
 
-        return StudyData(spec.kind, shape, sequences_digest(spec), total, rows)
-    raise StageError(f"{spec.kind} has no rows of {' or '.join(reads)}, which this network reads")
+    return StudyData(spec.kind, shape, sequences_digest(spec), total, rows)
