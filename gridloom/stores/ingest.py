@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 32 << 20
 """Journal bytes per transaction, which bounds the memory."""
+FIRST_BATCH_BYTES = 4 << 20
+"""Journal bytes of the first transaction, doubled for each later one: the database begins to write early."""
 BLOCK_BYTES = 4 << 20
 """Journal bytes that are parsed at once."""
 MAX_WARNINGS = 100
@@ -186,8 +188,8 @@ class _ReadBatch:
 
 
 def _batches(files: Sequence[tuple[Path, JournalState]], starts: RunStarts) -> Iterator[_ReadBatch]:
-    """Yield the new lines of all journals, in batches of `BATCH_BYTES` and a last one, which may be empty."""
-    read = _ReadBatch()
+    """Yield the new lines of all journals, in batches of up to `BATCH_BYTES` and a last one, which may be empty."""
+    read, enough = _ReadBatch(), min(FIRST_BATCH_BYTES, BATCH_BYTES)
     for path, state in files:
         size = path.stat().st_size
         if size < state.num_bytes:
@@ -198,9 +200,9 @@ def _batches(files: Sequence[tuple[Path, JournalState]], starts: RunStarts) -> I
         while size > state.num_bytes and _read_into(read.batch, path, state, read.warnings, starts):
             # the next batch moves the state on while this one is written
             read.states[state.name] = replace(state)
-            if read.batch.num_bytes >= BATCH_BYTES:
+            if read.batch.num_bytes >= enough:
                 yield read
-                read = _ReadBatch()
+                read, enough = _ReadBatch(), min(2 * enough, BATCH_BYTES)
     read.is_last = True
     yield read
 

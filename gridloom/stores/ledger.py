@@ -41,6 +41,8 @@ FOREIGN_PATIENCE_S = 5.0
 """Longest wait for another program that holds the DuckDB file, s: a reader then reads a copy."""
 INGEST_MEMORY = "256MB"
 """Memory that DuckDB may use while it ingests; a batch that needs more gets it."""
+CHECKPOINT_AFTER = "64MB"
+"""Size of the write-ahead log at which a commit moves it into the file: by default that is every second batch or so."""
 
 
 class LedgerWriter:
@@ -113,6 +115,7 @@ class Ledger:
                     closing(lay_out(path, timeout_s=patience_s)) as connection,
                 ):
                     connection.execute(f"SET memory_limit = '{INGEST_MEMORY}'")
+                    connection.execute(f"SET checkpoint_threshold = '{CHECKPOINT_AFTER}'")
                     ingest_journals(
                         connection, self.workspace.journal_dir, shown, report=report, is_wanted=lock.is_wanted
                     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import secrets
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ _HEAD = re.compile(rb'\{"s":(0|[1-9]\d{0,17}),"r":\[\{"t":"')
 _TAIL = b"}}]}"
 _NEXT_RECORD = b'}},{"t":"'
 _COLUMNS = b'","r":'
+_BETWEEN = secrets.token_hex(16)
+"""Text that stands between the records of a block while they are parsed at once; no journal can hold it."""
+_BETWEEN_RECORDS = b'},"%b",' % _BETWEEN.encode()
 _PARSED_BY_PYTHON = frozenset({"JSON", "BLOB"})
 """Types that Arrow's JSON reader does not make."""
 
@@ -84,8 +88,13 @@ def _kept_tables() -> frozenset[bytes]:
 
 def _parsed(columns: list[bytes]) -> list[dict[str, Any]]:
     """Return records, each without its closing brace, as dicts. Raises ValueError."""
-    rows = [orjson.loads(one + b"}") for one in columns]
-    if has_long_integer(b"}".join(columns)):
+    text = b"[" + _BETWEEN_RECORDS.join(columns) + b"}]"
+    values = orjson.loads(text)
+    rows = values[::2]
+    # a piece that is no single object changes the number of values or moves a mark
+    if len(values) != 2 * len(columns) - 1 or values[1::2].count(_BETWEEN) != len(columns) - 1:
+        raise ValueError("a record is no single object")
+    if has_long_integer(text):
         rows = [
             json.loads(one + b"}") if has_long_integer(one) else row for one, row in zip(columns, rows, strict=True)
         ]

@@ -120,6 +120,9 @@ PIECES = [
     '{"s":02,"r":[{"t":"runs","r":{"run_id":"r"}}]}',
     '{"s":3,"r":[{"t":"runs","r":{"run_id":"r"}}]}',
     '{"s":1,"r":[{"t":"runs","r":{"run_id":"r"}}]}',
+    # as many objects as records where the pieces are joined, none of them a record
+    '{"s":2,"r":[{"t":"estimates","r":{"run_id":"a"},{"run_id":"b"}},{"t":"estimates","r":{"x":[{}},'
+    '{"t":"estimates","r":{"y":1}]}}]}',
     *LINES,
 ]
 
