@@ -49,7 +49,7 @@ class Decoding:
     def logits(self, tokens: Tensor, place: int) -> Tensor:
         """Return the logits [B, V] of answer `place` after the tokens before it in uint8 [B, A].
 
-        With the cache places are asked for in order from 0.
+        With the cache the first place may be any, and the others follow in order.
         """
         network = self.network
         if not self.cache:
@@ -58,7 +58,8 @@ class Decoding:
             return found[:, place]
         with network.rounded():
             if self.tape is None:
-                self.tape, _, self.steps = network.record(self.rows, self.most, self.halting)
+                self.tape, found, self.steps = network.record(self.rows, tokens, place, self.most, self.halting)
+                return found
             before = torch.zeros_like(tokens[:, 0]) if place == 0 else tokens[:, place - 1]
             return self._next(self.tape, before, place)
 

@@ -36,6 +36,7 @@ from gridloom.runtime.models.engine.planning import Plan
 from gridloom.runtime.models.engine.tape import Tape
 from gridloom.runtime.models.engine.training_terms import MEASURES, Scores, part_terms, q_terms, scores, surprise
 from gridloom.runtime.models.recursive.layers import round_for_good, rounded_once
+from gridloom.runtime.models.recursive.losses import log_stablemax
 from gridloom.runtime.models.steps import EVERY_STEP, Answers, HaltedTrace, Halting, Rows, Same, StepOutput, Trace
 
 SHARED_STATE = ("capsules", "memory", "concepts", "dqn")
@@ -272,6 +273,10 @@ class Engine(EngineBody):
             means |= {name: total / ended for name, total in zip(self.ROW_FIGURES, by_row, strict=True)}
         return means
 
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return fp32 log-probabilities of logits [..., V]: stablemax, as the loss reads them."""
+        return log_stablemax(logits).float()
+
     def answer_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the stablemax cross-entropy fp32 [B] of logits [B, A, V], averaged over the scored positions."""
         return surprise(logits, labels)
@@ -318,12 +323,17 @@ class Engine(EngineBody):
         return tokens
 
     @torch.no_grad()
-    def record(self, rows: Rows, steps: int | None, halting: Halting) -> tuple[Tape, Tensor, Tensor]:
-        """Run the source; return the tape, the logits [B, A, V] of an answer of zeros, and the ACT steps int32 [B]."""
-        self.tape = Tape(self.layout.first_answer, self.layout.answers)
+    def record(
+        self, rows: Rows, tokens: Tensor, place: int, steps: int | None, halting: Halting
+    ) -> tuple[Tape, Tensor, Tensor]:
+        """Run the source and the answers up to `place`, whose tokens before are in uint8 [B, A].
+
+        Returns the tape, the logits [B, V] of `place`, and the ACT steps int32 [B].
+        """
+        self.tape = Tape(self.layout.first_answer + place + 1, self.layout.answers - place - 1)
         try:
-            found = self._run(replace_labels(rows, torch.zeros_like(rows.inputs)), steps, halting, None)
-            return self.tape, found.logits, found.trace.steps
+            found = self._run(replace_labels(rows, tokens), steps, halting, None)
+            return self.tape, found.logits[:, place], found.trace.steps
         finally:
             self.tape = None
 

@@ -42,10 +42,13 @@ class StepRecord:
 
 @dataclass(slots=True, eq=False)
 class Tape:
-    """Cache of a batch of rows, recorded by a run over the source, then extended by one answer token at a time."""
+    """Cache of a batch of rows, recorded by a run over the source and the first answers.
+
+    It is then extended by one answer token at a time.
+    """
 
     source: int
-    """Positions of prefix and source, whose keys and values a recording keeps."""
+    """Positions of prefix, source and answers that a recording covers, whose keys and values it keeps."""
     answers: int
     """Answer positions to leave room for."""
     recording: bool = True
