@@ -71,6 +71,14 @@ def task() -> Task:
 
 
 @pytest.fixture(scope="session")
+def text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small engine that was trained to continue `engine_support.TEXT`."""
+    from tests.support.engine_support import text_bundle
+
+    return text_bundle(tmp_path_factory.mktemp("text") / "bundle")
+
+
+@pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random LLaMA's folder."""
     from solve_support import write_llama

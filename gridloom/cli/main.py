@@ -22,6 +22,7 @@ GROUPS = {
     "runs": ("runs",),
     "ledger": ("sql", "attempts", "attempt", "replay", "gc"),
     "models": ("models", "doctor"),
+    "text": ("generate", "chat"),
     "plugins": ("plugins",),
     "programs": ("programs",),
     "data": ("data",),

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gridloom.specs.base import ArtifactType, ByContent, DataSpec, Later, SpecModel
+from gridloom.specs.built import PrebuiltData, StreamData
 from gridloom.specs.puzzles import (
     AdditionData,
     CopyData,
@@ -98,5 +99,7 @@ DATA_SPECS: tuple[type[DataSpec], ...] = (
     SortData,
     LogicData,
     StringAdditionData,
+    StreamData,
+    PrebuiltData,
 )
 """Kinds of an entry of `data`."""

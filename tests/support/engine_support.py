@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
+from gridloom.runtime.data.built.encoders import TextEncoder
+from gridloom.runtime.data.built.samples import Sample
 from gridloom.runtime.models.engine.carry import EngineCarry, EngineLosses, EngineOutput
 from gridloom.runtime.models.engine.network import Engine
 from gridloom.runtime.models.engine.spec import EngineModel
 from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.steps import Rows
+from gridloom.specs.built import BYTES
 
 GRID = RowShape(4, 16, 8)
 BASE: dict[str, Any] = {
@@ -80,3 +85,22 @@ def training(
         yield carry, output, losses
         optimizer.step()
         optimizer.zero_grad()
+
+
+TEXT = "one two three four. " * 8
+"""Text that `text_bundle` learns; 20 bytes, repeated."""
+
+
+def text_bundle(folder: Path, steps: int = 120, task: str = "continue", **fields: Any) -> Path:
+    """Save a checkpoint of a small engine after some steps on the rows of `TEXT` in windows of 16 bytes."""
+    rows = RowShape(0, 16, BYTES)
+    network = engine(rows, **{"decoder": {}, "H_cycles": 1, "halt_max_steps": 2, **fields})
+    encoder = TextEncoder(16, "continue")
+    sample = Sample("text", "text", text=TEXT)
+    made = [encoder.row(sample, piece) for piece in range(encoder.pieces(sample))]
+    inputs, labels = (torch.stack([torch.from_numpy(row[part]) for row in made]) for part in (0, 1))
+    for _ in training(network, Rows(inputs, torch.zeros(len(inputs), dtype=torch.int64), labels), steps, lr=5e-3):
+        pass
+    meta = {"steps": steps, "data": {"kind": "prebuilt", "spec": {"form": "text", "task": task}}}
+    save_bundle(folder, Bundle({NETWORK: network}, PuzzleIds.of(()), meta=meta))
+    return folder

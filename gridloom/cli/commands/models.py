@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gridloom import user_files
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption
 
 models = typer.Typer(
@@ -66,15 +67,34 @@ def pull(name: NameArg, quiet: QuietOption = False) -> None:
 @models.command("verify")
 def verify(
     name: Annotated[
-        str, typer.Argument(metavar="NAME|FOLDER", help="A managed model, a checkpoint's folder, or shipped:NAME.")
+        str,
+        typer.Argument(
+            metavar="NAME|PATH", help="A managed model, a checkpoint, shipped:NAME, a folder of several, a weight file."
+        ),
     ],
 ) -> None:
-    """Check every file of a pulled model or of a checkpoint against its recorded hash, and describe a checkpoint."""
+    """Check files against their recorded hashes, and weights against their network and for being finite.
+
+    Exits 1 if something is damaged, 3 if nothing records the hash of a weight file.
+    """
     from gridloom.specs.stages import SHIPPED
 
-    if name.startswith(SHIPPED) or (Path(name) / "bundle.json").is_file():
-        from gridloom.runtime.checkpoints.verify import verify_checkpoint
+    if name.startswith(SHIPPED) or user_files.exists(Path(name)):
+        from gridloom.runtime.checkpoints.verify import (
+            exit_status,
+            is_checkpoint,
+            verify_below,
+            verify_checkpoint,
+        )
 
+        if not is_checkpoint(name):
+            from gridloom.cli.show.text import verdict_lines
+
+            verdicts = verify_below(Path(name))
+            print("\n".join(verdict_lines(verdicts)))
+            if status := exit_status(verdicts):
+                raise typer.Exit(status)
+            return
         found = verify_checkpoint(name)
         print(f"{name} is whole: {found.kind}, {found.parameters:,} parameters, {found.steps:,} steps")
         print(f"  network   {found.line}")

@@ -27,7 +27,7 @@ from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
-from gridloom.runtime.models.sequence_rows import SequenceRows, answers_of_step, sequence_rows
+from gridloom.runtime.models.sequence_rows import SequenceRows, answers_of_step, most_rows, sequence_rows
 from gridloom.runtime.models.steps import Answers, Halting, Rows
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import DEFAULT_SEQUENCES, EvaluateStage
@@ -43,6 +43,8 @@ DIFFICULTY = {
     "sort": "numbers",
     "logic": "vectors",
     "string_addition": "characters",
+    "stream": "tokens of the question",
+    "prebuilt": "tokens of the question",
 }
 """What the difficulty of a row counts, by kind of task."""
 _COLUMNS = ("difficulty", "places", "places_right", "answers", "answers_right", "steps", "natural", "loss")
@@ -146,7 +148,7 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
     stage = node.section(EvaluateStage)
     spec = load_sequences(inputs["data"].path)
     members = _members(stage, inputs, spec, context)
-    total = stage.limit or DEFAULT_SEQUENCES
+    total = most_rows(spec, stage.limit or DEFAULT_SEQUENCES, SPLIT)
     started = time.monotonic()
     tally, own = _answer(node, stage, spec, members, total, context)
     seconds = time.monotonic() - started

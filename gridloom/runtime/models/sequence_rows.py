@@ -9,6 +9,7 @@ from gridloom.runtime.data.sequences.artifact import SequenceSpec
 from gridloom.runtime.data.sequences.tokens import TokenRows, token_layout, token_rows
 from gridloom.runtime.data.sequences.vectors import VectorRows, vector_layout, vector_rows
 from gridloom.runtime.models.kind import RowShape
+from gridloom.specs.built import BuiltData
 from gridloom.specs.puzzles import AdditionData
 
 SequenceRows = TokenRows | VectorRows
@@ -22,7 +23,8 @@ def sequence_rows(
     tokens, vectors = token_layout(spec), vector_layout(spec)
     for form in reads:
         if form == "tokens" and tokens is not None:
-            shape = RowShape(0, tokens.num_cells, tokens.vocabulary)
+            canvas = spec.canvas if isinstance(spec, BuiltData) and spec.form == "grid" else 0
+            shape = RowShape(canvas, tokens.num_cells, tokens.vocabulary)
             return shape, lambda step, batch_size: token_rows(spec, step, batch_size, split)
         if form == "vectors" and vectors is not None:
             steps, features, vocabulary, answers, whole = vectors
@@ -32,6 +34,15 @@ def sequence_rows(
         f"{spec.kind} rows are numbers, not {' or '.join(reads)}, so this network cannot read them",
         "use parity, addition, copy or string_addition",
     )
+
+
+def most_rows(spec: SequenceSpec, wanted: int, split: str) -> int:
+    """Return how many of the wanted rows a split has: all, of an endless stream."""
+    if not isinstance(spec, BuiltData):
+        return wanted
+    from gridloom.runtime.data.built.rows import num_rows
+
+    return min(wanted, num_rows(spec, split))
 
 
 def answers_of_step(spec: SequenceSpec, shape: RowShape) -> int:

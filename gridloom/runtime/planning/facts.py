@@ -12,6 +12,7 @@ from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.planning.facts_cache import cached
 from gridloom.specs.base import DataSpec
+from gridloom.specs.built import BuiltData
 from gridloom.specs.data import ArcData
 from gridloom.specs.puzzles import MazeData, SequenceData, SudokuData
 
@@ -80,6 +81,14 @@ class LocalFacts:
             return asdict(_arc_facts(self._arc(spec, base), spec.canvases))
         if isinstance(spec, MazeData | SudokuData):
             return asdict(_puzzle_facts(spec, Path(base)))
+        if isinstance(spec, BuiltData):
+            from gridloom.runtime.data.built.order import built_digest
+
+            content = built_digest(spec, Path(base))
+            layout = asdict(DataFacts(content, "", 0, 0, 0, 0, ("train", "validation", "test")))
+            grid = spec.form == "grid"
+            canvas = spec.canvas if grid else 0
+            return {**layout, "vocabulary": spec.vocabulary, "canvas": canvas, "length": None if grid else spec.length}
         from gridloom.runtime.data.sequences.artifact import sequences_digest
         from gridloom.runtime.data.sequences.tokens import token_layout
         from gridloom.runtime.data.sequences.vectors import vector_layout

@@ -56,6 +56,8 @@ def cached(question: str, spec: DataSpec, base: str, answer: Callable[[], Any]) 
 
 def source_identity(spec: DataSpec, base: Path) -> Identity | None:
     """Return the identity of every file that reading `spec` may open; None if it cannot be determined."""
+    if hasattr(spec, "sources"):
+        return None  # installed packages and folders; samples are read each time
     source = getattr(spec, "source", None)
     try:
         paths = [] if source is None else list(_files(str(source), base))

@@ -46,6 +46,22 @@ class PublishedCheckpoint:
     num_scores: int
 
 
+def trained_checkpoint(stage: str, workspace: Workspace, run_id: str | None = None) -> tuple[str, Artifact]:
+    """Return the run of a train or joint_train stage, by default the newest, and its checkpoint.
+
+    Raises:
+        GridloomError: an unknown run or stage, or one that made no checkpoint.
+    """
+    ledger = Ledger(workspace)
+    run_id = _run_of(stage, ledger, None if run_id is None else find_run(run_id, ledger))
+    artifact = ArtifactStore(workspace).find(_trained(stage, run_graph(run_id, workspace), run_id).key)
+    if artifact is None:
+        raise GridloomError(
+            f"stage {stage} of run {run_id} has no checkpoint yet", "run the spec again: it goes on where it stopped"
+        )
+    return run_id, artifact
+
+
 def publish(
     stage: str, folder: Path, workspace: Workspace, *, run_id: str | None = None, licence: str | None = None
 ) -> PublishedCheckpoint:
@@ -63,14 +79,9 @@ def publish(
     """
     check_vacant(folder)
     ledger, store = Ledger(workspace), ArtifactStore(workspace)
-    run_id = _run_of(stage, ledger, None if run_id is None else find_run(run_id, ledger))
+    run_id, artifact = trained_checkpoint(stage, workspace, run_id)
     graph = run_graph(run_id, workspace)
     node = _trained(stage, graph, run_id)
-    artifact = store.find(node.key)
-    if artifact is None:
-        raise GridloomError(
-            f"stage {stage} of run {run_id} has no checkpoint yet", "run the spec again: it goes on where it stopped"
-        )
     store.verify(artifact)
     scores = scores_of(artifact.key, ledger, store)
     facts = CardFacts(

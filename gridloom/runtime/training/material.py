@@ -22,7 +22,7 @@ from gridloom.runtime.data.sequences.artifact import load_sequences, sequences_d
 from gridloom.runtime.models.kind import MODELS, RowShape
 from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
-from gridloom.runtime.models.sequence_rows import sequence_rows
+from gridloom.runtime.models.sequence_rows import most_rows, sequence_rows
 from gridloom.runtime.training.held_apart import TasksApart, puzzles_apart, tasks_apart
 from gridloom.runtime.training.validate import RowValidator, TaskValidator, ValidationRows, Validator
 from gridloom.specs.data import VOCABULARY
@@ -171,7 +171,8 @@ def _sequences(artifact: Artifact, reads: Sequence[str], validation: Validation 
     rows, batch = sequence_rows(spec, reads)
     validator: Callable[[Network], Validator] | None = None
     if validation is not None:
-        total, stream = validation.limit or DEFAULT_ROWS, validation.split or VALIDATION
+        stream = validation.split or VALIDATION
+        total = most_rows(spec, validation.limit or DEFAULT_ROWS, stream)
         drawn = sequence_rows(spec, reads, stream)[1](0, total)
 
         def tested(first: int, end: int) -> ValidationRows:

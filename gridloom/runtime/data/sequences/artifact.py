@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
 from gridloom.runtime.data.files.json_files import load_json
+from gridloom.specs.built import BuiltData, PrebuiltData, StreamData
 from gridloom.specs.puzzles import (
     AdditionData,
     CopyData,
@@ -23,25 +24,30 @@ from gridloom.specs.puzzles import (
     StringAdditionData,
 )
 
-SequenceSpec = ParityData | AdditionData | CopyData | SortData | LogicData | StringAdditionData
+SequenceSpec = (
+    ParityData | AdditionData | CopyData | SortData | LogicData | StringAdditionData | StreamData | PrebuiltData
+)
 GENERATOR = 1
 """Version of the generators, incremented when a seed gives different rows."""
 _META = "meta.json"
 
 
 def sequences_digest(spec: SequenceData) -> str:
-    """Return the sha256 of the spec and the version of the generators."""
+    """Return the sha256 of the spec and the version of the generators; of stored rows, that of their content."""
+    if isinstance(spec, BuiltData) and spec.content is not None:
+        return spec.content
     parameters = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(f"gridloom sequences {GENERATOR}\n{parameters}".encode()).hexdigest()
 
 
-def save_sequences(folder: Path, spec: Mapping[str, Any]) -> None:
-    """Write meta.json with the spec and the version of the generators."""
-    write_json(folder / _META, {"format_version": FORMAT_VERSION, "generator": GENERATOR, "spec": dict(spec)})
+def save_sequences(folder: Path, spec: Mapping[str, Any], content: str | None = None) -> None:
+    """Write meta.json with the spec and the version of the generators, and the sha256 of rows that are stored."""
+    stored = {} if content is None else {"content": content}
+    write_json(folder / _META, {"format_version": FORMAT_VERSION, "generator": GENERATOR, "spec": dict(spec), **stored})
 
 
 def load_sequences(path: Path) -> SequenceSpec:
-    """Return the spec of an artifact, for a `SequenceStream`. Raises DataError."""
+    """Return the spec of an artifact, for a `SequenceStream` or with the place of stored rows. Raises DataError."""
     meta = load_json(path / _META)
     check_format(path / _META, meta)
     adapter: TypeAdapter[SequenceSpec] = TypeAdapter(Annotated[SequenceSpec, Field(discriminator="kind")])
@@ -51,4 +57,6 @@ def load_sequences(path: Path) -> SequenceSpec:
         raise DataError(f"{path / _META}: not a sequence task ({problem.error_count()} faults)", "run again") from None
     if meta.get("generator") != GENERATOR:
         raise DataError(f"{path}: rows of generator {meta.get('generator')}, this program has {GENERATOR}", "run again")
+    if isinstance(spec, BuiltData):
+        return spec.stored_in(str(path), str(meta.get("content", "")))
     return spec

@@ -6,6 +6,7 @@
 | addition | one line per number, digit d as d + 1 | the running sum on each line but the first, then 11 |
 | copy | symbols from 3 on, then EOS 2 | the same, or backwards |
 | string_addition | `12+7`: PLUS 3, digit d as d + 4 | the sum, then EOS 2 |
+| stream, prebuilt | stored rows: bytes, or cells of a grid | stored |
 
 0 is PAD and not scored in an answer. `sort` and `logic` are sequences of vectors and have no token form.
 """
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
 from gridloom.runtime.data.sequences.widths import sum_width
+from gridloom.specs.built import BuiltData
 from gridloom.specs.puzzles import AdditionData, CopyData, ParityData, SequenceData, StringAdditionData
 
 EVEN, ODD = 4, 5
@@ -59,6 +61,8 @@ def token_layout(spec: SequenceData) -> TokenLayout | None:
     if isinstance(spec, StringAdditionData):
         question, answer = spec.terms * (spec.digits + 1), sum_width(spec.digits, spec.terms) + 1
         return TokenLayout(max(question, answer), 14)
+    if isinstance(spec, BuiltData):
+        return TokenLayout(spec.num_cells, spec.vocabulary)
     return None
 
 
@@ -68,6 +72,12 @@ def token_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "tra
 
     layout = token_layout(spec)
     assert layout is not None, f"{spec.kind} has no token layout"
+    if isinstance(spec, BuiltData):
+        from gridloom.runtime.data.built.rows import drawn_rows
+
+        stored = drawn_rows(spec, step, batch_size, split)
+        lengths = (stored.inputs != 0).sum(axis=1).astype(np.int32)
+        return TokenRows(stored.inputs, stored.labels, np.zeros(batch_size, dtype=np.int32), lengths)
     drawn = SequenceStream(spec).batch(step, batch_size, split)
     inputs, labels = (np.zeros((batch_size, layout.num_cells), dtype=np.uint8) for _ in range(2))
     if isinstance(spec, ParityData):

@@ -14,7 +14,7 @@ from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, load_puzzles
 from gridloom.runtime.data.puzzles.tables import MAZE_TOKENS, box_of
 from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequences
 from gridloom.runtime.models.kind import RowShape
-from gridloom.runtime.models.sequence_rows import sequence_rows
+from gridloom.runtime.models.sequence_rows import most_rows, sequence_rows
 from gridloom.specs.validation import DEFAULT_ROWS, TEST
 from gridloom.stores.artifacts import Artifact
 
@@ -109,7 +109,7 @@ def puzzle_difficulty(
 def _sequences(spec: SequenceSpec, reads: Sequence[str], limit: int | None) -> StudyData:
     from gridloom.runtime.data.sequences.artifact import sequences_digest
 
-    total = limit or DEFAULT_ROWS
+    total = most_rows(spec, limit or DEFAULT_ROWS, TEST)
     shape, draw = sequence_rows(spec, reads, TEST)
     drawn = draw(0, total)
 

@@ -25,6 +25,7 @@ from gridloom.runtime.models.engine.pages.tokens import Drawing
 from gridloom.runtime.models.engine.planning import Planner
 from gridloom.runtime.models.engine.prediction import MultiTokenPrediction
 from gridloom.runtime.models.engine.spec import EngineModel
+from gridloom.runtime.models.engine.tape import Tape
 from gridloom.runtime.models.engine.vision import VisionEncoder
 from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.recursive.core import RecursiveCore
@@ -94,6 +95,7 @@ class EngineBody(RecursiveCore):
             self.register_buffer("signs", position_signs(self.layout.pooled, width), persistent=False)
         self.concepts = ConceptCodebook(spec, generator) if spec.concepts is not None else None
         self.halting_q = HaltingQ(spec, generator) if spec.dqn is not None else None
+        self.tape: Tape | None = None
         self._encoded: dict[str, tuple[Tensor, Encoded | None]] | None = None
         self._seen: dict[str, int] = {}
 
@@ -244,7 +246,21 @@ class EngineBody(RecursiveCore):
         if self.roles is not None:
             x = x + self.roles[1].to(x.dtype)
         cos, sin = (None, None) if self.rope is None else self.rope.tables(x.shape[1])
-        return x, Place(cos, sin, self._mask(valid, x)), valid, found
+        return x, Place(cos, sin, self._mask(valid, x), self.tape), valid, found
+
+    def answer_input(self, before: Tensor, place: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the input [B, 1, D] of answer `place`, which reads token `before` uint8 [B], and its cos and sin."""
+        at = self.layout.first_answer + place
+        x = self.embed_tokens(before[:, None].int(), self.dtype) * self.scale
+        if self.embed_pos is not None:
+            x = (x + self.embed_pos.embedding_weight[at].to(self.dtype) * self.scale) * 0.5**0.5
+        if self.answer_slots is not None:
+            x = x + self.answer_slots[place].to(x.dtype)
+        if self.roles is not None:
+            x = x + self.roles[1].to(x.dtype)
+        if self.rope is None:
+            return x, None, None
+        return x, self.rope.cos[at : at + 1], self.rope.sin[at : at + 1]
 
     def _mask(self, valid: Tensor | None, x: Tensor) -> Tensor | None:
         """Return the attention mask: causal order, closed slots, and the bias between capsules and their children."""
@@ -276,7 +292,9 @@ class EngineBody(RecursiveCore):
         supervised: tuple[int, ...] = ()
         if self.training and spec.deep_supervision is not None:
             supervised = supervised_cycles(spec.H_cycles, spec.deep_supervision.steps)
-        refines = self.concepts is not None and self.concepts_ready()
+        # a position that is decoded on its own is an answer, and codes are added to capsules alone
+        alone = place.tape is not None and not place.tape.recording
+        refines = self.concepts is not None and self.concepts_ready() and not alone
         for cycle in range(spec.H_cycles):
             learns = grad_all_rounds or cycle == spec.H_cycles - 1 or cycle in supervised
             with torch.set_grad_enabled(torch.is_grad_enabled() and learns):

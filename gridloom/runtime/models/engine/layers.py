@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gridloom.runtime.models.engine.layout import Layout
+from gridloom.runtime.models.engine.tape import Tape, query_mask
 from gridloom.runtime.models.recursive.fused import add_norm, rotate
 from gridloom.runtime.models.recursive.layers import Linear, Rope, SwiGLU, truncated_normal
 
@@ -31,7 +32,10 @@ class Place(NamedTuple):
     sin: Tensor | None = None
     """fp32 [S, 1, d], its first half negated."""
     mask: Tensor | None = None
-    """bool [.., S, S], True where a query may read a key, or an additive bias; None if all read all."""
+    """bool [.., S, S], True where a query may read a key, or an additive bias; None if all read all. With a tape that
+    no longer records: bool [B, pooled], open source slots."""
+    tape: Tape | None = None
+    """Key-value cache of a decoding."""
 
 
 def rope_tables(rope: Rope | None, first: int, last: int) -> tuple[Tensor | None, Tensor | None]:
@@ -71,9 +75,13 @@ class GroupedAttention(nn.Module):
             if place.cos is not None and place.sin is not None:
                 turned = turn(turned, place.cos, place.sin)
             query, key = turned[:, :, :h], turned[:, :, h:]
+        mask = place.mask
+        if place.tape is not None:
+            key, value = place.tape.extend(key, value)
+            if not place.tape.recording:
+                mask = query_mask(mask, key.shape[1])
         if g < h:
             key, value = (part.repeat_interleave(h // g, dim=2) for part in (key, value))
-        mask = place.mask
         if mask is not None and mask.dtype != torch.bool:
             mask = mask.to(x.dtype)
         mixed = F.scaled_dot_product_attention(

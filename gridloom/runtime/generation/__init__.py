@@ -1,0 +1,1 @@
+"""Text from a trained network: sampling, streaming, and a chat session."""
