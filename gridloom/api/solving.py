@@ -120,6 +120,8 @@ def solve(
         recipe, overrides, folder, device, seconds("walltime", walltime), True, progress, wait, finished_early
     )
     solves = [stage for stage in run.stages if stage.kind == "solve"]
+    if len(solves) > 1:  # one before the training decides whether there is anything to learn
+        solves = [stage for stage in solves if stage.name == "solve"]
     if len(solves) != 1 or solves[0].path is None or solves[0].recorded_as is None:
         raise GridloomError(f"{recipe} has {len(solves)} stages of kind solve", "solve a task by a recipe with one")
     store = ArtifactStore(folder)

@@ -24,6 +24,8 @@ from gridloom.wording import listed, nearest
 Owner = tuple[str, str]
 """(section, name)."""
 
+ARC_KINDS = ("arc", "programs")
+"""Kinds of datasets of ARC tasks."""
 _DATASETS: dict[tuple[ArtifactType, ...], str] = {
     ("dataset",): "an ARC dataset",
     ("dataset", "puzzles", "sequences"): "a dataset",
@@ -263,7 +265,7 @@ def wanted(ref: Ref) -> str:
 
 
 def _dataset(kind: str) -> str:
-    return "an ARC dataset" if kind == "arc" else f"a {kind} dataset"
+    return "an ARC dataset" if kind in ARC_KINDS else f"a {kind} dataset"
 
 
 def _a(artifact: str) -> str:
@@ -279,7 +281,11 @@ def joined(parts: list[str]) -> str:
 
 def _order(spec: Spec, edges: dict[Owner, tuple[Edge, ...]], places: Places, session: Session) -> tuple[str, ...]:
     """Return the stages in a stable topological order. Records GL207 for each cycle."""
-    reads = {name: [e for e in edges.get(("stages", name), ()) if e.target[0] == "stages"] for name in spec.stages}
+    reads: dict[str, list[Edge]] = {}
+    for name in spec.stages:
+        own = edges.get(("stages", name), ())
+        of_data = [e for read in own if read.target[0] == "data" for e in edges.get(read.target, ())]
+        reads[name] = [e for e in (*own, *of_data) if e.target[0] == "stages"]
     done: list[str] = []
     while len(done) < len(reads):
         ready = next((n for n in reads if n not in done and all(e.target[1] in done for e in reads[n])), None)

@@ -30,15 +30,19 @@ def lower(spec_facts: SpecFacts, session: Session) -> RunGraph:
     for name in spec_facts.bound.order:
         for stage in _split(_stage_node(name, spec_facts, written), spec_facts):
             for target in stage.inputs.values():
-                if target not in nodes:
+                if target not in nodes:  # a dataset, which reads stages that stand before this one, if any
                     nodes[target] = _data_node(target, spec_facts, written)
             nodes[stage.name] = stage
     return RunGraph(name=spec.name, seed=spec.seed, device=spec.device, nodes=tuple(_datasets_first(nodes, spec_facts)))
 
 
 def _datasets_first(nodes: dict[str, StageNode], spec_facts: SpecFacts) -> list[StageNode]:
-    """Return the nodes with datasets first, in the order of the spec and each before its answers, then the stages."""
+    """Return the nodes with datasets first, in the order of the spec and each before its answers, then the stages.
+
+    A dataset that reads a stage stands before the first stage that reads it.
+    """
     names = [full for name in spec_facts.bound.spec.data for full in (name, name + ANSWERS)]
+    names = [name for name in names if name not in nodes or not nodes[name].inputs]
     data = [nodes[name] for name in names if name in nodes]
     return data + [node for node in nodes.values() if node.name not in names]
 
@@ -68,6 +72,7 @@ def _data_node(node_name: str, spec_facts: SpecFacts, written: _Sections) -> Sta
         version=data.version,
         produces=data.produces,
         spec=spec,
+        inputs={e.place: e.target[1] for e in bound.edges[("data", name)] if e.artifact is not None},
         facts={"digest": facts.digest, "canvas": facts.canvas},
     )
 

@@ -201,7 +201,7 @@ def join_variants(sweep: Sweep, graphs: list[RunGraph], touched: list[dict[Owner
         }
         number = ".".join(str(i + 1) for i in variant.indices)
         variants.append(Variant(id=number, values=values, nodes=ids))
-    ordered = sorted(nodes.values(), key=lambda node: not is_data(node))
+    ordered = sorted(nodes.values(), key=lambda node: not is_data(node) or bool(node.inputs))
     key = graph_key(node.key for node in ordered)
     return graphs[0].model_copy(update={"nodes": tuple(ordered), "variants": tuple(variants), "key": key})
 

@@ -54,6 +54,8 @@ class Stage(Protocol):
 NODES = {
     "arc": "gridloom.runtime.data.stages:BuildDataset",
     "arc_answers": "gridloom.runtime.data.stages:BuildAnswers",
+    "programs": "gridloom.solvers.stages.program_pairs:BuildPairs",
+    "programs_answers": "gridloom.runtime.data.stages:BuildAnswers",
     "maze": "gridloom.runtime.data.stages:BuildPuzzles",
     "sudoku": "gridloom.runtime.data.stages:BuildPuzzles",
     "parity": "gridloom.runtime.data.stages:BuildSequences",

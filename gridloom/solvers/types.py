@@ -133,6 +133,8 @@ class Candidate(LoopRecord):
     """Number of demonstrations that the search was shown."""
     cost: int | None = None
     """Length of the program: the cost of its dearest image, and of each part after the first."""
+    again: int | None = None
+    """Number of demonstrations without which the search finds the same answers, and that demonstration's output."""
 
 
 class ActStep(LoopRecord):

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from gridloom.specs.base import ArtifactType, ByContent, DataSpec, Later, SpecModel
+from gridloom.specs.base import ArtifactType, ByContent, DataSpec, Later, Ref, SpecModel
 from gridloom.specs.built import PrebuiltData, StreamData
 from gridloom.specs.puzzles import (
     AdditionData,
@@ -89,8 +89,22 @@ class ArcData(DataSpec):
     """Order by size; without it every epoch draws from all tasks."""
 
 
+class ProgramsData(ArcData):
+    """ARC tasks with further pairs, which programs of a search make: the accepted program of a task answers mutated
+    inputs."""
+
+    kind: Literal["programs"] = "programs"  # type: ignore[assignment]
+    attempts: Annotated[str, Ref(artifacts=("attempts",))]
+    """Solve stage that searches programs for these tasks."""
+    pairs: Annotated[int, Field(ge=1, le=10_000)] = 16
+    """Pairs that are made for a task with an accepted program, at most; a task without one keeps its own pairs."""
+    mutation_seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Seed of the mutations."""
+
+
 DATA_SPECS: tuple[type[DataSpec], ...] = (
     ArcData,
+    ProgramsData,
     MazeData,
     SudokuData,
     ParityData,

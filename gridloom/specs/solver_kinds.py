@@ -74,7 +74,10 @@ VERIFIERS: Registry[Callable[[Any], Any]] = Registry(
             name: f"{_SIGNALS}:{name}"
             for name in ("leave_one_out", "agreement", "form", "shape", "palette", "confidence")
         },
-        **{name: f"{_PROGRAMS}:{name}" for name in ("fits_demonstrations", "short_program", "unrivalled")},
+        **{
+            name: f"{_PROGRAMS}:{name}"
+            for name in ("fits_demonstrations", "short_program", "unrivalled", "found_again")
+        },
     },
 )
 """Every verifier: a function `gridloom.solvers.verifiers.signals.Evidence` -> `gridloom.solvers.types.Signal`."""

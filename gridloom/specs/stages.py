@@ -136,6 +136,10 @@ class TrainStage(StageSpec):
     """Publish the weights after the best interval by a metric; the last weights where absent or no interval ended."""
     validate_: Annotated[Validation | None, Later()] = Field(default=None, alias="validate", exclude_if=absent)
     """Rows held apart from training, answered every some steps; the best weights by them are published."""
+    unless_accepted: Annotated[str | None, Ref(artifacts=("attempts",)), Later()] = Field(
+        default=None, exclude_if=absent
+    )
+    """A solve stage over the same data: where its verifier accepts every task, the training makes one step and ends."""
     initial_state: Annotated[Literal["fixed", "random"], Later()] = Field(
         default="fixed", exclude_if=default_of("fixed")
     )

@@ -222,6 +222,9 @@ class CandidateRecord(Record):
     """Demonstrations that the search was shown."""
     cost: int | None = None
     """Cost of the program."""
+    again: int | None = None
+    """Demonstrations without which the search finds the same answers, and that demonstration's output; NULL for other
+    grids, where a demonstration alone was shown, and in older ledgers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,9 +58,9 @@ def print_results(
                 _print_study(console, node.name, report)
             else:
                 _print_votes(console, node.name, report)
-    scored = {name for node in graph.nodes if node.kind == "score" for name in node.inputs.values()}
+    read = {name for node in graph.nodes if node.kind in ("score", "train") for name in node.inputs.values()}
     for node in graph.nodes:
-        if node.kind == "solve" and node.name in result.artifacts and node.name not in scored:
+        if node.kind == "solve" and node.name in result.artifacts and node.name not in read:
             _print_unscored(console, node.name, result.artifacts[node.name])
     if result.failed:  # the summary of the failed stages has the counts
         return

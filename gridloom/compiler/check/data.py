@@ -113,7 +113,7 @@ def evaluate_options_fit(spec_facts: SpecFacts, session: Session) -> None:
     bound = spec_facts.bound
     for name, stage in sound(spec_facts, "stages", EvaluateStage):
         found = data_of(bound, name)
-        if found is None or found[1].kind == "arc":
+        if found is None or isinstance(found[1], ArcData):
             continue
         for option in ("split", "views", "early_stop"):
             if getattr(stage, option) is not None:

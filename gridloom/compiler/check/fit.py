@@ -115,7 +115,7 @@ def checkpoint_fits_data(spec_facts: SpecFacts, session: Session) -> None:
             if here is None or there is None:
                 continue
             ours, theirs = spec_facts.data.get(here[0]), spec_facts.data.get(there[0])
-            if ours is None or theirs is None or (here[1].kind == there[1].kind == "arc"):
+            if ours is None or theirs is None or (isinstance(here[1], ArcData) and isinstance(there[1], ArcData)):
                 continue
             if isinstance(here[1], SequenceData) and here[1].kind == there[1].kind:
                 network = bound.spec.models.get(bound.network_of(source) or "")
@@ -193,7 +193,7 @@ def _rows_fit(
     ours = spec_facts.data.get(found[0]) if found else None
     if found is None or ours is None:
         return
-    if found[1].kind == given.data_kind == "arc":
+    if isinstance(found[1], ArcData) and given.data_kind == "arc":
         if ours.canvas != given.canvas:
             session.error(
                 "GL341",

@@ -12,7 +12,7 @@ from gridloom.runtime.data.arc.read import ArcSource, read_arc
 from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, puzzles_digest
 from gridloom.runtime.data.sequences.artifact import save_sequences
 from gridloom.runtime.stage import StageContext
-from gridloom.specs.data import ArcData
+from gridloom.specs.data import ArcData, ProgramsData
 from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.stores.artifacts import Artifact
 
@@ -67,7 +67,7 @@ class BuildSequences:
 
 
 def _read(node: StageNode, context: StageContext) -> tuple[ArcData, ArcSource]:
-    spec = node.section(ArcData)
+    spec = node.section(ProgramsData if node.kind.startswith("programs") else ArcData)
     return spec, read_arc(spec, context.base)
 
 

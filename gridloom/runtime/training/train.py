@@ -61,6 +61,9 @@ class Train:
                 f"accumulate {spec.accumulate}{among} does not divide batch_size {spec.batch_size}",
                 f"change accumulate or batch_size of stage {node.name!r}",
             )
+        if "unless_accepted" in inputs and accepts_all(inputs["unless_accepted"]):
+            context.progress.say(f"{node.name}: every task is accepted already, one step is made")
+            spec = spec.model_copy(update={"steps": 1, "budget": None})
         job = Job(node, inputs, context.device, context.work)
         ranks.connect()
         ranks.broadcast(TRAIN, job)
@@ -184,6 +187,21 @@ class Train:
         if made:  # a run that only publishes what an earlier one trained has no rate
             context.notes.update(steps_per_s=made / seconds, rows_per_s=made * spec.batch_size / seconds)
         return _best_step(best, checks)
+
+
+def accepts_all(attempts: Artifact) -> bool:
+    """Return whether the verifier of a solve stage accepted every task.
+
+    Raises:
+        StageError: the artifact is damaged.
+    """
+    try:
+        tasks = attempts.read_json("picks.json")["tasks"]
+        return all(task["accepted"] for task in tasks.values())
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise StageError(
+            f"{attempts.path}: picks.json is damaged ({problem!r})", "remove the artifact and run again"
+        ) from None
 
 
 def write_bundle(

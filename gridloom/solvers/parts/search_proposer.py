@@ -149,6 +149,7 @@ def _ranked(found: Sequence[Found], index: int) -> tuple[Candidate, ...]:
                 fits=fits,
                 shown=len(one.fits),
                 cost=one.length,
+                again=sum(one.again) if one.again else None,
             )
         )
     return tuple(ranked)

@@ -34,17 +34,23 @@ def count_errors(rows: Any, keys: Any, num_keys: Any, target: Any, errors: Any) 
         keys: int64 [cells] below `num_keys`, one for each cell of the demonstrations.
         target: uint8 [cells].
     """
-    counts = np.zeros((num_keys * 10, 10), dtype=np.int32)
+    counts = np.zeros((10, num_keys, 10), dtype=np.int32)
     for i in range(errors.size):
-        counts[:] = 0
+        colours: Any = 0
         for k in range(keys.size):
-            counts[keys[k] * 10 + rows[i, k], target[k]] += 1
+            colour = rows[i, k]
+            if not colours >> colour & 1:
+                colours |= 1 << np.int64(colour)
+                counts[colour] = 0
+            counts[colour, keys[k], target[k]] += 1
         wrong = keys.size
-        for key in range(num_keys * 10):
-            most = 0
-            for colour in range(10):
-                most = max(most, counts[key, colour])
-            wrong -= most
+        for colour in range(10):
+            if colours >> colour & 1:
+                for key in range(num_keys):
+                    most = 0
+                    for shown in range(10):
+                        most = max(most, counts[colour, key, shown])
+                    wrong -= most
         errors[i] = wrong
 
 

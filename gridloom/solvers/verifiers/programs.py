@@ -1,7 +1,9 @@
-"""Verifiers of programs: what a program reproduces, how short it is, whether another one answers differently.
+"""Verifiers of programs: what a program reproduces, how short it is, whether the search finds its answers again without
+a demonstration, whether another program answers differently.
 
-Chosen on 200 training tasks of ARC-1: the first candidate is right in 79% of the tasks where it reproduces every
-demonstration, and in 98% of those (55 of 56) where it is also short and unrivalled.
+Chosen on 300 training tasks of ARC-1. Programs that reproduce every demonstration are right in 123 of 157 tasks; those
+that are found again without two demonstrations of three, or are short, and have no rival of nearly their length, in 99
+of 101.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from gridloom.solvers.verifiers.signals import Evidence
 
 SHORT = 26
 """Length up to which a program is as good as any: two functions and three layers."""
+RIVAL = 8
+"""How much longer a program that answers differently must be to be no rival."""
 
 
 def fits_demonstrations(evidence: Evidence) -> Signal:
@@ -35,18 +39,31 @@ def short_program(evidence: Evidence) -> Signal:
     return Signal(name="short_program", score=score, detail="" if score == 1 else f"the program is long (cost {cost})")
 
 
+def found_again(evidence: Evidence) -> Signal:
+    """Share of the demonstrations without which the search finds the same answers, and that demonstration's output too;
+    1 for a short program, which seldom fits by coincidence; None where the search was shown one demonstration, and for
+    a grid without a program."""
+    again, shown, cost = evidence.candidate.again, evidence.candidate.shown, evidence.candidate.cost
+    if cost is None or shown is None or shown < 2:
+        return Signal(name="found_again", score=None)
+    found = again or 0
+    detail = "" if found == shown else f"without one example, the same is found for {found} of {shown}"
+    return Signal(name="found_again", score=1.0 if cost <= SHORT else found / shown, detail=detail)
+
+
 def unrivalled(evidence: Evidence) -> Signal:
-    """Score 0 where another program reproduces every shown demonstration too and gives another grid, else 1; None for a
-    grid without a program."""
+    """Score 1 where no other program reproduces every shown demonstration and gives another grid, 0 where one as short
+    does, and between them by how much longer the shortest such program is; None for a grid without a program."""
     candidate = evidence.candidate
-    if candidate.program is None:
+    if candidate.cost is None:
         return Signal(name="unrivalled", score=None)
     rivals = [
-        other
+        other.cost
         for other in evidence.proposal.candidates[evidence.test_index]
-        if other.program is not None and other.fits == other.shown and other.grid != candidate.grid
+        if other.cost is not None and other.fits == other.shown and other.grid != candidate.grid
     ]
     if not rivals:
         return Signal(name="unrivalled", score=1.0)
+    score = min(1.0, max(0.0, (min(rivals) - candidate.cost) / RIVAL))
     detail = f"{len(rivals)} other program{'s' if len(rivals) > 1 else ''} that fit every example give another grid"
-    return Signal(name="unrivalled", score=0.0, detail=detail)
+    return Signal(name="unrivalled", score=score, detail="" if score == 1 else detail)
