@@ -37,6 +37,14 @@ WalltimeOption = Annotated[
         help="Save, stop and exit 75 after this long: 90m, 2h, 1h30m, or seconds. Overrides the spec.",
     ),
 ]
+OnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="WHERE",
+        help="Share the work: local:N processes, torchrun:N, ray (or ray://HOST:PORT), slurm:PARTITION.",
+    ),
+]
 SpecArg = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a library recipe.")]
 SetOption = Annotated[
     list[str] | None,

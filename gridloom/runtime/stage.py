@@ -15,6 +15,7 @@ from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import LedgerWriter
 
 if TYPE_CHECKING:
+    from gridloom.runtime.cluster.crew import Crew
     from gridloom.runtime.machine.ranks import Ranks
 
 
@@ -36,6 +37,8 @@ class StageContext:
     stop: StopSignal
     ranks: Ranks | None = None
     """Processes that train together, this one the first of them; None where this process is alone."""
+    crew: Crew | None = None
+    """Workers that a stage may hand items to; None where this process does all."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Figures that a stage records (peak memory, steps/s); the executor stores them in the stage's ledger row."""
 

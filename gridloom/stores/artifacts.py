@@ -267,6 +267,26 @@ class ArtifactStore:
             raise StoreError(f"artifact {final} vanished while it was published", "do not remove it while a run is on")
         return artifact
 
+    def receive(self, key: str, files: Mapping[str, bytes]) -> Artifact:
+        """Publish the files of an artifact of another workspace, its manifest among them, after checking every hash.
+
+        Raises StoreError for a file that is not the manifest's; then nothing is published.
+        """
+        with self.writing(key) as tmp, storage("receive an artifact", self.workspace.artifact_dir):
+            for name, data in files.items():
+                path = tmp / PurePosixPath(name)
+                if not path.resolve().is_relative_to(tmp.resolve()):
+                    raise StoreError(f"artifact {key} has a file {name!r} outside its folder", "receive it again")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_durably(path, data)
+            manifest = json.loads(files[MANIFEST])
+            _check_manifest(manifest)
+            self.verify(Artifact(key, str(manifest["type"]), tmp, manifest))
+            self._rename_into_place(tmp, self._place(key))
+        artifact = self.find(key)
+        assert artifact is not None, "it was published"
+        return artifact
+
     def work_dir(self, key: str) -> Path:
         """Create and return the scratch folder of `key`, which is kept when the stage is interrupted."""
         return self.workspace.ensure(self.work_path(key))

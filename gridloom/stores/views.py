@@ -27,7 +27,8 @@ SELECT
   coalesce(a.tasks, 0) AS tasks, coalesce(a.attempts, 0) AS attempts,
   r.spec, r.overrides, r.device, r.host, r.pid, r.graph_key, r.gridloom_version, r.error, p.processes
 FROM runs r
-LEFT JOIN (SELECT run_id, count(*) AS processes, sum(seconds) AS seconds FROM run_processes GROUP BY run_id) p
+LEFT JOIN (SELECT run_id, count(*) AS processes, sum(seconds) AS seconds FROM run_processes
+  WHERE worker IS NULL GROUP BY run_id) p
   USING (run_id)
 LEFT JOIN (SELECT run_id, count(*) AS stages, count(*) FILTER (status = 'cached') AS cached,
              count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status = 'blocked') AS blocked
@@ -78,10 +79,11 @@ ORDER BY pass2 DESC NULLS LAST, pass1 DESC NULLS LAST, started_at DESC""",
 SELECT
   p.run_id, p.process,
   CASE WHEN p.status = 'started' AND (
-         p.process < max(p.process) OVER (PARTITION BY p.run_id)
+         p.process < max(p.process) FILTER (p.worker IS NULL) OVER (PARTITION BY p.run_id)
          OR list_contains(getvariable('dead_runs')::VARCHAR[], p.run_id))
        THEN 'crashed' ELSE p.status END AS status,
-  p.started_at, p.ended_at, p.seconds, p.host, p.pid, p.device, p.gridloom_version, p.error
+  p.started_at, p.ended_at, p.seconds, p.host, p.pid, p.device, p.gridloom_version, p.error,
+  p.worker
 FROM run_processes p
 ORDER BY p.run_id DESC, p.process""",
     "v_stage_times": """

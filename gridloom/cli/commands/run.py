@@ -15,6 +15,7 @@ from gridloom.cli.options import (
     FinishedEarlyOption,
     HomeOption,
     JsonOption,
+    OnOption,
     QuietOption,
     SetOption,
     SpecArg,
@@ -75,6 +76,7 @@ def _execute(
     again: str,
     wait: bool,
     finished_early: list[str] | None,
+    on: str | None,
     *,
     show: bool,
 ) -> None:
@@ -84,19 +86,22 @@ def _execute(
     from gridloom.cli.show.terminal import Terminal
     from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
+    from gridloom.runtime.cluster.where import parse_where
     from gridloom.runtime.execution.launch import launch
     from gridloom.runtime.execution.run_outcome import RunFailed
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.reports.comparison import SCORES, compare_runs
     from gridloom.stores.workspace import Workspace
 
+    where = parse_where(on) if on is not None else None
     workspace = Workspace.find(home)
     planned = plan_local(spec, overrides, workspace, walltime, device, finished_early or ())
     if planned.compiled.warnings and not quiet:
         print(render(planned.compiled.warnings), file=sys.stderr)
     console = Terminal()
     try:
-        result = launch(planned, spec, overrides, workspace, reporter(console, quiet), device, walltime, wait)
+        shown = reporter(console, quiet)
+        result = launch(planned, spec, overrides, workspace, shown, device, walltime, wait, where)
     except StageInterrupted as interrupted:
         print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
         raise typer.Exit(interrupted.exit_code) from None
@@ -120,6 +125,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing, print the plan, as `plan`.")] = False,
     wait: WaitOption = False,
     finished_early: FinishedEarlyOption = None,
+    on: OnOption = None,
 ) -> None:
     """Execute every stage that is not cached; an interrupted run continues where it stopped.
 
@@ -146,9 +152,10 @@ def run(
         home=home,
         device=device,
         walltime=walltime,
+        on=on,
     )
     with optional_output():
-        _execute(spec, overrides or [], home, device, walltime, quiet, again, wait, finished_early, show=False)
+        _execute(spec, overrides or [], home, device, walltime, quiet, again, wait, finished_early, on, show=False)
 
 
 def solve(
@@ -165,6 +172,7 @@ def solve(
     quiet: QuietOption = False,
     wait: WaitOption = False,
     finished_early: FinishedEarlyOption = None,
+    on: OnOption = None,
     given: Annotated[
         str | None,
         typer.Option("--with", metavar="CHECKPOINT", help="For a file of puzzles: a finished training, or a folder."),
@@ -215,6 +223,7 @@ def solve(
         home=home,
         device=device,
         walltime=walltime,
+        on=on,
     )
     if is_task_file(spec):
         overrides = [*task_overrides(spec, budget), *(overrides or [])]
@@ -223,7 +232,7 @@ def solve(
         raise GridloomError("--budget is for a task file", f"write its training's `budget` in {spec}, or use --set")
     extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
     with optional_output():
-        _execute(spec, extra, home, device, walltime, quiet, again, wait, finished_early, show=True)
+        _execute(spec, extra, home, device, walltime, quiet, again, wait, finished_early, on, show=True)
 
 
 def _solve_puzzles(

@@ -10,17 +10,22 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gridloom.compiler.device_speeds import DeviceSpeeds
+from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import StageNode
-from gridloom.errors import StageError, StageInterrupted, StoreError
+from gridloom.errors import StageError, StageInterrupted
 from gridloom.progress import Progress, StopSignal
-from gridloom.runtime.execution.out_of_memory import memory_advice
+from gridloom.runtime.cluster.crew import Crew
+from gridloom.runtime.cluster.where import Where
+from gridloom.runtime.execution.crew_of_run import crew_of_run
+from gridloom.runtime.execution.make_artifact import make_artifact, verified
+from gridloom.runtime.execution.parallel_walk import walk_in_parallel
 from gridloom.runtime.execution.process_log import ProcessLog
 from gridloom.runtime.execution.run_locks import choose_run_id, run_lock, stage_lock
 from gridloom.runtime.execution.run_outcome import (
@@ -29,12 +34,11 @@ from gridloom.runtime.execution.run_outcome import (
     RunResult,
     failure_text,
     first_line,
-    is_out_of_space,
     stops_everything,
 )
-from gridloom.runtime.execution.run_records import completion, estimates, incomplete, producer, stage_record
+from gridloom.runtime.execution.run_records import completion, estimates, incomplete, stage_record
+from gridloom.runtime.execution.whole_stage import run_whole, runs_whole
 from gridloom.runtime.machine.device import make_current, resolve_device
-from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.planning.local import Planned, spec_base
 from gridloom.runtime.planning.plan import PlannedStage, RunPlan
 from gridloom.runtime.planning.weights_here import check_weights
@@ -64,6 +68,8 @@ class RunOptions:
     """Override of the spec's `device`."""
     ranks: Ranks | None = None
     """Group of processes that train together, in which this process is rank 0; None for a single process."""
+    where: Where | None = None
+    """Place of the workers that share the stages; None for this process alone."""
     wait: bool = False
     """Whether a stage that another process runs is waited for; else it fails."""
 
@@ -120,7 +126,7 @@ def execute(
         status: str = "failed"
         error: str | None = None
         try:
-            with log.running():
+            with log.running(), _crew(options, plan, workspace, ledger, progress, to_run) as walk.crew:
                 walk.walk()
             result = walk.result(time.monotonic() - started)
             if not result.failed:
@@ -145,6 +151,20 @@ def execute(
     if result.failed:
         raise RunFailed(result, plan.graph)
     return result
+
+
+def _crew(
+    options: RunOptions,
+    plan: RunPlan,
+    workspace: Workspace,
+    ledger: LedgerWriter,
+    progress: Progress,
+    to_run: Sequence[StageNode],
+) -> AbstractContextManager[Crew | None]:
+    """Return the context of the run's workers; of none where the run has no place for them, or nothing to do."""
+    if options.where is None or not to_run:
+        return nullcontext()
+    return crew_of_run(options.where, workspace, options.device or plan.graph.device, ledger, progress.say)
 
 
 def _dependents(plan: RunPlan, name: str) -> set[str]:
@@ -181,6 +201,7 @@ class _Walk:
     stage_factory: Callable[[str], Stage]
     unrecorded: set[str]
     """Keys of cached artifacts that the run which made them did not record."""
+    crew: Crew | None = None
     held: ExitStack = field(default_factory=ExitStack)
     """Lock of the stage that ended last, kept until that of the next is taken: who waits for the one stays behind."""
     artifacts: dict[str, Artifact] = field(default_factory=dict)
@@ -191,6 +212,9 @@ class _Walk:
 
     def walk(self) -> None:
         """Run the stages in order. Raises errors that stop the whole run."""
+        if self.crew is not None:
+            walk_in_parallel(self.plan.stages, self._step, lambda: {*self.artifacts, *self.failed, *self.blocked})
+            return
         try:
             for planned in self.plan.stages:
                 self._step(planned)
@@ -254,7 +278,8 @@ class _Walk:
             else:
                 self.artifacts[node.name] = self._make(node)
                 self.executed.append(node.name)
-            self.held = lock.pop_all()
+            if self.crew is None:  # with a crew several stages run at once, and none stays behind another
+                self.held = lock.pop_all()
 
     def _make(self, node: StageNode) -> Artifact:
         inputs = {name: self.artifacts[target] for name, target in node.inputs.items()}
@@ -263,7 +288,7 @@ class _Walk:
         notes: dict[str, Any] = {}
         try:
             with self.log.stage(node):
-                artifact = self._publish(node, self._verified(inputs), notes, started_at)
+                artifact = self._publish(node, verified(self.store, inputs), notes, started_at)
         except BaseException as failure:
             status = "interrupted" if isinstance(failure, StageInterrupted | KeyboardInterrupt) else "failed"
             self._record(node, status, ended_at=time.time(), error=failure_text(failure), notes=notes)
@@ -299,57 +324,27 @@ class _Walk:
             shown.add(holder)
             self.progress.say(f"{node.name}: waiting for {holder}, which runs this stage")
 
-    def _verified(self, inputs: dict[str, Artifact]) -> dict[str, Artifact]:
-        for artifact in inputs.values():
-            try:
-                self.store.verify(artifact)
-            except StoreError as damaged:
-                if is_out_of_space(damaged):
-                    raise
-                # a damaged input fails only the stages that read it
-                raise StageError(damaged.message, damaged.remedy) from damaged
-        return inputs
-
     def _publish(
         self, node: StageNode, inputs: dict[str, Artifact], notes: dict[str, Any], started_at: float
     ) -> Artifact:
-        with self.store.writing(node.key) as out:
-            context = StageContext(
-                run_id=self.run_id,
-                device=self.device,
-                work=self.store.work_dir(node.key),
-                out=out,
-                base=self.options.base,
-                ledger=self.ledger,
-                progress=self.progress,
-                stop=self.stop,
-                ranks=self.options.ranks,
-                notes=notes,
-            )
-            stage = self.stage_factory(node.kind)
-            meter = MemoryMeter(self.device) if node.cost is not None else None
-            try:
-                with memory_advice(node, self.device):
-                    stage.run(node, inputs, context)
-            except Exception as failure:
-                if is_out_of_space(failure) and not isinstance(failure, StoreError):
-                    raise StoreError(
-                        f"cannot write in {out}: {failure}",
-                        "free some space or point GRIDLOOM_HOME at another disk, then run again: finished stages are "
-                        "kept",
-                    ) from failure
-                raise
-            if meter is not None:
-                notes.update(peak_memory_bytes=meter.peak(), stage_memory_bytes=meter.grown())
-            self.ledger.sync()  # after a power failure, too, an artifact has the records that its stage wrote
-            return self.store.publish(
-                out,
-                key=node.key,
-                type=node.produces,
-                kind=node.kind,
-                producer=producer(self.plan.graph, node, self.run_id, started_at, notes),
-                inputs={name: artifact.key for name, artifact in inputs.items()},
-            )
+        work = self.store.work_dir(node.key)
+        context = StageContext(
+            run_id=self.run_id,
+            device=self.device,
+            work=work,
+            out=work,
+            base=self.options.base,
+            ledger=self.ledger,
+            progress=self.progress,
+            stop=self.stop,
+            ranks=self.options.ranks,
+            crew=self.crew,
+            notes=notes,
+        )
+        of_key = key_inputs(self.plan.graph, node)
+        if self.crew is not None and runs_whole(node, self.crew):
+            return run_whole(node, inputs, context, of_key, started_at, self.store)
+        return make_artifact(self.stage_factory(node.kind), node, inputs, context, self.store, of_key, started_at)
 
     def _record(self, node: StageNode, status: str, **fields: Any) -> None:
         self.ledger.append(stage_record(self.run_id, node, status, **fields))
@@ -365,6 +360,7 @@ def run_local(
     device: str | None = None,
     ranks: Ranks | None = None,
     wait: bool = False,
+    where: Where | None = None,
 ) -> RunResult:
     """Execute a plan made by `plan_local`. Raises the errors of `execute`."""
     speeds = planned.speeds.of(device or planned.plan.graph.device)
@@ -376,5 +372,6 @@ def run_local(
         speeds=speeds,
         ranks=ranks,
         wait=wait,
+        where=where,
     )
     return execute(planned.plan, workspace, options, progress, stop)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gridloom.progress import Progress
+from gridloom.runtime.cluster.where import Where
 from gridloom.runtime.execution.executor import run_local
 from gridloom.runtime.execution.run_outcome import RunResult
 from gridloom.runtime.execution.stop_signal import StopFlag, stop_on_signals
@@ -33,12 +34,13 @@ def launch(
     device: str | None = None,
     walltime_s: float | None = None,
     wait: bool = False,
+    where: Where | None = None,
 ) -> RunResult:
     """Execute a plan made by `plan_local` until it is done, fails, is interrupted, or its time is up.
 
     SIGINT, SIGTERM and SIGUSR1 save the state and stop the run if the call is made in the main thread; the previous
     signal handlers are restored. `walltime_s` overrides the limit of the spec. With `wait` a stage that another
-    process runs is waited for; a SIGINT in that time stops at once.
+    process runs is waited for; a SIGINT in that time stops at once. Workers of `where` share the stages.
 
     Raises:
         StageInterrupted: a signal or the walltime stopped the run; running again resumes it.
@@ -47,7 +49,8 @@ def launch(
     """
     stop = StopFlag(planned.compiled.spec.walltime_s if walltime_s is None else walltime_s)
     with _processes() as ranks, _signals(stop):
-        return off_loop(partial(run_local, planned, spec, overrides, workspace, progress, stop, device, ranks, wait))
+        work = partial(run_local, planned, spec, overrides, workspace, progress, stop, device, ranks, wait, where)
+        return off_loop(work)
 
 
 def off_loop(work: Callable[[], T]) -> T:

@@ -32,8 +32,8 @@ class ProcessLog:
     device: str
     process: str = field(default_factory=clock_id)
     _began: float = field(default_factory=time.monotonic)
-    _stage: tuple[str, float] | None = None
-    """Stage that is being executed, and its start."""
+    _stages: dict[str, float] = field(default_factory=dict)
+    """Stages that are being executed, with their starts."""
     _ended: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -66,7 +66,7 @@ class ProcessLog:
     def stage(self, node: StageNode) -> Iterator[None]:
         """Record the execution of a stage by this process, with its duration and how it ended."""
         began = time.monotonic()
-        self._stage = node.name, began
+        self._stages[node.name] = began
         where: dict[str, Any] = {"run_id": self.run_id, "process": self.process, "stage": node.name}
         self.ledger.append(StageProcessRecord(**where, key=node.key, status="running", started_at=time.time()))
         status = "failed"
@@ -77,7 +77,7 @@ class ProcessLog:
             status = "interrupted"
             raise
         finally:
-            self._stage = None
+            self._stages.pop(node.name, None)
             seconds = time.monotonic() - began
             self.ledger.append(StageProcessRecord(**where, status=status, ended_at=time.time(), seconds=seconds))
 
@@ -93,11 +93,11 @@ class ProcessLog:
         while not self._ended.wait(wait):
             wait = min(2 * wait, SIGN_EVERY_S)
             records: list[Record] = [self._record(seconds=self._seconds)]
-            if (at := self._stage) is not None:
-                records.append(
-                    StageProcessRecord(
-                        run_id=self.run_id, process=self.process, stage=at[0], seconds=time.monotonic() - at[1]
-                    )
+            records += [
+                StageProcessRecord(
+                    run_id=self.run_id, process=self.process, stage=stage, seconds=time.monotonic() - began
                 )
+                for stage, began in [*self._stages.items()]
+            ]
             with suppress(StoreError):  # a full disk is reported by the stage, whose records count
                 self.ledger.append(*records)

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gridloom.compiler.device_speeds import DeviceSpeeds
-from gridloom.compiler.fingerprint import key_inputs
-from gridloom.compiler.graph import RunGraph, StageNode
+from gridloom.compiler.graph import StageNode
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import ArtifactRecord, EstimateRecord, StageRecord
@@ -27,11 +26,12 @@ def stage_record(run_id: str, node: StageNode, status: str, **fields: Any) -> St
 
 
 def producer(
-    graph: RunGraph, node: StageNode, run_id: str, started_at: float, notes: Mapping[str, Any]
+    inputs_of_key: Mapping[str, Any], node: StageNode, run_id: str, started_at: float, notes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the manifest's `producer`: stage, run, inputs of the key, and the facts that its record needs.
 
     Args:
+        inputs_of_key: `key_inputs` of the node in its graph.
         started_at: start of the stage in this process, seconds since the epoch.
         notes: figures of the stage, for the ledger.
     """
@@ -40,7 +40,7 @@ def producer(
         "kind": node.kind,
         "version": node.version,
         "run_id": run_id,
-        "key_inputs": key_inputs(graph, node),
+        "key_inputs": dict(inputs_of_key),
         "spec": node.spec,
         "gridloom": __version__,
         "started_at": started_at,

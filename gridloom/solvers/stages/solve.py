@@ -5,45 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langgraph.runtime import RunControl
-
 from gridloom.compiler.graph import StageNode
-from gridloom.errors import StageInterrupted
-from gridloom.progress import Progress, ProgressTask
 from gridloom.runtime.data.arc.dataset import Dataset, held_out_tasks, load_dataset
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.stage import StageContext
-from gridloom.solvers.loop.graph import TaskRun, build_graph, run_graph, thread_id
-from gridloom.solvers.loop.nodes import Nodes
-from gridloom.solvers.loop.policies import Experience, Policy, make_policy
-from gridloom.solvers.loop.recording import AttemptScope, task_record
-from gridloom.solvers.loop.select import accepts_task
-from gridloom.solvers.parts.ablation import with_latents
-from gridloom.solvers.parts.endpoint_reasoner import EndpointReasoner
-from gridloom.solvers.parts.loading import load_llm_services, load_search, load_services
-from gridloom.solvers.parts.search_proposer import KEY as SEARCH_KEY
-from gridloom.solvers.parts.services import Services
+from gridloom.solvers.loop.policies import Experience, make_policy
+from gridloom.solvers.loop.recording import task_record
+from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.stages import attempts_artifact as outputs
+from gridloom.solvers.stages.solve_on_workers import SolveWorker, solve_on_workers
+from gridloom.solvers.stages.task_loop import LoadLlmServices, LoadServices, TaskLoop, load_models, solver_key
 from gridloom.solvers.stages.threshold import accepting_from, read_calibration
-from gridloom.solvers.types import LoopState
-from gridloom.specs.solver import Solver
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.files.write_aside import replacing
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import PickRecord, as_dict
-from gridloom.stores.threads.checkpointer import DuckDBSaver
-
-LoadServices = Callable[[Path, Solver, str, Path, Progress | None], Services]
-"""Function (checkpoint folder, settings, device, folder that relative paths start from, progress) -> models."""
-LoadLlmServices = Callable[[Mapping[str, Any], Solver, str, Path, Progress | None], Services]
-"""Function like `LoadServices` for a language model that solves alone; its first argument is the model's spec."""
 
 
 class Solve:
@@ -62,8 +44,7 @@ class Solve:
         stage = node.section(SolveStage)
         dataset = load_dataset(inputs["data"].path)
         tasks = held_out_tasks(dataset, stage.data, stage.split, stage.limit)
-        checkpoint = inputs.get("with")
-        model_key = checkpoint.key if checkpoint else llm_key(node) if stage.with_ else SEARCH_KEY
+        model_key = solver_key(node, stage, inputs)
         ledger = Ledger(context.ledger.workspace)
         context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
         finished = _finished(ledger, context.run_id, node.name)
@@ -72,145 +53,25 @@ class Solve:
         if calibration:
             stage = stage.model_copy(update={"solver": accepting_from(stage.solver, calibration["threshold"])})
         began = time.perf_counter()
+        accepted = sum(finished.values())
         if open_tasks:
-            policy = make_policy(stage.solver.policy)
-            rest = (stage.solver, context.device, context.base, context.progress)
-            if checkpoint:
-                services = self._load(checkpoint.path, *rest)
-            elif stage.with_:
-                services = self._load_llm(node.models[stage.with_], *rest)
+            uses_experience = make_policy(stage.solver.policy).uses_experience
+            experience = _experience(context, ledger) if uses_experience else {}
+            if context.crew is not None:
+                solve_on_workers(node, inputs, open_tasks, len(tasks), accepted, experience, context, ledger)
             else:
-                services = load_search(stage.solver, context.progress)
-            if isinstance(services.reasoner, EndpointReasoner):
-                services.reasoner.endpoint.stop = context.stop
-            services = with_latents(services, stage.solver.latents, tasks, node.seed)
-            experience = _experience(context, ledger) if policy.uses_experience else {}
-            loop = _Loop(node, stage, services, model_key, context, ledger, policy, experience)
-            asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))
+                services = load_models(node, stage, inputs, tasks, context, self._load, self._load_llm)
+                loop = TaskLoop(node, stage, services, model_key, context, ledger, experience)
+                asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=accepted))
         context.notes["seconds"] = time.perf_counter() - began
         context.notes["resumed_tasks"] = len(finished)
         _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration)
 
-
-def llm_key(node: StageNode) -> str:
-    """Return the key of the language model of a stage that solves with a language model alone.
-
-    The key is the digest of the weights; for an endpoint, whose weights are unknown, `endpoint:` and the model's name.
-    """
-    model = str(node.spec["with"])
-    facts = node.facts.get("llama", {}).get(model)
-    return str(facts["digest"]) if facts else f"endpoint:{node.models[model]['model']}"
-
-
-class _Loop:
-    """Models and stores of a solve stage, and the loop over its tasks."""
-
-    def __init__(
-        self,
-        node: StageNode,
-        stage: SolveStage,
-        services: Services,
-        checkpoint_key: str,
-        context: StageContext,
-        ledger: Ledger,
-        policy: Policy,
-        experience: Experience,
-    ) -> None:
-        self.node = node
-        self.settings = stage.solver
-        self.accept = stage.solver.verifier.accept if stage.calibration else None
-        self.services = services
-        self.checkpoint_key = checkpoint_key
-        self.experience = experience
-        self.context = context
-        self.policy = policy
-        self.saver = DuckDBSaver(context.ledger, ledger=ledger, one_task_a_step=True)
-        self.graph = build_graph(self.saver)
-        self.num_done = self.num_accepted = self.num_attempts = 0
-
-    async def solve(self, tasks: Sequence[Task], num_tasks: int, accepted: int) -> None:
-        """Run the tasks' graphs, `in_flight` of them concurrently.
-
-        Raises:
-            StageInterrupted: the stop signal was set, and every running graph has saved its node.
-        """
-        context = self.context
-        self.num_done, self.num_accepted = num_tasks - len(tasks), accepted
-        queue = iter(tasks)
-        with context.progress.task(self.node.name, num_tasks, unit="tasks", done=self.num_done) as bar:
-            number = min(self.settings.in_flight, len(tasks))
-            workers = [asyncio.create_task(self._work(queue, bar)) for _ in range(number)]
-            try:
-                await asyncio.gather(*workers)
-            except BaseException:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-                raise
-        if self.num_done < num_tasks:
-            raise StageInterrupted(
-                f"{self.node.name} stopped ({context.stop.reason}) with {self.num_done} of {num_tasks} tasks done; "
-                "every node is saved",
-                "run the same command again: the run resumes at the node where it stopped",
-            )
-
-    async def _work(self, queue: Iterator[Task], bar: ProgressTask) -> None:
-        """Run tasks one after the other; batches of the scheduler wait for the calls of this worker until it ends."""
-        with self.services.scheduler.member():
-            for task in queue:
-                if self.context.stop:
-                    return
-                state = await self._one(task)
-                if state is None:
-                    return
-                self.num_done += 1
-                self.num_attempts += len(state["history"])
-                self.num_accepted += _is_accepted(state, task)
-                bar.advance(1, **self._figures())
-
-    def _figures(self) -> dict[str, Any]:
-        """Return the counts that the progress bar shows."""
-        return {
-            "accepted": self.num_accepted,
-            "open": self.num_done - self.num_accepted,
-            "attempts": self.num_attempts,
-        }
-
-    async def _one(self, task: Task) -> LoopState | None:
-        """Run a task's graph to its end and return the state; None when the stop signal interrupted it."""
-        context = self.context
-        control = RunControl()
-
-        def drain() -> None:
-            if context.stop:
-                control.request_drain(context.stop.reason)
-
-        nodes = Nodes(
-            task,
-            settings=self.settings,
-            seed=self.node.seed,
-            services=self.services,
-            policy=self.policy,
-            experience=self.experience,
-            scope=AttemptScope(
-                context.run_id, self.node.name, task.task_id, self.node.key, self.checkpoint_key, accept=self.accept
-            ),
-            append=context.ledger.append,
-            show=context.progress.show,
-        )
-        thread = thread_id(context.run_id, self.node.name, task.task_id)
-        state = await run_graph(
-            self.graph, TaskRun(nodes, drain), task.task_id, thread, self.settings.max_attempts, control
-        )
-        if state is not None:
-            # a failed task keeps all its checkpoints for inspection, an accepted task its last
-            self.saver.retain(thread, "last" if _is_accepted(state, task) else "all")
-        return state
-
-
-def _is_accepted(state: LoopState, task: Task) -> bool:
-    """Return whether a task that ended is accepted."""
-    return accepts_task([(entry.get("only"), entry["accepted"]) for entry in state["history"]], len(task.tests))
+    def worker(
+        self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext, shared: Mapping[str, Any]
+    ) -> SolveWorker:
+        """Load the models of a worker, which then solves tasks of the split one by one."""
+        return SolveWorker(node, inputs, context, shared, self._load, self._load_llm)
 
 
 def _experience(context: StageContext, ledger: Ledger) -> Experience:

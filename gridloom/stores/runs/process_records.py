@@ -29,6 +29,9 @@ class ProcessRecord(Record):
     started_at: float | None = None
     ended_at: float | None = None
     error: str | None = None
+    worker: str | None = None
+    """Name of the worker, such as local-0; None for the process that executes the run. A worker that was lost has the
+    status `lost`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

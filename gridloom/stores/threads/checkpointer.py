@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -34,6 +34,16 @@ from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.threads.graph_threads import EMPTY, CheckpointPlace, Memory, Thread, read_body, read_metadata
 
 
+class StoredThreads(Protocol):
+    """Place of the threads that other processes wrote: a `Ledger`, or the records that a worker was given."""
+
+    def graph_threads(self) -> set[str]:
+        """Return the ids of the stored threads; the saver reads them once and keeps the set."""
+
+    def read_graphs(self, thread_ids: Sequence[str]) -> builtins.list[GraphRecord]:
+        """Return all records of these threads."""
+
+
 class DuckDBSaver(BaseCheckpointSaver[str]):
     """Checkpointer over a LedgerWriter's journal and its workspace's ledger.
 
@@ -45,7 +55,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         self,
         writer: LedgerWriter,
         *,
-        ledger: Ledger | None = None,
+        ledger: StoredThreads | None = None,
         serde: SerializerProtocol | None = None,
         one_task_a_step: bool = False,
     ) -> None:
@@ -59,7 +69,7 @@ class DuckDBSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde)
         self._one_task_a_step = one_task_a_step
         self.writer = writer
-        self.ledger = ledger or Ledger(writer.workspace)
+        self.ledger: StoredThreads = ledger or Ledger(writer.workspace)
         self._memory = Memory()
 
     def hydrate(self, thread_ids: Collection[str] | None = None) -> set[str]:
