@@ -60,6 +60,17 @@ class PackedCarry:
     puzzle_ids: Tensor
     """int64 [A]"""
 
+    def finite_rows(self) -> Tensor:
+        """Return bool [A], whether the states of each row are finite."""
+        finite = torch.ones(self.layout.num_tokens, dtype=torch.bool, device=self.z_H.device)
+        for state in (self.z_H, self.z_L):
+            if state.numel():
+                finite &= torch.isfinite(state).all(dim=-1).flatten(0, -2).all(dim=0)
+        order = self.layout.order
+        row = torch.from_numpy(np.repeat(order, self.layout.lengths[order])).to(finite.device)
+        broken = torch.zeros(len(self.layout), device=finite.device).index_add_(0, row, (~finite).float())
+        return broken == 0
+
 
 TOKEN_FIELDS = ("z_H", "z_L")
 CELL_FIELDS = ("inputs", "labels")
@@ -154,22 +165,25 @@ def _corners(new: NewRows, canvas: int) -> Indices:
     return found
 
 
-def begun(
-    network: RecursiveCore, rows: NewRows, start: Injection | None = None
-) -> PackedCarry:
+def begun(network: RecursiveCore, rows: NewRows, start: Injection | None = None) -> PackedCarry:
     """Return the carry of rows that all start."""
     none = np.zeros(0, dtype=np.int64)
     return exchange(network, empty_carry(network), none, rows, np.arange(len(rows)), start)
 
 
-def finite_rows(carry: PackedCarry) -> Tensor:
-    """Return bool [A], whether the states of each row are finite."""
-    states = [t.flatten(0, -3) for t in (carry.z_H, carry.z_L) if t.numel()]
-    finite = torch.stack([torch.isfinite(t).all(dim=-1).all(dim=0) for t in states]).all(dim=0)
-    row = np.repeat(carry.layout.order, carry.layout.lengths[carry.layout.order])
-    broken = torch.zeros(len(carry.layout), device=finite.device)
-    broken.index_add_(0, torch.from_numpy(row).to(finite.device), (~finite).float())
-    return broken == 0
+def random_starts(network: RecursiveCore, tokens: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw z_H and z_L of rows that start from N(0, 1), one value for each of their tokens: [1, tokens, D]."""
+    z_H, z_L = (
+        torch.randn(
+            *start.shape[:-2],
+            tokens if start.shape[-2] else 0,
+            start.shape[-1],
+            generator=generator,
+            device=start.device,
+        ).to(start.dtype)
+        for start in network.starts()
+    )
+    return z_H, z_L
 
 
 def in_row_order(carry: PackedCarry) -> dict[str, Tensor]:

@@ -7,27 +7,17 @@ of its grid. Rows of one length are neighbours, so their attention is one produc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gridloom.runtime.models.recursive.layers import Rope
+from gridloom.runtime.models.recursive.packed.attention import Group, mix_by_bounds, mix_by_groups
 
 Indices = NDArray[np.int64]
-
-
-class Group(NamedTuple):
-    """Neighbouring rows of one length."""
-
-    rows: int
-    length: int
-    """Tokens of each row."""
 
 
 class Layout:
@@ -145,26 +135,4 @@ class PackedRope(Rope):
         if query.device.type == "cuda" and query.dtype in (torch.bfloat16, torch.float16):
             longest = int(self.layout.lengths.max())
             return mix_by_bounds(query[0], key[0], value[0], self.ends, longest)[None]
-        sizes = [group.rows * group.length for group in self.layout.groups]
-        parts = zip(*(t[0].split(sizes) for t in (query, key, value)), self.layout.groups, strict=True)
-        return torch.cat([_mix_group(q, k, v, group) for q, k, v, group in parts])[None]
-
-
-def mix_by_bounds(query: Tensor, key: Tensor, value: Tensor, ends: Tensor, longest: int) -> Tensor:
-    """Attend within the rows between `ends` by one kernel for rows of unlike length: [N, h, d] to [N, h, d]."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    mixed: Any = varlen_attn(
-        query.contiguous(), key.contiguous(), value.contiguous(), ends, ends, longest, longest
-    )
-    return mixed[0] if isinstance(mixed, tuple) else mixed
-
-
-def _mix_group(query: Tensor, key: Tensor, value: Tensor, group: Group) -> Tensor:
-    q, k, v = (t.unflatten(0, (group.rows, group.length)).transpose(1, 2) for t in (query, key, value))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
-
-
-def total_tokens(layouts: Iterable[Layout]) -> int:
-    """Return the tokens of several layouts."""
-    return sum(layout.num_tokens for layout in layouts)
+        return mix_by_groups(query[0], key[0], value[0], self.layout.groups)[None]
