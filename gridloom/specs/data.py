@@ -16,6 +16,7 @@ from gridloom.specs.puzzles import (
     StringAdditionData,
     SudokuData,
 )
+from gridloom.specs.validation import default_of
 
 VOCABULARY = 12
 """Tokens of an ARC canvas: PAD, EOS and ten colours."""
@@ -83,6 +84,11 @@ class ArcData(DataSpec):
     """Sides of smaller canvases. Each task uses the smallest canvas that holds its grids and a border, else `canvas`,
     so that fewer tokens are empty. Attention includes empty tokens, so results differ; requires `positions:
     rope_2d`."""
+    rows: Annotated[Literal["square", "packed"], Later()] = Field(default="square", exclude_if=default_of("square"))
+    """`square`: a row is a whole canvas. `packed`: a row is the rectangle that its input and the output, as the task's
+    visible pairs suggest its size, need with a border, and rows of unlike size lie side by side without empty cells, so
+    that a step costs what its grids cost. `canvas` is then the largest side. Results differ; requires attention with
+    `positions: rope_2d`, and no `canvases` or `augment.translate`."""
     augment: Augment = Augment()
     """Views drawn in training."""
     curriculum: Curriculum | None = None

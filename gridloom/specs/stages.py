@@ -98,6 +98,9 @@ class TrainStage(StageSpec):
     steps = epochs * rows / batch_size, rounded up. In the key as the steps that it makes."""
     batch_size: PositiveInt = 64
     """Rows per step."""
+    batch_tokens: Annotated[PositiveInt | None, Later()] = Field(default=None, exclude_if=absent)
+    """Packed rows: tokens per step at most, prefix positions included. A step then holds as many rows as fit, at most
+    `batch_size`; the next row of the stream waits until it fits, so no size is drawn more rarely."""
     optimizer: NetworkOptimizer = AdamAtan2()
     """Optimizer of the trunk."""
     embedding_lr: PositiveFloat = 1.0e-2

@@ -91,6 +91,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
             "num_cells": network.num_cells,
             "num_puzzles": len(bundle.puzzle_ids),
             "sides": list(network.sides),
+            **({"packed": True} if network.packed else {}),
             "per_task": getattr(table, "task_weights", None) is not None,
             **shape,
         },
@@ -153,6 +154,8 @@ def _load(folder: Path, description: dict[str, Any], device: torch.device | str,
     rows = RowShape(config["canvas"], config.get("num_cells"), config["vocabulary"], **later)
     network: Network = MODELS.get(spec.kind).builder().for_rows(spec, rows, ids, per_task=config["per_task"])
     network.take_canvases(config.get("sides", [config["canvas"]]))
+    if config.get("packed"):
+        network.take_packed()
     used = _read(folder, "trm", parts["trm"])
     raw = _read(folder, "trm.raw", parts["trm.raw"]) if "trm.raw" in parts and weights != "run" else None
     load_strictly(network, used if raw is None or weights == "use" else raw, folder / "trm.safetensors")

@@ -93,6 +93,7 @@ _CONFIG_LATER = {
     "answers": int,
     "whole": bool,
     "sides": list,
+    "packed": bool,
     "num_puzzles": int,
 }
 _IDS = {"count": int, "digest": str}

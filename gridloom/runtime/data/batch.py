@@ -29,6 +29,8 @@ class TrainBatch:
     """int32 [B, 2], row and column offset on the canvas."""
     valid: None = None
     """Every token is valid."""
+    shapes: NDArray[np.int64] | None = None
+    """int64 [B, 2], rectangle of each row at the corner of its canvas, where rows are packed."""
 
 
 class Batch(Protocol):

@@ -24,12 +24,7 @@ class BuildDataset:
         """Write tasks.json and meta.json. Raises DataError when the files changed since the graph was compiled."""
         spec, source = _read(node, context)
         _unchanged(node, "digest", source.digest)
-        save_dataset(
-            context.out,
-            Dataset(
-                source.tasks, source.canvas, source.digest, spec.augment, source.version, spec.curriculum, spec.canvases
-            ),
-        )
+        save_dataset(context.out, Dataset.of(source, spec))
         context.notes.update(tasks=len(source.tasks), held_out=len(source.answers), version=source.version)
         if source.left_out:
             context.notes["left_out_by_max_side"] = source.left_out

@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.data.arc.dataset import Dataset, held_out_tasks, load_dataset
-from gridloom.runtime.data.arc.tokens import crop_back, encode_batch, same_grids
+from gridloom.runtime.data.arc.tokens import crop_back, same_grids
 from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.evaluation.ballots import Ballots
 from gridloom.runtime.evaluation.described import evaluated_facts, halting_facts
-from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members
+from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members, rows_of
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
-from gridloom.runtime.models.steps import Halting, Rows
+from gridloom.runtime.models.steps import Halting
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
@@ -152,10 +151,8 @@ class _Election:
         network = member.bundle.network
         chosen = [(self.targets[index], self.targets[index].voters[view]) for index, view in batch]
         views = [voter.view for _, voter in chosen]
-        tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
-        ids = torch.tensor([voter.puzzle_id for _, voter in chosen], device=network.device)
         answers = network.answer(
-            Rows(torch.from_numpy(tokens).to(network.device), ids),
+            rows_of(network, chosen, canvas),
             self.spec.act_steps,
             Halting(self.spec.halt, self.spec.patience),
             same_grids,

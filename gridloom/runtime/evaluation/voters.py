@@ -8,15 +8,19 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+import torch
 
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.arc.known_views import known_views
+from gridloom.runtime.data.arc.row_shapes import ShapeRule, turned
+from gridloom.runtime.data.arc.tokens import encode_batch
 from gridloom.runtime.data.arc.views import IDENTITY, View
 from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Grid, Task, fitting_canvas
 from gridloom.runtime.evaluation.ballots import Ballots
-from gridloom.runtime.models.network import TRIAL_ROWS
+from gridloom.runtime.models.network import TRIAL_ROWS, Network
+from gridloom.runtime.models.steps import Rows
 from gridloom.specs.stages import EarlyStop, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 
@@ -54,6 +58,8 @@ class Target:
     ballots: Ballots
     own: tuple[Ballots, ...]
     """Votes of each member; empty for a single checkpoint."""
+    shape: tuple[int, int]
+    """Rows and columns of the packed row of the input under the identity, for members with packed rows."""
 
     def add(self, row: Row) -> None:
         """Count a row."""
@@ -110,6 +116,7 @@ def inputs_of(task: Task, members: Sequence[Member], most: int | None) -> Iterat
     """Yield the test inputs of a task with their voters. Raises ModelError for a grid larger than a canvas."""
     lists = [_voters(task, number, member.bundle, most) for number, member in enumerate(members)]
     voters = tuple(voter for turn in zip_longest(*lists) for voter in turn if voter is not None)
+    rule = ShapeRule.of(task, members[0].bundle.network.canvas)
     for number, grid in enumerate(task.tests):
         for member in members:
             if max(grid.shape) > member.bundle.network.canvas:
@@ -119,7 +126,21 @@ def inputs_of(task: Task, members: Sequence[Member], most: int | None) -> Iterat
                     "leave the task out (data.select.max_side) or train on a larger canvas (data.canvas)",
                 )
         own = tuple(Ballots(len(votes)) for votes in lists) if len(lists) > 1 else ()
-        yield Target(task, number, voters, Ballots(len(voters)), own)
+        shape = rule.row((grid.shape[0], grid.shape[1]))
+        yield Target(task, number, voters, Ballots(len(voters)), own, shape)
+
+
+def rows_of(network: Network, chosen: Sequence[tuple[Target, Voter]], canvas: int) -> Rows:
+    """Return the rows of test inputs under the views of their voters, on canvases of one side, on the network's
+    device."""
+    views = [voter.view for _, voter in chosen]
+    tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
+    ids = torch.tensor([voter.puzzle_id for _, voter in chosen], device=network.device)
+    shapes = None
+    if network.packed:
+        plain = np.array([target.shape for target, _ in chosen], dtype=np.int64)
+        shapes = torch.from_numpy(turned(plain, np.array([view.dihedral for view in views], dtype=np.uint8)))
+    return Rows(torch.from_numpy(tokens).to(network.device), ids, shapes=shapes)
 
 
 def _voters(task: Task, number: int, bundle: Bundle, most: int | None) -> list[Voter]:

@@ -59,6 +59,8 @@ class Network(nn.Module, ABC):
     rows: RowShape
     sides: tuple[int, ...]
     """Sides of the canvases of the rows in cells; (0,) if rows are not canvases."""
+    packed: bool = False
+    """Whether rows are rectangles of their own size, packed one after the other (`take_packed`)."""
     puzzle_emb: nn.Module | None
     """Puzzle embedding, whose rows have an optimiser of their own; None without one."""
 
@@ -206,6 +208,12 @@ class Network(nn.Module, ABC):
                 f"a {self.spec.kind} runs on rows of one shape, not on canvases of {', '.join(map(str, sides))}",
                 "remove data.*.canvases",
             )
+
+    def take_packed(self) -> None:
+        """Accept packed rows. Raises ModelError if the network cannot read them."""
+        raise ModelError(
+            f"a {self.spec.kind} reads no packed rows", "write rows: square in the data, or use a trm with rope_2d"
+        )
 
     def compile_step(
         self,

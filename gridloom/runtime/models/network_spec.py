@@ -25,6 +25,11 @@ class NetworkSpec(ModelSpec):
         """Whether no weight depends on a position, so that rows of any square canvas can run."""
         return False
 
+    @property
+    def packing_problem(self) -> str:
+        """What a network must be for packed rows, where it is not; empty where it reads them."""
+        return "a network that takes rows of unlike shape, such as a trm with positions: rope_2d"
+
     def any_length(self, num_features: int) -> bool:
         """Return whether no weight depends on the length of a row of vectors of so many features, or of tokens where 0,
         so that longer and shorter rows than trained on can run."""

@@ -28,6 +28,9 @@ class Rows:
     """int32 [B], valid tokens or time steps of each row; None if all are valid."""
     start: tuple[Tensor, Tensor] | None = None
     """Initial states z_H, z_L [B, S, D] of rows that start, in place of the network's own (`Network.random_states`)."""
+    shapes: Tensor | None = None
+    """int [B, 2], rows and columns of the rectangle, at the corner of its canvas, that a row of a network with packed
+    rows has; tokens outside it are not read. None for rows of whole canvases."""
 
     def part(self, rows: slice) -> Rows:
         """Return a slice of the rows."""
@@ -37,6 +40,7 @@ class Rows:
             None if self.labels is None else self.labels[rows],
             None if self.lengths is None else self.lengths[rows],
             None if self.start is None else (self.start[0][rows], self.start[1][rows]),
+            None if self.shapes is None else self.shapes[rows],
         )
 
 

@@ -57,9 +57,7 @@ def _arc(entry: DataEntry, spec: ArcData, step: int, num: int, split: str, seed:
     if split != "train":
         raise DataError(f"{entry.name!r} is ARC data: only its training rows are drawn", "leave --split out")
     source = read_arc(spec, entry.base)
-    dataset = Dataset(
-        source.tasks, source.canvas, source.digest, spec.augment, source.version, spec.curriculum, spec.canvases
-    )
+    dataset = Dataset.of(source, spec)
     sampler = Sampler(dataset, seed)
     batch = sampler.batch(step, num)
     rows = []

@@ -185,7 +185,11 @@ def restarted(carry: Any, is_finite: Tensor | None = None) -> Tensor:
 
 
 def finite_rows(carry: Any) -> Tensor | None:
-    """Return bool [B], whether the state of each row is finite; None for a carry without a state."""
+    """Return bool [B], whether the state of each row is finite; None for a carry without a state. A carry whose states
+    are not [B, ...] has a method `finite_rows` of its own."""
+    if (own := getattr(carry, "finite_rows", None)) is not None:
+        found: Tensor = own()
+        return found
     states = [t for t in _tensors(carry).values() if t.is_floating_point() and t.numel()]
     if not states:
         return None

@@ -74,8 +74,9 @@ def tasks_apart(dataset: Dataset, wanted: Validation, seed: int) -> TasksApart:
         assert left is not None, "a task keeps a training pair"
         if task.task_id in chosen:
             pairs = giving[task.task_id]
+            # without the held pairs: sizes of rows and canvases follow from what training sees
+            asked.append(replace(left, tests=tuple(pair.input for pair in pairs)))
             left = replace(left, tests=task.tests + tuple(pair.input for pair in pairs))
-            asked.append(replace(task, tests=tuple(pair.input for pair in pairs)))
             answers[task.task_id] = tuple(pair.output for pair in pairs)
         tasks.append(left)
     asked.sort(key=lambda task: task.task_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from gridloom.runtime.training.health import (
 from gridloom.runtime.training.optim import Ema, build_optimizer, lr_factor, set_lr, spared_by_decay, step_puzzle_rows
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
 from gridloom.specs.stages import DepthPhase, TrainStage
+
+if TYPE_CHECKING:
+    from gridloom.runtime.training.material import Material
 
 
 def _means(network: Network, sums: Tensor) -> dict[str, float]:
@@ -93,6 +96,10 @@ class ActTrainer:
             self.spec.compile, lengths, rows, say, depths=depths, frozen=self.spec.embeddings_first > 0
         )
 
+    def draw(self, material: Material) -> Any:
+        """Return the rows of the next step for `step`."""
+        return material.batch(self.num_steps, self.spec.batch_size)
+
     def step(self, batch: Batch, spent: float = 0.0) -> None:
         """Run one ACT step of every row and one optimiser step. Only rows that halted take their row of `batch`.
 
@@ -100,11 +107,7 @@ class ActTrainer:
             spent: share of a time budget; schedule and phases follow the larger of `spent` and the share of the steps.
         """
         spec = self.spec
-        progress = max(self.num_steps / spec.steps, spent)
-        self.model.spec = depth_at(progress, self.full, spec.depth)
-        self.model.requires_grad_(progress >= spec.embeddings_first)
-        self.model.optimizer_step = self.num_steps
-        self.num_steps += 1
+        progress = self._begin(spent)
         mine = self.ranks.rows(spec.batch_size)
         share = mine.stop - mine.start
         length, size = batch.inputs.shape[1], share // spec.accumulate
@@ -129,9 +132,34 @@ class ActTrainer:
         self.ranks.all_reduce([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
         self.carries[length] = self.last_carry = carry = join_carries([part for part, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
-        table = isinstance(self.model.puzzle_emb, PuzzleEmbedding) and rows
-        moved = self.ranks.all_gather(torch.cat(rows)) if table else None
-        ids = self.ranks.all_gather(carry.puzzle_ids) if table else carry.puzzle_ids
+        made = self._apply(progress, carry.puzzle_ids, torch.cat(rows) if rows else None, sums)
+        halted = carry.halted if made is None else restarted(carry, made)
+        self.carries[length] = self.last_carry = replace(carry, halted=halted)
+
+    def _begin(self, spent: float) -> float:
+        """Set the depth of the next step, and which weights learn; return the progress of the training in [0, 1)."""
+        progress = max(self.num_steps / self.spec.steps, spent)
+        self.model.spec = depth_at(progress, self.full, self.spec.depth)
+        self.model.requires_grad_(progress >= self.spec.embeddings_first)
+        self.model.optimizer_step = self.num_steps
+        self.num_steps += 1
+        return progress
+
+    def _apply(self, progress: float, ids: Tensor, rows: Tensor | None, sums: Tensor) -> Tensor | None:
+        """Update weights and puzzle rows by the summed gradient, unless it is not finite, and count the step.
+
+        Args:
+            ids: int64 [B], puzzle ids of this rank's rows.
+            rows: fp32 [B, D], gradient of their puzzle rows; None without one.
+            sums: sums of the step over all ranks, which are added to those of the training.
+
+        Returns:
+            bool [], whether the update was made; None where the host knows that it was.
+        """
+        spec = self.spec
+        table = isinstance(self.model.puzzle_emb, PuzzleEmbedding) and rows is not None
+        moved = self.ranks.all_gather(rows) if table and rows is not None else None
+        ids = self.ranks.all_gather(ids) if table else ids
         norms = self._clip()
         rows_finite = torch.isfinite(norms.total.new_zeros(()) if moved is None else moved.sum())
         is_finite = torch.isfinite(norms.total) & torch.isfinite(sums[0]) & rows_finite
@@ -143,20 +171,18 @@ class ActTrainer:
             self.skipped.count(self.num_steps, is_finite, norms, rows_finite)
             with undone_unless(is_finite, self._changed):
                 self._update(*rates, ids, moved, is_finite)
-            broken = restarted(carry, is_finite)
             sums = torch.where(is_finite, sums, 0.0)
         elif bool(is_finite):
             self.skipped.passed()
             self._update(*rates, ids, moved)
-            broken = carry.halted
         else:
             self.skipped.count(self.num_steps, is_finite, norms, rows_finite)
-            broken = restarted(carry)
             sums.zero_()
-        self.carries[length] = self.last_carry = replace(carry, halted=broken)
+        made = is_finite if self.masked or not is_finite else None
         self.optimizer.zero_grad(set_to_none=True)
         self._sums += sums
         self._stretch += sums
+        return made
 
     def _update(
         self, lr: float, rows_lr: float, ids: Tensor, moved: Tensor | None, is_finite: Tensor | None = None
@@ -297,13 +323,7 @@ class ActTrainer:
         Collective: every rank must call this method. Rank 0 gets the whole carry, so that any number of ranks can
         resume from the state.
         """
-        carry = self.ranks.gather(
-            {
-                f"carry.{length}.{f.name}": getattr(carry, f.name)
-                for length, carry in self.carries.items()
-                for f in fields(self.model.CARRY)
-            }
-        )
+        carry = self.ranks.gather(self._carried())
         return SavedState(
             step=self.num_steps,
             values={},
@@ -319,13 +339,16 @@ class ActTrainer:
             },
         )
 
-    def restore(self, state: SavedState) -> None:
-        """Load a saved state of the same model and stage."""
-        tensors = state.tensors
-        model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        self.model.load_state_dict(model, strict=True)
-        self.ema.restore({name.removeprefix("ema."): t for name, t in tensors.items() if name.startswith("ema.")})
-        restore_optimizer(self.optimizer, tensors, "optimizer")
+    def _carried(self) -> dict[str, Tensor]:
+        """Return the carry of this rank as tensors by name, rows along the first dimension."""
+        return {
+            f"carry.{length}.{f.name}": getattr(carry, f.name)
+            for length, carry in self.carries.items()
+            for f in fields(self.model.CARRY)
+        }
+
+    def _take_carried(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take this rank's rows of the carry in a saved state."""
         mine = self.ranks.rows(self.spec.batch_size)
         self.carries = {
             length: self.model.CARRY(
@@ -336,6 +359,15 @@ class ActTrainer:
             )
             for length in {int(name.split(".")[1]) for name in tensors if name.startswith("carry.")}
         }
+
+    def restore(self, state: SavedState) -> None:
+        """Load a saved state of the same model and stage."""
+        tensors = state.tensors
+        model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        self.model.load_state_dict(model, strict=True)
+        self.ema.restore({name.removeprefix("ema."): t for name, t in tensors.items() if name.startswith("ema.")})
+        restore_optimizer(self.optimizer, tensors, "optimizer")
+        self._take_carried(tensors)
         self.generator.set_state(tensors["generator"])
         for sums, saved in ((self._sums, tensors["sums"]), (self._stretch, tensors["stretch"])):
             # a family that has gained figures since the state was saved begins to sum anew; no weight depends on it

@@ -13,9 +13,9 @@ from gridloom.runtime.checkpoints.description import answers_of, pairs_of, read_
 from gridloom.runtime.data.arc.canonical import trained_answers
 from gridloom.runtime.data.arc.content_keys import trained_pairs
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
+from gridloom.runtime.data.arc.packed_sampler import PackedSampler, sampler_of
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
-from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
-from gridloom.runtime.data.batch import Batch
+from gridloom.runtime.data.batch import Batch, TrainBatch
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
 from gridloom.runtime.data.sequences.artifact import load_sequences, sequences_digest
@@ -46,6 +46,8 @@ class Material:
     """Description of the data in a bundle; JSON values."""
     sides: tuple[int, ...] = ()
     """Sides of the canvases in use; empty if all tasks use `rows.canvas`."""
+    packed: Callable[[int, int], TrainBatch] | None = None
+    """(first row from 0, end) -> rows with their shapes, where rows are packed and `batch` is not used; else None."""
     validator: Callable[[Network], Validator] | None = None
     """Rows held apart from `batch`, for a network; None without validation."""
 
@@ -57,6 +59,8 @@ class Material:
             .for_rows(spec, self.rows, self.ids, per_task=len(self.ids) > 1, generator=generator)
         )
         network.take_canvases(self.sides or (self.rows.canvas,))
+        if self.packed is not None:
+            network.take_packed()
         return network
 
 
@@ -80,7 +84,7 @@ def load_material(
     whole = load_dataset(artifact.path)
     apart = None if validation is None else tasks_apart(whole, validation, seed)
     dataset = whole if apart is None else apart.dataset
-    sampler = CanvasSampler(dataset, seed) if dataset.canvases else Sampler(dataset, seed)
+    sampler = sampler_of(dataset, seed)
     ids = PuzzleIds(sampler.views.names)
     validator: Callable[[Network], Validator] | None = None
     if apart is not None and validation is not None:
@@ -91,6 +95,7 @@ def load_material(
         sides=dataset.sides,
         ids=ids,
         batch=sampler.batch,
+        packed=sampler.between if isinstance(sampler, PackedSampler) else None,
         # weights chosen by answers depend on them, so the leak rule covers those that were held apart too
         meta=arc_meta(whole),
         validator=validator,

@@ -25,6 +25,7 @@ from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.divergence import diverged, record_skips
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material, with_earlier
+from gridloom.runtime.training.packed_loop import PackedTrainer
 from gridloom.runtime.training.state import load_latest, load_step, save_state
 from gridloom.runtime.training.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.runtime.training.validate import NotFinite, Validator
@@ -122,7 +123,7 @@ class Train:
                 spent = 0.0 if budget_s is None else min(1.0, before_s / budget_s)
                 trainer.ranks.broadcast(STEP, spent)
                 with trainer.ranks.collective():
-                    trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
+                    trainer.step(trainer.draw(material), spent)
                 step, after_s = trainer.num_steps, spent_s + time.monotonic() - started
                 last = step == spec.steps or (budget_s is not None and after_s >= budget_s)
                 stop = bool(context.stop) and not last
@@ -296,7 +297,8 @@ def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Materia
     model = _model(job, network, before, material, device, say)
     if advice := precision_advice(device, model.spec.precision):
         say(advice)
-    trainer = ActTrainer(model, spec, seed=node.seed, ranks=ranks)
+    kind = ActTrainer if material.packed is None else PackedTrainer
+    trainer = kind(model, spec, seed=node.seed, ranks=ranks)
     trainer.compile([side * side for side in material.sides] or [material.rows.cells], say)
     state = load_latest(job.work, key=node.key, say=say)
     if state is None:
@@ -330,7 +332,7 @@ def run_operations(job: Job, ranks: Ranks) -> None:
     while True:
         operation, spent = ranks.receive()
         if operation == STEP:
-            trainer.step(material.batch(trainer.num_steps, spec.batch_size), spent)
+            trainer.step(trainer.draw(material), spent)
         elif operation == STATE:
             trainer.state()
         elif operation == VALIDATE:

@@ -18,13 +18,13 @@ from torch import Tensor
 from gridloom.errors import StageError
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
-from gridloom.runtime.data.arc.tokens import crop_back, encode_batch
+from gridloom.runtime.data.arc.tokens import crop_back
 from gridloom.runtime.data.tasks import Grid
 from gridloom.runtime.evaluation.ballots import Ballots
 from gridloom.runtime.evaluation.compare import compare
 from gridloom.runtime.evaluation.puzzles import Tally
 from gridloom.runtime.evaluation.summary import summarise
-from gridloom.runtime.evaluation.voters import Member, inputs_of
+from gridloom.runtime.evaluation.voters import Member, inputs_of, rows_of
 from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.pondering_spec import PonderingSpec
 from gridloom.runtime.models.steps import Rows
@@ -92,9 +92,7 @@ class TaskValidator(Validator):
         batch = self.batches[number]
         chosen = [(self.targets[i], self.targets[i].voters[view]) for i, view in batch]
         canvas, views = chosen[0][1].canvas, [voter.view for _, voter in chosen]
-        tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
-        ids = torch.tensor([voter.puzzle_id for _, voter in chosen], device=network.device)
-        found = network.answer(Rows(torch.from_numpy(tokens).to(network.device), ids), self.wanted.act_steps)
+        found = network.answer(rows_of(network, chosen, canvas), self.wanted.act_steps)
         halting = torch.sigmoid(finite(found.q_halt).double()).tolist()
         grids = crop_back(found.tokens.cpu().numpy(), canvas, views)
         return [(i, view, grid, q) for (i, view), grid, q in zip(batch, grids, halting, strict=True)]

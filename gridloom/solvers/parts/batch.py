@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.errors import ModelError
+from gridloom.runtime.data.arc.row_shapes import ShapeRule, turned
 from gridloom.runtime.data.arc.tokens import PAD, crop_batch, encode, encode_batch
 from gridloom.runtime.data.arc.views import IDENTITY, View, parse_name
 from gridloom.runtime.data.files.grids import rows
@@ -31,6 +32,8 @@ class AttemptRows:
     num_tests: int
     num_checks: int
     canvas: int
+    shapes: NDArray[np.int64] | None = None
+    """int64 [N, 2], rectangles of the rows of a network with packed rows; None for whole canvases."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -80,7 +83,7 @@ class RowResults:
         )
 
 
-def make_rows(task: Task, plan: Plan, canvas: int, puzzle_ids: dict[str, int]) -> AttemptRows:
+def make_rows(task: Task, plan: Plan, canvas: int, puzzle_ids: dict[str, int], *, packed: bool = False) -> AttemptRows:
     """Return the attempt's rows. A task without puzzle ids in the model runs under the blank id 0.
 
     Raises:
@@ -104,7 +107,14 @@ def make_rows(task: Task, plan: Plan, canvas: int, puzzle_ids: dict[str, int]) -
         num_tests=len(task.tests),
         num_checks=len(targets) - len(task.tests),
         canvas=canvas,
+        shapes=_shapes(task, targets, views, canvas) if packed else None,
     )
+
+
+def _shapes(task: Task, targets: Sequence[Grid], views: Sequence[View], canvas: int) -> NDArray[np.int64]:
+    rule = ShapeRule.of(task, canvas)
+    plain = np.repeat([rule.row((grid.shape[0], grid.shape[1])) for grid in targets], len(views), axis=0)
+    return turned(plain, np.array([view.dihedral for view in views] * len(targets), dtype=np.uint8))
 
 
 def vote(batch: AttemptRows, results: RowResults) -> tuple[tuple[Candidate, ...], ...]:

@@ -105,7 +105,8 @@ class TrmProposer:
             ModelError: a halting logit is not finite.
         """
         began = time.perf_counter()
-        rows = make_rows(task, plan, fitting_canvas(task, self.bundle.network.sides), self._ids)
+        network = self.bundle.network
+        rows = make_rows(task, plan, fitting_canvas(task, network.sides), self._ids, packed=network.packed)
         injection = None if latent is None else self._inject(latent)
         seconds = time.perf_counter() - began
         answer = await self.runner.submit(TrmCall(rows, injection, plan.act_steps, Halting(plan.halt, plan.patience)))

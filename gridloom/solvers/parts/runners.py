@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gridloom.runtime.data.arc.tokens import same_grids
 from gridloom.runtime.models.network import Network
@@ -80,6 +81,9 @@ def run_placed(trm: Network, placed: Sequence[PlacedCall]) -> list[TrmAnswer]:
     spans = [(call.first_row, call.first_row + len(call.call.rows)) for call in placed]
     for frame in frames(spans):
         size = placed[frame[0]].batch_rows
+        if trm.packed:  # recorded alone, each in a batch of its own rows
+            answers.update((index, run_rows(trm, [placed[index].call])[0]) for index in frame)
+            continue
         if spans[frame[-1]][1] > size:  # more rows than recorded, as in a fork with more views: a batch of its own
             alone = frame.pop()
             answers[alone] = run_rows(trm, [placed[alone].call])[0]
@@ -118,14 +122,17 @@ def run_rows(trm: Network, calls: list[TrmCall]) -> list[TrmAnswer]:
     """Run calls with equal ACT steps in one batch, with their rows in the given order.
 
     Where rows halt, each call is a batch of its own: halted rows leave the batch and so move the others, and a replay,
-    which runs the call alone, must give the same bits.
+    which runs the call alone, must give the same bits. Packed rows, too, are rounded by the sizes of their neighbours.
     """
     if calls[0].halting.when != "none":
         return [_run_halting(trm, call) for call in calls]
+    if trm.packed and len(calls) > 1:
+        return [answer for call in calls for answer in run_rows(trm, [call])]
     began = time.perf_counter()
     inputs = torch.cat([torch.from_numpy(call.rows.inputs) for call in calls]).to(trm.device)
     ids = torch.cat([torch.from_numpy(call.rows.puzzle_ids) for call in calls]).to(trm.device)
-    traced = trm.trace(Rows(inputs, ids), _joined(calls), calls[0].act_steps)
+    shapes = None if not trm.packed else torch.from_numpy(np.concatenate([_shapes_of(call) for call in calls]))
+    traced = trm.trace(Rows(inputs, ids, shapes=shapes), _joined(calls), calls[0].act_steps)
     tokens, q_halt, changed = (part.cpu().numpy() for part in (traced.tokens, traced.q_halt, traced.changed))
     seconds = time.perf_counter() - began
     answers, start = [], 0
@@ -156,11 +163,19 @@ def _rows_of(carry: Any, state: str, start: int, end: int) -> torch.Tensor | Non
     return None if found is None else found[start:end]
 
 
+def _shapes_of(call: TrmCall) -> NDArray[np.int64]:
+    assert call.rows.shapes is not None, "rows for a network with packed rows have shapes"
+    return call.rows.shapes
+
+
 def _run_halting(trm: Network, call: TrmCall) -> TrmAnswer:
     began = time.perf_counter()
     inputs = torch.from_numpy(call.rows.inputs).to(trm.device)
     ids = torch.from_numpy(call.rows.puzzle_ids).to(trm.device)
-    traced = trm.trace_halting(Rows(inputs, ids), call.halting, call.injection, call.act_steps, same_grids)
+    shapes = torch.from_numpy(_shapes_of(call)) if trm.packed else None
+    traced = trm.trace_halting(
+        Rows(inputs, ids, shapes=shapes), call.halting, call.injection, call.act_steps, same_grids
+    )
     tokens, q_halt, changed, made = (
         part.cpu().numpy() for part in (traced.tokens, traced.q_halt, traced.changed, traced.steps)
     )

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
 from gridloom.errors import DataError
+from gridloom.runtime.data.arc.read import ArcSource
 from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
 from gridloom.runtime.data.files.grids import GridLocation, read_grid
 from gridloom.runtime.data.files.json_files import load_json, loads_with_packed_grids, read_bytes
 from gridloom.runtime.data.tasks import Grid, Pair, Task, tasks_digest
-from gridloom.specs.data import Augment, Curriculum
+from gridloom.specs.data import ArcData, Augment, Curriculum
 
 _TASKS, _META = "tasks.json", "meta.json"
 
@@ -33,6 +34,22 @@ class Dataset:
     curriculum: Curriculum | None = None
     canvases: tuple[int, ...] = ()
     """Sides of smaller canvases, in cells."""
+    packed: bool = False
+    """Whether rows are rectangles of their own size (`row_shapes`), on a corner of the canvas."""
+
+    @classmethod
+    def of(cls, source: ArcSource, spec: ArcData) -> Self:
+        """Return the dataset of tasks that were read for a data entry."""
+        return cls(
+            source.tasks,
+            source.canvas,
+            source.digest,
+            spec.augment,
+            source.version,
+            spec.curriculum,
+            spec.canvases,
+            spec.rows == "packed",
+        )
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -69,6 +86,7 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
         "curriculum": dataset.curriculum.model_dump(mode="json") if dataset.curriculum else None,
         "canvases": list(dataset.canvases),
         "num_tasks": len(tasks),
+        **({"rows": "packed"} if dataset.packed else {}),
     }
     write_json(folder / _TASKS, tasks)
     write_json(folder / _META, meta)
@@ -92,6 +110,7 @@ def load_dataset(path: Path) -> Dataset:
             version=meta["version"],
             curriculum=Curriculum.model_validate(plan) if (plan := meta.get("curriculum")) else None,
             canvases=tuple(meta.get("canvases", ())),
+            packed=meta.get("rows") == "packed",
         )
     except (KeyError, TypeError, ValidationError) as problem:
         raise DataError(f"{path}: not a dataset artifact ({problem!r})", "remove the artifact and run again") from None

@@ -220,6 +220,11 @@ class EngineModel(TrmModel):
         return self.num_key_value_heads or self.num_heads
 
     @property
+    def packing_problem(self) -> str:
+        """Why packed rows are refused: parts have sizes that follow from the row's length."""
+        return "a recursive network such as a trm, not an engine"
+
+    @property
     def any_canvas(self) -> bool:
         """Whether rows of any square canvas can run: never, a part may hold weights of positions."""
         return False

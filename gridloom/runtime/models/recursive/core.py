@@ -257,12 +257,14 @@ class RecursiveCore(Network, ABC):
 
     def halting(self, z_H: Tensor) -> Tensor:
         """Return the logits to halt and to continue, fp32 [B, 2], from position 0."""
-        logits: Tensor = self.q_head(z_H[:, 0]).float()
+        first = z_H[:, 0] if self.rope is None else self.rope.first_of(z_H)
+        logits: Tensor = self.q_head(first).float()
         return logits
 
     def predict(self, z_H: Tensor) -> Tensor:
-        """Return the logits of the grid positions, [B, L, V]."""
-        logits: Tensor = self.lm_head(z_H[:, self.prefix_len :])
+        """Return the logits of the grid positions, [B, L, V]; [M, V] of the cells of packed rows."""
+        cells = z_H[:, self.prefix_len :] if self.rope is None else self.rope.cells_of(z_H, self.prefix_len)
+        logits: Tensor = self.lm_head(cells)
         return logits
 
     def act_step(
@@ -303,7 +305,7 @@ class RecursiveCore(Network, ABC):
             z_H=z_H.detach(),
             z_L=z_L.detach(),
             steps=steps,
-            halted=self._halt(steps, q.detach(), generator, least_steps),
+            halted=self.halt_rows(steps, q.detach(), generator, least_steps),
         )
         target = None
         if self.training and self.spec.halt_max_steps > 1:
@@ -321,7 +323,10 @@ class RecursiveCore(Network, ABC):
         least = torch.randint(2, limit + 1, (batch,), generator=generator)
         return torch.where(draw < self.spec.halt_exploration, least, 0)
 
-    def _halt(self, steps: Tensor, q: Tensor, generator: torch.Generator | None, least: Tensor | None = None) -> Tensor:
+    def halt_rows(
+        self, steps: Tensor, q: Tensor, generator: torch.Generator | None, least: Tensor | None = None
+    ) -> Tensor:
+        """Return bool [B], rows that halt after `steps` int32 [B] with halting logits [B, 2]."""
         halted = steps >= self.spec.halt_max_steps
         least = self.exploration(len(steps), generator) if least is None else least
         if least is None:

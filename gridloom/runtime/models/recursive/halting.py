@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gridloom.runtime.models.recursive.carry import Injection
 from gridloom.runtime.models.recursive.core import RecursiveCore
-from gridloom.runtime.models.recursive.inference import FoundAnswers, begin, num_steps_of, part_of, tiles
+from gridloom.runtime.models.recursive.inference import FoundAnswers, Place, in_order, num_steps_of, started
 from gridloom.runtime.models.recursive.layers import rounded_once
+from gridloom.runtime.models.recursive.packed.tiles import Tile
 from gridloom.runtime.models.steps import HaltedTrace, Halting, Same
 
 
@@ -23,6 +24,7 @@ def trace_halting(
     injection: Injection | None = None,
     steps: int | None = None,
     same: Same | None = None,
+    shapes: Tensor | None = None,
 ) -> HaltedTrace:
     """Run rows until each halts, at most `steps` ACT steps (by default the network's `halt_max_steps`).
 
@@ -33,31 +35,33 @@ def trace_halting(
         inputs: uint8 [B, L].
         puzzle_ids: int64 [B].
         same: comparison of answers for `unchanged`; None to compare all tokens.
+        shapes: int [B, 2], rectangle of each row of a network with packed rows; the trace then has no states.
     """
     most = num_steps_of(network, steps)
     parts: list[_Traced] = []
+    places: list[Place] = []
     with rounded_once(network):
-        for rows in tiles(network, *inputs.shape):
-            carry, x = begin(network, inputs[rows], puzzle_ids[rows], part_of(injection, rows))
-            z_H, z_L = carry.z_H, carry.z_L
-            traced = _Traced(network, carry.inputs.shape, halting, same, most, z_H, z_L)
+        for place, tile, _ in started(network, inputs, puzzle_ids, injection, shapes):
+            traced = _Traced(tile, inputs.shape[1], halting, same, most, place, with_states=shapes is None)
             for step in range(1, most + 1):
-                z_H, z_L = network.recur(z_H, z_L, x)
-                if traced.keep(z_H, z_L, step, step == most):
+                tile.recur()
+                if traced.keep(step, step == most):
                     break
                 stay = traced.leave()
                 if stay is not None:
-                    z_H, z_L, x = z_H[stay], z_L[stay], x[stay]
+                    tile.keep(stay)
             parts.append(traced)
-    made = torch.cat([part.steps for part in parts])
+            places.append(place)
+    back = in_order(places, inputs.device)
+    made = torch.cat([part.steps for part in parts])[back]
     longest = int(made.max())
     return HaltedTrace(
-        tokens=torch.cat([part.tokens for part in parts]),
-        q_halt=torch.cat([part.q_of_step for part in parts], dim=1)[:longest],
-        changed=torch.cat([part.changed for part in parts], dim=1)[:longest],
+        tokens=torch.cat([part.tokens for part in parts])[back],
+        q_halt=torch.cat([part.q_of_step for part in parts], dim=1)[:longest, back],
+        changed=torch.cat([part.changed for part in parts], dim=1)[:longest, back],
         steps=made,
-        z_H=torch.cat([part.z_H for part in parts]),
-        z_L=torch.cat([part.z_L for part in parts]),
+        z_H=None if shapes is not None else torch.cat([part.z_H for part in parts]),
+        z_L=None if shapes is not None else torch.cat([part.z_L for part in parts]),
     )
 
 
@@ -66,29 +70,33 @@ class _Traced(FoundAnswers):
 
     def __init__(
         self,
-        network: RecursiveCore,
-        shape: torch.Size,
+        tile: Tile,
+        num_cells: int,
         halting: Halting,
         same: Same | None,
         most: int,
-        z_H: Tensor,
-        z_L: Tensor,
+        place: Place,
+        *,
+        with_states: bool,
     ) -> None:
-        super().__init__(network, shape, halting, same, None, 0)
-        self.q_of_step = torch.zeros(most, shape[0], device=network.device)
-        self.changed = torch.zeros(most, shape[0], dtype=torch.int32, device=network.device)
-        self.z_H, self.z_L = torch.empty_like(z_H), torch.empty_like(z_L)
+        super().__init__(tile, num_cells, halting, same, None, place)
+        device = tile.z_H.device
+        self.q_of_step = torch.zeros(most, tile.num_rows, device=device)
+        self.changed = torch.zeros(most, tile.num_rows, dtype=torch.int32, device=device)
+        self.with_states = with_states
+        self.z_H, self.z_L = torch.empty_like(tile.z_H), torch.empty_like(tile.z_L)
 
-    def keep(self, z_H: Tensor, z_L: Tensor, step: int, last: bool) -> bool:
+    def keep(self, step: int, last: bool) -> bool:
         """Record the step of the rows that run; return whether all rows have halted."""
         running = ~self.halted
         place = self.rows[running]
         before = self.tokens[place]
-        done = self.look(z_H, step, last)
-        different = self.tokens[place] != before
-        self.changed[step - 1, place] = (torch.ones_like(different) if step == 1 else different).sum(
-            dim=1, dtype=torch.int32
-        )
+        num_cells = self.tile.num_cells()[running]
+        z_H, z_L = self.tile.z_H, self.tile.z_L
+        done = self.look(step, last)
+        different = (self.tokens[place] != before).sum(dim=1, dtype=torch.int32)
+        self.changed[step - 1, place] = num_cells if step == 1 else different
         self.q_of_step[step - 1, place] = self.q_halt[place]
-        self.z_H[place], self.z_L[place] = z_H[running], z_L[running]
+        if self.with_states:
+            self.z_H[place], self.z_L[place] = z_H[running], z_L[running]
         return done

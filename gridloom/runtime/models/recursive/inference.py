@@ -12,20 +12,23 @@ a row by its score or by an unchanged answer is not exact, and must be requested
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.recursive.carry import Carry, Injection
 from gridloom.runtime.models.recursive.core import RecursiveCore
 from gridloom.runtime.models.recursive.layers import rounded_once
+from gridloom.runtime.models.recursive.packed.tiles import TILE_ELEMENTS, Tile, packed_tiles
 from gridloom.runtime.models.steps import EVERY_STEP, Answers, Halting, Same, Trace
 
-TILE_ELEMENTS = 1 << 18
-"""Positions times width of a tile on a CPU: smaller tiles are bound by the interpreter, larger ones by memory."""
-
+Place = slice | NDArray[np.int64]
+"""Rows of a batch that a tile holds."""
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 """(logits [N, L, V], rows of the batch int64 [N]) -> losses fp32 [N]."""
 
@@ -37,40 +40,51 @@ def trace(
     puzzle_ids: Tensor,
     injection: Injection | None = None,
     steps: int | None = None,
+    shapes: Tensor | None = None,
 ) -> Trace:
-    """Run all steps and record the halting logits and the number of changed positions of each."""
+    """Run all steps and record the halting logits and the number of changed positions of each.
+
+    Args:
+        shapes: int [B, 2], rectangle of each row of a network with packed rows; the trace then has no carry.
+    """
     num_steps = num_steps_of(network, steps)
     parts: list[Trace] = []
+    places: list[Place] = []
     with rounded_once(network):
-        for rows in tiles(network, *inputs.shape):
-            carry, x = begin(network, inputs[rows], puzzle_ids[rows], part_of(injection, rows))
-            z_H, z_L, tokens = carry.z_H, carry.z_L, None
+        for place, tile, carry in started(network, inputs, puzzle_ids, injection, shapes):
+            tokens: Tensor | None = None
             q_halt, changed = [], []
             for step in range(num_steps):
-                before = z_H, z_L
-                z_H, z_L = network.recur(z_H, z_L, x)
-                guess = network.predict(z_H).argmax(dim=-1).to(torch.uint8)
-                different = guess != tokens if tokens is not None else torch.ones_like(guess, dtype=torch.bool)
-                changed.append(different.sum(dim=1, dtype=torch.int32))
-                q_halt.append(network.halting(z_H)[:, 0])
+                repeats = tile.recur()
+                guess = tile.tokens(tile.logits())
+                different = tile.num_cells() if tokens is None else (guess != tokens).sum(dim=1, dtype=torch.int32)
+                changed.append(different)
+                q_halt.append(tile.halting()[:, 0])
                 tokens = guess
-                if _repeats(before, (z_H, z_L)):
+                if repeats:
                     left = num_steps - step - 1
                     q_halt += [q_halt[-1]] * left
                     changed += [torch.zeros_like(changed[-1])] * left
                     break
             assert tokens is not None
-            done = Carry(
-                z_H=z_H,
-                z_L=z_L,
+            done = carry and replace(
+                carry,
+                z_H=tile.z_H,
+                z_L=tile.z_L,
                 steps=carry.steps + num_steps,
                 halted=torch.ones_like(carry.halted),
-                inputs=carry.inputs,
-                labels=carry.labels,
-                puzzle_ids=carry.puzzle_ids,
             )
             parts.append(Trace(tokens, torch.stack(q_halt), torch.stack(changed), done))
-    return parts[0] if len(parts) == 1 else _joined(parts)
+            places.append(place)
+    if shapes is None:
+        return parts[0] if len(parts) == 1 else _joined(parts)
+    back = in_order(places, inputs.device)
+    return Trace(
+        torch.cat([part.tokens for part in parts])[back],
+        torch.cat([part.q_halt for part in parts], dim=1)[:, back],
+        torch.cat([part.changed for part in parts], dim=1)[:, back],
+        None,
+    )
 
 
 @torch.no_grad()
@@ -82,39 +96,43 @@ def answer(
     halting: Halting = EVERY_STEP,
     same: Same | None = None,
     loss: RowLoss | None = None,
+    shapes: Tensor | None = None,
 ) -> Answers:
     """Return the answers of rows; without halting bit-identical to the final tokens of `trace`.
 
     Args:
         same: comparison of answers for `unchanged`; None to compare all tokens.
         loss: loss of the answers' logits; does not change answers.
+        shapes: int [B, 2], rectangle of each row of a network with packed rows.
     """
     num_steps = num_steps_of(network, steps)
     num_computed = 0
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    places: list[Place] = []
     with rounded_once(network):
-        for rows in tiles(network, *inputs.shape):
-            carry, x = begin(network, inputs[rows], puzzle_ids[rows], None)
-            z_H, z_L = carry.z_H, carry.z_L
-            found = FoundAnswers(network, carry.inputs.shape, halting, same, loss, rows.start)
+        for place, tile, _ in started(network, inputs, puzzle_ids, None, shapes):
+            found = FoundAnswers(tile, inputs.shape[1], halting, same, loss, place)
             for step in range(1, num_steps + 1):
-                before = z_H, z_L
-                z_H, z_L = network.recur(z_H, z_L, x)
-                num_computed += len(z_H)
+                num_computed += tile.num_rows
+                repeats = tile.recur()
                 last = step == num_steps
-                if _repeats(before, (z_H, z_L)):
+                if repeats:
                     # all later steps would repeat this one
                     first = num_steps if halting.every_step else step
-                    any(found.look(z_H, later, later == num_steps) for later in range(first, num_steps + 1))
+                    any(found.look(later, later == num_steps) for later in range(first, num_steps + 1))
                     break
                 if last or not halting.every_step:
-                    if found.look(z_H, step, last):
+                    if found.look(step, last):
                         break
                     stay = found.leave()
                     if stay is not None:
-                        z_H, z_L, x = z_H[stay], z_L[stay], x[stay]
+                        tile.keep(stay)
             parts.append((found.tokens, found.q_halt, found.steps, found.losses))
+            places.append(place)
     tokens, q_halt, made, losses = (torch.cat(column) for column in zip(*parts, strict=True))
+    if shapes is not None:
+        back = in_order(places, inputs.device)
+        tokens, q_halt, made, losses = tokens[back], q_halt[back], made[back], losses[back]
     return Answers(tokens, q_halt, made, num_computed, None if loss is None else losses)
 
 
@@ -123,17 +141,19 @@ class FoundAnswers:
 
     def __init__(
         self,
-        network: RecursiveCore,
-        shape: torch.Size,
+        tile: Tile,
+        num_cells: int,
         halting: Halting,
         same: Same | None,
         loss: RowLoss | None,
-        first: int,
+        place: Place,
     ) -> None:
-        """Args: shape: (B, L). first: index of the tile's first row in the batch."""
-        device, num_rows = network.device, shape[0]
-        self.loss, self.first = loss, first
-        self.network, self.halting = network, halting
+        """Args: num_cells: tokens L of an answer. place: rows of the batch that the tile holds."""
+        device, num_rows = tile.z_H.device, tile.num_rows
+        self.loss = loss
+        self.numbers = torch.from_numpy(np.r_[place]).to(device)
+        """int64 [B], index in the batch of each row."""
+        self.tile, self.halting = tile, halting
         self.same = _all_equal if same is None else same
         self.rows = torch.arange(num_rows, device=device)
         """int64 [N], index in the tile of each row that runs."""
@@ -143,27 +163,27 @@ class FoundAnswers:
         """int32 [N], number of consecutive steps that requested the halt."""
         self.before: Tensor | None = None
         """uint8 [N, L], tokens of the previous step."""
-        self.tokens = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self.tokens = torch.zeros((num_rows, num_cells), dtype=torch.uint8, device=device)
         self.q_halt = torch.zeros(num_rows, device=device)
         self.steps = torch.zeros(num_rows, dtype=torch.int32, device=device)
         self.losses = torch.zeros(num_rows, device=device)
 
-    def look(self, z_H: Tensor, step: int, last: bool = False) -> bool:
+    def look(self, step: int, last: bool = False) -> bool:
         """Apply the heads after a step, record the answers of rows that run; return whether all rows have halted."""
-        logits = self.network.predict(z_H)
-        tokens = logits.argmax(dim=-1).to(torch.uint8)
-        q = self.network.halting(z_H)
+        logits = self.tile.logits()
+        tokens = self.tile.tokens(logits)
+        q = self.tile.halting()
         running = ~self.halted
         place = self.rows[running]
         self.tokens[place], self.q_halt[place], self.steps[place] = tokens[running], q[running, 0], step
         if self.loss is not None:
-            self.losses[place] = self.loss(logits[running], self.first + place)
+            self.losses[place] = self.loss(self.tile.on_canvas(logits)[running], self.numbers[place])
         if last:
             return True
         if self.halting.every_step:
             return False
         if self.halting.when == "score":
-            requests = self.network.halts(q)
+            requests = self.tile.network.halts(q)
         else:
             requests = torch.zeros_like(running) if self.before is None else self.same(self.before, tokens)
         self.before = tokens
@@ -179,6 +199,29 @@ class FoundAnswers:
         self.rows, self.halted, self.streak = self.rows[stay], self.halted[stay], self.streak[stay]
         self.before = None if self.before is None else self.before[stay]
         return stay
+
+
+def started(
+    network: RecursiveCore,
+    inputs: Tensor,
+    puzzle_ids: Tensor,
+    injection: Injection | None,
+    shapes: Tensor | None = None,
+) -> Iterator[tuple[Place, Tile, Carry | None]]:
+    """Yield the tiles of a batch at their start, with their places in the batch; square canvases with their carry."""
+    if shapes is not None:
+        for place, packed in packed_tiles(network, inputs, puzzle_ids, shapes, injection):
+            yield place, packed, None
+        return
+    for rows in tiles(network, *inputs.shape):
+        carry, x = begin(network, inputs[rows], puzzle_ids[rows], part_of(injection, rows))
+        yield rows, Tile(network, carry.z_H, carry.z_L, x), carry
+
+
+def in_order(places: Sequence[Place], device: torch.device) -> Tensor:
+    """Return int64 [B], for each row of a batch its index in the tiles one after the other."""
+    order = np.concatenate([np.r_[place] for place in places])
+    return torch.from_numpy(np.argsort(order)).to(device)
 
 
 def tiles(network: RecursiveCore, num_rows: int, num_cells: int) -> Iterator[slice]:
@@ -208,10 +251,6 @@ def begin(
     if injection is not None and injection.term is not None:
         x = x + injection.term.to(network.dtype)
     return carry, x
-
-
-def _repeats(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def _all_equal(before: Tensor, after: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ def _cost(spec: TrmModel, rows: RowShape) -> TrmCost:
 def _card_line(spec: TrmModel, config: Mapping[str, Any]) -> str:
     sides = config.get("sides") or [config["canvas"]]
     place = f"canvases of {', '.join(map(str, sides))}" if len(sides) > 1 else f"canvas of {sides[0]}"
+    if config.get("packed"):
+        place = f"packed rows of sides up to {sides[0]}"
     return (
         f"width {spec.hidden_size}, {spec.layers} layers, {spec.num_heads} heads, H{spec.H_cycles} "
         f"L{spec.L_cycles}, {spec.halt_max_steps} ACT steps, {spec.mixing}, positions {spec.positions}, puzzle "

@@ -168,6 +168,23 @@ class Rope(nn.Module):
         """Return cos and sin of a sequence of the length that the tables were made for."""
         return self.cos, self.sin
 
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend over all positions: q, k, v [B, S, h, d] to [B, S, h, d]."""
+        return attend(query, key, value)
+
+    def first_of(self, state: Tensor) -> Tensor:
+        """Return position 0 of each row of a state [B, S, D]: [B, D]."""
+        return state[:, 0]
+
+    def cells_of(self, state: Tensor, prefix_len: int) -> Tensor:
+        """Return the positions of a state [B, S, D] behind the prefix: [B, L, D]."""
+        return state[:, prefix_len:]
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return softmax(q k / sqrt(d)) v over the S positions: [B, S, h, d] to [B, S, h, d]."""
+    return F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (query, key, value))).transpose(1, 2)
+
 
 class SquareRope(Rope):
     """Rotary tables of a prefix and the cells of a square canvas; tables of other canvases are computed as needed."""
@@ -223,11 +240,10 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         heads = self.qkv_proj(x).view(batch, length, 3 * self.num_heads, self.head_width)
         if rope is None:
-            query, key, value = heads.chunk(3, dim=2)
+            mixed = attend(*heads.chunk(3, dim=2))
         else:
-            query, key, value = rotate(heads, *rope.tables(length))
-        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
-        result: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+            mixed = rope.mix(*rotate(heads, *rope.tables(length)))
+        result: Tensor = self.o_proj(mixed.flatten(2))
         return result
 
 

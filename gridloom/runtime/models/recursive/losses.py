@@ -63,6 +63,11 @@ def row_losses(model: RecursiveCore, output: Output, labels: Tensor) -> RowLosse
     mask = labels != 0
     counts = mask.sum(dim=1)
     total, num_right = (_packed if labels.device.type in PACKED_ON else _dense)(model, output, labels, mask)
+    return losses_of_sums(output, total, num_right, counts)
+
+
+def losses_of_sums(output: Output, total: Tensor, num_right: Tensor, counts: Tensor) -> RowLosses:
+    """Return the losses of rows from sums over their scored tokens, [B]: cross-entropy, number correct, number."""
     divisor = counts.clamp(min=1).float()
     scored = counts > 0
     correct = scored & (num_right == counts)
@@ -89,10 +94,15 @@ def _packed(model: RecursiveCore, output: Output, labels: Tensor, mask: Tensor) 
         logits = output.logits[row, position]
     else:
         logits = model.lm_head(output.z_H[row, position + model.prefix_len])
-    loss = F.nll_loss(log_stablemax(logits), wanted, reduction="none")
-    right = (logits.detach().argmax(dim=-1) == wanted).float()
+    loss, right = surprise(logits, wanted)
     total, num_right = (torch.zeros(len(labels), device=loss.device).index_add(0, row, part) for part in (loss, right))
     return total, num_right
+
+
+def surprise(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cross-entropy and correctness, fp32 [N], of logits [N, V] against int64 tokens [N]."""
+    loss = F.nll_loss(log_stablemax(logits), wanted, reduction="none")
+    return loss, (logits.detach().argmax(dim=-1) == wanted).float()
 
 
 def _dense(model: RecursiveCore, output: Output, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

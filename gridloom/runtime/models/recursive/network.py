@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from gridloom.errors import ModelError
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.network_spec import NetworkSpec
@@ -116,11 +117,11 @@ class RecursiveNetwork(RecursiveCore):
         """Return the answers of rows tile by tile, with their losses if labels are given; see `inference`."""
         labels = rows.labels
         loss = None if labels is None else lambda logits, place: answer_loss(logits, labels[place])
-        return inference.answer(self, rows.inputs, rows.puzzle_ids, steps, halting, same, loss)
+        return inference.answer(self, rows.inputs, rows.puzzle_ids, steps, halting, same, loss, rows.shapes)
 
     def trace(self, rows: Rows, injection: Injection | None = None, steps: int | None = None) -> Trace:
         """Run all steps and record halting logits and changes; see `inference`."""
-        return inference.trace(self, rows.inputs, rows.puzzle_ids, injection, steps)
+        return inference.trace(self, rows.inputs, rows.puzzle_ids, injection, steps, rows.shapes)
 
     def trace_halting(
         self,
@@ -131,7 +132,9 @@ class RecursiveNetwork(RecursiveCore):
         same: Same | None = None,
     ) -> HaltedTrace:
         """Run rows until each halts; see `halting`."""
-        return halting_runs.trace_halting(self, rows.inputs, rows.puzzle_ids, halting, injection, steps, same)
+        return halting_runs.trace_halting(
+            self, rows.inputs, rows.puzzle_ids, halting, injection, steps, same, rows.shapes
+        )
 
     def halting_margin(self, output: StepOutput) -> Tensor:
         """Return fp32 [B], the margin by which rows halt; see `margin`."""
@@ -156,6 +159,12 @@ class RecursiveNetwork(RecursiveCore):
     def follow(self, rows: Rows, steps: int | None = None, noise: StateNoise | None = None) -> Followed:
         """Run every row for all ACT steps tile by tile, and record each step; see `follow`."""
         return following.follow(self, rows, steps, noise)
+
+    def take_packed(self) -> None:
+        """Accept packed rows. Raises ModelError for positions or a mixing that belong to a canvas."""
+        if problem := self.spec.packing_problem:
+            raise ModelError(f"packed rows need {problem}", "write rows: square in the data, or change the model")
+        self.packed = True
 
     def compile_step(
         self,

@@ -56,6 +56,13 @@ class TrmModel(NetworkSpec):
         return self.positions == "rope_2d"
 
     @property
+    def packing_problem(self) -> str:
+        """What must change for packed rows: positions by row and column, and attention."""
+        found = [] if self.positions == "rope_2d" else [f"positions: rope_2d, not {self.positions}"]
+        found += [] if self.mixing == "attention" else [f"mixing: attention, not {self.mixing}"]
+        return " and ".join(found)
+
+    @property
     def needs_square(self) -> bool:
         """Whether rows must be square canvases, as with `rope_2d`."""
         return self.positions == "rope_2d"

@@ -187,6 +187,11 @@ def _network(
             f"the checkpoint of {name!r} was trained on canvases of {sides}; adapters write positions of one",
             "train it on data without canvases",
         )
+    if before.network.packed:
+        raise StageError(
+            f"the checkpoint of {name!r} was trained on packed rows; adapters write positions of a canvas",
+            "train it on data with rows: square",
+        )
     if not plays(before.network.spec.kind, "two_state"):
         raise StageError(
             f"the checkpoint of {name!r} holds a {before.network.spec.kind}, whose carry is not z_H and z_L",

@@ -280,11 +280,11 @@ def test_training_halts_on_the_score_and_exploration_spreads_over_2_to_the_limit
     steps = torch.ones(4000, dtype=torch.int32)
     eager = torch.ones(4000, 2)
     greedy = build(halt_exploration=0.0).train()
-    assert greedy._halt(steps, eager, None).all()
-    assert not greedy._halt(steps, -eager, None).any()
+    assert greedy.halt_rows(steps, eager, None).all()
+    assert not greedy.halt_rows(steps, -eager, None).any()
     curious = build(halt_exploration=1.0).train()
     generator = torch.Generator().manual_seed(0)
-    shares = [float(curious._halt(steps * k, eager, generator).float().mean()) for k in (1, 2, 3, 4)]
+    shares = [float(curious.halt_rows(steps * k, eager, generator).float().mean()) for k in (1, 2, 3, 4)]
     assert shares[0] == 0
     assert shares[3] == 1
     assert shares[1] == pytest.approx(1 / 3, abs=0.05)
