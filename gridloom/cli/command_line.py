@@ -14,6 +14,7 @@ def command_line(
     finished_early: Sequence[str] | None = None,
     quiet: bool = False,
     wait: bool = False,
+    axes: Sequence[str] | None = None,
     **options: object,
 ) -> str:
     """Return the command line with these arguments.
@@ -21,11 +22,14 @@ def command_line(
     Args:
         name: words of the command, such as `stage finish`.
         arguments: arguments after the spec.
+        axes: axes of a sweep.
         options: values by option without its dashes; one that is None is left out.
     """
     words = ["gridloom", *name.split(), spec, *map(str, arguments)]
     for value in overrides or ():
         words += ["--set", value]
+    for axis in axes or ():
+        words += ["-m", axis]
     for stage in finished_early or ():
         words += ["--finished-early", stage]
     for option, given in options.items():

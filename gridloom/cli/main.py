@@ -10,17 +10,22 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from gridloom.cli.help import SETTINGS, GroupedCommands
 from gridloom.cli.output import terminal_output
 from gridloom.errors import GridloomError, SpecError, StoreError
 
 GROUPS = {
     "specs": ("compile", "validate", "explain", "diff", "init", "specs"),
     "run": ("plan", "run", "solve"),
+    "evaluate": ("evaluate",),
     "runs": ("runs",),
-    "ledger": ("sql", "attempts", "attempt", "replay", "gc"),
+    "artifacts": ("artifacts", "gc"),
+    "sql": ("sql",),
+    "ledger": ("attempts", "attempt", "replay"),
     "models": ("models", "doctor"),
     "text": ("generate", "chat"),
     "plugins": ("plugins",),
@@ -28,22 +33,59 @@ GROUPS = {
     "data": ("data",),
     "state": ("state", "stage"),
 }
-"""Modules of `commands` with the commands that each registers, in the order of the help."""
+"""Modules of `commands` with the commands that each registers."""
+HEADINGS = {
+    "Start": ("init", "specs", "models", "doctor"),
+    "Write a spec": ("compile", "validate", "explain", "diff", "plan"),
+    "Run": ("run", "solve", "evaluate", "stage", "state"),
+    "Look at results": ("runs", "attempts", "attempt", "replay", "sql", "plot"),
+    "Data and programs": ("data", "programs"),
+    "Keep house": ("artifacts", "gc", "plugins"),
+}
+"""Commands by heading of the help; one that is under none is listed last."""
+
+
+class _Commands(GroupedCommands):
+    headings = HEADINGS
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gridloom.version import __version__
+
+        print(f"gridloom {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Recursive-reasoning research on ARC-AGI: specs, run graphs, a LLaMA+TRM solver loop, a SQL ledger.
+
+    `gridloom COMMAND -h` tells more. Begin with `gridloom solve quickstart`, or `gridloom init NAME`.
+    """
 
 
 def make_app(word: str = "") -> typer.Typer:
     """Assemble the command line; with the name of a command, its group alone, since preparing all takes a while."""
     app = typer.Typer(
         name="gridloom",
-        help="Recursive-reasoning research on ARC-AGI: specs, run graphs, a LLaMA+TRM solver loop, a SQL ledger.",
+        cls=_Commands,
+        context_settings=SETTINGS,
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    app.callback()(_root)
     wanted = [group for group, commands in GROUPS.items() if word in commands] or list(GROUPS)
     for group in wanted:
         importlib.import_module(f"gridloom.cli.commands.{group}").register(app)
+    for inner in app.registered_groups:
+        if inner.typer_instance is not None:
+            inner.typer_instance.info.cls = GroupedCommands  # whole sentences there, too
     return app
 
 

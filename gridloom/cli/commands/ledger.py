@@ -1,102 +1,20 @@
-"""Commands over the ledger: sql, attempts, attempt, replay, gc."""
+"""Commands over recorded attempts: attempts, attempt, replay."""
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from gridloom.cli.complete import complete_attempts
 from gridloom.cli.options import HomeOption, JsonOption, QuietOption, RunOption, StageOption
-from gridloom.cli.output import exact
-from gridloom.errors import ReplayError, StoreError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from gridloom.stores.answers import Answer
-    from gridloom.stores.ledger import Ledger
+from gridloom.cli.show.answers import print_json_rows, print_warnings
+from gridloom.errors import ReplayError
 
 DEFAULT_LIMIT = 50
 """Number of attempts that `attempts` lists without --limit or --all."""
-
-
-def sql(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="Any reading SQL; tables and views: docs/ledger.md.")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print as CSV.")] = False,
-    parquet: Annotated[str | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")] = None,
-) -> None:
-    """Query the ledger, read-only; works while a run is writing."""
-    from gridloom.stores.ledger import Ledger
-    from gridloom.stores.workspace import Workspace
-
-    if as_json + as_csv + (parquet is not None) > 1:
-        raise typer.BadParameter("--json, --csv and --parquet are three forms of one answer: choose one")
-    if parquet == "":
-        raise typer.BadParameter("--parquet needs the name of a file, such as rows.parquet")
-    ledger = Ledger(Workspace.find(home))
-    if parquet is not None:
-        table = ledger.query(query)
-        _print_warnings(ledger)
-        _write_parquet(table, Path(parquet))
-        print(f"wrote {table.num_rows:,} rows to {parquet}")
-        return
-    answer = ledger.answer(query)
-    _print_warnings(ledger)
-    _print_answer(answer, as_json, as_csv)
-
-
-def _print_warnings(ledger: Ledger) -> None:
-    for warning in ledger.warnings:
-        print(warning, file=sys.stderr)
-
-
-def _print_answer(answer: Answer, as_json: bool, as_csv: bool) -> None:
-    from gridloom.cli.show.tables import exact_cell, print_table, values_table
-    from gridloom.stores.answers import jsonable
-
-    if as_json:
-        _print_json_rows(jsonable(row) for row in answer.dicts())
-    elif as_csv:
-        writer = csv.writer(exact(), lineterminator="\n")
-        writer.writerow(answer.names)
-        writer.writerows([exact_cell(value) for value in row] for row in answer.rows())
-    else:
-        print_table(values_table(answer.names, [*answer.rows()]))
-        print(f"({answer.num_rows} row{'' if answer.num_rows == 1 else 's'})")
-
-
-def _print_json_rows(rows: Iterable[dict[str, Any]]) -> None:
-    """Print rows as a JSON array, one after the other."""
-    begin, out = "[\n ", exact()
-    for row in rows:
-        # a string has no newline in JSON, so the newlines are those between the fields
-        out.write(begin + json.dumps(row, indent=1, allow_nan=False).replace("\n", "\n "))
-        begin = ",\n "
-    print("[]" if begin == "[\n " else "\n]", file=out)
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table whole or not at all. Raises StoreError when the file cannot be written."""
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    from gridloom.stores.files.write_aside import replacing
-
-    try:
-        with replacing(path) as aside:
-            pyarrow.parquet.write_table(table, aside)
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror or error}"
-        raise StoreError(message, "name a file in a folder that can be written") from error
-    except pa.ArrowException as error:  # such as a struct without fields
-        raise StoreError(f"cannot write {path} as Parquet: {error}", "leave that column out, or use --csv") from error
 
 
 def attempts(
@@ -128,14 +46,15 @@ def attempts(
     most = None if every else limit or (None if as_json else DEFAULT_LIMIT)
     page = ledger.attempt_page(run, stage=stage, task_id=task, failed=failed, limit=most)
     columns = ("name", "stage", "verdict", "score", "solved", "llm_tokens", "seconds", "feedback")
-    _print_warnings(ledger)
+    print_warnings(ledger)
     more = page.total - len(page.rows)
     if as_json:
-        _print_json_rows(jsonable(row) for row in page.rows)
+        print_json_rows(jsonable(row) for row in page.rows)
         if more:
             print(f"{more:,} more: --limit N or --all lists them", file=sys.stderr)
         return
-    print_table(rows_table([row | {"feedback": _clipped(row["feedback"])} for row in page.rows], columns))
+    rows = [row | {"feedback": _clipped(row["feedback"])} for row in page.rows]
+    print_table(rows_table(rows, columns, prose=("feedback",), drop=("solved", "seconds", "stage", "llm_tokens")))
     shown = f"{len(page.rows):,} of {page.total:,}" if more else f"{page.total:,}"
     rest = f" {more:,} more: --limit N or --all lists them." if more else ""
     print(f"{shown} attempt{'' if page.total == 1 else 's'}.{rest} `gridloom attempt NAME` shows one whole.")
@@ -146,7 +65,14 @@ def _clipped(text: str) -> str:
 
 
 def attempt(
-    words: Annotated[list[str], typer.Argument(metavar="NAME | diff NAME NAME", help="An attempt: 0934a4d8.7@4fc1.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME | diff NAME NAME",
+            help="An attempt: 0934a4d8.7@4fc1.",
+            autocompletion=complete_attempts,
+        ),
+    ],
     home: HomeOption = None,
     run: RunOption = None,
     stage: StageOption = None,
@@ -156,9 +82,11 @@ def attempt(
     from gridloom.cli.show.attempts import attempt_diff_view, attempt_view
     from gridloom.cli.show.terminal import Terminal
     from gridloom.stores.ledger import Ledger
+    from gridloom.stores.runs.names import find_run
     from gridloom.stores.workspace import Workspace
 
     ledger = Ledger(Workspace.find(home))
+    run = None if run is None else find_run(run, ledger)
     if words[0] == "diff":
         if len(words) != 3:
             raise typer.BadParameter("`gridloom attempt diff` takes two attempts")
@@ -177,7 +105,10 @@ def _jsonable(value: object) -> str:
 
 
 def replay(
-    attempt_id: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Such as 0934a4d8.7@4fc1.")] = None,
+    attempt_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Such as 0934a4d8.7@4fc1.", autocompletion=complete_attempts),
+    ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Replay all failed attempts of the run.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Run the LLaMA too; name the first node that diverges.")] = False,
     overrides: Annotated[
@@ -197,6 +128,8 @@ def replay(
     from gridloom.cli.show.terminal import Terminal
     from gridloom.solvers.replay.replay import replay as replay_one
     from gridloom.solvers.replay.replay import replay_failed
+    from gridloom.stores.ledger import Ledger
+    from gridloom.stores.runs.names import find_run
     from gridloom.stores.workspace import Workspace
 
     if failed == (attempt_id is not None):
@@ -204,6 +137,7 @@ def replay(
             "no attempt to replay is given: name one, or use --failed for all", "`gridloom attempts` lists them"
         )
     console, workspace = Terminal(), Workspace.find(home)
+    run = None if run is None else find_run(run, Ledger(workspace))
     if attempt_id is not None:
         report = replay_one(
             workspace, attempt_id, run_id=run, stage=stage, live=live, overrides=overrides or [], from_node=from_node
@@ -230,40 +164,7 @@ def replay(
     raise typer.Exit(0 if equal == len(reports) else 1)
 
 
-def gc(
-    journals: Annotated[
-        bool,
-        typer.Option("--journals", help="Also journals that are wholly in the ledger, which is then the only copy."),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, print what would be removed.")] = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Remove what killed processes left: artifacts that were never published; and journals on request."""
-    from gridloom.stores.leftovers import collect
-    from gridloom.stores.workspace import Workspace
-
-    found = collect(Workspace.find(home), journals=journals, dry_run=dry_run)
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "format_version": 1,
-                    "removed": not dry_run,
-                    **{
-                        one.kind: {"number": one.number, "bytes": one.num_bytes, "removed": one.removed}
-                        for one in found
-                    },
-                },
-                indent=1,
-            )
-        )
-        return
-    for one in found:
-        print(one)
-
-
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
-    for command in (sql, attempts, attempt, replay, gc):
+    for command in (attempts, attempt, replay):
         app.command()(command)

@@ -50,7 +50,7 @@ def list_command(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        print_table(rows_table(rows))
+        print_table(rows_table(rows, drop=("path", "licence", "parameters")))
 
 
 @models.command("pull")

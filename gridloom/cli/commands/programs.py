@@ -66,7 +66,7 @@ def list_functions(as_json: JsonOption = False) -> None:
         return
     from gridloom.cli.show.tables import print_table, rows_table
 
-    print_table(rows_table(found))
+    print_table(rows_table(found, prose=("description",), drop=("gives", "takes")))
 
 
 def register(app: typer.Typer) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gridloom.cli.command_line import command_line
+from gridloom.cli.complete import complete_specs
 from gridloom.cli.options import (
     DeviceOption,
     FinishedEarlyOption,
@@ -19,10 +21,14 @@ from gridloom.cli.options import (
     QuietOption,
     SetOption,
     SpecArg,
+    SweepOption,
     WalltimeOption,
 )
 from gridloom.cli.output import optional_output
 from gridloom.errors import GridloomError
+
+if TYPE_CHECKING:
+    from gridloom.runtime.planning.local import SpecText
 
 WaitOption = Annotated[
     bool, typer.Option("--wait", help="Wait for stages that another process runs, and use what it makes.")
@@ -32,6 +38,7 @@ WaitOption = Annotated[
 def plan(
     spec: SpecArg,
     overrides: SetOption = None,
+    axes: SweepOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when something would run.")] = False,
@@ -44,9 +51,11 @@ def plan(
     from gridloom.compiler.render import render
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.plan_report import plan_report
+    from gridloom.runtime.planning.sweeps import sweep_overrides
     from gridloom.stores.workspace import Workspace
 
-    made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device, finished_early or ())
+    whole = [*(overrides or ()), *sweep_overrides(spec, axes or (), overrides or ())]
+    made = plan_local(spec, whole, Workspace.find(home), walltime, device, finished_early or ())
     planned, speeds = made.plan, made.speeds
     where = device or planned.graph.device
     if as_json:
@@ -56,7 +65,7 @@ def plan(
             print(render(made.compiled.warnings), file=sys.stderr)
         print_table(plan_table(planned, speeds, where))
         print(time_line(planned, speeds, where))
-        again = command_line("run", spec, overrides, finished_early=finished_early, home=home, device=device)
+        again = command_line("run", spec, overrides, axes=axes, finished_early=finished_early, home=home, device=device)
         total = len(planned.stages)
         if planned.num_to_run:
             print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
@@ -66,20 +75,30 @@ def plan(
         raise typer.Exit(3)
 
 
-def _execute(
-    spec: str,
+def execute(
+    spec: str | SpecText,
     overrides: list[str],
     home: Any,
     device: str | None,
     walltime: float | None,
     quiet: bool,
     again: str,
-    wait: bool,
-    finished_early: list[str] | None,
-    on: str | None,
+    wait: bool = False,
+    finished_early: list[str] | None = None,
+    on: str | None = None,
     *,
-    show: bool,
+    show: bool = False,
+    submission: Path | None = None,
+    json_of: str | None = None,
 ) -> None:
+    """Run a spec and print its results, or how to go on where it stopped.
+
+    Args:
+        again: the command that continues.
+        show: whether every task of a cached solve stage is drawn.
+        submission: file to copy the picks to.
+        json_of: stage whose report is printed as JSON in place of the results.
+    """
     from gridloom.cli.show.comparison import print_comparison
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.run_results import print_results
@@ -100,8 +119,9 @@ def _execute(
         print(render(planned.compiled.warnings), file=sys.stderr)
     console = Terminal()
     try:
-        shown = reporter(console, quiet)
-        result = launch(planned, spec, overrides, workspace, shown, device, walltime, wait, where)
+        shown = spec if isinstance(spec, str) else spec.shown
+        report = reporter(console, quiet)
+        result = launch(planned, shown, overrides, workspace, report, device, walltime, wait, where)
     except StageInterrupted as interrupted:
         print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
         raise typer.Exit(interrupted.exit_code) from None
@@ -110,7 +130,14 @@ def _execute(
         print(f"{failed}\n  what is done is kept; once it is mended, go on with: {again}", file=sys.stderr)
         raise typer.Exit(failed.exit_code) from None
     graph = planned.plan.graph
+    if json_of is not None:
+        print(json.dumps(result.artifacts[json_of].read_json("report.json"), indent=1))
+        return
     print_results(console, result, graph, workspace, show_tasks=show, quiet=quiet)
+    if submission is not None:
+        from gridloom.runtime.planning.submission import copy_submission
+
+        print(f"wrote {copy_submission(result, graph, submission)}")
     if graph.variants and any(node.produces in SCORES for node in graph.nodes):
         print_comparison(compare_runs([result.run_id], workspace))
 
@@ -118,6 +145,7 @@ def _execute(
 def run(
     spec: SpecArg,
     overrides: SetOption = None,
+    axes: SweepOption = None,
     home: HomeOption = None,
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
@@ -129,7 +157,7 @@ def run(
 ) -> None:
     """Execute every stage that is not cached; an interrupted run continues where it stopped.
 
-    The run of a sweep ends with the table of `runs compare`.
+    The run of a sweep (`sweep` in the spec, or -m) ends with the table of `runs compare`.
 
     Under torchrun or accelerate the first process is the run, and the others take part in its training.
     """
@@ -140,8 +168,10 @@ def run(
         follow(Ranks.of_environment())
         return
     if dry_run:
-        plan(spec, overrides, home, device=device, walltime=walltime, finished_early=finished_early)
+        plan(spec, overrides, axes, home, device=device, walltime=walltime, finished_early=finished_early)
         return
+    from gridloom.runtime.planning.sweeps import sweep_overrides
+
     again = command_line(
         "run",
         spec,
@@ -149,13 +179,15 @@ def run(
         finished_early=finished_early,
         quiet=quiet,
         wait=wait,
+        axes=axes,
         home=home,
         device=device,
         walltime=walltime,
         on=on,
     )
+    whole = [*(overrides or ()), *sweep_overrides(spec, axes or (), overrides or ())]
     with optional_output():
-        _execute(spec, overrides or [], home, device, walltime, quiet, again, wait, finished_early, on, show=False)
+        execute(spec, whole, home, device, walltime, quiet, again, wait, finished_early, on)
 
 
 def solve(
@@ -177,16 +209,32 @@ def solve(
         str | None,
         typer.Option("--with", metavar="CHECKPOINT", help="For a file of puzzles: a finished training, or a folder."),
     ] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option("--submission", metavar="FILE", help="Write the two grids a test input in Kaggle's form."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="SPEC",
+            help="For tasks: the recipe that solves them.",
+            autocompletion=complete_specs,
+        ),
+    ] = None,
 ) -> None:
-    """Run a spec up to its solve and score stages and show every task: demonstrations, attempts, verdicts, picks.
+    """Solve tasks: of a spec, of a file or folder of tasks, of Kaggle's challenges; show attempts, verdicts and picks.
 
     SPEC may be a task file, FILE.json: the shipped TRM learns it from its demonstrations, then the loop answers it.
+    It may be a FOLDER of task files, or a file of many: CHALLENGES.json, FILE.jsonl. A search of programs answers
+    them, or with --budget the TRM after learning them all, or what --recipe names.
     It may be a file of sudokus or mazes, FILE.txt or FILE.csv: --with CHECKPOINT answers and shows them.
     """
     from gridloom.runtime.planning.puzzle_files import is_puzzle_file
 
     if is_puzzle_file(spec):
         unused = {"--split": split, "--limit": limit, "--budget": budget, "--finished-early": finished_early or None}
+        unused |= {"--submission": submission, "--recipe": recipe}
         if found := [option for option, value in unused.items() if value is not None]:
             raise GridloomError(
                 f"{spec} holds puzzles, and {found[0]} is for specs and ARC tasks",
@@ -208,8 +256,12 @@ def solve(
         return
     if given is not None:
         raise GridloomError("--with is for a file of puzzles", f"write what solves in {spec}, or use --set")
-    from gridloom.runtime.planning.local import RECIPE, is_task_file, solve_overrides, task_overrides
+    from gridloom.runtime.planning.local import solve_overrides
+    from gridloom.runtime.planning.submission import check_target
+    from gridloom.runtime.planning.task_source import is_task_source, source_spec
 
+    if submission is not None:
+        check_target(submission)
     again = command_line(
         "solve",
         spec,
@@ -220,19 +272,36 @@ def solve(
         split=split,
         limit=limit,
         budget=budget,
+        recipe=recipe,
+        submission=submission,
         home=home,
         device=device,
         walltime=walltime,
         on=on,
     )
-    if is_task_file(spec):
-        overrides = [*task_overrides(spec, budget), *(overrides or [])]
-        spec = RECIPE
+    if is_task_source(spec):
+        spec, given_tasks = source_spec(spec, recipe, budget, split)
+        overrides, split = [*given_tasks, *(overrides or [])], None
+    elif recipe is not None:
+        raise GridloomError(f"--recipe is for tasks, and {spec} is a spec", "leave --recipe out")
     elif budget is not None:
         raise GridloomError("--budget is for a task file", f"write its training's `budget` in {spec}, or use --set")
     extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
     with optional_output():
-        _execute(spec, extra, home, device, walltime, quiet, again, wait, finished_early, on, show=True)
+        execute(
+            spec,
+            extra,
+            home,
+            device,
+            walltime,
+            quiet,
+            again,
+            wait,
+            finished_early,
+            on,
+            show=True,
+            submission=submission,
+        )
 
 
 def _solve_puzzles(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gridloom.cli.complete import complete_recipes
 from gridloom.cli.options import HomeOption, JsonOption, SetOption, SpecArg
 from gridloom.cli.output import exact
 from gridloom.errors import GridloomError, SpecError
@@ -130,11 +131,20 @@ def diff(
 
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The spec's name; NAME.yaml is written.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RECIPE",
+            help="Copy this recipe, to be changed at will; default: a starter that extends from-scratch.",
+            autocompletion=complete_recipes,
+        ),
+    ] = None,
 ) -> None:
     """Write a commented spec to start from, and the schema file that editors complete it with."""
     from gridloom.runtime.planning.starter import write_starter
 
-    for path in write_starter(name, Path()):
+    for path in write_starter(name, Path(), recipe):
         print(f"wrote {path}")
     print(f"next: gridloom plan {name}.yaml")
 
@@ -152,7 +162,7 @@ def list_specs(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps(recipes, indent=1))
     else:
-        print_table(rows_table(recipes))
+        print_table(rows_table(recipes, prose=("description",)))
 
 
 @specs.command("show")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from gridloom.runtime.reports.comparison import Metric, Result
 
 
+LEAST = ("time", "FLOPs", "parameters", "LLaMA tokens", "attempts")
+"""Columns that a narrow terminal leaves out, the last one first."""
 MAX_COLUMNS = 6
 """Maximum number of differing fields in a table; `--json` and `--csv` give all."""
 
@@ -18,7 +20,8 @@ def print_comparison(results: tuple[Result, ...]) -> None:
     """Print results as a table, with an explanation of its figures."""
     from gridloom.cli.show.tables import print_table, rows_table
 
-    print_table(rows_table(_shown(results)))
+    rows = _shown(results)
+    print_table(rows_table(rows, drop=[name for name in LEAST if rows and name in rows[0]]))
     hidden = len(results[0].differs) - MAX_COLUMNS
     if hidden > 0:
         print(f"{hidden} more fields differ: --json shows all")

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from gridloom.cli.output import exact
+from gridloom.cli.show.text_table import TextTable
+from gridloom.cli.show.text_table import print_table as print_table
 from gridloom.wording import duration, printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from gridloom.compiler.device_speeds import MachineSpeeds
     from gridloom.compiler.graph import RunGraph, StageNode
     from gridloom.runtime.planning.plan import RunPlan
@@ -56,48 +51,19 @@ def exact_cell(value: Any) -> str:
     return _text(value)
 
 
-@dataclass(frozen=True, slots=True)
-class TextTable:
-    """A table of text cells with column names."""
+def rows_table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | None = None,
+    *,
+    prose: Sequence[str] = (),
+    drop: Sequence[str] = (),
+) -> TextTable:
+    """Return a table of rows that share columns.
 
-    names: tuple[str, ...]
-    numeric: tuple[bool, ...]
-    """Whether each column is aligned to the right."""
-    cells: tuple[tuple[str, ...], ...]
-
-    def lines(self) -> list[str]:
-        """Return the header and the rows with columns aligned, none of them cut or folded."""
-        rows = [self.names, *self.cells]
-        widths = [max(_width(row[index]) for row in rows) for index in range(len(self.names))]
-        return ["  ".join(self._padded(row, widths)).rstrip() for row in rows]
-
-    def _padded(self, row: tuple[str, ...], widths: list[int]) -> list[str]:
-        spaces = [" " * (width - _width(text)) for text, width in zip(row, widths, strict=True)]
-        return [f"{s}{t}" if right else f"{t}{s}" for t, s, right in zip(row, spaces, self.numeric, strict=True)]
-
-    def __rich__(self) -> Table:
-        """Return the table for rich, which folds what is too wide."""
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for name, right in zip(self.names, self.numeric, strict=True):
-            table.add_column(name, justify="right" if right else "left", overflow="fold")
-        for row in self.cells:
-            table.add_row(*row)
-        return table
-
-
-def _width(text: str) -> int:
-    """Return the columns that a text takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> TextTable:
-    """Return a table of rows that share columns."""
+    Args:
+        prose: columns that a narrow terminal folds between words.
+        drop: columns that a narrow terminal leaves out, the last one first.
+    """
     names = list(columns) if columns is not None else list(rows[0]) if rows else []
     numeric = (
         bool(rows) and all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows)
@@ -107,6 +73,8 @@ def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None 
         tuple(map(printable, names)),
         tuple(numeric),
         tuple(tuple(cell(row.get(name)) for name in names) for row in rows),
+        frozenset(prose),
+        tuple(drop),
     )
 
 
@@ -119,6 +87,12 @@ def values_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> TextTab
     return TextTable(tuple(map(printable, names)), tuple(numeric), tuple(tuple(map(cell, row)) for row in rows))
 
 
+def short_key(key: str) -> str:
+    """Return a key with its first eight digits, as commands take it: `gl1:ff221531`."""
+    version, colon, digits = key.partition(":")
+    return f"{version}{colon}{digits[:8]}"
+
+
 def graph_table(graph: RunGraph) -> TextTable:
     """Return the table of a graph's stages with inputs and the first digits of keys."""
     rows = [
@@ -127,11 +101,11 @@ def graph_table(graph: RunGraph) -> TextTable:
             "kind": node.kind,
             "makes": node.produces,
             "from": ", ".join(dict.fromkeys(node.inputs.values())) or "-",
-            "key": node.key[:12],
+            "key": short_key(node.key),
         }
         for node in graph.nodes
     ]
-    return rows_table(rows)
+    return rows_table(rows, drop=("makes", "kind", "key"))
 
 
 def time_line(plan: RunPlan, machine: MachineSpeeds, device: str | None = None) -> str:
@@ -182,18 +156,5 @@ def plan_table(plan: RunPlan, machine: MachineSpeeds, device: str | None = None)
         }
         for stage, seconds in zip(plan.stages, times, strict=True)
     ]
-    return rows_table(rows)
-
-
-def print_table(table: TextTable) -> None:
-    """Print a table, with unlimited line length; cells are folded where a terminal is too narrow."""
-    lines = table.lines()
-    is_terminal = sys.stdout.isatty()
-    if is_terminal and max(_width(line) for line in lines) > shutil.get_terminal_size().columns:
-        from gridloom.cli.show.terminal import Terminal
-
-        Terminal().print(table)
-        return
-    if is_terminal and "NO_COLOR" not in os.environ:
-        lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
-    print("\n".join(lines), file=exact())
+    drop = ("time", "peak memory", "kind", "parameters", "steps", "FLOPs a step")
+    return rows_table(rows, prose=("why",), drop=drop)

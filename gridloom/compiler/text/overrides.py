@@ -41,12 +41,18 @@ def apply_override(root: Mapping, argument: str, session: Session) -> Mapping:
     value = _parse(text, source, len("--set ") + len(argument) - len(text), session)
     if value is None:
         return root
-    path = tuple(name.split("."))
+    path = path_of(name)
     try:
         return set_value(root, path, value, name_at, session)
     except UnknownPathError as unknown:
         _report(path, unknown, name_at, session)
         return root
+
+
+def path_of(name: str) -> Path:
+    """Return the path that a name with dots means; what follows `sweep.` is one key, itself a path."""
+    head, dot, rest = name.partition(".")
+    return ("sweep", rest.strip('"')) if head == "sweep" and dot else tuple(name.split("."))
 
 
 def _parse(text: str, source: str, shift: int, session: Session) -> Node | None:
@@ -124,6 +130,8 @@ def _declared(
             raise UnknownPathError(depth, f"{where} has no '{step}'", tuple(entries))
         return child, None, None
     if place.is_dict:
+        if child is None and path[:depth] == ("sweep",):  # an axis may be new
+            return None, None, None
         if child is None:
             raise UnknownPathError(depth, f"there is no '{step}' in {dotted(path[:depth])}", tuple(entries))
         return child, _known(place.values), None

@@ -47,14 +47,14 @@ def puzzle_spec(file: str, given: str | None, workspace: Workspace) -> SpecText:
         "name": "solve-puzzles",
         "data": {"puzzles": {"kind": kind, "source": str(path), "test": MOST}},
         "stages": {
-            "given": {"kind": "checkpoint", "path": str(_checkpoint(given, workspace))},
+            "given": {"kind": "checkpoint", "path": str(find_checkpoint(given, workspace))},
             STAGE: {"kind": "evaluate", "with": "given", "data": "puzzles"},
         },
     }
     return SpecText(json.dumps(sections, indent=1), "solve-puzzles.yaml")
 
 
-def _checkpoint(given: str, workspace: Workspace) -> Path:
+def find_checkpoint(given: str, workspace: Workspace) -> Path:
     """Return the folder of a checkpoint: a path, or the newest one that a stage of this name made."""
     try:
         folder = user_files.named_path(given)

@@ -6,8 +6,10 @@ import json
 import re
 from pathlib import Path
 
+from gridloom.compiler.text.library import recipe_names, recipe_text
 from gridloom.errors import GridloomError
 from gridloom.stores.files.write_aside import replacing
+from gridloom.wording import near_and_known
 
 SCHEMA_FILE = "gridloom.schema.json"
 """File name of the JSON Schema in the spec's folder; `gridloom specs schema` prints its content."""
@@ -61,14 +63,31 @@ def init_text(name: str) -> str:
     return _TEXT.format(name=name, schema=SCHEMA_FILE)
 
 
-def write_starter(name: str, folder: Path) -> tuple[Path, ...]:
+def copy_text(name: str, recipe: str) -> str:
+    """Return a recipe's text under another name, with the line that editors look for.
+
+    Raises GridloomError for an unknown recipe, with the nearest, and for a name that specs cannot have.
+    """
+    init_text(name)
+    if recipe not in recipe_names():
+        raise GridloomError(f"there is no recipe '{recipe}'", near_and_known(recipe, recipe_names()))
+    text, count = re.subn(r"(?m)^name:.*$", f"name: {name}", recipe_text(recipe), count=1)
+    assert count == 1, recipe
+    text = re.sub(rf"(?m)^# {re.escape(recipe)}:", f"# {name}, from the recipe {recipe}:", text, count=1)
+    return f"# yaml-language-server: $schema=./{SCHEMA_FILE}\n#\n{text}"
+
+
+def write_starter(name: str, folder: Path, recipe: str | None = None) -> tuple[Path, ...]:
     """Write NAME.yaml and the JSON Schema beside it.
+
+    Args:
+        recipe: recipe to copy; the commented starter when absent.
 
     Raises GridloomError when the spec exists already, or the folder cannot be written.
     """
     from gridloom.compiler.schema import json_schema
 
-    text = init_text(name)
+    text = init_text(name) if recipe is None else copy_text(name, recipe)
     path, schema = folder / f"{name}.yaml", folder / SCHEMA_FILE
     if path.exists():
         raise GridloomError(f"{path} exists", "choose another name, or remove it")

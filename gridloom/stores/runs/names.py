@@ -112,6 +112,16 @@ def _suggest(connection: duckdb.DuckDBPyConnection, attempt_id: str, run_id: str
     return '`gridloom attempts` lists the attempts, `gridloom sql "from v_runs"` the runs'
 
 
+def short_ids(run_ids: Sequence[str]) -> dict[str, str]:
+    """Return for each id its shortest end after a dash that no other id ends with: `1xy3nbn8`."""
+    found = {}
+    for run_id in run_ids:
+        parts = run_id.split("-")
+        ends = ["-".join(parts[-number:]) for number in range(1, len(parts) + 1)]
+        found[run_id] = next((end for end in ends if sum(other.endswith(end) for other in run_ids) == 1), run_id)
+    return found
+
+
 class Queried(Protocol):
     """Ledger that answers SQL."""
 
@@ -120,7 +130,10 @@ class Queried(Protocol):
 
 
 def find_run(what: str, ledger: Queried) -> str:
-    """Return `what` if it is the id of a run. Raises GridloomError that names similar ids."""
+    """Return the id of the run that `what` means: an id, or the begin or end of a single one.
+
+    Raises GridloomError that names similar ids, or those that it could mean.
+    """
     runs = [
         str(row["run_id"])
         for row in ledger.rows(
@@ -130,6 +143,12 @@ def find_run(what: str, ledger: Queried) -> str:
     ]
     if what in runs:
         return what
+    # also the begin of the last part, which alone differs between runs of one second
+    meant = [run for run in runs if what and (run.endswith(what) or run.startswith(what) or f"-{what}" in run[19:])]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise GridloomError(f"{len(meant)} runs are called '{printable(what)}'", f"name one: {listed(meant, 4)}")
     raise GridloomError(
         f"unknown run '{printable(what)}'", did_you_mean(what, runs, f"recorded runs, newest first: {listed(runs, 4)}")
     )
