@@ -32,6 +32,7 @@ GROUPS = {
     "programs": ("programs",),
     "data": ("data",),
     "state": ("state", "stage"),
+    "view": ("view",),
 }
 """Modules of `commands` with the commands that each registers."""
 HEADINGS = {

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,14 +90,20 @@ def ledger_lock(path: Path, *, exclusive: bool, timeout_s: float) -> Iterator[He
         os.close(fd)
 
 
-def open_database(path: Path, *, read_only: bool, timeout_s: float) -> duckdb.DuckDBPyConnection:
+def open_database(
+    path: Path, *, read_only: bool, timeout_s: float, settings: Mapping[str, str] | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open the DuckDB file, waiting up to `timeout_s` for a foreign process that holds it.
+
+    Args:
+        settings: further settings of DuckDB, such as `memory_limit`; they cannot be changed afterwards.
 
     Raises StoreError: LedgerBusy where it is still held.
     """
     import duckdb
 
     config: dict[str, str | bool | int | float | list[str]] = {"python_enable_replacements": "false"}
+    config |= settings or {}
     if read_only:
         # at opening, since connections of one process share an instance and only the first may still set them
         config |= {"enable_external_access": "false", "lock_configuration": "true"}

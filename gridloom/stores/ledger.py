@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +25,16 @@ from gridloom.stores.graph_records import (
 from gridloom.stores.ingest import IngestReport, ingest_journals, is_pending, is_spent, journal_files, read_states
 from gridloom.stores.journal import JournalWriter
 from gridloom.stores.layout import is_current, lay_out
-from gridloom.stores.reading import AttemptPage, R, declare_dead_runs, read_attempts, read_page, read_records
-from gridloom.stores.records import AttemptRecord, Record, TaskRecord, as_dict
+from gridloom.stores.reading import (
+    AttemptPage,
+    R,
+    declare_dead_runs,
+    read_attempt,
+    read_attempts,
+    read_page,
+    read_records,
+)
+from gridloom.stores.records import AttemptRecord, Record
 from gridloom.stores.relation import detached
 from gridloom.stores.runs.names import find_attempt
 from gridloom.stores.sql import single_statement
@@ -87,9 +95,13 @@ class LedgerWriter:
 class Ledger:
     """Reader of a workspace's records. The DuckDB file is open only during each call."""
 
-    def __init__(self, workspace: Workspace, *, timeout_s: float = READ_TIMEOUT_S) -> None:
+    def __init__(
+        self, workspace: Workspace, *, timeout_s: float = READ_TIMEOUT_S, limits: Mapping[str, str] | None = None
+    ) -> None:
         self.workspace = workspace
         self.timeout_s = timeout_s
+        self.limits = dict(limits or {})
+        """Settings of DuckDB for reading connections, such as `memory_limit`."""
         self.warnings: list[str] = []
         """Warnings of all ingestions by this object: one line per loss."""
 
@@ -176,7 +188,7 @@ class Ledger:
         Raises StoreError: not a read, an SQL error (with DuckDB's message and the nearest names), nothing recorded yet.
         """
         single_statement(sql)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return read_table(connection, sql, params)
 
     def answer(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> Answer:
@@ -185,13 +197,13 @@ class Ledger:
         Times are naive UTC datetimes, or text as DuckDB writes it where Python has none so far off; JSON is text.
         """
         single_statement(sql)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return read_answer(connection, sql, params)
 
     def relation(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
         """Return `query` as a DuckDB relation in memory with the ledger's types, usable while other processes write."""
         single_statement(sql)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return detached(connection, sql, params)
 
     def rows(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -200,7 +212,7 @@ class Ledger:
 
     def read(self, kind: type[R], **where: Any) -> list[R]:
         """Return the records of a kind whose columns equal `where`, as they were appended. Raises StoreError."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return read_records(connection, kind, where)
 
     def runs(self) -> list[dict[str, Any]]:
@@ -248,7 +260,7 @@ class Ledger:
     ) -> AttemptPage:
         """Return the first rows of `attempts`, of the newest run by default, and the number of all."""
         run_id = run_id or self.latest_run()
-        with self._reading() as connection:
+        with self.reading() as connection:
             return read_page(connection, run_id, stage, task_id, limit, failed=failed)
 
     def attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> dict[str, Any]:
@@ -258,28 +270,17 @@ class Ledger:
         `candidates`, `verdicts`, `trm_steps` (lists of dicts), `llm_call` (dict or None).
         Raises ReplayError: no such attempt, with the nearest names; several, with the name of each.
         """
-        with self._reading() as connection:
-            found, stage, task_id, attempt, fork = find_attempt(connection, attempt_id, run_id, stage)
-            task = {"run_id": found, "stage": stage, "task_id": task_id}
-            where = task | {"attempt": attempt, "fork": fork}
-            (whole,) = read_attempts(connection, where)
-            tasks = read_records(connection, TaskRecord, task)
-            solved = connection.execute(
-                "SELECT solved, name FROM v_attempts "
-                "WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ? AND fork = ?",
-                [*where.values()],
-            ).fetchall()
-            shown = {"name": solved[0][1], "solved": solved[0][0], "task": as_dict(tasks[0]) if tasks else None}
-            return as_dict(whole.row) | shown | whole.parts()
+        with self.reading() as connection:
+            return read_attempt(connection, attempt_id, run_id, stage)
 
     def whole_attempts(self, run_id: str, **where: Any) -> list[Attempt]:
         """Return a run's complete attempts whose key columns equal `where`, in key order."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return read_attempts(connection, {"run_id": run_id, **where})
 
     def whole_attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> Attempt:
         """Return the attempt that a name means. Raises ReplayError as `attempt`."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             key = find_attempt(connection, attempt_id, run_id, stage)
             (whole,) = read_attempts(connection, dict(zip(KEY, key, strict=True)))
             return whole
@@ -294,7 +295,7 @@ class Ledger:
     def read_graphs(self, thread_ids: Sequence[str]) -> list[GraphRecord]:
         """Return all records of these LangGraph threads."""
         where = {"thread_id": list(thread_ids)}
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [
                 *read_records(connection, GraphBlobRecord, where),
                 *read_records(connection, GraphCheckpointRecord, where),
@@ -314,8 +315,11 @@ class Ledger:
             return self.workspace.ledger_path.exists() or bool(journal_files(self.workspace.journal_dir))
 
     @contextmanager
-    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a read-only connection to an up-to-date ledger. Not reentrant."""
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a read-only connection to an up-to-date ledger, for several queries at once. Not reentrant.
+
+        Raises StoreError: nothing is recorded yet, or the ledger cannot be read.
+        """
         workspace = self.workspace
         if not self._is_there():
             raise StoreError(
@@ -342,7 +346,7 @@ class Ledger:
                 storage("read the ledger", workspace.root),
                 database_errors("read", workspace.ledger_path),
                 ledger_lock(workspace.lock_path, exclusive=False, timeout_s=self.timeout_s),
-                closing(open_database(workspace.ledger_path, read_only=True, timeout_s=patience_s)) as connection,
+                closing(self._open(workspace.ledger_path, patience_s)) as connection,
             ):
                 if not is_writable(workspace.root) and not is_current(connection, workspace.ledger_path):
                     # its views may read tables that it lacks and that cannot be added here
@@ -371,8 +375,11 @@ class Ledger:
                 ):
                     report = ingest_journals(connection, self.workspace.journal_dir)
                 self.warnings += [f"{busy.message}: answered from a copy", *report.warnings]
-                with closing(open_database(copied, read_only=True, timeout_s=self.timeout_s)) as connection:
+                with closing(self._open(copied, self.timeout_s)) as connection:
                     yield connection
+
+    def _open(self, path: Path, timeout_s: float) -> duckdb.DuckDBPyConnection:
+        return open_database(path, read_only=True, timeout_s=timeout_s, settings=self.limits)
 
     def _is_behind(self, connection: duckdb.DuckDBPyConnection) -> bool:
         workspace = self.workspace

@@ -18,9 +18,12 @@ from gridloom.stores.records import (
     CandidateRecord,
     LlmCallRecord,
     Record,
+    TaskRecord,
     TrmStepRecord,
     VerdictRecord,
+    as_dict,
 )
+from gridloom.stores.runs.names import find_attempt
 from gridloom.stores.schema import tables, to_json
 
 if TYPE_CHECKING:
@@ -90,6 +93,24 @@ def read_attempts(connection: duckdb.DuckDBPyConnection, where: Mapping[str, Any
         for row in read_records(connection, AttemptRecord, where)
         for key in [key_of(row)]
     ]
+
+
+def read_attempt(
+    connection: duckdb.DuckDBPyConnection, name: str, run_id: str | None = None, stage: str | None = None
+) -> dict[str, Any]:
+    """Return all records of the attempt that a name means, as `Ledger.attempt`. Raises ReplayError."""
+    found, stage, task_id, attempt, fork = find_attempt(connection, name, run_id, stage)
+    task = {"run_id": found, "stage": stage, "task_id": task_id}
+    where = task | {"attempt": attempt, "fork": fork}
+    (whole,) = read_attempts(connection, where)
+    tasks = read_records(connection, TaskRecord, task)
+    solved = connection.execute(
+        "SELECT solved, name FROM v_attempts "
+        "WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ? AND fork = ?",
+        [*where.values()],
+    ).fetchall()
+    shown = {"name": solved[0][1], "solved": solved[0][0], "task": as_dict(tasks[0]) if tasks else None}
+    return as_dict(whole.row) | shown | whole.parts()
 
 
 def read_page(

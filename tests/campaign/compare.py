@@ -83,7 +83,7 @@ def recorded(root: Path) -> dict[str, list[str]]:
 
     ledger = Ledger(Workspace(root))
     wanted = (*tables(), "rejected", "journals")
-    with ledger._reading() as connection:  # one connection: opening one takes longer than reading a table
+    with ledger.reading() as connection:  # one connection: opening one takes longer than reading a table
         every = {name: _rows(connection.execute(f"FROM {name}")) for name in wanted}
     found: dict[str, list[str]] = {}
     runs = [str(row["run_id"]) for row in every["runs"]]

@@ -1,0 +1,43 @@
+"""Commands that show the ledger: the viewer in a browser, a report of a run as one file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gridloom.cli.options import HomeOption
+
+
+def view(
+    home: HomeOption = None,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; beyond loopback a token is needed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free one.")] = 8642,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Further name of this machine; may be given several times."),
+    ] = None,
+    token: Annotated[
+        bool, typer.Option("--token", help="Demand a token on loopback too, as on a machine that others use.")
+    ] = False,
+) -> None:
+    """Show the ledger in a browser, also while runs write to it. Ctrl-C ends it."""
+    from gridloom.optional_packages import needed
+    from gridloom.stores.workspace import Workspace
+
+    with needed("starlette", "view", "the viewer"), needed("uvicorn", "view", "the viewer"):
+        from gridloom.view.server.serve import serve
+
+    workspace = Workspace.find(home)
+
+    def ready(address: str) -> None:
+        print(f"showing {workspace.root} at {address}", flush=True)
+
+    serve(workspace, host=host, port=port, hosts=allow or [], with_token=token, ready=ready)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    app.command()(view)

@@ -1,0 +1,1 @@
+"""The ledger as web pages, reports and notebooks: data, drawings, templates and a server."""

@@ -1,0 +1,1 @@
+"""Drawings as text: grids for the script and for SVG, line charts, stage graphs, animated pictures."""

@@ -1,0 +1,131 @@
+"""Rendering of templates: every value is escaped for HTML, and what acts on a terminal or a page is shown as text."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from gridloom.view.drawing import grids
+from gridloom.view.drawing.numbers import figure
+from gridloom.wording import duration, printable
+
+FOLDER = Path(__file__).parent
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML document may hold."""
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template filled with values. Text is escaped; only Markup made by this package is inserted as it is."""
+    return environment().get_template(template).render(values)
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return the template environment: autoescaped, undefined names are errors."""
+    made = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {
+        "figure": figure,
+        "percent": percent,
+        "time": time_text,
+        "duration": duration_text,
+        "bytes": bytes_text,
+        "json": json_text,
+        "grid": grids.grid_text,
+        "size": grids.size_text,
+        "cell": cell_text,
+    }
+    made.globals |= {"link": link}
+    return made
+
+
+def shown(value: Any) -> Any:
+    """Return what a template prints for a value: Markup unchanged, None as a dash, text without active characters."""
+    if isinstance(value, Markup):
+        return value
+    if value is None:
+        return "-"
+    return clean(str(value))
+
+
+def clean(text: str) -> str:
+    """Return text for a page: characters that act on a terminal or a page become escapes, newlines and tabs are kept."""
+    return printable(_NOT_XML.sub("\ufffd", text), lines=True)
+
+
+def link(page: str, **query: Any) -> str:
+    """Return the address of a page of the viewer. Names from the ledger are parameters, never parts of a path."""
+    kept = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"/{page}" + (f"?{urlencode(kept, errors='replace')}" if kept else "")
+
+
+def percent(value: float | None) -> str:
+    """Return a share in percent with one decimal."""
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def time_text(value: Any) -> str:
+    """Return a time in UTC to the second."""
+    if isinstance(value, int | float):
+        value = datetime.fromtimestamp(value, UTC) if value == value else None
+    return value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value or "-")
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return a duration: milliseconds below 1 s, tenths below 10 s, then as everywhere in gridloom."""
+    if seconds is None:
+        return "-"
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
+
+
+def bytes_text(value: float | None) -> str:
+    """Return a number of bytes in decimal units."""
+    if value is None:
+        return "-"
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            break
+        value /= 1000
+    else:
+        unit = "TB"
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def json_text(value: Any) -> str:
+    """Return a value, or a JSON column, as indented JSON; text that is no JSON unchanged."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value)
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
+
+
+def cell_text(value: Any) -> str:
+    """Return a value of a query's result as one cell of a table, at most 2,000 characters."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return figure(value)
+    if isinstance(value, bytes):
+        return f"{len(value):,} bytes"
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, Mapping | list) else str(value)
+    return text if len(text) <= 2000 else f"{text[:2000]}... ({len(text):,} characters)"

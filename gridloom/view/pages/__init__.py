@@ -1,0 +1,1 @@
+"""Data of each page of the viewer, read from the ledger."""

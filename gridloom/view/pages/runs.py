@@ -1,0 +1,184 @@
+"""Runs: the list, and one run with its stages, reasons, curves, estimates and scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from gridloom.compiler.diff import StageChange, diff_graphs
+from gridloom.compiler.graph import RunGraph
+from gridloom.errors import GridloomError
+from gridloom.runtime.evaluation.intervals import wilson
+from gridloom.view.drawing.charts import Series, line_chart
+from gridloom.view.drawing.stage_graph import StageBox, stage_graph_svg
+from gridloom.view.html import duration_text, link
+from gridloom.view.reader import Session
+
+RUNS_A_PAGE = 50
+POINTS = 300
+"""Points of a curve; longer ones are averaged over as many parts of their steps."""
+CURVES = 12
+"""Curves drawn of a stage at first; `metrics=all` draws all."""
+FIRST_METRICS = ("loss", "exact_match", "exact", "cell_accuracy", "pass1", "pass2", "grad_norm", "act_steps")
+"""Names of metrics in the order in which they are drawn; others follow by name."""
+
+
+def runs_page(session: Session, before: str = "") -> dict[str, Any]:
+    """Return the runs, latest first, RUNS_A_PAGE from the one after `before`, and the scores of their solve stages."""
+    rows = session.rows(
+        "FROM v_runs WHERE $before = '' OR (coalesce(started_at, TIMESTAMP '1970-01-01'), run_id) < "
+        "(SELECT (coalesce(started_at, TIMESTAMP '1970-01-01'), run_id) FROM runs WHERE run_id = $before) "
+        "ORDER BY coalesce(started_at, TIMESTAMP '1970-01-01') DESC, run_id DESC LIMIT $most",
+        {"before": before, "most": RUNS_A_PAGE + 1},
+    )
+    page = rows[:RUNS_A_PAGE]
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for row in session.rows(
+        "SELECT run_id, stage, pass1, pass2, scored_tasks, accepted_tasks, tasks FROM v_leaderboard "
+        "WHERE run_id IN (SELECT unnest($runs))",
+        {"runs": [row["run_id"] for row in page]},
+    ):
+        scores.setdefault(row["run_id"], []).append(row)
+    more = link("runs", before=page[-1]["run_id"]) if len(rows) > RUNS_A_PAGE else None
+    return {"runs": page, "scores": scores, "more": more}
+
+
+def run_page(session: Session, run_id: str, metrics: str = "") -> dict[str, Any]:
+    """Return one run. Raises GridloomError for an unknown one."""
+    run = session.one("SELECT v.*, r.graph FROM v_runs v JOIN runs r USING (run_id) WHERE v.run_id = ?", [run_id])
+    if run is None:
+        raise GridloomError(f"no run '{run_id}' in this ledger", "the page Runs lists all")
+    stages = session.rows(
+        "SELECT t.*, s.notes, s.error FROM v_stage_times t JOIN stages s USING (run_id, stage) "
+        "WHERE run_id = ? ORDER BY t.started_at NULLS LAST, stage",
+        [run_id],
+    )
+    graph, problem = read_graph(run["graph"])
+    why = reasons(session, run, graph)
+    return {
+        "run": run,
+        "stages": _in_order(stages, graph),
+        "why": why,
+        "graph": _drawn(run, graph, stages, why),
+        "graph_problem": problem,
+        "costs": session.rows("FROM v_costs WHERE run_id = ? ORDER BY stage", [run_id]),
+        "processes": session.rows("FROM v_processes WHERE run_id = ? ORDER BY process", [run_id]),
+        "scores": scores(session, run_id),
+        "curves": curves(session, run_id, every=metrics == "all"),
+        "every_curve": metrics == "all",
+        "studies": session.rows("SELECT DISTINCT stage FROM halting_study WHERE run_id = ? ORDER BY stage", [run_id]),
+    }
+
+
+def read_graph(text: str | None) -> tuple[RunGraph | None, str]:
+    """Return the recorded graph of a run, or None and the reason."""
+    if text is None:
+        return None, "this run recorded no graph"
+    try:
+        return RunGraph.model_validate_json(text), ""
+    except ValidationError as error:
+        return None, f"the recorded graph cannot be read: {error.error_count()} problems"
+
+
+def scores(session: Session, run_id: str) -> list[dict[str, Any]]:
+    """Return the solve stages of a run with pass@k and 95% Wilson intervals over tasks."""
+    found = session.rows("FROM v_leaderboard WHERE run_id = ? ORDER BY stage", [run_id])
+    for row in found:
+        for k in ("pass1", "pass2"):
+            row[f"{k}_interval"] = None if row[k] is None else wilson(row[k], row["scored_tasks"])
+    return found
+
+
+def reasons(session: Session, run: Mapping[str, Any], graph: RunGraph | None) -> dict[str, str]:
+    """Return, by stage, why it ran: what differs from the run of the same name before, as its recorded graphs say."""
+    if graph is None:
+        return {}
+    earlier = session.one(
+        "SELECT run_id, graph FROM runs WHERE name = $name AND run_id <> $run AND graph IS NOT NULL "
+        "AND started_at < (SELECT started_at FROM runs WHERE run_id = $run) ORDER BY started_at DESC LIMIT 1",
+        {"name": run["name"], "run": run["run_id"]},
+    )
+    before = read_graph(earlier["graph"])[0] if earlier else None
+    if before is None or earlier is None:
+        return {node.name: "first run of this name" for node in graph.nodes}
+    found = {node.name: f"same key as in run {earlier['run_id']}" for node in graph.nodes}
+    return found | {change.stage: _reason(change) for change in diff_graphs(before, graph)}
+
+
+def _reason(change: StageChange) -> str:
+    if change.change in ("added", "renamed", "removed"):
+        return {"added": "new stage", "renamed": f"was {', '.join(change.because)}"}.get(change.change, change.change)
+    fields = [str(field) for field in change.fields[:4]] + (["..."] if len(change.fields) > 4 else [])
+    inputs = [f"{name} changed" for name in dict.fromkeys(change.because)]
+    return ", ".join([*fields, *inputs]) or change.change
+
+
+def _in_order(stages: list[dict[str, Any]], graph: RunGraph | None) -> list[dict[str, Any]]:
+    if graph is None:
+        return stages
+    place = {node.name: number for number, node in enumerate(graph.nodes)}
+    return sorted(stages, key=lambda row: place.get(row["stage"], len(place)))
+
+
+def _drawn(run: Mapping[str, Any], graph: RunGraph | None, stages: list[dict[str, Any]], why: Mapping[str, str]) -> Any:
+    if graph is None or not graph.nodes:
+        return None
+    made = {row["stage"]: row for row in stages}
+    boxes = []
+    for node in graph.nodes:
+        row = made.get(node.name, {})
+        state = str(row.get("status") or "not reached")
+        if state == "running" and run["status"] in ("crashed", "failed", "interrupted"):
+            state = str(run["status"])
+        note = duration_text(row.get("seconds")) if state == "done" else why.get(node.name, "")
+        boxes.append(StageBox(node.name, node.kind, state, tuple(node.inputs.values()), note))
+    return stage_graph_svg(str(run["name"] or run["run_id"]), boxes)
+
+
+def curves(session: Session, run_id: str, every: bool = False) -> list[dict[str, Any]]:
+    """Return the curves of each stage: its name, the drawn charts, and the number of those left out."""
+    names = session.rows(
+        "SELECT stage, name, count(*) AS n, min(step) AS first, max(step) AS last FROM metrics WHERE run_id = ? "
+        "GROUP BY stage, name HAVING count(*) > 1 ORDER BY stage, name",
+        [run_id],
+    )
+    by_stage: dict[str, list[dict[str, Any]]] = {}
+    for row in names:
+        by_stage.setdefault(row["stage"], []).append(row)
+    found = []
+    for stage, rows in by_stage.items():
+        rows.sort(key=lambda row: (_rank(row["name"]), row["name"]))
+        drawn = rows if every else rows[:CURVES]
+        points = _points(session, run_id, stage, [row["name"] for row in drawn])
+        charts = [line_chart(row["name"], [Series(row["name"], points.get(row["name"], []))]) for row in drawn]
+        found.append({"stage": stage, "charts": charts, "left_out": len(rows) - len(drawn)})
+    return found
+
+
+def _rank(name: str) -> int:
+    return FIRST_METRICS.index(name) if name in FIRST_METRICS else len(FIRST_METRICS)
+
+
+def _points(session: Session, run_id: str, stage: str, names: list[str]) -> dict[str, list[tuple[float, float]]]:
+    rows = session.connection.execute(
+        f"WITH ends AS (SELECT name, min(step) AS low, greatest(max(step) - min(step) + 1, {POINTS}) AS span "
+        "FROM metrics WHERE run_id = $run AND stage = $stage AND name IN (SELECT unnest($names)) GROUP BY name) "
+        f"SELECT m.name, avg(m.step), avg(m.value) FROM metrics m JOIN ends e USING (name) "
+        "WHERE m.run_id = $run AND m.stage = $stage AND isfinite(m.value) "
+        f"GROUP BY m.name, ((m.step - e.low) * {POINTS} // e.span) ORDER BY m.name, 2",
+        {"run": run_id, "stage": stage, "names": names},
+    ).fetchall()
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, step, value in rows:
+        found.setdefault(name, []).append((step, value))
+    return found
+
+
+def notes_of(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the notes of a stage as data."""
+    notes = stage.get("notes")
+    parsed: dict[str, Any] = json.loads(notes) if isinstance(notes, str) else dict(notes or {})
+    return parsed

@@ -1,0 +1,1 @@
+"""Self-contained HTML files: report of a run, one attempt."""

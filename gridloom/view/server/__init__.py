@@ -1,0 +1,1 @@
+"""Web server of the viewer: routes, security headers, host and token checks."""

@@ -1,0 +1,199 @@
+"""Routes of the viewer: each page is data from `pages`, filled into a template."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from gridloom.errors import GridloomError, StoreError
+from gridloom.stores.workspace import Workspace
+from gridloom.version import __version__
+from gridloom.view.html import FOLDER, link, render
+from gridloom.view.pages.attempt import attempt_page
+from gridloom.view.pages.compare import compare_page
+from gridloom.view.pages.queries import MAX_QUERY, save_query, search_page, sql_page
+from gridloom.view.pages.runs import curves, run_page, runs_page
+from gridloom.view.pages.tasks import Filter, task_page, tasks_page
+from gridloom.view.reader import QUERY_ROWS, QUERY_S, Reader
+from gridloom.view.server import live
+from gridloom.view.server.guard import Access, Guard
+
+Answer = Callable[[Request], Response]
+MAX_BODY = 4 * MAX_QUERY
+
+
+class Viewer:
+    """Pages of one workspace's ledger."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.reader = Reader(workspace)
+
+    def page(self, template: str, here: str, status: int = 200, warnings: Any = (), **values: Any) -> Response:
+        """Return a whole page."""
+        common = {"here": here, "workspace": str(self.workspace.root), "version": __version__, "warnings": warnings}
+        return HTMLResponse(render(template, **(common | values)), status)
+
+    def failed(self, error: GridloomError) -> Response:
+        """Return the page of an error that a user can mend."""
+        is_of_store = isinstance(error, StoreError)
+        title = "The ledger cannot be read" if is_of_store else "Not found"
+        values = {"title": title, "message": error.message, "remedy": error.remedy}
+        return self.page("error.html", "", 503 if is_of_store else 404, **values)
+
+    def runs(self, request: Request) -> Response:
+        values: dict[str, Any] = {"live_version": live.version(self.workspace)}
+        if self.reader.is_empty():
+            return self.page("runs.html", "runs", runs=[], **values)
+        with self.reader.session() as session:
+            values |= runs_page(session, _text(request, "before"))
+            return self.page("runs.html", "runs", warnings=session.warnings, **values)
+
+    def run(self, request: Request) -> Response:
+        version = live.version(self.workspace)
+        with self.reader.session() as session:
+            values = run_page(session, _text(request, "id"), _text(request, "metrics"))
+            values |= {"newest": live.newest(session, _text(request, "id")), "cursor": live.cursor(session)}
+            return self.page("run.html", "runs", warnings=session.warnings, live_version=version, **values)
+
+    def tasks(self, request: Request) -> Response:
+        wanted = Filter(
+            **{name: _text(request, name) for name in Filter.__slots__ if _text(request, name)} | _run(request)
+        )
+        if self.reader.is_empty():
+            return self.page("tasks.html", "tasks", stages=[], filter=wanted)
+        with self.reader.session() as session:
+            return self.page("tasks.html", "tasks", warnings=session.warnings, **tasks_page(session, wanted))
+
+    def task(self, request: Request) -> Response:
+        with self.reader.session() as session:
+            values = task_page(session, *(_text(request, name) for name in ("run", "stage", "id")))
+            return self.page("task.html", "tasks", warnings=session.warnings, **values)
+
+    def attempt(self, request: Request) -> Response:
+        with self.reader.session() as session:
+            values = attempt_page(session, _text(request, "name"), _text(request, "against"))
+            return self.page("attempt.html", "tasks", warnings=session.warnings, **values)
+
+    def compare(self, request: Request) -> Response:
+        if self.reader.is_empty():
+            return self.page("compare.html", "compare", stages=[], a=None, b=None, counts=None)
+        given = {name: _text(request, name) for name in ("a", "b", "outcome", "after", "a_stage", "b_stage")}
+        with self.reader.session() as session:
+            return self.page("compare.html", "compare", warnings=session.warnings, **compare_page(session, **given))
+
+    def sql(self, request: Request) -> Response:
+        query, bounds = _text(request, "q"), {"most_rows": QUERY_ROWS, "most_seconds": f"{QUERY_S:g}"}
+        if self.reader.is_empty():
+            return self.page("sql.html", "sql", **bounds, **sql_page(None, self.workspace, query))
+        with self.reader.session() as session:
+            values = sql_page(session, self.workspace, query)
+            status = 200 if values["error"] is None else 400
+            return self.page("sql.html", "sql", status, session.warnings, **bounds, **values)
+
+    def search(self, request: Request) -> Response:
+        with self.reader.session() as session:
+            values = search_page(session, _text(request, "q")[:400], _text(request, "run"))
+            return self.page("search.html", "", warnings=session.warnings, searched=_text(request, "q"), **values)
+
+    def look(self, request: Request) -> Response:
+        """Answer whether anything was recorded since a version."""
+        version = live.version(self.workspace)
+        if version == _text(request, "version"):
+            return Response(status_code=204)
+        return JSONResponse({"version": version, "reload": True})
+
+    def look_at_run(self, request: Request) -> Response:
+        """Answer what is new of a run: its stages and curves, and the attempts behind the cursor."""
+        version = live.version(self.workspace)
+        if version == _text(request, "version"):
+            return Response(status_code=204)
+        run_id, place = _text(request, "id"), _text(request, "cursor")
+        with self.reader.session() as session:
+            values = run_page(session, run_id)
+            new = live.attempts_since(session, run_id, int(place) if place.lstrip("-").isdigit() else -1)
+            return JSONResponse(
+                {
+                    "version": version,
+                    "cursor": str(live.cursor(session)),
+                    "replace": {
+                        "stages": render("run_stages.html", **values),
+                        "curves": render("run_curves.html", run=values["run"], curves=curves(session, run_id)),
+                    },
+                    "prepend": {"newest": "".join(render("attempt_line.html", row=row) for row in new)},
+                }
+            )
+
+
+def _text(request: Request, name: str) -> str:
+    return request.query_params.get(name, "")
+
+
+def _run(request: Request) -> dict[str, str]:
+    return {"run": _text(request, "run"), "stage": _text(request, "stage")}
+
+
+async def _save(viewer: Viewer, request: Request) -> Response:
+    """Save a query in the workspace, and show it."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return viewer.failed(GridloomError("the query is too long", f"at most {MAX_QUERY:,} characters"))
+    given = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+    name, query = (given.get(field, [""])[-1] for field in ("name", "q"))
+    try:
+        await run_in_threadpool(save_query, viewer.workspace, name, query)
+    except GridloomError as error:
+        return viewer.failed(error)
+    return RedirectResponse(link("sql", q=query), 303)
+
+
+def make_app(workspace: Workspace, access: Access) -> Starlette:
+    """Return the web application of a workspace."""
+    viewer = Viewer(workspace)
+
+    def guarded(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        def answered(request: Request) -> Response:
+            try:
+                return answer(request)
+            except GridloomError as error:
+                return viewer.failed(error)
+
+        async def endpoint(request: Request) -> Response:
+            return await run_in_threadpool(answered, request)
+
+        return endpoint
+
+    async def not_found(request: Request, _error: Exception) -> Response:
+        return viewer.page("error.html", "", 404, title="Not found", message=f"no page {request.url.path}", remedy="")
+
+    pages: dict[str, Answer] = {
+        "runs": viewer.runs,
+        "run": viewer.run,
+        "tasks": viewer.tasks,
+        "task": viewer.task,
+        "attempt": viewer.attempt,
+        "compare": viewer.compare,
+        "sql": viewer.sql,
+        "search": viewer.search,
+        "live": viewer.look,
+        "live/run": viewer.look_at_run,
+    }
+    routes = [
+        Route("/", guarded(lambda _request: RedirectResponse("/runs", 303))),
+        *(Route(f"/{path}", guarded(answer)) for path, answer in pages.items()),
+        Route("/queries", partial(_save, viewer), methods=["POST"]),
+        Mount("/static", StaticFiles(directory=FOLDER / "static")),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)], exception_handlers={404: not_found})
