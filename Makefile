@@ -4,14 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: solve test campaign lint types imports clean
+.PHONY: solve test tests campaign lint types imports clean
 
 solve: $(VENV)/.runtime
 	$(BIN)/gridloom models pull smollm2-135m
 	$(BIN)/gridloom solve quickstart
 
-test: lint types imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# mypy takes half a minute of one core, in which the tests of the first files run
+test: lint imports
+	$(MAKE) -j 2 types tests
+
+# in the order of tests/conftest.py: the files that take longest first
+tests: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # kills, mutated specs, hostile files and a large ledger (docs/robustness.md); state and findings stay in .campaign
 MINUTES ?= 60

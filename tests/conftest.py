@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gridloom.stores.workspace import Workspace
 
@@ -20,6 +21,36 @@ if TYPE_CHECKING:
     from gridloom.stores.artifacts import Artifact
 
 Type = Callable[..., str]
+
+# a loaded machine is no fault of a test: no example and no draw is timed
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+FIRST = (
+    "cli/commands/test_task_file.py",  # compiles the kernels of the search, while the other process does the next ones
+    "runtime/training/test_ranks.py",
+    "runtime/training/test_train.py",
+    "runtime/training/joint/test_joint_train.py",
+    "stores/test_crashes.py",
+    "cli/test_tour.py",
+    "cli/commands/test_data_commands.py",
+    "cli/commands/test_program_commands.py",
+    "runtime/execution/test_executor.py",
+    "runtime/execution/test_finish_early.py",
+    "runtime/training/test_compiled_loop.py",
+    "solvers/replay/test_replay_attempts.py",
+    "stores/test_ingest.py",
+    "solvers/loop/test_one_attempt.py",
+)
+"""Files that take longest: begun first, so that none is left over for one process at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of `FIRST` first, in their order."""
+    root = Path(__file__).parent
+    places = {root / name: place for place, name in enumerate(FIRST)}
+    assert all(path.is_file() for path in places), "tests/conftest.py names a file that is not there"
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class ArcSelect(SpecModel):
     ids: tuple[str, ...] = ()
     """Only these task ids."""
     max_side: Annotated[int, Field(ge=1, le=30)] | None = None
-    """Only tasks whose every grid, held-out answers aside, has sides up to this."""
+    """Only tasks whose every grid, held-out answers aside, has sides up to this, and no answer more than 30."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most this many tasks."""
     max_demos: Annotated[int, Field(ge=1)] | None = None

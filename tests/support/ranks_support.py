@@ -56,6 +56,8 @@ def main() -> None:
         except StageInterrupted as interrupted:
             print(interrupted.message)
         context.ledger.close()
+    if "torch._dynamo" in sys.modules:
+        sys.exit("a training that compiles nothing has imported torch's compiler, which takes seconds")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,13 @@ from gridloom.runtime.training.state import SLOTS
 from gridloom.specs.stages import AdamAtan2, NetworkOptimizer
 from gridloom.specs.stages import Muon as MuonSpec
 
+for _name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+    # torch keeps these out of compiled code and imports its compiler at their first call, a third of the processor time
+    # of a training process's start; no code here compiles them
+    _plain = getattr(getattr(torch.optim.Optimizer, _name), "__wrapped__", None)
+    if _plain is not None:
+        vars(_plain).setdefault("__dynamo_disable", _plain)
+
 
 class AdamATan2(torch.optim.Optimizer):
     """Adam with p -= lr * atan2(m / (1 - b1^t), sqrt(v) / sqrt(1 - b2^t)): without epsilon, scale-invariant.

@@ -104,6 +104,13 @@ def recorded_history(ledger: Ledger, row: AttemptRecord) -> list[FinishedAttempt
     return entries
 
 
+def recorded_tokens(ledger: Ledger, row: AttemptRecord) -> int:
+    """Return the tokens that the attempts before this one read and wrote, questions of `confirm` included."""
+    attempts = ledger.whole_attempts(row.run_id, stage=row.stage, task_id=row.task_id, fork=0)
+    calls = [one.llm_call for one in attempts if one.llm_call is not None and one.row.attempt < row.attempt]
+    return sum(call.prompt_tokens + call.new_tokens for call in calls)
+
+
 @contextmanager
 def recorded_threads(geometry: Mapping[str, Any], notes: list[str]) -> Iterator[None]:
     """Set torch's number of threads to the recorded one, since sums are split by threads and so the bits depend on it.

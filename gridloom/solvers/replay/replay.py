@@ -36,6 +36,7 @@ from gridloom.solvers.replay.record import (
     recorded_reasoning,
     recorded_task,
     recorded_threads,
+    recorded_tokens,
     replay_device,
     timed,
 )
@@ -257,8 +258,16 @@ class Replayer:
             return proposal
         if live:
             assert job.services.reasoner is not None, "live replays load the LLaMA"
-            return await ask_again(job.services.reasoner, proposal, task, plan, confirm)
+            left = self._tokens_left(job, reasoning)
+            return await ask_again(job.services.reasoner, proposal, task, plan, confirm, tokens=left)
         return with_answers(proposal, task, plan, confirm, recorded_asks(recorded.row))
+
+    def _tokens_left(self, job: ReplayJob, reasoning: Reasoning) -> int | None:
+        """Return what the task's budget of tokens leaves for questions; None without a budget."""
+        budget, row = job.stage.solver.budget.tokens, job.recorded.row
+        if budget is None:
+            return None
+        return budget - recorded_tokens(self.ledger, row) - reasoning.prompt_tokens - reasoning.new_tokens
 
     async def _reason(self, job: ReplayJob, timings: dict[str, float]) -> Reasoning:
         row, plan, reasoner = job.recorded.row, job.plan, job.services.reasoner

@@ -90,7 +90,7 @@ def _parsed(columns: list[bytes]) -> list[dict[str, Any]]:
     """Return records, each without its closing brace, as dicts. Raises ValueError."""
     text = b"[" + _BETWEEN_RECORDS.join(columns) + b"}]"
     values = orjson.loads(text)
-    rows = values[::2]
+    rows: list[dict[str, Any]] = values[::2]
     # a piece that is no single object changes the number of values or moves a mark
     if len(values) != 2 * len(columns) - 1 or values[1::2].count(_BETWEEN) != len(columns) - 1:
         raise ValueError("a record is no single object")

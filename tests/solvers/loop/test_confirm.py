@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from gridloom.solvers.loop.select import accepts_task
 from gridloom.solvers.parts.prompting import write_prompt
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.parts.text_proposer import TextProposer
-from gridloom.solvers.replay.replay import replay
+from gridloom.solvers.replay.replay import Replayer, replay
 from gridloom.solvers.types import FinishedAttempt, LoopState, Plan, Reasoning
 from gridloom.specs.solver import Confirm, Solver
 from gridloom.stores.records import AttemptRecord, LlmCallRecord, PickRecord
@@ -237,3 +238,21 @@ def test_stage_records_what_a_replay_repeats_without_the_model(alone: Place, rul
     accepted = {attempt.task_id for attempt in attempts if attempt.verdict == "accepted"}
     assert accepted == (set(mirror_answers()) if rule is mirror else set())
     assert alone.score(artifact)["pass1"] == (1.0 if rule is mirror else 0.0)
+
+
+def test_live_replay_asks_no_more_than_the_budget_of_tokens_left(
+    tmp_path: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = place(tmp_path / "place", llama)
+    made.write_alone(confirm=CONFIRM, reason={"max_new_tokens": 99}, budget={"tokens": 75})
+    made.solve(write=lambda *_: Services(TextProposer(), PromptReader(always_left_right)))
+    recorded = {one.attempt: one for one in made.ledger.read(AttemptRecord, task_id="aaaa0001")}
+    asked = {number: len((one.confirmation or {}).get("asks", ())) for number, one in recorded.items()}
+    assert asked == {1: 2, 2: 1}, "45 tokens for the first attempt, 15 for the second text, 15 for a question"
+    reader = PromptReader(always_left_right)
+    monkeypatch.setattr(Replayer, "_load", lambda *_: Services(TextProposer(), reader))
+    for number, count in asked.items():
+        reader.prompts.clear()
+        report = replay(made.workspace, recorded[number].attempt_id, live=True)
+        assert len(reader.prompts) == 1 + count
+        assert report.equal, str(report)

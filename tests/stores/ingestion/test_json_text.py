@@ -12,7 +12,7 @@ from gridloom.stores.schema import to_json
 
 numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)
 letters = st.text(st.characters(exclude_categories=["Cs"]))
-scalars = st.none() | st.booleans() | numbers | letters | st.sampled_from([5e-5, 1e-4, 1e16, 1e22, "\x7f", "null", "1e5"])
+scalars = st.none() | st.booleans() | numbers | letters | st.sampled_from([5e-5, 1e16, 1e22, "\x7f", "null", "1e5"])
 values = st.recursive(scalars, lambda one: st.lists(one, max_size=4) | st.dictionaries(letters, one, max_size=4))
 
 

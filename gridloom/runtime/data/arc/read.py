@@ -68,7 +68,10 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
         try:
             task, held = raw.read(subset.name, held_out, spec.check_demos)
         except GridTooLarge as problem:
-            too_large[task_id] = problem
+            if spec.select.max_side is None:
+                too_large[task_id] = problem
+            else:  # visible grids are not larger than that, so that this is a held-out answer
+                left_out += 1
             continue
         unread.update(raw.unread())
         tasks.append(task)
@@ -108,17 +111,23 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
 
 
 def refuse_too_large(
-    label: str, too_large: Mapping[str, GridTooLarge], num_tasks: int, field: tuple[str | int, ...] = ("source",)
+    label: str, too_large: Mapping[str, GridTooLarge], num_tasks: int, field: tuple[str | int, ...] = ()
 ) -> None:
-    """Raise one DataError for all tasks with a grid of more than 30 rows or columns; return where there is none."""
+    """Raise one DataError for all tasks with a grid of more than 30 rows or columns; return where there is none.
+
+    Args:
+        field: field of the spec that leaves such tasks out; empty where no spec is read.
+    """
     if not too_large:
         return
     shown = [f"{task_id} ({problem.size})" for task_id, problem in too_large.items()]
     raise DataError(
         f"{label}: {len(too_large):,} of {num_tasks:,} tasks have a grid of more than {MAX_SIDE} rows or columns: "
         f"{listed(shown, 8)}; the first: {next(iter(too_large.values())).message}",
-        f"write select: {{max_side: {MAX_SIDE}}} to leave such tasks out, or correct or remove the pairs",
-        field,
+        f"write select: {{max_side: {MAX_SIDE}}} to leave such tasks out, or correct or remove the pairs"
+        if field
+        else f"correct or remove the pairs; in a spec, select: {{max_side: {MAX_SIDE}}} leaves such tasks out",
+        field or ("source",),
     )
 
 

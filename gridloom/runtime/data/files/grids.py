@@ -100,7 +100,7 @@ def read_grid(value: Any, place: GridLocation | str) -> Grid:
         size = f"{len(value):,} rows"
         raise GridTooLarge(
             f"{place}: {size}",
-            f"a grid has 1 to {MAX_SIDE} rows; correct or remove the pair, or leave it out by select.max_side",
+            f"a grid has 1 to {MAX_SIDE} rows; correct or remove the pair, or leave its task out by a spec's select.max_side",
             size,
         )
     for number, row in enumerate(value, start=1):
@@ -110,7 +110,7 @@ def read_grid(value: Any, place: GridLocation | str) -> Grid:
             size = f"{len(row):,} columns"
             raise GridTooLarge(
                 f"{place}, row {number}: {size}",
-                f"a row has 1 to {MAX_SIDE} cells; correct or remove the pair, or leave it out by select.max_side",
+                f"a row has 1 to {MAX_SIDE} cells; correct or remove the pair, or leave its task out by a spec's select.max_side",
                 size,
             )
         if not row:

@@ -51,6 +51,7 @@ def test_all_tasks_over_30_are_named_in_one_message(tmp_path: Path) -> None:
         assert "large00 (31 columns), large01 (32 columns)" in message
         assert "(21 in all)" in message
         assert "max_side: 30" in caught.value.remedy
+    assert caught.value.remedy.startswith("correct or remove the pairs; in a spec, select:")  # the second reads no spec
 
 
 def test_max_side_leaves_tasks_over_30_out_and_counts_them(tmp_path: Path) -> None:
@@ -59,6 +60,19 @@ def test_max_side_leaves_tasks_over_30_out_and_counts_them(tmp_path: Path) -> No
     assert [one.task_id for one in found.tasks] == ["middle", "small"]
     assert found.left_out == 2
     assert read_arc(spec("t", select=ArcSelect(ids=("small",))), tmp_path).left_out == 0
+
+
+def test_a_held_out_answer_over_30_is_left_out_and_counted_like_other_grids(tmp_path: Path) -> None:
+    large = task(5)
+    large["test"][0]["output"] = [[1] * 31]
+    write(tmp_path / "t", large=large, small=task(5))
+    held_out = ArcData(source="t", subsets=("tasks",), holdout=("tasks",))
+    with pytest.raises(DataError, match="1 of 2 tasks have a grid of more than 30"):
+        read_arc(held_out, tmp_path)
+    found = read_arc(held_out.model_copy(update={"select": ArcSelect(max_side=30)}), tmp_path)
+    assert [one.task_id for one in found.tasks] == ["small"]
+    assert found.left_out == 1
+    assert [*found.answers] == ["small"]
 
 
 def test_a_task_left_out_must_still_be_a_task(tmp_path: Path) -> None:
