@@ -241,7 +241,7 @@ def trainer_of(network: ActRnn, setting: Setting) -> Callable[[Any], float]:
 
     def step(batch: Any) -> float:
         trainer.step(batch)
-        assert trainer.is_finite()
+        assert trainer.skipped.read()[0] == 0, "the loop of a training reads this after every step on a CPU"
         return 0.0
 
     return step

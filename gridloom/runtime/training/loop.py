@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -53,6 +54,11 @@ def copy_async(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
+def _all_finite(*values: Tensor) -> bool:
+    """Return whether the scalars are finite; synchronises with their device."""
+    return all(math.isfinite(value) for value in map(float, values))
+
+
 @torch.no_grad()
 def _copy(tensors: Mapping[str, Tensor], live: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
@@ -66,6 +72,7 @@ class ActTrainer:
         """Args: ranks: data-parallel group; each rank holds all weights and its own rows of the batch."""
         self.ranks = ranks
         self.model, self.spec, self.full = model.train(), spec, model.spec
+        self._parameters = list(model.parameters())
         self.ema = Ema(model, spec.ema, warmup=spec.ema_warmup)
         self.optimizer = build_optimizer(
             spec.optimizer, model.parameters(), model.matrices(), spared_by_decay(model, spec.decay)
@@ -102,7 +109,8 @@ class ActTrainer:
         spec = self.spec
         progress = max(self.num_steps / spec.steps, spent)
         self.model.spec = depth_at(progress, self.full, spec.depth)
-        self.model.requires_grad_(progress >= spec.embeddings_first)
+        if spec.embeddings_first > 0:
+            self.model.requires_grad_(progress >= spec.embeddings_first)
         self.model.optimizer_step = self.num_steps
         self.num_steps += 1
         mine = self.ranks.rows(spec.batch_size)
@@ -126,35 +134,37 @@ class ActTrainer:
                 )
                 for at in range(mine.start, mine.stop, size)
             ]
-        self.ranks.all_reduce([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
+        self.ranks.all_reduce([*(p.grad for p in self._parameters if p.grad is not None), sums])
         self.carries[length] = self.last_carry = carry = join_carries([part for part, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
         table = isinstance(self.model.puzzle_emb, PuzzleEmbedding) and rows
         moved = self.ranks.all_gather(torch.cat(rows)) if table else None
         ids = self.ranks.all_gather(carry.puzzle_ids) if table else carry.puzzle_ids
         norms = self._clip()
-        rows_finite = torch.isfinite(norms.total.new_zeros(()) if moved is None else moved.sum())
-        is_finite = torch.isfinite(norms.total) & torch.isfinite(sums[0]) & rows_finite
         at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
         factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
         rates = spec.lr * factor, spec.embedding_lr * factor
         sums[-2], sums[-1] = 1, norms.total
-        if self.masked:
-            self.skipped.count(self.num_steps, is_finite, norms, rows_finite)
-            with undone_unless(is_finite, self._changed):
-                self._update(*rates, ids, moved, is_finite)
-            broken = restarted(carry, is_finite)
-            sums = torch.where(is_finite, sums, 0.0)
-        elif bool(is_finite):
+        # a CPU reads the numbers in less time than it takes to compare them as tensors
+        if not self.masked and _all_finite(norms.total, sums[0], *([] if moved is None else [moved.sum()])):
             self.skipped.passed()
             self._update(*rates, ids, moved)
             broken = carry.halted
         else:
+            rows_finite = torch.isfinite(norms.total.new_zeros(()) if moved is None else moved.sum())
+            is_finite = torch.isfinite(norms.total) & torch.isfinite(sums[0]) & rows_finite
             self.skipped.count(self.num_steps, is_finite, norms, rows_finite)
-            broken = restarted(carry)
-            sums.zero_()
+            if self.masked:
+                with undone_unless(is_finite, self._changed):
+                    self._update(*rates, ids, moved, is_finite)
+                broken = restarted(carry, is_finite)
+                sums = torch.where(is_finite, sums, 0.0)
+            else:
+                broken = restarted(carry)
+                sums.zero_()
         self.carries[length] = self.last_carry = replace(carry, halted=broken)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         self._sums += sums
         self._stretch += sums
 
@@ -238,10 +248,9 @@ class ActTrainer:
 
     def _clip(self) -> GradientNorms:
         """Clip the gradient, and return its norms before."""
-        parameters = list(self.model.parameters())
-        norms = gradient_norms(parameters)
+        norms = gradient_norms(self._parameters)
         if self.spec.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.spec.clip_norm, norms.total)
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self.spec.clip_norm, norms.total)
         return norms
 
     def finish(self) -> None:
