@@ -18,6 +18,7 @@ from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
 from gridloom.runtime.models.steps import Rows, join_carries, take_rows
+from gridloom.runtime.training.focus import FOCUS_FIGURES, NUM_FOCUS_SUMS, focus_means, focus_sums
 from gridloom.runtime.training.health import (
     GradientNorms,
     SkippedUpdates,
@@ -32,10 +33,11 @@ from gridloom.specs.stages import DepthPhase, TrainStage
 
 
 def _means(network: Network, sums: Tensor) -> dict[str, float]:
-    """Return means by figure of fp32 sums [sums of the network..., steps, gradient norms], and zero the sums."""
+    """Return means by figure of fp32 sums [network, path cells of mazes, steps, gradient norms], and zero the sums."""
     *found, steps, norm = sums.tolist()
     sums.zero_()
-    means = network.figure_means(found, steps)
+    means = network.figure_means(found[: network.num_sums], steps)
+    means |= focus_means(found[network.num_sums :]) if len(found) > network.num_sums else {}
     return {**means, "grad_norm": norm / steps} if steps else means
 
 
@@ -68,8 +70,15 @@ def _copy(tensors: Mapping[str, Tensor], live: Mapping[str, Tensor]) -> None:
 class ActTrainer:
     """Training run: model, weight averages, optimiser, carry and generator, advanced by `step`."""
 
-    def __init__(self, model: Network, spec: TrainStage, *, seed: int, ranks: Ranks = ALONE) -> None:
-        """Args: ranks: data-parallel group; each rank holds all weights and its own rows of the batch."""
+    def __init__(
+        self, model: Network, spec: TrainStage, *, seed: int, ranks: Ranks = ALONE, focus: bool = False
+    ) -> None:
+        """Prepare a training from the model's weights.
+
+        Args:
+            ranks: data-parallel group; each rank holds all weights and its own rows of the batch.
+            focus: whether the rows are mazes whose path cells are counted, for a network with `has_focus`.
+        """
         self.ranks = ranks
         self.model, self.spec, self.full = model.train(), spec, model.spec
         self._parameters = list(model.parameters())
@@ -86,7 +95,9 @@ class ActTrainer:
         self.last_carry: Any
         """Carry after the last step; unset before the first step."""
         self.num_steps = 0
-        self._sums = torch.zeros(model.num_sums + 2, device=model.device)
+        self._focus = focus
+        more = 2 + (NUM_FOCUS_SUMS if focus else 0)
+        self._sums = torch.zeros(model.num_sums + more, device=model.device)
         self._stretch = self._sums.clone()
         """Sums since the last call of `stretch_means`."""
         self.compile_s = 0.0
@@ -235,7 +246,10 @@ class ActTrainer:
         total = losses.total() / batch_size
         total.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            sums[:-2] += self.model.figures(output, carry, losses, batch_size)
+            figures = self.model.figures(output, carry, losses, batch_size)
+            if self._focus:
+                figures = torch.cat((figures, focus_sums(output.logits, carry.labels)))
+            sums[:-2] += figures
         return carry, None if output.puzzle_rows is None else output.puzzle_rows.grad
 
     def _initial_states(self, num_cells: int) -> tuple[Tensor, Tensor] | None:
@@ -261,7 +275,8 @@ class ActTrainer:
     @property
     def figure_names(self) -> tuple[str, ...]:
         """Names of the training figures; `means` lacks those of rows where no row has halted."""
-        return (*self.model.STEP_FIGURES, *self.model.ROW_FIGURES, "grad_norm")
+        focus = FOCUS_FIGURES if self._focus else ()
+        return (*self.model.STEP_FIGURES, *self.model.ROW_FIGURES, *focus, "grad_norm")
 
     @contextmanager
     def published(self) -> Iterator[Network]:
