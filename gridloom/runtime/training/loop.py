@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -17,6 +18,7 @@ from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
 from gridloom.runtime.models.steps import Rows, join_carries, take_rows
+from gridloom.runtime.training.focus import FOCUS_FIGURES, NUM_FOCUS_SUMS, focus_means, focus_sums
 from gridloom.runtime.training.health import (
     GradientNorms,
     SkippedUpdates,
@@ -34,10 +36,11 @@ if TYPE_CHECKING:
 
 
 def _means(network: Network, sums: Tensor) -> dict[str, float]:
-    """Return means by figure of fp32 sums [sums of the network..., steps, gradient norms], and zero the sums."""
+    """Return means by figure of fp32 sums [network, path cells of mazes, steps, gradient norms], and zero the sums."""
     *found, steps, norm = sums.tolist()
     sums.zero_()
-    means = network.figure_means(found, steps)
+    means = network.figure_means(found[: network.num_sums], steps)
+    means |= focus_means(found[network.num_sums :]) if len(found) > network.num_sums else {}
     return {**means, "grad_norm": norm / steps} if steps else means
 
 
@@ -56,6 +59,11 @@ def copy_async(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
+def _all_finite(*values: Tensor) -> bool:
+    """Return whether the scalars are finite; synchronises with their device."""
+    return all(math.isfinite(value) for value in map(float, values))
+
+
 @torch.no_grad()
 def _copy(tensors: Mapping[str, Tensor], live: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
@@ -65,10 +73,18 @@ def _copy(tensors: Mapping[str, Tensor], live: Mapping[str, Tensor]) -> None:
 class ActTrainer:
     """Training run: model, weight averages, optimiser, carry and generator, advanced by `step`."""
 
-    def __init__(self, model: Network, spec: TrainStage, *, seed: int, ranks: Ranks = ALONE) -> None:
-        """Args: ranks: data-parallel group; each rank holds all weights and its own rows of the batch."""
+    def __init__(
+        self, model: Network, spec: TrainStage, *, seed: int, ranks: Ranks = ALONE, focus: bool = False
+    ) -> None:
+        """Prepare a training from the model's weights.
+
+        Args:
+            ranks: data-parallel group; each rank holds all weights and its own rows of the batch.
+            focus: whether the rows are mazes whose path cells are counted, for a network with `has_focus`.
+        """
         self.ranks = ranks
         self.model, self.spec, self.full = model.train(), spec, model.spec
+        self._parameters = list(model.parameters())
         self.ema = Ema(model, spec.ema, warmup=spec.ema_warmup)
         self.optimizer = build_optimizer(
             spec.optimizer, model.parameters(), model.matrices(), spared_by_decay(model, spec.decay)
@@ -82,7 +98,9 @@ class ActTrainer:
         self.last_carry: Any
         """Carry after the last step; unset before the first step."""
         self.num_steps = 0
-        self._sums = torch.zeros(model.num_sums + 2, device=model.device)
+        self._focus = focus
+        more = 2 + (NUM_FOCUS_SUMS if focus else 0)
+        self._sums = torch.zeros(model.num_sums + more, device=model.device)
         self._stretch = self._sums.clone()
         """Sums since the last call of `stretch_means`."""
         self.compile_s = 0.0
@@ -129,7 +147,7 @@ class ActTrainer:
                 )
                 for at in range(mine.start, mine.stop, size)
             ]
-        self.ranks.all_reduce([*(p.grad for p in self.model.parameters() if p.grad is not None), sums])
+        self.ranks.all_reduce([*(p.grad for p in self._parameters if p.grad is not None), sums])
         self.carries[length] = self.last_carry = carry = join_carries([part for part, _ in parts])
         rows = [gradient for _, gradient in parts if gradient is not None]
         made = self._apply(progress, carry.puzzle_ids, torch.cat(rows) if rows else None, sums)
@@ -140,7 +158,8 @@ class ActTrainer:
         """Set the depth of the next step, and which weights learn; return the progress of the training in [0, 1)."""
         progress = max(self.num_steps / self.spec.steps, spent)
         self.model.spec = depth_at(progress, self.full, self.spec.depth)
-        self.model.requires_grad_(progress >= self.spec.embeddings_first)
+        if self.spec.embeddings_first > 0:
+            self.model.requires_grad_(progress >= self.spec.embeddings_first)
         self.model.optimizer_step = self.num_steps
         self.num_steps += 1
         return progress
@@ -161,25 +180,28 @@ class ActTrainer:
         moved = self.ranks.all_gather(rows) if table and rows is not None else None
         ids = self.ranks.all_gather(ids) if table else ids
         norms = self._clip()
-        rows_finite = torch.isfinite(norms.total.new_zeros(()) if moved is None else moved.sum())
-        is_finite = torch.isfinite(norms.total) & torch.isfinite(sums[0]) & rows_finite
         at = self.num_steps if self.num_steps < spec.warmup_steps else max(self.num_steps, int(progress * spec.steps))
         factor = lr_factor(at, spec.steps, spec.warmup_steps, spec.lr_min_ratio, spec.lr_decay)
         rates = spec.lr * factor, spec.embedding_lr * factor
         sums[-2], sums[-1] = 1, norms.total
-        if self.masked:
-            self.skipped.count(self.num_steps, is_finite, norms, rows_finite)
-            with undone_unless(is_finite, self._changed):
-                self._update(*rates, ids, moved, is_finite)
-            sums = torch.where(is_finite, sums, 0.0)
-        elif bool(is_finite):
+        made: Tensor | None = None
+        # a CPU reads the numbers in less time than it takes to compare them as tensors
+        if not self.masked and _all_finite(norms.total, sums[0], *([] if moved is None else [moved.sum()])):
             self.skipped.passed()
             self._update(*rates, ids, moved)
         else:
+            rows_finite = torch.isfinite(norms.total.new_zeros(()) if moved is None else moved.sum())
+            is_finite = torch.isfinite(norms.total) & torch.isfinite(sums[0]) & rows_finite
             self.skipped.count(self.num_steps, is_finite, norms, rows_finite)
-            sums.zero_()
-        made = is_finite if self.masked or not is_finite else None
-        self.optimizer.zero_grad(set_to_none=True)
+            if self.masked:
+                with undone_unless(is_finite, self._changed):
+                    self._update(*rates, ids, moved, is_finite)
+                sums = torch.where(is_finite, sums, 0.0)
+            else:
+                sums.zero_()
+            made = is_finite
+        for parameter in self._parameters:
+            parameter.grad = None
         self._sums += sums
         self._stretch += sums
         return made
@@ -251,7 +273,10 @@ class ActTrainer:
         total = losses.total() / batch_size
         total.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            sums[:-2] += self.model.figures(output, carry, losses, batch_size)
+            figures = self.model.figures(output, carry, losses, batch_size)
+            if self._focus:
+                figures = torch.cat((figures, focus_sums(output.logits, carry.labels)))
+            sums[:-2] += figures
         return carry, None if output.puzzle_rows is None else output.puzzle_rows.grad
 
     def _initial_states(self, num_cells: int) -> tuple[Tensor, Tensor] | None:
@@ -264,10 +289,9 @@ class ActTrainer:
 
     def _clip(self) -> GradientNorms:
         """Clip the gradient, and return its norms before."""
-        parameters = list(self.model.parameters())
-        norms = gradient_norms(parameters)
+        norms = gradient_norms(self._parameters)
         if self.spec.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.spec.clip_norm, norms.total)
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self.spec.clip_norm, norms.total)
         return norms
 
     def finish(self) -> None:
@@ -278,7 +302,8 @@ class ActTrainer:
     @property
     def figure_names(self) -> tuple[str, ...]:
         """Names of the training figures; `means` lacks those of rows where no row has halted."""
-        return (*self.model.STEP_FIGURES, *self.model.ROW_FIGURES, "grad_norm")
+        focus = FOCUS_FIGURES if self._focus else ()
+        return (*self.model.STEP_FIGURES, *self.model.ROW_FIGURES, *focus, "grad_norm")
 
     @contextmanager
     def published(self) -> Iterator[Network]:

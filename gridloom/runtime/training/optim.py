@@ -126,7 +126,7 @@ def build_optimizer(
         spared: the subset of `params` without weight decay.
     """
     wanted = [p for p in params if p.requires_grad]
-    spared = list(spared)
+    spared = list(spared) if spec.weight_decay > 0 else []
     if isinstance(spec, MuonSpec):
         chosen = {id(p) for p in matrices}
         turned, rest = ([p for p in wanted if (id(p) in chosen) is mine] for mine in (True, False))
@@ -137,7 +137,12 @@ def build_optimizer(
     groups = _groups(wanted, spared)
     if isinstance(spec, AdamAtan2):
         return AdamATan2(groups, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay)
-    return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, foreach=True)
+    # the fused update passes over weights and moments once, and a CPU waits for memory; on a GPU it would keep the step
+    # count on the device, where an update that is undone by a mask would be undone in the count too
+    on_host = all(p.device.type == "cpu" for p in wanted)
+    return torch.optim.AdamW(
+        groups, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, foreach=not on_host, fused=on_host
+    )
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -203,20 +208,21 @@ class Ema:
     """Weight averages: average = decay * average + (1 - decay) * weight, starting from the initial weights.
 
     With `warmup` the decay of update t, from 1, is min(decay, (1 + t) / (10 + t)), so that the initial weights do not
-    last in a short training.
+    last in a short training. With decay 0 the weights are their own average, and no tensor is kept.
     """
 
     def __init__(self, model: nn.Module, decay: float, *, warmup: bool = False) -> None:
         self.decay, self.warmup = decay, warmup
-        self._names = [name for name, p in model.named_parameters() if p.requires_grad]
-        self._live = [p for p in model.parameters() if p.requires_grad]
+        live = {name: p for name, p in model.named_parameters() if p.requires_grad} if decay > 0 else {}
+        self._names, self._live = list(live), list(live.values())
         self._average = [p.detach().clone() for p in self._live]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Update the averages with the weights after a step, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
-        torch._foreach_lerp_(self._average, list(self._live), 1 - decay)
+        if self._live:
+            torch._foreach_lerp_(self._average, self._live, 1 - decay)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the averages by parameter name."""

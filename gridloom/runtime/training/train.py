@@ -23,6 +23,7 @@ from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.divergence import diverged, record_skips
+from gridloom.runtime.training.focus import has_focus
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material, with_earlier
 from gridloom.runtime.training.packed_loop import PackedTrainer
@@ -297,8 +298,10 @@ def prepare(job: Job, spec: TrainStage, ranks: Ranks, say: Say) -> tuple[Materia
     model = _model(job, network, before, material, device, say)
     if advice := precision_advice(device, model.spec.precision):
         say(advice)
-    kind = ActTrainer if material.packed is None else PackedTrainer
-    trainer = kind(model, spec, seed=node.seed, ranks=ranks)
+    if material.packed is None:
+        trainer = ActTrainer(model, spec, seed=node.seed, ranks=ranks, focus=has_focus(model.spec, material.kind))
+    else:
+        trainer = PackedTrainer(model, spec, seed=node.seed, ranks=ranks)
     trainer.compile([side * side for side in material.sides] or [material.rows.cells], say)
     state = load_latest(job.work, key=node.key, say=say)
     if state is None:

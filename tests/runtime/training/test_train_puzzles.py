@@ -13,9 +13,14 @@ from train_support import MODEL, STAGE, StopAfter, stage_context, train_node
 from gridloom.errors import ModelError, StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, load_puzzles
+from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
 from gridloom.runtime.data.sequences.artifact import save_sequences
 from gridloom.runtime.data.sequences.tokens import token_layout, token_rows
+from gridloom.runtime.evaluation.maze_paths import PathTally
+from gridloom.runtime.models.act_rnn.spec import ActRnnModel
 from gridloom.runtime.models.recursive.inference import answer
+from gridloom.runtime.models.steps import Rows
+from gridloom.runtime.training.focus import FOCUS_FIGURES
 from gridloom.runtime.training.train import Train
 from gridloom.specs.puzzles import (
     AdditionData,
@@ -84,6 +89,26 @@ def test_sudoku_run_that_is_interrupted_resumes_with_equal_losses(tmp_path: Path
     assert train(tmp_path / "b", SUDOKU, model=model) == whole
     a, b = (load_bundle(tmp_path / x / "out", weights="raw").network.state_dict() for x in "ab")
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_path_cells_of_training_mazes_are_counted_over_all_rows_since_the_last_report(tmp_path: Path) -> None:
+    """The network that a resumed training continues from counts as one that was never stopped does."""
+    mazes, model = MazeData(size=7, train=20, test=5), ActRnnModel(hidden_size=8, halt_max_steps=2)
+    wanted: dict[str, Any] = {"steps": 6, "log_every": 6, "checkpoint_every": 2, "optimizer": AdamAtan2(lr=1e-9)}
+    whole = train(tmp_path / "a", mazes, model=model, **wanted)
+    with pytest.raises(StageInterrupted, match="saved"):
+        train(tmp_path / "b", mazes, StopAfter(3), model=model, **wanted)
+    assert train(tmp_path / "b", mazes, model=model, **wanted) == whole
+    bundle, tally = load_bundle(tmp_path / "a" / "out"), PathTally()  # at such a rate the weights stay as they are
+    sampler = PuzzleSampler(load_puzzles(artifact(tmp_path / "a", mazes).path), train_node(STAGE, model).seed)
+    for step in range(6):
+        batch = sampler.batch(step, STAGE.batch_size)
+        inputs, ids = torch.from_numpy(batch.inputs), torch.from_numpy(batch.puzzle_ids)
+        tally.add(batch.inputs, bundle.network.answer(Rows(inputs, ids)).tokens.numpy(), batch.labels)
+    assert 0 < tally.num_marked < tally.num_path * 20
+    for name in FOCUS_FIGURES:
+        assert whole[6, name] == pytest.approx(tally.shares()[name], rel=1e-6)
+    assert "focus_f1" not in {name for _, name in train(tmp_path / "c", SUDOKU, model=model, steps=1)}
 
 
 def test_parity_is_learnt(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ class GruCell:
         x = dh.new_empty(dh.shape[0], 3 * width)
         dn = _tanh_backward(dh - kept, n)
         x[:, 2 * width :] = dn
-        x[:, :width] = _sigmoid_backward(dn * inner, r)
-        x[:, width : 2 * width] = _sigmoid_backward(dh * (h - n), z)
+        _sigmoid_backward.grad_input(dn * inner, r, grad_input=x[:, :width])
+        _sigmoid_backward.grad_input(dh * (h - n), z, grad_input=x[:, width : 2 * width])
         product = x.clone()
         product[:, 2 * width :].mul_(r)
         return Backward(x, product, (kept,))
@@ -132,9 +132,10 @@ class LstmCell:
         torch.mul(dc, g, out=x[:, :width])
         torch.mul(dc, state[1], out=x[:, width : 2 * width])
         torch.mul(dh, squashed, out=x[:, 2 * width : 3 * width])
-        x[:, : 3 * width] = _sigmoid_backward(x[:, : 3 * width], gates[:, : 3 * width])
-        x[:, 3 * width :] = _tanh_backward(dc * i, g)
-        return Backward(x, x, (None, dc * f))
+        ahead = x[:, : 3 * width]
+        _sigmoid_backward.grad_input(ahead, gates[:, : 3 * width], grad_input=ahead)
+        _tanh_backward.grad_input(dc * i, g, grad_input=x[:, 3 * width :])
+        return Backward(x, x, (None, dc.mul_(f)))
 
 
 CELLS: dict[Literal["tanh", "gru", "lstm"], Cell] = {"tanh": TanhCell(), "gru": GruCell(), "lstm": LstmCell()}

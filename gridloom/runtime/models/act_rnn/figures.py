@@ -35,15 +35,19 @@ def figure_sums(output: Any, losses: Any, batch_size: int, bins: int) -> Tensor:
     facts, right, num_scored = output.pondered.facts, losses.num_right, losses.num_scored
     # one type throughout: joining tensors of several types copies them one by one
     scored = (num_scored > 0).to(facts.dtype)
-    by_step = torch.stack((losses.classification.detach(), losses.ponder.detach())).sum(dim=1) / batch_size
-    by_row = torch.stack(((right == num_scored) * scored, right / num_scored.clamp(min=1), scored)).sum(dim=1)
+    classification, ponder = losses.classification.detach(), losses.ponder.detach()
+    exact, accuracy = (right == num_scored) * scored, right / num_scored.clamp(min=1)
+    by_row = torch.stack((classification + ponder, classification, ponder, exact, accuracy, scored))
+    # N, R and the rest are 0 behind a row's length
+    by_input = facts[0] if len(facts) == 1 else facts.sum(dim=0)
+    squares = facts[:, 1].square().sum(dim=0, keepdim=True)
+    sums = torch.cat((by_row, by_input, squares)).sum(dim=1)
+    sums[:3].div_(batch_size)
     num_inputs = facts.shape[0] * facts.shape[2] if output.lengths is None else int(output.lengths.sum())
     tau = losses.weight * scored.shape[0] / batch_size
     known = facts.new_tensor([tau, float(num_inputs), 0.0 if output.fixed else float(num_inputs)])
-    squares = facts[:, 1].square().sum().reshape(1)
     histogram = torch.bincount(facts[:, 0].flatten().long().clamp_(max=bins), minlength=bins + 1).to(facts.dtype)
-    # N, R and the rest are 0 behind a row's length
-    return torch.cat((by_step.sum().reshape(1), by_step, by_row, facts.sum(dim=(0, 2)), squares, known, histogram[1:]))
+    return torch.cat((sums, known, histogram[1:]))
 
 
 def means_of(sums: Sequence[float], steps: float) -> dict[str, float]:

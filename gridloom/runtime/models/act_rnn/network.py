@@ -218,12 +218,14 @@ class ActRnn(Network):
 
     def pondered(self, rows: Rows, rule: Rule) -> ActRnnOutput:
         """Ponder every input of every row by a rule. Raises ModelError for rows of another shape."""
-        x, lengths = self._inputs(rows.inputs), None
+        # the columns of the input and that of the flag, in one operation: its backward pass writes one gradient
+        columns, flag = self.cell_input.weight.split([self.cell_input.in_features - 1, 1], dim=1)
+        x, lengths = self._inputs(rows.inputs, columns), None
         num_inputs, batch, _ = x.shape
-        if self.rows.num_features and rows.lengths is not None:
+        if self.rows.num_features and rows.lengths is not None and num_inputs > 1:
             lengths = rows.lengths.to("cpu", torch.int64).clamp(1, num_inputs)
             lengths = None if bool((lengths == num_inputs).all()) else lengths
-        made = ponder(x, self._weights(), CELLS[self.spec.cell], rule, lengths)
+        made = ponder(x, self._weights(flag), CELLS[self.spec.cell], rule, lengths)
         logits = self._linear(self.output, made.state[-1] if self.rows.whole else made.state)
         classes = self.rows.vocabulary
         if self.rows.num_features == 0:  # classes outside, cells inside: softmax and maxima run along the cells
@@ -232,16 +234,20 @@ class ActRnn(Network):
             logits = (logits if self.rows.whole else logits.transpose(0, 1)).reshape(batch, -1, classes)
         return ActRnnOutput(logits, made, lengths, rule.fixed)
 
-    def _weights(self) -> Weights:
-        unit: tuple[Tensor, Tensor] = self.halting_unit.weight[0], self.halting_unit.bias
+    def _weights(self, flag: Tensor) -> Weights:
+        unit: tuple[Tensor, Tensor] = self.halting_unit.weight.view(-1), self.halting_unit.bias
         if self.training and self.optimizer_step < self.spec.halt_warmup_steps:
             unit = unit[0].detach(), unit[1].detach()
         state = self.cell_state
-        return Weights(self.cell_input.weight[:, -1], state.weight.to(self.dtype), state.bias, *unit)
+        return Weights(flag.view(-1), state.weight.to(self.dtype), state.bias, *unit)
 
-    def _inputs(self, inputs: Tensor) -> Tensor:
-        """Return the share of the inputs in the cell's pre-activations, fp32 [T, B, G], without the flag's."""
-        weight, bias = self.cell_input.weight[:, :-1], self.cell_input.bias
+    def _inputs(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        """Return the share of the inputs in the cell's pre-activations, fp32 [T, B, G], without the flag's.
+
+        Args:
+            weight: [G, F], columns of the cell's input matrix but for the flag's.
+        """
+        bias = self.cell_input.bias
         if self.rows.num_features:
             if inputs.ndim != 3 or inputs.shape[2] != self.rows.num_features:
                 raise ModelError(
@@ -283,15 +289,18 @@ class ActRnn(Network):
 
     def losses(self, output: ActRnnOutput, carry: ActRnnCarry) -> ActRnnLosses:
         """Return cross-entropy over the scored answers and the weighted ponder cost; the final weight in evaluation."""
-        scored = carry.labels != 0
-        right = (classes_of(output.logits.detach()) == carry.labels) & scored
-        num_scored = scored.sum(dim=1)
         tau = self.spec.ponder_weight_at(self.optimizer_step) if self.training else self.spec.ponder_weight
+        logits, labels = output.logits, carry.labels
+        scored = labels != 0
+        right = (classes_of(logits.detach()) == labels).logical_and_(scored)
         # label 0 is not scored: its surprise is 0
-        surprise = F.cross_entropy(
-            output.logits.float().transpose(1, 2), carry.labels.long(), ignore_index=0, reduction="none"
-        )
-        classification = surprise.sum(dim=1) / num_scored.clamp(min=1)
+        if labels.shape[1] == 1:
+            surprise = F.cross_entropy(logits[:, 0].float(), labels[:, 0].long(), ignore_index=0, reduction="none")
+            num_right, num_scored, classification = right[:, 0].long(), scored[:, 0].long(), surprise
+        else:
+            surprise = F.cross_entropy(logits.float().transpose(1, 2), labels.long(), ignore_index=0, reduction="none")
+            num_right, num_scored = right.sum(dim=1), scored.sum(dim=1)
+            classification = surprise.sum(dim=1) / num_scored.clamp(min=1)
         cost = output.pondered.cost
         if cost.shape[0] == 1:
             cost = cost[0]
@@ -301,7 +310,7 @@ class ActRnn(Network):
             cost = cost.mean(dim=0)
         else:
             cost = cost.sum(dim=0) / output.lengths.clamp(min=1).to(cost.device)
-        return ActRnnLosses(classification, tau * cost, tau, right.sum(dim=1), num_scored)
+        return ActRnnLosses(classification, tau * cost, tau, num_right, num_scored)
 
     def figures(self, output: ActRnnOutput, carry: ActRnnCarry, losses: ActRnnLosses, batch_size: int) -> Tensor:
         """Return the sums that `figure_means` reads, fp32 [NUM_SUMS + bins]."""

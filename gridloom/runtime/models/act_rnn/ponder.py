@@ -11,8 +11,9 @@ step n of an input and q_n = sigmoid(w h_n + b):
 N is constant in the backward pass: with a_n = (gradient of the mean state) . s_n, the loss has the derivative
 a_n - a_N - (gradient of R) by q_n for n < N, and 0 from N on.
 
-A row that has halted is dropped: it is neither in the products of later ponder steps nor stored for the backward pass,
-and neither is a row behind its length. The host counts the rows that halt, so a GPU is waited for once a ponder step.
+A row that has halted is dropped, as soon as that costs less than it saves: it is then neither in the products of later
+ponder steps nor stored for the backward pass. Until then it has the weight p_n = 0. A row behind its length is never
+processed. The host counts the rows that halt, so a GPU is waited for once a ponder step.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gridloom.runtime.models.act_rnn.cells import Cell, State
+from gridloom.runtime.models.act_rnn.gradients import PonderGradients, PonderStep
 
-_sigmoid_backward: Any = torch.ops.aten.sigmoid_backward
+DROP_COST = 2**21
+"""Multiply-adds of products with U that take as long as it takes to drop rows, about: 0.1 ms of a CPU core. Rows are
+dropped once those that have halted would have cost as many, which is at most twice the least possible time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +91,6 @@ class Pondered(NamedTuple):
         return self.facts[:, 3] > 0
 
 
-class _Step(NamedTuple):
-    """What the backward pass reads of a ponder step of b running rows."""
-
-    before: State
-    state: State
-    saved: tuple[Tensor, ...]
-    q: Tensor
-    p: Tensor | None
-    """[b]; None stands for 1."""
-    local: Tensor | None
-    """int64 [b], place of each running row among those of the input; None for all of them."""
-    keep: Tensor | None
-    """int64, places among the b rows of those that go on; None if all do."""
-
-
 def ponder(
     x: Tensor, weights: Weights, cell: Cell, rule: Rule, lengths: Tensor | None = None, start: State | None = None
 ) -> Pondered:
@@ -142,7 +131,7 @@ class _Ponder(torch.autograd.Function):
         facts = x.new_zeros(num_inputs, 4, batch)
         zero = start[0] is None
         state: State = tuple(x.new_zeros(batch, width) if part is None else part for part in start)
-        records: list[tuple[Tensor | None, list[_Step]]] = []
+        records: list[tuple[Tensor | None, list[PonderStep]]] = []
         fewest = num_inputs if lengths is None else int(lengths.min())
         for t in range(num_inputs):
             rows = None
@@ -174,7 +163,8 @@ class _Ponder(torch.autograd.Function):
             ctx.save_for_backward(weight, bias, halting)
             ctx.records, ctx.cell, ctx.rule, ctx.zero = records, cell, rule, zero
             ctx.shape = x.shape
-        return torch.stack(means), cost, facts
+        # of a single input without a copy: no record holds its mean state
+        return means[0][None] if num_inputs == 1 else torch.stack(means), cost, facts
 
     @staticmethod
     @once_differentiable
@@ -182,7 +172,7 @@ class _Ponder(torch.autograd.Function):
         weight, bias, halting = ctx.saved_tensors
         cell: Cell = ctx.cell
         num_inputs, batch, gates = ctx.shape
-        into = _Gradients(weight, halting, cell, ctx.rule)
+        into = PonderGradients(weight, halting, cell)
         dx = d_mean.new_zeros(num_inputs, batch, gates) if num_inputs > 1 or ctx.records[0][0] is not None else None
         carried = [d_mean.new_zeros(batch, halting.shape[0]) for _ in range(cell.states)]
         for t in range(num_inputs - 1, -1, -1):
@@ -230,18 +220,22 @@ def _one_input(
     keeps: bool,
     memory: list[Tensor],
     facts: Tensor,
-) -> list[_Step]:
+) -> list[PonderStep]:
     """Ponder one input of b rows; write their mean states into `memory` and (N, R, A_N, natural) into `facts`.
 
     Args:
         rows: int64 [b], places of the rows in `memory` and `facts`; None for all of them.
         zero: whether the state is zero.
     """
-    steps: list[_Step] = []
+    steps: list[PonderStep] = []
     running = x.shape[0]
-    left = x.new_ones(running)  # 1 - A_(n-1)
+    left = x.new_ones(running)  # 1 - A_(n-1); 0 of a row that has halted, so that p_n = 0
     sums: list[Tensor] | None = None
     local: Tensor | None = None
+    past: list[
+        tuple[Tensor, Tensor]
+    ] = []  # (1 - A_(n-1), 1 - A_n) of the steps since a row halted without being dropped
+    idle = 0
     for n in range(1, rule.limit + 1):
         before = state
         product = _product(state[0], weights, zero and n == 1)
@@ -249,12 +243,13 @@ def _one_input(
         q = torch.addmv(weights.halting_bias, state[0], weights.halting).sigmoid_()
         after = torch.sub(left, q)
         done = after <= rule.epsilon
-        num_done = running if n == rule.limit else 0 if rule.fixed else int(done.sum())
+        num_done = running if n == rule.limit else 0 if rule.fixed else int(torch.count_nonzero(done))
+        ends = num_done == running
         p: Tensor | None = None
         if rule.fixed:
             sums = list(state)
         else:
-            p = left if num_done == running else q if num_done == 0 else torch.where(done, left, q)
+            p = left if ends else q if num_done == 0 else torch.where(done, left, q)
             column = p.unsqueeze(1)
             if sums is None:
                 sums = [torch.mul(column, part) for part in state]
@@ -263,29 +258,31 @@ def _one_input(
                     one.addcmul_(column, part)
         keep = None
         if num_done:
-            ends = None if num_done == running else done.nonzero().squeeze(1)
-            rest = torch.zeros_like(q) if rule.fixed else left
-            natural = rest if rule.fixed else done.to(q.dtype)
-            found = torch.stack((torch.full_like(q, n), rest, torch.rsub(after, 1), natural))
-            places = _compose(rows, _compose(local, ends))
-            if places is None:
-                facts.copy_(found)
-            else:
-                facts.index_copy_(1, places, found if ends is None else found.index_select(1, ends))
-            for kept, one in zip(memory, sums, strict=True):
+            past.append((left, after))
+            idle += num_done
+            if ends or idle * weights.state.numel() > DROP_COST:
+                halted = None if ends else done.nonzero().squeeze(1)
+                places = _compose(rows, _compose(local, halted))
+                found = _facts(past, n, torch.ones_like(done) if rule.fixed else done, rule.fixed)
                 if places is None:
-                    kept.copy_(one)
+                    facts.copy_(found)
                 else:
-                    kept.index_copy_(0, places, one if ends is None else one.index_select(0, ends))
-            if ends is not None:
-                keep = done.logical_not().nonzero().squeeze(1)
+                    facts.index_copy_(1, places, found if halted is None else found.index_select(1, halted))
+                for kept, one in zip(memory, sums, strict=True):
+                    if places is None:
+                        kept.copy_(one)
+                    else:
+                        kept.index_copy_(0, places, one if halted is None else one.index_select(0, halted))
+                if not ends:
+                    keep = done.logical_not().nonzero().squeeze(1)
         if keeps:
-            steps.append(_Step(before, state, saved, q, p, local, keep))
-        if num_done == running:
+            steps.append(PonderStep(before, state, saved, q, p, local, None if ends or not num_done else done, keep))
+        if ends:
             break
-        left = after
+        left = after if not num_done else after.masked_fill(done, 0.0)
         if keep is not None:
-            running -= num_done
+            running, idle = running - num_done, 0
+            past.clear()
             x, left = x.index_select(0, keep), left.index_select(0, keep)
             state = tuple(part.index_select(0, keep) for part in state)
             sums = [part.index_select(0, keep) for part in sums]
@@ -293,126 +290,30 @@ def _one_input(
     return steps
 
 
+def _facts(past: list[tuple[Tensor, Tensor]], n: int, done: Tensor, fixed: bool) -> Tensor:
+    """Return N, R, A_N and whether the halting unit ended it, fp32 [4, b], of rows that end by step n.
+
+    Args:
+        past: 1 - A_(m-1), 0 of a row that had halted, and 1 - A_m, of each step m from the first in which a row halted
+            to n, [b] each.
+        done: bool [b], rows whose A_n reached 1 - epsilon.
+        fixed: whether the limit alone ends the pondering.
+    """
+    left, after = past[-1]
+    if fixed:
+        return torch.stack((torch.full_like(left, n), torch.zeros_like(left), 1 - after, torch.zeros_like(left)))
+    natural = done.to(left.dtype)
+    if len(past) == 1:
+        return torch.stack((torch.full_like(left, n), left, torch.rsub(after, 1), natural))
+    lefts, afters = (torch.stack(parts) for parts in zip(*past, strict=True))
+    made = (lefts > 0).sum(dim=0)
+    last = (made - 1)[None]
+    remainder, mass = lefts.gather(0, last)[0], 1 - afters.gather(0, last)[0]
+    return torch.stack(((made + (n - len(past))).to(left.dtype), remainder, mass, natural))
+
+
 def _compose(outer: Tensor | None, inner: Tensor | None) -> Tensor | None:
     """Return outer[inner] for places, of which None stands for all."""
     if outer is None:
         return inner
     return outer if inner is None else outer.index_select(0, inner)
-
-
-class _Gradients:
-    """Gradients of the weights, gathered over the inputs in reverse order."""
-
-    def __init__(self, weight: Tensor, halting: Tensor, cell: Cell, rule: Rule) -> None:
-        self._weight, self._unit, self._cell, self._rule = weight, halting, cell, rule
-        self.flag = halting.new_zeros(weight.shape[0])
-        """[G]"""
-        self.halting = torch.zeros_like(halting)
-        """[H]"""
-        self._logits: list[Tensor] = []
-        self._products: list[Tensor] = []
-        self._states: list[Tensor] = []
-        self._lone: list[Tensor] = []
-        """Gradients of products with a state of zeros: of the bias alone."""
-
-    def weight(self) -> Tensor:
-        """Return the gradient of U, [G, H]: one product over every ponder step of every input."""
-        if not self._products:
-            return torch.zeros_like(self._weight)
-        dtype = self._weight.dtype
-        return _joined(self._products).to(dtype).t() @ _joined(self._states).to(dtype)
-
-    def bias(self) -> Tensor:
-        """Return the gradient of b_u, [G]."""
-        return _joined([*self._products, *self._lone]).sum(dim=0)
-
-    def halting_bias(self) -> Tensor:
-        """Return the gradient of b, [1]."""
-        return _joined(self._logits).sum().reshape(1) if self._logits else self.halting.new_zeros(1)
-
-    def one_input(
-        self, steps: list[_Step], by_mean: list[Tensor], by_cost: Tensor, zero: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return the gradients of an input's x [b, G] and of the state before it; of no state if that is zero.
-
-        Args:
-            by_mean: gradients of the mean state, [b, H] each.
-            by_cost: gradient of N + R, [b].
-            zero: whether the state before the input is the constant zero.
-        """
-        by_state: list[Tensor] | None = None
-        by_x: Tensor | None = None
-        offset: Tensor | None = None  # a_N + gradient of R of the rows that went on
-        for number in range(len(steps) - 1, -1, -1):
-            step = steps[number]
-            parts = by_mean if step.local is None else [part.index_select(0, step.local) for part in by_mean]
-            if step.p is None:  # fixed steps: the last alone has weight
-                gradient = parts if by_state is None else by_state
-            else:
-                gradient = [torch.mul(part, step.p.unsqueeze(1)) for part in parts]
-                offset = self._through_halting(step, parts, gradient[0], by_cost, offset)
-                for into, part in zip(gradient, by_state or (), strict=by_state is not None):
-                    _add(into, step.keep, part)
-            made = self._cell.backward(step.saved, step.before, gradient)
-            if by_x is None:
-                by_x = made.x
-            elif step.keep is None:
-                by_x = made.x + by_x
-            else:
-                by_x = made.x.index_add(0, step.keep, by_x)
-            if number == 0:
-                self.flag += made.x.sum(dim=0)
-                if zero:
-                    self._lone.append(made.product)
-                    break
-            self._products.append(made.product)
-            self._states.append(step.before[0])
-            through = (made.product.to(self._weight.dtype) @ self._weight).to(made.product.dtype)
-            direct, *others = made.direct
-            by_state = [through if direct is None else direct.add_(through)]
-            by_state += [part for part in others if part is not None]
-        assert by_x is not None
-        if zero:
-            return by_x, []
-        assert by_state is not None
-        return by_x, by_state
-
-    def _through_halting(
-        self, step: _Step, parts: list[Tensor], into: Tensor, by_cost: Tensor, offset: Tensor | None
-    ) -> Tensor:
-        """Add the gradient through q_n to that of h, [b, H]; return a_N + (gradient of R) of the b rows.
-
-        Args:
-            offset: that of the rows that went on; None at the last step, where no row has.
-        """
-        ending = None
-        if offset is None or step.keep is not None:
-            ending = by_cost if step.local is None else by_cost.index_select(0, step.local)
-        a = (parts[0] * step.state[0]).sum(dim=1)
-        for part, state in zip(parts[1:], step.state[1:], strict=True):
-            a += (part * state).sum(dim=1)
-        if offset is None:
-            assert ending is not None
-            return a + ending
-        if step.keep is None:
-            dq, after = a - offset, offset
-        else:
-            assert ending is not None
-            dq = torch.zeros_like(a).index_copy_(0, step.keep, a.index_select(0, step.keep) - offset)
-            after = (a + ending).index_copy_(0, step.keep, offset)
-        logit = _sigmoid_backward(dq, step.q)
-        into.addr_(logit, self._unit)
-        self.halting.addmv_(step.state[0].t(), logit)
-        self._logits.append(logit)
-        return after
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _add(into: Tensor, places: Tensor | None, part: Tensor) -> None:
-    if places is None:
-        into.add_(part)
-    else:
-        into.index_add_(0, places, part)

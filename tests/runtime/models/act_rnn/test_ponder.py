@@ -87,9 +87,16 @@ def stepped(x: Tensor, weights: Weights, cell: CellName, state: list[Tensor]) ->
 @pytest.mark.parametrize("fixed", [False, True], ids=["halting", "fixed"])
 @pytest.mark.parametrize("lengths", [None, [3, 1, 2, 3, 1, 2]], ids=["whole", "lengths"])
 @pytest.mark.parametrize("given_start", [False, True], ids=["from zero", "from a state"])
+@pytest.mark.parametrize("drop_cost", [0, 100, 10**6], ids=["dropped at once", "dropped late", "never dropped"])
 def test_results_and_gradients_are_those_of_the_definition(
-    cell: CellName, fixed: bool, lengths: list[int] | None, given_start: bool
+    monkeypatch: pytest.MonkeyPatch,
+    cell: CellName,
+    fixed: bool,
+    lengths: list[int] | None,
+    given_start: bool,
+    drop_cost: int,
 ) -> None:
+    monkeypatch.setattr("gridloom.runtime.models.act_rnn.ponder.DROP_COST", drop_cost)
     torch.manual_seed(1)
     weights, rule = drawn(cell), Rule(5, 0.01, fixed)
     x = torch.randn(3, 6, CELLS[cell].gates * WIDTH, dtype=torch.float64).requires_grad_()
@@ -107,6 +114,10 @@ def test_results_and_gradients_are_those_of_the_definition(
     )
     state, cost, steps = defined(x, weights, cell, rule, valid, start)
     assert made.steps.tolist() == steps
+    if not fixed:
+        ended = made.mass.gt(0)
+        torch.testing.assert_close((made.steps + made.remainder)[ended], cost[ended])
+        assert made.natural[ended].tolist() == made.mass[ended].ge(1 - rule.epsilon).tolist()
     assert fixed or len({n for row in steps for n in row}) > 2
     torch.testing.assert_close(made.state, state)
     torch.testing.assert_close(made.cost, cost)
