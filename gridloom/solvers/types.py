@@ -29,6 +29,9 @@ class SearchPlan(LoopRecord):
     pieces: int
     megabytes: int
     seconds: float | None = None
+    hints: tuple[GridRows, ...] | None = Field(None, exclude_if=lambda hints: hints is None)
+    """Grid of a network or a language model for each test input, empty where there is none: programs whose answers come
+    near them are ranked higher."""
 
 
 class Plan(LoopRecord):
