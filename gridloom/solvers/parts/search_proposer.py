@@ -75,6 +75,7 @@ class SearchProposer:
                 states=budget.states,
                 pieces=budget.pieces,
                 megabytes=budget.megabytes,
+                turns=budget.turns,
                 seconds=budget.seconds,
             ),
             hints,
