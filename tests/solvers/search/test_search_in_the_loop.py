@@ -132,6 +132,23 @@ def test_searches_take_the_first_attempt_and_the_last_ones() -> None:
     assert depths_of(3, max_attempts=3, searches_alone=True, search=Search(depths=(10, 20))) == [10, 20, 20]
 
 
+def test_a_later_search_has_the_network_s_grids_as_hints() -> None:
+    """The grid with most votes for each test input; programs are no hints, nor is an attempt without grids."""
+    network = Candidate(grid=RIGHT, source="trm", votes=3, num_views=4)
+    weaker = network.model_copy(update={"grid": WRONG, "votes": 1})
+    program = weaker.model_copy(update={"program": "x", "votes": 4})
+    now = situation(4, max_attempts=4, search=Search(depths=(20, 30)))
+
+    def planned(*ranked: Candidate) -> Any:
+        history = tuple(entry.model_copy(update={"candidates": (ranked,)}) for entry in now.history)
+        fields = {name: getattr(now, name) for name in now.__slots__}
+        return plan_attempt(Fixed(), Situation(**{**fields, "history": history})).search
+
+    assert planned(program, weaker, network).hints == (RIGHT,)
+    assert planned(program).hints is None
+    assert planned().hints is None
+
+
 def test_verifiers_of_programs_judge_programs_alone() -> None:
     """A network's proposal has no signal of theirs; a spec may weigh them."""
     task = mirror_task()
@@ -140,13 +157,21 @@ def test_verifiers_of_programs_judge_programs_alone() -> None:
     judge = Judge(task, Verifier())
     names = {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals}
     assert not names & set(OF_PROGRAMS)
-    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((found,),))).signals}
-    assert (scores["fits_demonstrations"], scores["short_program"], scores["unrivalled"]) == (0.25, 0, 1)
+
+    def scores(*ranked: Candidate) -> list[float | None]:
+        by_name = {s.name: s.score for s in judge.verdict(Proposal(candidates=(ranked,))).signals}
+        return [by_name[name] for name in ("fits_demonstrations", "short_program", "unrivalled", "found_again")]
+
+    assert scores(found) == [0.25, 0, 1, 0]
     rival = found.model_copy(update={"grid": WRONG, "fits": 2, "cost": 31})
-    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((found, rival),))).signals}
-    assert scores["unrivalled"] == 0
-    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((rival, found),))).signals}
-    assert (scores["fits_demonstrations"], scores["short_program"], scores["unrivalled"]) == (1, 0.5, 1)
+    assert scores(found, rival)[2] == 0
+    assert scores(rival, found) == [1, 0.5, 1, 0]
+    assert scores(rival.model_copy(update={"again": 1}), found) == [1, 0.5, 1, 0.5]
+    short = rival.model_copy(update={"cost": 20, "again": 0})
+    assert scores(short, found) == [1, 1, 1, 1], "a short program is believed"
+    dearer = found.model_copy(update={"fits": 2, "cost": 24})
+    assert scores(short, dearer) == [1, 1, 0.5, 1], "a rival that is as short weighs most"
+    assert scores(short.model_copy(update={"shown": 1, "fits": 1}))[3] is None
     assert {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals} == names
     lenient = Judge(task, Verifier(fits_demonstrations=0.0, short_program=0.0))
     assert "fits_demonstrations" not in {s.name for s in lenient.verdict(Proposal(candidates=((found,),))).signals}
