@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import solve_support
 from mirror_task import RIGHT, WRONG, mirror_task
-from solve_support import RUN, SOLVER, Place
+from solve_support import RUN, SOLVER, Place, recorded_ids
 
 from gridloom.solvers.loop.policies import Fixed, Situation, plan_attempt
 from gridloom.solvers.parts.search_proposer import NUM_VOTES
@@ -91,6 +96,65 @@ def test_attempts_after_an_unaccepted_search_are_the_network_s(tmp_path: Path) -
     for number, depth in enumerate(depths, start=1):
         assert sources[number] == ({"trm"} if depth is None else {"search"})
         assert replay(made.workspace, f"cccc0003.{number}").equal
+
+
+KILLED = """
+import sys, time
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from test_search_in_the_loop import alone
+from gridloom.solvers.parts import search_proposer
+
+search, calls = search_proposer.search, []
+
+def held(*arguments):
+    calls.append(1)
+    if len(calls) == 2:
+        time.sleep(600)
+    return search(*arguments)
+
+search_proposer.search = held
+alone(Path(sys.argv[1])).solve()
+"""
+"""Program that solves and hangs in its second search."""
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_loses_no_recorded_attempt(tmp_path: Path) -> None:
+    """SIGKILL in the second search: the first attempt is kept, the others are made by the next process, none twice."""
+    made = alone(tmp_path / "killed")
+    paths = [str(Path(__file__).parent), str(Path(solve_support.__file__).parent)]
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "killed"), *paths])
+    try:
+        while not recorded_ids(made.workspace):
+            assert process.poll() is None, "the solve ended before it could be killed"
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (kept,) = (one.attempt_id for one in made.ledger.recorded_attempts(RUN, "solve"))
+    made.solve()
+    whole = alone(tmp_path / "whole")
+    whole.solve()
+    found = [one.attempt_id for one in made.ledger.recorded_attempts(RUN, "solve")]
+    assert kept in found
+    assert len(set(found)) == len(found)
+    grids = [one.grid for one in made.ledger.read(CandidateRecord, run_id=RUN)]
+    assert grids == [one.grid for one in whole.ledger.read(CandidateRecord, run_id=RUN)]
+
+
+def test_a_search_alone_ends_with_its_last_depth(tmp_path: Path) -> None:
+    """Attempts beyond the depths would search the same again."""
+    made = alone(
+        tmp_path / "ends",
+        max_attempts=5,
+        early_stop=False,
+        search={"depths": [10]},
+        verifier={"accept": 1.0, "confidence": 5},
+    )
+    made.solve()
+    tried = [(one.task_id, one.attempt) for one in made.ledger.read(AttemptRecord, run_id=RUN)]
+    assert sorted(tried) == [("aaaa0001", 1), ("bbbb0002", 1), ("cccc0003", 1)]
 
 
 def situation(attempt: int, searches_alone: bool = False, **settings: Any) -> Situation:
