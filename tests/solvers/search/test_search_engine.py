@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -79,6 +81,43 @@ def test_a_search_out_of_time_returns_what_it_has() -> None:
     result = search(FILLED, Budget(seconds=1e-9))
     assert result.exhausted
     assert result.states < search(FILLED).states / 2
+
+
+SYMMETRIC = task_of(("121 000 343", "121 000 343"), ("120 000 300", "021 000 003"), tests=("100 020 700",))
+"""A mirror task whose first demonstration a copy explains too."""
+AMBIGUOUS = task_of(("121 000 343", "121 000 343"), ("505 060 707", "505 060 707"), tests=("100 020 700",))
+"""A task that a copy explains, and a mirror."""
+
+
+def test_an_answer_is_found_again_without_a_demonstration_that_it_does_not_need() -> None:
+    """Without the first demonstration the mirror is found; without the second a copy is, which misses that one."""
+    assert search(FLIPPED, SMALL).found[0].again == (True, True)
+    best = search(SYMMETRIC, SMALL).found[0]
+    assert np.array_equal(best.grids[0], grid("001 020 007"))
+    assert best.again == (True, False)
+    assert search(task_of(("120", "021"), tests=("100",)), SMALL).found[0].again == ()
+
+
+def test_programs_that_fit_and_answer_differently_are_all_kept() -> None:
+    """The dearer of two explanations is the second candidate, unless a hint speaks for it."""
+    copied, mirrored = grid("100 020 700"), grid("001 020 007")
+    found = [one for one in search(AMBIGUOUS, SMALL).found if one.fits_all]
+    assert np.array_equal(found[0].grids[0], copied)
+    assert any(np.array_equal(one.grids[0], mirrored) for one in found)
+    hinted = search(AMBIGUOUS, SMALL, [mirrored]).found
+    assert np.array_equal(hinted[0].grids[0], mirrored)
+    assert hinted[0].near == 1
+    assert search(AMBIGUOUS, SMALL, [None]).found[0].near == 0
+
+
+def test_a_search_under_a_turn_gives_programs_that_turn_the_grids() -> None:
+    """A mirror is found with rows and columns exchanged, and its text says so."""
+    best = search(FLIPPED, replace(SMALL, turns=(6,))).found[0]
+    assert best.program.turned == 6
+    assert np.array_equal(best.grids[0], grid("001 020 007"))
+    output = run_program(str(best.program), FLIPPED)
+    assert all(output.fits)
+    assert np.array_equal(output.tests[0], best.grids[0])
 
 
 @st.composite

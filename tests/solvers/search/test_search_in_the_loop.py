@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import solve_support
 from mirror_task import RIGHT, WRONG, mirror_task
-from solve_support import RUN, SOLVER, Place
+from solve_support import RUN, SOLVER, Place, recorded_ids
 
 from gridloom.solvers.loop.policies import Fixed, Situation, plan_attempt
 from gridloom.solvers.parts.search_proposer import NUM_VOTES
@@ -93,6 +98,65 @@ def test_attempts_after_an_unaccepted_search_are_the_network_s(tmp_path: Path) -
         assert replay(made.workspace, f"cccc0003.{number}").equal
 
 
+KILLED = """
+import sys, time
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from test_search_in_the_loop import alone
+from gridloom.solvers.parts import search_proposer
+
+search, calls = search_proposer.search, []
+
+def held(*arguments):
+    calls.append(1)
+    if len(calls) == 2:
+        time.sleep(600)
+    return search(*arguments)
+
+search_proposer.search = held
+alone(Path(sys.argv[1])).solve()
+"""
+"""Program that solves and hangs in its second search."""
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_loses_no_recorded_attempt(tmp_path: Path) -> None:
+    """SIGKILL in the second search: the first attempt is kept, the others are made by the next process, none twice."""
+    made = alone(tmp_path / "killed")
+    paths = [str(Path(__file__).parent), str(Path(solve_support.__file__).parent)]
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "killed"), *paths])
+    try:
+        while not recorded_ids(made.workspace):
+            assert process.poll() is None, "the solve ended before it could be killed"
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (kept,) = (one.attempt_id for one in made.ledger.recorded_attempts(RUN, "solve"))
+    made.solve()
+    whole = alone(tmp_path / "whole")
+    whole.solve()
+    found = [one.attempt_id for one in made.ledger.recorded_attempts(RUN, "solve")]
+    assert kept in found
+    assert len(set(found)) == len(found)
+    grids = [one.grid for one in made.ledger.read(CandidateRecord, run_id=RUN)]
+    assert grids == [one.grid for one in whole.ledger.read(CandidateRecord, run_id=RUN)]
+
+
+def test_a_search_alone_ends_with_its_last_depth(tmp_path: Path) -> None:
+    """Attempts beyond the depths would search the same again."""
+    made = alone(
+        tmp_path / "ends",
+        max_attempts=5,
+        early_stop=False,
+        search={"depths": [10]},
+        verifier={"accept": 1.0, "confidence": 5},
+    )
+    made.solve()
+    tried = [(one.task_id, one.attempt) for one in made.ledger.read(AttemptRecord, run_id=RUN)]
+    assert sorted(tried) == [("aaaa0001", 1), ("bbbb0002", 1), ("cccc0003", 1)]
+
+
 def situation(attempt: int, searches_alone: bool = False, **settings: Any) -> Situation:
     """Return the situation before an attempt."""
     made = Situation(
@@ -132,6 +196,23 @@ def test_searches_take_the_first_attempt_and_the_last_ones() -> None:
     assert depths_of(3, max_attempts=3, searches_alone=True, search=Search(depths=(10, 20))) == [10, 20, 20]
 
 
+def test_a_later_search_has_the_network_s_grids_as_hints() -> None:
+    """The grid with most votes for each test input; programs are no hints, nor is an attempt without grids."""
+    network = Candidate(grid=RIGHT, source="trm", votes=3, num_views=4)
+    weaker = network.model_copy(update={"grid": WRONG, "votes": 1})
+    program = weaker.model_copy(update={"program": "x", "votes": 4})
+    now = situation(4, max_attempts=4, search=Search(depths=(20, 30)))
+
+    def planned(*ranked: Candidate) -> Any:
+        history = tuple(entry.model_copy(update={"candidates": (ranked,)}) for entry in now.history)
+        fields = {name: getattr(now, name) for name in now.__slots__}
+        return plan_attempt(Fixed(), Situation(**{**fields, "history": history})).search
+
+    assert planned(program, weaker, network).hints == (RIGHT,)
+    assert planned(program).hints is None
+    assert planned().hints is None
+
+
 def test_verifiers_of_programs_judge_programs_alone() -> None:
     """A network's proposal has no signal of theirs; a spec may weigh them."""
     task = mirror_task()
@@ -140,13 +221,21 @@ def test_verifiers_of_programs_judge_programs_alone() -> None:
     judge = Judge(task, Verifier())
     names = {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals}
     assert not names & set(OF_PROGRAMS)
-    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((found,),))).signals}
-    assert (scores["fits_demonstrations"], scores["short_program"], scores["unrivalled"]) == (0.25, 0, 1)
+
+    def scores(*ranked: Candidate) -> list[float | None]:
+        by_name = {s.name: s.score for s in judge.verdict(Proposal(candidates=(ranked,))).signals}
+        return [by_name[name] for name in ("fits_demonstrations", "short_program", "unrivalled", "found_again")]
+
+    assert scores(found) == [0.25, 0, 1, 0]
     rival = found.model_copy(update={"grid": WRONG, "fits": 2, "cost": 31})
-    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((found, rival),))).signals}
-    assert scores["unrivalled"] == 0
-    scores = {s.name: s.score for s in judge.verdict(Proposal(candidates=((rival, found),))).signals}
-    assert (scores["fits_demonstrations"], scores["short_program"], scores["unrivalled"]) == (1, 0.5, 1)
+    assert scores(found, rival)[2] == 0
+    assert scores(rival, found) == [1, 0.5, 1, 0]
+    assert scores(rival.model_copy(update={"again": 1}), found) == [1, 0.5, 1, 0.5]
+    short = rival.model_copy(update={"cost": 20, "again": 0})
+    assert scores(short, found) == [1, 1, 1, 1], "a short program is believed"
+    dearer = found.model_copy(update={"fits": 2, "cost": 24})
+    assert scores(short, dearer) == [1, 1, 0.5, 1], "a rival that is as short weighs most"
+    assert scores(short.model_copy(update={"shown": 1, "fits": 1}))[3] is None
     assert {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals} == names
     lenient = Judge(task, Verifier(fits_demonstrations=0.0, short_program=0.0))
     assert "fits_demonstrations" not in {s.name for s in lenient.verdict(Proposal(candidates=((found,),))).signals}

@@ -13,7 +13,7 @@ from gridloom.plain_names import check_plain
 from gridloom.runtime.data.arc.sources import Subset, TaskSource, open_source
 from gridloom.runtime.data.files.grids import MAX_SIDE, GridLocation, GridTooLarge, PackedGrid, claimed_side, read_grid
 from gridloom.runtime.data.tasks import SEPARATOR, Grid, Pair, Task, answers_digest, tasks_digest, visible_side
-from gridloom.specs.data import ArcData
+from gridloom.specs.data import ArcData, ArcSelect
 from gridloom.wording import listed, near_and_known
 
 
@@ -65,6 +65,8 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
         if spec.select.max_side is not None and raw.largest_side(held_out) > spec.select.max_side:
             left_out += 1
             continue
+        if spec.select.above_side is not None and raw.largest_side(held_out) <= spec.select.above_side:
+            continue
         try:
             task, held = raw.read(subset.name, held_out, spec.check_demos)
         except GridTooLarge as problem:
@@ -82,11 +84,11 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
     refuse_too_large(source.label, too_large, len(wanted), ("select", "max_side"))
     if not tasks:
         raise DataError(
-            f"{source.label}: none of {len(wanted)} tasks has all sides up to select.max_side {spec.select.max_side}"
+            f"{source.label}: none of {len(wanted)} tasks has {_sides(spec.select)}"
             if wanted
             else f"{source.label}: no tasks in {', '.join(spec.subsets) or 'no subset'}",
-            "raise max_side" if wanted else f"choose subsets among: {', '.join(source.subsets)}",
-            ("select", "max_side") if wanted else ("subsets",),
+            "change that" if wanted else f"choose subsets among: {', '.join(source.subsets)}",
+            ("select", "max_side" if spec.select.max_side is not None else "above_side") if wanted else ("subsets",),
         )
     digest = tasks_digest(tasks)
     max_side, largest = max((visible_side(task), task.task_id) for task in tasks)
@@ -107,6 +109,14 @@ def read_arc(spec: ArcData, base: Path) -> ArcSource:
         canvas=min(max_side + 1, MAX_SIDE) if spec.canvas == "auto" else spec.canvas,
         left_out=left_out,
         unread=dict(unread),
+    )
+
+
+def _sides(select: ArcSelect) -> str:
+    """Return the sides that a selection asks for, in words."""
+    wanted = [] if select.max_side is None else [f"all sides up to select.max_side {select.max_side}"]
+    return " and ".join(
+        [*wanted, *([] if select.above_side is None else [f"one above select.above_side {select.above_side}"])]
     )
 
 

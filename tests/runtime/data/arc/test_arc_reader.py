@@ -135,6 +135,8 @@ def test_selection_is_by_id_side_and_limit_in_order_of_ids(write: Write, tmp_pat
 
     assert select() == ["a", "b", "c", "d"]
     assert select(max_side=3) == ["b", "c", "d"]
+    assert select(above_side=3) == ["a"]
+    assert select(max_side=3, above_side=2) == ["b"]
     assert select(max_side=3, limit=2) == ["b", "c"]
     assert select(ids=("d", "a"), max_side=2) == ["d"]
 
