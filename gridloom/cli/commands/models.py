@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gridloom import user_files
+from gridloom.cli.commands.bench import bench
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption
 
 models = typer.Typer(
@@ -277,3 +278,4 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
     app.add_typer(models, name="models")
     app.command()(doctor)
+    app.command()(bench)
