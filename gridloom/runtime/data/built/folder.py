@@ -135,7 +135,7 @@ def _grid(path: Path, number: int, rows: Any) -> np.ndarray[Any, np.dtype[np.uin
 
 
 def _image(path: Path, name: str, canvas: int) -> Iterator[Sample]:
-    with needed("PIL", "digits", "a folder of images", "write grids as JSONL"):
+    with needed("PIL", "images", "a folder of images", "write grids as JSONL"):
         from PIL import Image, UnidentifiedImageError
     try:
         with Image.open(path) as image:

@@ -148,7 +148,7 @@ def _docs(limit: int) -> TextSource:
 
 
 def _digits() -> SampleList:
-    with needed("sklearn", "digits", "a source of kind digits", "use a source of kind folder with images"):
+    with needed("sklearn", "images", "a source of kind digits", "use a source of kind folder with images"):
         from sklearn.datasets import load_digits
     found = load_digits()
     return SampleList(
