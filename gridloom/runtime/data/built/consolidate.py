@@ -95,6 +95,8 @@ def spec_of(manifest: Manifest, folder: Path) -> BuiltData:
     values = manifest.spec.get("spec")
     kinds: dict[str, type[BuiltData]] = {"stream": StreamData, "prebuilt": PrebuiltData}
     try:
+        if values is None:
+            raise KeyError("spec")
         return kinds[values["kind"]].from_json_values(values)
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{folder / MANIFEST} has no spec of its rows", "build the dataset again") from None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,8 @@ def open_source(source: Source, base: Path, canvas: int, encoder: str) -> Sample
 
 def within(titles: dict[str, int], limit: int) -> list[str]:
     """Return names whose sizes add up to at most `limit` bytes, whole documents, in an order that the names fix."""
-    chosen, total = [], 0
+    chosen: list[str] = []
+    total = 0
     for title in sorted(titles, key=order_key):
         if total + titles[title] > limit and chosen:
             break
@@ -133,10 +135,11 @@ def _python(limit: int) -> TextSource:
 def _docs(limit: int) -> TextSource:
     texts: dict[str, str] = {}
     for package in metadata.distributions():
-        about = package.metadata
-        name = about["Name"] if about is not None else None
-        text = about.get_payload() if about is not None else None  # type: ignore[attr-defined]
-        text = text if isinstance(text, str) and text.strip() else (about or {}).get("Description")
+        about: Any = package.metadata  # a message, or None for a folder without metadata
+        if about is None:
+            continue
+        name, text = about["Name"], about.get_payload()
+        text = text if isinstance(text, str) and text.strip() else about["Description"]
         if name and isinstance(text, str) and len(text) > 200:
             texts[f"{name.lower()}-{package.version}"] = text
     sizes = {name: len(text.encode(errors="replace")) for name, text in texts.items()}

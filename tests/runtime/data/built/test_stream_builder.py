@@ -30,8 +30,13 @@ from gridloom.specs.built import PrebuiltData, StreamData
 
 
 def texts(name: str, count: int) -> SampleList:
-    words = "".join(chr(97 + n % 26) for n in range(40))
-    return SampleList(name, [Sample(f"{name}-{n}", f"{name}-{n}", text=f"{n} {words}") for n in range(count)])
+    return SampleList(
+        name,
+        [
+            Sample(f"{name}-{n}", f"{name}-{n}", text="".join(f"{n:02d}{c}" for c in "abcdefghijkl"))
+            for n in range(count)
+        ],
+    )
 
 
 def order(rows: int = 45, length: int = 16, weights: tuple[float, ...] = (3.0, 1.0), seed: int = 0) -> RowOrder:
