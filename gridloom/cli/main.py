@@ -21,7 +21,7 @@ GROUPS = {
     "run": ("plan", "run", "solve"),
     "runs": ("runs",),
     "ledger": ("sql", "attempts", "attempt", "replay", "gc"),
-    "models": ("models", "doctor", "bench"),
+    "models": ("models", "doctor", "bench", "paths"),
     "text": ("generate", "chat"),
     "plugins": ("plugins",),
     "programs": ("programs",),

@@ -232,8 +232,8 @@ def build(
     """Encode the rows of a stream or prebuilt entry into a folder; a killed build goes on where it stopped."""
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.terminal import Terminal
+    from gridloom.runtime.data.built.build import build_splits
     from gridloom.runtime.data.built.rows import baselines
-    from gridloom.runtime.data.built.stage import build_splits
     from gridloom.runtime.show.entries import find_entry
     from gridloom.specs.built import BuiltData
 

@@ -10,6 +10,7 @@ import typer
 
 from gridloom import user_files
 from gridloom.cli.commands.bench import bench
+from gridloom.cli.commands.paths import paths
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption
 
 models = typer.Typer(
@@ -279,3 +280,4 @@ def register(app: typer.Typer) -> None:
     app.add_typer(models, name="models")
     app.command()(doctor)
     app.command()(bench)
+    app.command()(paths)

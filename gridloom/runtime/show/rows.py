@@ -19,7 +19,8 @@ from gridloom.runtime.data.files.arrays import box
 from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, build_puzzles, load_puzzles
 from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
 from gridloom.runtime.data.puzzles.tables import SPLITS
-from gridloom.runtime.data.sequences.artifact import GeneratedSpec
+from gridloom.runtime.data.sequences.artifact import GeneratedSpec, SequenceSpec
+from gridloom.runtime.data.sequences.tokens import token_layout, token_rows
 from gridloom.runtime.show.entries import DataEntry
 from gridloom.runtime.show.look import Panel, Sheet
 from gridloom.runtime.show.sequence_lines import sequence_lines
@@ -55,6 +56,24 @@ def draw_rows(entry: DataEntry, step: int, num: int, split: str = "train", seed:
     # sequence streams use the seed of their entry, not that of the training stage
     spec = entry.spec if seed is None else entry.spec.model_copy(update={"seed": seed})
     return _sequences(entry, cast(GeneratedSpec, spec), step, num, split)
+
+
+def token_rows_of(entry: DataEntry, step: int, num: int, split: str) -> NDArray[np.uint8]:
+    """Return the questions of rows step * num ... of a split as tokens, uint8 [num, L].
+
+    Raises DataError for ARC tasks, and for data without a token form.
+    """
+    spec = entry.spec
+    if isinstance(spec, MazeData | SudokuData):
+        with tempfile.TemporaryDirectory() as folder:
+            build_puzzles(spec, entry.base, Path(folder))
+            return _puzzle_rows(entry, load_puzzles(Path(folder)), step, num, split, entry.seed)[0]
+    if isinstance(spec, BuiltData):
+        order = order_of(spec, open_sources(spec, entry.base), split)
+        return order.rows(min(step * num, len(order) - 1), min((step + 1) * num, len(order))).inputs
+    if isinstance(spec, ArcData) or token_layout(cast(SequenceSpec, spec)) is None:
+        raise DataError(f"{entry.name!r} of kind {spec.kind} has no rows of tokens here", "name puzzles or sequences")
+    return token_rows(cast(GeneratedSpec, spec), step, num, split).inputs
 
 
 def _arc(entry: DataEntry, spec: ArcData, step: int, num: int, split: str, seed: int) -> RowSample:

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from gridloom.errors import DataError
+from gridloom.runtime.data.built.build import build_splits
 from gridloom.runtime.data.built.encoders import GridEncoder, TextEncoder, encoder_of
 from gridloom.runtime.data.built.order import built_digest, open_sources
 from gridloom.runtime.data.built.samples import Encoder, Sample, encoder_hash
 from gridloom.runtime.data.built.sources import open_source
-from gridloom.runtime.data.built.stage import build_splits
 from gridloom.runtime.data.built.store import read_rows
 from gridloom.specs.built import FIRST_CLASS, FIRST_COLOUR, STOP, PrebuiltData, Source
 

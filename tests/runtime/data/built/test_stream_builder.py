@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gridloom.errors import DataError
+from gridloom.runtime.data.built.build import build_splits
 from gridloom.runtime.data.built.consolidate import consolidate
 from gridloom.runtime.data.built.encoders import TextEncoder
+from gridloom.runtime.data.built.lists import SampleList
 from gridloom.runtime.data.built.order import RowOrder, interleave, split_of
 from gridloom.runtime.data.built.samples import Sample
-from gridloom.runtime.data.built.sources import SampleList
-from gridloom.runtime.data.built.stage import build_splits
 from gridloom.runtime.data.built.store import read_manifest, read_rows
 from gridloom.runtime.data.built.stream import StreamBuilder
 from gridloom.specs.built import PrebuiltData, StreamData
