@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gridloom.runtime.data.puzzles.generate import generate_mazes, generate_sudokus
-from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.runtime.data.sequences.artifact import GeneratedSpec
 from gridloom.runtime.data.sequences.streams import SequenceStream
 from gridloom.specs.puzzles import (
     AdditionData,
@@ -28,7 +28,7 @@ from gridloom.specs.puzzles import (
     SudokuData,
 )
 
-SEQUENCES: tuple[SequenceSpec, ...] = (
+SEQUENCES: tuple[GeneratedSpec, ...] = (
     ParityData(),
     AdditionData(),
     CopyData(),

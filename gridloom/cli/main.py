@@ -26,7 +26,7 @@ GROUPS = {
     "artifacts": ("artifacts", "gc"),
     "sql": ("sql",),
     "ledger": ("attempts", "attempt", "replay"),
-    "models": ("models", "doctor"),
+    "models": ("models", "doctor", "bench", "paths"),
     "text": ("generate", "chat"),
     "plugins": ("plugins",),
     "programs": ("programs",),

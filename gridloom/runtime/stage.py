@@ -67,8 +67,8 @@ NODES = {
     "sort": "gridloom.runtime.data.stages:BuildSequences",
     "logic": "gridloom.runtime.data.stages:BuildSequences",
     "string_addition": "gridloom.runtime.data.stages:BuildSequences",
-    "stream": "gridloom.runtime.data.built.stage:BuildRows",
-    "prebuilt": "gridloom.runtime.data.built.stage:BuildRows",
+    "stream": "gridloom.runtime.data.stages:BuildRows",
+    "prebuilt": "gridloom.runtime.data.stages:BuildRows",
     "vote": "gridloom.runtime.evaluation.vote:Vote",
     "count_votes": "gridloom.runtime.evaluation.count_votes:CountVotes",
 }

@@ -63,6 +63,8 @@ FACTS = StaticFacts(
         "parity": replace(SUDOKUS, digest="parities", canvas=0, length=8, vectors=(1, 8, 3, 1, 0)),
         "addition": replace(SUDOKUS, digest="additions", canvas=0, length=30, vectors=(5, 50, 12, 6, 0)),
         "copy": replace(SUDOKUS, digest="copies", canvas=0, length=12),
+        "prebuilt": replace(SUDOKUS, digest="texts", canvas=0, length=64, vocabulary=256),
+        "stream": replace(SUDOKUS, digest="streams", canvas=0, length=64, vocabulary=256),
         "string_addition": replace(SUDOKUS, digest="sums", canvas=0, length=4, vocabulary=14),
         "broken": DataError("task 00d62c1b: row 2 has 3 cells, not 4", "mend it"),
     },

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gridloom.runtime.show.look import Spread
 
 data = typer.Typer(
-    help="Look at datasets, write and check folders of arrays.", no_args_is_help=True, rich_markup_mode=None
+    help="Look at datasets, build, write and check folders of them.", no_args_is_help=True, rich_markup_mode=None
 )
 
 SourceOption = Annotated[
@@ -219,6 +219,59 @@ def make(entry: EntryArg, folder: FolderArg, spec: SpecOption = None, overrides:
 
     _print_splits(make_folder(find_entry(entry, spec, overrides or ()), folder).splits)
     print(f"wrote {folder}")
+
+
+@data.command("build")
+def build(
+    entry: EntryArg,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the rows; an interrupted build goes on.")],
+    spec: SpecOption = None,
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Encode the rows of a stream or prebuilt entry into a folder; a killed build goes on where it stopped."""
+    from gridloom.cli.show.progress import reporter
+    from gridloom.cli.show.terminal import Terminal
+    from gridloom.runtime.data.built.build import build_splits
+    from gridloom.runtime.data.built.rows import baselines
+    from gridloom.runtime.show.entries import find_entry
+    from gridloom.specs.built import BuiltData
+
+    found = find_entry(entry, spec, overrides or ())
+    if not isinstance(found.spec, BuiltData):
+        raise DataError(f"{found.name!r} is of kind {found.spec.kind}", "name a stream or prebuilt entry")
+    with reporter(Terminal(stderr=True), quiet).task(found.name, total=None, unit="row") as bar:
+        reports = build_splits(found.spec, found.base, folder, advance=bar.advance)
+    for split, report in reports.items():
+        again = f", encoded again: {', '.join(report.encoded_again)}" if report.encoded_again else ""
+        print(f"{split:<10} {report.resumed_at + report.rows:>9,} rows, {report.resumed_at:,} were there{again}")
+    figures = baselines(folder)
+    print(
+        f"without reading a question: {figures['unigram_entropy']:.3f} nats a token (unigram), "
+        f"{figures['majority_share']:.1%} right (most frequent token)"
+    )
+
+
+@data.command("consolidate")
+def consolidate_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Rows of a stream, or of one of its splits.")],
+    per_file: Annotated[
+        int | None, typer.Option("--per-file", min=1, help="Batches of a file; default: those of the build.")
+    ] = None,
+    final: Annotated[bool, typer.Option("--final", help="Also join the last, shorter rest.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the batch files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; print what would be done.")] = False,
+    base: Annotated[Path, typer.Option("--base", help="Folder of relative paths of the sources.")] = Path(),
+) -> None:
+    """Join batches into verified files, and encode damaged files again."""
+    from gridloom.runtime.data.built.consolidate import consolidate
+
+    options = {"per_file": per_file, "final": final, "keep": keep, "dry_run": dry_run}
+    for one in consolidate(folder, base=base, **options):  # type: ignore[arg-type]
+        would = "would be " if dry_run else ""
+        print(f"{one.folder}: {one.made} files {would}made, {one.files} in all, {one.left} batches left")
+        if one.encoded_again:
+            print(f"  {would}encoded again: {', '.join(one.encoded_again)}")
 
 
 @data.command("check")

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gridloom import user_files
+from gridloom.cli.commands.bench import bench
+from gridloom.cli.commands.paths import paths
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption
 
 models = typer.Typer(
@@ -277,3 +279,5 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
     app.add_typer(models, name="models")
     app.command()(doctor)
+    app.command()(bench)
+    app.command()(paths)

@@ -1,20 +1,25 @@
-"""Stages that publish datasets: ARC tasks and, in a separate artifact, held-out answers; puzzles; sequence tasks."""
+"""Stages that publish datasets: ARC tasks and, in a separate artifact, held-out answers; puzzles; rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from gridloom.compiler.graph import StageNode
-from gridloom.errors import DataError
+from gridloom.errors import DataError, StageInterrupted
 from gridloom.runtime.data.arc.answers import save_answers
 from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
 from gridloom.runtime.data.arc.read import ArcSource, read_arc
+from gridloom.runtime.data.built.build import build_splits
+from gridloom.runtime.data.built.order import SPLITS, built_digest
+from gridloom.runtime.data.built.rows import baselines
 from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, puzzles_digest
 from gridloom.runtime.data.sequences.artifact import save_sequences
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.data import ArcData, ProgramsData
+from gridloom.specs.built import BuiltData, PrebuiltData, StreamData
 from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.stores.artifacts import Artifact
+from gridloom.stores.files.write_aside import move
 
 
 class BuildDataset:
@@ -59,6 +64,42 @@ class BuildSequences:
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Write meta.json."""
         save_sequences(context.out, node.spec)
+
+
+class BuildRows:
+    """Runner of kinds `stream` and `prebuilt`: what an interrupted build stored is kept, and the next run goes on."""
+
+    def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        """Write {train,validation,test}/consolidated_*.pt, their manifests, and meta.json.
+
+        Raises DataError for sources that changed since the graph was compiled, StageInterrupted at the stop signal.
+        """
+        spec: BuiltData = node.section(StreamData) if node.kind == "stream" else node.section(PrebuiltData)
+        digest = built_digest(spec, context.base)
+        compiled = node.facts.get("digest")
+        if compiled is not None and compiled != digest:
+            raise DataError(
+                f"the sources of {node.name!r} changed since the spec was compiled "
+                f"({str(compiled)[:12]} -> {digest[:12]})",
+                "run the command again: compiling reads them again",
+            )
+
+        def check() -> None:
+            if context.stop:
+                raise StageInterrupted(
+                    f"{node.name} stopped by {context.stop.reason}", "run again: it goes on where it stopped"
+                )
+
+        work = context.work / "rows"
+        with context.progress.task(node.name, total=None, unit="row") as bar:
+            reports = build_splits(spec, context.base, work, check, bar.advance)
+        for split in SPLITS:
+            move(work / split, context.out / split)
+        save_sequences(context.out, node.spec, digest)
+        context.notes.update(
+            {f"rows_{split}": report.rows + report.resumed_at for split, report in reports.items()},
+            **baselines(context.out),
+        )
 
 
 def _read(node: StageNode, context: StageContext) -> tuple[ArcData, ArcSource]:

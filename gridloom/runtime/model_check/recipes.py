@@ -84,16 +84,18 @@ def switched(compiled: Compiled, enable: Sequence[str], disable: Sequence[str]) 
     return on + [f"models.{name}.{part}={'false' if part in FLAGS else 'null'}" for name in names for part in disable]
 
 
-def subjects(recipe: str, enable: Sequence[str] = (), disable: Sequence[str] = ()) -> list[Subject]:
+def subjects(
+    recipe: str, enable: Sequence[str] = (), disable: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> list[Subject]:
     """Compile a recipe and return the networks that it trains.
 
     Raises:
         SpecError: it does not compile, also with the switched parts.
         GridloomError: it trains no network, or has no engine to switch parts of.
     """
-    compiled = compile_local(recipe)
-    if overrides := switched(compiled, enable, disable):
-        compiled = compile_local(recipe, overrides)
+    compiled = compile_local(recipe, overrides)
+    if switches := switched(compiled, enable, disable):
+        compiled = compile_local(recipe, [*overrides, *switches])
     facts, base, found = LocalFacts(), str(spec_base(recipe)), []
     for name, stage in compiled.spec.stages.items():
         if not isinstance(stage, TrainStage):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from gridloom.errors import StageError
-from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.runtime.data.sequences.artifact import GeneratedSpec, SequenceSpec
 from gridloom.runtime.data.sequences.tokens import TokenRows, token_layout, token_rows
 from gridloom.runtime.data.sequences.vectors import VectorRows, vector_layout, vector_rows
 from gridloom.runtime.models.kind import RowShape
@@ -26,14 +27,18 @@ def sequence_rows(
             canvas = spec.canvas if isinstance(spec, BuiltData) and spec.form == "grid" else 0
             shape = RowShape(canvas, tokens.num_cells, tokens.vocabulary)
             return shape, lambda step, batch_size: token_rows(spec, step, batch_size, split)
-        if form == "vectors" and vectors is not None:
+        if form == "vectors" and vectors is not None and not isinstance(spec, BuiltData):
             steps, features, vocabulary, answers, whole = vectors
             shape = RowShape(0, steps, vocabulary, features, answers, whole)
-            return shape, lambda step, batch_size: vector_rows(spec, step, batch_size, split)
+            return shape, partial(_vectors, spec, split)
     raise StageError(
         f"{spec.kind} rows are numbers, not {' or '.join(reads)}, so this network cannot read them",
         "use parity, addition, copy or string_addition",
     )
+
+
+def _vectors(spec: GeneratedSpec, split: str, step: int, batch_size: int) -> VectorRows:
+    return vector_rows(spec, step, batch_size, split)
 
 
 def most_rows(spec: SequenceSpec, wanted: int, split: str) -> int:

@@ -85,10 +85,10 @@ class LocalFacts:
             from gridloom.runtime.data.built.order import built_digest
 
             content = built_digest(spec, Path(base))
-            layout = asdict(DataFacts(content, "", 0, 0, 0, 0, ("train", "validation", "test")))
+            facts = asdict(DataFacts(content, "", 0, 0, 0, 0, ("train", "validation", "test")))
             grid = spec.form == "grid"
             canvas = spec.canvas if grid else 0
-            return {**layout, "vocabulary": spec.vocabulary, "canvas": canvas, "length": None if grid else spec.length}
+            return {**facts, "vocabulary": spec.vocabulary, "canvas": canvas, "length": None if grid else spec.length}
         from gridloom.runtime.data.sequences.artifact import sequences_digest
         from gridloom.runtime.data.sequences.tokens import token_layout
         from gridloom.runtime.data.sequences.vectors import vector_layout

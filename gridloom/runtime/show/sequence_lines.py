@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.runtime.data.sequences.artifact import GeneratedSpec
 from gridloom.runtime.data.sequences.streams import SequenceStream
 from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData, SortData
 
@@ -16,7 +16,7 @@ GATES = ("NOR", "Xq", "ABJ", "XOR", "NAND", "AND", "XNOR", "if/then", "then/if",
 _CHARACTERS = {3: "+", **{4 + digit: str(digit) for digit in range(10)}}
 
 
-def sequence_lines(spec: SequenceSpec, step: int, num: int, split: str) -> tuple[str, ...]:
+def sequence_lines(spec: GeneratedSpec, step: int, num: int, split: str) -> tuple[str, ...]:
     """Return rows step * num ... of a split, one per line: `12 + 7 -> 19`."""
     batch = SequenceStream(spec).batch(step, num, split)
     lines = []
@@ -25,7 +25,7 @@ def sequence_lines(spec: SequenceSpec, step: int, num: int, split: str) -> tuple
     return tuple(lines)
 
 
-def _question(spec: SequenceSpec, row: NDArray[Any], length: int) -> str:
+def _question(spec: GeneratedSpec, row: NDArray[Any], length: int) -> str:
     if isinstance(spec, ParityData):
         return " ".join("-0+"[int(value) + 1] for value in row)
     if isinstance(spec, AdditionData):
@@ -39,7 +39,7 @@ def _question(spec: SequenceSpec, row: NDArray[Any], length: int) -> str:
     return "".join(_CHARACTERS[token] for token in row[:length].tolist())
 
 
-def _answer(spec: SequenceSpec, row: NDArray[Any], length: int) -> str:
+def _answer(spec: GeneratedSpec, row: NDArray[Any], length: int) -> str:
     if isinstance(spec, ParityData):
         return "odd" if int(row) else "even"
     if isinstance(spec, AdditionData):

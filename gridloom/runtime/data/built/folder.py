@@ -12,8 +12,8 @@ import numpy as np
 from gridloom import user_files
 from gridloom.errors import DataError
 from gridloom.optional_packages import needed
+from gridloom.runtime.data.built.lists import SampleList, TextSource, within
 from gridloom.runtime.data.built.samples import Sample, SampleSource
-from gridloom.runtime.data.built.sources import SampleList, TextSource, within
 
 TEXT = (".txt", ".md", ".rst", ".py", ".c", ".h", ".cpp", ".rs", ".go", ".js", ".ts", ".java", ".sh", ".yaml", ".toml")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -135,7 +135,7 @@ def _grid(path: Path, number: int, rows: Any) -> np.ndarray[Any, np.dtype[np.uin
 
 
 def _image(path: Path, name: str, canvas: int) -> Iterator[Sample]:
-    with needed("PIL", "digits", "a folder of images", "write grids as JSONL"):
+    with needed("PIL", "images", "a folder of images", "write grids as JSONL"):
         from PIL import Image, UnidentifiedImageError
     try:
         with Image.open(path) as image:

@@ -5,72 +5,22 @@ Texts are read when a sample is asked for; which ones take part is fixed by thei
 
 from __future__ import annotations
 
-import hashlib
 import sysconfig
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gridloom.errors import DataError
 from gridloom.optional_packages import needed
-from gridloom.runtime.data.built.samples import Sample, SampleSource, order_key
+from gridloom.runtime.data.built.lists import SampleList, TextSource, within
+from gridloom.runtime.data.built.samples import Sample, SampleSource
 from gridloom.specs.built import Source
 
 CODE_LIMIT = 1 << 20
 """Largest source file in bytes; larger ones are generated tables."""
-
-
-class TextSource:
-    """Documents by name, read on demand."""
-
-    def __init__(self, name: str, documents: Sequence[tuple[str, Callable[[], str]]]) -> None:
-        self.name, self._documents = name, documents
-
-    def __len__(self) -> int:
-        return len(self._documents)
-
-    def __getitem__(self, index: int, /) -> Sample:
-        title, read = self._documents[index]
-        return Sample(title, title, text=read())
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of names and texts."""
-        total = hashlib.sha256()
-        for title, read in self._documents:
-            raw = read().encode(errors="surrogateescape")
-            total.update(f"{len(title.encode(errors='surrogateescape'))} {len(raw)}\n".encode())
-            total.update(title.encode(errors="surrogateescape") + raw)
-        return total.hexdigest()
-
-
-class SampleList:
-    """Samples that are held in memory."""
-
-    def __init__(self, name: str, samples: Sequence[Sample]) -> None:
-        self.name, self._samples = name, samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int, /) -> Sample:
-        return self._samples[index]
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of ids, texts, grids, labels and tokens."""
-        total = hashlib.sha256()
-        for sample in self._samples:
-            total.update(f"{sample.sample_id}\0{sample.task}\0{sample.text}\0".encode(errors="surrogateescape"))
-            for part in (sample.grid, sample.label, *(sample.tokens or ())):
-                if isinstance(part, np.ndarray):
-                    total.update(f"{part.shape}".encode() + np.ascontiguousarray(part).tobytes())
-                else:
-                    total.update(f"{part}\0".encode(errors="surrogateescape"))
-        return total.hexdigest()
 
 
 def open_source(source: Source, base: Path, canvas: int, encoder: str) -> SampleSource:
@@ -99,17 +49,6 @@ def open_source(source: Source, base: Path, canvas: int, encoder: str) -> Sample
     return found
 
 
-def within(titles: dict[str, int], limit: int) -> list[str]:
-    """Return names whose sizes add up to at most `limit` bytes, whole documents, in an order that the names fix."""
-    chosen, total = [], 0
-    for title in sorted(titles, key=order_key):
-        if total + titles[title] > limit and chosen:
-            break
-        chosen.append(title)
-        total += titles[title]
-    return chosen
-
-
 def _python(limit: int) -> TextSource:
     library = Path(sysconfig.get_path("stdlib"))
     sizes: dict[str, int] = {}
@@ -133,10 +72,11 @@ def _python(limit: int) -> TextSource:
 def _docs(limit: int) -> TextSource:
     texts: dict[str, str] = {}
     for package in metadata.distributions():
-        about = package.metadata
-        name = about["Name"] if about is not None else None
-        text = about.get_payload() if about is not None else None  # type: ignore[attr-defined]
-        text = text if isinstance(text, str) and text.strip() else (about or {}).get("Description")
+        about: Any = package.metadata  # a message, or None for a folder without metadata
+        if about is None:
+            continue
+        name, text = about["Name"], about.get_payload()
+        text = text if isinstance(text, str) and text.strip() else about["Description"]
         if name and isinstance(text, str) and len(text) > 200:
             texts[f"{name.lower()}-{package.version}"] = text
     sizes = {name: len(text.encode(errors="replace")) for name, text in texts.items()}
@@ -148,7 +88,7 @@ def _docs(limit: int) -> TextSource:
 
 
 def _digits() -> SampleList:
-    with needed("sklearn", "digits", "a source of kind digits", "use a source of kind folder with images"):
+    with needed("sklearn", "images", "a source of kind digits", "use a source of kind folder with images"):
         from sklearn.datasets import load_digits
     found = load_digits()
     return SampleList(

@@ -95,9 +95,9 @@ def read_manifest(folder: Path) -> Manifest:
         values = json.loads(path.read_bytes())
         if values["format"] != FORMAT:
             raise DataError(f"{path} has format {values['format']!r}, this program reads {FORMAT}", "build it again")
-        lists = {name: [StoredFile(**file) for file in values[name]] for name in ("files", "batches")}
+        files, batches = ([StoredFile(**file) for file in values[name]] for name in ("files", "batches"))
         rest = {name: values[name] for name in ("encoder", "order", "rows", "counts", "spec")}
-        return Manifest(**rest, **lists)
+        return Manifest(**rest, files=files, batches=batches)
     except FileNotFoundError:
         raise DataError(f"{folder} has no {MANIFEST}", "name the folder of a stream or prebuilt dataset") from None
     except (ValueError, KeyError, TypeError, AttributeError) as problem:

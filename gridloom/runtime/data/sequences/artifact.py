@@ -24,9 +24,10 @@ from gridloom.specs.puzzles import (
     StringAdditionData,
 )
 
-SequenceSpec = (
-    ParityData | AdditionData | CopyData | SortData | LogicData | StringAdditionData | StreamData | PrebuiltData
-)
+GeneratedSpec = ParityData | AdditionData | CopyData | SortData | LogicData | StringAdditionData
+"""Tasks whose rows are generated on demand."""
+SequenceSpec = GeneratedSpec | StreamData | PrebuiltData
+"""Tasks of artifacts of type `sequences`: generated, and stored ones."""
 GENERATOR = 1
 """Version of the generators, incremented when a seed gives different rows."""
 _META = "meta.json"

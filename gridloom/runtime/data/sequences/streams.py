@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gridloom.runtime.data import kernels
 from gridloom.runtime.data.sequences import kernels as fill
-from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.runtime.data.sequences.artifact import GeneratedSpec
 from gridloom.runtime.data.sequences.widths import sum_width
 from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData, SortData
 
@@ -31,7 +31,7 @@ class SequenceBatch:
 class SequenceStream:
     """Infinite stream of one task; row n of a split depends only on (seed, split, n)."""
 
-    spec: SequenceSpec
+    spec: GeneratedSpec
 
     def batch(self, step: int, batch_size: int, split: str = "train") -> SequenceBatch:
         """Return rows step * batch_size ... of a split; steps count from 0."""

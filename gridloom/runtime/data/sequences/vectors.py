@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.sequences.artifact import SequenceSpec
+from gridloom.runtime.data.sequences.artifact import GeneratedSpec
 from gridloom.runtime.data.sequences.widths import sum_width
 from gridloom.specs.puzzles import (
     AdditionData,
@@ -101,7 +101,7 @@ def _tables(spec: CopyData | StringAdditionData) -> tuple[NDArray[np.int64], NDA
     return features, classes
 
 
-def vector_rows(spec: SequenceSpec, step: int, batch_size: int, split: str = "train") -> VectorRows:
+def vector_rows(spec: GeneratedSpec, step: int, batch_size: int, split: str = "train") -> VectorRows:
     """Rows step * batch_size ... of a split of a task that has a vector layout."""
     from gridloom.runtime.data.sequences.streams import SequenceStream  # compiles kernels
 

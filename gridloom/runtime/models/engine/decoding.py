@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +14,31 @@ from gridloom.runtime.models.engine.planning import Plan
 from gridloom.runtime.models.engine.tape import StepRecord, Tape
 from gridloom.runtime.models.steps import Halting, Rows
 
-if TYPE_CHECKING:
-    from gridloom.runtime.models.engine.network import Engine
+
+class DecodingNetwork(Protocol):
+    """What decoding asks of an engine; documented there."""
+
+    dtype: torch.dtype
+    planner: Any
+    lm_head: Any
+
+    def rounded(self) -> AbstractContextManager[None]: ...
+
+    def encoding_once(self) -> AbstractContextManager[None]: ...
+
+    def starts(self) -> tuple[Tensor, Tensor]: ...
+
+    def answer_input(self, before: Tensor, place: int) -> tuple[Tensor, Tensor | None, Tensor | None]: ...
+
+    def cycles(
+        self, z_H: Tensor, z_L: Tensor, x: Tensor, place: Place
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]: ...
+
+    def record(
+        self, rows: Rows, tokens: Tensor, place: int, steps: int | None, halting: Halting
+    ) -> tuple[Tape, Tensor, Tensor]: ...
+
+    def logits_of(self, rows: Rows, steps: int | None, halting: Halting) -> tuple[Tensor, Tensor]: ...
 
 
 def replace_labels(rows: Rows, tokens: Tensor) -> Rows:
@@ -39,7 +63,9 @@ class Decoding:
     steps: Tensor
     """int32 [B], ACT steps of a token; known after the first logits."""
 
-    def __init__(self, network: Engine, rows: Rows, steps: int | None, halting: Halting, cache: bool = True) -> None:
+    def __init__(
+        self, network: DecodingNetwork, rows: Rows, steps: int | None, halting: Halting, cache: bool = True
+    ) -> None:
         """Begin with the question of the rows; their labels are not read."""
         self.network, self.rows, self.most, self.halting = network, rows, steps, halting
         self.cache = cache and halting.when != "unchanged"
