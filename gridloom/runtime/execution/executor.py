@@ -327,7 +327,7 @@ class _Walk:
     def _publish(
         self, node: StageNode, inputs: dict[str, Artifact], notes: dict[str, Any], started_at: float
     ) -> Artifact:
-        work = self.store.work_dir(node.key)
+        work = self.store.work_path(node.key)
         context = StageContext(
             run_id=self.run_id,
             device=self.device,

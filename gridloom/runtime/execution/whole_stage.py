@@ -54,7 +54,6 @@ class WholeStageWorker:
     def _run(self) -> dict[str, Any]:
         context, node = self._context, self._node
         store = ArtifactStore(context.ledger.workspace)
-        store.work_dir(node.key)
         make_artifact(
             load_stage(node.kind),
             node,
