@@ -26,6 +26,7 @@ GROUPS = {
     "programs": ("programs",),
     "data": ("data",),
     "state": ("state", "stage"),
+    "cluster": ("cluster",),
 }
 """Modules of `commands` with the commands that each registers, in the order of the help."""
 

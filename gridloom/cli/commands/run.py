@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from gridloom.cli.options import (
     FinishedEarlyOption,
     HomeOption,
     JsonOption,
+    OnlyOption,
     OnOption,
     QuietOption,
     SetOption,
@@ -38,15 +40,19 @@ def plan(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     finished_early: FinishedEarlyOption = None,
+    on: OnOption = None,
 ) -> None:
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.tables import plan_table, print_table, time_line
     from gridloom.compiler.render import render
+    from gridloom.runtime.cluster.cost import cost_on
+    from gridloom.runtime.cluster.profile import read_profile
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.plan_report import plan_report
     from gridloom.stores.workspace import Workspace
 
-    made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device, finished_early or ())
+    workspace = Workspace.find(home)
+    made = plan_local(spec, overrides or (), workspace, walltime, device, finished_early or ())
     planned, speeds = made.plan, made.speeds
     where = device or planned.graph.device
     if as_json:
@@ -56,7 +62,9 @@ def plan(
             print(render(made.compiled.warnings), file=sys.stderr)
         print_table(plan_table(planned, speeds, where))
         print(time_line(planned, speeds, where))
-        again = command_line("run", spec, overrides, finished_early=finished_early, home=home, device=device)
+        if on is not None:
+            print("\n".join(cost_on(read_profile(on), planned, speeds.of(where), workspace)))
+        again = command_line("run", spec, overrides, finished_early=finished_early, home=home, device=device, on=on)
         total = len(planned.stages)
         if planned.num_to_run:
             print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
@@ -77,6 +85,7 @@ def _execute(
     wait: bool,
     finished_early: list[str] | None,
     on: str | None,
+    only: list[str] | None = None,
     *,
     show: bool,
 ) -> None:
@@ -86,18 +95,41 @@ def _execute(
     from gridloom.cli.show.terminal import Terminal
     from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
-    from gridloom.runtime.cluster.where import parse_where
+    from gridloom.runtime.execution.elsewhere import hand_over, place_of_run
     from gridloom.runtime.execution.launch import launch
     from gridloom.runtime.execution.run_outcome import RunFailed
     from gridloom.runtime.planning.local import plan_local
+    from gridloom.runtime.planning.only import only_stages
     from gridloom.runtime.reports.comparison import SCORES, compare_runs
     from gridloom.stores.workspace import Workspace
 
-    where = parse_where(on) if on is not None else None
     workspace = Workspace.find(home)
     planned = plan_local(spec, overrides, workspace, walltime, device, finished_early or ())
+    if only:
+        planned = only_stages(planned, only)
+    profile = place_of_run(on, planned, spec)
+    where = profile.place
     if planned.compiled.warnings and not quiet:
         print(render(planned.compiled.warnings), file=sys.stderr)
+    if where.kind in ("torchrun", "slurm"):
+        typed = command_line(
+            "run",
+            spec,
+            overrides,
+            finished_early=finished_early,
+            quiet=quiet,
+            wait=wait,
+            home=workspace.root,
+            device=device,
+            walltime=walltime,
+        )
+        words = [*shlex.split(typed)[2:], *(word for name in only or () for word in ("--only", name))]
+        handed = hand_over(profile, planned, words, workspace)
+        assert handed is not None, "it is one of the places that take a run over"
+        print("\n".join(handed[1])) if handed[1] else None
+        if handed[0]:
+            raise typer.Exit(handed[0])
+        return
     console = Terminal()
     try:
         shown = reporter(console, quiet)
@@ -126,6 +158,7 @@ def run(
     wait: WaitOption = False,
     finished_early: FinishedEarlyOption = None,
     on: OnOption = None,
+    only: OnlyOption = None,
 ) -> None:
     """Execute every stage that is not cached; an interrupted run continues where it stopped.
 
@@ -140,7 +173,7 @@ def run(
         follow(Ranks.of_environment())
         return
     if dry_run:
-        plan(spec, overrides, home, device=device, walltime=walltime, finished_early=finished_early)
+        plan(spec, overrides, home, device=device, walltime=walltime, finished_early=finished_early, on=on)
         return
     again = command_line(
         "run",
@@ -154,8 +187,11 @@ def run(
         walltime=walltime,
         on=on,
     )
+    again += "".join(f" --only {shlex.quote(name)}" for name in only or ())
     with optional_output():
-        _execute(spec, overrides or [], home, device, walltime, quiet, again, wait, finished_early, on, show=False)
+        _execute(
+            spec, overrides or [], home, device, walltime, quiet, again, wait, finished_early, on, only, show=False
+        )
 
 
 def solve(
