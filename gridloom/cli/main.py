@@ -33,12 +33,13 @@ GROUPS = {
     "data": ("data",),
     "state": ("state", "stage"),
     "view": ("view",),
+    "cluster": ("cluster",),
 }
 """Modules of `commands` with the commands that each registers."""
 HEADINGS = {
     "Start": ("init", "specs", "models", "doctor"),
     "Write a spec": ("compile", "validate", "explain", "diff", "plan"),
-    "Run": ("run", "solve", "evaluate", "stage", "state"),
+    "Run": ("run", "solve", "evaluate", "stage", "state", "cluster"),
     "Look at results": ("runs", "attempts", "attempt", "replay", "sql", "plot"),
     "Data and programs": ("data", "programs"),
     "Keep house": ("artifacts", "gc", "plugins"),

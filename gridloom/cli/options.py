@@ -44,8 +44,12 @@ OnOption = Annotated[
     typer.Option(
         "--on",
         metavar="WHERE",
-        help="Share the work: local:N processes, torchrun:N, ray (or ray://HOST:PORT), slurm:PARTITION.",
+        help="Share the work: local:N, torchrun:N, ray, slurm:PARTITION, or a profile file; overrides the spec.",
     ),
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="STAGE", help="Run this stage and what it needs; may be given several times."),
 ]
 SpecArg = Annotated[
     str,

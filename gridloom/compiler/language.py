@@ -52,6 +52,9 @@ class Spec(SpecModel):
     """Device: auto, cpu, cuda or cuda:N; in no fingerprint."""
     walltime: Walltime | None = None
     """Time after which the run saves, stops and exits 75: seconds, or `90m`, `2h`, `1h30m`; in no fingerprint."""
+    where: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Place of the run's work where `--on` names none: local:N, torchrun:N, ray, slurm:PARTITION, or a profile file; in
+    no fingerprint."""
     data: dict[Name, AnyData] = Field(default_factory=dict)
     """Datasets."""
     models: dict[Name, AnyModel] = Field(default_factory=dict)

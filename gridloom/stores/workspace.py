@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from contextlib import suppress
@@ -14,6 +15,8 @@ from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.user_files import named_path
 
 NAME = ".gridloom"
+LEDGER_VARIABLE = "GRIDLOOM_LEDGER"
+"""Variable with the folder of this host for ledgers, where workspaces lie on a disk that hosts share."""
 _ANOTHER = "name another workspace with --home or GRIDLOOM_HOME"
 
 
@@ -55,7 +58,23 @@ class Workspace:
 
     @property
     def ledger_path(self) -> Path:
-        return self.root / "ledger.duckdb"
+        return self._ledger_dir / "ledger.duckdb"
+
+    @property
+    def _ledger_dir(self) -> Path:
+        """Folder of the DuckDB file: the root, or a folder of $GRIDLOOM_LEDGER, on a disk of this machine.
+
+        The journals are the truth, so each host may keep an index of its own; a DuckDB file on a network file system
+        that two hosts open is damaged sooner or later.
+        """
+        local = os.environ.get(LEDGER_VARIABLE)
+        if not local:
+            return self.root
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
+        folder = _folder(local, f"the ledger ({LEDGER_VARIABLE})") / digest
+        with storage("make the folder of the ledger", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @property
     def journal_dir(self) -> Path:
@@ -76,7 +95,7 @@ class Workspace:
 
     @property
     def lock_path(self) -> Path:
-        return self.root / "ledger.lock"
+        return self._ledger_dir / "ledger.lock"
 
     def ensure(self, folder: Path | None = None) -> Path:
         """Create the workspace and `folder` inside it. Raises StoreError that names the folder and the remedy."""

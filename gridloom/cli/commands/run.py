@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from gridloom.cli.options import (
     FinishedEarlyOption,
     HomeOption,
     JsonOption,
+    OnlyOption,
     OnOption,
     QuietOption,
     SetOption,
@@ -45,17 +47,21 @@ def plan(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     finished_early: FinishedEarlyOption = None,
+    on: OnOption = None,
 ) -> None:
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.tables import plan_table, print_table, time_line
     from gridloom.compiler.render import render
+    from gridloom.runtime.cluster.cost import cost_on
+    from gridloom.runtime.cluster.profile import read_profile
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.plan_report import plan_report
     from gridloom.runtime.planning.sweeps import sweep_overrides
     from gridloom.stores.workspace import Workspace
 
+    workspace = Workspace.find(home)
     whole = [*(overrides or ()), *sweep_overrides(spec, axes or (), overrides or ())]
-    made = plan_local(spec, whole, Workspace.find(home), walltime, device, finished_early or ())
+    made = plan_local(spec, whole, workspace, walltime, device, finished_early or ())
     planned, speeds = made.plan, made.speeds
     where = device or planned.graph.device
     if as_json:
@@ -65,7 +71,11 @@ def plan(
             print(render(made.compiled.warnings), file=sys.stderr)
         print_table(plan_table(planned, speeds, where))
         print(time_line(planned, speeds, where))
-        again = command_line("run", spec, overrides, axes=axes, finished_early=finished_early, home=home, device=device)
+        if on is not None:
+            print("\n".join(cost_on(read_profile(on), planned, speeds.of(where), workspace)))
+        again = command_line(
+            "run", spec, overrides, axes=axes, finished_early=finished_early, home=home, device=device, on=on
+        )
         total = len(planned.stages)
         if planned.num_to_run:
             print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
@@ -86,6 +96,7 @@ def execute(
     wait: bool = False,
     finished_early: list[str] | None = None,
     on: str | None = None,
+    only: list[str] | None = None,
     *,
     show: bool = False,
     submission: Path | None = None,
@@ -105,21 +116,45 @@ def execute(
     from gridloom.cli.show.terminal import Terminal
     from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
-    from gridloom.runtime.cluster.where import parse_where
+    from gridloom.runtime.execution.elsewhere import hand_over, place_of_run
     from gridloom.runtime.execution.launch import launch
     from gridloom.runtime.execution.run_outcome import RunFailed
     from gridloom.runtime.planning.local import plan_local
+    from gridloom.runtime.planning.only import only_stages
     from gridloom.runtime.reports.comparison import SCORES, compare_runs
     from gridloom.stores.workspace import Workspace
 
-    where = parse_where(on) if on is not None else None
     workspace = Workspace.find(home)
     planned = plan_local(spec, overrides, workspace, walltime, device, finished_early or ())
+    if only:
+        planned = only_stages(planned, only)
+    shown = spec if isinstance(spec, str) else spec.shown
+    profile = place_of_run(on, planned, shown)
+    where = profile.place
     if planned.compiled.warnings and not quiet:
         print(render(planned.compiled.warnings), file=sys.stderr)
+    if where.kind in ("torchrun", "slurm"):
+        typed = command_line(
+            "run",
+            shown,
+            overrides,
+            finished_early=finished_early,
+            quiet=quiet,
+            wait=wait,
+            home=workspace.root,
+            device=device,
+            walltime=walltime,
+        )
+        words = [*shlex.split(typed)[2:], *(word for name in only or () for word in ("--only", name))]
+        handed = hand_over(profile, planned, words, workspace)
+        assert handed is not None, "it is one of the places that take a run over"
+        if handed[1]:
+            print("\n".join(handed[1]))
+        if handed[0]:
+            raise typer.Exit(handed[0])
+        return
     console = Terminal()
     try:
-        shown = spec if isinstance(spec, str) else spec.shown
         report = reporter(console, quiet)
         result = launch(planned, shown, overrides, workspace, report, device, walltime, wait, where)
     except StageInterrupted as interrupted:
@@ -154,6 +189,7 @@ def run(
     wait: WaitOption = False,
     finished_early: FinishedEarlyOption = None,
     on: OnOption = None,
+    only: OnlyOption = None,
 ) -> None:
     """Execute every stage that is not cached; an interrupted run continues where it stopped.
 
@@ -168,7 +204,7 @@ def run(
         follow(Ranks.of_environment())
         return
     if dry_run:
-        plan(spec, overrides, axes, home, device=device, walltime=walltime, finished_early=finished_early)
+        plan(spec, overrides, axes, home, device=device, walltime=walltime, finished_early=finished_early, on=on)
         return
     from gridloom.runtime.planning.sweeps import sweep_overrides
 
@@ -185,9 +221,10 @@ def run(
         walltime=walltime,
         on=on,
     )
+    again += "".join(f" --only {shlex.quote(name)}" for name in only or ())
     whole = [*(overrides or ()), *sweep_overrides(spec, axes or (), overrides or ())]
     with optional_output():
-        execute(spec, whole, home, device, walltime, quiet, again, wait, finished_early, on)
+        execute(spec, whole, home, device, walltime, quiet, again, wait, finished_early, on, only)
 
 
 def solve(

@@ -79,6 +79,7 @@ class _Running:
     value: Callable[[str, int], Mapping[str, Any]]
     events: queue.SimpleQueue[tuple[str, str, Any]] = field(default_factory=queue.SimpleQueue)
     """(what, item or worker, value) for the caller's thread."""
+    own: bool = False
     stopping: bool = False
     ending: set[str] = field(default_factory=set)
     """Workers that have not yet synced their journals of this job."""
@@ -124,6 +125,8 @@ class Crew:
         value: Callable[[str, int], Mapping[str, Any]],
         take: Callable[[str, Mapping[str, Any]], None],
         stop: StopSignal,
+        *,
+        own: bool = False,
     ) -> list[str]:
         """Have every item done by some worker; return the items that were set aside, in order.
 
@@ -131,11 +134,12 @@ class Crew:
             value: function (item, number of workers lost with it) -> what the worker gets; called by the crew's thread.
             take: called in this thread with each item and its result.
             stop: when it is set, workers save and stop; the call returns when all have.
+            own: items are names of workers, and each goes to the worker of its name.
 
         Raises:
             GridloomError: an item failed, as in the lone run, or no worker can be started.
         """
-        running = _Running(job, HandOut(items), value)
+        running = _Running(job, HandOut(items), value, own=own)
         with self._lock:
             self._number += 1
             number = self._number
@@ -343,6 +347,10 @@ class Crew:
                 place.asked.add(number)
                 self.workers.send(place.name, self._begin(number, running.job))
             return False
+        if running.own:
+            running.hand_out.bring_forward(place.name)
+            if running.hand_out.open[0] != place.name:
+                return False
         item = running.hand_out.take(place.name, place.slots[number])
         if item is None:
             return False

@@ -68,6 +68,12 @@ class HandOut(Generic[Item]):
         self._of_worker.setdefault(worker, []).append(item)
         return item
 
+    def bring_forward(self, item: Item) -> None:
+        """Make an open item the next one; does nothing for any other."""
+        if item in self.open:
+            self.open.remove(item)
+            self.open.appendleft(item)
+
     def finish(self, item: Item, worker: Hashable) -> bool:
         """Mark an item as done; False where the worker no longer holds it, and its result counts for nothing."""
         if self.held.get(item) != worker:

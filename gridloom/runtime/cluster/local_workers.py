@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 import signal
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
 from gridloom.runtime.cluster.messages import Message, decode, encode
 from gridloom.stores.workspace import Workspace
@@ -41,6 +42,7 @@ class LocalWorkers:
         self.names = [f"local-{index}" for index in range(number)]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._events: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
         self._closing = False
 
     def start(self, name: str) -> None:
@@ -58,20 +60,21 @@ class LocalWorkers:
                 stdout=subprocess.PIPE,
                 stderr=said,
                 env=environment,
+                bufsize=0,
             )
         self._processes[name] = process
-        assert process.stdout is not None, "it is a pipe"
-        threading.Thread(
-            target=self._listen, args=(name, process, process.stdout), name=f"gridloom-{name}", daemon=True
-        ).start()
+        thread = threading.Thread(target=self._listen, args=(name, process), name=f"gridloom-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def send(self, name: str, message: Message) -> None:
         """Send a message; to a lost worker it goes nowhere, and the event `gone` follows."""
         pipe = self._processes[name].stdin
         assert pipe is not None, "it is a pipe"
+        line = memoryview(encode(message))
         with suppress(OSError, ValueError):
-            pipe.write(encode(message))
-            pipe.flush()
+            while line:
+                line = line[pipe.write(line) :]
 
     def next_event(self, timeout_s: float) -> tuple[str, Message] | None:
         """Return the next event (worker, message), None when none comes in that time."""
@@ -93,6 +96,8 @@ class LocalWorkers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for thread in self._threads:
+            thread.join()
 
     def pids(self) -> dict[str, int]:
         """Return the process id of each worker that was started."""
@@ -101,15 +106,18 @@ class LocalWorkers:
     def _log(self, name: str) -> Path:
         return self.workspace.ensure(self.workspace.root / "workers") / f"{name}-{os.getpid()}.log"
 
-    def _listen(self, name: str, process: subprocess.Popen[bytes], pipe: BinaryIO) -> None:
-        for line in pipe:
-            try:
-                message = decode(line)
-            except ValueError:
-                break  # torn by the death of the worker
-            self._events.put((name, message))
+    def _listen(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None, "it is a pipe"
+        with io.BufferedReader(cast(io.RawIOBase, process.stdout)) as pipe:
+            for line in pipe:
+                try:
+                    message = decode(line)
+                except ValueError:
+                    break  # torn by the death of the worker
+                self._events.put((name, message))
         status = process.wait()
-        pipe.close()
+        if process.stdin is not None:
+            process.stdin.close()
         log = self._log(name)
         said = log.read_text("utf-8", "replace").strip()[-MAX_SAID:] if log.exists() else ""
         if not said:

@@ -1,4 +1,4 @@
-"""Values of `--on` and `where`: local:N, ray[:N], ray://HOST:PORT, slurm:PARTITION, torchrun:N."""
+"""Values of `--on` and `where`: here, local:N, ray[:N], ray://HOST:PORT, slurm:PARTITION, torchrun:N."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from gridloom.errors import GridloomError
 
-FORMS = "local:N, torchrun:N, ray, ray:N, ray://HOST:PORT, HOST:PORT of a Ray cluster, or slurm:PARTITION"
+FORMS = "here, local:N, torchrun:N, ray, ray:N, ray://HOST:PORT, HOST:PORT of a Ray cluster, or slurm:PARTITION"
 """Forms of a place, as messages list them."""
 MOST_WORKERS = 10_000
 """Largest number of workers that a place may ask for."""
@@ -18,7 +18,7 @@ MOST_WORKERS = 10_000
 class Where:
     """Place of a run's work."""
 
-    kind: Literal["local", "ray", "slurm", "torchrun"]
+    kind: Literal["here", "local", "ray", "slurm", "torchrun"]
     num_workers: int | None = None
     """Number of worker processes; None where the cluster's size gives it."""
     address: str = ""
@@ -26,6 +26,8 @@ class Where:
 
     def __str__(self) -> str:
         """Return the value as a user types it."""
+        if self.kind == "here":
+            return self.kind
         if self.kind in ("local", "torchrun"):
             return f"{self.kind}:{self.num_workers}"
         if self.kind == "slurm":
@@ -36,6 +38,8 @@ class Where:
 
 def parse_where(text: str) -> Where:
     """Return the place that a value names. Raises GridloomError that lists the forms."""
+    if text == "here":
+        return Where("here")
     if found := re.fullmatch(r"(local|torchrun):([0-9]{1,9})", text):
         return Where("local" if found[1] == "local" else "torchrun", _number(text, found[2]))
     if found := re.fullmatch(r"(?:ray|auto)(?::([0-9]{1,9}))?", text):

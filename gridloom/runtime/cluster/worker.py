@@ -180,6 +180,8 @@ class Worker:
 
     def _device(self, wanted: str) -> str:
         """Return the device of this worker: of several GPUs of a machine each worker takes its own in turn."""
+        if wanted == "cpu":
+            return wanted
         from gridloom.runtime.machine.device import make_current, resolve_device
 
         device = resolve_device(wanted)

@@ -162,7 +162,7 @@ def _crew(
     to_run: Sequence[StageNode],
 ) -> AbstractContextManager[Crew | None]:
     """Return the context of the run's workers; of none where the run has no place for them, or nothing to do."""
-    if options.where is None or not to_run:
+    if options.where is None or options.where.kind == "here" or not to_run:
         return nullcontext()
     return crew_of_run(options.where, workspace, options.device or plan.graph.device, ledger, progress.say)
 
@@ -327,7 +327,7 @@ class _Walk:
     def _publish(
         self, node: StageNode, inputs: dict[str, Artifact], notes: dict[str, Any], started_at: float
     ) -> Artifact:
-        work = self.store.work_dir(node.key)
+        work = self.store.work_path(node.key)
         context = StageContext(
             run_id=self.run_id,
             device=self.device,

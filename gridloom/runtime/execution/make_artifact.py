@@ -25,7 +25,8 @@ def make_artifact(
     inputs_of_key: Mapping[str, Any],
     started_at: float,
 ) -> Artifact:
-    """Run a stage and publish what it made; figures go to `context.notes`, and `context.out` is set here.
+    """Run a stage and publish what it made; figures go to `context.notes`, and `context.out` and
+    `context.work` are set here.
 
     Raises:
         StageInterrupted: the stop signal was set.
@@ -33,7 +34,7 @@ def make_artifact(
         GridloomError: the stage failed.
     """
     with store.writing(node.key) as out:
-        context = replace(context, out=out)
+        context = replace(context, out=out, work=store.work_dir(node.key))
         meter = MemoryMeter(context.device) if node.cost is not None else None
         try:
             with memory_advice(node, context.device):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gridloom.compiler.graph import StageNode
@@ -13,6 +14,7 @@ from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.execution.make_artifact import make_artifact
 from gridloom.runtime.stage import StageContext, load_stage
 from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.stores.workspace import Workspace
 
 PLACE = f"{__name__}:WholeStage"
 SPLIT = ("solve", "vote")
@@ -53,8 +55,7 @@ class WholeStageWorker:
 
     def _run(self) -> dict[str, Any]:
         context, node = self._context, self._node
-        store = ArtifactStore(context.ledger.workspace)
-        store.work_dir(node.key)
+        store = ArtifactStore(Workspace(Path(self._shared["root"])))
         make_artifact(
             load_stage(node.kind),
             node,
@@ -89,7 +90,7 @@ def run_whole(
         device=context.device,
         base=context.base,
         work=context.work,
-        shared={"inputs_of_key": dict(inputs_of_key), "started_at": started_at},
+        shared={"inputs_of_key": dict(inputs_of_key), "started_at": started_at, "root": str(store.workspace.root)},
         alone=True,
     )
     aside = crew.run(job, [node.name], lambda item, lost: {}, lambda item, result: None, context.stop)

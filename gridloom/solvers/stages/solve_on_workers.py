@@ -7,7 +7,7 @@ reads the thread from the ledger and sends it along. Workers never open the ledg
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gridloom.compiler.graph import StageNode
@@ -170,5 +170,5 @@ def _records(units: Sequence[Mapping[str, Any]]) -> list[GraphRecord]:
     found: list[Any] = []
     for unit in units:
         kind = _BY_TABLE[unit["t"]]
-        found.append(kind(**{name: unit["r"].get(name) for name in kind.__dataclass_fields__}))
+        found.append(kind(**{name: unit["r"].get(name) for name in (one.name for one in fields(kind))}))
     return found

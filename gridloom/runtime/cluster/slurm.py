@@ -1,0 +1,172 @@
+"""Runs on Slurm by submitit: a job for each stage, an array for the variants of one, dependencies between them.
+
+A job runs `gridloom run SPEC --only STAGE`. Before its limit, and before it is preempted, Slurm signals the job; the
+run saves its state as ever, and submitit queues the job again. Each job indexes the shared journals in a ledger of its
+own on its node's disk: no DuckDB file is opened by two hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gridloom.compiler.graph import RunGraph, StageNode, section_name
+from gridloom.errors import GridloomError
+from gridloom.runtime.cluster.profile import Profile
+from gridloom.stores.workspace import LEDGER_VARIABLE
+
+INTERRUPTED = 75
+"""Exit status of a run that saved its state."""
+MOST_REQUEUES = 1000
+"""Number of times that a job may reach its limit and be queued again."""
+
+
+@dataclass
+class StageJob:
+    """Callable of a Slurm job: runs one stage in a child process, and tells it to save when Slurm signals."""
+
+    arguments: tuple[str, ...]
+    """Arguments of `gridloom run` up to the stages."""
+    stages: tuple[str, ...]
+    """Stages to run; empty for all, which are cached by then."""
+    folder: str
+    """Working folder, from which relative paths start."""
+    _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def __call__(self) -> str:
+        """Run the stage until it is done. Raises RuntimeError for a run that failed, so that no dependent starts."""
+        only = [word for name in self.stages for word in ("--only", name)]
+        command = [sys.executable, "-m", "gridloom", "run", *self.arguments, *only]
+        with tempfile.TemporaryDirectory(prefix="gridloom-ledger-") as ledger:
+            environment = {**os.environ, LEDGER_VARIABLE: ledger}
+            while True:
+                self._child = subprocess.Popen(command, cwd=self.folder, env=environment)
+                status = self._child.wait()
+                if status != INTERRUPTED:  # a walltime of the spec is no reason to give the node back
+                    break
+        if status:
+            raise RuntimeError(f"{' '.join(command)} ended with {status}")
+        return ", ".join(self.stages)
+
+    def checkpoint(self) -> Any:
+        """Have the run save its state, and return the same job for another time; submitit calls this on the signal."""
+        import submitit
+
+        if self._child is not None and self._child.poll() is None:
+            self._child.send_signal(signal.SIGUSR1)
+            self._child.wait()
+        return submitit.helpers.DelayedSubmission(StageJob(self.arguments, self.stages, self.folder))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_child": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job or an array of jobs that was submitted."""
+
+    job_id: str
+    """Id of the job, or of the array."""
+    stages: tuple[str, ...]
+    """Stages, one for each job of an array; empty for the job that shows the results."""
+    after: tuple[str, ...]
+    """Ids of the jobs that it waits for."""
+
+    def line(self) -> str:
+        """Return the submission as one line of text."""
+        what = "results" if not self.stages else self.stages[0] if len(self.stages) == 1 else _names(self.stages)
+        return f"{self.job_id}  {what}" + (f"  after {', '.join(self.after)}" if self.after else "")
+
+
+def _names(stages: Sequence[str]) -> str:
+    return f"{len(stages)} of {section_name(stages[0]).partition('@')[0]}: {stages[0]} ... {stages[-1]}"
+
+
+def groups(graph: RunGraph, to_run: Sequence[StageNode]) -> list[list[StageNode]]:
+    """Return the stages to run in groups, in an order in which every group's inputs lie before it.
+
+    A group is one stage, or the variants of one that a sweep made: same section, same number of steps from the start.
+    """
+    names = {node.name for node in to_run}
+    depth: dict[str, int] = {}
+    found: dict[tuple[int, str], list[StageNode]] = {}
+    for node in graph.nodes:
+        if node.name in names:
+            depth[node.name] = 1 + max((depth[i] for i in node.inputs.values() if i in depth), default=-1)
+            found.setdefault((depth[node.name], node.name.partition("@")[0]), []).append(node)
+    return [found[key] for key in sorted(found, key=lambda key: key[0])]
+
+
+def submit(
+    profile: Profile, graph: RunGraph, to_run: Sequence[StageNode], arguments: Sequence[str], logs: Path
+) -> list[Submitted]:
+    """Submit the stages of a run, and a last job that shows the results; return the jobs in order.
+
+    Args:
+        arguments: arguments of `gridloom run` without `--on`.
+        logs: folder on the shared disk for submitit's files and the output of the jobs.
+
+    Raises GridloomError: submitit is not installed, there is no Slurm here, or sbatch refuses.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise GridloomError("--on slurm needs the package submitit", "pip install 'gridloom[slurm]'") from error
+    made: list[Submitted] = []
+    job_of: dict[str, str] = {}
+    for group in [*groups(graph, to_run), []]:
+        after = sorted({job_of[name] for node in group for name in node.inputs.values() if name in job_of})
+        if not group:
+            after = sorted(set(job_of.values()))
+        jobs = [_job(arguments, profile, node) for node in group] or [
+            StageJob((*arguments, "--on", "here"), (), str(Path.cwd()))
+        ]
+        try:
+            executor = submitit.SlurmExecutor(folder=logs, max_num_timeout=MOST_REQUEUES)
+            executor.update_parameters(**_parameters(profile, group, after))
+            if len(jobs) == 1:
+                ids = [executor.submit(jobs[0]).job_id]
+            else:
+                with executor.batch():
+                    entered = [executor.submit(job) for job in jobs]
+                ids = [job.job_id for job in entered]
+        except (RuntimeError, submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+            raise GridloomError(
+                f"Slurm does not take {', '.join(node.name for node in group) or 'the last job'}: {error}",
+                "check the partition with  sinfo , and what the profile asks for; jobs submitted before it wait: "
+                + (", ".join(job.job_id for job in made) or "none"),
+            ) from error
+        whole = ids[0].partition("_")[0]
+        job_of.update({node.name: whole for node in group})
+        made.append(Submitted(whole, tuple(node.name for node in group), tuple(after)))
+    return made
+
+
+def _job(arguments: Sequence[str], profile: Profile, node: StageNode) -> StageJob:
+    on = f"local:{profile.workers}" if profile.workers and node.kind in ("solve", "vote") else "here"
+    return StageJob((*arguments, "--on", on), (node.name,), str(Path.cwd()))
+
+
+def _parameters(profile: Profile, group: Sequence[StageNode], after: Sequence[str]) -> dict[str, Any]:
+    """Return submitit's parameters of a job: requests, dependencies, and the signal before its end."""
+    more: dict[str, Any] = {"kill_on_invalid_dep": "yes", **profile.slurm}
+    if after:
+        more["dependency"] = f"afterok:{':'.join(after)}"
+    return {
+        "partition": profile.place.address,
+        "job_name": f"gridloom-{group[0].name.partition('@')[0]}" if group else "gridloom-results",
+        "time": profile.minutes,
+        "cpus_per_task": profile.cpus,
+        "mem": profile.memory,
+        **({"gpus_per_node": profile.gpus} if profile.gpus else {}),
+        "signal_delay_s": profile.notice_s,
+        "setup": [*profile.setup] or None,
+        "additional_parameters": more,
+    }
