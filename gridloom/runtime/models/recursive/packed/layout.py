@@ -92,7 +92,8 @@ def runs(starts: Indices, lengths: Indices) -> Indices:
     """Return the integers starts[i] ... starts[i] + lengths[i] - 1 of all i, one after the other."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    found: Indices = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    return found
 
 
 def _starts(lengths: Indices, order: Indices) -> Indices:

@@ -60,7 +60,7 @@ def network(kind: type[TrmModel] = TrmModel, **changes: Any) -> RecursiveNetwork
     made = build_network(kind(**{**own, **changes}), CANVAS, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         made.puzzle_emb.weights.normal_(generator=torch.Generator().manual_seed(1))
-        made.q_head.weight.normal_(generator=torch.Generator().manual_seed(2))
+        made.q_head.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(2))
         made.q_head.bias.zero_()  # type: ignore[union-attr]
     made.take_packed()
     return made
