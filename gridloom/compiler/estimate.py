@@ -50,6 +50,8 @@ class Network(NamedTuple):
     rows: RowShape
     side_shares: tuple[tuple[int, float], ...] = ()
     """(side, share of the rows) of each canvas; empty where all rows have one canvas."""
+    row_cells: tuple[tuple[int, float], ...] = ()
+    """(cells, share of the rows) of each size of a packed row; empty where rows are canvases."""
 
     @property
     def cost(self) -> NetworkCost:
@@ -57,16 +59,25 @@ class Network(NamedTuple):
         return network_cost(self.spec, self.rows)
 
     def mean(self, operations: Callable[[NetworkCost], int], spec: NetworkSpec | None = None) -> int:
-        """Return the mean of `operations` over the canvases of the tasks, for `spec` in place of the network's own."""
+        """Return the mean of `operations` over the canvases or packed rows of the tasks, for `spec` in place of the
+        network's own."""
         spec = self.spec if spec is None else spec
-        if not self.side_shares:
+        shares = [(self.rows._replace(canvas=side, num_cells=None), share) for side, share in self.side_shares]
+        shares += [(self.rows._replace(num_cells=cells), share) for cells, share in self.row_cells]
+        if not shares:
             return operations(network_cost(spec, self.rows))
-        return round(
-            sum(
-                share * operations(network_cost(spec, self.rows._replace(canvas=side, num_cells=None)))
-                for side, share in self.side_shares
-            )
-        )
+        return round(sum(share * operations(network_cost(spec, rows)) for rows, share in shares))
+
+    def held(self, size: Callable[[NetworkCost], int]) -> int:
+        """Return bytes that a step holds: those of its rows on the largest canvas, or of packed rows of mean size."""
+        return self.mean(size) if self.row_cells else size(self.cost)
+
+    def rows_of_step(self, most: int, tokens: int | None) -> int:
+        """Return the rows of a step of `most` rows and, where set, `tokens` tokens of packed rows at most."""
+        if tokens is None or not self.row_cells:
+            return most
+        mean = sum(share * cells for cells, share in self.row_cells) + getattr(self.spec, "puzzle_embedding_len", 0)
+        return max(1, min(most, round(tokens / mean)))
 
 
 class Sources(NamedTuple):
@@ -88,7 +99,9 @@ class Sources(NamedTuple):
         name = self.bound.network_of(stage)
         spec = self.bound.spec.models.get(name) if name else self._given_network(stage)
         rows = facts.rows(spec.reads) if isinstance(spec, NetworkSpec) else None
-        return Network(spec, rows, facts.side_shares) if isinstance(spec, NetworkSpec) and rows else None
+        return (
+            Network(spec, rows, facts.side_shares, facts.row_cells) if isinstance(spec, NetworkSpec) and rows else None
+        )
 
     def _given_network(self, stage: str) -> NetworkSpec | None:
         """Return the network of the given checkpoint behind a stage."""
@@ -172,7 +185,7 @@ def evaluate_cost(stage: str, sources: Sources) -> Cost | None:
         num_steps=sum(num_batches),
         step="batch",
         peak_bytes=sum(4 * cost.parameters + _table(cost, data, facts) for cost in costs)
-        + max(cost.state_bytes(batch) for cost in costs),
+        + max(network.held(lambda on: on.state_bytes(batch)) for network in members),
         assumes=assumes,
     )
 
@@ -192,8 +205,10 @@ def train_cost(stage: str, sources: Sources) -> Cost | None:
         return None
     cost = network.cost
 
+    num_rows = network.rows_of_step(spec.batch_size, spec.batch_tokens)
+
     def step(on: NetworkCost) -> int:
-        return on.train_step(spec.batch_size)
+        return on.train_step(num_rows)
 
     state = 4 * cost.parameters * (WEIGHT_STATE if spec.ema else WEIGHT_STATE - 1)
     shallow = sum(phase.share * network.mean(step, network.spec.at_depth(phase)) for phase in spec.depth)
@@ -216,7 +231,7 @@ def train_cost(stage: str, sources: Sources) -> Cost | None:
         flops_once=once,
         num_steps=spec.steps,
         step="optimizer step",
-        peak_bytes=state + _table(cost, *found) + cost.activation_bytes(spec.batch_size),
+        peak_bytes=state + _table(cost, *found) + network.held(lambda on: on.activation_bytes(num_rows)),
         assumes=(
             "matrix products only",
             "activations of the last H round are kept",
@@ -348,7 +363,7 @@ def solve_cost(stage: str, sources: Sources) -> Cost | None:
     known = sources.mean_views(spec.with_, facts, 1 + solver.views)  # the identity and the views of the plan
     rows = round(known * (1 + checks))
     flops = {f"{cost.spec.precision} ACT": network.mean(lambda on: on.act_step(rows).forward) * act_steps}
-    peak = 4 * cost.parameters + cost.state_bytes(rows)
+    peak = 4 * cost.parameters + network.held(lambda on: on.state_bytes(rows))
     assumes = ["one test input a task", "every task uses all its attempts"]
     assumes += ["no row halts before its last ACT step"] if solver.halt != "none" else []
     frozen = 0

@@ -49,6 +49,8 @@ class DataFacts:
     """Mean cells of a training pair's output."""
     side_shares: tuple[tuple[int, float], ...] = ()
     """(side, share of the training pairs) of each canvas; empty where all pairs use `canvas`."""
+    row_cells: tuple[tuple[int, float], ...] = ()
+    """(cells, share of the training pairs) of each size of a packed row; empty where rows are canvases."""
     vocabulary: int = VOCABULARY
     """Size of the token vocabulary, PAD included."""
     num_unanswered: int = 0

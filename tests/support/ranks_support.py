@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from train_support import STAGE, StopAfter, dataset_artifact, known_dataset, stage_context, train_node
+from packed_support import DATASET, PACKED
+from train_support import MODEL, STAGE, StopAfter, dataset_artifact, known_dataset, stage_context, train_node
 
 from gridloom.errors import StageInterrupted
 from gridloom.runtime.machine.ranks import Ranks
@@ -49,10 +50,13 @@ def main() -> None:
     if len(sys.argv) > 3:
         wanted = Validation(every=5, share=float(sys.argv[3]), views=2, batch_size=2)
         stage, dataset = STAGE.model_copy(update={"validate_": wanted}), known_dataset()
+    model = MODEL
+    if budget := os.environ.get("PACKED"):  # rows of their own shape, within so many tokens a step
+        stage, dataset, model = STAGE.model_copy(update={"batch_tokens": int(budget)}), DATASET, PACKED
     data = dataset_artifact(Path(sys.argv[1]), dataset)
     with leading(Ranks.of_environment()) as ranks:
         try:
-            Train().run(train_node(stage), {"data": data}, replace(context, ranks=ranks))
+            Train().run(train_node(stage, model), {"data": data}, replace(context, ranks=ranks))
         except StageInterrupted as interrupted:
             print(interrupted.message)
         context.ledger.close()

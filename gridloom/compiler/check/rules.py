@@ -49,6 +49,7 @@ from gridloom.compiler.check.models import (
     values_agree,
     weights_are_whole,
 )
+from gridloom.compiler.check.packed import packed_options_agree, packed_rows_fit_network, token_budgets_hold_a_row
 from gridloom.compiler.check.validation import validation_can_be_done, validation_reads_no_scored_answer
 from gridloom.compiler.session import Session
 from gridloom.compiler.spec_facts import SpecFacts, read_facts
@@ -78,6 +79,9 @@ RULES: tuple[Callable[[SpecFacts, Session], None], ...] = (
     rows_fit_network,
     positions_fit_rows,
     canvases_fit_network,
+    packed_options_agree,
+    packed_rows_fit_network,
+    token_budgets_hold_a_row,
     checkpoint_fits_data,
     given_checkpoint_fits,
     training_sees_no_held_out_answer,

@@ -78,7 +78,7 @@ class LocalFacts:
 
     def _read(self, spec: DataSpec, base: str) -> dict[str, Any]:
         if isinstance(spec, ArcData):
-            return asdict(_arc_facts(self._arc(spec, base), spec.canvases))
+            return asdict(_arc_facts(self._arc(spec, base), spec))
         if isinstance(spec, MazeData | SudokuData):
             return asdict(_puzzle_facts(spec, Path(base)))
         if isinstance(spec, BuiltData):
@@ -131,7 +131,7 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _arc_facts(found: ArcSource, canvases: tuple[int, ...]) -> DataFacts:
+def _arc_facts(found: ArcSource, spec: ArcData) -> DataFacts:
     return DataFacts(
         digest=found.digest,
         answers_digest=found.answers_digest,
@@ -144,7 +144,8 @@ def _arc_facts(found: ArcSource, canvases: tuple[int, ...]) -> DataFacts:
         num_check_demos=sum(len(task.check) for task in found.tasks),
         num_demos=sum(len(task.demos) for task in found.tasks),
         task_ids=tuple(task.task_id for task in found.tasks),
-        side_shares=_side_shares(found, canvases),
+        side_shares=_side_shares(found, spec.canvases),
+        row_cells=_row_cells(found) if spec.rows == "packed" else (),
         **_prompt_facts(found),
     )
 
@@ -162,6 +163,17 @@ def _side_shares(found: ArcSource, canvases: tuple[int, ...]) -> tuple[tuple[int
         pairs[side] = pairs.get(side, 0) + len(task.train_pairs)
     total = max(sum(pairs.values()), 1)
     return tuple((side, pairs[side] / total) for side in sorted(pairs))
+
+
+def _row_cells(found: ArcSource) -> tuple[tuple[int, float], ...]:
+    """Return (cells, share of the training pairs) of each size of a packed row."""
+    import numpy as np
+
+    from gridloom.runtime.data.arc.row_shapes import task_shapes
+
+    cells, counts = np.unique(task_shapes(found.tasks, found.canvas).prod(axis=1), return_counts=True)
+    total = max(int(counts.sum()), 1)
+    return tuple((size, count / total) for size, count in zip(cells.tolist(), counts.tolist(), strict=True))
 
 
 def _prompt_facts(found: ArcSource) -> dict[str, Any]:

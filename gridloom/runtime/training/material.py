@@ -15,7 +15,7 @@ from gridloom.runtime.data.arc.content_keys import trained_pairs
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
 from gridloom.runtime.data.arc.packed_sampler import PackedSampler, sampler_of
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
-from gridloom.runtime.data.batch import Batch, TrainBatch
+from gridloom.runtime.data.batch import Batch
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles
 from gridloom.runtime.data.puzzles.sampler import PuzzleSampler
 from gridloom.runtime.data.sequences.artifact import load_sequences, sequences_digest
@@ -46,8 +46,8 @@ class Material:
     """Description of the data in a bundle; JSON values."""
     sides: tuple[int, ...] = ()
     """Sides of the canvases in use; empty if all tasks use `rows.canvas`."""
-    packed: Callable[[int, int], TrainBatch] | None = None
-    """(first row from 0, end) -> rows with their shapes, where rows are packed and `batch` is not used; else None."""
+    packed: PackedSampler | None = None
+    """Rows with their shapes, by number, where rows are packed and `batch` is not used; else None."""
     validator: Callable[[Network], Validator] | None = None
     """Rows held apart from `batch`, for a network; None without validation."""
 
@@ -95,7 +95,7 @@ def load_material(
         sides=dataset.sides,
         ids=ids,
         batch=sampler.batch,
-        packed=sampler.between if isinstance(sampler, PackedSampler) else None,
+        packed=sampler if isinstance(sampler, PackedSampler) else None,
         # weights chosen by answers depend on them, so the leak rule covers those that were held apart too
         meta=arc_meta(whole),
         validator=validator,

@@ -106,19 +106,21 @@ class PackedTrainer(ActTrainer):
     def draw(self, material: Material) -> Drawn:
         """Return the rows that take the slots of halted rows. Raises StageError where a row exceeds `batch_tokens`."""
         assert material.packed is not None, "the data has packed rows"
+        most = int(material.packed.shapes.prod(axis=1).max()) + self.network.prefix_len
+        budget = self.spec.batch_tokens
+        if budget is not None and most > budget:
+            raise StageError(
+                f"batch_tokens is {budget:,}, and the largest row has {most:,} tokens",
+                f"set batch_tokens to {most:,} or more",
+            )
         free = np.flatnonzero(self._free())
         self.slot_tokens[free] = 0
-        batch = material.packed(self.next_row, self.next_row + len(free))
+        batch = material.packed.between(self.next_row, self.next_row + len(free))
         assert batch.shapes is not None, "packed rows have shapes"
         rows = NewRows(batch.inputs, batch.labels, batch.puzzle_ids, batch.shapes)
         tokens = batch.shapes.prod(axis=1) + self.network.prefix_len
         count = len(free)
-        if (budget := self.spec.batch_tokens) is not None:
-            if len(tokens) and int(tokens.max()) > budget:
-                raise StageError(
-                    f"a row has {int(tokens.max()):,} tokens, more than batch_tokens {budget:,}",
-                    f"set batch_tokens to {int(tokens.max()):,} or more",
-                )
+        if budget is not None:
             count = int((self.slot_tokens.sum() + np.cumsum(tokens) <= budget).sum())
         slots = free[:count]
         self.slot_tokens[slots] = tokens[:count]

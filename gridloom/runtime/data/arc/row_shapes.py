@@ -1,10 +1,10 @@
-"""Shape of a packed row: the rectangle that holds an input, the output that the task's visible pairs suggest, a border.
+"""Shape of a packed row: the rectangle of an input, of the output that the task's visible pairs suggest, and a border.
 
-The shape depends on the input's size and on the pairs of the task that training may read, never on the row's own answer,
-so that training and evaluation lay out alike. A rule of one side of the output fits a task if it gives that side for each of
-those pairs: a ratio or a difference to a side of the input, a ratio with a line between panels, or a constant. Where
-several rules fit, as with pairs of one size, the largest result counts: an empty cell costs time, a missing cell costs
-the answer. Where none fits, the side goes one step beyond the task's largest output.
+The shape depends on the input's size and on the pairs of the task that training may read, never on an answer that is
+held out, so training and evaluation lay out alike. A rule of one side of the output fits a task if it gives that side
+for each of those pairs: a ratio or a difference to a side of the input, a ratio with a line between panels, or a
+constant. Where several rules fit, as with pairs of one size, the largest result counts: an empty cell costs time, a
+missing cell costs the answer. Where none fits, the side goes one step beyond the task's largest output.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def turned(shapes: NDArray[np.int64], dihedral: NDArray[np.uint8]) -> NDArray[np
 def task_shapes(tasks: Sequence[Task], canvas: int) -> NDArray[np.int64]:
     """Return the row shapes of the training pairs of all tasks, in order, under the identity: int64 [pairs, 2].
 
-    A pair whose output is larger than the rule gives, which a rule from the same pairs never does, takes what it needs.
+    Each holds the pair's output: a rule that fits gives it, and without one the row has room for the largest.
     """
     shapes: list[tuple[int, int]] = []
     for task in tasks:

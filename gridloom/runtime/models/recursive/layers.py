@@ -183,7 +183,8 @@ class Rope(nn.Module):
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return softmax(q k / sqrt(d)) v over the S positions: [B, S, h, d] to [B, S, h, d]."""
-    return F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (query, key, value))).transpose(1, 2)
+    mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+    return mixed.transpose(1, 2)
 
 
 class SquareRope(Rope):
@@ -239,10 +240,7 @@ class Attention(nn.Module):
         """Map [B, S, D] to [B, S, D]."""
         batch, length, _ = x.shape
         heads = self.qkv_proj(x).view(batch, length, 3 * self.num_heads, self.head_width)
-        if rope is None:
-            mixed = attend(*heads.chunk(3, dim=2))
-        else:
-            mixed = rope.mix(*rotate(heads, *rope.tables(length)))
+        mixed = attend(*heads.chunk(3, dim=2)) if rope is None else rope.mix(*rotate(heads, *rope.tables(length)))
         result: Tensor = self.o_proj(mixed.flatten(2))
         return result
 

@@ -35,7 +35,7 @@ def mix_by_groups(query: Tensor, key: Tensor, value: Tensor, groups: Sequence[Gr
         mixed: Tensor = _Mix.apply(query, key, value, groups)  # type: ignore[no-untyped-call]
         return mixed
     sizes = [group.rows * group.length for group in groups]
-    parts = zip(*(t.split(sizes) for t in (query, key, value)), groups, strict=True)
+    parts = zip(*(torch.split(t, sizes) for t in (query, key, value)), groups, strict=True)
     return torch.cat([_forward(q, k, v, group) for q, k, v, group in parts])
 
 
@@ -44,12 +44,13 @@ def mix_by_bounds(query: Tensor, key: Tensor, value: Tensor, ends: Tensor, longe
     on a GPU: [N, h, d] to [N, h, d]."""
     from torch.nn.attention.varlen import varlen_attn
 
-    mixed: Any = varlen_attn(query.contiguous(), key.contiguous(), value.contiguous(), ends, ends, longest, longest)
-    return mixed[0] if isinstance(mixed, tuple) else mixed
+    mixed = varlen_attn(query.contiguous(), key.contiguous(), value.contiguous(), ends, ends, longest, longest)
+    assert isinstance(mixed, Tensor), "no log-sum-exp was asked for"
+    return mixed
 
 
 def _forward(query: Tensor, key: Tensor, value: Tensor, group: Group) -> Tensor:
-    q, k, v = (t.unflatten(0, (group.rows, group.length)).transpose(1, 2) for t in (query, key, value))
+    q, k, v = (t.view(group.rows, group.length, *t.shape[1:]).transpose(1, 2) for t in (query, key, value))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
 
 
@@ -88,7 +89,7 @@ class _Mix(torch.autograd.Function):
         for at, group in _parts(ctx.groups, heads):
 
             def rows(tensor: Tensor, at: slice = at, group: Group = group) -> Tensor:
-                part = tensor[at].unflatten(0, (group.rows, group.length)).transpose(1, 2)
+                part = tensor[at].reshape(group.rows, group.length, heads, width).transpose(1, 2)
                 return part.to(dtype).reshape(-1, group.length, width)
 
             q, k, v, o, d_o = (rows(t) for t in (query, key, value, mixed, gradients[0]))
@@ -99,6 +100,6 @@ class _Mix(torch.autograd.Function):
             d_s = torch.bmm(d_o, v.transpose(1, 2)).sub_(along).mul_(p).mul_(scale)
             found = torch.bmm(d_s, k), torch.bmm(d_s.transpose(1, 2), q), d_v
             for number, part in enumerate(found):
-                placed = back[at, number].unflatten(0, (group.rows, group.length))
-                placed.copy_(part.unflatten(0, (group.rows, heads)).transpose(1, 2))
+                turned = part.view(group.rows, heads, group.length, width).transpose(1, 2)
+                back[at, number] = turned.reshape(-1, heads, width)
         return back[:, 0], back[:, 1], back[:, 2], None

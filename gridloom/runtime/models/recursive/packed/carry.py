@@ -173,17 +173,13 @@ def begun(network: RecursiveCore, rows: NewRows, start: Injection | None = None)
 
 def random_starts(network: RecursiveCore, tokens: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw z_H and z_L of rows that start from N(0, 1), one value for each of their tokens: [1, tokens, D]."""
-    z_H, z_L = (
-        torch.randn(
-            *start.shape[:-2],
-            tokens if start.shape[-2] else 0,
-            start.shape[-1],
-            generator=generator,
-            device=start.device,
-        ).to(start.dtype)
-        for start in network.starts()
-    )
-    return z_H, z_L
+
+    def like(start: Tensor) -> Tensor:
+        shape = *start.shape[:-2], tokens if start.shape[-2] else 0, start.shape[-1]
+        return torch.randn(shape, generator=generator, device=start.device).to(start.dtype)
+
+    first_H, first_L = network.starts()
+    return like(first_H), like(first_L)
 
 
 def in_row_order(carry: PackedCarry) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """Layout of packed rows: where each row's tokens lie in one flat sequence, and attention that stays within a row.
 
-A rows of h x w cells and P prefix positions have P + h w tokens each: N tokens in all, M cells. In the sequence the rows
-are ordered by length, the shorter first, and by their number; a row's prefix stands before its cells, which go by rows
-of its grid. Rows of one length are neighbours, so their attention is one product of a batch, without a mask.
+A rows of h x w cells and P prefix positions have P + h w tokens each: N tokens in all, M cells. In the sequence the
+rows are ordered by length, the shorter first, and by their number; a row's prefix stands before its cells, which go by
+rows of its grid. Rows of one length are neighbours, so their attention is one product of a batch, without a mask.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Layout:
     """Places of rows in a packed sequence, on the host."""
 
     def __init__(self, shapes: Indices, prefix_len: int, canvas: int) -> None:
-        """Args: shapes: int64 [A, 2], rows and columns of each row's rectangle. canvas: side of the largest, in cells."""
+        """Args: shapes: int64 [A, 2], rows and columns of each rectangle. canvas: side of the largest, in cells."""
         self.shapes = np.asarray(shapes, dtype=np.int64).reshape(-1, 2)
         self.prefix_len, self.canvas = prefix_len, canvas
         self.num_cells: Indices = self.shapes.prod(axis=1)
@@ -74,7 +74,8 @@ class Layout:
         """int64 [M], place of each cell on the square canvas of its row."""
         place = np.arange(len(self.cell_row)) - np.repeat(self.cell_starts[self.order], self.num_cells[self.order])
         row, column = np.divmod(place, self.shapes[self.cell_row, 1])
-        return row * self.canvas + column
+        found: Indices = row * self.canvas + column
+        return found
 
     @cached_property
     def positions(self) -> Indices:
@@ -91,7 +92,8 @@ def runs(starts: Indices, lengths: Indices) -> Indices:
     """Return the integers starts[i] ... starts[i] + lengths[i] - 1 of all i, one after the other."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    found: Indices = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    return found
 
 
 def _starts(lengths: Indices, order: Indices) -> Indices:
