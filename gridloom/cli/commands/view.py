@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +39,22 @@ def view(
     serve(workspace, host=host, port=port, hosts=allow or [], with_token=token, ready=ready)
 
 
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id; `gridloom runs` lists them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")],
+    home: HomeOption = None,
+) -> None:
+    """Write a run as one HTML file: score, gallery, why attempts were rejected, curves, provenance."""
+    from gridloom.stores.workspace import Workspace
+    from gridloom.view.report.alone import write_file
+    from gridloom.view.report.run_report import run_report
+
+    made = run_report(Workspace.find(home), run)
+    write_file(out, made)
+    print(f"wrote {out}, {len(made.encode()) / 1e6:.1f} MB")
+
+
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
-    app.command()(view)
+    for command in (view, report):
+        app.command()(command)

@@ -98,7 +98,8 @@ def reasons(session: Session, run: Mapping[str, Any], graph: RunGraph | None) ->
         return {}
     earlier = session.one(
         "SELECT run_id, graph FROM runs WHERE name = $name AND run_id <> $run AND graph IS NOT NULL "
-        "AND started_at < (SELECT started_at FROM runs WHERE run_id = $run) ORDER BY started_at DESC LIMIT 1",
+        "AND (started_at, run_id) < (SELECT (started_at, run_id) FROM runs WHERE run_id = $run) "
+        "ORDER BY started_at DESC, run_id DESC LIMIT 1",
         {"name": run["name"], "run": run["run_id"]},
     )
     before = read_graph(earlier["graph"])[0] if earlier else None

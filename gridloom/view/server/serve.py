@@ -53,6 +53,7 @@ def serve(
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         listening.close()
+        app.state.viewer.reader.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
