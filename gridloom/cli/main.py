@@ -26,7 +26,7 @@ GROUPS = {
     "programs": ("programs",),
     "data": ("data",),
     "state": ("state", "stage"),
-    "view": ("view", "report"),
+    "view": ("view", "report", "watch"),
 }
 """Modules of `commands` with the commands that each registers, in the order of the help."""
 

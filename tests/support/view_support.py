@@ -12,6 +12,7 @@ from store_cases import EPOCH, RIGHT, attempt, pick, score, scores, small_run
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.runtime.data.arc.answers import save_answers
 from gridloom.stores.artifacts import ArtifactStore
+from gridloom.stores.evaluation_records import HaltingStudyRecord
 from gridloom.stores.ledger import LedgerWriter
 from gridloom.stores.records import CandidateRecord, EstimateRecord, MetricRecord, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
@@ -109,3 +110,22 @@ def client_of(workspace: Workspace, access: Access | None = None) -> Iterator[Te
         yield TestClient(app, follow_redirects=False)
     finally:
         app.state.viewer.reader.close()
+
+
+def halting_rows(run_id: str) -> list[HaltingStudyRecord]:
+    """A halting study of four allowed steps, with one row or more of every part that is drawn."""
+    found = []
+    for part, series in (
+        ("steps", "fixed"), ("steps", "own"), ("threshold", "score"), ("gain", "own"), ("difficulty", "path_length"),
+        ("reliability", "q"), ("residual", "right"), ("calibration", "q.ece"),
+    ):  # fmt: skip
+        for place in range(1 if part == "calibration" else 4):
+            share = 0.2 + 0.2 * place
+            found.append(
+                HaltingStudyRecord(
+                    run_id=run_id, stage="study", part=part, series=series, place=place, x=place + 1.0, n=20,
+                    exact=share, cell_accuracy=share, mean_steps=place + 1.0, operations=1e6, value=share,
+                    low=share - 0.1, high=share + 0.1, checkpoint_key="gl1:c4",
+                )
+            )  # fmt: skip
+    return found

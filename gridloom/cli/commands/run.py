@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -37,6 +38,9 @@ def plan(
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     finished_early: FinishedEarlyOption = None,
+    graph: Annotated[
+        Path | None, typer.Option("--graph", metavar="FILE", help="Also draw the stages as an SVG file.")
+    ] = None,
 ) -> None:
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.tables import plan_table, print_table, time_line
@@ -48,6 +52,11 @@ def plan(
     made = plan_local(spec, overrides or (), Workspace.find(home), walltime, device, finished_early or ())
     planned, speeds = made.plan, made.speeds
     where = device or planned.graph.device
+    if graph is not None:
+        from gridloom.view.drawing.plan_graph import plan_svg
+        from gridloom.view.report.alone import write_file
+
+        write_file(graph, plan_svg(plan_report(made, device, walltime), planned.graph))
     if as_json:
         print(json.dumps(plan_report(made, device, walltime).to_data()))
     else:

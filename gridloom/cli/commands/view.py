@@ -54,7 +54,28 @@ def report(
     print(f"wrote {out}, {len(made.encode()) / 1e6:.1f} MB")
 
 
+def watch(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run id; default: the one that began last.")
+    ] = None,
+    home: HomeOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Print the run once, as without a terminal.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=20, help="Newest attempts to list.")] = 10,
+) -> None:
+    """Show a run on the terminal as it goes on: stages, figures, newest attempts. Ctrl-C leaves it running."""
+    from gridloom.cli.show.terminal import Terminal
+    from gridloom.cli.show.watch import watch as follow
+    from gridloom.stores.workspace import Workspace
+    from gridloom.view.reader import Reader
+
+    reader = Reader(Workspace.find(home))
+    try:
+        follow(Terminal(), reader, run, once=once, lines=lines)
+    finally:
+        reader.close()
+
+
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
-    for command in (view, report):
+    for command in (view, report, watch):
         app.command()(command)

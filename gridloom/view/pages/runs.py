@@ -46,8 +46,13 @@ def runs_page(session: Session, before: str = "") -> dict[str, Any]:
     return {"runs": page, "scores": scores, "more": more}
 
 
-def run_page(session: Session, run_id: str, metrics: str = "") -> dict[str, Any]:
-    """Return one run. Raises GridloomError for an unknown one."""
+def run_page(session: Session, run_id: str, metrics: str = "", charts: bool = True) -> dict[str, Any]:
+    """Return one run. Raises GridloomError for an unknown one.
+
+    Args:
+        metrics: `all` to draw every curve.
+        charts: whether curves are drawn at all.
+    """
     run = session.one("SELECT v.*, r.graph FROM v_runs v JOIN runs r USING (run_id) WHERE v.run_id = ?", [run_id])
     if run is None:
         raise GridloomError(f"no run '{run_id}' in this ledger", "the page Runs lists all")
@@ -67,7 +72,7 @@ def run_page(session: Session, run_id: str, metrics: str = "") -> dict[str, Any]
         "costs": session.rows("FROM v_costs WHERE run_id = ? ORDER BY stage", [run_id]),
         "processes": session.rows("FROM v_processes WHERE run_id = ? ORDER BY process", [run_id]),
         "scores": scores(session, run_id),
-        "curves": curves(session, run_id, every=metrics == "all"),
+        "curves": curves(session, run_id, every=metrics == "all") if charts else [],
         "every_curve": metrics == "all",
         "studies": session.rows("SELECT DISTINCT stage FROM halting_study WHERE run_id = ? ORDER BY stage", [run_id]),
     }

@@ -20,6 +20,7 @@ from gridloom.stores.workspace import Workspace
 from gridloom.version import __version__
 from gridloom.view.html import FOLDER, link, render
 from gridloom.view.models import Networks
+from gridloom.view.newest import attempts_since, cursor, newest
 from gridloom.view.pages.attempt import attempt_page
 from gridloom.view.pages.checkpoint import Choice, checkpoint_page, choices
 from gridloom.view.pages.compare import compare_page
@@ -29,7 +30,6 @@ from gridloom.view.pages.runs import curves, run_page, runs_page
 from gridloom.view.pages.tasks import Filter, task_page, tasks_page
 from gridloom.view.reader import QUERY_ROWS, QUERY_S, Reader
 from gridloom.view.recorded import version
-from gridloom.view.server import live
 from gridloom.view.server.guard import Access, Guard
 
 Answer = Callable[[Request], Response]
@@ -46,7 +46,12 @@ class Viewer:
 
     def page(self, template: str, here: str, status: int = 200, warnings: Any = (), **values: Any) -> Response:
         """Return a whole page."""
-        common = {"here": here, "workspace": str(self.workspace.root), "version": __version__, "warnings": warnings}
+        common = {
+            "here": here,
+            "workspace": "/".join(self.workspace.root.parts[-2:]),
+            "version": __version__,
+            "warnings": warnings,
+        }
         return HTMLResponse(render(template, **(common | values)), status)
 
     def failed(self, error: GridloomError) -> Response:
@@ -68,7 +73,7 @@ class Viewer:
         now = version(self.workspace)
         with self.reader.session() as session:
             values = run_page(session, _text(request, "id"), _text(request, "metrics"))
-            values |= {"newest": live.newest(session, _text(request, "id")), "cursor": live.cursor(session)}
+            values |= {"newest": newest(session, _text(request, "id")), "cursor": cursor(session)}
             return self.page("run.html", "runs", warnings=session.warnings, live_version=now, **values)
 
     def tasks(self, request: Request) -> Response:
@@ -153,11 +158,11 @@ class Viewer:
         run_id, place = _text(request, "id"), _text(request, "cursor")
         with self.reader.session() as session:
             values = run_page(session, run_id)
-            new = live.attempts_since(session, run_id, int(place) if place.lstrip("-").isdigit() else -1)
+            new = attempts_since(session, run_id, int(place) if place.lstrip("-").isdigit() else -1)
             return JSONResponse(
                 {
                     "version": now,
-                    "cursor": str(live.cursor(session)),
+                    "cursor": str(cursor(session)),
                     "replace": {
                         "stages": render("run_stages.html", **values),
                         "curves": render("run_curves.html", run=values["run"], curves=curves(session, run_id)),

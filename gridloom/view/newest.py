@@ -1,4 +1,4 @@
-"""What is new of a run."""
+"""Newest attempts of a run, and those behind a place in the order in which they were recorded."""
 
 from __future__ import annotations
 
