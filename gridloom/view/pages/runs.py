@@ -90,7 +90,16 @@ def read_graph(text: str | None) -> tuple[RunGraph | None, str]:
 
 def scores(session: Session, run_id: str) -> list[dict[str, Any]]:
     """Return the solve stages of a run with pass@k and 95% Wilson intervals over tasks."""
-    found = session.rows("FROM v_leaderboard WHERE run_id = ? ORDER BY stage", [run_id])
+    return all_scores(session, run_id)
+
+
+def all_scores(session: Session, run_id: str | None) -> list[dict[str, Any]]:
+    """Return `scores` of one run, or of all, latest first."""
+    found = session.rows(
+        "FROM v_leaderboard WHERE $run IS NULL OR run_id = $run "
+        "ORDER BY started_at DESC NULLS LAST, run_id DESC, stage",
+        {"run": run_id},
+    )
     for row in found:
         for k in ("pass1", "pass2"):
             row[f"{k}_interval"] = None if row[k] is None else wilson(row[k], row["scored_tasks"])
