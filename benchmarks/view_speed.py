@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -96,18 +97,19 @@ def main() -> None:
         client = TestClient(app)
         for name, addresses in pages(client, run):
             client.get(addresses[0])
-            walls, cpu, size = [], time.process_time(), 0
+            walls, cpus, size = [], [], 0
             for number in range(TIMES):
-                began = time.perf_counter()
+                began, cpu = time.perf_counter(), time.process_time()
                 answer = client.get(addresses[number % len(addresses)])
                 walls.append(1000 * (time.perf_counter() - began))
+                cpus.append(1000 * (time.process_time() - cpu))
                 size = len(answer.content)
                 assert answer.status_code == 200, answer.text
-            cpu = 1000 * (time.process_time() - cpu) / TIMES
-            p95 = statistics.quantiles(walls, n=20)[-1]
-            print(
-                f"{name:28} {cpu:6.0f} ms CPU   wall median {statistics.median(walls):6.0f} p95 {p95:6.0f} ms   {size:9,} bytes"
+            shown = (
+                f"{what} median {statistics.median(ms):5.0f} p95 {statistics.quantiles(ms, n=20)[-1]:5.0f} ms"
+                for what, ms in (("CPU", cpus), ("wall", walls))
             )
+            print(f"{name:28} {'   '.join(shown)}   {size:9,} bytes", flush=True)
         app.state.viewer.reader.close()
         began, cpu = time.perf_counter(), time.process_time()
         text = run_report(workspace, run)
@@ -119,14 +121,17 @@ def main() -> None:
 
 def _start(workspace: Workspace) -> None:
     """Print how long the command takes until the server has printed its address."""
-    began = time.perf_counter()
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "gridloom", "view", "--home", str(workspace.root), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()
-    print(f"server up after {time.perf_counter() - began:.2f} s")
+    wall = time.perf_counter() - began
     process.terminate()
     process.wait()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"server up after {wall:.2f} s, start and end {cpu:.2f} s CPU", flush=True)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_a_report_holds_score_gallery_reasons_curves_and_provenance(home: Path, 
         "aaaa0001",
         "shape rule broken: NxN shown NxN",
         "Chart of loss",
-        "gl1:pretrain10",
+        "gl1:c4",
         "--set a=1",
     ):
         assert part in text, part
