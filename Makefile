@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: solve test tests test-slurm campaign lint types imports clean
+.PHONY: solve test tests test-slurm campaign docs lint types imports clean
 
 solve: $(VENV)/.runtime
 	$(BIN)/gridloom models pull smollm2-135m
@@ -27,6 +27,10 @@ MINUTES ?= 60
 SEED ?= 0
 campaign: $(VENV)/.dev
 	$(BIN)/python -m tests.campaign all --minutes $(MINUTES) --seed $(SEED)
+
+# the pages of docs/ as a site in site/, with a reference made from the code; warnings are errors
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check gridloom tests benchmarks
@@ -52,4 +56,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 	touch $@
 
 clean:
-	rm -rf $(VENV) .gridloom build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .gridloom build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gridloom.api.compiling import Compiled, Problem, compile
     from gridloom.api.grids import Grid, Pair, Task
     from gridloom.api.running import RunResult, StageResult, run
+    from gridloom.api.scores import ScoreTable
     from gridloom.api.solving import SolveResult, solve
     from gridloom.api.workspaces import Workspace, workspace
     from gridloom.compiler.graph import RunGraph
@@ -48,6 +49,7 @@ __all__ = [
     "ReplayReport",
     "RunGraph",
     "RunResult",
+    "ScoreTable",
     "SolveResult",
     "SpecError",
     "StageError",
@@ -69,6 +71,7 @@ _MODULES = {
     "gridloom.api.compiling": ("Compiled", "Problem", "compile"),
     "gridloom.api.grids": ("Grid", "Pair", "Task"),
     "gridloom.api.running": ("RunResult", "StageResult", "run"),
+    "gridloom.api.scores": ("ScoreTable",),
     "gridloom.api.solving": ("SolveResult", "solve"),
     "gridloom.api.workspaces": ("Workspace", "workspace"),
     "gridloom.compiler.graph": ("RunGraph",),

@@ -11,11 +11,13 @@ from gridloom.api.attempts import Attempt
 from gridloom.compiler.text.write import override_text
 from gridloom.runtime.execution.launch import off_loop
 from gridloom.stores.ledger import Ledger
+from gridloom.stores.runs.names import find_run
 from gridloom.stores.workspace import Workspace as Folder
 
 if TYPE_CHECKING:
     import duckdb
 
+    from gridloom.api.scores import ScoreTable
     from gridloom.solvers.replay.report import ReplayReport
 
 
@@ -88,6 +90,15 @@ class Workspace:
         rows = self._ledger.attempts(run, stage=stage, task_id=task, solved=solved, limit=limit)
         read = self._ledger.attempt
         return [Attempt(row, partial(read, row["attempt_id"], row["run_id"], row["stage"])) for row in rows]
+
+    def scores(self, run: str | None = None) -> ScoreTable:
+        """Return pass@1 and pass@2 of every solve stage with 95% intervals, latest run first; of one run with `run`.
+
+        Raises GridloomError for an unknown run; StoreError: nothing is recorded yet.
+        """
+        from gridloom.api.scores import score_table
+
+        return score_table(self._ledger, None if run is None else find_run(run, self._ledger))
 
     def attempt(self, attempt_id: str, run: str | None = None, *, stage: str | None = None) -> Attempt:
         """Return one attempt by its name, such as `0934a4d8.7@4fc1`, or by its id where that alone is unique.

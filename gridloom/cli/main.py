@@ -32,7 +32,7 @@ GROUPS = {
     "programs": ("programs",),
     "data": ("data",),
     "state": ("state", "stage"),
-    "view": ("view",),
+    "view": ("view", "report", "watch"),
     "cluster": ("cluster",),
 }
 """Modules of `commands` with the commands that each registers."""
@@ -40,7 +40,7 @@ HEADINGS = {
     "Start": ("init", "specs", "models", "doctor"),
     "Write a spec": ("compile", "validate", "explain", "diff", "plan"),
     "Run": ("run", "solve", "evaluate", "stage", "state", "cluster"),
-    "Look at results": ("runs", "attempts", "attempt", "replay", "sql", "plot"),
+    "Look at results": ("view", "watch", "report", "runs", "attempts", "attempt", "replay", "sql", "plot", "paths"),
     "Data and programs": ("data", "programs"),
     "Keep house": ("artifacts", "gc", "plugins"),
 }

@@ -65,8 +65,8 @@ def shown(value: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    """Return text for a page: characters that act on a terminal or a page become escapes, newlines and tabs are kept."""
-    return printable(_NOT_XML.sub("\ufffd", text), lines=True)
+    """Return text for a page: what acts on a terminal or a page becomes an escape; newlines and tabs are kept."""
+    return _NOT_XML.sub("\ufffd", printable(text, lines=True))
 
 
 def link(page: str, **query: Any) -> str:
@@ -100,13 +100,11 @@ def bytes_text(value: float | None) -> str:
     """Return a number of bytes in decimal units."""
     if value is None:
         return "-"
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            break
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
         value /= 1000
-    else:
-        unit = "TB"
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        units.pop(0)
+    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
 def json_text(value: Any) -> str:

@@ -16,6 +16,8 @@ from gridloom.stores.reading import read_attempt
 from gridloom.stores.relation import distinct
 from gridloom.stores.sql import query_errors, single_statement
 from gridloom.stores.workspace import Workspace
+from gridloom.view.held import HeldLedger
+from gridloom.view.recorded import version
 
 if TYPE_CHECKING:
     import duckdb
@@ -103,6 +105,7 @@ class Reader:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+        self._held = HeldLedger(self._ledger, lambda: version(workspace))
 
     def is_empty(self) -> bool:
         """Return whether nothing is recorded yet. Raises StoreError."""
@@ -114,9 +117,12 @@ class Reader:
 
         Raises StoreError: nothing is recorded, or the ledger cannot be read.
         """
-        ledger = self._ledger()
-        with ledger.reading() as connection:
-            yield Session(connection, self.workspace, ledger.warnings)
+        with self._held.cursor() as (connection, warnings):
+            yield Session(connection, self.workspace, warnings)
+
+    def close(self) -> None:
+        """Close the connection that is kept between pages."""
+        self._held.close()
 
     def _ledger(self) -> Ledger:
         return Ledger(self.workspace, timeout_s=10.0, limits=LIMITS)

@@ -35,6 +35,7 @@ PUBLIC = [
     "ReplayReport",
     "RunGraph",
     "RunResult",
+    "ScoreTable",
     "SolveResult",
     "SpecError",
     "StageError",

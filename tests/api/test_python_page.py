@@ -24,13 +24,13 @@ def test_the_examples_of_the_page_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GRIDLOOM_HOME", raising=False)
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
     names: dict[str, object] = {}
     printed = []
     for code in EXAMPLES:
         exec(code.replace('budget="60s"', 'budget="1s"'), names)
         printed.append(capsys.readouterr().out)
-    compiled, ran, asked, solved, looked = printed
+    compiled, ran, asked, solved, looked, scored = printed
     assert "joint joint_train run never run" in compiled
     assert "GL104 unknown stage kind 'trian'" in compiled
     assert " done " in ran
@@ -38,3 +38,4 @@ def test_the_examples_of_the_page_run(
     assert "('mirror.1', " in solved
     assert "True None" in looked
     assert "mirror.1+1 1" in looked
+    assert " solve None None " in scored  # answers of a task of one's own are not known

@@ -70,6 +70,14 @@ def test_a_second_solve_is_cached_and_shows_the_same_attempts(run: Run, project:
     assert [line.split()[:3] for line in first] == [line.split()[:3] for line in again] != []
 
 
+def test_a_plan_is_drawn_as_svg(run: Run, project: Path) -> None:
+    run("plan", "tiny.yaml", "--graph", "plan.svg", "--set", "vars.steps=4")
+    drawn = (project / "plan.svg").read_text(encoding="utf-8")
+    assert drawn.startswith("<svg")
+    assert "pretrain (train: run) steps: 3 -&gt; 4" in drawn
+    assert "arc (arc: cached)" in drawn
+
+
 def test_plan_tells_cached_from_changed_and_answers_three(run: Run) -> None:
     assert "nothing to run" in run("plan", "tiny.yaml", "--exit-code")
     out = run("plan", "tiny.yaml", "--set", "vars.steps=4", "--exit-code", code=3)

@@ -77,6 +77,11 @@ def attempt(
     run: RunOption = None,
     stage: StageOption = None,
     as_json: JsonOption = False,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write its grids as a picture.")] = None,
+    gif: Annotated[
+        Path | None, typer.Option("--gif", metavar="FILE", help="Run its network again; write its ACT steps.")
+    ] = None,
 ) -> None:
     """Show one attempt whole: grids side by side, prompt, text, verdict, timings; or the difference of two."""
     from gridloom.cli.show.attempts import attempt_diff_view, attempt_view
@@ -94,6 +99,11 @@ def attempt(
         Terminal().print(attempt_diff_view(pair[0], pair[1]))
     elif len(words) != 1:
         raise typer.BadParameter("`gridloom attempt` takes one attempt")
+    elif html or png or gif:
+        from gridloom.view.report.attempt_file import write_attempt
+
+        for path in write_attempt(ledger, words[0], run, stage, html=html, png=png, gif=gif):
+            print(f"wrote {path}")
     elif as_json:
         print(json.dumps(ledger.attempt(words[0], run, stage), default=_jsonable, indent=1))
     else:

@@ -48,6 +48,9 @@ def plan(
     walltime: WalltimeOption = None,
     finished_early: FinishedEarlyOption = None,
     on: OnOption = None,
+    graph: Annotated[
+        Path | None, typer.Option("--graph", metavar="FILE", help="Also draw the stages as an SVG file.")
+    ] = None,
 ) -> None:
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.tables import plan_table, print_table, time_line
@@ -64,6 +67,11 @@ def plan(
     made = plan_local(spec, whole, workspace, walltime, device, finished_early or ())
     planned, speeds = made.plan, made.speeds
     where = device or planned.graph.device
+    if graph is not None:
+        from gridloom.view.drawing.plan_graph import plan_svg
+        from gridloom.view.report.alone import write_file
+
+        write_file(graph, plan_svg(plan_report(made, device, walltime), planned.graph))
     if as_json:
         print(json.dumps(plan_report(made, device, walltime).to_data()))
     else:

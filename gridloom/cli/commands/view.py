@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +39,43 @@ def view(
     serve(workspace, host=host, port=port, hosts=allow or [], with_token=token, ready=ready)
 
 
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id; `gridloom runs` lists them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")],
+    home: HomeOption = None,
+) -> None:
+    """Write a run as one HTML file: score, gallery, why attempts were rejected, curves, provenance."""
+    from gridloom.stores.workspace import Workspace
+    from gridloom.view.report.alone import write_file
+    from gridloom.view.report.run_report import run_report
+
+    made = run_report(Workspace.find(home), run)
+    write_file(out, made)
+    print(f"wrote {out}, {len(made.encode()) / 1e6:.1f} MB")
+
+
+def watch(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run id; default: the one that began last.")
+    ] = None,
+    home: HomeOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Print the run once, as without a terminal.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=20, help="Newest attempts to list.")] = 10,
+) -> None:
+    """Show a run on the terminal as it goes on: stages, figures, newest attempts. Ctrl-C leaves it running."""
+    from gridloom.cli.show.terminal import Terminal
+    from gridloom.cli.show.watch import watch as follow
+    from gridloom.stores.workspace import Workspace
+    from gridloom.view.reader import Reader
+
+    reader = Reader(Workspace.find(home))
+    try:
+        follow(Terminal(), reader, run, once=once, lines=lines)
+    finally:
+        reader.close()
+
+
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
-    app.command()(view)
+    for command in (view, report, watch):
+        app.command()(command)

@@ -126,6 +126,11 @@ class Replayer:
         self._services: dict[tuple[str, str, bool, str], Services] = {}
         self._stages: dict[tuple[str, str], tuple[SolveStage, StageNode, RunRecord]] = {}
 
+    @property
+    def num_loaded(self) -> int:
+        """Number of checkpoints in memory."""
+        return len(self._services)
+
     def replay_attempt(
         self,
         attempt_id: str,
@@ -137,13 +142,18 @@ class Replayer:
         from_node: str | None = None,
     ) -> ReplayReport:
         """Replay the attempt of that name. Raises ReplayError."""
+        recorded = self.recorded_attempt(attempt_id, run_id, stage)
+        return self.replay_frame([recorded], live=live, overrides=overrides, from_node=from_node)[0]
+
+    def recorded_attempt(self, attempt_id: str, run_id: str | None = None, stage: str | None = None) -> Recorded:
+        """Return the attempt of that name with its task. Raises ReplayError."""
         attempt = self.ledger.whole_attempt(attempt_id, run_id, stage)
         row = attempt.row
         tasks = self.ledger.read(TaskRecord, run_id=row.run_id, stage=row.stage, task_id=row.task_id)
         if not tasks:
             problem = f"the task of attempt {attempt_id} is not in the ledger"
             raise ReplayError(problem, "collect the journals of its run")
-        return self.replay_frame([Recorded(attempt, tasks[0])], live=live, overrides=overrides, from_node=from_node)[0]
+        return Recorded(attempt, tasks[0])
 
     def recorded(self, run_id: str) -> list[Recorded]:
         """Return all attempts of a run with their tasks."""
@@ -169,11 +179,11 @@ class Replayer:
         """
         first = frame[0].row
         live = check_from_node(from_node, first, live, overrides)
-        stage, node, run = self._stage(first.run_id, first.stage)
+        stage, node, run = self.stage_of(first.run_id, first.stage)
         if from_node == "verify":
             return self._written([self._judged(recorded, stage) for recorded in frame])
         device, notes = replay_device(first.geometry)
-        services = self._load(first, stage, node, run, device, live)
+        services = self.load(first, stage, node, run, device, live)
         proposer_at = _proposer_at(services)
         jobs = [
             ReplayJob(
@@ -295,7 +305,8 @@ class Replayer:
         records.append(_replay_record(report))
         return report, records
 
-    def _stage(self, run_id: str, name: str) -> tuple[SolveStage, StageNode, RunRecord]:
+    def stage_of(self, run_id: str, name: str) -> tuple[SolveStage, StageNode, RunRecord]:
+        """Return a solve stage of a run: its spec, its node and the run's record. Raises ReplayError."""
         if (run_id, name) not in self._stages:
             runs = self.ledger.read(RunRecord, run_id=run_id)
             if not runs or runs[0].graph is None:
@@ -304,9 +315,10 @@ class Replayer:
             self._stages[run_id, name] = node.section(SolveStage), node, runs[0]
         return self._stages[run_id, name]
 
-    def _load(
+    def load(
         self, row: AttemptRecord, stage: SolveStage, node: StageNode, run: RunRecord, device: str, live: bool
     ) -> Services:
+        """Return the models of an attempt, from the cache where they were loaded. Raises ReplayError, ModelError."""
         key = (row.checkpoint_key, stage.solver.proposer, live, device)
         base = _base(run) if live else Path()
         if key not in self._services and stage.with_ is None:

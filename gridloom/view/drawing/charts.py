@@ -48,7 +48,7 @@ def line_chart(
     x_axis = _Axis.over(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     low, high = y_range or (min(values), max(values))
     y_axis = _Axis.over(low, high, HEIGHT - BOTTOM, TOP)
-    parts = [*_axes(x_axis, y_axis, log_y)]
+    parts = [*_axes(x_axis, y_axis, log_y, all(x == int(x) for x in xs))]
     for number, one in enumerate(finite):
         colour = COLOURS[number % len(COLOURS)]
         if one.band:
@@ -97,9 +97,9 @@ class _Axis:
         share = (value - self.low) / (self.high - self.low)
         return self.first + share * (self.last - self.first)
 
-    def ticks(self, most: int) -> list[float]:
-        """Return round values within the range, at most about `most`."""
-        rough = (self.high - self.low) / most
+    def ticks(self, most: int, least: float = 0.0) -> list[float]:
+        """Return round values within the range, at most about `most`, and at least `least` apart."""
+        rough = max((self.high - self.low) / most, least)
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
         first = math.ceil(self.low / step - 1e-9)
@@ -121,12 +121,12 @@ def _finite(one: Series, log_y: bool) -> Series:
     return Series(one.name, points, band, one.dots)
 
 
-def _axes(x_axis: _Axis, y_axis: _Axis, log_y: bool) -> list[str]:
+def _axes(x_axis: _Axis, y_axis: _Axis, log_y: bool, whole: bool) -> list[str]:
     parts = [
         f'<line x1="{LEFT}" y1="{HEIGHT - BOTTOM}" x2="{WIDTH - RIGHT}" y2="{HEIGHT - BOTTOM}" stroke="#777"/>',
         f'<line x1="{LEFT}" y1="{TOP}" x2="{LEFT}" y2="{HEIGHT - BOTTOM}" stroke="#777"/>',
     ]
-    for value in x_axis.ticks(6):
+    for value in x_axis.ticks(6, 1.0 if whole else 0.0):
         x = f"{x_axis.at(value):.1f}"
         parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 13}" text-anchor="middle">{_tick(value)}</text>')
     for value in y_axis.ticks(5):

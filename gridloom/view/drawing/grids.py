@@ -27,7 +27,7 @@ def size_text(grid: Any) -> str:
 
 
 def difference(a: Any, b: Any) -> str:
-    """Return how two grids differ, in words: equal, other sizes, or the number of differing cells and the first four."""
+    """Return in words how two grids differ: not, in size, or in how many cells, with the first four of them."""
     if grid_text(a) == grid_text(b):
         return "equal"
     if size_text(a) != size_text(b):

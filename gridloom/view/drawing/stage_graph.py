@@ -1,4 +1,4 @@
-"""Stage graph of a run or a plan as SVG: stages in columns by their distance from the data, edges from input to user."""
+"""Stage graph of a run or a plan as SVG: stages in columns by their distance from the data, edges from their inputs."""
 
 from __future__ import annotations
 

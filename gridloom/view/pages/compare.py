@@ -47,7 +47,8 @@ def compare_page(
     params = {"ra": first.run, "sa": first.stage, "rb": second.run, "sb": second.stage}
     paired = (
         "WITH paired AS (SELECT task_id, x.solved IS NOT NULL AND y.solved IS NOT NULL AS scored, "
-        "coalesce(if(scored, x.solved, x.accepted), false) AS x, coalesce(if(scored, y.solved, y.accepted), false) AS y, "
+        "coalesce(if(scored, x.solved, x.accepted), false) AS x, "
+        "coalesce(if(scored, y.solved, y.accepted), false) AS y, "
         "x.pass2 AS pass2_a, y.pass2 AS pass2_b, x.attempts AS attempts_a, y.attempts AS attempts_b, "
         "x.best_score AS score_a, y.best_score AS score_b, x.best_attempt_id AS best_a, y.best_attempt_id AS best_b "
         "FROM v_tasks x JOIN v_tasks y USING (task_id) "
@@ -93,7 +94,7 @@ def sign_test(won: int, lost: int) -> float | None:
     if number > 1000:  # normal approximation with continuity correction, exact to 3 digits at this size
         return math.erfc(max(0.0, abs(won - lost) - 1) / math.sqrt(2 * number))
     tail = sum(math.comb(number, k) for k in range(extreme + 1))
-    return min(1.0, 2 * tail / 2**number)
+    return min(1.0, float(2 * tail / 2**number))
 
 
 def _side(stages: list[dict[str, Any]], run: str, stage: str, default: int) -> Side | None:

@@ -46,8 +46,13 @@ def runs_page(session: Session, before: str = "") -> dict[str, Any]:
     return {"runs": page, "scores": scores, "more": more}
 
 
-def run_page(session: Session, run_id: str, metrics: str = "") -> dict[str, Any]:
-    """Return one run. Raises GridloomError for an unknown one."""
+def run_page(session: Session, run_id: str, metrics: str = "", charts: bool = True) -> dict[str, Any]:
+    """Return one run. Raises GridloomError for an unknown one.
+
+    Args:
+        metrics: `all` to draw every curve.
+        charts: whether curves are drawn at all.
+    """
     run = session.one("SELECT v.*, r.graph FROM v_runs v JOIN runs r USING (run_id) WHERE v.run_id = ?", [run_id])
     if run is None:
         raise GridloomError(f"no run '{run_id}' in this ledger", "the page Runs lists all")
@@ -67,7 +72,7 @@ def run_page(session: Session, run_id: str, metrics: str = "") -> dict[str, Any]
         "costs": session.rows("FROM v_costs WHERE run_id = ? ORDER BY stage", [run_id]),
         "processes": session.rows("FROM v_processes WHERE run_id = ? ORDER BY process", [run_id]),
         "scores": scores(session, run_id),
-        "curves": curves(session, run_id, every=metrics == "all"),
+        "curves": curves(session, run_id, every=metrics == "all") if charts else [],
         "every_curve": metrics == "all",
         "studies": session.rows("SELECT DISTINCT stage FROM halting_study WHERE run_id = ? ORDER BY stage", [run_id]),
     }
@@ -85,7 +90,16 @@ def read_graph(text: str | None) -> tuple[RunGraph | None, str]:
 
 def scores(session: Session, run_id: str) -> list[dict[str, Any]]:
     """Return the solve stages of a run with pass@k and 95% Wilson intervals over tasks."""
-    found = session.rows("FROM v_leaderboard WHERE run_id = ? ORDER BY stage", [run_id])
+    return all_scores(session, run_id)
+
+
+def all_scores(session: Session, run_id: str | None) -> list[dict[str, Any]]:
+    """Return `scores` of one run, or of all, latest first."""
+    found = session.rows(
+        "FROM v_leaderboard WHERE $run IS NULL OR run_id = $run "
+        "ORDER BY started_at DESC NULLS LAST, run_id DESC, stage",
+        {"run": run_id},
+    )
     for row in found:
         for k in ("pass1", "pass2"):
             row[f"{k}_interval"] = None if row[k] is None else wilson(row[k], row["scored_tasks"])
@@ -98,7 +112,8 @@ def reasons(session: Session, run: Mapping[str, Any], graph: RunGraph | None) ->
         return {}
     earlier = session.one(
         "SELECT run_id, graph FROM runs WHERE name = $name AND run_id <> $run AND graph IS NOT NULL "
-        "AND started_at < (SELECT started_at FROM runs WHERE run_id = $run) ORDER BY started_at DESC LIMIT 1",
+        "AND (started_at, run_id) < (SELECT (started_at, run_id) FROM runs WHERE run_id = $run) "
+        "ORDER BY started_at DESC, run_id DESC LIMIT 1",
         {"name": run["name"], "run": run["run_id"]},
     )
     before = read_graph(earlier["graph"])[0] if earlier else None

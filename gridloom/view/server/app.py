@@ -19,13 +19,17 @@ from gridloom.errors import GridloomError, StoreError
 from gridloom.stores.workspace import Workspace
 from gridloom.version import __version__
 from gridloom.view.html import FOLDER, link, render
+from gridloom.view.models import Networks
+from gridloom.view.newest import attempts_since, cursor, newest
 from gridloom.view.pages.attempt import attempt_page
+from gridloom.view.pages.checkpoint import Choice, checkpoint_page, choices
 from gridloom.view.pages.compare import compare_page
+from gridloom.view.pages.halting import halting_page
 from gridloom.view.pages.queries import MAX_QUERY, save_query, search_page, sql_page
 from gridloom.view.pages.runs import curves, run_page, runs_page
 from gridloom.view.pages.tasks import Filter, task_page, tasks_page
 from gridloom.view.reader import QUERY_ROWS, QUERY_S, Reader
-from gridloom.view.server import live
+from gridloom.view.recorded import version
 from gridloom.view.server.guard import Access, Guard
 
 Answer = Callable[[Request], Response]
@@ -38,10 +42,16 @@ class Viewer:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.reader = Reader(workspace)
+        self.networks = Networks(workspace)
 
     def page(self, template: str, here: str, status: int = 200, warnings: Any = (), **values: Any) -> Response:
         """Return a whole page."""
-        common = {"here": here, "workspace": str(self.workspace.root), "version": __version__, "warnings": warnings}
+        common = {
+            "here": here,
+            "workspace": "/".join(self.workspace.root.parts[-2:]),
+            "version": __version__,
+            "warnings": warnings,
+        }
         return HTMLResponse(render(template, **(common | values)), status)
 
     def failed(self, error: GridloomError) -> Response:
@@ -52,7 +62,7 @@ class Viewer:
         return self.page("error.html", "", 503 if is_of_store else 404, **values)
 
     def runs(self, request: Request) -> Response:
-        values: dict[str, Any] = {"live_version": live.version(self.workspace)}
+        values: dict[str, Any] = {"live_version": version(self.workspace)}
         if self.reader.is_empty():
             return self.page("runs.html", "runs", runs=[], **values)
         with self.reader.session() as session:
@@ -60,11 +70,11 @@ class Viewer:
             return self.page("runs.html", "runs", warnings=session.warnings, **values)
 
     def run(self, request: Request) -> Response:
-        version = live.version(self.workspace)
+        now = version(self.workspace)
         with self.reader.session() as session:
             values = run_page(session, _text(request, "id"), _text(request, "metrics"))
-            values |= {"newest": live.newest(session, _text(request, "id")), "cursor": live.cursor(session)}
-            return self.page("run.html", "runs", warnings=session.warnings, live_version=version, **values)
+            values |= {"newest": newest(session, _text(request, "id")), "cursor": cursor(session)}
+            return self.page("run.html", "runs", warnings=session.warnings, live_version=now, **values)
 
     def tasks(self, request: Request) -> Response:
         wanted = Filter(
@@ -93,7 +103,8 @@ class Viewer:
             return self.page("compare.html", "compare", warnings=session.warnings, **compare_page(session, **given))
 
     def sql(self, request: Request) -> Response:
-        query, bounds = _text(request, "q"), {"most_rows": QUERY_ROWS, "most_seconds": f"{QUERY_S:g}"}
+        query = _text(request, "q")
+        bounds: dict[str, Any] = {"most_rows": QUERY_ROWS, "most_seconds": f"{QUERY_S:g}"}
         if self.reader.is_empty():
             return self.page("sql.html", "sql", **bounds, **sql_page(None, self.workspace, query))
         with self.reader.session() as session:
@@ -106,26 +117,52 @@ class Viewer:
             values = search_page(session, _text(request, "q")[:400], _text(request, "run"))
             return self.page("search.html", "", warnings=session.warnings, searched=_text(request, "q"), **values)
 
+    def checkpoint(self, request: Request) -> Response:
+        """Step through a checkpoint; the network runs after the ledger was closed."""
+        choice = Choice(**{name: _text(request, name) for name in Choice.__slots__ if _text(request, name)})
+        found, warnings = choices(None), tuple[str, ...]()
+        if not self.reader.is_empty():
+            with self.reader.session() as session:
+                found, warnings = choices(session), tuple(session.warnings)
+        values = checkpoint_page(self.networks, choice)
+        status = 200 if values["error"] is None else 400
+        return self.page("checkpoint.html", "checkpoint", status, warnings, **(found | values))
+
+    def halting(self, request: Request) -> Response:
+        if self.reader.is_empty():
+            return self.page("halting.html", "halting", chosen=None)
+        with self.reader.session() as session:
+            values = halting_page(session, _text(request, "run"), _text(request, "stage"))
+            return self.page("halting.html", "halting", warnings=session.warnings, **values)
+
+    def playback(self, request: Request) -> Response:
+        """Answer the part of an attempt's page that plays its ACT steps, or what prevents it."""
+        try:
+            played = self.networks.play(_text(request, "name"))
+        except GridloomError as error:
+            return HTMLResponse(render("playback_failed.html", error=error))
+        return HTMLResponse(render("playback.html", playback=played))
+
     def look(self, request: Request) -> Response:
         """Answer whether anything was recorded since a version."""
-        version = live.version(self.workspace)
-        if version == _text(request, "version"):
+        now = version(self.workspace)
+        if now == _text(request, "version"):
             return Response(status_code=204)
-        return JSONResponse({"version": version, "reload": True})
+        return JSONResponse({"version": now, "reload": True})
 
     def look_at_run(self, request: Request) -> Response:
         """Answer what is new of a run: its stages and curves, and the attempts behind the cursor."""
-        version = live.version(self.workspace)
-        if version == _text(request, "version"):
+        now = version(self.workspace)
+        if now == _text(request, "version"):
             return Response(status_code=204)
         run_id, place = _text(request, "id"), _text(request, "cursor")
         with self.reader.session() as session:
             values = run_page(session, run_id)
-            new = live.attempts_since(session, run_id, int(place) if place.lstrip("-").isdigit() else -1)
+            new = attempts_since(session, run_id, int(place) if place.lstrip("-").isdigit() else -1)
             return JSONResponse(
                 {
-                    "version": version,
-                    "cursor": str(live.cursor(session)),
+                    "version": now,
+                    "cursor": str(cursor(session)),
                     "replace": {
                         "stages": render("run_stages.html", **values),
                         "curves": render("run_curves.html", run=values["run"], curves=curves(session, run_id)),
@@ -187,6 +224,9 @@ def make_app(workspace: Workspace, access: Access) -> Starlette:
         "compare": viewer.compare,
         "sql": viewer.sql,
         "search": viewer.search,
+        "checkpoint": viewer.checkpoint,
+        "halting": viewer.halting,
+        "playback": viewer.playback,
         "live": viewer.look,
         "live/run": viewer.look_at_run,
     }
@@ -196,4 +236,6 @@ def make_app(workspace: Workspace, access: Access) -> Starlette:
         Route("/queries", partial(_save, viewer), methods=["POST"]),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)], exception_handlers={404: not_found})
+    app = Starlette(routes=routes, middleware=[Middleware(Guard, access=access)], exception_handlers={404: not_found})
+    app.state.viewer = viewer
+    return app

@@ -99,10 +99,7 @@ class Guard:
 
     def _is_own(self, host: str) -> bool:
         name = host.lower()
-        if name.startswith("["):
-            name = name[1:].partition("]")[0]
-        else:
-            name = name.rpartition(":")[0] if ":" in name else name
+        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
         if name in self.access.hosts:
             return True
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import uvicorn
 
@@ -50,9 +51,11 @@ def serve(
     ready(f"http://{shown}:{taken}/" + (f"?token={token}" if token else ""))
     environment().get_template("runs.html")  # compiled before it is asked for
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # the usual end
+            uvicorn.Server(config).run(sockets=[listening])
     finally:
         listening.close()
+        app.state.viewer.reader.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

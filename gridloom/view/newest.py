@@ -1,34 +1,15 @@
-"""What is new in a ledger: a version that changes with every record, without opening the ledger."""
+"""Newest attempts of a run, and those behind a place in the order in which they were recorded."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from typing import Any
 
-from gridloom.stores.workspace import Workspace
 from gridloom.view.reader import Session
 
 NEWEST = 20
 """Attempts of a run that its page lists first."""
 AT_ONCE = 200
 """Attempts that one answer adds."""
-
-
-def version(workspace: Workspace) -> str:
-    """Return a digest of the names and sizes of the journals and of the ledger's change: equal while nothing is new."""
-    found = []
-    for folder in (workspace.journal_dir, workspace.root):
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.endswith((".jsonl", ".duckdb")):
-                        state = entry.stat()
-                        # the ledger itself changes with every ingestion of what a journal already has
-                        found.append(f"{entry.name} {state.st_size if entry.name.endswith('.jsonl') else 'is there'}")
-        except OSError:
-            continue
-    return hashlib.sha256("\n".join(sorted(found)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def newest(session: Session, run_id: str) -> list[dict[str, Any]]:

@@ -1,0 +1,138 @@
+"""Speed of the viewer on a large ledger: server start, time of each page, and the report of a run.
+
+    python benchmarks/view_speed.py [--attempts 100000] [--metrics 1000000] [--workspace FOLDER]
+
+Peer of a page: the same application's static icon, which shows what the framework alone takes. Times are of the server:
+wall clock and CPU of this process around a request without a network. With `--workspace` the ledger stays there and a
+second call reuses it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+
+from starlette.testclient import TestClient
+
+from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.records import MetricRecord
+from gridloom.stores.workspace import Workspace
+from gridloom.view.report.run_report import run_report
+from gridloom.view.server.app import make_app
+from gridloom.view.server.guard import Access
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+from big_ledger import EPOCH, write_journals
+
+NAMES = 20
+"""Curves of the training whose metrics fill the table."""
+TIMES = 20
+"""Requests of each page."""
+
+
+def write_metrics(workspace: Workspace, run: str, number: int) -> None:
+    """Append `number` metric rows of one training, in batches."""
+    with LedgerWriter(workspace, run) as writer:
+        for step in range(number // NAMES):
+            writer.append(
+                *(
+                    MetricRecord(
+                        run_id=run, stage="train", step=step, name=f"metric_{name}", value=1 / (1 + step),
+                        recorded_at=EPOCH,
+                    )
+                    for name in range(NAMES)
+                )
+            )  # fmt: skip
+
+
+def pages(client: TestClient, run: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield (name, addresses) of what a user opens."""
+    tasks = sorted(set(re.findall(r"/task\?[^\"]+", client.get(f"/tasks?run={run}").text)))
+    following, address = [], re.findall(r"/attempt\?[^\"]+", client.get(f"/tasks?run={run}").text)[0]
+    for _ in range(TIMES):
+        following.append(unescape(address))
+        address = re.findall(r'rel="next" href="([^"]+)"', client.get(unescape(address)).text)[0]
+    yield "runs", ["/runs"]
+    yield "run, 12 of 20 curves", [f"/run?id={run}"]
+    yield "tasks", [f"/tasks?run={run}"]
+    yield "tasks, failed", [f"/tasks?run={run}&state=failed"]
+    yield "tasks by view", [f"/tasks?run={run}&view=3"]
+    yield "tasks by proposer", [f"/tasks?run={run}&source=trm"]
+    yield "task with its attempts", [unescape(one) for one in tasks[:TIMES]]
+    yield "next attempt", following
+    yield "compare", [f"/compare?a={run}&b={run}"]
+    yield "SQL: leaderboard", ["/sql?q=from+v_leaderboard"]
+    yield "search of a common word", ["/search?q=output"]
+    yield "search of a rare word", ["/search?q=9+9+9+9+9+9+9+9"]
+    yield "live, nothing new", ["/live"]
+    yield "halting", ["/halting"]
+    yield "peer: a static file", ["/static/icon.svg"]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--attempts", type=int, default=100_000)
+    parser.add_argument("--metrics", type=int, default=1_000_000)
+    parser.add_argument("--workspace", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(arguments.workspace or Path(folder) / "gridloom")
+        if not workspace.journal_dir.is_dir():
+            write_journals(workspace.root, arguments.attempts, 1)
+            write_metrics(workspace, "big-1-0000", arguments.metrics)
+        Ledger(workspace, timeout_s=600).ingest()
+        run = str(Ledger(workspace).rows("select run_id from runs order by run_id limit 1")[0]["run_id"])
+        _start(workspace)
+        app = make_app(workspace, Access(frozenset({"testserver"})))
+        client = TestClient(app)
+        for name, addresses in pages(client, run):
+            client.get(addresses[0])
+            walls, cpus, size = [], [], 0
+            for number in range(TIMES):
+                began, cpu = time.perf_counter(), time.process_time()
+                answer = client.get(addresses[number % len(addresses)])
+                walls.append(1000 * (time.perf_counter() - began))
+                cpus.append(1000 * (time.process_time() - cpu))
+                size = len(answer.content)
+                assert answer.status_code == 200, answer.text
+            shown = (
+                f"{what} median {statistics.median(ms):5.0f} p95 {statistics.quantiles(ms, n=20)[-1]:5.0f} ms"
+                for what, ms in (("CPU", cpus), ("wall", walls))
+            )
+            print(f"{name:28} {'   '.join(shown)}   {size:9,} bytes", flush=True)
+        app.state.viewer.reader.close()
+        began, cpu = time.perf_counter(), time.process_time()
+        text = run_report(workspace, run)
+        print(
+            f"report of a run: {time.perf_counter() - began:.1f} s, {time.process_time() - cpu:.1f} s CPU, "
+            f"{len(text.encode()) / 1e6:.2f} MB"
+        )
+
+
+def _start(workspace: Workspace) -> None:
+    """Print how long the command takes until the server has printed its address."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "gridloom", "view", "--home", str(workspace.root), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    wall = time.perf_counter() - began
+    process.terminate()
+    process.wait()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"server up after {wall:.2f} s, start and end {cpu:.2f} s CPU", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Checkpoint: choose one and a dataset, and step through its answer to an item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gridloom.errors import GridloomError
+from gridloom.runtime.checkpoints.description import shipped_names
+from gridloom.stores.artifacts import ArtifactStore
+from gridloom.view.drawing.charts import Series, line_chart
+from gridloom.view.html import link
+from gridloom.view.models import SHIPPED, Networks, Stepped
+from gridloom.view.reader import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is stepped through."""
+
+    checkpoint: str = ""
+    data: str = ""
+    item: str = "1"
+    """Number of the test input or puzzle, from 1."""
+    weights: str = "ema"
+    """`ema`, the average that training kept, or `raw`."""
+    steps: str = ""
+    """ACT steps; empty for the network's own number."""
+
+    def address(self, **changed: str) -> str:
+        """Return the address of this page with some values changed."""
+        return link("checkpoint", **({name: getattr(self, name) for name in self.__slots__} | changed))
+
+
+def choices(session: Session | None) -> dict[str, Any]:
+    """Return what can be chosen; of a workspace without records (None) the shipped checkpoints."""
+    return {"checkpoints": checkpoints(session), "datasets": datasets(session)}
+
+
+def checkpoint_page(networks: Networks, choice: Choice) -> dict[str, Any]:
+    """Return the steps of the chosen checkpoint on the chosen item, or what is wrong with the choice."""
+    values: dict[str, Any] = {
+        "choice": choice,
+        "stepped": None,
+        "facts": None,
+        "error": None,
+        "charts": [],
+        "prev": None,
+        "next": None,
+    }
+    if not choice.checkpoint or not choice.data:
+        return values
+    try:
+        item, steps = _number("item", choice.item), _number("steps", choice.steps) if choice.steps else None
+        if choice.weights not in ("ema", "raw"):
+            raise GridloomError(f"no weights '{choice.weights}'", "ema or raw")
+        stepped, facts = networks.step(
+            choice.checkpoint, choice.data, item - 1, "use" if choice.weights == "ema" else "raw", steps
+        )
+    except GridloomError as error:
+        return values | {"error": error}
+    return values | {
+        "stepped": stepped,
+        "facts": facts,
+        "charts": _charts(stepped),
+        "prev": choice.address(item=str(item - 1)) if item > 1 else None,
+        "next": choice.address(item=str(item + 1)) if item < facts["items"] else None,
+    }
+
+
+def checkpoints(session: Session | None) -> list[tuple[str, str]]:
+    """Return (key, label) of the checkpoints of the workspace, newest first, then of those shipped with gridloom."""
+    return _artifacts(session, ("checkpoint",)) + [
+        (f"{SHIPPED}{name}", f"{name} (shipped)") for name in shipped_names()
+    ]
+
+
+def datasets(session: Session | None) -> list[tuple[str, str]]:
+    """Return (key, label) of the datasets of the workspace that can be drawn, newest first."""
+    return _artifacts(session, ("dataset", "puzzles"))
+
+
+def _artifacts(session: Session | None, types: tuple[str, ...]) -> list[tuple[str, str]]:
+    if session is None:
+        return []
+    rows = session.rows(
+        "SELECT key, type, kind, run_id, stage FROM artifacts WHERE type IN (SELECT unnest($types)) "
+        "ORDER BY created_at DESC LIMIT 200",
+        {"types": [*types]},
+    )
+    store, found = ArtifactStore(session.workspace), []
+    for row in rows:
+        try:
+            is_there = store.find(row["key"]) is not None
+        except GridloomError:
+            is_there = True  # a broken one is listed, and named when it is chosen
+        if is_there:
+            found.append((row["key"], f"{row['stage']} ({row['kind']}) of run {row['run_id']}"))
+    return found
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise GridloomError(f"{name} is '{text}'", "a whole number from 1")
+    return int(text)
+
+
+def _charts(stepped: Stepped) -> list[Any]:
+    def drawn(title: str, values: list[float], **options: Any) -> Any:
+        points = [(float(number), value) for number, value in enumerate(values, 1)]
+        return line_chart(title, [Series(title, points, dots=True)], x_label="ACT step", **options)
+
+    charts = [
+        drawn("halting probability", stepped.halting, y_range=(0.0, 1.0)),
+        drawn("changed positions", [float(value) for value in stepped.changed]),
+        drawn("mean confidence", stepped.confidence),
+    ]
+    if stepped.residual is not None:
+        charts.append(drawn("residual", stepped.residual, log_y=True))
+    if stepped.paths:
+        number = len(stepped.paths[0]["weights"])
+        series = [
+            Series(
+                f"path {p + 1}", [(float(t), step["weights"][p]) for t, step in enumerate(stepped.paths, 1)], dots=True
+            )
+            for p in range(number)
+        ]
+        gates = [(float(t), step["gate"]) for t, step in enumerate(stepped.paths, 1)]
+        charts.append(line_chart("weights of the paths", series, x_label="planning call", y_range=(0.0, 1.0)))
+        charts.append(
+            line_chart("gate", [Series("gate", gates, dots=True)], x_label="planning call", y_range=(0.0, 1.0))
+        )
+    return [chart for chart in charts if chart]
