@@ -46,12 +46,13 @@ def plan(
     finished_early: FinishedEarlyOption = None,
 ) -> None:
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
+    from gridloom.cli.show.diagnostics import print_diagnostics
     from gridloom.cli.show.tables import plan_table, print_table, time_line
-    from gridloom.compiler.render import render
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.plan_report import plan_report
     from gridloom.runtime.planning.sweeps import sweep_overrides
     from gridloom.stores.workspace import Workspace
+    from gridloom.wording import counted
 
     whole = [*(overrides or ()), *sweep_overrides(spec, axes or (), overrides or ())]
     made = plan_local(spec, whole, Workspace.find(home), walltime, device, finished_early or ())
@@ -61,15 +62,15 @@ def plan(
         print(json.dumps(plan_report(made, device, walltime).to_data()))
     else:
         if made.compiled.warnings:
-            print(render(made.compiled.warnings), file=sys.stderr)
+            print_diagnostics(made.compiled.warnings)
         print_table(plan_table(planned, speeds, where))
         print(time_line(planned, speeds, where))
         again = command_line("run", spec, overrides, axes=axes, finished_early=finished_early, home=home, device=device)
         total = len(planned.stages)
         if planned.num_to_run:
-            print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
+            print(f"{planned.num_to_run} of {counted(total, 'stage')} will run. `{again}` does it.")
         else:
-            print(f"all {total} stages are cached; nothing to run.")
+            print(f"all {counted(total, 'stage')} are cached; nothing to run.")
     if exit_code and planned.num_to_run:
         raise typer.Exit(3)
 
@@ -86,6 +87,7 @@ def execute(
     finished_early: list[str] | None = None,
     *,
     show: bool = False,
+    verbose: bool = False,
     submission: Path | None = None,
     json_of: str | None = None,
 ) -> None:
@@ -93,15 +95,16 @@ def execute(
 
     Args:
         again: the command that continues.
-        show: whether every task of a cached solve stage is drawn.
+        show: whether the tasks of a cached solve stage are shown.
+        verbose: whether the grids of every task are drawn.
         submission: file to copy the picks to.
         json_of: stage whose report is printed as JSON in place of the results.
     """
     from gridloom.cli.show.comparison import print_comparison
+    from gridloom.cli.show.diagnostics import print_diagnostics
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.run_results import print_results
     from gridloom.cli.show.terminal import Terminal
-    from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
     from gridloom.runtime.execution.launch import launch
     from gridloom.runtime.execution.run_outcome import RunFailed
@@ -112,11 +115,21 @@ def execute(
     workspace = Workspace.find(home)
     planned = plan_local(spec, overrides, workspace, walltime, device, finished_early or ())
     if planned.compiled.warnings and not quiet:
-        print(render(planned.compiled.warnings), file=sys.stderr)
+        print_diagnostics(planned.compiled.warnings)
     console = Terminal()
+    progress = reporter(console, quiet, bars=Terminal(stderr=True), verbose=verbose)
     try:
         shown = spec if isinstance(spec, str) else spec.shown
-        result = launch(planned, shown, overrides, workspace, reporter(console, quiet), device, walltime, wait)
+        result = launch(
+            planned,
+            shown,
+            overrides,
+            workspace,
+            progress,
+            device,
+            walltime,
+            wait,
+        )
     except StageInterrupted as interrupted:
         print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
         raise typer.Exit(interrupted.exit_code) from None
@@ -128,7 +141,7 @@ def execute(
     if json_of is not None:
         print(json.dumps(result.artifacts[json_of].read_json("report.json"), indent=1))
         return
-    print_results(console, result, graph, workspace, show_tasks=show, quiet=quiet)
+    print_results(console, result, graph, workspace, show_tasks=show, verbose=verbose, quiet=quiet)
     if submission is not None:
         from gridloom.runtime.planning.submission import copy_submission
 
@@ -205,6 +218,9 @@ def solve(
         Path | None,
         typer.Option("--submission", metavar="FILE", help="Write the two grids a test input in Kaggle's form."),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Draw the grids of every task, not of the first two alone.")
+    ] = False,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -280,7 +296,18 @@ def solve(
     extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
     with optional_output():
         execute(
-            spec, extra, home, device, walltime, quiet, again, wait, finished_early, show=True, submission=submission
+            spec,
+            extra,
+            home,
+            device,
+            walltime,
+            quiet,
+            again,
+            wait,
+            finished_early,
+            show=True,
+            verbose=verbose,
+            submission=submission,
         )
 
 
@@ -310,8 +337,18 @@ def _solve_puzzles(
     workspace, console = Workspace.find(home), Terminal()
     text = puzzle_spec(file, given, workspace)
     planned = plan_local(text, overrides, workspace, walltime, device)
+    progress = reporter(console, quiet, bars=Terminal(stderr=True))
     try:
-        result = launch(planned, text.shown, overrides, workspace, reporter(console, quiet), device, walltime, wait)
+        result = launch(
+            planned,
+            text.shown,
+            overrides,
+            workspace,
+            progress,
+            device,
+            walltime,
+            wait,
+        )
     except StageInterrupted as interrupted:
         print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
         raise typer.Exit(interrupted.exit_code) from None

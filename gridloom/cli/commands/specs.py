@@ -24,7 +24,8 @@ def compile_command(
     ] = None,
 ) -> None:
     """Compile a spec into its run graph and report every problem at once."""
-    from gridloom.compiler.render import render, to_json
+    from gridloom.cli.show.diagnostics import print_diagnostics
+    from gridloom.compiler.render import to_json
     from gridloom.runtime.planning.local import compile_local
 
     try:
@@ -42,7 +43,7 @@ def compile_command(
         exact().write(compiled.graph.to_json())
         return
     if compiled.warnings:
-        print(render(compiled.warnings), file=sys.stderr)
+        print_diagnostics(compiled.warnings)
     from gridloom.cli.show.tables import graph_table, print_table
 
     print_table(graph_table(compiled.graph))
