@@ -64,5 +64,5 @@ def test_a_source_with_one_subset_needs_no_names(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (mine / name).mkdir()
         (mine / name / f"{name}.json").write_text(TASK)
-    with pytest.raises(SpecError, match="GL321 ./mine has no subset"):
+    with pytest.raises(SpecError, match=r"GL321 ./mine has no subset"):
         compiled("null", "null")

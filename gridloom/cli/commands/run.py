@@ -143,7 +143,7 @@ def execute(
         return
     print_results(console, result, graph, workspace, show_tasks=show, verbose=verbose, quiet=quiet)
     if submission is not None:
-        from gridloom.runtime.planning.submission import copy_submission
+        from gridloom.runtime.execution.submission import copy_submission
 
         print(f"wrote {copy_submission(result, graph, submission)}")
     if graph.variants and any(node.produces in SCORES for node in graph.nodes):
@@ -264,9 +264,9 @@ def solve(
         return
     if given is not None:
         raise GridloomError("--with is for a file of puzzles", f"write what solves in {spec}, or use --set")
+    from gridloom.runtime.execution.submission import check_target
     from gridloom.runtime.planning.local import solve_overrides
-    from gridloom.runtime.planning.submission import check_target
-    from gridloom.runtime.planning.task_source import is_task_source, source_spec
+    from gridloom.runtime.quick.task_source import is_task_source, source_spec
 
     if submission is not None:
         check_target(submission)

@@ -19,6 +19,7 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.trackers.wandb_run import Log, tracked_counts
 from gridloom.solvers.loop.graph import TaskRun, build_graph, run_graph, thread_id
 from gridloom.solvers.loop.nodes import Nodes
 from gridloom.solvers.loop.policies import Experience, Policy, make_policy
@@ -86,7 +87,8 @@ class Solve:
             services = with_latents(services, stage.solver.latents, tasks, node.seed)
             experience = _experience(context, ledger) if policy.uses_experience else {}
             loop = _Loop(node, stage, services, model_key, context, ledger, policy, experience)
-            asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))
+            with tracked_counts(stage.wandb, node, context, inputs) as loop.log:
+                asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=sum(finished.values())))
         context.notes["seconds"] = time.perf_counter() - began
         context.notes["resumed_tasks"] = len(finished)
         _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration)
@@ -127,6 +129,7 @@ class _Loop:
         self.saver = DuckDBSaver(context.ledger, ledger=ledger, one_task_a_step=True)
         self.graph = build_graph(self.saver)
         self.num_done = self.num_accepted = self.num_attempts = 0
+        self.log: Log | None = None
 
     async def solve(self, tasks: Sequence[Task], num_tasks: int, accepted: int) -> None:
         """Run the tasks' graphs, `in_flight` of them concurrently.
@@ -167,6 +170,8 @@ class _Loop:
                 self.num_attempts += len(state["history"])
                 self.num_accepted += _is_accepted(state, task)
                 bar.advance(1, **self._figures())
+                if self.log is not None:
+                    self.log(self._figures(), self.num_done)
 
     def _figures(self) -> dict[str, Any]:
         """Return the counts that the progress bar shows."""
