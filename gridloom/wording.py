@@ -54,9 +54,17 @@ def near_and_known(word: str, names: Sequence[str]) -> str:
     return f"{near} {known}" if (near := did_you_mean(word, names)) else known
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which takes an s for any number but one: '1 stage', '2 stages'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
-    """Return a duration in words: '41 min', '2 h 05 min'."""
+    """Return a duration in words: '41 min', '2 h 05 min', '3 d 4 h'."""
     if seconds < 60:
         return f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = round(seconds / 3600)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes < 48 * 60 else f"{hours // 24} d {hours % 24} h"

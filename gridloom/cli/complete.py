@@ -58,6 +58,12 @@ def complete_attempts(incomplete: str) -> list[str]:
     return _safely(lambda: [str(row["name"]) for row in _rows(query, [incomplete])], incomplete)
 
 
+def complete_tasks(incomplete: str) -> list[str]:
+    """Return ids of solved tasks that begin so."""
+    query = f"select distinct task_id from tasks where starts_with(task_id, ?) order by all limit {MOST}"
+    return _safely(lambda: [str(row["task_id"]) for row in _rows(query, [incomplete])], incomplete)
+
+
 def complete_artifacts(incomplete: str) -> list[str]:
     """Return stages with artifacts, and keys, that begin so."""
     from gridloom.stores.keeping.artifacts import list_artifacts

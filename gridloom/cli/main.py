@@ -25,6 +25,7 @@ GROUPS = {
     "runs": ("runs",),
     "artifacts": ("artifacts", "gc"),
     "sql": ("sql",),
+    "tasks": ("tasks",),
     "ledger": ("attempts", "attempt", "replay"),
     "models": ("models", "doctor", "bench", "paths"),
     "text": ("generate", "chat"),
@@ -40,7 +41,8 @@ HEADINGS = {
     "Start": ("init", "specs", "models", "doctor"),
     "Write a spec": ("compile", "validate", "explain", "diff", "plan"),
     "Run": ("run", "solve", "evaluate", "stage", "state", "cluster"),
-    "Look at results": ("view", "watch", "report", "runs", "attempts", "attempt", "replay", "sql", "plot", "paths"),
+    "Look at results": ("view", "watch", "report", "runs", "tasks", "attempts", "attempt", "replay", "sql", "plot"),
+    "Use an engine": ("generate", "chat", "bench", "paths"),
     "Data and programs": ("data", "programs"),
     "Keep house": ("artifacts", "gc", "plugins"),
 }
@@ -115,9 +117,9 @@ def _main() -> None:
         _check_utf8(sys.argv[1:])
         make_app(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="gridloom")
     except SpecError as error:
-        from gridloom.compiler.render import render
+        from gridloom.cli.show.diagnostics import print_diagnostics
 
-        print(render(error.diagnostics), file=sys.stderr)
+        print_diagnostics(error.diagnostics)
         sys.exit(error.exit_code)
     except GridloomError as error:
         print(error, file=sys.stderr)

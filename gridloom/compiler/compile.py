@@ -1,7 +1,7 @@
 """Driver of the compilation, which runs the passes over one spec and raises all problems together.
 
-Passes: compose and expand_sweep over the text; interpolate, validate, bind, check and epochs_as_steps over each
-variant; lower and fingerprint over each checked variant; join_variants over their graphs.
+Passes: compose and expand_sweep over the text; interpolate, validate, bind, name_only_subsets, check and
+epochs_as_steps over each variant; lower and fingerprint over each checked variant; join_variants over their graphs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from gridloom.compiler.bind import bind
 from gridloom.compiler.check.epochs import epochs_as_steps
 from gridloom.compiler.check.graph import members_differ, memory_suffices, walltime_suffices
 from gridloom.compiler.check.rules import check
+from gridloom.compiler.check.subsets import name_only_subsets
 from gridloom.compiler.device_speeds import DeviceSpeeds, MachineSpeeds
 from gridloom.compiler.facts import Facts
 from gridloom.compiler.fingerprint import fingerprint
@@ -130,7 +131,8 @@ def _compiled(source: Source, session: Session) -> Compiled:
                 # plain values have the same sections in every variant
                 touched.append(touched[0] if touched and sweep.is_plain else reached(tree, sweep.axes))
             # each pass returns the sound part of its input, so that one report holds the problems of all passes
-            checked.append(epochs_as_steps(check(bind(validate(tree, session), session), session), session))
+            bound = name_only_subsets(bind(validate(tree, session), session), session)
+            checked.append(epochs_as_steps(check(bound, session), session))
         warn_of_unread_overrides(session)
     except Stop:
         pass

@@ -191,6 +191,9 @@ class Facts(Protocol):
     def data(self, spec: DataSpec, base: str) -> DataFacts:
         """Return the facts of a dataset; relative paths start from the folder `base`."""
 
+    def subsets(self, source: str, base: str) -> tuple[str, ...]:
+        """Return the names of the subsets of a source of ARC tasks, without reading its tasks."""
+
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
         """Return the facts of a language model."""
 
@@ -241,6 +244,13 @@ class StaticFacts:
             num_held_out=found.num_held_out if spec.holdout else 0,
             num_check_demos=found.num_check_demos if spec.check_demos else 0,
         )
+
+    def subsets(self, source: str, base: str) -> tuple[str, ...]:
+        """Return the subsets in the facts of a source. Raises DataError for an unknown source."""
+        found = self.datasets.get(source)
+        if not isinstance(found, DataFacts):
+            raise found or DataError(f"there is no dataset at '{source}'")
+        return found.subsets
 
     def llama(self, spec: LlamaModel, base: str) -> LlamaFacts:
         """Return the facts of `spec.weights`. Raises ModelError for unknown weights."""

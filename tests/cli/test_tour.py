@@ -98,7 +98,7 @@ def test_sql_answers_as_table_json_and_csv(run: Run) -> None:
 
 
 def test_parquet_keeps_types_and_writes_whole_or_not_at_all(run: Run) -> None:
-    assert "wrote 1 rows" in run("sql", "select 0.5::double as x", "--parquet", "x.parquet")
+    assert "wrote 1 row " in run("sql", "select 0.5::double as x", "--parquet", "x.parquet")
     assert pyarrow.parquet.read_table("x.parquet").to_pylist() == [{"x": 0.5}]
     assert "cannot write none/x.parquet" in run("sql", "select 1 as x", "--parquet", "none/x.parquet", code=1)
 

@@ -60,7 +60,7 @@ def evaluate(
 ) -> None:
     """Answer held-out tests with a checkpoint alone and count the right ones: pass@k, exact puzzles, cells."""
     from gridloom.cli.commands.run import execute
-    from gridloom.runtime.planning.evaluation_spec import STAGE, Original, evaluation_spec
+    from gridloom.runtime.quick.evaluation_spec import STAGE, Original, evaluation_spec
     from gridloom.stores.workspace import Workspace
 
     again = command_line(

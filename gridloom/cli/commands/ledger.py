@@ -85,7 +85,9 @@ def attempt(
 ) -> None:
     """Show one attempt whole: grids side by side, prompt, text, verdict, timings; or the difference of two."""
     from gridloom.cli.show.attempts import attempt_diff_view, attempt_view
+    from gridloom.cli.show.compared import compared_view
     from gridloom.cli.show.terminal import Terminal
+    from gridloom.runtime.reports.expected import expected_grids
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.runs.names import find_run
     from gridloom.stores.workspace import Workspace
@@ -107,7 +109,11 @@ def attempt(
     elif as_json:
         print(json.dumps(ledger.attempt(words[0], run, stage), default=_jsonable, indent=1))
     else:
-        Terminal().print(attempt_view(ledger.attempt(words[0], run, stage)))
+        row = ledger.attempt(words[0], run, stage)
+        answers = expected_grids(ledger.workspace, row["stage_key"]) or {}
+        given = [(index, f"test {index + 1} proposed", grid) for index, grid in enumerate(row["grids"])]
+        expected = answers.get(row["task_id"])
+        Terminal().print(attempt_view(row, None if expected is None else compared_view(expected, given)))
 
 
 def _jsonable(value: object) -> str:

@@ -53,14 +53,15 @@ def plan(
     ] = None,
 ) -> None:
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
+    from gridloom.cli.show.diagnostics import print_diagnostics
     from gridloom.cli.show.tables import plan_table, print_table, time_line
-    from gridloom.compiler.render import render
     from gridloom.runtime.cluster.cost import cost_on
     from gridloom.runtime.cluster.profile import read_profile
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.plan_report import plan_report
     from gridloom.runtime.planning.sweeps import sweep_overrides
     from gridloom.stores.workspace import Workspace
+    from gridloom.wording import counted
 
     workspace = Workspace.find(home)
     whole = [*(overrides or ()), *sweep_overrides(spec, axes or (), overrides or ())]
@@ -76,7 +77,7 @@ def plan(
         print(json.dumps(plan_report(made, device, walltime).to_data()))
     else:
         if made.compiled.warnings:
-            print(render(made.compiled.warnings), file=sys.stderr)
+            print_diagnostics(made.compiled.warnings)
         print_table(plan_table(planned, speeds, where))
         print(time_line(planned, speeds, where))
         if on is not None:
@@ -86,9 +87,9 @@ def plan(
         )
         total = len(planned.stages)
         if planned.num_to_run:
-            print(f"{planned.num_to_run} of {total} stages will run. `{again}` does it.")
+            print(f"{planned.num_to_run} of {counted(total, 'stage')} will run. `{again}` does it.")
         else:
-            print(f"all {total} stages are cached; nothing to run.")
+            print(f"all {counted(total, 'stage')} are cached; nothing to run.")
     if exit_code and planned.num_to_run:
         raise typer.Exit(3)
 
@@ -107,6 +108,7 @@ def execute(
     only: list[str] | None = None,
     *,
     show: bool = False,
+    verbose: bool = False,
     submission: Path | None = None,
     json_of: str | None = None,
 ) -> None:
@@ -114,15 +116,16 @@ def execute(
 
     Args:
         again: the command that continues.
-        show: whether every task of a cached solve stage is drawn.
+        show: whether the tasks of a cached solve stage are shown.
+        verbose: whether the grids of every task are drawn.
         submission: file to copy the picks to.
         json_of: stage whose report is printed as JSON in place of the results.
     """
     from gridloom.cli.show.comparison import print_comparison
+    from gridloom.cli.show.diagnostics import print_diagnostics
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.run_results import print_results
     from gridloom.cli.show.terminal import Terminal
-    from gridloom.compiler.render import render
     from gridloom.errors import StageInterrupted
     from gridloom.runtime.execution.elsewhere import hand_over, place_of_run
     from gridloom.runtime.execution.launch import launch
@@ -140,7 +143,7 @@ def execute(
     profile = place_of_run(on, planned, shown)
     where = profile.place
     if planned.compiled.warnings and not quiet:
-        print(render(planned.compiled.warnings), file=sys.stderr)
+        print_diagnostics(planned.compiled.warnings)
     if where.kind in ("torchrun", "slurm"):
         typed = command_line(
             "run",
@@ -162,9 +165,9 @@ def execute(
             raise typer.Exit(handed[0])
         return
     console = Terminal()
+    progress = reporter(console, quiet, bars=Terminal(stderr=True), verbose=verbose)
     try:
-        report = reporter(console, quiet)
-        result = launch(planned, shown, overrides, workspace, report, device, walltime, wait, where)
+        result = launch(planned, shown, overrides, workspace, progress, device, walltime, wait, where)
     except StageInterrupted as interrupted:
         print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
         raise typer.Exit(interrupted.exit_code) from None
@@ -176,9 +179,9 @@ def execute(
     if json_of is not None:
         print(json.dumps(result.artifacts[json_of].read_json("report.json"), indent=1))
         return
-    print_results(console, result, graph, workspace, show_tasks=show, quiet=quiet)
+    print_results(console, result, graph, workspace, show_tasks=show, verbose=verbose, quiet=quiet)
     if submission is not None:
-        from gridloom.runtime.planning.submission import copy_submission
+        from gridloom.runtime.execution.submission import copy_submission
 
         print(f"wrote {copy_submission(result, graph, submission)}")
     if graph.variants and any(node.produces in SCORES for node in graph.nodes):
@@ -258,6 +261,9 @@ def solve(
         Path | None,
         typer.Option("--submission", metavar="FILE", help="Write the two grids a test input in Kaggle's form."),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Draw the grids of every task, not of the first two alone.")
+    ] = False,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -301,9 +307,9 @@ def solve(
         return
     if given is not None:
         raise GridloomError("--with is for a file of puzzles", f"write what solves in {spec}, or use --set")
+    from gridloom.runtime.execution.submission import check_target
     from gridloom.runtime.planning.local import solve_overrides
-    from gridloom.runtime.planning.submission import check_target
-    from gridloom.runtime.planning.task_source import is_task_source, source_spec
+    from gridloom.runtime.quick.task_source import is_task_source, source_spec
 
     if submission is not None:
         check_target(submission)
@@ -345,6 +351,7 @@ def solve(
             finished_early,
             on,
             show=True,
+            verbose=verbose,
             submission=submission,
         )
 
@@ -375,8 +382,18 @@ def _solve_puzzles(
     workspace, console = Workspace.find(home), Terminal()
     text = puzzle_spec(file, given, workspace)
     planned = plan_local(text, overrides, workspace, walltime, device)
+    progress = reporter(console, quiet, bars=Terminal(stderr=True))
     try:
-        result = launch(planned, text.shown, overrides, workspace, reporter(console, quiet), device, walltime, wait)
+        result = launch(
+            planned,
+            text.shown,
+            overrides,
+            workspace,
+            progress,
+            device,
+            walltime,
+            wait,
+        )
     except StageInterrupted as interrupted:
         print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
         raise typer.Exit(interrupted.exit_code) from None

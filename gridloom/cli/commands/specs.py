@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,8 @@ def compile_command(
     ] = None,
 ) -> None:
     """Compile a spec into its run graph and report every problem at once."""
-    from gridloom.compiler.render import render, to_json
+    from gridloom.cli.show.diagnostics import print_diagnostics
+    from gridloom.compiler.render import to_json
     from gridloom.runtime.planning.local import compile_local
 
     try:
@@ -42,7 +44,7 @@ def compile_command(
         exact().write(compiled.graph.to_json())
         return
     if compiled.warnings:
-        print(render(compiled.warnings), file=sys.stderr)
+        print_diagnostics(compiled.warnings)
     from gridloom.cli.show.tables import graph_table, print_table
 
     print_table(graph_table(compiled.graph))
@@ -67,14 +69,19 @@ def validate(spec: SpecArg, overrides: SetOption = None, as_json: JsonOption = F
 
 
 def explain(
-    what: Annotated[str, typer.Argument(metavar="CODE | STAGE", help="A code such as GL310, or a stage of --spec.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="CODE | FIELD | STAGE",
+            help="A code such as GL310, a field such as train.optimizer.lr, a kind, or a stage of --spec.",
+        ),
+    ],
     spec: Annotated[str | None, typer.Option("--spec", help="The spec that has the stage.")] = None,
     overrides: SetOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain a diagnostic code, or the key of a stage: its inputs, and the differences from the nearest earlier
-    key."""
+    """Explain a diagnostic code, a field of the spec language, or the key of a stage: what it is made from."""
     from gridloom.compiler.codes.code import code_data, explain_code, find_code
     from gridloom.compiler.codes.listing import CODES
 
@@ -82,10 +89,11 @@ def explain(
         try:
             code = find_code(what, CODES)
         except KeyError as error:
+            if not re.match(r"(?i)gl\d", what):
+                _explain_field(what, as_json)
+                return
             near = f"did you mean {error.args[0]}? " if error.args[0] else ""
-            raise GridloomError(
-                f"{what!r} is no code", f"{near}for a stage name its spec: gridloom explain {what} --spec SPEC"
-            ) from None
+            raise GridloomError(f"{what!r} is no code", f"{near}docs/diagnostics.md lists all") from None
         exact().write(json.dumps(code_data(code), indent=1) + "\n" if as_json else explain_code(code))
         return
     from gridloom.cli.show.changes import explained_data, explained_lines
@@ -97,6 +105,21 @@ def explain(
         print(json.dumps(explained_data(what, explained), indent=1))
     else:
         print("\n".join(explained_lines(what, explained)))
+
+
+def _explain_field(what: str, as_json: bool) -> None:
+    from gridloom.compiler.reference.fields import field_data, field_lines, find_fields
+
+    try:
+        if as_json:
+            print(json.dumps([field_data(one) for one in find_fields(what)], indent=1))
+        else:
+            print("\n".join(field_lines(what)))
+    except GridloomError as error:
+        raise GridloomError(
+            f"{what!r} is no code and no field: {error.message}",
+            f"{error.remedy}; for a stage name its spec: gridloom explain {what} --spec SPEC",
+        ) from None
 
 
 def diff(

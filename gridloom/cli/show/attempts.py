@@ -18,7 +18,7 @@ from gridloom.solvers.loop.events import AttemptShown, PicksShown, TaskShown
 from gridloom.stores.attempt import KEY, column_names
 from gridloom.stores.records import AttemptRecord, as_dict
 from gridloom.stores.runs.names import attempt_name, name_at
-from gridloom.wording import printable
+from gridloom.wording import counted, printable
 
 LAID_OUT = frozenset(
     {
@@ -55,10 +55,31 @@ def picks_view(task_id: str, picks: Sequence[Mapping[str, Any]], accepted: bool,
     return Group(head, SideBySide(titled)) if titled else Group(head, Text("no grid was proposed", style="dim"))
 
 
-class TaskBlocks:
-    """Collector of a solve stage's events, which groups the attempts of a task while several tasks are in flight."""
+FIRST_DRAWN = 2
+"""Number of tasks whose grids are drawn where the others get one line each."""
 
-    def __init__(self) -> None:
+
+def task_line(task_id: str, accepted: bool, attempts: Sequence[Mapping[str, Any]]) -> Text:
+    """Return one line about a solved task: the attempt of the highest score, state, attempts and time."""
+    best = max(attempts, key=lambda row: row["score"] if row["score"] is not None else -1.0, default=None)
+    state, style = ("accepted", "bold green") if accepted else ("open    ", "")
+    score = f" {best['score']:.2f}" if best is not None and best["score"] is not None else ""
+    seconds = sum(map(_seconds, attempts))
+    name = attempt_name(best) if best is not None else task_id
+    rest = f"{score} after {counted(len(attempts), 'attempt')}, {seconds:.1f} s"
+    return Text.assemble((printable(name), "bold"), "  ", (state, style), rest, no_wrap=True)
+
+
+class TaskBlocks:
+    """Collector of a solve stage's events, which groups the attempts of a task while several tasks are in flight.
+
+    Args:
+        verbose: whether the grids of every task are drawn, not only those of the first few.
+    """
+
+    def __init__(self, verbose: bool = True) -> None:
+        self._verbose = verbose
+        self._drawn = 0
         self._attempts: dict[str, list[AttemptShown]] = {}
 
     def add(self, event: Any) -> Any:
@@ -71,6 +92,10 @@ class TaskBlocks:
         if not isinstance(event, PicksShown):
             return event
         task = event.task
+        if not self._verbose and self._drawn >= FIRST_DRAWN:
+            made = [as_dict(one.attempt.row) for one in self._attempts.pop(task.task_id, [])]
+            return _whole_line(task_line(task.task_id, event.accepted, made))
+        self._drawn += 1
         return Group(
             task_view(task.task_id, [(pair.input, pair.output) for pair in task.demos], task.tests),
             *(_event_lines(attempt) for attempt in self._attempts.pop(task.task_id, [])),
@@ -96,12 +121,17 @@ def attempt_lines(row: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def attempt_view(row: Mapping[str, Any]) -> RenderableType:
-    """Draw a recorded attempt whole: the task, plan, prompt, text, grids, signals, timings, and how to replay it."""
+def attempt_view(row: Mapping[str, Any], compared: RenderableType | None = None) -> RenderableType:
+    """Draw a recorded attempt whole: the task, plan, prompt, text, grids, signals, timings, and how to replay it.
+
+    Args:
+        compared: drawing of its grids beside the expected ones, where these are known.
+    """
     task = row["task"] or {"demos": (), "tests": ()}  # its record can be lost, as by a damaged line of a journal
     parts: list[RenderableType] = [
         task_view(row["task_id"], [(d["input"], d["output"]) for d in task["demos"]], task["tests"]),
         attempt_lines(row),
+        *([] if compared is None else [compared]),
     ]
     others = [
         (f"test {c['test_index'] + 1} {c['source']} {c['votes']}/{c['num_views']}", c["grid"])
@@ -171,8 +201,13 @@ def _confirmation(confirmation: Mapping[str, Any]) -> list[RenderableType]:
     return parts
 
 
+def _whole_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ignore"
+    return text
+
+
 def _unbroken(text: str) -> Text:
-    return Text(printable(text), style="dim", no_wrap=True, overflow="ignore")
+    return _whole_line(Text(printable(text), style="dim"))
 
 
 def _paragraph(text: str, style: str = "") -> Text:
@@ -302,12 +337,14 @@ class SideBySide:
     """Titled grids next to each other, wrapped into as many rows as the console's width asks for."""
 
     titled: Sequence[tuple[str, GridLike | Any]]
+    marks: Sequence[set[tuple[int, int]]] = ()
+    """Cells of each grid to mark with `!`; none when empty."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         row: list[tuple[str, Text]] = []
         used = 0
-        for title, grid in self.titled:
-            drawn = grid_text(grid)
+        for number, (title, grid) in enumerate(self.titled):
+            drawn = grid_text(grid, self.marks[number] if self.marks else None)
             needed = max([len(title), *(len(line) for line in drawn.plain.split("\n"))]) + 3
             if row and used + needed > options.max_width:
                 yield _row(row)

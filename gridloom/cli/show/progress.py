@@ -16,13 +16,25 @@ from gridloom.progress import ProgressTask
 from gridloom.wording import printable
 
 PLAIN_EVERY_S = 10.0
+RATE_AFTER = 3
+"""Number of advances from which a live bar shows its rate: the first ones are of loading and compiling."""
 
 
-def reporter(console: Console, quiet: bool) -> Reporter:
-    """Return the reporter that suits the console."""
+def reporter(console: Console, quiet: bool, *, bars: Console | None = None, verbose: bool = True) -> Reporter:
+    """Return the reporter that suits the consoles.
+
+    Args:
+        console: where results and events go.
+        bars: where progress goes, standard error; `console` when absent. Where both are one terminal, results are
+            printed through the bars, which would otherwise be drawn over them.
+        verbose: whether the grids of every solved task are drawn; else those of the first few, and a line for each.
+    """
     if quiet:
         return Reporter(console, show_events=False)
-    return RichReporter(console) if console.is_terminal else PlainReporter(console)
+    progress = console if bars is None else bars
+    if progress.is_terminal:
+        return RichReporter(progress if console.is_terminal else console, progress, verbose)
+    return PlainReporter(console, progress, verbose)
 
 
 class _Quiet:
@@ -33,10 +45,13 @@ class _Quiet:
 class Reporter:
     """Base of the reporters: prints results and events, no bars."""
 
-    def __init__(self, console: Console, show_events: bool = True) -> None:
+    def __init__(
+        self, console: Console, progress: Console | None = None, verbose: bool = True, *, show_events: bool = True
+    ) -> None:
         self.console = console
+        self.progress = console if progress is None else progress
         self._show_events = show_events
-        self._blocks = TaskBlocks()
+        self._blocks = TaskBlocks(verbose)
 
     @contextmanager
     def task(self, label: str, total: float | None, unit: str = "it", done: float = 0) -> Iterator[ProgressTask]:
@@ -44,9 +59,9 @@ class Reporter:
         yield _Quiet()
 
     def say(self, text: str) -> None:
-        """Print one line."""
+        """Print one line, where progress goes."""
         if self._show_events:
-            self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+            self.progress.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def show(self, thing: Any) -> None:
         """Print a task of the solver when its last event is in, or any rich renderable at once."""
@@ -57,6 +72,8 @@ class Reporter:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24}:{minutes:02d}:{rest:02d}"
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
@@ -108,7 +125,7 @@ class PlainReporter(Reporter):
     @contextmanager
     def task(self, label: str, total: float | None, unit: str = "it", done: float = 0) -> Iterator[ProgressTask]:
         """Open a task that prints a line every few seconds and one at its end if it took longer than two."""
-        task = _PlainTask(self.console, label, total, unit, done)
+        task = _PlainTask(self.progress, label, total, unit, done)
         try:
             yield task
         finally:
@@ -118,7 +135,8 @@ class PlainReporter(Reporter):
 
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        early = task.fields.get("advances", 0) < RATE_AFTER and not task.finished
+        speed = None if early else task.finished_speed or task.speed
         return Text("" if speed is None else _rate(speed, str(task.fields.get("unit", "it"))))
 
 
@@ -126,25 +144,29 @@ class _EtaColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         if task.finished:
             return Text(f"in {_clock(task.finished_time or 0)}")
-        return Text("" if task.time_remaining is None else f"ETA {_clock(task.time_remaining)}")
+        early = task.fields.get("advances", 0) < RATE_AFTER
+        return Text("" if task.time_remaining is None or early else f"ETA {_clock(task.time_remaining)}")
 
 
 class _RichTask:
     def __init__(self, bars: Progress, task_id: TaskID) -> None:
         self._bars, self._id = bars, task_id
         self._fields: dict[str, Any] = {}
+        self._advances = 0
 
     def advance(self, amount: float = 1, **fields: Any) -> None:
         """Advance and show the fields beside the bar."""
         self._fields.update(fields)
-        self._bars.update(self._id, advance=amount, shown=printable(_fields(self._fields)))
+        self._advances += amount > 0
+        shown = printable(_fields(self._fields))
+        self._bars.update(self._id, advance=amount, shown=shown, advances=self._advances)
 
 
 class RichReporter(Reporter):
     """Live bars; everything else is printed above them."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console, progress: Console | None = None, verbose: bool = True) -> None:
+        super().__init__(console, progress, verbose)
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
@@ -152,7 +174,8 @@ class RichReporter(Reporter):
             _RateColumn(),
             _EtaColumn(),
             TextColumn("{task.fields[shown]}", markup=False),
-            console=console,
+            console=self.progress,
+            redirect_stdout=False,  # what is printed passes `console`; a pipe must not get it twice
             transient=False,
         )
         self._open = 0

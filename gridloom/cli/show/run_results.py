@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from gridloom.cli.show.attempts import attempt_lines, picks_view, task_view
+from gridloom.cli.show.attempts import FIRST_DRAWN, attempt_lines, picks_view, task_line, task_view
 from gridloom.cli.show.sequences import sequence_lines
 from gridloom.cli.show.tables import rows_table
 from gridloom.compiler.graph import RunGraph
@@ -19,6 +19,7 @@ from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import PickRecord, TaskRecord, as_dict
 from gridloom.stores.workspace import Workspace
+from gridloom.wording import counted, duration
 
 QUERIES = (
     "select task_id, attempt, verdict, score from v_attempts limit 5",
@@ -32,20 +33,33 @@ REPORTED = ("score", "evaluate", "halting_study", "count_votes", "ablate")
 
 
 def print_results(
-    console: Console, result: RunResult, graph: RunGraph, workspace: Workspace, *, show_tasks: bool, quiet: bool
+    console: Console,
+    result: RunResult,
+    graph: RunGraph,
+    workspace: Workspace,
+    *,
+    show_tasks: bool,
+    quiet: bool,
+    verbose: bool = False,
 ) -> None:
-    """Print the results of a run. With `show_tasks` the tasks of a cached solve stage are drawn from the ledger."""
+    """Print the results of a run.
+
+    With `show_tasks` the tasks of a cached solve stage are shown from the ledger: the first few drawn and the others in
+    a line each, with `verbose` all drawn.
+    """
     ledger = Ledger(workspace)
     if show_tasks and not quiet:
         for node in graph.nodes:
             if node.kind == "solve" and node.name in result.cached:
                 producer = result.artifacts[node.name].manifest["producer"]
-                _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"])
+                _print_recorded_tasks(console, ledger, producer["run_id"], producer["stage"], verbose)
     for node in graph.nodes:
         if node.kind in REPORTED and node.name in result.artifacts:
             report = result.artifacts[node.name].read_json("report.json")
             if node.kind == "score":
-                _print_score(console, ledger, node.name, report)
+                _print_score(console, ledger, node.name, node.inputs["attempts"], report)
+                for where in (node.inputs["attempts"], node.name):
+                    _print_files(console, node.name, result.artifacts.get(where))
             elif node.kind == "ablate":
                 for one in report["comparisons"]:
                     console.print(f"{node.name}  {Comparison(**one).line()}", soft_wrap=True)
@@ -54,19 +68,22 @@ def print_results(
                     console.print(line, highlight=False, soft_wrap=True)
             elif node.kind == "evaluate":
                 _print_puzzles(console, node.name, report)
+                _print_files(console, node.name, result.artifacts[node.name])
             elif node.kind == "halting_study":
                 _print_study(console, node.name, report)
             else:
                 _print_votes(console, node.name, report)
+                for where in (*node.inputs.values(), node.name):
+                    _print_files(console, node.name, result.artifacts.get(where))
     read = {name for node in graph.nodes if node.kind in ("score", "train") for name in node.inputs.values()}
     for node in graph.nodes:
         if node.kind == "solve" and node.name in result.artifacts and node.name not in read:
             _print_unscored(console, node.name, result.artifacts[node.name])
     if result.failed:  # the summary of the failed stages has the counts
         return
-    counts = f"{len(result.executed)} stages ran, {len(result.cached)} cached"
+    counts = f"{counted(len(result.executed), 'stage')} ran, {len(result.cached)} cached"
     ran = counts if result.executed else "everything was cached"
-    console.print(f"run {result.run_id}: {ran}, {result.seconds:.0f} s", highlight=False)
+    console.print(f"run {result.run_id}: {ran}, {duration(result.seconds)}", highlight=False)
     if any(node.kind == "solve" for node in graph.nodes) and not quiet:
         console.print("try:", highlight=False)
         for query in QUERIES:
@@ -76,10 +93,7 @@ def print_results(
 def _print_unscored(console: Console, stage: str, attempts: Artifact) -> None:
     """Print the place of the picks of a solve stage without a score stage."""
     made = attempts.read_json("meta.json")
-    counts = ", ".join(
-        f"{number:,} {what}{'' if number == 1 else 's'}"
-        for what, number in (("task", made["num_tasks"]), ("test input", made["num_test_inputs"]))
-    )
+    counts = f"{counted(made['num_tasks'], 'task')}, {counted(made['num_test_inputs'], 'test input')}"
     for line in (
         f"{stage}  {counts}, not scored",
         f"{'':{len(stage)}}  two grids for each in {attempts.path / 'submission.json'}",
@@ -87,17 +101,34 @@ def _print_unscored(console: Console, stage: str, attempts: Artifact) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: str) -> None:
-    console.print(f"solve stage {stage!r} is cached; its attempts were recorded by run {run_id}:", highlight=False)
+FILES = ("submission.json", "report.json")
+"""Files of an artifact that people open."""
+
+
+def _print_files(console: Console, stage: str, artifact: Artifact | None) -> None:
+    """Print the paths of an artifact's files that people open."""
+    for name in FILES:
+        if artifact is not None and artifact.has(name):
+            console.print(f"{'':{len(stage)}}  {artifact.path / name}", highlight=False, soft_wrap=True)
+
+
+def _print_recorded_tasks(console: Console, ledger: Ledger, run_id: str, stage: str, verbose: bool) -> None:
+    console.print(
+        f"solve stage {stage!r} is cached; its attempts were recorded by run {run_id}:", highlight=False, soft_wrap=True
+    )
     attempts = ledger.whole_attempts(run_id, stage=stage, fork=0)
     picks = ledger.read(PickRecord, run_id=run_id, stage=stage)
-    for task in ledger.read(TaskRecord, run_id=run_id, stage=stage):
-        console.print(task_view(task.task_id, [(d["input"], d["output"]) for d in task.demos], task.tests))
-        made = [attempt.row for attempt in attempts if attempt.row.task_id == task.task_id]
-        for row in made:
-            console.print(attempt_lines(as_dict(row)))
+    for number, task in enumerate(ledger.read(TaskRecord, run_id=run_id, stage=stage)):
+        made = [as_dict(attempt.row) for attempt in attempts if attempt.row.task_id == task.task_id]
         chosen = [asdict(pick) for pick in picks if pick.task_id == task.task_id]
-        console.print(picks_view(task.task_id, chosen, any(pick["accepted"] for pick in chosen), len(made)))
+        accepted = any(pick["accepted"] for pick in chosen)
+        if not verbose and number >= FIRST_DRAWN:
+            console.print(task_line(task.task_id, accepted, made), soft_wrap=True)
+            continue
+        console.print(task_view(task.task_id, [(d["input"], d["output"]) for d in task.demos], task.tests))
+        for row in made:
+            console.print(attempt_lines(row))
+        console.print(picks_view(task.task_id, chosen, accepted, len(made)))
 
 
 def _print_puzzles(console: Console, stage: str, report: dict[str, Any]) -> None:
@@ -213,7 +244,7 @@ def _who(made: dict[str, Any]) -> str:
     return f"checkpoint {made['checkpoint'][:12]} (step {made['steps']:,})"
 
 
-def _print_score(console: Console, ledger: Ledger, stage: str, report: dict[str, Any]) -> None:
+def _print_score(console: Console, ledger: Ledger, stage: str, solved_by: str, report: dict[str, Any]) -> None:
     margin = f"{'':{len(stage)}}"
     made, config = report["solved_with"], report["solved_with"]["solver"]
     tasks = ledger.rows(
@@ -222,14 +253,13 @@ def _print_score(console: Console, ledger: Ledger, stage: str, report: dict[str,
         "where (run_id, stage) = (select (run_id, stage) from attempts where stage_key = ? limit 1) order by task_id",
         [report["attempts"]],
     )
-    console.print(rows_table(tasks))
-    plural = "" if report["num_test_inputs"] == 1 else "s"
+    console.print(rows_table(tasks, drop=("seconds", "tests", "pass@1", "cell accuracy", "attempts")), soft_wrap=True)
     lines = [
-        f"{stage}  {made['data_version']}, {report['num_tasks']} task{'' if report['num_tasks'] == 1 else 's'}, "
-        f"{report['num_test_inputs']} test input{plural}, " + _solver(made["checkpoint_key"]),
+        f"{stage}  {made['data_version']}, {counted(report['num_tasks'], 'task')}, "
+        f"{counted(report['num_test_inputs'], 'test input')}, stage {solved_by}, " + _solver(made["checkpoint_key"]),
         f"{margin}  pass@2 {share_text(report['pass2'], report['pass2_interval'])}   pass@1 {report['pass1']:.1%}   "
         f"cell accuracy {report['cell_accuracy']:.1%}",
-        f"{margin}  up to {config['max_attempts']} attempts, {config['views']} views",
+        f"{margin}  up to {counted(config['max_attempts'], 'attempt')}, {counted(config['views'], 'view')}",
     ]
     if report["num_accepted"]:
         lines.append(

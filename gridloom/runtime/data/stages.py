@@ -15,8 +15,8 @@ from gridloom.runtime.data.built.rows import baselines
 from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, puzzles_digest
 from gridloom.runtime.data.sequences.artifact import save_sequences
 from gridloom.runtime.stage import StageContext
-from gridloom.specs.data import ArcData, ProgramsData
 from gridloom.specs.built import BuiltData, PrebuiltData, StreamData
+from gridloom.specs.data import ArcData, ProgramsData
 from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.files.write_aside import move

@@ -32,6 +32,7 @@ from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
 from gridloom.runtime.models.steps import Halting, Rows
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.trackers.wandb_run import EVALUATE_PROJECT, send_report
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import PuzzlePredictionRecord
@@ -223,6 +224,7 @@ class Evaluate:
                 for member, one in zip(members, own, strict=True)
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+        send_report(spec.wandb, EVALUATE_PROJECT, node, context, report, inputs)
         if tally.num_puzzles:
             write_eval_results(
                 context.out,

@@ -30,6 +30,7 @@ from gridloom.runtime.models.network import TRIAL_ROWS
 from gridloom.runtime.models.sequence_rows import SequenceRows, answers_of_step, most_rows, sequence_rows
 from gridloom.runtime.models.steps import Answers, Halting, Rows
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.trackers.wandb_run import EVALUATE_PROJECT, send_report
 from gridloom.specs.stages import DEFAULT_SEQUENCES, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import DifficultyRecord
@@ -199,6 +200,7 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
             for member, one in zip(members, own, strict=True)
         ]
     (context.out / "report.json").write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+    send_report(stage.wandb, EVALUATE_PROJECT, node, context, report, inputs)
     if shares:
         write_eval_results(
             context.out,

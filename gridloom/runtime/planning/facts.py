@@ -42,6 +42,12 @@ class LocalFacts:
             self._data[question] = DataFacts(**fields)
         return self._data[question]
 
+    def subsets(self, source: str, base: str) -> tuple[str, ...]:
+        """Return the subsets of a source of ARC tasks, without reading its tasks. Raises DataError."""
+        from gridloom.runtime.data.arc.sources import open_source
+
+        return open_source(source, Path(base)).subsets
+
     def task_keys(self, spec: DataSpec, base: str) -> tuple[TaskKey, ...]:
         """Return every ARC task of a dataset with the keys of its demonstrations and pairs. Raises DataError."""
         if not isinstance(spec, ArcData):

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from gridloom.compiler.graph import StageNode
-from gridloom.errors import StageError
-from gridloom.optional_packages import needed
 from gridloom.runtime.evaluation.earlier_names import earlier_names, wandb_names
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.trackers.wandb_run import wandb_run
 from gridloom.specs.stages import Wandb
 from gridloom.stores.records import MetricRecord
 
@@ -52,34 +51,10 @@ def tracked(
     if spec is None:
         yield record
         return
-    with needed("wandb", "wandb", f"wandb: in stage {node.name!r}"):
-        import wandb
+    with wandb_run(spec, project, node, context) as log:
 
-    folder = context.ledger.workspace.ensure(context.ledger.workspace.root / "wandb")
-    try:
-        run = wandb.init(
-            project=spec.project or project,
-            mode=spec.mode,
-            dir=folder,
-            resume="allow",
-            name=f"{context.run_id} {node.name}",
-            id=f"{context.run_id}-{node.key[-16:]}".replace(":", "-"),
-            config={"key": node.key, **node.spec},
-            settings=wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True, quiet=True),
-        )
-    except (wandb.Error, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise StageError(
-            f"{node.name} cannot begin a run at Weights & Biases: {reason}",
-            "say  wandb: {mode: offline}  or log in with  wandb login",
-        ) from error
+        def both(step: int, figures: Mapping[str, float]) -> None:
+            record(step, figures)
+            log({**figures, **wandb_names(earlier, figures)}, step)
 
-    def both(step: int, figures: Mapping[str, float]) -> None:
-        record(step, figures)
-        named = {**figures, **wandb_names(earlier, figures)}
-        run.log({name: float(value) for name, value in named.items()}, step=step)
-
-    try:
         yield both
-    finally:
-        run.finish()

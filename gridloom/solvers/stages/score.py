@@ -17,7 +17,9 @@ from gridloom.runtime.evaluation.compare import REPORT, compare
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.interop.result_files import RESULTS, parse_failures, seconds_by_task, write_results
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.trackers.wandb_run import SOLVE_PROJECT, send_report
 from gridloom.solvers.stages import attempts_artifact as outputs
+from gridloom.specs.stages import ScoreStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import ScoreRecord
@@ -133,3 +135,4 @@ class Score:
         noted = ("pass2", "pass1", "shape_match", "cell_accuracy", "num_tasks")
         context.notes.update({name: report[name] for name in noted})
         _write_results(report, picks, attempts, producer, context)
+        send_report(node.section(ScoreStage).wandb, SOLVE_PROJECT, node, context, report, inputs)

@@ -14,6 +14,7 @@ from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.trackers.wandb_run import tracked_counts
 from gridloom.solvers.loop.policies import Experience, make_policy
 from gridloom.solvers.loop.recording import task_record
 from gridloom.solvers.parts.loading import load_llm_services, load_services
@@ -58,14 +59,17 @@ class Solve:
             uses_experience = make_policy(stage.solver.policy).uses_experience
             experience = _experience(context, ledger) if uses_experience else {}
             if context.crew is not None:
-                solve_on_workers(node, inputs, open_tasks, len(tasks), accepted, experience, context, ledger)
+                with tracked_counts(stage.wandb, node, context, inputs) as log:
+                    solve_on_workers(node, inputs, open_tasks, len(tasks), accepted, experience, context, ledger, log)
             else:
                 services = load_models(node, stage, inputs, tasks, context, self._load, self._load_llm)
                 loop = TaskLoop(node, stage, services, model_key, context, ledger, experience)
-                asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=accepted))
+                with tracked_counts(stage.wandb, node, context, inputs) as loop.log:
+                    asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=accepted))
         context.notes["seconds"] = time.perf_counter() - began
         context.notes["resumed_tasks"] = len(finished)
         _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration)
+
 
     def worker(
         self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext, shared: Mapping[str, Any]

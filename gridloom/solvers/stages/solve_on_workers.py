@@ -16,6 +16,7 @@ from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.data.arc.dataset import held_out_tasks, load_dataset
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.trackers.wandb_run import Log
 from gridloom.solvers.loop.graph import thread_id
 from gridloom.solvers.loop.policies import Experience
 from gridloom.solvers.stages.task_loop import (
@@ -107,11 +108,13 @@ def solve_on_workers(
     experience: Experience,
     context: StageContext,
     ledger: Ledger,
+    log: Log | None = None,
 ) -> None:
     """Have the workers solve the open tasks of a stage.
 
     Args:
         num_tasks: number of all tasks; those beside `tasks` are done, `accepted` of them accepted.
+        log: receiver of the counts after each task.
 
     Raises:
         StageInterrupted: the stop signal was set, and every worker has saved its node.
@@ -145,7 +148,10 @@ def solve_on_workers(
             done += 1
             accepted += result["accepted"]
             attempts += result["attempts"]
-            bar.advance(1, accepted=accepted, open=done - accepted, attempts=attempts, workers=crew.num_workers)
+            counts = {"accepted": accepted, "open": done - accepted, "attempts": attempts}
+            bar.advance(1, **counts, workers=crew.num_workers)
+            if log is not None:
+                log(counts, done)
 
         aside = crew.run(job, [task.task_id for task in tasks], value, take, context.stop)
     if aside:

@@ -14,6 +14,7 @@ from gridloom.errors import StageInterrupted
 from gridloom.progress import Progress, ProgressTask
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.trackers.wandb_run import Log
 from gridloom.solvers.loop.graph import TaskRun, build_graph, run_graph, thread_id
 from gridloom.solvers.loop.nodes import Nodes
 from gridloom.solvers.loop.policies import Experience, Policy, make_policy
@@ -99,6 +100,7 @@ class TaskLoop:
         self.saver = DuckDBSaver(context.ledger, ledger=threads, one_task_a_step=True)
         self.graph = build_graph(self.saver)
         self.num_done = self.num_accepted = self.num_attempts = 0
+        self.log: Log | None = None
 
     async def solve(self, tasks: Sequence[Task], num_tasks: int, accepted: int) -> None:
         """Run the tasks' graphs, `in_flight` of them concurrently.
@@ -139,6 +141,8 @@ class TaskLoop:
                 self.num_attempts += len(state["history"])
                 self.num_accepted += is_accepted(state, task)
                 bar.advance(1, **self._figures())
+                if self.log is not None:
+                    self.log(self._figures(), self.num_done)
 
     def _figures(self) -> dict[str, Any]:
         """Return the counts that the progress bar shows."""

