@@ -70,7 +70,6 @@ class Solve:
         context.notes["resumed_tasks"] = len(finished)
         _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration)
 
-
     def worker(
         self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext, shared: Mapping[str, Any]
     ) -> SolveWorker:
