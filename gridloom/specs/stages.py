@@ -37,7 +37,7 @@ class Wandb(SpecModel):
     """`offline` writes files into the workspace, without a login; `online` sends them, with the login of `wandb login`
     or WANDB_API_KEY."""
     project: str | None = None
-    """arc-trm-pretrain for `train` and arc-hybrid-joint for `joint_train` when absent."""
+    """arc-trm-pretrain for `train` and `evaluate`, and arc-hybrid-joint for `joint_train`, when absent."""
 
 
 class CheckpointStage(StageSpec):
@@ -334,6 +334,8 @@ class EvaluateStage(StageSpec):
     compile: Annotated[Literal["on", "off"], Operational()] = "off"
     """torch.compile for the recursion, which takes a minute or more: for long evaluations. Results change by
     rounding."""
+    wandb: Annotated[Wandb | None, Operational()] = None
+    """Figures to Weights & Biases as well; off when absent."""
 
     def members(self) -> dict[str, str]:
         """Return the stages whose checkpoints answer, by the name of the input."""

@@ -15,7 +15,7 @@ from gridloom.runtime.models.pondering_spec import PonderingSpec
 from gridloom.specs.base import ModelSpec
 from gridloom.specs.halting_study import HaltingStudyStage
 from gridloom.specs.solver_kinds import AUTO, PROPOSERS, Given, proposer_for
-from gridloom.specs.stages import JointTrainStage, SolveStage, TrainStage
+from gridloom.specs.stages import EvaluateStage, JointTrainStage, SolveStage, TrainStage
 from gridloom.wording import listed
 
 
@@ -151,7 +151,11 @@ def language_model_is_here(spec_facts: SpecFacts, session: Session) -> None:
 def packages_are_here(spec_facts: SpecFacts, session: Session) -> None:
     """GL326: the optional packages that the spec needs are installed."""
     bound = spec_facts.bound
-    for name, stage in (*sound(spec_facts, "stages", TrainStage), *sound(spec_facts, "stages", JointTrainStage)):
+    for name, stage in (
+        *sound(spec_facts, "stages", TrainStage),
+        *sound(spec_facts, "stages", JointTrainStage),
+        *sound(spec_facts, "stages", EvaluateStage),
+    ):
         if stage.wandb is not None:
             _package_is_here(
                 "wandb",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from gridloom.runtime.evaluation.summary import SETTLED, summarise
 from gridloom.runtime.evaluation.vote import FORMAT_VERSION, VOTES
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.tracking import TRAIN_PROJECT, tracked
+from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import EvaluationRecord
-from gridloom.stores.records import MetricRecord
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 
@@ -81,19 +81,8 @@ class CountVotes:
         )
         figures = {f"pass{k}": share for k, share in report["pass_at"].items()}
         figures |= {name: report[name] for name in ("cell_accuracy", "shape_match", "num_tasks")}
-        context.ledger.append(
-            *(
-                MetricRecord(
-                    run_id=context.run_id,
-                    stage=node.name,
-                    step=steps_trained(voted["evaluated"]),
-                    name=name,
-                    value=float(value),
-                    recorded_at=time.time(),
-                )
-                for name, value in figures.items()
-            )
-        )
+        with tracked(node.section(EvaluateStage).wandb, TRAIN_PROJECT, node, context) as track:
+            track(steps_trained(voted["evaluated"]), figures)
         context.notes.update(figures)
 
 

@@ -23,7 +23,7 @@ from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.puzzles.puzzle_file import puzzle_text
 from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, load_puzzles, solves
 from gridloom.runtime.evaluation.described import elect, evaluated_facts, halting_facts, steps_trained
-from gridloom.runtime.evaluation.earlier_names import earlier_kind, earlier_names
+from gridloom.runtime.evaluation.earlier_names import TEST_NAMES, earlier_kind
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.evaluation.maze_paths import PathTally, excess_steps
 from gridloom.runtime.evaluation.restarts import RestartTally, run_restarts
@@ -32,10 +32,10 @@ from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
 from gridloom.runtime.models.steps import Halting, Rows
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import PuzzlePredictionRecord
-from gridloom.stores.records import MetricRecord
 
 REPORT = "report.json"
 SPLIT = "test"
@@ -137,6 +137,15 @@ class Evaluate:
         """Answer the test puzzles; write report.json and a ledger row per metric. Raises StageInterrupted on a stop."""
         spec = node.section(EvaluateStage)
         puzzles = load_puzzles(inputs["data"].path)
+        members = self._members(spec, puzzles, inputs, context)
+        kind = earlier_kind(members[0][1].network.spec, puzzles.kind)
+        with tracked(spec.wandb, TRAIN_PROJECT, node, context, kind, of=TEST_NAMES) as track:
+            self._evaluate(node, spec, puzzles, members, context, track)
+
+    def _members(
+        self, spec: EvaluateStage, puzzles: PuzzleSet, inputs: Mapping[str, Artifact], context: StageContext
+    ) -> list[tuple[str, Bundle]]:
+        """Load the checkpoints. Raises DataError for a set without test puzzles, ModelError for other puzzles."""
         if SPLIT not in puzzles.splits:
             raise DataError(f"this {puzzles.kind} set has no test puzzles", "raise test, or give its source some")
         members: list[tuple[str, Bundle]] = []
@@ -153,6 +162,17 @@ class Evaluate:
                 spec.compile, [bundle.network.num_cells], TRIAL_ROWS, context.progress.say, any_rows=True
             )
             members.append((inputs[place].key, bundle))
+        return members
+
+    def _evaluate(
+        self,
+        node: StageNode,
+        spec: EvaluateStage,
+        puzzles: PuzzleSet,
+        members: Sequence[tuple[str, Bundle]],
+        context: StageContext,
+        track: Track,
+    ) -> None:
         started = time.monotonic()
         restarts = RestartTally(spec.restarts)
         tally, own = self._answer(node, spec, members, puzzles, context, restarts)
@@ -164,20 +184,7 @@ class Evaluate:
         again = restarts.shares() if spec.restarts > 1 else {}
         metrics = {**shares, **again, "valid": valid, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
         metrics |= tally.halting()
-        metrics |= earlier_names(earlier_kind(members[0][1].network.spec, puzzles.kind), metrics)
-        context.ledger.append(
-            *(
-                MetricRecord(
-                    run_id=context.run_id,
-                    stage=node.name,
-                    step=steps_trained(evaluated),
-                    name=name,
-                    value=value,
-                    recorded_at=time.time(),
-                )
-                for name, value in metrics.items()
-            )
-        )
+        track(steps_trained(evaluated), metrics)
         report: dict[str, Any] = {
             "format_version": 1,
             "evaluated": {**evaluated, **halting_facts(spec)},

@@ -22,7 +22,7 @@ from gridloom.errors import ModelError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequences, sequences_digest
 from gridloom.runtime.evaluation.described import elect, evaluated_facts, halting_facts, steps_trained
-from gridloom.runtime.evaluation.earlier_names import earlier_kind, earlier_names
+from gridloom.runtime.evaluation.earlier_names import TEST_NAMES, earlier_kind
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
@@ -30,10 +30,10 @@ from gridloom.runtime.models.network import TRIAL_ROWS
 from gridloom.runtime.models.sequence_rows import SequenceRows, answers_of_step, sequence_rows
 from gridloom.runtime.models.steps import Answers, Halting, Rows
 from gridloom.runtime.stage import StageContext
+from gridloom.runtime.training.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.specs.stages import DEFAULT_SEQUENCES, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import DifficultyRecord
-from gridloom.stores.records import MetricRecord
 
 SPLIT = "test"
 DIFFICULTY = {
@@ -146,6 +146,19 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
     stage = node.section(EvaluateStage)
     spec = load_sequences(inputs["data"].path)
     members = _members(stage, inputs, spec, context)
+    kind = earlier_kind(members[0][1].network.spec, spec.kind)
+    with tracked(stage.wandb, TRAIN_PROJECT, node, context, kind, of=TEST_NAMES) as track:
+        _evaluate(node, stage, spec, members, context, track)
+
+
+def _evaluate(
+    node: StageNode,
+    stage: EvaluateStage,
+    spec: SequenceSpec,
+    members: Sequence[tuple[str, Bundle]],
+    context: StageContext,
+    track: Track,
+) -> None:
     total = stage.limit or DEFAULT_SEQUENCES
     started = time.monotonic()
     tally, own = _answer(node, stage, spec, members, total, context)
@@ -159,9 +172,7 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
         "accuracy_sequence": figures.get("exact"),
     }
     shares = {name: value for name, value in lab.items() if value is not None}
-    kind = earlier_kind(members[0][1].network.spec, spec.kind)
-    metrics = {**figures, **shares, **earlier_names(kind, figures), "num_sequences": total}
-    context.ledger.append(*_metrics(node, context, steps_trained(evaluated), metrics))
+    track(steps_trained(evaluated), {**figures, **shares, "num_sequences": total})
     table = tally.by_difficulty()
     context.ledger.append(*_records(node, context, spec.kind, members[0][0], table))
     by_network = {
@@ -290,20 +301,6 @@ def _together(found: Sequence[Answers]) -> Answers:
     steps = torch.stack([one.steps if one.mean_steps is None else one.mean_steps for one in found]).sum(dim=0)
     computed = sum(one.num_computed for one in found)
     return Answers(tokens, q_halt, steps.round().to(torch.int32), computed, mean_steps=steps.float())
-
-
-def _metrics(node: StageNode, context: StageContext, step: int, figures: Mapping[str, float]) -> list[MetricRecord]:
-    return [
-        MetricRecord(
-            run_id=context.run_id,
-            stage=node.name,
-            step=step,
-            name=name,
-            value=float(value),
-            recorded_at=time.time(),
-        )
-        for name, value in figures.items()
-    ]
 
 
 def _records(

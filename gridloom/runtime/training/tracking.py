@@ -1,4 +1,4 @@
-"""Recording of training figures: in the ledger, and with `wandb` in the spec also at Weights & Biases."""
+"""Recording of figures of training and evaluation: in the ledger, and with `wandb` in the spec at Weights & Biases."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ Track = Callable[[int, Mapping[str, float]], None]
 
 @contextmanager
 def tracked(
-    spec: Wandb | None, project: str, node: StageNode, context: StageContext, earlier: str | None = None
+    spec: Wandb | None,
+    project: str,
+    node: StageNode,
+    context: StageContext,
+    earlier: str | None = None,
+    of: str = "train/",
 ) -> Iterator[Track]:
     """Open the recorders of a stage's figures; a resumed stage continues its W&B run.
 
     Args:
         earlier: kind of data whose figures are recorded under the names of the earlier halting lab too.
+        of: prefix of these names at W&B.
 
     Raises:
         GridloomError: wandb is not installed.
@@ -76,7 +82,7 @@ def tracked(
 
     def both(step: int, figures: Mapping[str, float]) -> None:
         record(step, figures)
-        named = {**figures, **wandb_names(earlier, figures)}
+        named = {**figures, **wandb_names(earlier, figures, of)}
         run.log({name: float(value) for name, value in named.items()}, step=step)
 
     try:
