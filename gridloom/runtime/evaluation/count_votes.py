@@ -15,10 +15,10 @@ from gridloom.runtime.evaluation.ballots import rank as sort_key
 from gridloom.runtime.evaluation.compare import REPORT, compare
 from gridloom.runtime.evaluation.described import steps_trained
 from gridloom.runtime.evaluation.summary import SETTLED, summarise
+from gridloom.runtime.evaluation.tracking import TRAIN_PROJECT, tracked
 from gridloom.runtime.evaluation.vote import FORMAT_VERSION, VOTES
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.stage import StageContext
-from gridloom.runtime.training.tracking import TRAIN_PROJECT, tracked
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import EvaluationRecord

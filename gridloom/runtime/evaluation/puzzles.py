@@ -27,12 +27,12 @@ from gridloom.runtime.evaluation.earlier_names import TEST_NAMES, earlier_kind
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.evaluation.maze_paths import PathTally, excess_steps
 from gridloom.runtime.evaluation.restarts import RestartTally, run_restarts
+from gridloom.runtime.evaluation.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
 from gridloom.runtime.models.steps import Halting, Rows
 from gridloom.runtime.stage import StageContext
-from gridloom.runtime.training.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import PuzzlePredictionRecord

@@ -24,13 +24,13 @@ from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequence
 from gridloom.runtime.evaluation.described import elect, evaluated_facts, halting_facts, steps_trained
 from gridloom.runtime.evaluation.earlier_names import TEST_NAMES, earlier_kind
 from gridloom.runtime.evaluation.intervals import wilson
+from gridloom.runtime.evaluation.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
 from gridloom.runtime.models.sequence_rows import SequenceRows, answers_of_step, sequence_rows
 from gridloom.runtime.models.steps import Answers, Halting, Rows
 from gridloom.runtime.stage import StageContext
-from gridloom.runtime.training.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.specs.stages import DEFAULT_SEQUENCES, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import DifficultyRecord

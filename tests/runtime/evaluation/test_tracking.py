@@ -19,8 +19,8 @@ from gridloom.compiler.fingerprint import digest, node_inputs
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import GridloomError, StageError
 from gridloom.runtime.evaluation.puzzles import Evaluate
+from gridloom.runtime.evaluation.tracking import tracked
 from gridloom.runtime.models.act_rnn.spec import ActRnnModel
-from gridloom.runtime.training.tracking import tracked
 from gridloom.runtime.training.train import Train
 from gridloom.specs.stages import EvaluateStage, Wandb
 from gridloom.stores.artifacts import Artifact
