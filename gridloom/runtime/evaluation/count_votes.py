@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from gridloom.runtime.evaluation.ballots import rank as sort_key
 from gridloom.runtime.evaluation.compare import REPORT, compare
 from gridloom.runtime.evaluation.described import steps_trained
 from gridloom.runtime.evaluation.summary import SETTLED, summarise
+from gridloom.runtime.evaluation.tracking import recorder
 from gridloom.runtime.evaluation.vote import FORMAT_VERSION, VOTES
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.stage import StageContext
@@ -23,7 +23,6 @@ from gridloom.runtime.trackers.wandb_run import EVALUATE_PROJECT, send_report
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import EvaluationRecord
-from gridloom.stores.records import MetricRecord
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 
@@ -74,7 +73,6 @@ class CountVotes:
                 for number, member in enumerate(members)
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-        send_report(node.section(EvaluateStage).wandb, EVALUATE_PROJECT, node, context, report, inputs)
         write_eval_results(
             context.out,
             accuracy=report["pass_at_of_test_inputs"]["1"],
@@ -84,19 +82,9 @@ class CountVotes:
         )
         figures = {f"pass{k}": share for k, share in report["pass_at"].items()}
         figures |= {name: report[name] for name in ("cell_accuracy", "shape_match", "num_tasks")}
-        context.ledger.append(
-            *(
-                MetricRecord(
-                    run_id=context.run_id,
-                    stage=node.name,
-                    step=steps_trained(voted["evaluated"]),
-                    name=name,
-                    value=float(value),
-                    recorded_at=time.time(),
-                )
-                for name, value in figures.items()
-            )
-        )
+        step = steps_trained(voted["evaluated"])
+        recorder(node, context)(step, figures)
+        send_report(node.section(EvaluateStage).wandb, EVALUATE_PROJECT, node, context, report, inputs, figures, step)
         context.notes.update(figures)
 
 

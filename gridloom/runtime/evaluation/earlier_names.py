@@ -25,6 +25,8 @@ from gridloom.runtime.models.pondering_spec import PonderingSpec
 
 VALIDATION = "validation_"
 """Prefix of the figures of a validation."""
+TEST_NAMES = "test/"
+"""Prefix of the earlier names of an evaluation at Weights & Biases."""
 _OF_ALL = {
     "loss": "loss_total",
     "loss_classification": "loss_classification",

@@ -23,10 +23,11 @@ from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.puzzles.puzzle_file import puzzle_text
 from gridloom.runtime.data.puzzles.puzzle_set import PuzzleSet, load_puzzles, solves
 from gridloom.runtime.evaluation.described import elect, evaluated_facts, halting_facts, steps_trained
-from gridloom.runtime.evaluation.earlier_names import earlier_kind, earlier_names
+from gridloom.runtime.evaluation.earlier_names import TEST_NAMES, earlier_kind, wandb_names
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.evaluation.maze_paths import PathTally, excess_steps
 from gridloom.runtime.evaluation.restarts import RestartTally, run_restarts
+from gridloom.runtime.evaluation.tracking import Track, recorder
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
@@ -36,7 +37,6 @@ from gridloom.runtime.trackers.wandb_run import EVALUATE_PROJECT, send_report
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import PuzzlePredictionRecord
-from gridloom.stores.records import MetricRecord
 
 REPORT = "report.json"
 SPLIT = "test"
@@ -138,6 +138,17 @@ class Evaluate:
         """Answer the test puzzles; write report.json and a ledger row per metric. Raises StageInterrupted on a stop."""
         spec = node.section(EvaluateStage)
         puzzles = load_puzzles(inputs["data"].path)
+        members = self._members(spec, puzzles, inputs, context)
+        kind = earlier_kind(members[0][1].network.spec, puzzles.kind)
+        track = recorder(node, context, kind)
+        report, figures, step = self._evaluate(node, spec, puzzles, members, context, track)
+        figures |= wandb_names(kind, figures, TEST_NAMES)
+        send_report(spec.wandb, EVALUATE_PROJECT, node, context, report, inputs, figures, step)
+
+    def _members(
+        self, spec: EvaluateStage, puzzles: PuzzleSet, inputs: Mapping[str, Artifact], context: StageContext
+    ) -> list[tuple[str, Bundle]]:
+        """Load the checkpoints. Raises DataError for a set without test puzzles, ModelError for other puzzles."""
         if SPLIT not in puzzles.splits:
             raise DataError(f"this {puzzles.kind} set has no test puzzles", "raise test, or give its source some")
         members: list[tuple[str, Bundle]] = []
@@ -154,6 +165,18 @@ class Evaluate:
                 spec.compile, [bundle.network.num_cells], TRIAL_ROWS, context.progress.say, any_rows=True
             )
             members.append((inputs[place].key, bundle))
+        return members
+
+    def _evaluate(
+        self,
+        node: StageNode,
+        spec: EvaluateStage,
+        puzzles: PuzzleSet,
+        members: Sequence[tuple[str, Bundle]],
+        context: StageContext,
+        track: Track,
+    ) -> tuple[dict[str, Any], dict[str, float], int]:
+        """Answer the puzzles and write the artifact; return its report, the figures, and the steps of the training."""
         started = time.monotonic()
         restarts = RestartTally(spec.restarts)
         tally, own = self._answer(node, spec, members, puzzles, context, restarts)
@@ -165,20 +188,8 @@ class Evaluate:
         again = restarts.shares() if spec.restarts > 1 else {}
         metrics = {**shares, **again, "valid": valid, "num_puzzles": tally.num_puzzles, "act_steps": mean_steps}
         metrics |= tally.halting()
-        metrics |= earlier_names(earlier_kind(members[0][1].network.spec, puzzles.kind), metrics)
-        context.ledger.append(
-            *(
-                MetricRecord(
-                    run_id=context.run_id,
-                    stage=node.name,
-                    step=steps_trained(evaluated),
-                    name=name,
-                    value=value,
-                    recorded_at=time.time(),
-                )
-                for name, value in metrics.items()
-            )
-        )
+        step = steps_trained(evaluated)
+        track(step, metrics)
         report: dict[str, Any] = {
             "format_version": 1,
             "evaluated": {**evaluated, **halting_facts(spec)},
@@ -224,7 +235,6 @@ class Evaluate:
                 for member, one in zip(members, own, strict=True)
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-        send_report(spec.wandb, EVALUATE_PROJECT, node, context, report, inputs)
         if tally.num_puzzles:
             write_eval_results(
                 context.out,
@@ -241,6 +251,7 @@ class Evaluate:
             act_steps_computed=tally.num_computed,
             hardware=hardware(context.device),
         )
+        return report, metrics, step
 
     def _answer(
         self,

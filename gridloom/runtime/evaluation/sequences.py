@@ -22,8 +22,9 @@ from gridloom.errors import ModelError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.sequences.artifact import SequenceSpec, load_sequences, sequences_digest
 from gridloom.runtime.evaluation.described import elect, evaluated_facts, halting_facts, steps_trained
-from gridloom.runtime.evaluation.earlier_names import earlier_kind, earlier_names
+from gridloom.runtime.evaluation.earlier_names import TEST_NAMES, earlier_kind, wandb_names
 from gridloom.runtime.evaluation.intervals import wilson
+from gridloom.runtime.evaluation.tracking import Track, recorder
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.models.network import TRIAL_ROWS
@@ -34,7 +35,6 @@ from gridloom.runtime.trackers.wandb_run import EVALUATE_PROJECT, send_report
 from gridloom.specs.stages import DEFAULT_SEQUENCES, EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import DifficultyRecord
-from gridloom.stores.records import MetricRecord
 
 SPLIT = "test"
 DIFFICULTY = {
@@ -149,6 +149,22 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
     stage = node.section(EvaluateStage)
     spec = load_sequences(inputs["data"].path)
     members = _members(stage, inputs, spec, context)
+    kind = earlier_kind(members[0][1].network.spec, spec.kind)
+    track = recorder(node, context, kind)
+    report, figures, step = _evaluate(node, stage, spec, members, context, track)
+    figures |= wandb_names(kind, figures, TEST_NAMES)
+    send_report(stage.wandb, EVALUATE_PROJECT, node, context, report, inputs, figures, step)
+
+
+def _evaluate(
+    node: StageNode,
+    stage: EvaluateStage,
+    spec: SequenceSpec,
+    members: Sequence[tuple[str, Bundle]],
+    context: StageContext,
+    track: Track,
+) -> tuple[dict[str, Any], dict[str, float], int]:
+    """Answer the rows and write the artifact; return its report, the figures, and the steps of the training."""
     total = most_rows(spec, stage.limit or DEFAULT_SEQUENCES, SPLIT)
     started = time.monotonic()
     tally, own = _answer(node, stage, spec, members, total, context)
@@ -162,9 +178,8 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
         "accuracy_sequence": figures.get("exact"),
     }
     shares = {name: value for name, value in lab.items() if value is not None}
-    kind = earlier_kind(members[0][1].network.spec, spec.kind)
-    metrics = {**figures, **shares, **earlier_names(kind, figures), "num_sequences": total}
-    context.ledger.append(*_metrics(node, context, steps_trained(evaluated), metrics))
+    step, metrics = steps_trained(evaluated), {**figures, **shares, "num_sequences": total}
+    track(step, metrics)
     table = tally.by_difficulty()
     context.ledger.append(*_records(node, context, spec.kind, members[0][0], table))
     by_network = {
@@ -200,7 +215,6 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
             for member, one in zip(members, own, strict=True)
         ]
     (context.out / "report.json").write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-    send_report(stage.wandb, EVALUATE_PROJECT, node, context, report, inputs)
     if shares:
         write_eval_results(
             context.out,
@@ -216,6 +230,7 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
         sequences_per_s=total / seconds,
         hardware=hardware(context.device),
     )
+    return report, metrics, step
 
 
 def _members(
@@ -294,20 +309,6 @@ def _together(found: Sequence[Answers]) -> Answers:
     steps = torch.stack([one.steps if one.mean_steps is None else one.mean_steps for one in found]).sum(dim=0)
     computed = sum(one.num_computed for one in found)
     return Answers(tokens, q_halt, steps.round().to(torch.int32), computed, mean_steps=steps.float())
-
-
-def _metrics(node: StageNode, context: StageContext, step: int, figures: Mapping[str, float]) -> list[MetricRecord]:
-    return [
-        MetricRecord(
-            run_id=context.run_id,
-            stage=node.name,
-            step=step,
-            name=name,
-            value=float(value),
-            recorded_at=time.time(),
-        )
-        for name, value in figures.items()
-    ]
 
 
 def _records(

@@ -87,12 +87,19 @@ def send_report(
     context: StageContext,
     report: Mapping[str, Any],
     inputs: Mapping[str, Artifact],
+    figures: Mapping[str, float] | None = None,
+    step: int | None = None,
 ) -> None:
-    """Send the numbers of a stage's report as a run of its own, where the stage asks for it. Raises as `wandb_run`."""
+    """Send the numbers of a stage's report as a run of its own, where the stage asks for it. Raises as `wandb_run`.
+
+    Args:
+        figures: figures to send beside them.
+        step: steps of the training that the figures are of.
+    """
     if spec is not None:
         facts = {name: report[name] for name in ("evaluated", "data", "solved_with") if name in report}
         with wandb_run(spec, project, node, context, **facts, **networks(inputs)) as log:
-            log(figures_of(report), None)
+            log({**figures_of(report), **(figures or {})}, step)
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 from gridloom.errors import StageError
 from gridloom.runtime.data.arc.puzzle_ids import BLANK, PuzzleIds
 from gridloom.runtime.data.tasks import SEPARATOR
+from gridloom.runtime.evaluation.tracking import Track
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training.health import MOST_IN_A_ROW, Skip, finite_rows
 from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.state import saved_steps
-from gridloom.runtime.training.tracking import Track
 from gridloom.specs.stages import TrainStage
 
 _SHOWN = 5

@@ -15,6 +15,7 @@ from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, require, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.evaluation.earlier_names import earlier_kind
+from gridloom.runtime.evaluation.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.runtime.machine.device import hardware, make_current, precision_advice
 from gridloom.runtime.machine.ranks import ALONE, END, STATE, STEP, TRAIN, VALIDATE, Ranks
 from gridloom.runtime.models.kind import network_spec
@@ -28,7 +29,6 @@ from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import Material, load_material, with_earlier
 from gridloom.runtime.training.packed_loop import PackedTrainer
 from gridloom.runtime.training.state import load_latest, load_step, save_state
-from gridloom.runtime.training.tracking import TRAIN_PROJECT, Track, tracked
 from gridloom.runtime.training.validate import NotFinite, Validator
 from gridloom.runtime.training.validations import Validations, serve
 from gridloom.specs.stages import KeepBest, TrainStage

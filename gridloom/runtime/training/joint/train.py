@@ -16,6 +16,7 @@ from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, load_bundle, re
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.sampler import Sampler
+from gridloom.runtime.evaluation.tracking import JOINT_PROJECT, tracked
 from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.machine.ranks import ALONE
 from gridloom.runtime.models.adapters.network import LatentToText, TextToLatent
@@ -33,7 +34,6 @@ from gridloom.runtime.training.joint.reader import JointReader
 from gridloom.runtime.training.joint.validate import JointValidator, asked_dataset, published
 from gridloom.runtime.training.material import arc_meta, with_earlier
 from gridloom.runtime.training.state import load_latest, load_step, save_state, saved_steps
-from gridloom.runtime.training.tracking import JOINT_PROJECT, tracked
 from gridloom.runtime.training.train import adopt
 from gridloom.runtime.training.validate import NotFinite
 from gridloom.runtime.training.validations import Validations

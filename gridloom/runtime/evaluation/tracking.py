@@ -1,4 +1,4 @@
-"""Recording of training figures: in the ledger, and with `wandb` in the spec also at Weights & Biases."""
+"""Recording of figures of training and evaluation: in the ledger, and with `wandb` in the spec at Weights & Biases."""
 
 from __future__ import annotations
 
@@ -19,18 +19,11 @@ Track = Callable[[int, Mapping[str, float]], None]
 """(step, figures by name)"""
 
 
-@contextmanager
-def tracked(
-    spec: Wandb | None, project: str, node: StageNode, context: StageContext, earlier: str | None = None
-) -> Iterator[Track]:
-    """Open the recorders of a stage's figures; a resumed stage continues its W&B run.
+def recorder(node: StageNode, context: StageContext, earlier: str | None = None) -> Track:
+    """Return the recorder of a stage's figures in the ledger.
 
     Args:
         earlier: kind of data whose figures are recorded under the names of the earlier halting lab too.
-
-    Raises:
-        GridloomError: wandb is not installed.
-        StageError: wandb refuses to start a run, as it does online without a login.
     """
 
     def record(step: int, figures: Mapping[str, float]) -> None:
@@ -48,6 +41,23 @@ def tracked(
             )
         )
 
+    return record
+
+
+@contextmanager
+def tracked(
+    spec: Wandb | None, project: str, node: StageNode, context: StageContext, earlier: str | None = None
+) -> Iterator[Track]:
+    """Open the recorders of a training's figures; a resumed stage continues its W&B run.
+
+    Args:
+        earlier: kind of data, as for `recorder`.
+
+    Raises:
+        GridloomError: wandb is not installed.
+        StageError: wandb refuses to start a run, as it does online without a login.
+    """
+    record = recorder(node, context, earlier)
     if spec is None:
         yield record
         return
