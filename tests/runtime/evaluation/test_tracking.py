@@ -62,7 +62,9 @@ def test_offline_run_of_an_evaluation_has_the_earlier_names_too(tmp_path: Path) 
     )
     shutil.move(context.out, tmp_path / "trained")
     context.out.mkdir()
-    Evaluate().run(node, {"with": Artifact("gl1:rnn", "checkpoint", tmp_path / "trained", {}), "data": data}, context)
+    Evaluate().run(
+        node, {"with": Artifact("gl1:rnn", "checkpoint", tmp_path / "trained", {"files": {}}), "data": data}, context
+    )
     context.ledger.close()
     _, seen = _watched(tmp_path / "home" / "wandb")
     rows = Ledger(Workspace(tmp_path / "home")).rows("select name, value from metrics where stage = 'judge'")
