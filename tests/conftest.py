@@ -28,10 +28,14 @@ settings.load_profile("untimed")
 
 FIRST = (
     "cli/commands/test_task_file.py",  # compiles the kernels of the search, while the other process does the next ones
+    "plugins/test_extending_page.py",
+    "campaign/test_campaign.py",
     "runtime/training/test_ranks.py",
     "runtime/training/test_train.py",
     "runtime/training/joint/test_joint_train.py",
+    "solvers/stages/test_solve_stage.py",
     "stores/test_crashes.py",
+    "compatibility/test_workspace_before.py",
     "cli/test_tour.py",
     "cli/commands/test_data_commands.py",
     "cli/commands/test_program_commands.py",
