@@ -10,6 +10,7 @@ before a stage reads them; what commands show is read by `Artifact.read_json`, w
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ from typing import Any
 
 from gridloom.errors import StoreError
 from gridloom.stores.files import locks
-from gridloom.stores.files.disk import storage, storage_error, sync_folder
+from gridloom.stores.files.disk import is_writable, storage, storage_error, sync_folder
 from gridloom.stores.files.write_aside import move, plain_mode, write_durably
 from gridloom.stores.workspace import Workspace
 
@@ -205,7 +206,10 @@ class ArtifactStore:
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
         """Yield an empty temporary folder to fill and `publish`; an unpublished folder is removed at the end."""
-        aside = self.workspace.ensure(self._aside_dir())
+        aside, published = self.workspace.ensure(self._aside_dir()), self.workspace.artifact_dir
+        with storage("publish artifacts", published):  # now, not after hours of training
+            if not is_writable(published):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(published))
         name = f"{_folder(key)}.{os.getpid()}.{secrets.token_hex(4)}"
         tmp, lock = aside / name, aside / f"{name}.lock"
         with storage("start an artifact", aside):

@@ -111,6 +111,23 @@ def test_a_store_without_rights_is_one_message(open_folder: Path, folder: str, r
     assert str(workspace.root) in message
 
 
+def test_a_store_that_cannot_publish_says_so_before_the_work(open_folder: Path) -> None:
+    workspace = Workspace(open_folder / "w")
+    store = ArtifactStore(workspace)
+    with store.writing("gl1:9f3c"):
+        pass
+    workspace.artifact_dir.chmod(0o555)
+    (workspace.artifact_dir / ".writing").chmod(0o777)
+
+    def work() -> None:
+        with store.writing("gl1:aa"):
+            print("worked")
+
+    message = as_nobody(work)
+    workspace.artifact_dir.chmod(0o755)
+    assert message.startswith(f"StoreError: cannot publish artifacts in {workspace.artifact_dir}"), message
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"format_version": 1, "device": 3}', "\xff"])
 def test_a_damaged_calibration_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("GRIDLOOM_CACHE", str(tmp_path))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ from gridloom.solvers.verifiers.judge import Judge
 from gridloom.specs.stages import SolveStage
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.attempt import KEY
+from gridloom.stores.files.disk import storage
+from gridloom.stores.files.locks import hold_folder
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import AttemptRecord, Record, ReplayRecord, RunRecord, TaskRecord
 from gridloom.stores.runs.names import find_run, refuse_unknown
@@ -202,14 +205,29 @@ class Replayer:
         with recorded_threads(first.geometry, notes):
             outcomes = asyncio.run(execute())
         reports, records = [], []
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            report = make_report(job, outcome, device, live, notes).from_node(from_node)
-            report, new_records = self._records(job, outcome, report)
-            reports.append(report)
-            records += new_records
-        with LedgerWriter(self.workspace, first.run_id) as writer:
+        with self._numbering(), LedgerWriter(self.workspace, first.run_id) as writer:
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                report = make_report(job, outcome, device, live, notes).from_node(from_node)
+                report, new_records = self._records(job, outcome, report)
+                reports.append(report)
+                records += new_records
             writer.append(*records)
         return reports
+
+    @contextmanager
+    def _numbering(self) -> Iterator[None]:
+        """Keep other replays from choosing the number of a fork until it is written.
+
+        Of two forks with one number the ledger would keep one. Where the file system has no locks nothing is held.
+        """
+        folder = self.workspace.ensure(self.workspace.journal_dir)
+        with storage("number a fork", folder):
+            held = hold_folder(folder, timeout_s=None)
+        try:
+            yield
+        finally:
+            if held is not None:
+                os.close(held)
 
     def _judged(self, recorded: Recorded, stage: SolveStage) -> ReplayReport:
         """Return the report of judging the proposal in the attempt's checkpoint; no model is loaded."""

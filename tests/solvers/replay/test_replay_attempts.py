@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,12 @@ from solve_support import RUN, SOLVER, Place, dataset, make_bundle, place
 from gridloom.errors import ReplayError
 from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.models.steps import Halting
+from gridloom.solvers.loop.recording import AttemptScope
 from gridloom.solvers.parts.batch import make_rows
 from gridloom.solvers.parts.proposer import TrmAnswer, TrmCall
 from gridloom.solvers.parts.runners import PlacedCall, frames, run_placed, run_rows
 from gridloom.solvers.replay.replay import Replayer, replay, replay_failed
-from gridloom.solvers.replay.report import Recorded, compare_reasoning, first_difference, grid_difference
+from gridloom.solvers.replay.report import Recorded, ReplayReport, compare_reasoning, first_difference, grid_difference
 from gridloom.solvers.types import Plan, Reasoning
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.attempt import Attempt
@@ -107,6 +111,27 @@ def test_forks_of_the_trm_need_no_llama_and_count_up(solved: Solved) -> None:
     assert (first.fork_id, second.fork_id) == ("cccc0003.1+1", "cccc0003.1+2")
     assert len(second.changes["views"][1]) == 6
     assert "forked from cccc0003.1" in str(first)
+
+
+def test_two_forks_of_one_attempt_at_once_have_two_numbers(solved: Solved, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _, _ = solved
+    both, real = threading.Barrier(2), AttemptScope.of_fork
+
+    def numbered(row: AttemptRecord, fork: int) -> AttemptScope:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)  # both are here only where nothing keeps the second from the number of the first
+        return real(row, fork)
+
+    monkeypatch.setattr(AttemptScope, "of_fork", numbered)
+
+    def fork(steps: int) -> ReplayReport:
+        return replay(made.workspace, "cccc0003.2", overrides=[f"act_steps={steps}"])
+
+    with ThreadPoolExecutor(2) as pool:
+        reports = [*pool.map(fork, (1, 2))]
+    assert {report.fork_id for report in reports} == {"cccc0003.2+1", "cccc0003.2+2"}
+    forks = [row for row in made.ledger.read(AttemptRecord, run_id=RUN) if row.parent == "cccc0003.2"]
+    assert sorted(fork.plan["act_steps"] for fork in forks) == [1, 2]
 
 
 def test_forks_are_no_attempts_of_the_loop(solved: Solved) -> None:

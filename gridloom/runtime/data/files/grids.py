@@ -13,6 +13,7 @@ from gridloom.runtime.data.tasks import Grid
 
 MAX_SIDE = 30
 """Largest number of rows and columns of an ARC grid."""
+_OR_LEAVE_OUT = "; in a spec, select.max_side leaves the task out"
 NUM_COLOURS = 10
 _ZERO = np.uint8(ord("0"))
 
@@ -100,7 +101,7 @@ def read_grid(value: Any, place: GridLocation | str) -> Grid:
         size = f"{len(value):,} rows"
         raise GridTooLarge(
             f"{place}: {size}",
-            f"a grid has 1 to {MAX_SIDE} rows; correct or remove the pair, or leave its task out by a spec's select.max_side",
+            f"a grid has 1 to {MAX_SIDE} rows; correct or remove the pair{_OR_LEAVE_OUT}",
             size,
         )
     for number, row in enumerate(value, start=1):
@@ -110,7 +111,7 @@ def read_grid(value: Any, place: GridLocation | str) -> Grid:
             size = f"{len(row):,} columns"
             raise GridTooLarge(
                 f"{place}, row {number}: {size}",
-                f"a row has 1 to {MAX_SIDE} cells; correct or remove the pair, or leave its task out by a spec's select.max_side",
+                f"a row has 1 to {MAX_SIDE} cells; correct or remove the pair{_OR_LEAVE_OUT}",
                 size,
             )
         if not row:
