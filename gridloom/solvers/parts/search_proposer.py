@@ -16,8 +16,9 @@ from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.parts.runners import machine
 from gridloom.solvers.parts.services import Loaded, Proposer
+from gridloom.solvers.search.found import Budget, Found
 from gridloom.solvers.search.programs import LANGUAGE
-from gridloom.solvers.search.search import Budget, Found, search
+from gridloom.solvers.search.search import search
 from gridloom.solvers.types import Candidate, Plan, Proposal, SearchPlan
 from gridloom.specs.solver import Search
 
