@@ -28,7 +28,8 @@ import numpy as np
 from gridloom.runtime.data.tasks import Grid, Pair, Task
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.runtime.show.look import read_subsets
-from gridloom.solvers.search.search import Budget, search
+from gridloom.solvers.search.found import Budget
+from gridloom.solvers.search.search import search
 
 Answers = dict[str, list[list[Grid]]]
 """Task id -> up to two grids for each test input."""

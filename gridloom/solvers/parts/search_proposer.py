@@ -16,8 +16,9 @@ from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.solvers.parts.runners import machine
 from gridloom.solvers.parts.services import Loaded, Proposer
+from gridloom.solvers.search.found import Budget, Found
 from gridloom.solvers.search.programs import LANGUAGE
-from gridloom.solvers.search.search import Budget, Found, search
+from gridloom.solvers.search.search import search
 from gridloom.solvers.types import Candidate, Plan, Proposal, SearchPlan
 from gridloom.specs.solver import Search
 
@@ -28,8 +29,10 @@ MOST_CANDIDATES = 10
 SHARES = (70, 20, 5, 2, 1)
 """Votes of the candidates in their order, of `NUM_VOTES`; together less than all, as those of views are."""
 NUM_VOTES = 100
-KEY = f"search:{LANGUAGE}"
-"""Key of the search in place of a checkpoint's: the version of the language, whose programs give the same grids."""
+VERSION = 2
+"""Version of the search: another one may find other programs within the same budget, and rank them otherwise."""
+KEY = f"search:{VERSION}"
+"""Key of the search in place of a checkpoint's."""
 
 
 def search_plan(search: Search, turn: int) -> SearchPlan:
@@ -87,7 +90,12 @@ class SearchProposer:
             digest=_digest(result.found),
             geometry={
                 **machine(torch.device("cpu")),
-                "search": {"language": LANGUAGE, "states": result.states, "exhausted": result.exhausted},
+                "search": {
+                    "language": LANGUAGE,
+                    "version": VERSION,
+                    "states": result.states,
+                    "exhausted": result.exhausted,
+                },
             },
             seconds=time.perf_counter() - began,
         )

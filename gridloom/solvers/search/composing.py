@@ -118,7 +118,7 @@ class Composer:
         for runs in (whole, rest):
             for limit in self.limits:
                 for subset, care in runs:
-                    if self.late():
+                    if results and self.late():
                         return
                     self._stack(subset, care, limit, results)
             if any(one.fits_all for one in results.values()) or self.late():

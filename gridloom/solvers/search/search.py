@@ -38,8 +38,14 @@ FREE = np.array([number for number in SEARCHED if FUNCTIONS[number].sized != "ou
 """Functions that need no size of the output."""
 BOUND = np.array([number for number in SEARCHED if FUNCTIONS[number].sized == "output"], dtype=np.int64)
 GIVEN_COST = 10
-CHUNK = 16
+CHUNK = 4
 """States that are expanded between looks at the clock."""
+EXPANDING = 0.5
+"""Share of a pass's time that goes to the expansion of states; pieces and layers have the rest."""
+CELLS_A_SECOND = 3e7
+"""Cells of pieces that are made and compared in a second, about; bounds the pieces where time is limited."""
+FEWEST_PIECES = 200
+"""Pieces that are made however little time is left."""
 
 
 class Pass:
@@ -55,6 +61,8 @@ class Pass:
             outputs: of the demonstrations.
         """
         self.inputs, self.outputs, self.budget, self.deadline = inputs, outputs, budget, deadline
+        now = time.monotonic()
+        self.expand_until = None if deadline is None else now + EXPANDING * (deadline - now)
         self.demos, self.pairs = len(outputs), len(inputs)
         sizes = np.zeros((self.pairs, 4), dtype=np.int64)
         for p, grid in enumerate(inputs):
@@ -81,7 +89,7 @@ class Pass:
         depth, begin = self.budget.depth, 0
         while begin < depth:
             begin = int(expand(self.store, self.states, listed, depth, depth - 5, begin, CHUNK))
-            if self.states.used[1] or self._late():
+            if self.states.used[1] or (self.expand_until is not None and time.monotonic() > self.expand_until):
                 self.exhausted = True
                 return
 
@@ -104,10 +112,14 @@ class Pass:
         requeue(self.states)
         self._give("blank output", [np.zeros(tuple(size), dtype=np.uint8) for size in guess.sizes], GIVEN_COST)
         self._expand(np.concatenate((FREE, BOUND)))
-        join_lists(self.store, self.states, NUMBER["layer"])
-        composer = Composer(
-            self.store, self.states, self.order(), self.givens, self.outputs, guess, self.budget, self._late
-        )
+        if not self._late():
+            join_lists(self.store, self.states, NUMBER["layer"])
+        order, budget = self.order(), self.budget
+        if self.deadline is not None:
+            cells = CELLS_A_SECOND * max(0.0, self.deadline - time.monotonic())
+            most = max(FEWEST_PIECES, int(cells / guess.sizes.prod(axis=1).sum()))
+            order, budget = order[: 2 * most], replace(budget, pieces=min(budget.pieces, most))
+        composer = Composer(self.store, self.states, order, self.givens, self.outputs, guess, budget, self._late)
         self.num_pieces = composer.number
         return composer.run(partial(self._guessed_without, guess))
 

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gridloom.runtime.data.tasks import Grid, Pair, Task
+from gridloom.solvers.search.found import Budget, Result
 from gridloom.solvers.search.functions import FUNCTIONS, NUMBER
 from gridloom.solvers.search.programs import ProgramError, parse_program
 from gridloom.solvers.search.running import run_program
-from gridloom.solvers.search.search import Budget, Result, search
+from gridloom.solvers.search.search import search
 
 SMALL = Budget(depth=20, states=4000, pieces=2000, megabytes=32)
 

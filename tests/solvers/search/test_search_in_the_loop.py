@@ -16,7 +16,7 @@ from mirror_task import RIGHT, WRONG, mirror_task
 from solve_support import RUN, SOLVER, Place, recorded_ids
 
 from gridloom.solvers.loop.policies import Fixed, Situation, plan_attempt
-from gridloom.solvers.parts.search_proposer import NUM_VOTES
+from gridloom.solvers.parts.search_proposer import KEY, NUM_VOTES
 from gridloom.solvers.replay.replay import replay
 from gridloom.solvers.search.running import run_program
 from gridloom.solvers.types import Candidate, Proposal
@@ -48,7 +48,7 @@ def test_a_search_alone_solves_records_programs_and_replays(tmp_path: Path, monk
     assert next(pick.grid for pick in picks if pick.rank == 0) == RIGHT
     (attempt,) = made.ledger.read(AttemptRecord, run_id=RUN, task_id="aaaa0001")
     assert attempt.verdict == "accepted"
-    assert attempt.checkpoint_key == "search:1"
+    assert attempt.checkpoint_key == KEY
     candidates = made.ledger.read(CandidateRecord, run_id=RUN, task_id="aaaa0001")
     assert [one.source for one in candidates] == ["search"] * len(candidates)
     assert sum(one.votes for one in candidates) <= NUM_VOTES
