@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_a_path_of_a_star_follows_its_edges_to_the_goal(degree: int, path: int, 
         steps = [token for token in answer if token]
         steps = steps[::-1] if backwards else steps
         assert (steps[0], steps[-1], len(steps)) == (centre, goal, path)
-        assert all(b in edges[a] for a, b in zip(steps[:-1], steps[1:], strict=True))
+        assert all(b in edges[a] for a, b in pairwise(steps))
         assert len(edges[centre]) == degree
         assert all(len(edges[node]) == 1 for node in steps[1:-1])
 
