@@ -6,6 +6,7 @@ from pydantic import Field
 
 from gridloom.specs.base import ArtifactType, ByContent, DataSpec, Later, Ref, SpecModel
 from gridloom.specs.built import PrebuiltData, StreamData
+from gridloom.specs.part_tasks import GraphSearchData, RecallData, StarGraphData
 from gridloom.specs.puzzles import (
     AdditionData,
     CopyData,
@@ -124,5 +125,8 @@ DATA_SPECS: tuple[type[DataSpec], ...] = (
     StringAdditionData,
     StreamData,
     PrebuiltData,
+    RecallData,
+    StarGraphData,
+    GraphSearchData,
 )
 """Kinds of an entry of `data`."""

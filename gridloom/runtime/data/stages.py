@@ -59,7 +59,7 @@ class BuildPuzzles:
 
 
 class BuildSequences:
-    """Runner of kinds `parity`, `addition`, `copy`, `sort`, `logic`, `string_addition`: publishes only the spec."""
+    """Runner of the generated sequence tasks: publishes only the spec."""
 
     def run(self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
         """Write meta.json."""

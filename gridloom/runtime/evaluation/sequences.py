@@ -44,6 +44,9 @@ DIFFICULTY = {
     "sort": "numbers",
     "logic": "vectors",
     "string_addition": "characters",
+    "recall": "symbols of the key",
+    "star_graph": "nodes of the path",
+    "graph_search": "hops",
     "stream": "tokens of the question",
     "prebuilt": "tokens of the question",
 }

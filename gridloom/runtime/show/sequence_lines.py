@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.runtime.data.sequences.artifact import GeneratedSpec
+from gridloom.runtime.data.sequences.part_tasks import part_line
 from gridloom.runtime.data.sequences.streams import SequenceStream
+from gridloom.specs.part_tasks import PartTask
 from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData, SortData
 
 GATES = ("NOR", "Xq", "ABJ", "XOR", "NAND", "AND", "XNOR", "if/then", "then/if", "OR")
@@ -21,6 +23,9 @@ def sequence_lines(spec: GeneratedSpec, step: int, num: int, split: str) -> tupl
     batch = SequenceStream(spec).batch(step, num, split)
     lines = []
     for question, answer, length in zip(batch.inputs, batch.labels, batch.lengths.tolist(), strict=True):
+        if isinstance(spec, PartTask):
+            lines.append(part_line(spec, question, answer))
+            continue
         lines.append(f"{_question(spec, question, length)} -> {_answer(spec, answer, length)}")
     return tuple(lines)
 

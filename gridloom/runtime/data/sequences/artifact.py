@@ -14,6 +14,7 @@ from gridloom.errors import DataError
 from gridloom.runtime.data.files.formats import FORMAT_VERSION, check_format, write_json
 from gridloom.runtime.data.files.json_files import load_json
 from gridloom.specs.built import BuiltData, PrebuiltData, StreamData
+from gridloom.specs.part_tasks import GraphSearchData, RecallData, StarGraphData
 from gridloom.specs.puzzles import (
     AdditionData,
     CopyData,
@@ -24,7 +25,17 @@ from gridloom.specs.puzzles import (
     StringAdditionData,
 )
 
-GeneratedSpec = ParityData | AdditionData | CopyData | SortData | LogicData | StringAdditionData
+GeneratedSpec = (
+    ParityData
+    | AdditionData
+    | CopyData
+    | SortData
+    | LogicData
+    | StringAdditionData
+    | RecallData
+    | StarGraphData
+    | GraphSearchData
+)
 """Tasks whose rows are generated on demand."""
 SequenceSpec = GeneratedSpec | StreamData | PrebuiltData
 """Tasks of artifacts of type `sequences`: generated, and stored ones."""

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from gridloom.runtime.data import kernels
 from gridloom.runtime.data.sequences import kernels as fill
 from gridloom.runtime.data.sequences.artifact import GeneratedSpec
+from gridloom.runtime.data.sequences.part_tasks import part_rows
 from gridloom.runtime.data.sequences.widths import sum_width
+from gridloom.specs.part_tasks import PartTask
 from gridloom.specs.puzzles import AdditionData, CopyData, LogicData, ParityData, SortData
 
 
@@ -61,6 +63,8 @@ class SequenceStream:
             inputs = np.zeros((num, spec.steps, 2 + 10 * spec.gates), dtype=np.float32)
             labels = np.zeros((num, spec.steps), dtype=np.int64)
             fill.fill_logic(keys, spec.gates, inputs, labels, lengths)
+        elif isinstance(spec, PartTask):
+            inputs, labels = part_rows(spec, keys, split, lengths)
         else:
             inputs = np.zeros((num, spec.terms * (spec.digits + 1)), dtype=np.uint8)
             labels = np.zeros((num, sum_width(spec.digits, spec.terms) + 1), dtype=np.uint8)

@@ -6,6 +6,9 @@
 | addition | one line per number, digit d as d + 1 | the running sum on each line but the first, then 11 |
 | copy | symbols from 3 on, then EOS 2 | the same, or backwards |
 | string_addition | `12+7`: PLUS 3, digit d as d + 4 | the sum, then EOS 2 |
+| recall | key and value, or key and MARK | the value in the first cell |
+| star_graph | edges, MARK, centre, goal | nodes of the path |
+| graph_search | edges, MARK, root, two candidates | the candidate that is reached |
 | stream, prebuilt | stored rows: bytes, or cells of a grid | stored |
 
 0 is PAD and not scored in an answer. `sort` and `logic` are sequences of vectors and have no token form.
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 from gridloom.runtime.data.sequences.artifact import SequenceSpec
 from gridloom.runtime.data.sequences.widths import sum_width
 from gridloom.specs.built import BuiltData
+from gridloom.specs.part_tasks import PartTask
 from gridloom.specs.puzzles import AdditionData, CopyData, ParityData, SequenceData, StringAdditionData
 
 EVEN, ODD = 4, 5
@@ -61,7 +65,7 @@ def token_layout(spec: SequenceData) -> TokenLayout | None:
     if isinstance(spec, StringAdditionData):
         question, answer = spec.terms * (spec.digits + 1), sum_width(spec.digits, spec.terms) + 1
         return TokenLayout(max(question, answer), 14)
-    if isinstance(spec, BuiltData):
+    if isinstance(spec, BuiltData | PartTask):
         return TokenLayout(spec.num_cells, spec.vocabulary)
     return None
 
