@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from processor import instructions
+from processor import conditions
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -85,7 +85,7 @@ def main() -> None:
         f"{args.spec} {args.stage}: canvases {', '.join(map(str, shares))}, {model.precision}, {device}, "
         f"{torch.get_num_threads()} threads, compile {stage.compile}"
     )
-    print(instructions())
+    print(conditions())
     print(f"machine    {flops_s / 1e9:,.0f} GFLOP/s in large products, {bytes_s / 1e9:,.1f} GB/s in large copies")
     report(
         "step",
