@@ -131,9 +131,7 @@ def inputs_of(task: Task, members: Sequence[Member], most: int | None) -> Iterat
         yield Target(task, number, voters, Ballots(len(voters)), own, shape)
 
 
-def rows_of(
-    network: Network, chosen: Sequence[tuple[Target, Voter]], canvas: int
-) -> tuple[Rows, NDArray[np.uint8]]:
+def rows_of(network: Network, chosen: Sequence[tuple[Target, Voter]], canvas: int) -> tuple[Rows, NDArray[np.uint8]]:
     """Return the rows of test inputs under the views of their voters, on canvases of one side, on the network's device;
     and their tokens on the host, uint8 [B, L]."""
     views = [voter.view for _, voter in chosen]
