@@ -32,9 +32,9 @@ from step_floor import copy_rate, product_rate
 from train_peer import example, memory, our_step, peer_step
 
 from gridloom.runtime.data.arc.dataset import Dataset
-from gridloom.runtime.data.arc.packed_sampler import PackedSampler
+from gridloom.runtime.data.arc.packing.packed_sampler import PackedSampler
+from gridloom.runtime.data.arc.packing.row_shapes import ShapeRule
 from gridloom.runtime.data.arc.read import read_arc
-from gridloom.runtime.data.arc.row_shapes import ShapeRule
 from gridloom.runtime.data.arc.tokens import encode_batch
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.models.network import DTYPES

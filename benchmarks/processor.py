@@ -37,10 +37,10 @@ def instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 def conditions() -> str:
     """Return what ratios depend on: processor and instructions, threads, and versions of the libraries."""
-    blas = "oneDNN " if torch.backends.mkldnn.is_available() else "no oneDNN, "
+    with_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return (
         f"{instructions()}; {torch.get_num_threads()} threads; Python {platform.python_version()}, torch "
-        f"{torch.__version__} ({blas.strip()}, {torch.backends.cpu.get_cpu_capability()}), numpy {np.__version__}"
+        f"{torch.__version__} ({'oneDNN' if with_onednn else 'no oneDNN'}, {torch.backends.cpu.get_cpu_capability()}), numpy {np.__version__}"
     )
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from gridloom.runtime.data.arc.dataset import Dataset
-from gridloom.runtime.data.arc.packed_sampler import PackedSampler, sampler_of
+from gridloom.runtime.data.arc.packing.packed_sampler import PackedSampler, sampler_of
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.read import read_arc
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
@@ -91,7 +91,7 @@ def main() -> None:
     weights = 4 * costs[min(costs)].parameters
 
     def train(first: int) -> None:
-        for step in range(first, first + args.steps):
+        for _ in range(first, first + args.steps):
             trainer.step(trainer.draw(material))
 
     cells = sum(share * costs[size].cells for size, share in shares.items())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.arc.known_views import known_views
-from gridloom.runtime.data.arc.row_shapes import ShapeRule, turned
+from gridloom.runtime.data.arc.packing.row_shapes import ShapeRule, turned
 from gridloom.runtime.data.arc.tokens import encode_batch
 from gridloom.runtime.data.arc.views import IDENTITY, View
 from gridloom.runtime.data.files.grids import rows

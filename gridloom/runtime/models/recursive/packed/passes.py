@@ -37,8 +37,9 @@ class _AddNorm(fused._AddNorm):
         width = x.shape[-1]
         result = torch.empty(x.shape, dtype=x.dtype)
         scale = torch.empty((*x.shape[:-1], 1))
-        rows = (_bits(t.reshape(-1, width)) for t in (x, change))
-        kernels.add_norm_rows(*rows, np.float32(fused.NORM_EPS), _bits(result.view(-1, width)), scale.view(-1).numpy())
+        rows, changes = _bits(x.reshape(-1, width)), _bits(change.reshape(-1, width))
+        flat, scales = _bits(result.view(-1, width)), scale.view(-1).numpy()
+        kernels.add_norm_rows(rows, changes, np.float32(fused.NORM_EPS), flat, scales)
         ctx.save_for_backward(result, scale)
         return result
 
