@@ -38,9 +38,10 @@ def instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 def conditions() -> str:
     """Return what ratios depend on: processor and instructions, threads, and versions of the libraries."""
     with_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    built = f"{'with' if with_onednn else 'without'} oneDNN, {torch.backends.cpu.get_cpu_capability()}"
     return (
-        f"{instructions()}; {torch.get_num_threads()} threads; Python {platform.python_version()}, torch "
-        f"{torch.__version__} ({'oneDNN' if with_onednn else 'no oneDNN'}, {torch.backends.cpu.get_cpu_capability()}), numpy {np.__version__}"
+        f"{instructions()}; {torch.get_num_threads()} threads; Python {platform.python_version()}, "
+        f"torch {torch.__version__} ({built}), numpy {np.__version__}"
     )
 
 
