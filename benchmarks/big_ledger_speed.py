@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import duckdb
+from processor import conditions
 
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=100_000)
     parser.add_argument("--workspace", type=Path)
     arguments = parser.parse_args()
+    print(conditions())
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(arguments.workspace or Path(folder) / "gridloom")
         if not workspace.journal_dir.is_dir():

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from processor import conditions
+
 from gridloom.compiler.text.library import list_recipes
 from gridloom.runtime.planning.local import compile_local, plan_local
 from gridloom.stores.workspace import Workspace
@@ -57,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     repeats: int = parser.parse_args().repeats
+    print(conditions())
     print("in process, CPU ms")
     for recipe in list_recipes():
         compile_local(recipe.name)

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from processor import instructions
+from processor import conditions
 
 SUBSETS = ("training", "evaluation")
 BATCH = 768
@@ -265,7 +265,7 @@ def compare(checkout: Path, copies: int, repeats: int, large: int, skip_build: b
         Line("crops a second", peer_crops, our_crops, "", more_is_better=True),
     ]
     print(f"{machine()}; seconds of the process, median of {repeats} (smallest to largest), of {8 * repeats} for crops")
-    print(instructions())
+    print(conditions())
     print("| | TinyRecursiveModels | gridloom | ratio |\n|---|---|---|---|")
     for line in lines:
         print(line)

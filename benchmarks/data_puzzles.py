@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from processor import conditions
+
 from gridloom.runtime.data.puzzles.generate import generate_mazes, generate_sudokus
 from gridloom.runtime.data.sequences.artifact import GeneratedSpec
 from gridloom.runtime.data.sequences.streams import SequenceStream
@@ -63,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
+    print(conditions())
     generate_sudokus(SudokuData(train=1, test=0))
     generate_mazes(MazeData(train=1, test=0))
     print(f"seconds of the process, median of {repeats} (smallest to largest)\n| | gridloom |\n|---|---|")

@@ -35,7 +35,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from processor import instructions
+from processor import conditions
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from train_peer import example, memory
@@ -121,7 +121,7 @@ def main() -> None:
         runs[args.memory_of]()
         print((meter.grown() or 0) / 2**20)
         return
-    print(instructions())
+    print(conditions())
     print(
         f"canvas {ours.canvas}, width {ours.spec.hidden_size}, {ours.spec.precision}, {len(tokens)} rows, {steps} "
         f"ACT steps, {args.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"

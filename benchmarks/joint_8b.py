@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import torch
 from joint_parts import arc_tasks, joint_trainer, random_llama
-from processor import instructions
+from processor import conditions
 
 from gridloom.compiler.compile import compile_text
 from gridloom.compiler.facts import DataFacts, StaticFacts
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--lora", type=int, default=0)
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
-    print(instructions())
+    print(conditions())
     if not options.tiny and not torch.cuda.is_available():
         parser.error("there is no CUDA device; --tiny runs the same path in miniature on a CPU")
     device = "cpu" if options.tiny else "cuda"

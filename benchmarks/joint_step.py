@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import torch
 from joint_parts import arc_tasks, joint_trainer
-from processor import instructions
+from processor import conditions
 from torch import Tensor
 
 from gridloom.runtime.data.arc.prompts import EarlierAttempt
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--weights", default="smollm2-135m")
     options = parser.parse_args()
-    print(instructions())
+    print(conditions())
     device = "cuda" if torch.cuda.is_available() else "cpu"
     llama = Llama.load(LlamaModel(weights=options.weights), device)
     dataset = arc_tasks(

@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 from langgraph.checkpoint.base import empty_checkpoint
+from processor import conditions
 
 from gridloom.stores.ledger import LedgerWriter
 from gridloom.stores.records import AttemptRecord
@@ -67,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=300)
     repeats: int = parser.parse_args().repeats
+    print(conditions())
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder) / "gridloom")
         with LedgerWriter(workspace, "run-1") as writer:

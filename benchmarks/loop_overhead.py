@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
-from processor import instructions
+from processor import conditions
 
 from gridloom.runtime.data.arc.read import read_arc
 from gridloom.runtime.data.tasks import Task
@@ -129,7 +129,7 @@ def main() -> None:
     medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
     for name, (wall, process) in medians.items():
         print(f"{name:<22} {wall:6.2f} ms an attempt, {process:6.2f} ms of the process")
-    print(instructions())
+    print(conditions())
     print(f"{'ratio':<22} {medians['gridloom'][1] / medians['in memory, no ledger'][1]:6.2f}")
 
 

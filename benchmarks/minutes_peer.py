@@ -35,7 +35,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import torch
 import yaml
-from processor import instructions
+from processor import conditions
 
 from gridloom.compiler.text.library import recipe_text
 from gridloom.runtime.training.optim import AdamATan2
@@ -100,7 +100,7 @@ def main() -> None:
     out = options.out.resolve()
     out.mkdir(parents=True)
     folder = out / "original-data"
-    print(instructions())
+    print(conditions())
     print(f"{write_tasks(out / 'tasks', options.max_side, options.limit)} tasks with sides up to {options.max_side}")
     gridloom("data", "export", out / "tasks", folder, "--copies", options.copies, "--test", "evaluation", "--quiet")
     if options.canvas != 30:

@@ -11,6 +11,9 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+import numpy as np
+import torch
+
 SETS = {"AVX2": "avx2", "AVX512": "avx512f", "AVX512-BF16": "avx512_bf16", "AMX": "amx_bf16"}
 """Name in reports and flag in /proc/cpuinfo of each."""
 
@@ -32,5 +35,15 @@ def instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     )
 
 
+def conditions() -> str:
+    """Return what ratios depend on: processor and instructions, threads, and versions of the libraries."""
+    with_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    built = f"{'with' if with_onednn else 'without'} oneDNN, {torch.backends.cpu.get_cpu_capability()}"
+    return (
+        f"{instructions()}; {torch.get_num_threads()} threads; Python {platform.python_version()}, "
+        f"torch {torch.__version__} ({built}), numpy {np.__version__}"
+    )
+
+
 if __name__ == "__main__":
-    print(instructions())
+    print(conditions())

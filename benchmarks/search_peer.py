@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from processor import conditions
 
 from gridloom.runtime.data.tasks import Grid, Pair, Task
 from gridloom.runtime.evaluation.intervals import wilson
@@ -146,6 +147,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every so-manieth task")
     parser.add_argument("--depth", type=int, default=2, help="functions a layer, of both")
     options = parser.parse_args()
+    print(conditions())
     tasks = read_subsets(options.source, Path(), [options.subset])[options.subset][:: options.every]
     print(f"{len(tasks)} tasks of {options.source}@{options.subset}")
     mine = report("gridloom", tasks, ours(tasks, 10 * options.depth))

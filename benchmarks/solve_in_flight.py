@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from processor import instructions
+from processor import conditions
 
 from gridloom.compiler.graph import StageNode
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    print(instructions())
+    print(conditions())
     spec = ArcData(
         subsets=("training",),
         holdout=("training",),

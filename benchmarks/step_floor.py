@@ -8,7 +8,7 @@ The floor is the larger of two: the matrix products over the rate of a large pro
 that must move at least over the rate of a large copy. In a training step those are weights, optimiser state and
 averages once and kept activations twice; in an evaluation, weights and each call's input and output once an ACT step.
 Both rates are measured here first. Training steps are those of the spec's train stage, at full depth, compiled where
-its `compile` says so; the evaluation answers --rows rows of each canvas with all ACT steps.
+its `compile` says so; the evaluation answers --rows rows of each canvas, or so many packed rows, with all ACT steps.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
+from typing import cast
 
 import torch
-from processor import instructions
+from processor import conditions
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from gridloom.runtime.data.arc.dataset import Dataset
+from gridloom.runtime.data.arc.packing.packed_sampler import PackedSampler, sampler_of
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.arc.read import read_arc
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
@@ -35,6 +40,8 @@ from gridloom.runtime.models.recursive.inference import answer
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.runtime.planning.local import compile_local, spec_base
 from gridloom.runtime.training.loop import ActTrainer
+from gridloom.runtime.training.material import Material
+from gridloom.runtime.training.packed_loop import PackedTrainer
 from gridloom.specs.data import ArcData
 from gridloom.specs.stages import TrainStage
 
@@ -57,8 +64,9 @@ def main() -> None:
     assert isinstance(model, TrmModel), f"{stage.model} is trained from a checkpoint"
     assert isinstance(data, ArcData), f"{stage.data} holds no ARC tasks"
     source = read_arc(data, spec_base(args.spec))
-    dataset = Dataset(source.tasks, source.canvas, source.digest, data.augment, source.version, None, data.canvases)
-    sampler = CanvasSampler(dataset, 0) if data.canvases else Sampler(dataset, 0)
+    dataset = replace(Dataset.of(source, data), curriculum=None)
+    sampler = sampler_of(dataset, 0)
+    packed = sampler if isinstance(sampler, PackedSampler) else None
     ids = PuzzleIds(sampler.views.names)
     network = build_network(
         model,
@@ -69,23 +77,30 @@ def main() -> None:
         generator=torch.Generator().manual_seed(0),
     )
     network.take_canvases(dataset.sides)
-    trainer = ActTrainer(network.to(device), stage.model_copy(update={"depth": ()}), seed=0)
+    if packed is not None:
+        network.take_packed()
+    kind = ActTrainer if packed is None else PackedTrainer
+    trainer = kind(network.to(device), stage.model_copy(update={"depth": ()}), seed=0)
     trainer.compile([side * side for side in dataset.sides], print)
     flops_s, bytes_s = product_rate(DTYPES[model.precision], device), copy_rate(device)
-    shares = sampler.shares if isinstance(sampler, CanvasSampler) else {source.canvas: 1.0}
-    costs = {side: TrmCost(model, side) for side in shares}
+    shares = shares_of(sampler)
+    # of packed rows by cells, else by the side of the canvas
+    costs = {size: TrmCost(model, size) if packed is None else TrmCost(model, source.canvas, size) for size in shares}
     rows = stage.batch_size
+    material = cast(Material, SimpleNamespace(batch=sampler.batch, packed=packed))
     weights = 4 * costs[min(costs)].parameters
 
     def train(first: int) -> None:
-        for step in range(first, first + args.steps):
-            trainer.step(sampler.batch(step, rows))
+        for _ in range(first, first + args.steps):
+            trainer.step(trainer.draw(material))
 
+    cells = sum(share * costs[size].cells for size, share in shares.items())
+    described = f"packed rows of {cells:.0f} cells" if packed else f"canvases {', '.join(map(str, shares))}"
     print(
-        f"{args.spec} {args.stage}: canvases {', '.join(map(str, shares))}, {model.precision}, {device}, "
+        f"{args.spec} {args.stage}: {described}, {model.precision}, {device}, "
         f"{torch.get_num_threads()} threads, compile {stage.compile}"
     )
-    print(instructions())
+    print(conditions())
     print(f"machine    {flops_s / 1e9:,.0f} GFLOP/s in large products, {bytes_s / 1e9:,.1f} GB/s in large copies")
     report(
         "step",
@@ -99,27 +114,44 @@ def main() -> None:
     )
     trainer.finish()
     network.eval()
-    batches = {side: tokens_of(sampler, side, args.rows, device) for side in shares}
+    if packed is None:
+        batches = [(*tokens_of(sampler, side, args.rows, device), None) for side in shares]
+        counts = dict.fromkeys(shares, args.rows)
+    else:
+        drawn = packed.between(0, args.rows)
+        assert drawn.shapes is not None, "packed rows have shapes"
+        given = torch.from_numpy(drawn.inputs).to(device), torch.from_numpy(drawn.puzzle_ids).long().to(device)
+        batches = [(*given, torch.from_numpy(drawn.shapes))]
+        counts = Counter(drawn.shapes.prod(axis=1).tolist())
 
     def evaluate(_: int) -> None:
-        for inputs, ids in batches.values():
-            answer(network, inputs, ids)
+        for inputs, ids, shapes in batches:
+            answer(network, inputs, ids, shapes=shapes)
 
     steps = model.halt_max_steps
     width = DTYPES[model.precision].itemsize * model.hidden_size
     report(
         "evaluation",
-        args.rows * len(shares),
-        sum(steps * cost.act_step(args.rows).forward for cost in costs.values()),
-        sum(
-            steps * (weights + 2 * args.rows * cost.positions * width * cost.calls * model.layers)
-            for cost in costs.values()
+        sum(counts.values()),
+        sum(steps * costs[size].act_step(count).forward for size, count in counts.items()),
+        steps * weights * len(batches)
+        + sum(
+            steps * 2 * count * costs[size].positions * width * costs[size].calls * model.layers
+            for size, count in counts.items()
         ),
         evaluate,
         1,
         (flops_s, bytes_s),
         device,
     )
+
+
+def shares_of(sampler: Sampler | CanvasSampler) -> dict[int, float]:
+    """Return the share of the rows of each number of cells, where they are packed, or on each side of a canvas."""
+    if isinstance(sampler, PackedSampler):
+        counts = Counter(sampler.shapes.prod(axis=1).tolist())
+        return {cells: count / len(sampler.shapes) for cells, count in counts.items()}
+    return sampler.shares if isinstance(sampler, CanvasSampler) else {sampler.canvas: 1.0}
 
 
 def tokens_of(sampler: Sampler | CanvasSampler, side: int, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:

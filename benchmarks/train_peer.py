@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from processor import instructions
+from processor import conditions
 
 from gridloom.runtime.interop.trm_config import original_config
 from gridloom.runtime.machine.memory import MemoryMeter
@@ -85,7 +85,7 @@ def main() -> None:
             started = clock()
             step()
             seconds[name].append(clock() - started)
-    print(instructions())
+    print(conditions())
     print(
         f"canvas {args.canvas}, batch {args.batch}, width {args.width}, {args.precision}, {args.device}, "
         f"{'compiled, ' if args.compile else ''}{torch.get_num_threads()} threads, torch {torch.__version__}"

@@ -14,6 +14,8 @@ U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
+_FAST = {"reassoc", "contract", "nsz"}
+"""Liberties of fast kernels; values that are not finite pass as ever."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -22,7 +24,15 @@ def kernel(function: _Function) -> _Function:
 
     Where neither the package's folder nor the user's cache folder can be written, each process compiles anew.
     """
-    compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    return _cached(numba.njit(nogil=True, error_model="numpy")(function), function)
+
+
+def fast_kernel(function: _Function) -> _Function:
+    """Compile as `kernel` does; sums of floats may be taken in any order, products and sums fused."""
+    return _cached(numba.njit(nogil=True, error_model="numpy", fastmath=_FAST)(function), function)
+
+
+def _cached(compiled: Any, function: _Function) -> _Function:
     if compiled is not function:  # it is the function itself under NUMBA_DISABLE_JIT
         with contextlib.suppress(RuntimeError):  # numba's "no locator available": no folder for the machine code
             compiled.enable_caching()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import ModelError, StageError, StageInterrupted
@@ -24,6 +25,7 @@ from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.evaluation.ballots import Ballots
 from gridloom.runtime.evaluation.described import evaluated_facts, halting_facts
+from gridloom.runtime.evaluation.same_rows import RowAnswer, SameRows
 from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members, rows_of
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
@@ -58,6 +60,7 @@ class Vote:
         context.notes.update(
             num_rows=election.num_cast,
             num_rows_left_out=election.num_rows - election.num_cast,
+            num_rows_alike=election.same.num_reused,
             hardware=hardware(context.device),
         )
         if election.num_cast > before:  # a run that only counts what an earlier one answered has no rate
@@ -80,6 +83,7 @@ class _Election:
         self.targets = [target for task in tasks for target in inputs_of(task, members, spec.views)]
         self.num_rows = sum(target.ballots.num_views for target in self.targets)
         self.num_act_steps = 0
+        self.same = SameRows(self.targets)
         self._over: list[frozenset[int]] = [frozenset()] * len(self.targets)
         """Members whose remaining rows are skipped, by test input."""
         self._cursor = (0, 0)
@@ -151,25 +155,31 @@ class _Election:
         network = member.bundle.network
         chosen = [(self.targets[index], self.targets[index].voters[view]) for index, view in batch]
         views = [voter.view for _, voter in chosen]
-        answers = network.answer(
-            rows_of(network, chosen, canvas),
-            self.spec.act_steps,
-            Halting(self.spec.halt, self.spec.patience),
-            same_grids,
-        )
-        logits = answers.q_halt.double().cpu().numpy()
+        rows, inputs = rows_of(network, chosen, canvas)
+        keys = [self.same.key(index, view, inputs[number]) for number, (index, view) in enumerate(batch)]
+        fresh = self.same.split(keys)
+        found: list[RowAnswer] = []
+        if len(fresh):
+            answers = network.answer(
+                rows.part(torch.from_numpy(fresh)) if len(fresh) < len(keys) else rows,
+                self.spec.act_steps,
+                Halting(self.spec.halt, self.spec.patience),
+                same_grids,
+            )
+            columns = answers.tokens.cpu().numpy(), answers.q_halt.double().cpu().tolist(), answers.steps.tolist()
+            found = [RowAnswer(*values) for values in zip(*columns, strict=True)]
+        found = self.same.join(keys, fresh, found)
+        logits = np.array([answer.q_halt for answer in found])
         if not np.isfinite(logits).all():
             task = chosen[int(np.flatnonzero(~np.isfinite(logits))[0])][0].task.task_id
             raise ModelError(
                 f"the checkpoint of {member.name!r} gave a value that is not finite on task {task}",
                 "train it again, or evaluate an earlier checkpoint",
             )
-        grids = crop_back(answers.tokens.cpu().numpy(), canvas, views)
+        grids = crop_back(np.stack([answer.tokens for answer in found]), canvas, views)
         return [
-            Row(index, view, grid, q_halt, steps)
-            for (index, view), grid, q_halt, steps in zip(
-                batch, grids, logits.tolist(), answers.steps.tolist(), strict=True
-            )
+            Row(index, view, grid, answer.q_halt, answer.act_steps)
+            for (index, view), grid, answer in zip(batch, grids, found, strict=True)
         ]
 
     def _record(self, row: Row) -> PredictionRecord:
@@ -243,6 +253,8 @@ class _Election:
             target = self.targets[index]
             if self.spec.stop_rule or target.ballots.num_left == 0:
                 self._over[index] = target.settled_members(self.spec.stop_rule or "exact")
+                if len(self._over[index]) == len(self.members):
+                    self.same.forget(index)
 
 
 def _write(spec: EvaluateStage, dataset: Dataset, election: _Election, out: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import Bundle, load_bundle, require
 from gridloom.runtime.data.arc.known_views import known_views
-from gridloom.runtime.data.arc.row_shapes import ShapeRule, turned
+from gridloom.runtime.data.arc.packing.row_shapes import ShapeRule, turned
 from gridloom.runtime.data.arc.tokens import encode_batch
 from gridloom.runtime.data.arc.views import IDENTITY, View
 from gridloom.runtime.data.files.grids import rows
@@ -130,9 +131,9 @@ def inputs_of(task: Task, members: Sequence[Member], most: int | None) -> Iterat
         yield Target(task, number, voters, Ballots(len(voters)), own, shape)
 
 
-def rows_of(network: Network, chosen: Sequence[tuple[Target, Voter]], canvas: int) -> Rows:
-    """Return the rows of test inputs under the views of their voters, on canvases of one side, on the network's
-    device."""
+def rows_of(network: Network, chosen: Sequence[tuple[Target, Voter]], canvas: int) -> tuple[Rows, NDArray[np.uint8]]:
+    """Return the rows of test inputs under the views of their voters, on canvases of one side, on the network's device;
+    and their tokens on the host, uint8 [B, L]."""
     views = [voter.view for _, voter in chosen]
     tokens = encode_batch([target.task.tests[target.test_index] for target, _ in chosen], canvas, views)
     ids = torch.tensor([voter.puzzle_id for _, voter in chosen], device=network.device)
@@ -140,7 +141,7 @@ def rows_of(network: Network, chosen: Sequence[tuple[Target, Voter]], canvas: in
     if network.packed:
         plain = np.array([target.shape for target, _ in chosen], dtype=np.int64)
         shapes = torch.from_numpy(turned(plain, np.array([view.dihedral for view in views], dtype=np.uint8)))
-    return Rows(torch.from_numpy(tokens).to(network.device), ids, shapes=shapes)
+    return Rows(torch.from_numpy(tokens).to(network.device), ids, shapes=shapes), tokens
 
 
 def _voters(task: Task, number: int, bundle: Bundle, most: int | None) -> list[Voter]:

@@ -32,8 +32,8 @@ class Rows:
     """int [B, 2], rows and columns of the rectangle, at the corner of its canvas, that a row of a network with packed
     rows has; tokens outside it are not read. None for rows of whole canvases."""
 
-    def part(self, rows: slice) -> Rows:
-        """Return a slice of the rows."""
+    def part(self, rows: slice | Tensor) -> Rows:
+        """Return some of the rows."""
         return Rows(
             self.inputs[rows],
             self.puzzle_ids[rows],

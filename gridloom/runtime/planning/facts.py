@@ -175,7 +175,7 @@ def _row_cells(found: ArcSource) -> tuple[tuple[int, float], ...]:
     """Return (cells, share of the training pairs) of each size of a packed row."""
     import numpy as np
 
-    from gridloom.runtime.data.arc.row_shapes import task_shapes
+    from gridloom.runtime.data.arc.packing.row_shapes import task_shapes
 
     cells, counts = np.unique(task_shapes(found.tasks, found.canvas).prod(axis=1), return_counts=True)
     total = max(int(counts.sum()), 1)

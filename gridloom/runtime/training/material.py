@@ -13,7 +13,7 @@ from gridloom.runtime.checkpoints.description import answers_of, pairs_of, read_
 from gridloom.runtime.data.arc.canonical import trained_answers
 from gridloom.runtime.data.arc.content_keys import trained_pairs
 from gridloom.runtime.data.arc.dataset import Dataset, load_dataset
-from gridloom.runtime.data.arc.packed_sampler import PackedSampler, sampler_of
+from gridloom.runtime.data.arc.packing.packed_sampler import PackedSampler, sampler_of
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.batch import Batch
 from gridloom.runtime.data.puzzles.puzzle_set import load_puzzles

@@ -92,7 +92,7 @@ class TaskValidator(Validator):
         batch = self.batches[number]
         chosen = [(self.targets[i], self.targets[i].voters[view]) for i, view in batch]
         canvas, views = chosen[0][1].canvas, [voter.view for _, voter in chosen]
-        found = network.answer(rows_of(network, chosen, canvas), self.wanted.act_steps)
+        found = network.answer(rows_of(network, chosen, canvas)[0], self.wanted.act_steps)
         halting = torch.sigmoid(finite(found.q_halt).double()).tolist()
         grids = crop_back(found.tokens.cpu().numpy(), canvas, views)
         return [(i, view, grid, q) for (i, view), grid, q in zip(batch, grids, halting, strict=True)]

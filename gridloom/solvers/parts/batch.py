@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.errors import ModelError
-from gridloom.runtime.data.arc.row_shapes import ShapeRule, turned
+from gridloom.runtime.data.arc.packing.row_shapes import ShapeRule, turned
 from gridloom.runtime.data.arc.tokens import PAD, crop_batch, encode, encode_batch
 from gridloom.runtime.data.arc.views import IDENTITY, View, parse_name
 from gridloom.runtime.data.files.grids import rows

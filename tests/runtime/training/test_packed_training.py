@@ -16,7 +16,7 @@ from train_support import STAGE, StopAfter, dataset_artifact, stage_context, tra
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.data.arc.dataset import load_dataset
-from gridloom.runtime.data.arc.packed_sampler import PackedSampler
+from gridloom.runtime.data.arc.packing.packed_sampler import PackedSampler
 from gridloom.runtime.data.tasks import Pair, Task, tasks_digest
 from gridloom.runtime.training.material import Material, load_material
 from gridloom.runtime.training.packed_loop import PackedTrainer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -146,9 +146,9 @@ class SwiGLU(nn.Module):
         self.gate_up_proj = Linear(width, 2 * inner, generator=generator)
         self.down_proj = Linear(inner, width, generator=generator)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, gating: Callable[[Tensor], Tensor] = gate) -> Tensor:
         """Map [..., width] to the same shape."""
-        result: Tensor = self.down_proj(gate(self.gate_up_proj(x)))
+        result: Tensor = self.down_proj(gating(self.gate_up_proj(x)))
         return result
 
 
@@ -167,6 +167,18 @@ class Rope(nn.Module):
     def tables(self, length: int) -> tuple[Tensor, Tensor]:
         """Return cos and sin of a sequence of the length that the tables were made for."""
         return self.cos, self.sin
+
+    def rotate(self, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Split [B, S, 3h, d] into q, k, v of h heads each, and rotate q and k."""
+        return rotate(heads, *self.tables(heads.shape[1]))
+
+    def add_norm(self, x: Tensor, change: Tensor) -> Tensor:
+        """Return rms(x + change)."""
+        return add_norm(x, change)
+
+    def gate(self, gate_up: Tensor) -> Tensor:
+        """Return silu(first half) * second half of the last dimension."""
+        return gate(gate_up)
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend over all positions: q, k, v [B, S, h, d] to [B, S, h, d]."""
@@ -240,7 +252,7 @@ class Attention(nn.Module):
         """Map [B, S, D] to [B, S, D]."""
         batch, length, _ = x.shape
         heads = self.qkv_proj(x).view(batch, length, 3 * self.num_heads, self.head_width)
-        mixed = attend(*heads.chunk(3, dim=2)) if rope is None else rope.mix(*rotate(heads, *rope.tables(length)))
+        mixed = attend(*heads.chunk(3, dim=2)) if rope is None else rope.mix(*rope.rotate(heads))
         result: Tensor = self.o_proj(mixed.flatten(2))
         return result
 
@@ -268,12 +280,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, rope: Rope | None) -> Tensor:
         """Map [B, S, D] to [B, S, D]."""
+        norm, gating = (add_norm, gate) if rope is None else (rope.add_norm, rope.gate)
         if self.self_attn is not None:
-            x = add_norm(x, self.self_attn(x, rope))
+            x = norm(x, self.self_attn(x, rope))
         elif self.mlp_t is not None:
             turned = x.transpose(1, 2)
             x = add_norm(turned, self.mlp_t(turned)).transpose(1, 2)
-        return add_norm(x, self.mlp(x))
+        return norm(x, self.mlp(x, gating))
 
 
 class Stack(nn.Module):

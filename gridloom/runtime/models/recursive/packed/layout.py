@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gridloom.runtime.models.recursive.layers import Rope
+from gridloom.runtime.models.recursive.packed import passes
 from gridloom.runtime.models.recursive.packed.attention import Group, mix_by_bounds, mix_by_groups
 
 Indices = NDArray[np.int64]
@@ -131,6 +132,18 @@ class PackedRope(Rope):
     def cells_of(self, state: Tensor, prefix_len: int) -> Tensor:
         """Return the cells of a state [1, N, D]: [M, D], in the order of the layout."""
         return state[0, self.cells]
+
+    def rotate(self, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Split [1, N, 3h, d] into q, k, v of h heads each, and rotate q and k."""
+        return passes.rotate(heads, self.cos, self.sin)
+
+    def add_norm(self, x: Tensor, change: Tensor) -> Tensor:
+        """Return rms(x + change)."""
+        return passes.add_norm(x, change)
+
+    def gate(self, gate_up: Tensor) -> Tensor:
+        """Return silu(first half) * second half of the last dimension."""
+        return passes.gate(gate_up)
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Return softmax(q k / sqrt(d)) v within each row: [1, N, h, d] to [1, N, h, d]."""

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from rounding import SAFETY, UNIT
 
 from gridloom.errors import ModelError
+from gridloom.runtime.models.recursive import fused
 from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.inference import answer, trace
 from gridloom.runtime.models.recursive.losses import row_losses
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
-from gridloom.runtime.models.recursive.packed import attention
+from gridloom.runtime.models.recursive.packed import attention, passes
 from gridloom.runtime.models.recursive.packed.attention import Group, mix_by_groups
 from gridloom.runtime.models.recursive.packed.carry import (
     NewRows,
@@ -256,3 +257,38 @@ def test_what_belongs_to_a_position_of_a_canvas_is_refused() -> None:
         net = build_network(TrmModel(**{**SIZES, **changes}), CANVAS, 8)
         with pytest.raises(ModelError, match=f"packed rows need .*{named}"):
             net.take_packed()
+
+
+@pytest.mark.parametrize("name", ["add_norm", "gate", "rotate"])
+def test_passes_by_kernels_round_as_the_operators_do_and_have_their_gradients(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def values(*shape: int) -> torch.Tensor:
+        return (3 * torch.randn(*shape, generator=generator)).bfloat16().requires_grad_()
+
+    given: tuple[torch.Tensor, ...] = {
+        "add_norm": lambda: (values(1, 50, 48), values(1, 50, 48)),
+        "gate": lambda: (values(1, 50, 96),),
+        "rotate": lambda: (values(1, 50, 6, 8), *torch.randn(2, 50, 1, 8, generator=generator)),
+    }[name]()
+    found = []
+    for module in (passes, fused):
+        results = getattr(module, name)(*given)
+        results = results if isinstance(results, tuple) else (results,)
+        weights = [torch.sin(torch.arange(r.numel()).float()).view(r.shape).to(r.dtype) for r in results]
+        gradients = torch.autograd.grad([*results], [t for t in given if t.requires_grad], weights)
+        found.append([*results, *gradients])
+    for ours, theirs in zip(*found, strict=True):
+        # sums in another order move a value across the middle between two bf16 numbers now and then
+        assert (ours == theirs).float().mean() > 0.99
+        assert torch.allclose(ours.float(), theirs.float(), rtol=2.0**-7, atol=2.0**-8)
+
+
+def test_kernels_pass_on_what_is_not_finite() -> None:
+    rows = [[1.0, torch.inf, 2.0, -1.0], [torch.nan, 0.0, 1.0, 1.0], [-torch.inf, 3.0, 88.0, -90.0]]
+    x = torch.tensor([rows]).bfloat16()
+    zero = torch.zeros_like(x)
+    for ours, theirs in ((passes.add_norm(x, zero), fused.add_norm(x, zero)), (passes.gate(x), fused.gate(x))):
+        finite = theirs.isfinite()
+        assert torch.equal(ours.isfinite(), finite)
+        assert torch.equal(ours[finite], theirs[finite])

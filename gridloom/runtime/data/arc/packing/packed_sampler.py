@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.arc.dataset import Dataset
-from gridloom.runtime.data.arc.row_shapes import task_shapes, turned
+from gridloom.runtime.data.arc.packing.row_shapes import task_shapes, turned
 from gridloom.runtime.data.arc.sampler import CanvasSampler, Sampler
 from gridloom.runtime.data.batch import TrainBatch
 

@@ -1,0 +1,1 @@
+"""Packed rows of ARC tasks: their sizes, and the stream of training rows that have them."""

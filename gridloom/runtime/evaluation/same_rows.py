@@ -1,0 +1,79 @@
+"""Rows of an evaluation that are computed once for several views.
+
+Views that a network has no puzzle id for share the id of the whole task, or the blank one. Where such views also show a
+test input alike, as a permutation of colours that it lacks does, the rows are the same, and so are their answers but
+for the view that is undone afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridloom.runtime.evaluation.voters import Target
+
+
+class RowAnswer(NamedTuple):
+    """Answer of a row before its view is undone."""
+
+    tokens: NDArray[np.uint8]
+    """uint8 [L]"""
+    q_halt: float
+    act_steps: int
+
+
+Key = tuple[int, int, int, bytes]
+"""Target, member, puzzle id, input tokens."""
+
+
+class SameRows:
+    """Answers of rows that other views may share."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self.targets = targets
+        self._known: dict[Key, RowAnswer] = {}
+        self._shared: dict[int, frozenset[tuple[int, int]]] = {}
+        self.num_reused = 0
+        """Rows that were not computed."""
+
+    def key(self, index: int, view: int, tokens: NDArray[np.uint8]) -> Key | None:
+        """Return what rows with the same answer have in common; None where no other view has the puzzle id."""
+        if index not in self._shared:
+            counts = Counter((voter.member, voter.puzzle_id) for voter in self.targets[index].voters)
+            self._shared[index] = frozenset(pair for pair, number in counts.items() if number > 1)
+        voter = self.targets[index].voters[view]
+        own = (voter.member, voter.puzzle_id)
+        return (index, *own, tokens.tobytes()) if own in self._shared[index] else None
+
+    def split(self, keys: Sequence[Key | None]) -> NDArray[np.int64]:
+        """Return the rows of a batch that must be computed, int64."""
+        fresh: list[int] = []
+        coming: set[Key] = set()
+        for number, key in enumerate(keys):
+            if key is None or (key not in self._known and key not in coming):
+                fresh.append(number)
+                coming |= set() if key is None else {key}
+        return np.array(fresh, dtype=np.int64)
+
+    def join(
+        self, keys: Sequence[Key | None], fresh: NDArray[np.int64], answers: Sequence[RowAnswer]
+    ) -> list[RowAnswer]:
+        """Return the answers of a whole batch from those of its `fresh` rows."""
+        computed = dict(zip(fresh.tolist(), answers, strict=True))
+        for number, answer in computed.items():
+            if (key := keys[number]) is not None:
+                self._known[key] = answer
+        self.num_reused += len(keys) - len(fresh)
+        found = []
+        for number, key in enumerate(keys):
+            found.append(computed[number] if key is None or number in computed else self._known[key])
+        return found
+
+    def forget(self, index: int) -> None:
+        """Drop the answers of a test input whose views have all run."""
+        for key in [key for key in self._known if key[0] == index]:
+            del self._known[key]
