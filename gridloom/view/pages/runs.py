@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ from gridloom.view.reader import Session
 RUNS_A_PAGE = 50
 POINTS = 300
 """Points of a curve; longer ones are averaged over as many parts of their steps."""
-CURVES = 12
+CURVES = 8
 """Curves drawn of a stage at first; `metrics=all` draws all."""
 FIRST_METRICS = ("loss", "exact_match", "exact", "cell_accuracy", "pass1", "pass2", "grad_norm", "act_steps")
 """Names of metrics in the order in which they are drawn; others follow by name."""
@@ -78,6 +79,7 @@ def run_page(session: Session, run_id: str, metrics: str = "", charts: bool = Tr
     }
 
 
+@functools.lru_cache(maxsize=16)
 def read_graph(text: str | None) -> tuple[RunGraph | None, str]:
     """Return the recorded graph of a run, or None and the reason."""
     if text is None:
