@@ -76,13 +76,17 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
         )
         params["source"] = wanted.source
     matching = " AND ".join(where)
-    (total,) = session.rows(f"SELECT count(*) AS n FROM v_tasks t WHERE {matching}", params)
+    # once for the number and the page, since a filter by view or proposer reads every attempt
+    found = [
+        row["task_id"] for row in session.rows(f"SELECT task_id FROM v_tasks t WHERE {matching} ORDER BY 1", params)
+    ]
+    shown = [task_id for task_id in found if task_id > wanted.after][: TASKS_A_PAGE + 1]
     rows = session.rows(
-        f"WITH page AS (SELECT * FROM v_tasks t WHERE {matching} AND t.task_id > $after ORDER BY task_id LIMIT $most) "
-        "SELECT page.*, r.tests[1] AS test, p.grid AS pick FROM page JOIN tasks r USING (run_id, stage, task_id) "
-        "LEFT JOIN picks p ON p.run_id = $run AND p.stage = $stage AND p.task_id = page.task_id "
-        "AND p.test_index = 0 AND p.rank = 0 ORDER BY page.task_id",
-        params | {"after": wanted.after, "most": TASKS_A_PAGE + 1},
+        "SELECT t.*, r.tests[1] AS test, p.grid AS pick FROM v_tasks t JOIN tasks r USING (run_id, stage, task_id) "
+        "LEFT JOIN picks p ON p.run_id = $run AND p.stage = $stage AND p.task_id = t.task_id "
+        "AND p.test_index = 0 AND p.rank = 0 WHERE t.run_id = $run AND t.stage = $stage "
+        "AND t.task_id IN (SELECT unnest($ids)) ORDER BY t.task_id",
+        {"run": wanted.run, "stage": wanted.stage, "ids": shown},
     )
     place = next(row["place"] for row in stages if (row["run_id"], row["stage"]) == (wanted.run, wanted.stage))
     _add_best(session, wanted, rows, place)
@@ -93,7 +97,7 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
         "states": list(STATES),
         "sources": _sources(session, wanted),
         "tasks": page,
-        "total": total["n"],
+        "total": len(found),
         "score": next((row for row in scores(session, wanted.run) if row["stage"] == wanted.stage), None),
         "more": wanted.address(after=page[-1]["task_id"]) if len(rows) > TASKS_A_PAGE else None,
     }
