@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gridloom.errors import DataError, GridloomError, ModelError
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.workspace import Workspace
+from gridloom.view.reader import find_artifact
 
 if TYPE_CHECKING:
     from gridloom.runtime.checkpoints.bundle import Bundle
@@ -104,7 +105,7 @@ class Networks:
         return self._kept[key]
 
     def _artifact(self, key: str) -> Artifact:
-        found = ArtifactStore(self.workspace).find(key)
+        found = find_artifact(self.workspace, key)
         if found is None:
             raise GridloomError(f"no artifact {key} in {self.workspace.root}", "run its stage again")
         return found
