@@ -42,6 +42,11 @@ class QueryResult:
     """Whether there are more rows."""
 
 
+def reading_ledger(workspace: Workspace) -> Ledger:
+    """Return a reader of the ledger with the viewer's bounds."""
+    return Ledger(workspace, timeout_s=10.0, limits=LIMITS)
+
+
 def find_artifact(workspace: Workspace, key: str) -> Artifact | None:
     """Return the published artifact of a key, None for one that is not there or is no key. Raises StoreError."""
     try:
@@ -133,4 +138,4 @@ class Reader:
         self._held.close()
 
     def _ledger(self) -> Ledger:
-        return Ledger(self.workspace, timeout_s=10.0, limits=LIMITS)
+        return reading_ledger(self.workspace)
