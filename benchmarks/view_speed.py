@@ -62,7 +62,8 @@ def pages(client: TestClient, run: str) -> Iterator[tuple[str, list[str]]]:
         following.append(unescape(address))
         address = re.findall(r'rel="next" href="([^"]+)"', client.get(unescape(address)).text)[0]
     yield "runs", ["/runs"]
-    yield "run, 12 of 20 curves", [f"/run?id={run}"]
+    yield "run", [f"/run?id={run}"]
+    yield "its curves, 8 of 20", [f"/curves?id={run}"]
     yield "tasks", [f"/tasks?run={run}"]
     yield "tasks, failed", [f"/tasks?run={run}&state=failed"]
     yield "tasks by view", [f"/tasks?run={run}&view=3"]

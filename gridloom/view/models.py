@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gridloom.errors import DataError, GridloomError, ModelError
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.workspace import Workspace
+from gridloom.view.reader import find_artifact, reading_ledger
 
 if TYPE_CHECKING:
     from gridloom.runtime.checkpoints.bundle import Bundle
@@ -64,7 +65,8 @@ class Networks:
             from gridloom.solvers.replay.replay import Replayer
 
             if self._replayer is None or self._replayer.num_loaded >= KEPT:
-                self._replayer = Replayer(self.workspace)
+                # with the settings of the pages' connection: a process opens a DuckDB file with one set of settings
+                self._replayer = Replayer(self.workspace, ledger=reading_ledger(self.workspace))
             return play(self._replayer, attempt)
 
     def step(
@@ -104,7 +106,7 @@ class Networks:
         return self._kept[key]
 
     def _artifact(self, key: str) -> Artifact:
-        found = ArtifactStore(self.workspace).find(key)
+        found = find_artifact(self.workspace, key)
         if found is None:
             raise GridloomError(f"no artifact {key} in {self.workspace.root}", "run its stage again")
         return found

@@ -8,17 +8,17 @@ from gridloom.view.reader import Session
 
 NEWEST = 20
 """Attempts of a run that its page lists first."""
+LAST_ROWS = 2000
+"""Rows of the table that are searched first for the newest attempts of a run."""
 AT_ONCE = 200
 """Attempts that one answer adds."""
 
 
 def newest(session: Session, run_id: str) -> list[dict[str, Any]]:
     """Return the last attempts of a run, latest first."""
-    return session.rows(
-        "SELECT attempt_id || '@' || v_place AS name, verdict, score, v_solved AS solved, feedback FROM attempts "
-        "WHERE run_id = ? ORDER BY rowid DESC LIMIT ?",
-        [run_id, NEWEST],
-    )
+    # of a run that goes on they are among the last rows, which are read without the others
+    found = attempts_since(session, run_id, cursor(session) - LAST_ROWS)
+    return (found if len(found) >= NEWEST else attempts_since(session, run_id, -1))[:NEWEST]
 
 
 def cursor(session: Session) -> int:

@@ -42,6 +42,19 @@ class QueryResult:
     """Whether there are more rows."""
 
 
+def reading_ledger(workspace: Workspace) -> Ledger:
+    """Return a reader of the ledger with the viewer's bounds."""
+    return Ledger(workspace, timeout_s=10.0, limits=LIMITS)
+
+
+def find_artifact(workspace: Workspace, key: str) -> Artifact | None:
+    """Return the published artifact of a key, None for one that is not there or is no key. Raises StoreError."""
+    try:
+        return ArtifactStore(workspace).find(key)
+    except ValueError:  # such as a path: keys of addresses and of recorded graphs are not trusted
+        return None
+
+
 class Session:
     """Queries of one page, on one read-only connection."""
 
@@ -65,7 +78,7 @@ class Session:
 
     def artifact(self, key: str) -> Artifact | None:
         """Return the published artifact of a key, None where it is not in the workspace. Raises StoreError."""
-        return ArtifactStore(self.workspace).find(key)
+        return find_artifact(self.workspace, key)
 
     def query(self, sql: str, *, seconds: float = QUERY_S, most: int = QUERY_ROWS) -> QueryResult:
         """Run one reading statement of a user.
@@ -125,4 +138,4 @@ class Reader:
         self._held.close()
 
     def _ledger(self) -> Ledger:
-        return Ledger(self.workspace, timeout_s=10.0, limits=LIMITS)
+        return reading_ledger(self.workspace)

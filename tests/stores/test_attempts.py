@@ -6,8 +6,8 @@ import pytest
 from store_cases import attempt, small_run, task
 
 from gridloom.errors import ReplayError
-from gridloom.stores.ledger import Ledger, LedgerWriter, as_dict
-from gridloom.stores.records import CandidateRecord, LlmCallRecord, RunRecord, TrmStepRecord, VerdictRecord
+from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.records import CandidateRecord, LlmCallRecord, RunRecord, TrmStepRecord, VerdictRecord, as_dict
 from gridloom.stores.workspace import Workspace
 
 

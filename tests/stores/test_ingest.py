@@ -22,7 +22,7 @@ from gridloom.stores.evaluation_records import EVALUATION_TABLES
 from gridloom.stores.ingest import ingest_journals
 from gridloom.stores.journal import encode_line
 from gridloom.stores.layout import lay_out_empty
-from gridloom.stores.ledger import Ledger, LedgerWriter, as_dict
+from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.reading import read_records
 from gridloom.stores.records import (
     TABLES,
@@ -33,6 +33,7 @@ from gridloom.stores.records import (
     RunRecord,
     StageRecord,
     TaskRecord,
+    as_dict,
 )
 from gridloom.stores.schema import FIGURES
 from gridloom.stores.workspace import Workspace

@@ -122,9 +122,10 @@ def replay_failed(
 class Replayer:
     """Replayer of a workspace's attempts, which caches loaded models."""
 
-    def __init__(self, workspace: Workspace, progress: Progress | None = None) -> None:
+    def __init__(self, workspace: Workspace, progress: Progress | None = None, ledger: Ledger | None = None) -> None:
+        """Args: ledger: reader of the workspace's ledger with settings of its own."""
         self.workspace = workspace
-        self.ledger = Ledger(workspace)
+        self.ledger = ledger or Ledger(workspace)
         self._progress = progress
         self._services: dict[tuple[str, str, bool, str], Services] = {}
         self._stages: dict[tuple[str, str], tuple[SolveStage, StageNode, RunRecord]] = {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gridloom.errors import GridloomError
@@ -26,6 +28,9 @@ LAID_OUT = frozenset(
 )
 """Columns that the page lays out in a way of its own or leaves out; others are listed by name."""
 
+SIBLINGS = 200
+"""Attempts at the same task that can be chosen for a comparison."""
+
 
 def attempt_page(session: Session, name: str, against: str = "") -> dict[str, Any]:
     """Return everything about an attempt, and its difference to another one or, where scored, to the answer.
@@ -38,6 +43,7 @@ def attempt_page(session: Session, name: str, against: str = "") -> dict[str, An
     """
     row = session.attempt(name)
     answers, why_not = answer_grids(session, row)
+    around = siblings(session, row)
     other = session.attempt(against) if against and against != "answer" else None
     compared = None if other is None else other["grids"]
     if other is None and answers is not None:
@@ -51,8 +57,8 @@ def attempt_page(session: Session, name: str, against: str = "") -> dict[str, An
         "compared": compared,
         "differences": None if compared is None else differences(row["grids"], compared),
         "changes": [] if other is None else changes(row, other),
-        **neighbours(session, row),
-        "siblings": siblings(session, row),
+        **neighbours(session, row, around),
+        "siblings": around[:SIBLINGS],
     }
 
 
@@ -136,38 +142,48 @@ def answer_grids(session: Session, row: Mapping[str, Any]) -> tuple[list[Any] | 
         artifact = session.artifact(nodes[source].key)
         if artifact is None:
             return None, f"the answers {nodes[source].key} are not in this workspace"
-        answers = load_answers(artifact.path).get(row["task_id"])
+        answers = _answers(artifact.path, artifact.path.stat().st_mtime_ns).get(row["task_id"])
     except GridloomError as error:
         return None, error.message
     return (None, "no answer for this task") if answers is None else ([grid.tolist() for grid in answers], "")
 
 
-def neighbours(session: Session, row: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the addresses of the next and previous attempt of the stage, by task, number and fork."""
-    found: dict[str, str | None] = {}
-    for name, sign, order in (("next", ">", "ASC"), ("prev", "<", "DESC")):
-        # one comparison a level lets DuckDB skip row groups, which a comparison of tuples does not
-        near = session.connection.execute(
-            "SELECT attempt_id || '@' || v_place FROM attempts WHERE run_id = $run AND stage = $stage AND "
-            f"task_id {sign}= $task AND (task_id {sign} $task OR attempt {sign} $attempt OR "
-            f"(attempt = $attempt AND fork {sign} $fork)) "
-            f"ORDER BY task_id {order}, attempt {order}, fork {order} LIMIT 1",
-            {
-                "run": row["run_id"],
-                "stage": row["stage"],
-                "task": row["task_id"],
-                "attempt": row["attempt"],
-                "fork": row["fork"],
-            },
-        ).fetchall()
-        found[name] = link("attempt", name=near[0][0]) if near else None
-    return found
+@functools.lru_cache(maxsize=4)
+def _answers(path: Path, _changed: int) -> dict[str, Any]:
+    """Return the answers of an artifact, which are read once."""
+    return load_answers(path)
 
 
 def siblings(session: Session, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the other attempts at the same task, for choosing one to compare with."""
+    """Return the attempts at the same task, by number and fork."""
     return session.rows(
-        "SELECT name, attempt, fork, verdict, score, solved FROM v_attempts "
-        "WHERE run_id = ? AND stage = ? AND task_id = ? ORDER BY attempt, fork LIMIT 200",
+        "SELECT attempt_id || '@' || v_place AS name, attempt, fork, verdict, score FROM attempts "
+        "WHERE run_id = ? AND stage = ? AND task_id = ? ORDER BY attempt, fork",
         [row["run_id"], row["stage"], row["task_id"]],
     )
+
+
+def neighbours(session: Session, row: Mapping[str, Any], around: list[dict[str, Any]]) -> dict[str, str | None]:
+    """Return the addresses of the next and previous attempt of the stage, by task, number and fork.
+
+    Args:
+        around: attempts at the same task, as `siblings` returns them.
+    """
+    here = next(i for i, one in enumerate(around) if (one["attempt"], one["fork"]) == (row["attempt"], row["fork"]))
+    following = around[here + 1]["name"] if here + 1 < len(around) else _of_task_beside(session, row, ">", "ASC")
+    before = around[here - 1]["name"] if here else _of_task_beside(session, row, "<", "DESC")
+    return {
+        "next": link("attempt", name=following) if following else None,
+        "prev": link("attempt", name=before) if before else None,
+    }
+
+
+def _of_task_beside(session: Session, row: Mapping[str, Any], sign: str, order: str) -> str | None:
+    """Return the name of the first attempt at the next task, or of the last one at the task before."""
+    found = session.connection.execute(
+        "SELECT attempt_id || '@' || v_place FROM attempts WHERE run_id = $run AND stage = $stage AND task_id = ("
+        f"SELECT task_id FROM task_figures WHERE run_id = $run AND stage = $stage AND task_id {sign} $task "
+        f"AND all_attempts > 0 ORDER BY task_id {order} LIMIT 1) ORDER BY attempt {order}, fork {order} LIMIT 1",
+        {"run": row["run_id"], "stage": row["stage"], "task": row["task_id"]},
+    ).fetchall()
+    return str(found[0][0]) if found else None

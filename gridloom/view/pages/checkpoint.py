@@ -7,7 +7,6 @@ from typing import Any
 
 from gridloom.errors import GridloomError
 from gridloom.runtime.checkpoints.description import shipped_names
-from gridloom.stores.artifacts import ArtifactStore
 from gridloom.view.drawing.charts import Series, line_chart
 from gridloom.view.html import link
 from gridloom.view.models import SHIPPED, Networks, Stepped
@@ -88,10 +87,10 @@ def _artifacts(session: Session | None, types: tuple[str, ...]) -> list[tuple[st
         "ORDER BY created_at DESC LIMIT 200",
         {"types": [*types]},
     )
-    store, found = ArtifactStore(session.workspace), []
+    found = []
     for row in rows:
         try:
-            is_there = store.find(row["key"]) is not None
+            is_there = session.artifact(row["key"]) is not None
         except GridloomError:
             is_there = True  # a broken one is listed, and named when it is chosen
         if is_there:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ from gridloom.view.reader import Session
 RUNS_A_PAGE = 50
 POINTS = 300
 """Points of a curve; longer ones are averaged over as many parts of their steps."""
-CURVES = 12
+CURVES = 8
 """Curves drawn of a stage at first; `metrics=all` draws all."""
 FIRST_METRICS = ("loss", "exact_match", "exact", "cell_accuracy", "pass1", "pass2", "grad_norm", "act_steps")
 """Names of metrics in the order in which they are drawn; others follow by name."""
@@ -78,6 +79,7 @@ def run_page(session: Session, run_id: str, metrics: str = "", charts: bool = Tr
     }
 
 
+@functools.lru_cache(maxsize=16)
 def read_graph(text: str | None) -> tuple[RunGraph | None, str]:
     """Return the recorded graph of a run, or None and the reason."""
     if text is None:
@@ -167,7 +169,7 @@ def curves(session: Session, run_id: str, every: bool = False) -> list[dict[str,
     for stage, rows in by_stage.items():
         rows.sort(key=lambda row: (_rank(row["name"]), row["name"]))
         drawn = rows if every else rows[:CURVES]
-        points = _points(session, run_id, stage, [row["name"] for row in drawn])
+        points = _points(session, run_id, stage, drawn)
         charts = [line_chart(row["name"], [Series(row["name"], points.get(row["name"], []))]) for row in drawn]
         found.append({"stage": stage, "charts": charts, "left_out": len(rows) - len(drawn)})
     return found
@@ -177,18 +179,31 @@ def _rank(name: str) -> int:
     return FIRST_METRICS.index(name) if name in FIRST_METRICS else len(FIRST_METRICS)
 
 
-def _points(session: Session, run_id: str, stage: str, names: list[str]) -> dict[str, list[tuple[float, float]]]:
+def _points(
+    session: Session, run_id: str, stage: str, curves: list[dict[str, Any]]
+) -> dict[str, list[tuple[float, float]]]:
+    """Return the points of curves by name, averaged over at most POINTS parts of equal length.
+
+    Args:
+        curves: name, first and last step of each.
+    """
     rows = session.connection.execute(
-        f"WITH ends AS (SELECT name, min(step) AS low, greatest(max(step) - min(step) + 1, {POINTS}) AS span "
-        "FROM metrics WHERE run_id = $run AND stage = $stage AND name IN (SELECT unnest($names)) GROUP BY name) "
-        f"SELECT m.name, avg(m.step), avg(m.value) FROM metrics m JOIN ends e USING (name) "
+        "WITH ends AS (SELECT unnest($names) AS name, unnest($lows) AS low, unnest($spans) AS span, "
+        "unnest(range(len($names))) AS number) "
+        "SELECT e.number, avg(m.step), avg(m.value) FROM metrics m JOIN ends e USING (name) "
         "WHERE m.run_id = $run AND m.stage = $stage AND isfinite(m.value) "
-        f"GROUP BY m.name, ((m.step - e.low) * {POINTS} // e.span) ORDER BY m.name, 2",
-        {"run": run_id, "stage": stage, "names": names},
+        f"GROUP BY e.number, ((m.step - e.low) * {POINTS} // e.span) ORDER BY e.number, 2",
+        {
+            "run": run_id,
+            "stage": stage,
+            "names": [row["name"] for row in curves],
+            "lows": [row["first"] for row in curves],
+            "spans": [max(row["last"] - row["first"] + 1, POINTS) for row in curves],
+        },
     ).fetchall()
     found: dict[str, list[tuple[float, float]]] = {}
-    for name, step, value in rows:
-        found.setdefault(name, []).append((step, value))
+    for number, step, value in rows:
+        found.setdefault(curves[number]["name"], []).append((step, value))
     return found
 
 

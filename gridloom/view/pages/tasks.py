@@ -76,18 +76,20 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
         )
         params["source"] = wanted.source
     matching = " AND ".join(where)
-    (total,) = session.rows(f"SELECT count(*) AS n FROM v_tasks t WHERE {matching}", params)
+    # once for the number and the page, since a filter by view or proposer reads every attempt
+    found = [
+        row["task_id"] for row in session.rows(f"SELECT task_id FROM v_tasks t WHERE {matching} ORDER BY 1", params)
+    ]
+    shown = [task_id for task_id in found if task_id > wanted.after][: TASKS_A_PAGE + 1]
     rows = session.rows(
-        f"WITH page AS (SELECT * FROM v_tasks t WHERE {matching} AND t.task_id > $after ORDER BY task_id LIMIT $most) "
-        "SELECT page.*, a.grids[1] AS proposed, a.attempt_id || '@' || a.v_place AS best_name, "
-        "r.tests[1] AS test, r.demos[1] AS demo, "
-        "(SELECT grid FROM picks p WHERE p.run_id = $run AND p.stage = $stage AND p.task_id = page.task_id "
-        "AND p.test_index = 0 AND p.rank = 0) AS pick "
-        "FROM page JOIN tasks r USING (run_id, stage, task_id) "
-        "LEFT JOIN attempts a ON a.run_id = $run AND a.stage = $stage AND a.task_id = page.task_id "
-        "AND a.attempt_id = page.best_attempt_id ORDER BY page.task_id",
-        params | {"after": wanted.after, "most": TASKS_A_PAGE + 1},
+        "SELECT t.*, r.tests[1] AS test, p.grid AS pick FROM v_tasks t JOIN tasks r USING (run_id, stage, task_id) "
+        "LEFT JOIN picks p ON p.run_id = $run AND p.stage = $stage AND p.task_id = t.task_id "
+        "AND p.test_index = 0 AND p.rank = 0 WHERE t.run_id = $run AND t.stage = $stage "
+        "AND t.task_id IN (SELECT unnest($ids)) ORDER BY t.task_id",
+        {"run": wanted.run, "stage": wanted.stage, "ids": shown},
     )
+    place = next(row["place"] for row in stages if (row["run_id"], row["stage"]) == (wanted.run, wanted.stage))
+    _add_best(session, wanted, rows, place)
     page = rows[:TASKS_A_PAGE]
     return {
         "stages": stages,
@@ -95,10 +97,27 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
         "states": list(STATES),
         "sources": _sources(session, wanted),
         "tasks": page,
-        "total": total["n"],
+        "total": len(found),
         "score": next((row for row in scores(session, wanted.run) if row["stage"] == wanted.stage), None),
         "more": wanted.address(after=page[-1]["task_id"]) if len(rows) > TASKS_A_PAGE else None,
     }
+
+
+def _add_best(session: Session, wanted: Filter, rows: list[dict[str, Any]], place: str) -> None:
+    """Add the name of each task's best attempt, and its grid where the task has no pick yet."""
+    without = [row["best_attempt_id"] for row in rows if row["pick"] is None and row["best_attempt_id"]]
+    proposed: dict[str, Any] = {}
+    if without:
+        found = session.rows(
+            "SELECT attempt_id, grids[1] AS grid FROM attempts WHERE run_id = $run AND stage = $stage "
+            "AND attempt_id IN (SELECT unnest($ids))",
+            {"run": wanted.run, "stage": wanted.stage, "ids": without},
+        )
+        proposed = {row["attempt_id"]: row["grid"] for row in found}
+    for row in rows:
+        best = row["best_attempt_id"]
+        row["best_name"] = f"{best}@{place}" if best else None
+        row["proposed"] = proposed.get(best)
 
 
 def task_page(session: Session, run: str, stage: str, task_id: str) -> dict[str, Any]:
@@ -129,7 +148,7 @@ def task_page(session: Session, run: str, stage: str, task_id: str) -> dict[str,
 def solve_stages(session: Session) -> list[dict[str, Any]]:
     """Return the solve stages that have tasks, of the latest runs first."""
     return session.rows(
-        "SELECT p.run_id, p.stage, r.name FROM v_places p LEFT JOIN runs r USING (run_id) "
+        "SELECT p.run_id, p.stage, p.place, r.name FROM v_places p LEFT JOIN runs r USING (run_id) "
         "ORDER BY r.started_at DESC NULLS LAST, p.run_id DESC, p.stage LIMIT 200"
     )
 

@@ -72,9 +72,16 @@ class Viewer:
     def run(self, request: Request) -> Response:
         now = version(self.workspace)
         with self.reader.session() as session:
-            values = run_page(session, _text(request, "id"), _text(request, "metrics"))
+            values = run_page(session, _text(request, "id"), _text(request, "metrics"), charts=False)
             values |= {"newest": newest(session, _text(request, "id")), "cursor": cursor(session)}
             return self.page("run.html", "runs", warnings=session.warnings, live_version=now, **values)
+
+    def curves(self, request: Request) -> Response:
+        """Answer the curves of a run, the part of its page that takes longest to make."""
+        run_id = _text(request, "id")
+        with self.reader.session() as session:
+            drawn = curves(session, run_id, every=_text(request, "metrics") == "all")
+        return HTMLResponse(render("run_curves.html", run_id=run_id, curves=drawn))
 
     def tasks(self, request: Request) -> Response:
         wanted = Filter(
@@ -157,16 +164,14 @@ class Viewer:
             return Response(status_code=204)
         run_id, place = _text(request, "id"), _text(request, "cursor")
         with self.reader.session() as session:
-            values = run_page(session, run_id)
+            values = run_page(session, run_id, charts=False)
             new = attempts_since(session, run_id, int(place) if place.lstrip("-").isdigit() else -1)
             return JSONResponse(
                 {
                     "version": now,
                     "cursor": str(cursor(session)),
-                    "replace": {
-                        "stages": render("run_stages.html", **values),
-                        "curves": render("run_curves.html", run=values["run"], curves=curves(session, run_id)),
-                    },
+                    "replace": {"stages": render("run_stages.html", **values)},
+                    "load": ["curves"],
                     "prepend": {"newest": "".join(render("attempt_line.html", row=row) for row in new)},
                 }
             )
@@ -218,6 +223,7 @@ def make_app(workspace: Workspace, access: Access) -> Starlette:
     pages: dict[str, Answer] = {
         "runs": viewer.runs,
         "run": viewer.run,
+        "curves": viewer.curves,
         "tasks": viewer.tasks,
         "task": viewer.task,
         "attempt": viewer.attempt,

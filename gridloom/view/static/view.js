@@ -8,6 +8,7 @@ const PALETTE = [
   "#ffffff", "#5b7f95", "#c9b458", "#6a5acd", "#8fbc8f", "#bc8f8f", "#4682b4", "#d2b48c", "#708090", "#e9967a",
 ];
 const POLL_MS = 2000;
+const RELOAD_MS = 10000;
 const PLAY_MS = { step: 700, row: 180, cell: 60 };
 
 function rowsOf(text) {
@@ -181,6 +182,20 @@ for (const button of document.querySelectorAll("[data-fetch]")) {
   });
 }
 
+// A part of the page that is made after it, and made again while its run goes on, but not with each of its records.
+const loaded = new Map();
+async function load(place) {
+  if (!place || Date.now() - (loaded.get(place) || 0) < RELOAD_MS) return;
+  loaded.set(place, Date.now());
+  try {
+    const answer = await fetch(place.dataset.load);
+    if (answer.ok && !place.contains(document.activeElement)) place.innerHTML = await answer.text();
+  } catch (error) {
+    // what is there stays
+  }
+}
+for (const place of document.querySelectorAll("[data-load]")) load(place);
+
 // Fetch what is new of a page that can grow; the server answers 204 while nothing was recorded.
 function live(box) {
   let version = box.dataset.version, cursor = box.dataset.cursor || "";
@@ -203,6 +218,7 @@ function live(box) {
             const place = document.getElementById(id);
             if (place) place.insertAdjacentHTML("afterbegin", html);
           }
+          for (const id of found.load || []) load(document.getElementById(id));
           if (found.reload && box.dataset.reload) location.reload();
         }
       } catch (error) {

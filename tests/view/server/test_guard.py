@@ -63,7 +63,7 @@ def test_texts_of_the_ledger_and_of_addresses_stay_text(client: TestClient, page
     assert not [attributes for tag, attributes in found.tags if tag == "img"]
     for _, attributes in found.tags:
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
-        for name in ("href", "src", "action", "data-fetch", "data-live"):
+        for name in ("href", "src", "action", "data-fetch", "data-live", "data-load"):
             assert (attributes.get(name) or "/").startswith(("/", "#main"))
     assert "\x1b" not in answer.text
     assert "\u202e" not in answer.text
@@ -154,7 +154,7 @@ def test_files_outside_the_own_folder_are_not_served(client: TestClient) -> None
 def test_the_script_writes_no_text_as_markup() -> None:
     """`innerHTML` and `insertAdjacentHTML` take pages of the server itself, which are escaped."""
     text = (Path(__file__).parents[3] / "gridloom/view/static/view.js").read_text(encoding="utf-8")
-    assert text.count("innerHTML") == 2
+    assert text.count("innerHTML") == 3
     assert text.count("insertAdjacentHTML") == 1
     assert "eval(" not in text
     assert "http" not in text

@@ -69,7 +69,7 @@ def test_a_run_shows_stages_reasons_curves_and_estimates(client: TestClient) -> 
     assert "steps: 10 -> 20" in words(text)
     assert "pretrain changed" in words(text)
     first = get(client, "/run?id=run-1")
-    assert first.count('<svg class="chart"') == 1
+    assert get(client, "/curves?id=run-1").count('<svg class="chart"') == 1
     assert '<svg class="stages"' in first
     assert "2.0 s" in words(first)
 

@@ -1,0 +1,144 @@
+"""Checkpoints stepped through: sudokus with digits, an engine's paths, and choices that do not fit."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from starlette.testclient import TestClient
+from view_support import client_of
+
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
+from gridloom.runtime.data.puzzles.puzzle_set import write_split
+from gridloom.runtime.models.kind import RowShape
+from gridloom.runtime.models.network import Network
+from gridloom.stores.artifacts import ArtifactStore
+from gridloom.stores.ledger import LedgerWriter
+from gridloom.stores.records import ArtifactRecord
+from gridloom.stores.workspace import Workspace
+
+SOLVED = np.array([[1, 2, 3, 4], [3, 4, 1, 2], [2, 1, 4, 3], [4, 3, 2, 1]], dtype=np.uint8)
+SHAPE = RowShape(4, 16, 6)
+
+
+def networks() -> dict[str, Network]:
+    from engine_support import engine
+    from solve_support import TRM_SPEC
+
+    from gridloom.runtime.models.recursive.trm import TRM
+
+    torch.manual_seed(0)
+    spec = TRM_SPEC.model_copy(update={"puzzle_embedding_len": 0})
+    trm = TRM.for_rows(spec, SHAPE, PuzzleIds.of(()))
+    return {"trm": trm.eval(), "engine": engine(SHAPE, planning={"paths": 3, "depth": 2, "gate": True}).eval()}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A workspace with a sudoku, a TRM and an engine for it, and an ARC checkpoint."""
+    workspace = Workspace(tmp_path_factory.mktemp("checkpoint") / "gridloom")
+    store, records = ArtifactStore(workspace), []
+
+    def publish(key: str, kind: str, fill: Any) -> None:
+        with store.writing(key) as out:
+            fill(out)
+            made = store.publish(out, key=key, type=kind, kind=kind, producer={"stage": key}, inputs={})
+        records.append(
+            ArtifactRecord(
+                key=key, type=kind, kind=kind, run_id="run-1", stage=key, bytes=made.num_bytes, created_at=1.0
+            )
+        )
+
+    def puzzles(out: Path) -> None:
+        question = SOLVED.copy()
+        question[0, :3] = 0
+        write_split(out / "test", question.reshape(1, 16) + 1, SOLVED.reshape(1, 16) + 1, 6)
+        meta = {
+            "format_version": 1, "kind": "sudoku", "size": 4, "vocab": 6, "augment": False, "digest": "d",
+            "num_puzzles": {"test": 1},
+        }  # fmt: skip
+        (out / "meta.json").write_text(json.dumps(meta))
+
+    publish("gl1:sudokus", "puzzles", puzzles)
+    for name, network in networks().items():
+        meta = {"data": {"kind": "sudoku"}}
+        publish(
+            f"gl1:{name}",
+            "checkpoint",
+            lambda out, n=network, m=meta: save_bundle(out, Bundle({NETWORK: n}, PuzzleIds.of(()), meta=m)),
+        )
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(*records)
+    with client_of(workspace) as made:
+        yield made
+
+
+def page(client: TestClient, status: int = 200, **choice: object) -> str:
+    answer = client.get("/checkpoint", params={name: str(value) for name, value in choice.items()})
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+def frames(text: str) -> list[str]:
+    return re.findall(r'data-frames="([^"]*)"', text)[0].split("|")
+
+
+def test_a_sudoku_is_stepped_through_in_digits(client: TestClient) -> None:
+    text = page(client, checkpoint="gl1:trm", data="gl1:sudokus")
+    assert len(frames(text)) == 3
+    assert 'data-letters="? 123456789"' in text
+    assert "1115/4523/3254/5432" in text  # the question: blanks are 1, digit d is d + 1
+    assert "2345/4523/3254/5432" in text  # its answer
+    assert len(frames(page(client, checkpoint="gl1:trm", data="gl1:sudokus", steps=5))) == 5
+    raw = page(client, checkpoint="gl1:trm", data="gl1:sudokus", weights="raw")
+    assert "the checkpoint has one set of weights" in raw
+
+
+def test_the_paths_of_an_engine_are_shown(client: TestClient) -> None:
+    text = page(client, checkpoint="gl1:engine", data="gl1:sudokus")
+    assert "Steps and paths" in text
+    assert "Chart of weights of the paths. path 1:" in text
+    rows = text[text.index('aria-label="Paths"') :].count("<tr>") - 1
+    assert rows == 3
+
+
+@pytest.mark.parametrize(
+    ("choice", "problem"),
+    [
+        ({"item": 2}, "no puzzle 2: there are 1"),
+        ({"item": "x"}, "item is 'x'"),
+        ({"steps": 65}, "65 ACT steps"),
+        ({"steps": 0}, "0 ACT steps"),
+        ({"weights": "best"}, "no weights 'best'"),
+        ({"checkpoint": "gl1:none"}, "no artifact gl1:none"),
+        ({"checkpoint": "gl1:sudokus"}, "is a puzzles, no checkpoint"),
+        ({"checkpoint": "../../etc/passwd"}, "no artifact ../../etc/passwd"),
+        ({"checkpoint": "shipped:../x"}, "ships no weights named"),
+        ({"checkpoint": "shipped:trm-arc1-small"}, "trained on arc data, not sudoku"),
+        ({"data": "gl1:trm"}, "cannot be drawn as grids"),
+    ],
+)
+def test_what_does_not_fit_is_named(client: TestClient, choice: dict[str, object], problem: str) -> None:
+    given = {"checkpoint": "gl1:trm", "data": "gl1:sudokus"} | choice
+    assert problem in html.unescape(page(client, 400, **given))
+
+
+def test_a_damaged_checkpoint_is_named(client: TestClient) -> None:
+    text = page(client)
+    assert "gl1:engine" in text
+    workspace = client.app.state.viewer.workspace  # type: ignore[attr-defined]
+    artifact = ArtifactStore(workspace).find("gl1:engine")
+    assert artifact is not None
+    client.app.state.viewer.networks.__init__(workspace)  # type: ignore[attr-defined]
+    (artifact.path / "trm.safetensors").chmod(0o644)
+    (artifact.path / "trm.safetensors").write_bytes(b"damaged")
+    found = html.unescape(page(client, 400, checkpoint="gl1:engine", data="gl1:sudokus"))
+    assert "trm.safetensors" in found

@@ -1,0 +1,83 @@
+"""Bounds of the viewer's queries, and the connection that is kept between pages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from store_cases import attempt
+from view_support import fill
+
+from gridloom.errors import StoreError
+from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.workspace import Workspace
+from gridloom.view.reader import Reader
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    made = Reader(fill(Workspace(tmp_path / "gridloom")))
+    yield made
+    made.close()
+
+
+def test_a_query_is_bounded_in_time_and_rows(reader: Reader) -> None:
+    with reader.session() as session:
+        with pytest.raises(StoreError, match=r"stopped after 0\.1 s"):
+            session.query("select count(*) from range(100000000000)", seconds=0.1)
+        found = session.query("select range as n from range(5000)", most=10)
+        assert (len(found.rows), found.is_cut, found.names) == (10, True, ["n"])
+        assert session.query("select 1 as a, 2 as a").names == ["a", "a_1"]
+
+
+def test_settings_cannot_be_changed_and_files_not_reached(reader: Reader) -> None:
+    with reader.session() as session:
+        for sql in ("select * from '/etc/passwd'", "from glob('/etc/*')", "from read_text('/etc/passwd')"):
+            with pytest.raises(StoreError):
+                session.query(sql)
+        for name, most in (("memory_limit", "953"), ("threads", "2")):
+            assert most in str(session.query(f"select current_setting('{name}')").rows[0][0])
+
+
+def test_pages_share_a_connection_until_something_new_is_recorded(reader: Reader) -> None:
+    held = reader._held
+    with reader.session() as session:
+        first = held._kept
+        assert session.query("select count(*) from attempts").rows == [(11,)]
+    with reader.session():
+        assert held._kept is first
+    with LedgerWriter(reader.workspace, "run-1") as writer:
+        writer.append(attempt("dddd0004", 1))
+    with reader.session() as session:
+        assert held._kept is not first
+        assert session.query("select count(*) from attempts").rows == [(12,)]
+
+
+def test_a_writer_waits_for_the_page_that_is_being_made_and_no_longer(reader: Reader) -> None:
+    done = threading.Event()
+
+    def ingest() -> None:
+        Ledger(reader.workspace, timeout_s=20.0).ingest()
+        done.set()
+
+    with reader.session() as session:
+        with LedgerWriter(reader.workspace, "run-1") as writer:
+            writer.append(attempt("dddd0004", 1))
+        later = threading.Thread(target=ingest)
+        later.start()
+        assert not done.wait(0.2)
+        assert session.query("select count(*) from attempts").rows == [(11,)]
+    later.join(timeout=20)
+    assert done.is_set()
+
+
+def test_a_reader_with_the_same_bounds_reads_beside_a_page(reader: Reader) -> None:
+    """As the playback of an attempt does while the connection of its page is kept."""
+    from gridloom.view.reader import reading_ledger
+
+    with reader.session():
+        ledger = reading_ledger(reader.workspace)
+        assert ledger.attempt("aaaa0001.1", "run-1")["attempt"] == 1
+        assert ledger.warnings == []
