@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: solve test campaign lint types imports clean
+.PHONY: solve test package campaign lint types imports clean
 
 solve: $(VENV)/.runtime
 	$(BIN)/gridloom models pull smollm2-135m
@@ -12,6 +12,16 @@ solve: $(VENV)/.runtime
 
 test: lint types imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# sdist and wheel in dist/, and the wheel in an environment of its own: the quickstart from an empty folder
+package: $(VENV)/.dev
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist .
+	rm -rf $(VENV)-package && $(PYTHON) -m venv $(VENV)-package
+	$(VENV)-package/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(VENV)-package/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt dist/*.whl
+	folder=$$(mktemp -d) && bin=$$(cd $(VENV)-package/bin && pwd) && cd $$folder && \
+	  $$bin/gridloom models pull smollm2-135m && $$bin/gridloom solve quickstart && rm -rf $$folder
 
 # kills, mutated specs, hostile files and a large ledger (docs/robustness.md); state and findings stay in .campaign
 MINUTES ?= 60

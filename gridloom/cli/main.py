@@ -25,6 +25,7 @@ GROUPS = {
     "runs": ("runs",),
     "artifacts": ("artifacts", "gc"),
     "sql": ("sql",),
+    "plot": ("plot",),
     "tasks": ("tasks",),
     "ledger": ("attempts", "attempt", "replay"),
     "models": ("models", "doctor"),

@@ -83,6 +83,28 @@ def card(folder: Path) -> tuple[dict[str, object], dict[str, str], list[str]]:
     )
 
 
+def test_the_card_is_what_a_hub_reads_and_pushing_needs_a_token(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import ModelCard
+
+    run("models", "publish", "second", "hub", "--licence", "Apache-2.0")
+    written = ModelCard.load(project / "hub" / "README.md")
+    assert (project / "hub" / "README.md").read_bytes() == (project / "hub" / "card.md").read_bytes()
+    assert (written.data.license, written.data.library_name) == ("apache-2.0", "gridloom")
+    results = written.data.eval_results
+    assert results is not None
+    assert len(results) >= 3
+    assert all(0 <= one.metric_value <= 1 and one.dataset_name for one in results)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    refused = run("models", "publish", "second", "pushed", "--push", "me/model", code=1)
+    assert "needs a token of the hub" in refused
+    assert not (project / "pushed").exists(), "nothing is written before"
+    assert "is no repository" in run("models", "publish", "second", "pushed", "--push", "model", code=1)
+
+
 def test_a_published_checkpoint_scores_the_same_in_another_workspace(run: Run, project: Path) -> None:
     said = run("models", "publish", "second", "out", "--licence", "Apache-2.0")
     assert "out/card.md lists 3 scores; use it as {kind: checkpoint, path: out}" in said
