@@ -124,6 +124,8 @@ def test_a_published_checkpoint_scores_the_same_in_another_workspace(run: Run, p
 def test_the_card_tells_what_made_it_and_its_own_scores_alone(run: Run, project: Path) -> None:
     run("models", "publish", "second", "told", "--licence", "Apache-2.0")
     front, facts, scores = card(project / "told")
+    (index,) = front.pop("model-index")  # type: ignore[misc]
+    assert [one["metrics"][0]["type"] for one in index["results"]] == ["pass@1"] * 3  # type: ignore[index]
     assert front == {"library_name": "gridloom", "tags": ["trm", "arc"], "license": "apache-2.0"}
     assert facts["training first"].startswith("3 steps of 4 rows, muon 0.001, average 0.999, seed 0, ")
     assert facts["training second"].startswith("2 steps of 16 rows, adam_atan2 0.0002, average 0.999, seed 0, ")
@@ -156,6 +158,7 @@ def report_of(project: Path, stage: str) -> Path:
 def test_a_card_of_puzzles_and_one_without_scores(run: Run, project: Path) -> None:
     assert "lists 1 score;" in run("models", "publish", "fill", "puzzles")
     front, _, scores = card(project / "puzzles")
+    assert front.pop("model-index")
     assert front == {"library_name": "gridloom", "tags": ["trm", "sudoku"]}
     assert scores[0] == "| stage | of | how | exact | time |"
     assert "7 puzzles, sudoku 4x4, test" in scores[2]
