@@ -59,7 +59,11 @@ def test_every_command_on_a_page_parses(page: Path) -> None:
             words = shlex.split(text)[1:]
         except ValueError:
             continue  # cut off at a line's end, or an alternative in prose
-        if any(mark in text for mark in ("...", "|", "[", "$(", "<", "--install-completion")) or words[:1] == [] or words[0].isupper():
+        if (
+            any(mark in text for mark in ("...", "|", "[", "$(", "<", "--install-completion"))
+            or words[:1] == []
+            or words[0].isupper()
+        ):
             continue
         try:
             parse(words)

@@ -65,7 +65,7 @@ def _root(
 ) -> None:
     """Recursive-reasoning research on ARC-AGI: specs, run graphs, a LLaMA+TRM solver loop, a SQL ledger.
 
-    `gridloom COMMAND -h` tells more. Begin with `gridloom solve quickstart`, or `gridloom init NAME`.
+    `gridloom COMMAND -h` has more. Begin with `gridloom solve quickstart`, or `gridloom init NAME`.
     """
 
 

@@ -1,4 +1,4 @@
-"""Curves of a metric over training steps, from the ledger; their names tell apart what differs."""
+"""Curves of a metric over training steps, from the ledger, named by what differs."""
 
 from __future__ import annotations
 
