@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: solve test tests test-slurm campaign docs lint types imports clean
+.PHONY: solve test tests test-slurm package campaign docs lint types imports clean
 
 solve: $(VENV)/.runtime
 	$(BIN)/gridloom models pull smollm2-135m
@@ -21,6 +21,16 @@ tests: $(VENV)/.dev
 # runs on a real Slurm of this host, which the test starts: root, and Debian's slurmctld, slurmd, slurm-client, munge
 test-slurm: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/runtime/cluster/test_slurm.py
+
+# sdist and wheel in dist/, and the wheel in an environment of its own: the quickstart from an empty folder
+package: $(VENV)/.dev
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist .
+	rm -rf $(VENV)-package && $(PYTHON) -m venv $(VENV)-package
+	$(VENV)-package/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(VENV)-package/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt dist/*.whl
+	folder=$$(mktemp -d) && bin=$$(cd $(VENV)-package/bin && pwd) && cd $$folder && \
+	  $$bin/gridloom models pull smollm2-135m && $$bin/gridloom solve quickstart && rm -rf $$folder
 
 # kills, mutated specs, hostile files and a large ledger (docs/robustness.md); state and findings stay in .campaign
 MINUTES ?= 60

@@ -64,6 +64,12 @@ def complete_tasks(incomplete: str) -> list[str]:
     return _safely(lambda: [str(row["task_id"]) for row in _rows(query, [incomplete])], incomplete)
 
 
+def complete_metrics(incomplete: str) -> list[str]:
+    """Return names of recorded metrics that begin so."""
+    query = "select distinct name from metrics where starts_with(name, ?) order by name"
+    return _safely(lambda: [str(row["name"]) for row in _rows(query, [incomplete])], incomplete)
+
+
 def complete_artifacts(incomplete: str) -> list[str]:
     """Return stages with artifacts, and keys, that begin so."""
     from gridloom.stores.keeping.artifacts import list_artifacts

@@ -25,6 +25,7 @@ GROUPS = {
     "runs": ("runs",),
     "artifacts": ("artifacts", "gc"),
     "sql": ("sql",),
+    "plot": ("plot",),
     "tasks": ("tasks",),
     "ledger": ("attempts", "attempt", "replay"),
     "models": ("models", "doctor", "bench", "paths"),
@@ -68,7 +69,7 @@ def _root(
 ) -> None:
     """Recursive-reasoning research on ARC-AGI: specs, run graphs, a LLaMA+TRM solver loop, a SQL ledger.
 
-    `gridloom COMMAND -h` tells more. Begin with `gridloom solve quickstart`, or `gridloom init NAME`.
+    `gridloom COMMAND -h` has more. Begin with `gridloom solve quickstart`, or `gridloom init NAME`.
     """
 
 

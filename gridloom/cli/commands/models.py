@@ -162,18 +162,28 @@ def publish_command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Default: the newest with STAGE.")] = None,
     licence: Annotated[str | None, typer.Option("--licence", metavar="NAME", help="Licence for the card.")] = None,
+    push: Annotated[
+        str | None,
+        typer.Option("--push", metavar="OWNER/NAME", help="Upload the folder to the Hugging Face hub; needs a token."),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="With --push: a new repository is private.")] = False,
     home: HomeOption = None,
 ) -> None:
     """Write a trained checkpoint with its graph and a card: origin, data, training, scores with intervals."""
     from gridloom.runtime.reports.publish import CARD, publish
+    from gridloom.runtime.reports.push import check_push, push_folder
     from gridloom.stores.workspace import Workspace
 
+    if push is not None:
+        check_push(push)
     made = publish(stage, folder, Workspace.find(home), run_id=run, licence=licence)
     print(f"{stage} of run {made.run_id}, {made.key}: {made.num_bytes / 1e6:.1f} MB in {folder}")
     print(
         f"{folder / CARD} lists {made.num_scores} score{'' if made.num_scores == 1 else 's'}; use it as "
         f"{{kind: checkpoint, path: {folder}}}"
     )
+    if push is not None:
+        print(f"pushed: {push_folder(folder, push, private=private)}")
 
 
 @models.command("import")

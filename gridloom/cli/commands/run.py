@@ -284,7 +284,12 @@ def solve(
     from gridloom.runtime.planning.puzzle_files import is_puzzle_file
 
     if is_puzzle_file(spec):
-        unused = {"--split": split, "--limit": limit, "--budget": budget, "--finished-early": finished_early or None}
+        unused: dict[str, object] = {
+            "--split": split,
+            "--limit": limit,
+            "--budget": budget,
+            "--finished-early": finished_early or None,
+        }
         unused |= {"--submission": submission, "--recipe": recipe}
         if found := [option for option, value in unused.items() if value is not None]:
             raise GridloomError(

@@ -34,7 +34,7 @@ def reporter(console: Console, quiet: bool, *, bars: Console | None = None, verb
     progress = console if bars is None else bars
     if progress.is_terminal:
         return RichReporter(progress if console.is_terminal else console, progress, verbose)
-    return PlainReporter(console, progress, verbose)
+    return PlainReporter(console, progress=progress, verbose=verbose)
 
 
 class _Quiet:
@@ -46,7 +46,12 @@ class Reporter:
     """Base of the reporters: prints results and events, no bars."""
 
     def __init__(
-        self, console: Console, progress: Console | None = None, verbose: bool = True, *, show_events: bool = True
+        self,
+        console: Console,
+        show_events: bool = True,
+        *,
+        progress: Console | None = None,
+        verbose: bool = True,
     ) -> None:
         self.console = console
         self.progress = console if progress is None else progress
@@ -166,7 +171,7 @@ class RichReporter(Reporter):
     """Live bars; everything else is printed above them."""
 
     def __init__(self, console: Console, progress: Console | None = None, verbose: bool = True) -> None:
-        super().__init__(console, progress, verbose)
+        super().__init__(console, progress=progress, verbose=verbose)
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gridloom.compiler.bind import Bound
 from gridloom.compiler.session import Session
-from gridloom.compiler.spec_facts import base_of
+from gridloom.compiler.text.base_folder import base_of
 from gridloom.errors import GridloomError
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import ArcData

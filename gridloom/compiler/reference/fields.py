@@ -147,7 +147,7 @@ def field_lines(path: str) -> Iterator[str]:
         width = max(len(one.key) for one in found)
         for one in found:
             yield f"  {one.key:<{width}}  {one.text.partition('. ')[0].rstrip('.')}"
-        yield f"`gridloom explain {path}.{found[0].key}` tells what one takes"
+        yield f"`gridloom explain {path}.{found[0].key}` has what one takes"
         return
     for one in found:
         kind = kind_of(one.model)

@@ -116,8 +116,8 @@ def _imported(path: Path, data: str, workspace: Workspace, original: Original) -
         notes.write_text(json.dumps(list(imported.notes)), encoding="utf-8")
         with filling(folder) as aside:
             save_bundle(aside, imported.bundle)
-    said = tuple(json.loads(notes.read_text(encoding="utf-8"))) if notes.is_file() else ()
-    return str(folder), said
+    kept = tuple(json.loads(notes.read_text(encoding="utf-8"))) if notes.is_file() else ()
+    return str(folder), kept
 
 
 def _description(path: str) -> dict[str, Any]:

@@ -90,6 +90,9 @@ def render(facts: CardFacts) -> str:
     ).parameters
     head = ["---", "library_name: gridloom", f"tags: [{network.kind}, {data.get('kind', 'arc')}]"]
     head += [f"license: {facts.licence.lower()}"] if facts.licence else []
+    if index := _model_index(facts):
+        # JSON is YAML: the hub reads this entry for its table of results
+        head.append(f"model-index: {json.dumps(index)}")
     count, tasks = facts.bundle["puzzle_ids"]["count"], f" of {data['tasks']:,} tasks" if "tasks" in data else ""
     rows = [
         ("made by", _command(facts)),
@@ -126,6 +129,24 @@ def render(facts: CardFacts) -> str:
             "",
         ]
     )
+
+
+def _model_index(facts: CardFacts) -> list[dict[str, Any]]:
+    """Return the scores as the hub's `model-index`; empty without scores."""
+    results = [
+        {
+            "task": {"type": "other", "name": f"{score.cases} ({score.how})"},
+            "dataset": {
+                "type": score.data,
+                "name": f"{score.data}{f' {score.split}' if score.split else ''}, {score.num_cases:,} {score.cases}",
+                **({"split": score.split} if score.split else {}),
+            },
+            "metrics": [{"type": name, "name": name, "value": share} for name, (share, _) in score.figures.items()],
+        }
+        for score in facts.scores
+        if score.figures
+    ]
+    return [{"name": facts.name, "results": results}] if results else []
 
 
 def _network(bundle: Mapping[str, Any]) -> tuple[NetworkSpec, Mapping[str, Any]]:

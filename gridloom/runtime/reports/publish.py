@@ -4,6 +4,7 @@
     manifest.json                                  key of the checkpoint, size and sha256 of these files
     graph.json                                     input of `gridloom diff`
     card.md                                        command, data, training, scores
+    README.md                                      the same text, by the name that model hubs show
 
 The whole card is generated from the bundle, the recorded graph, the ledger and the reports of this checkpoint. Unknown
 values are omitted.
@@ -32,7 +33,7 @@ from gridloom.stores.runs.names import find_run
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import did_you_mean, listed
 
-CARD, GRAPH, REPORT = "card.md", "graph.json", "report.json"
+CARD, HUB_CARD, GRAPH, REPORT = "card.md", "README.md", "graph.json", "report.json"
 TRAININGS = ("train", "joint_train")
 
 
@@ -98,7 +99,8 @@ def publish(
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact.path / name, aside / name)
         (aside / GRAPH).write_text(graph.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (aside / CARD).write_text(render(facts), encoding="utf-8")
+        for name in (CARD, HUB_CARD):
+            (aside / name).write_text(render(facts), encoding="utf-8")
     return PublishedCheckpoint(run_id, artifact.key, artifact.num_bytes, len(scores))
 
 

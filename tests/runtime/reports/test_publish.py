@@ -83,6 +83,28 @@ def card(folder: Path) -> tuple[dict[str, object], dict[str, str], list[str]]:
     )
 
 
+def test_the_card_is_what_a_hub_reads_and_pushing_needs_a_token(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import ModelCard
+
+    run("models", "publish", "second", "hub", "--licence", "Apache-2.0")
+    written = ModelCard.load(project / "hub" / "README.md")
+    assert (project / "hub" / "README.md").read_bytes() == (project / "hub" / "card.md").read_bytes()
+    assert (written.data.license, written.data.library_name) == ("apache-2.0", "gridloom")
+    results = written.data.eval_results
+    assert results is not None
+    assert len(results) >= 3
+    assert all(0 <= one.metric_value <= 1 and one.dataset_name for one in results)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    refused = run("models", "publish", "second", "pushed", "--push", "me/model", code=1)
+    assert "needs a token of the hub" in refused
+    assert not (project / "pushed").exists(), "nothing is written before"
+    assert "is no repository" in run("models", "publish", "second", "pushed", "--push", "model", code=1)
+
+
 def test_a_published_checkpoint_scores_the_same_in_another_workspace(run: Run, project: Path) -> None:
     said = run("models", "publish", "second", "out", "--licence", "Apache-2.0")
     assert "out/card.md lists 3 scores; use it as {kind: checkpoint, path: out}" in said
@@ -102,6 +124,8 @@ def test_a_published_checkpoint_scores_the_same_in_another_workspace(run: Run, p
 def test_the_card_tells_what_made_it_and_its_own_scores_alone(run: Run, project: Path) -> None:
     run("models", "publish", "second", "told", "--licence", "Apache-2.0")
     front, facts, scores = card(project / "told")
+    (index,) = front.pop("model-index")  # type: ignore[misc]
+    assert [one["metrics"][0]["type"] for one in index["results"]] == ["pass@1"] * 3  # type: ignore[index]
     assert front == {"library_name": "gridloom", "tags": ["trm", "arc"], "license": "apache-2.0"}
     assert facts["training first"].startswith("3 steps of 4 rows, muon 0.001, average 0.999, seed 0, ")
     assert facts["training second"].startswith("2 steps of 16 rows, adam_atan2 0.0002, average 0.999, seed 0, ")
@@ -134,6 +158,7 @@ def report_of(project: Path, stage: str) -> Path:
 def test_a_card_of_puzzles_and_one_without_scores(run: Run, project: Path) -> None:
     assert "lists 1 score;" in run("models", "publish", "fill", "puzzles")
     front, _, scores = card(project / "puzzles")
+    assert front.pop("model-index")
     assert front == {"library_name": "gridloom", "tags": ["trm", "sudoku"]}
     assert scores[0] == "| stage | of | how | exact | time |"
     assert "7 puzzles, sudoku 4x4, test" in scores[2]
