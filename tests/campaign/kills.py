@@ -102,7 +102,7 @@ class Kills:
             places.write_project(self.project, self.names)
             return 0
 
-        ended = run_child(work, self.project)
+        ended = run_child(work, self.project, timeout_s=5 * RUN_S)  # it imports everything, on a machine that is busy
         if ended.code:
             raise RuntimeError(ended.output)
         inherit(ended.modules)

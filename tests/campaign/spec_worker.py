@@ -31,6 +31,8 @@ HANG_S = 5.0
 """Processor time of one compilation that counts as a hang, s."""
 WALL_S = 60.0
 """Time after which a compilation is ended, s: longer than `HANG_S`, since a machine may be busy."""
+BLOCKED_S = 0.1
+"""Processor time up to which a compilation that was ended had waited for something, s."""
 SMALLER_S = 15.0
 """Time to make the input of a fault smaller, s."""
 MAX_BYTES = 1_500_000_000
@@ -139,7 +141,7 @@ def supervise(cases: list[tuple[int, mutate.Case]]) -> list[dict[str, Any]]:
             continue
         spent = usage.ru_utime + usage.ru_stime - began
         detail = stderr.read_text(encoding="utf-8", errors="replace")[-6000:]
-        if "Timeout (" in detail and 0.5 < spent < HANG_S and tries < 3:
+        if "Timeout (" in detail and BLOCKED_S < spent < HANG_S and tries < 3:
             tries += 1  # the machine was busy with something else
             continue
         signal = os.waitstatus_to_exitcode(status)
