@@ -2,7 +2,8 @@
 
     python benchmarks/ponder_curves.py RUN docs/halting/biases --of halt_bias 0 1 -1 -3
 
-Writes OUT.png and OUT.svg. The variants are those of the run in the order of the sweep, the workspace that of GRIDLOOM_HOME.
+Writes OUT.png and OUT.svg. The variants are those of the run in the order of the sweep; the workspace is that of
+GRIDLOOM_HOME.
 """
 
 from __future__ import annotations
