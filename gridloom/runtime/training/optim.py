@@ -213,8 +213,8 @@ class Ema:
 
     def __init__(self, model: nn.Module, decay: float, *, warmup: bool = False) -> None:
         self.decay, self.warmup = decay, warmup
-        live = {name: p for name, p in model.named_parameters() if p.requires_grad} if decay > 0 else {}
-        self._names, self._live = list(live), list(live.values())
+        live: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad} if decay > 0 else {}
+        self._names, self._live = list(live), [*live.values()]
         self._average = [p.detach().clone() for p in self._live]
 
     @torch.no_grad()

@@ -219,7 +219,7 @@ class ActRnn(Network):
     def pondered(self, rows: Rows, rule: Rule) -> ActRnnOutput:
         """Ponder every input of every row by a rule. Raises ModelError for rows of another shape."""
         # the columns of the input and that of the flag, in one operation: its backward pass writes one gradient
-        columns, flag = self.cell_input.weight.split([self.cell_input.in_features - 1, 1], dim=1)
+        columns, flag = torch.split(self.cell_input.weight, [self.cell_input.in_features - 1, 1], dim=1)
         x, lengths = self._inputs(rows.inputs, columns), None
         num_inputs, batch, _ = x.shape
         if self.rows.num_features and rows.lengths is not None and num_inputs > 1:
