@@ -53,7 +53,8 @@ class BuildPairs:
                 seed = derive_seed(spec.mutation_seed, task.task_id, 0)
                 found = () if text is None else make_pairs(text, task, spec.pairs, seed, most)
                 made += len(found)
-                tasks.append(replace(task, known=(*task.known, *found)))
+                # not `known`, whose pairs are answers of test inputs that checkpoints are marked with
+                tasks.append(replace(task, demos=(*task.demos, *found)))
                 bar.advance(1, pairs=made)
         if not made:
             raise DataError(

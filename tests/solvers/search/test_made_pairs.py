@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mirror_task import mirror_task
+from train_support import stage_context
 
+from gridloom.compiler.graph import StageNode
+from gridloom.errors import DataError
+from gridloom.runtime.data.arc.canonical import trained_answers
+from gridloom.runtime.data.arc.dataset import load_dataset
 from gridloom.runtime.data.tasks import grid_bytes
 from gridloom.solvers.search.mutations import MUTATIONS, mutate
-from gridloom.solvers.stages.program_pairs import accepted_programs, make_pairs
+from gridloom.solvers.stages.program_pairs import BuildPairs, accepted_programs, make_pairs
+from gridloom.specs.data import ProgramsData
+from gridloom.stores.artifacts import Artifact
 
 MIRROR = "rows 1 * [input]\ncolumns 1 * [input]\nlayer all: input > turn 4\n"
 
@@ -69,3 +79,51 @@ def test_only_first_programs_of_accepted_attempts_make_pairs(change: dict[str, o
     candidate = {key: change.get(key, value) for key, value in one.items()}
     line = {"task_id": "t", "verdict": change.get("verdict", "accepted"), "candidates": [candidate]}
     assert accepted_programs([line]) == ({"t": MIRROR} if kept else {})
+
+
+def written(root: Path, verdict: str) -> tuple[StageNode, Artifact]:
+    """Return the node of a dataset of programs over one task file, and attempts with the mirror's program."""
+    task = mirror_task("flip")
+    pairs = [{"input": pair.input.tolist(), "output": pair.output.tolist()} for pair in task.demos]
+    tests = [{"input": task.tests[0].tolist(), "output": task.tests[0][:, ::-1].tolist()}]
+    (root / "flip.json").write_text(json.dumps({"train": pairs, "test": tests}))
+    one = {"rank": 0, "program": MIRROR, "fits": 3, "shown": 3}
+    (root / "attempts.jsonl").write_text(
+        json.dumps({"task_id": "flip", "verdict": verdict, "candidates": [one]}) + "\n"
+    )
+    spec = ProgramsData(
+        attempts="search", pairs=5, source="flip.json", subsets=("tasks",), holdout=("tasks",), canvas="auto"
+    )
+    node = StageNode(
+        name="made",
+        kind="programs",
+        version=1,
+        produces="dataset",
+        spec=spec.model_dump(mode="json"),
+        inputs={"attempts": "search"},
+    )
+    return node, Artifact("gl1:attempts", "attempts", root, {})
+
+
+def test_a_dataset_of_programs_has_their_pairs_behind_the_demonstrations(tmp_path: Path) -> None:
+    """Training reads them; the checkpoint is not marked as one that learnt answers of test inputs."""
+    node, attempts = written(tmp_path, "accepted")
+    context = stage_context(tmp_path)
+    BuildPairs().run(node, {"attempts": attempts}, context)
+    (task,) = load_dataset(context.out).tasks
+    assert len(task.demos) == 3 + 5
+    assert all(np.array_equal(pair.output, pair.input[:, ::-1]) for pair in task.demos)
+    assert task.known == ()
+    assert len(task.train_pairs) == 8
+    assert trained_answers([task]) == {}
+    assert context.notes["made_pairs"] == 5
+    context.ledger.close()
+
+
+def test_a_dataset_without_an_accepted_program_is_refused(tmp_path: Path) -> None:
+    """It would be the plain dataset, in silence."""
+    node, attempts = written(tmp_path, "rejected")
+    context = stage_context(tmp_path)
+    with pytest.raises(DataError, match="0 of 1 tasks have an accepted one"):
+        BuildPairs().run(node, {"attempts": attempts}, context)
+    context.ledger.close()
