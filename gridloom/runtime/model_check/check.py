@@ -275,6 +275,6 @@ def _generate(network: Network, rows: Rows) -> list[int]:
         tokens = network.decode(some, steps, most=TOKENS)
     else:
         tokens = network.answer(some, steps).tokens
-    if not bool((tokens < network.vocabulary).all()):
+    if int(tokens.max()) >= network.vocabulary:  # uint8 tokens would compare with 256 as with 0
         raise CheckFailed("an answer has a token outside the vocabulary")
     return [int(token) for token in tokens[0, :TOKENS]]

@@ -29,6 +29,11 @@ def test_a_sound_network_passes() -> None:
     assert len(report.answer) == 4
 
 
+def test_a_network_of_bytes_passes() -> None:
+    report = check(Subject("made", "learn", spec_of(halt_max_steps=2, decoder={}), RowShape(0, 12, 256), 4, None))
+    assert report.ok, report.reason
+
+
 def test_a_network_that_reads_vectors_passes() -> None:
     spec = ActRnnModel(hidden_size=64, halt_max_steps=3)
     report = check(Subject("made", "learn", spec, RowShape(0, 3, 2, 4), 4, None))
