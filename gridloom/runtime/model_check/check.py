@@ -143,7 +143,7 @@ def _run(subject: Subject, report: Report, device: str, seed: int) -> None:
     network.eval()
     _save_and_load(network, rows, ids, device)
     report.phases.append("save and load")
-    report.answer = _generate(network, rows)
+    report.answer = generated(network, rows)
     report.phases.append("generate")
 
 
@@ -267,7 +267,8 @@ def _folder() -> Iterator[Path]:
         yield Path(name) / "bundle"
 
 
-def _generate(network: Network, rows: Rows) -> list[int]:
+def generated(network: Network, rows: Rows) -> list[int]:
+    """Return the first tokens of an answer. Raises CheckFailed for one outside the vocabulary."""
     some = Rows(rows.inputs[:2], rows.puzzle_ids[:2])
     steps = min(2, network.spec.halt_max_steps)
     tokens: Tensor
