@@ -109,7 +109,7 @@ def task() -> Task:
 @pytest.fixture(scope="session")
 def text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small engine that was trained to continue `engine_support.TEXT`."""
-    from tests.support.engine_support import text_bundle
+    from engine_support import text_bundle
 
     return text_bundle(tmp_path_factory.mktemp("text") / "bundle")
 

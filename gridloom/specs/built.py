@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
+from pydantic import Field, PositiveFloat, PrivateAttr, model_validator
 
 from gridloom.specs.base import ByContent, SpecModel
 from gridloom.specs.puzzles import SequenceData
@@ -109,7 +109,7 @@ class StreamData(BuiltData):
     """Rows encoded on the fly from weighted sources, in batches that are consolidated; a killed build goes on."""
 
     kind: Literal["stream"] = "stream"
-    rows: PositiveInt = 10_000
+    rows: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     """Training rows; the test and validation splits have a tenth of them each."""
     batch: Annotated[int, Field(ge=1, le=65_536)] = 32
     """Rows of a batch file."""

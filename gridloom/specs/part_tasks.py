@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 from gridloom.specs.puzzles import SequenceData
 
 RECALL_SYMBOLS, RECALL_KEY = 16, 3
-"""Symbols of a key, and its length: 4096 keys can be told apart."""
+"""Symbols of a key, and its length: there are 4096 keys."""
 
 
 class PartTask(SequenceData):

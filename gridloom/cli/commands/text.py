@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -103,9 +104,12 @@ def chat(
                 if shown := session.command(line):
                     print(shown)
             elif line.strip():
-                for piece in session.answer(line):
-                    print(piece, end="", flush=True)
+                with closing(session.answer(line)) as answer:
+                    for piece in answer:
+                        print(piece, end="", flush=True)
                 print()
+        except KeyboardInterrupt:
+            print("  (stopped)")
         except GridloomError as error:
             print(error)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,8 @@ class ChatSession:
             kept.append(line)
         return system + "".join(reversed(kept)) + end
 
-    def answer(self, text: str, result: Generated | None = None) -> Iterator[str]:
-        """Add a message of the user; yield the answer in pieces, and keep it when it is complete.
+    def answer(self, text: str, result: Generated | None = None) -> Generator[str]:
+        """Add a message of the user; yield the answer in pieces, and keep it, or what was made when it is stopped.
 
         The seed of a turn follows from the session's seed and the number of messages, so that a transcript that is
         loaded goes on as the session would have.
@@ -75,12 +75,14 @@ class ChatSession:
         seed = int.from_bytes(hashlib.sha256(f"{self.sampling.seed} {len(self.messages)}".encode()).digest()[:4], "big")
         pieces: list[str] = []
         # a message longer than the window is cut at its begin by the model's windows
-        for piece in self.model.stream(self.context(), replace(self.sampling, seed=seed), result, STOPS):
-            shown = piece if pieces else piece.lstrip(" ")
-            if shown:
-                pieces.append(shown)
-                yield shown
-        self.messages.append(Message("model", "".join(pieces).rstrip("\n")))
+        try:
+            for piece in self.model.stream(self.context(), replace(self.sampling, seed=seed), result, STOPS):
+                shown = piece if pieces else piece.lstrip(" ")
+                if shown:
+                    pieces.append(shown)
+                    yield shown
+        finally:
+            self.messages.append(Message("model", "".join(pieces).rstrip("\n")))
 
     def command(self, line: str) -> str:
         """Carry out a line that begins with `/`; return what to show. Raises GridloomError for one that fails."""

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from engine_support import text_bundle
 from safetensors.torch import load_file, save_file
-
-from tests.support.engine_support import text_bundle
 
 Run = Callable[..., str]
 

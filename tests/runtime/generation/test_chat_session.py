@@ -65,6 +65,13 @@ def test_the_newest_message_stays_even_if_it_exceeds_the_budget(session: ChatSes
     assert "x" * 300 in session.context()
 
 
+def test_an_answer_that_is_stopped_is_kept_as_far_as_it_went(session: ChatSession) -> None:
+    answer = session.answer("hello")
+    first = next(answer)
+    answer.close()
+    assert session.messages == [Message("user", "hello"), Message("model", first.rstrip("\n"))]
+
+
 def test_commands(session: ChatSession) -> None:
     assert session.command("/temp 0.3") == "temperature 0.3"
     assert session.sampling.temperature == 0.3

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from engine_support import TEXT, engine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.generation.sampling import choose, nucleus
 from gridloom.runtime.generation.text import Generated, Sampling, TextModel
-from tests.support.engine_support import TEXT, engine
 
 GREEDY = Sampling(30, temperature=0.0)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from engine_support import CAPSULES, EVERYTHING, VISION, spec_of
 
 from gridloom.errors import GridloomError
 from gridloom.runtime.model_check.bench import bench, timing
@@ -16,7 +17,6 @@ from gridloom.runtime.model_check.bench_parts import with_parts
 from gridloom.runtime.model_check.recipes import Subject
 from gridloom.runtime.models.kind import RowShape
 from gridloom.specs.puzzles import CopyData
-from tests.support.engine_support import CAPSULES, EVERYTHING, VISION, spec_of
 
 COPY = CopyData(length=9, symbols=5)
 SHAPE = RowShape(0, 10, 8)

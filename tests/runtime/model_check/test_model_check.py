@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from engine_support import GRID, spec_of
+from engine_support import GRID, engine, spec_of
 
-from gridloom.runtime.model_check.check import check
+from gridloom.runtime.model_check.check import check, generated, made_rows
 from gridloom.runtime.model_check.recipes import ENGINE_RECIPES, Subject, subjects
 from gridloom.runtime.models.act_rnn.spec import ActRnnModel
 from gridloom.runtime.models.engine.cost import EngineCost
@@ -27,6 +27,11 @@ def test_a_sound_network_passes() -> None:
     assert report.last_loss is not None
     assert report.last_loss <= report.first_loss / 2
     assert len(report.answer) == 4
+
+
+def test_the_answer_of_a_network_of_256_tokens_is_within_its_vocabulary() -> None:
+    network = engine(RowShape(0, 12, 256), decoder={}).eval()
+    assert len(generated(network, made_rows(network, torch.Generator().manual_seed(0), "cpu"))) == 4
 
 
 def test_a_network_that_reads_vectors_passes() -> None:

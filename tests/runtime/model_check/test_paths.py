@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from engine_support import engine, rows_for
 
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.model_check.paths import draw_paths, record_paths
 from gridloom.runtime.models.kind import RowShape
-from tests.support.engine_support import engine, rows_for
 
 
 def test_a_record_has_the_weights_of_every_row_and_step() -> None:

@@ -45,6 +45,8 @@ class SequenceStream:
         keys = kernels.row_keys(np.uint64(spec.seed), zlib.crc32(split.encode()), numbers)
         num = len(numbers)
         lengths = np.zeros(num, dtype=np.int32)
+        if isinstance(spec, PartTask):
+            return SequenceBatch(*part_rows(spec, keys, split, lengths), lengths)
         if isinstance(spec, ParityData):
             inputs, labels = np.zeros((num, spec.bits), dtype=np.float32), np.zeros(num, dtype=np.int64)
             fill.fill_parity(keys, spec.min_bits, spec.placement == "random", inputs, labels, lengths)
@@ -63,8 +65,6 @@ class SequenceStream:
             inputs = np.zeros((num, spec.steps, 2 + 10 * spec.gates), dtype=np.float32)
             labels = np.zeros((num, spec.steps), dtype=np.int64)
             fill.fill_logic(keys, spec.gates, inputs, labels, lengths)
-        elif isinstance(spec, PartTask):
-            inputs, labels = part_rows(spec, keys, split, lengths)
         else:
             inputs = np.zeros((num, spec.terms * (spec.digits + 1)), dtype=np.uint8)
             labels = np.zeros((num, sum_width(spec.digits, spec.terms) + 1), dtype=np.uint8)

@@ -131,6 +131,7 @@ def vector_rows(spec: GeneratedSpec, step: int, batch_size: int, split: str = "t
         if isinstance(spec, SortData):
             inputs[:, : drawn.inputs.shape[1]] = drawn.inputs
         else:
+            assert isinstance(spec, CopyData | StringAdditionData), spec.kind
             features, class_of = _tables(spec)
             hot = features[drawn.inputs]
             rows, places = np.nonzero(hot >= 0)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from engine_support import BASE, CAPSULES, EVERYTHING, VISION, engine, rows_for, training
 
 from gridloom.runtime.models.engine.decoding import Decoding
 from gridloom.runtime.models.engine.network import Engine
 from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.steps import EVERY_STEP, Halting
-from tests.support.engine_support import BASE, CAPSULES, EVERYTHING, VISION, engine, rows_for, training
 
 LINE = RowShape(0, 10, 14)
 CASES: dict[str, dict[str, Any]] = {
