@@ -44,6 +44,7 @@ from gridloom.runtime.models.recursive.inference import answer
 from gridloom.runtime.models.recursive.layers import round_for_good, rounded_once
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.runtime.models.recursive.packed.carry import NewRows, begun
+from gridloom.runtime.models.recursive.packed.layout import Indices
 from gridloom.runtime.models.recursive.packed.step import packed_losses, packed_step
 from gridloom.runtime.models.recursive.spec import TrmModel
 from gridloom.specs.data import ArcData
@@ -70,11 +71,11 @@ def main() -> None:
     plain = build_network(spec, CANVAS, 8, generator=generator).to(device).train()
     packed = build_network(spec.model_copy(update={"positions": "rope_2d"}), CANVAS, 8, generator=generator)
     packed.to(device).train().take_packed()
-    given = tuple(t.to(device) for t in example(args.batch, CANVAS, generator))
+    tokens, labels, puzzles = (t.to(device) for t in example(args.batch, CANVAS, generator))
     pairs, tests = training_rows(args.rows), test_rows(args.rows)
     runs: dict[str, tuple[Callable[[], object], int]] = {
-        "train original": (peer_step(plain, *given, False), args.batch),
-        "train canvas": (our_step(plain, *given), args.batch),
+        "train original": (peer_step(plain, tokens, labels, puzzles, False), args.batch),
+        "train canvas": (our_step(plain, tokens, labels, puzzles), args.batch),
         "train packed": (lambda: train_step(packed, pairs), args.rows),
     }
     if args.memory_of in runs:
@@ -84,11 +85,11 @@ def main() -> None:
         return
     frozen, other = (build_network(net.spec, CANVAS, 8).to(device).eval() for net in (plain, packed))
     other.take_packed()
-    runs["answer original"] = (original(frozen, *given, 1, False), args.batch)
+    runs["answer original"] = (original(frozen, tokens, labels, puzzles, 1, False), args.batch)
     round_for_good(frozen)
     round_for_good(other)
     inputs, ids, shapes = (torch.from_numpy(t) for t in (tests.inputs, tests.puzzle_ids, tests.shapes))
-    runs["answer canvas"] = (lambda: answer(frozen, given[0], given[2], 1), args.batch)
+    runs["answer canvas"] = (lambda: answer(frozen, tokens, puzzles, 1), args.batch)
     runs["answer packed"] = (
         lambda: answer(other, inputs.to(device), ids.to(device), 1, shapes=shapes),
         args.rows,
@@ -117,11 +118,11 @@ def main() -> None:
     print(
         f"machine          {rates[0] / 1e9:,.0f} GFLOP/s in large products, {rates[1] / 1e9:,.1f} GB/s in large copies"
     )
-    for name, rows in (("train packed", pairs), ("answer packed", tests)):
-        floor = floor_of(packed.spec, rows, rates, name.startswith("train")) / len(rows)
+    for name, chosen in (("train packed", pairs), ("answer packed", tests)):
+        floor = floor_of(packed.spec, chosen, rates, name.startswith("train")) / len(chosen)
         print(
             f"{name:16} floor {floor:.4f} s a row, reached {middle[name] / floor:.2f} times it; "
-            f"{rows.shapes.prod(axis=1).mean():.0f} cells a row, {waste(rows):.1%} in no grid and no border"
+            f"{chosen.shapes.prod(axis=1).mean():.0f} cells a row, {waste(chosen):.1%} in no grid and no border"
         )
     for name in ("train original", "train canvas", "train packed"):
         print(f"{name:16} {memory(name):,.0f} MB for {runs[name][1]} rows")
@@ -149,10 +150,11 @@ def test_rows(number: int) -> NewRows:
     return NewRows(tokens, None, np.arange(number) % 7 + 1, shapes[chosen])
 
 
-def spread(shapes: np.ndarray, number: int) -> np.ndarray:
+def spread(shapes: Indices, number: int) -> Indices:
     """Return the indices of `number` rows in the middle of equal parts by cells."""
     order = np.argsort(shapes.prod(axis=1), kind="stable")
-    return order[((np.arange(number) + 0.5) / number * len(order)).astype(int)]
+    chosen: Indices = order[((np.arange(number) + 0.5) / number * len(order)).astype(int)]
+    return chosen
 
 
 def train_step(network: RecursiveNetwork, rows: NewRows) -> None:

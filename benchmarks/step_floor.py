@@ -114,6 +114,7 @@ def main() -> None:
     )
     trainer.finish()
     network.eval()
+    batches: list[tuple[Tensor, Tensor, Tensor | None]]
     if packed is None:
         batches = [(*tokens_of(sampler, side, args.rows, device), None) for side in shares]
         counts = dict.fromkeys(shares, args.rows)

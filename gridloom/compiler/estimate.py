@@ -25,12 +25,11 @@ from gridloom.compiler.graph import Cost
 from gridloom.plugins import load_place
 from gridloom.runtime.models.adapters.cost import latent_to_text, text_to_latent
 from gridloom.runtime.models.adapters.spec import LatentToTextModel, TextToLatentModel
-from gridloom.runtime.models.kind import NetworkCost, TwoStateCost, network_spec
+from gridloom.runtime.models.kind import NetworkCost, NetworkOnRows, TwoStateCost, network_spec
 from gridloom.runtime.models.language.cost import FITTED_PAIRS, HEAD_CACHE_BYTES, LlamaCost
 from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network_spec import NetworkSpec
-from gridloom.runtime.models.rows_cost import Network
 from gridloom.specs.base import DataSpec
 from gridloom.specs.data import UNSEEN_VIEWS, ArcData, Augment
 from gridloom.specs.halting_study import HaltingStudyStage
@@ -57,13 +56,15 @@ class Sources(NamedTuple):
         facts = self.data.get(found[0]) if found else None
         return (found[1], facts) if found and facts else None
 
-    def network(self, stage: str, facts: DataFacts) -> Network | None:
+    def network(self, stage: str, facts: DataFacts) -> NetworkOnRows | None:
         """Return the network behind a stage."""
         name = self.bound.network_of(stage)
         spec = self.bound.spec.models.get(name) if name else self._given_network(stage)
         rows = facts.rows(spec.reads) if isinstance(spec, NetworkSpec) else None
         return (
-            Network(spec, rows, facts.side_shares, facts.row_cells) if isinstance(spec, NetworkSpec) and rows else None
+            NetworkOnRows(spec, rows, facts.side_shares, facts.row_cells)
+            if isinstance(spec, NetworkSpec) and rows
+            else None
         )
 
     def _given_network(self, stage: str) -> NetworkSpec | None:

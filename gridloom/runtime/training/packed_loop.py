@@ -7,7 +7,7 @@ then. Which row is in which slot depends on the seed and on the weights alone, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -97,11 +97,6 @@ class PackedTrainer(ActTrainer):
         """Number of the next row of the stream."""
         self.slot_tokens: Indices = np.zeros(spec.batch_size, dtype=np.int64)
         """int64 [batch_size], tokens of the row in each slot, over all ranks; 0 for an empty one."""
-
-    def compile(self, lengths: Sequence[int], say: Callable[[str], None]) -> None:
-        """Report that packed rows run uncompiled where `compile` asks for more."""
-        if self.spec.compile in ("on", "graphs"):
-            say(f"compile: {self.spec.compile} has no effect on packed rows, whose lengths differ in every step")
 
     def draw(self, material: Material) -> Drawn:
         """Return the rows that take the slots of halted rows. Raises StageError where a row exceeds `batch_tokens`."""

@@ -172,3 +172,11 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
         [whole[step, "loss"] for step in range(1, 13)], rel=1e-3
     )
     assert (tmp_path / "both" / "out" / "bundle.json").exists()
+
+
+def test_compile_is_named_as_without_effect(tmp_path: Path) -> None:
+    trainer, material = trainer_of(tmp_path, compile="on")
+    said: list[str] = []
+    trainer.compile([49], said.append)
+    assert said == ["compile: on has no effect on packed rows, whose lengths differ in every step"]
+    trainer.step(trainer.draw(material))

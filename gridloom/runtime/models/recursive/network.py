@@ -177,7 +177,11 @@ class RecursiveNetwork(RecursiveCore):
         frozen: bool = False,
         any_rows: bool = False,
     ) -> float:
-        """Compile the H x L loop; see `torch_compile`."""
+        """Compile the H x L loop; see `torch_compile`. Packed rows, of other lengths in every step, run uncompiled."""
+        if self.packed:
+            if wanted not in ("auto", "off"):
+                say(f"compile: {wanted} has no effect on packed rows, whose lengths differ in every step")
+            return 0.0
         return compile_loop(self, wanted, lengths, rows, say, depths=depths, frozen=frozen, any_rows=any_rows)
 
     @contextmanager

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rounding import SAFETY, UNIT
+from rounding import SAFETY, UNIT, spread
 
 from gridloom.errors import ModelError
 from gridloom.runtime.models.recursive import fused
@@ -76,9 +76,24 @@ def rows_of(shapes: Any, seed: int = 0) -> NewRows:
 TRM = network().eval()
 
 
+@pytest.fixture(scope="module")
+def rounding() -> float:
+    """Largest difference of logits that fp32 rounding explains; at least 1e-5."""
+    rows = rows_of([(1, 1), (5, 1), (3, 4), (8, 8)])
+
+    def run() -> dict[str, torch.Tensor]:
+        _, output, packed = packed_step(TRM, begun(TRM, rows))
+        return {"logits": TRM.lm_head(output.z_H[0, packed.cells]), "q": output.q_halt}
+
+    return max(1e-5, *spread(TRM, run, SIZES["hidden_size"]).values())
+
+
 @settings(max_examples=15, deadline=None)
 @given(SHAPES, st.integers(0, 5))
-def test_a_row_has_the_logits_that_it_has_alone_in_any_company(shapes: list[tuple[int, int]], seed: int) -> None:
+def test_a_row_has_the_logits_that_it_has_alone_in_any_company(
+    rounding: float, shapes: list[tuple[int, int]], seed: int
+) -> None:
+    assert rounding < 1e-4, "far below what a missing or foreign cell would change"
     rows = rows_of(shapes, seed)
     carry, output, packed = packed_step(TRM, begun(TRM, rows))
     logits = TRM.lm_head(output.z_H[0, packed.cells])
@@ -86,8 +101,8 @@ def test_a_row_has_the_logits_that_it_has_alone_in_any_company(shapes: list[tupl
         one = rows.part(np.array([number]))
         alone, its, within = packed_step(TRM, begun(TRM, one))
         mine = logits[torch.from_numpy(carry.layout.cells_of(np.array([number])))]
-        assert torch.allclose(mine, TRM.lm_head(its.z_H[0, within.cells]), rtol=0, atol=1e-5)
-        assert torch.allclose(output.q_halt[number], its.q_halt[0], rtol=0, atol=1e-5)
+        assert torch.allclose(mine, TRM.lm_head(its.z_H[0, within.cells]), rtol=0, atol=rounding)
+        assert torch.allclose(output.q_halt[number], its.q_halt[0], rtol=0, atol=rounding)
         assert len(alone.layout) == 1
 
 
@@ -129,7 +144,7 @@ def test_gradients_in_bf16_are_as_near_to_those_in_fp32_as_the_canvas_has_them()
         assert errors[0] < 1.5 * errors[1] + 2.0**-8, name
 
 
-def test_a_row_on_a_canvas_of_its_size_has_the_same_answer() -> None:
+def test_a_row_on_a_canvas_of_its_size_has_the_same_answer(rounding: float) -> None:
     square = build_network(TRM.spec, 5, 8)
     square.load_state_dict(TRM.state_dict())
     rows = rows_of([(5, 5), (3, 7), (8, 2)])
@@ -138,7 +153,7 @@ def test_a_row_on_a_canvas_of_its_size_has_the_same_answer() -> None:
     corner = torch.from_numpy(rows.inputs[0].reshape(CANVAS, CANVAS)[:5, :5].reshape(1, -1).copy())
     alone = trace(square.eval(), corner, torch.tensor([1]))
     assert torch.equal(found.tokens[0].view(CANVAS, CANVAS)[:5, :5].flatten(), alone.tokens[0])
-    assert torch.allclose(found.q_halt[:, 0], alone.q_halt[:, 0], rtol=0, atol=1e-5)
+    assert torch.allclose(found.q_halt[:, 0], alone.q_halt[:, 0], rtol=0, atol=rounding)
     assert torch.equal(found.changed[0], torch.tensor([25, 21, 16], dtype=torch.int32))
     assert not found.tokens[1].view(CANVAS, CANVAS)[3:].any(), "cells outside the rectangle are empty"
 
