@@ -19,6 +19,8 @@ ROOT = Path(gridloom.__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "halting").glob("*.md"))]
 APP = get_command(make_app())
 _ENDS = re.compile(r"\s(?:#|\||>|&&|;|2>)\s?.*$|\s+\.\.\.$")
+SKIPPED = ("...", "|", "[", "$(", "<", "--install-completion")
+"""Marks of alternatives, of what a shell fills in, and of the option that would change the user's shell."""
 _LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 

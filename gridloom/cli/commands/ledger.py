@@ -143,8 +143,6 @@ def replay(
     """Re-execute attempts from their records and compare bit for bit. Exits 1 when something is not equal."""
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.terminal import Terminal
-    from gridloom.solvers.replay.replay import replay as replay_one
-    from gridloom.solvers.replay.replay import replay_failed
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.runs.names import find_run
     from gridloom.stores.workspace import Workspace
@@ -154,7 +152,14 @@ def replay(
             "no attempt to replay is given: name one, or use --failed for all", "`gridloom attempts` lists them"
         )
     console, workspace = Terminal(), Workspace.find(home)
-    run = None if run is None else find_run(run, Ledger(workspace))
+    ledger = Ledger(workspace)
+    run = None if run is None else find_run(run, ledger)
+    if attempt_id is not None:
+        ledger.attempt(attempt_id, run, stage)
+    # the loop loads torch, which takes seconds: a wrong name is refused before
+    from gridloom.solvers.replay.replay import replay as replay_one
+    from gridloom.solvers.replay.replay import replay_failed
+
     if attempt_id is not None:
         report = replay_one(
             workspace, attempt_id, run_id=run, stage=stage, live=live, overrides=overrides or [], from_node=from_node

@@ -205,11 +205,15 @@ def import_command(
     ] = None,
 ) -> None:
     """Convert a checkpoint of TinyRecursiveModels to a folder for `{kind: checkpoint, path: FOLDER}`."""
-    from gridloom.runtime.checkpoints.bundle import save_bundle
-    from gridloom.runtime.interop.trm_checkpoint import import_checkpoint
+    from gridloom.errors import ModelError
     from gridloom.stores.files.vacant import check_vacant, filling
 
     check_vacant(folder)
+    if not checkpoint.exists():
+        raise ModelError(f"there is no checkpoint at {checkpoint}", "name the file step_N, or a .safetensors file")
+    from gridloom.runtime.checkpoints.bundle import save_bundle  # loads torch: a wrong name is refused before
+    from gridloom.runtime.interop.trm_checkpoint import import_checkpoint
+
     imported = import_checkpoint(checkpoint, config=config, identifiers=identifiers, canvas=canvas, kind=data)
     with filling(folder) as aside:
         save_bundle(aside, imported.bundle)

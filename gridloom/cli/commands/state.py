@@ -26,11 +26,12 @@ def export_command(
     max_mb: Annotated[int, typer.Option("--max-mb", min=1, help="Maximum size of a file, in MiB.")] = 16,
 ) -> None:
     """Write the newest state of a training stage as files of a limited size."""
-    from gridloom.runtime.execution.carry_state import export_state
     from gridloom.runtime.planning.local import compile_local
     from gridloom.stores.workspace import Workspace
 
     graph = compile_local(spec, overrides or ()).graph
+    from gridloom.runtime.execution.carry_state import export_state  # loads torch: a wrong spec is refused before
+
     carried = export_state(spec, graph, Workspace.find(home), stage, folder, max_mb * 2**20)
     size = f"{carried.num_bytes / 2**20:.1f} MiB in {carried.num_parts} part(s)"
     print(f"{carried.stage}: step {carried.step:,}, {size}, in {folder}")
@@ -45,11 +46,12 @@ def import_command(
     home: HomeOption = None,
 ) -> None:
     """Put an exported state where the next `gridloom run` of the same spec resumes from it."""
-    from gridloom.runtime.execution.carry_state import import_state
     from gridloom.runtime.planning.local import compile_local
     from gridloom.stores.workspace import Workspace
 
     graph = compile_local(spec, overrides or ()).graph
+    from gridloom.runtime.execution.carry_state import import_state  # loads torch
+
     carried = import_state(spec, graph, Workspace.find(home), folder)
     again = command_line("run", spec, overrides, home=home)
     print(f"{carried.stage}: step {carried.step:,} is here; resume with: {again}")
@@ -72,13 +74,14 @@ def finish_command(
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.terminal import Terminal
     from gridloom.errors import GridloomError
-    from gridloom.runtime.execution.finish_early import finish_early
     from gridloom.runtime.planning.local import compile_local
     from gridloom.stores.workspace import Workspace
 
     if best and newest:
         raise GridloomError("--best and --newest are two states", "give one of them, or neither")
     graph = compile_local(spec, overrides or ()).graph
+    from gridloom.runtime.execution.finish_early import finish_early  # loads torch
+
     weights: Literal["best", "newest"] | None = "best" if best else "newest" if newest else None
     progress = reporter(Terminal(), quiet=True)
     made = finish_early(spec, graph, Workspace.find(home), stage, weights, progress, overrides or (), device)
