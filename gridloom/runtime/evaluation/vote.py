@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.evaluation.ballots import Ballots
 from gridloom.runtime.evaluation.described import evaluated_facts, halting_facts
+from gridloom.runtime.evaluation.vote_on_workers import BATCHES_A_WORKER, Batch, VoteWorker, answer_on_workers
 from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
@@ -53,7 +55,11 @@ class Vote:
         members = tuple(load_members(spec, inputs, dataset.canvas, context.device, context.progress.say))
         election = _Election(node, spec, members, tasks, context)
         began, before = time.perf_counter(), election.num_cast
-        election.run()
+        if context.crew is None:
+            election.run(lambda batches: map(election.answer, batches), 1)
+        else:
+            work = partial(answer_on_workers, context.crew, node, inputs, context)
+            election.run(work, BATCHES_A_WORKER * context.crew.num_workers)
         seconds = time.perf_counter() - began
         _write(spec, dataset, election, context.out)
         context.notes.update(
@@ -64,82 +70,25 @@ class Vote:
         if election.num_cast > before:  # a run that only counts what an earlier one answered has no rate
             context.notes.update(rows_per_s=(election.num_cast - before) / seconds)
 
+    def worker(
+        self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext, shared: Mapping[str, Any]
+    ) -> VoteWorker:
+        """Load the checkpoints of a worker, which then answers batches of rows."""
+        spec = node.section(EvaluateStage)
+        dataset = load_dataset(inputs["data"].path)
+        tasks = held_out_tasks(dataset, spec.data, spec.split, spec.limit)
+        members = tuple(load_members(spec, inputs, dataset.canvas, context.device, context.progress.say))
+        return VoteWorker(_Electorate(spec, members, tasks).answer)
 
-class _Election:
-    """Test inputs, and the loop over the rows that vote on them."""
 
-    def __init__(
-        self,
-        node: StageNode,
-        spec: EvaluateStage,
-        members: tuple[Member, ...],
-        tasks: Sequence[Task],
-        context: StageContext,
-    ) -> None:
-        self.node, self.spec, self.members, self.context = node, spec, members, context
-        self.tasks = tasks
+class _Electorate:
+    """Test inputs with their voters, and the networks that answer."""
+
+    def __init__(self, spec: EvaluateStage, members: tuple[Member, ...], tasks: Sequence[Task]) -> None:
+        self.spec, self.members, self.tasks = spec, members, tasks
         self.targets = [target for task in tasks for target in inputs_of(task, members, spec.views)]
-        self.num_rows = sum(target.ballots.num_views for target in self.targets)
-        self.num_act_steps = 0
-        self._over: list[frozenset[int]] = [frozenset()] * len(self.targets)
-        """Members whose remaining rows are skipped, by test input."""
-        self._cursor = (0, 0)
-        self._saved = context.work / _SAVED
-        for cursor, found in self._saved_batches():
-            self._count(found)
-            self._cursor = cursor
 
-    @property
-    def num_cast(self) -> int:
-        """Number of rows that have run."""
-        return sum(target.ballots.num_cast for target in self.targets)
-
-    @property
-    def num_settled(self) -> int:
-        """Number of rows that have run or need not run."""
-        left_out = sum(
-            (target.own or (target.ballots,))[member].num_left
-            for target, over in zip(self.targets, self._over, strict=True)
-            for member in over
-        )
-        return self.num_cast + left_out
-
-    def run(self) -> None:
-        """Run the remaining rows, batch by batch."""
-        done = self.num_settled
-        with self.context.progress.task(self.node.name, self.num_rows, unit="rows", done=done) as bar:
-            while batch := self._next_batch():
-                if self.context.stop:
-                    raise StageInterrupted(
-                        f"{self.node.name} stopped ({self.context.stop.reason}) after {self.num_cast:,} of "
-                        f"{self.num_rows:,} rows",
-                        "run the same command again: the evaluation resumes after the last batch",
-                    )
-                found = self._answer(batch)
-                self.context.ledger.append(*(self._record(row) for row in found))
-                self._save_batch(found)
-                self._count(found)
-                over = self.num_settled
-                settled = sum(len(members) == len(self.members) for members in self._over)
-                bar.advance(over - done, settled=f"{settled}/{len(self.targets)}")
-                done = over
-
-    def _next_batch(self) -> list[tuple[int, int]]:
-        """Return the next rows as (target, view) and advance the cursor. The rows depend only on votes."""
-        view, index = self._cursor
-        most = max(target.ballots.num_views for target in self.targets)
-        batch: list[tuple[int, int]] = []
-        while view < most and len(batch) < self.spec.batch_size:
-            voters = self.targets[index].voters
-            if view < len(voters) and voters[view].member not in self._over[index]:
-                batch.append((index, view))
-            index += 1
-            if index == len(self.targets):
-                view, index = view + 1, 0
-        self._cursor = view, index
-        return batch
-
-    def _answer(self, batch: Sequence[tuple[int, int]]) -> list[Row]:
+    def answer(self, batch: Sequence[tuple[int, int]]) -> list[Row]:
         """Run the networks on rows, grouped by member and canvas."""
         found: dict[tuple[int, int], Row] = {}
         voters = {(index, view): self.targets[index].voters[view] for index, view in batch}
@@ -174,6 +123,100 @@ class _Election:
                 batch, grids, logits.tolist(), answers.steps.tolist(), strict=True
             )
         ]
+
+
+class _Election(_Electorate):
+    """Loop over the rows that vote on test inputs."""
+
+    def __init__(
+        self,
+        node: StageNode,
+        spec: EvaluateStage,
+        members: tuple[Member, ...],
+        tasks: Sequence[Task],
+        context: StageContext,
+    ) -> None:
+        super().__init__(spec, members, tasks)
+        self.node, self.context = node, context
+        self.num_rows = sum(target.ballots.num_views for target in self.targets)
+        self.num_act_steps = 0
+        self._over: list[frozenset[int]] = [frozenset()] * len(self.targets)
+        """Members whose remaining rows are skipped, by test input."""
+        self._cursor = (0, 0)
+        self._saved = context.work / _SAVED
+        for cursor, found in self._saved_batches():
+            self._count(found)
+            self._cursor = cursor
+
+    @property
+    def num_cast(self) -> int:
+        """Number of rows that have run."""
+        return sum(target.ballots.num_cast for target in self.targets)
+
+    @property
+    def num_settled(self) -> int:
+        """Number of rows that have run or need not run."""
+        left_out = sum(
+            (target.own or (target.ballots,))[member].num_left
+            for target, over in zip(self.targets, self._over, strict=True)
+            for member in over
+        )
+        return self.num_cast + left_out
+
+    def run(self, work: Callable[[list[Batch]], Iterable[list[Row]]], width: int) -> None:
+        """Run the remaining rows, in the batches that one process would run, one after the other.
+
+        Which rows a batch has depends on the votes before it. Of several batches in progress only the first is certain;
+        the answers of a batch that the votes before it have changed meanwhile are dropped, so that results, and the
+        bits of every row, are those of one batch at a time.
+
+        Args:
+            work: function of batches -> the answers of the first batches, in order.
+            width: number of batches in progress.
+        """
+        done = self.num_settled
+        with self.context.progress.task(self.node.name, self.num_rows, unit="rows", done=done) as bar:
+            while batches := self._next_batches(width):
+                if self.context.stop:
+                    raise StageInterrupted(
+                        f"{self.node.name} stopped ({self.context.stop.reason}) after {self.num_cast:,} of "
+                        f"{self.num_rows:,} rows",
+                        "run the same command again: the evaluation resumes after the last batch",
+                    )
+                for batch, found in zip(batches, work(batches), strict=False):
+                    before = self._cursor
+                    if self._next_batch() != batch:
+                        self._cursor = before
+                        break
+                    self.context.ledger.append(*(self._record(row) for row in found))
+                    self._save_batch(found)
+                    self._count(found)
+                    over = self.num_settled
+                    settled = sum(len(members) == len(self.members) for members in self._over)
+                    bar.advance(over - done, settled=f"{settled}/{len(self.targets)}")
+                    done = over
+
+    def _next_batches(self, number: int) -> list[Batch]:
+        """Return the next batches as far as the votes so far tell; the cursor stays."""
+        before = self._cursor
+        batches = [batch for _ in range(number) if (batch := self._next_batch())]
+        self._cursor = before
+        return batches
+
+    def _next_batch(self) -> Batch:
+        """Return the next rows as (target, view) and advance the cursor. The rows depend only on votes."""
+        view, index = self._cursor
+        most = max(target.ballots.num_views for target in self.targets)
+        batch: Batch = []
+        while view < most and len(batch) < self.spec.batch_size:
+            voters = self.targets[index].voters
+            if view < len(voters) and voters[view].member not in self._over[index]:
+                batch.append((index, view))
+            index += 1
+            if index == len(self.targets):
+                view, index = view + 1, 0
+        self._cursor = view, index
+        return batch
 
     def _record(self, row: Row) -> PredictionRecord:
         target = self.targets[row.target]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 from gridloom.errors import GridloomError, StoreError
 from gridloom.runtime.cluster.crew import Crew, Workers
@@ -70,7 +71,7 @@ class _Recorder:
         if status == "started":
             self._processes[worker] = clock_id(), time.monotonic()
         process, began = self._processes[worker]
-        where = {"run_id": self._ledger.run_id, "process": process}
+        where: dict[str, Any] = {"run_id": self._ledger.run_id, "process": process}
         if status == "started":
             self._ledger.append(
                 ProcessRecord(
