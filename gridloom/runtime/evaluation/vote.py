@@ -197,7 +197,7 @@ class _Election(_Electorate):
                     done = over
 
     def _next_batches(self, number: int) -> list[Batch]:
-        """Return the next batches as far as the votes so far tell; the cursor stays."""
+        """Return the next batches as the votes so far have it; the cursor stays."""
         before = self._cursor
         batches = [batch for _ in range(number) if (batch := self._next_batch())]
         self._cursor = before

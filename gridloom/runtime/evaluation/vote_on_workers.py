@@ -7,10 +7,8 @@ from typing import Any
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
-from gridloom.runtime.cluster.crew import Crew
-from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.evaluation.voters import Row
-from gridloom.runtime.stage import StageContext
+from gridloom.runtime.stage import Crew, Job, StageContext
 from gridloom.stores.artifacts import Artifact
 
 PLACE = "gridloom.runtime.evaluation.vote:Vote"

@@ -66,7 +66,7 @@ class _Recorder:
         self._ledger = ledger
         self._processes: dict[str, tuple[str, float]] = {}
 
-    def record(self, worker: str, status: str, said: Message) -> None:
+    def record(self, worker: str, status: str, greeting: Message) -> None:
         """Record a change of a worker's status; a worker that starts again is another process."""
         if status == "started":
             self._processes[worker] = clock_id(), time.monotonic()
@@ -76,9 +76,9 @@ class _Recorder:
             self._ledger.append(
                 ProcessRecord(
                     **where,
-                    host=said["host"],
-                    pid=said["pid"],
-                    gridloom_version=said["gridloom"],
+                    host=greeting["host"],
+                    pid=greeting["pid"],
+                    gridloom_version=greeting["gridloom"],
                     status=status,
                     started_at=time.time(),
                     worker=worker,
@@ -87,7 +87,7 @@ class _Recorder:
             return
         seconds = time.monotonic() - began
         self._ledger.append(
-            ProcessRecord(**where, status=status, seconds=seconds, ended_at=time.time(), error=said.get("error"))
+            ProcessRecord(**where, status=status, seconds=seconds, ended_at=time.time(), error=greeting.get("error"))
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from gridloom.compiler.compile import compile_text
 from gridloom.compiler.facts import StaticFacts
 from gridloom.runtime.cluster.slurm import StageJob, groups
 
-TASKS = ["--set", "stages.solve.limit=48", "--set", "stages.solve.solver.search.states=4000"]
+TASKS = ["--set", "stages.solve.limit=32", "--set", "stages.solve.solver.search.states=4000"]
 
 
 def test_a_sweep_is_an_array_a_shared_stage_one_job_and_inputs_come_first(facts: StaticFacts) -> None:
@@ -38,6 +39,34 @@ def test_a_job_that_fails_raises_and_one_that_was_told_to_stop_is_the_same_job_a
     pytest.importorskip("submitit")
     again = job.checkpoint().function
     assert (again.arguments, again.stages, again.folder) == (job.arguments, job.stages, job.folder)
+
+
+def test_a_signal_while_a_job_waits_for_its_run_saves_it(tmp_path: Path) -> None:
+    """submitit calls `checkpoint` in a signal handler, which interrupts the job's own wait for the same child."""
+    pytest.importorskip("submitit")
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import signal, sys, time\nsignal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
+        f"open({str(tmp_path / 'ready')!r}, 'w').close()\ntime.sleep(60)\n"
+    )
+    code = (
+        "import os, signal, subprocess, sys\n"
+        "from gridloom.runtime.cluster import slurm\n"
+        "real = subprocess.Popen\n"
+        f"slurm.subprocess.Popen = lambda command, **more: real([sys.executable, {str(script)!r}], **more)\n"
+        f"job = slurm.StageJob((), ('solve',), {str(tmp_path)!r})\n"
+        "def handler(*_):\n    job.checkpoint()\n    os._exit(7)\n"
+        "signal.signal(signal.SIGUSR2, handler)\n"
+        "job()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as job:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "ready").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.2)
+        job.send_signal(signal.SIGUSR2)
+        assert job.wait(60) == 7
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +134,7 @@ def test_stages_run_as_jobs_that_are_queued_again_and_equal_the_lone_run(
     if how == "timed out":
         # Slurm signals when less than the notice is left: at its next look, some 30 s later at most
         shown = subprocess.run(["squeue", "-h", "-j", solve, "-o", "%M"], env=slurm, capture_output=True, text=True)
-        minutes = 1 + int(shown.stdout.strip().split(":")[0])
+        minutes = 2 + int(shown.stdout.strip().split(":")[0])
         subprocess.run(["scontrol", "update", f"JobId={solve}", f"TimeLimit={minutes}"], env=slurm, check=True)
     else:
         subprocess.run(["srun", "-p", "high", "--exclusive", "sleep", "1"], env=slurm, check=True, capture_output=True)

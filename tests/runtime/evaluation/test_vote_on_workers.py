@@ -12,8 +12,8 @@ import pytest
 from vote_support import VotePlace
 
 from gridloom.errors import StageInterrupted
-from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.evaluation.vote import Vote
+from gridloom.runtime.stage import Job
 from gridloom.stores.evaluation_records import PredictionRecord
 from gridloom.stores.ledger import Ledger
 
