@@ -136,6 +136,10 @@ def test_stages_run_as_jobs_that_are_queued_again_and_equal_the_lone_run(
         shown = subprocess.run(["squeue", "-h", "-j", solve, "-o", "%M"], env=slurm, capture_output=True, text=True)
         minutes = 2 + int(shown.stdout.strip().split(":")[0])
         subprocess.run(["scontrol", "update", f"JobId={solve}", f"TimeLimit={minutes}"], env=slurm, check=True)
+        wait_for(slurm, solve, "PENDING")
+        # as long as at first, and without the two minutes that Slurm waits before it starts a job again
+        again = ["scontrol", "update", f"JobId={solve}", "TimeLimit=30", "StartTime=now"]
+        subprocess.run(again, env=slurm, check=True)
     else:
         subprocess.run(["srun", "-p", "high", "--exclusive", "sleep", "1"], env=slurm, check=True, capture_output=True)
     wait_for(slurm, last, "")
