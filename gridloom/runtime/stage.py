@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -15,8 +15,37 @@ from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import LedgerWriter
 
 if TYPE_CHECKING:
-    from gridloom.runtime.cluster.crew import Crew
     from gridloom.runtime.machine.ranks import Ranks
+
+
+class Crew(Protocol):
+    """Workers of a run, as a stage sees them (`cluster.crew`)."""
+
+    @property
+    def num_workers(self) -> int:
+        """Number of workers, started or not."""
+
+    @property
+    def shares_disk(self) -> bool:
+        """Whether every worker sees the workspace of the driver."""
+
+    def run(
+        self,
+        job: Job,
+        items: Sequence[str],
+        value: Callable[[str, int], Mapping[str, Any]],
+        take: Callable[[str, Mapping[str, Any]], None],
+        stop: StopSignal,
+    ) -> list[str]:
+        """Have every item done by some worker; return the items that were set aside, in order.
+
+        Args:
+            value: function (item, number of workers lost with it) -> what the worker gets.
+            take: called in this thread with each item and its result.
+            stop: when it is set, workers save and stop; the call returns when all have.
+
+        Raises GridloomError: an item failed, as in the lone run, or no worker can be started.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +70,62 @@ class StageContext:
     """Workers that a stage may hand items to; None where this process does all."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Figures that a stage records (peak memory, steps/s); the executor stores them in the stage's ledger row."""
+
+
+class StageWorker(Protocol):
+    """Worker's half of a stage: holds the models of a job, and does its items."""
+
+    slots: int
+    """Number of items that it does at once; their model calls share batches."""
+
+    async def do(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Do one item and return its result as JSON values.
+
+        Raises StageInterrupted after saving its state when the context's stop signal is set; GridloomErrors for the
+        user's mistakes.
+        """
+
+
+class SplitStage(Protocol):
+    """Half of a stage class that workers load: the place in `Job.place`, constructed without arguments."""
+
+    def worker(
+        self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext, shared: Mapping[str, Any]
+    ) -> StageWorker:
+        """Load what the items of the job need, once; `shared` is the job's own data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stage's work for workers."""
+
+    place: str
+    """Import path `module:class` of the `SplitStage`."""
+    node: StageNode
+    inputs: Mapping[str, Artifact]
+    run_id: str
+    device: str
+    base: Path
+    work: Path
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    """Data that every item needs, as JSON values."""
+    alone: bool = False
+    """Whether an item takes a whole worker, as a training does."""
+
+    def message(self, number: int) -> dict[str, Any]:
+        """Return the message that begins the job at a worker."""
+        return {
+            "do": "begin",
+            "job": number,
+            "place": self.place,
+            "node": self.node.model_dump(mode="json"),
+            "inputs": {name: artifact.key for name, artifact in self.inputs.items()},
+            "run_id": self.run_id,
+            "device": self.device,
+            "base": str(self.base),
+            "work": str(self.work),
+            "shared": dict(self.shared),
+        }
 
 
 class Stage(Protocol):

@@ -42,7 +42,7 @@ KillWait=30
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=sched_interval=1,bf_interval=2,defer,preempt_send_user_signal
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES MaxTime=60 PriorityTier=1 GraceTime=60 PreemptMode=REQUEUE
 PartitionName=high Nodes=ALL MaxTime=60 PriorityTier=10 PreemptMode=OFF
 """

@@ -16,12 +16,11 @@ from progress_support import Reporter
 
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import ModelError, StageInterrupted
-from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.cluster.where import Where
 from gridloom.runtime.execution.executor import RunOptions, execute
 from gridloom.runtime.execution.stop_signal import StopFlag, stop_on_signals
 from gridloom.runtime.planning.plan import make_plan
-from gridloom.runtime.stage import StageContext
+from gridloom.runtime.stage import Job, StageContext
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import MetricRecord

@@ -80,6 +80,8 @@ class VotePlace:
         """Args: spoil: the weights hold a NaN."""
         torch.set_num_threads(1)
         self.root = root
+        self.crew: Any = None
+        """Workers that share the batches of a vote."""
         self.said: dict[str, list[str]] = {}
         """What a run said, by run."""
         root.mkdir(parents=True, exist_ok=True)
@@ -133,7 +135,15 @@ class VotePlace:
         progress = Reporter()
         self.said[run] = progress.lines
         return StageContext(
-            run_id=run, device="cpu", work=work, out=out, base=self.root, ledger=writer, progress=progress, stop=stop
+            run_id=run,
+            device="cpu",
+            work=work,
+            out=out,
+            base=self.root,
+            ledger=writer,
+            progress=progress,
+            stop=stop,
+            crew=self.crew,
         )
 
     def vote(self, run: str, stop: Any = None, members: Sequence[Artifact] = (), **fields: Any) -> Path:

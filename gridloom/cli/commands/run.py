@@ -55,8 +55,8 @@ def plan(
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.diagnostics import print_diagnostics
     from gridloom.cli.show.tables import plan_table, print_table, time_line
-    from gridloom.runtime.cluster.cost import cost_on
     from gridloom.runtime.cluster.profile import read_profile
+    from gridloom.runtime.execution.cost_on import cost_on
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.plan_report import plan_report
     from gridloom.runtime.planning.sweeps import sweep_overrides

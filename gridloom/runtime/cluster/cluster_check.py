@@ -13,9 +13,8 @@ from typing import Any
 
 from gridloom.compiler.graph import StageNode
 from gridloom.runtime.cluster.crew import Crew
-from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.cluster.worker import Flag
-from gridloom.runtime.stage import StageContext
+from gridloom.runtime.stage import Job, StageContext
 from gridloom.stores.artifacts import Artifact
 from gridloom.version import __version__
 

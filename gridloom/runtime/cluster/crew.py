@@ -17,9 +17,9 @@ from typing import Any, Protocol
 from gridloom.errors import GridloomError, StageError
 from gridloom.progress import StopSignal
 from gridloom.runtime.cluster.hand_out import HandOut
-from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.cluster.messages import MAX_SKEW_S, Message, error_of, skew_s, version_problem
 from gridloom.runtime.cluster.shipped import Shipped
+from gridloom.runtime.stage import Job
 from gridloom.wording import duration, listed
 
 POLL_S = 0.05
@@ -46,11 +46,11 @@ class Workers(Protocol):
 class Events(Protocol):
     """Recorder of a worker's life."""
 
-    def __call__(self, worker: str, status: str, said: Message) -> None:
+    def __call__(self, worker: str, status: str, greeting: Message) -> None:
         """Record that a worker started, ended or was lost."""
 
 
-def unrecorded(worker: str, status: str, said: Message) -> None:
+def unrecorded(worker: str, status: str, greeting: Message) -> None:
     """Record nothing."""
 
 
@@ -59,7 +59,7 @@ class _Place:
     """One worker as the driver sees it."""
 
     name: str
-    said: Message | None = None
+    greeting: Message | None = None
     """Its `hello`; None while it starts."""
     slots: dict[int, int] = field(default_factory=dict)
     """Job -> places, for the jobs that it has loaded."""
@@ -161,7 +161,7 @@ class Crew:
         while True:
             if stop and not running.stopping:
                 running.stopping = True
-                self._asks.put(lambda: self._tell_stop(stop.reason))
+                self._asks.put(lambda: self._pass_stop(stop.reason))
             if self._broken is not None:
                 raise self._broken
             with suppress(queue.Empty):
@@ -185,8 +185,8 @@ class Crew:
         if self._is_started:
             self._thread.join()
         for name, place in self._places.items():
-            if place.said is not None:
-                self._record(name, "done", place.said)
+            if place.greeting is not None:
+                self._record(name, "done", place.greeting)
         self.workers.close()
 
     # the crew's thread, and nothing else, calls what follows
@@ -235,17 +235,17 @@ class Crew:
         # a result frees a place at its worker alone; anything else may concern all
         self._serve([place] if message["is"] in ("done", "ready", "say") else None)
 
-    def _welcome(self, place: _Place, said: Message) -> None:
-        if problem := version_problem(said):
+    def _welcome(self, place: _Place, greeting: Message) -> None:
+        if problem := version_problem(greeting):
             raise StageError(problem, "install the same gridloom on every node, then run again: the run resumes")
-        ahead = skew_s(said, time.time())
+        ahead = skew_s(greeting, time.time())
         if abs(ahead) > MAX_SKEW_S:
             self._say(
-                f"the clock of {place.name} ({said['host']}) is {duration(abs(ahead))} "
+                f"the clock of {place.name} ({greeting['host']}) is {duration(abs(ahead))} "
                 f"{'ahead' if ahead > 0 else 'behind'}: results do not depend on it, times in the ledger do"
             )
-        place.said = said
-        self._record(place.name, "started", said)
+        place.greeting = greeting
+        self._record(place.name, "started", greeting)
 
     def _result(self, place: _Place, message: Message) -> None:
         number, item = message["job"], message["item"]
@@ -277,8 +277,8 @@ class Crew:
 
     def _lost(self, place: _Place, message: Message) -> None:
         why = message["why"]
-        if place.said is not None:
-            self._record(place.name, "lost", {**place.said, "error": why})
+        if place.greeting is not None:
+            self._record(place.name, "lost", {**place.greeting, "error": why})
         had: list[str] = []
         for running in self._jobs.values():
             had += running.hand_out.held_by(place.name)
@@ -290,19 +290,19 @@ class Crew:
             + (f" with {listed(had, 3)}, which another worker takes" if had else "")
         )
         place.false_starts += 0 if had else 1
-        place.said, place.slots, place.asked, place.busy = None, {}, set(), {}
+        place.greeting, place.slots, place.asked, place.busy = None, {}, set(), {}
         if place.false_starts >= MAX_FALSE_STARTS:
-            said = str(message.get("said", "")).strip()
+            printed = str(message.get("printed", "")).strip()
             raise StageError(
                 f"worker {place.name} cannot be started: it ended {MAX_FALSE_STARTS} times before any work ({why})"
-                + (f"; it printed:\n{said}" if said else ""),
+                + (f"; it printed:\n{printed}" if printed else ""),
                 "run without --on to see whether the stage itself runs here",
             )
         self.workers.start(place.name)
 
-    def _tell_stop(self, reason: str) -> None:
+    def _pass_stop(self, reason: str) -> None:
         for place in self._places.values():
-            if place.said is not None:
+            if place.greeting is not None:
                 self.workers.send(place.name, {"do": "stop", "reason": reason})
 
     def _send_artifacts(self, place: _Place, message: Message) -> None:
@@ -327,7 +327,7 @@ class Crew:
         """Give workers (all when None) with a free place an item, in the order of the jobs; end jobs that are over."""
         with self._lock:
             jobs = [*self._jobs.items()]
-        open_to_work = [place for place in places or self._places.values() if place.said is not None]
+        open_to_work = [place for place in places or self._places.values() if place.greeting is not None]
         # breadth first: every worker gets one item before any gets its second
         while open_to_work:
             open_to_work = [place for place in open_to_work if any(self._offer(place, *one) for one in jobs)]

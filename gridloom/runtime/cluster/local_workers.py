@@ -19,7 +19,7 @@ from gridloom.stores.workspace import Workspace
 
 GOODBYE_S = 5.0
 """Time that a worker has to end after `bye`, s."""
-MAX_SAID = 2000
+MAX_PRINTED = 2000
 """Characters of a lost worker's standard error that its error quotes."""
 
 Command = Callable[[str, int, Workspace], Sequence[str]]
@@ -53,12 +53,12 @@ class LocalWorkers:
             cores = len(os.sched_getaffinity(0))
             environment["OMP_NUM_THREADS"] = str(max(1, cores // len(self.names)))
         log = self._log(name)
-        with log.open("wb") as said:
+        with log.open("wb") as printed:
             process = subprocess.Popen(
                 self._command(name, index, self.workspace),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=printed,
                 env=environment,
                 bufsize=0,
             )
@@ -119,11 +119,11 @@ class LocalWorkers:
         if process.stdin is not None:
             process.stdin.close()
         log = self._log(name)
-        said = log.read_text("utf-8", "replace").strip()[-MAX_SAID:] if log.exists() else ""
-        if not said:
+        printed = log.read_text("utf-8", "replace").strip()[-MAX_PRINTED:] if log.exists() else ""
+        if not printed:
             log.unlink(missing_ok=True)
         if not self._closing:
-            self._events.put((name, {"is": "gone", "why": _why(status), "said": said}))
+            self._events.put((name, {"is": "gone", "why": _why(status), "printed": printed}))
 
 
 def _why(status: int) -> str:

@@ -81,23 +81,23 @@ def hello(worker: str) -> Message:
     }
 
 
-def version_problem(said: Message) -> str:
+def version_problem(greeting: Message) -> str:
     """Return why the driver refuses a worker, naming host and versions; empty where both run the same gridloom."""
     theirs, ours = (
-        (said.get("protocol"), said.get("gridloom"), said.get("code")),
+        (greeting.get("protocol"), greeting.get("gridloom"), greeting.get("code")),
         (PROTOCOL, __version__, code_digest()),
     )
     if theirs == ours:
         return ""
     return (
-        f"worker {said.get('worker')} on {said.get('host')} runs gridloom {said.get('gridloom')} "
-        f"(code {said.get('code')}), this driver gridloom {__version__} (code {code_digest()})"
+        f"worker {greeting.get('worker')} on {greeting.get('host')} runs gridloom {greeting.get('gridloom')} "
+        f"(code {greeting.get('code')}), this driver gridloom {__version__} (code {code_digest()})"
     )
 
 
-def skew_s(said: Message, received_at: float) -> float:
+def skew_s(greeting: Message, received_at: float) -> float:
     """Return how far a worker's clock is ahead of the driver's, s; the time of the message's way counts with it."""
-    return float(said.get("clock", received_at)) - received_at
+    return float(greeting.get("clock", received_at)) - received_at
 
 
 def describe_error(error: BaseException) -> Message:

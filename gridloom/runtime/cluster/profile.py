@@ -35,7 +35,7 @@ class Profile(BaseModel):
     workers: Annotated[int, Field(ge=1)] | None = None
     """Worker processes in the job of a stage that splits; by default one."""
     notice_s: Annotated[int, Field(ge=1)] = 120
-    """Time before the limit, or before a preemption, at which a job is told to save, s."""
+    """Time before the limit, or before a preemption, at which a job is signalled to save, s."""
     setup: tuple[str, ...] = ()
     """Shell lines before the work, such as `module load cuda`."""
     slurm: dict[str, str | int] = {}

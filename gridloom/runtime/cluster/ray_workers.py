@@ -188,7 +188,7 @@ class RayWorkers:
                 try:
                     lines = ray.get(ref)
                 except ray.exceptions.RayError as error:
-                    self._events.put((name, {"is": "gone", "why": _why(error), "said": ""}))
+                    self._events.put((name, {"is": "gone", "why": _why(error), "printed": ""}))
                     continue
                 for line in lines:
                     self._events.put((name, decode(line)))

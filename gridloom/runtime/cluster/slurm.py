@@ -30,7 +30,7 @@ MOST_REQUEUES = 1000
 
 @dataclass
 class StageJob:
-    """Callable of a Slurm job: runs one stage in a child process, and tells it to save when Slurm signals."""
+    """Callable of a Slurm job: runs one stage in a child process, and signals it to save when Slurm signals the job."""
 
     arguments: tuple[str, ...]
     """Arguments of `gridloom run` up to the stages."""
@@ -59,9 +59,10 @@ class StageJob:
         """Have the run save its state, and return the same job for another time; submitit calls this on the signal."""
         import submitit
 
-        if self._child is not None and self._child.poll() is None:
+        if self._child is not None and self._child.returncode is None:
             self._child.send_signal(signal.SIGUSR1)
-            self._child.wait()
+            # the signal interrupted a `wait` that holds the lock of Popen: a second one would wait for ever
+            os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
         return submitit.helpers.DelayedSubmission(StageJob(self.arguments, self.stages, self.folder))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -76,6 +76,10 @@ class Worker:
     """Folder of this node for the journal, which is shipped to the driver; None to write into the workspace."""
     stop: Flag = field(default_factory=Flag)
     _jobs: dict[int, Any] = field(default_factory=dict)
+    _begun: dict[int, bytes] = field(default_factory=dict)
+    """What each job was begun with, but its number."""
+    _kept: tuple[bytes, Any] | None = None
+    """Job that ended last, with its models: a stage that hands out items in rounds begins the same job again."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _writer: Any = None
     _shipped: dict[str, int] = field(default_factory=dict)
@@ -126,7 +130,8 @@ class Worker:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             case "end":
-                self._jobs.pop(message["job"], None)
+                if (made := self._jobs.pop(message["job"], None)) is not None:
+                    self._kept = self._begun.pop(message["job"]), made
                 if self._writer is not None:
                     self._writer.sync()
                 self.send({"is": "ended", "job": message["job"]})
@@ -135,15 +140,20 @@ class Worker:
 
     def _begin(self, message: Message) -> None:
         number = message["job"]
+        same = encode({**message, "job": 0})
+        made = self._kept[1] if self._kept is not None and self._kept[0] == same else None
+        self._kept = None  # another job's models must be gone before new ones are loaded
         try:
-            lacks, made = self._prepare(message)
+            lacks: list[str] = []
+            if made is None:
+                lacks, made = self._prepare(message)
         except Exception as error:
             self.send({"is": "refused", "job": number, "error": describe_error(error)})
             return
         if lacks:
             self.send({"is": "lacks", "job": number, "keys": lacks})
             return
-        self._jobs[number] = made
+        self._jobs[number], self._begun[number] = made, same
         self.send({"is": "ready", "job": number, "slots": made.slots})
 
     def _prepare(self, message: Message) -> tuple[list[str], Any]:
@@ -241,7 +251,7 @@ def main() -> None:
     """Be a worker of this machine, over standard input and output."""
     name, index, root = sys.argv[1:4]
     for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # of a terminal's whole group: the driver tells its workers
+        signal.signal(number, signal.SIG_IGN)  # of a terminal's whole group: the driver stops its workers
     pipe = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not come between two messages
     lock = threading.Lock()

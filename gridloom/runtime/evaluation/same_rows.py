@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gridloom.runtime.data.arc.tokens import encode_batch
 from gridloom.runtime.evaluation.voters import Target
 
 
@@ -24,6 +25,16 @@ class RowAnswer(NamedTuple):
     """uint8 [L]"""
     q_halt: float
     act_steps: int
+
+    def to_json(self) -> list[Any]:
+        """Return the answer as JSON values for `from_json`."""
+        return [self.tokens.tobytes().hex(), self.q_halt, self.act_steps]
+
+    @classmethod
+    def from_json(cls, values: list[Any]) -> RowAnswer:
+        """Return the answer of `to_json` values."""
+        tokens, q_halt, act_steps = values
+        return cls(np.frombuffer(bytes.fromhex(tokens), dtype=np.uint8), q_halt, act_steps)
 
 
 Key = tuple[int, int, int, bytes]
@@ -40,19 +51,26 @@ class SameRows:
         self.num_reused = 0
         """Rows that were not computed."""
 
-    def key(self, index: int, view: int, tokens: NDArray[np.uint8]) -> Key | None:
+    def key(self, index: int, view: int) -> Key | None:
         """Return what rows with the same answer have in common; None where no other view has the puzzle id."""
         if index not in self._shared:
             counts = Counter((voter.member, voter.puzzle_id) for voter in self.targets[index].voters)
             self._shared[index] = frozenset(pair for pair, number in counts.items() if number > 1)
-        voter = self.targets[index].voters[view]
+        target = self.targets[index]
+        voter = target.voters[view]
         own = (voter.member, voter.puzzle_id)
-        return (index, *own, tokens.tobytes()) if own in self._shared[index] else None
+        if own not in self._shared[index]:
+            return None
+        tokens = encode_batch([target.task.tests[target.test_index]], voter.canvas, [voter.view])
+        return (index, *own, tokens.tobytes())
 
-    def split(self, keys: Sequence[Key | None]) -> NDArray[np.int64]:
-        """Return the rows of a batch that must be computed, int64."""
+    def split(self, keys: Sequence[Key | None], coming: set[Key]) -> NDArray[np.int64]:
+        """Return the rows of a batch that must be computed, int64.
+
+        Args:
+            coming: keys that earlier batches in progress compute; those of this batch are added.
+        """
         fresh: list[int] = []
-        coming: set[Key] = set()
         for number, key in enumerate(keys):
             if key is None or (key not in self._known and key not in coming):
                 fresh.append(number)

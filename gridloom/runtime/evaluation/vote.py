@@ -10,26 +10,28 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from gridloom.compiler.graph import StageNode
-from gridloom.errors import ModelError, StageError, StageInterrupted
+from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.data.arc.dataset import Dataset, held_out_tasks, load_dataset
-from gridloom.runtime.data.arc.tokens import crop_back, same_grids
 from gridloom.runtime.data.files.grids import rows
 from gridloom.runtime.data.tasks import Task
 from gridloom.runtime.evaluation.ballots import Ballots
 from gridloom.runtime.evaluation.described import evaluated_facts, halting_facts
-from gridloom.runtime.evaluation.same_rows import RowAnswer, SameRows
-from gridloom.runtime.evaluation.voters import Member, Row, inputs_of, load_members, rows_of
+from gridloom.runtime.evaluation.electorate import Electorate
+from gridloom.runtime.evaluation.same_rows import Key, RowAnswer, SameRows
+from gridloom.runtime.evaluation.vote_on_workers import BATCHES_A_WORKER, Batch, VoteWorker, answer_on_workers
+from gridloom.runtime.evaluation.voters import Member, Row, load_members
 from gridloom.runtime.interop import result_files
 from gridloom.runtime.machine.device import hardware
-from gridloom.runtime.models.steps import Halting
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
@@ -54,7 +56,11 @@ class Vote:
         members = tuple(load_members(spec, inputs, dataset.canvas, context.device, context.progress.say))
         election = _Election(node, spec, members, tasks, context)
         began, before = time.perf_counter(), election.num_cast
-        election.run()
+        if context.crew is None:
+            election.run(lambda batches: map(election.answer, batches), 1)
+        else:
+            work = partial(answer_on_workers, context.crew, node, inputs, context)
+            election.run(work, BATCHES_A_WORKER * context.crew.num_workers)
         seconds = time.perf_counter() - began
         _write(spec, dataset, election, context.out)
         context.notes.update(
@@ -66,9 +72,33 @@ class Vote:
         if election.num_cast > before:  # a run that only counts what an earlier one answered has no rate
             context.notes.update(rows_per_s=(election.num_cast - before) / seconds)
 
+    def worker(
+        self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext, shared: Mapping[str, Any]
+    ) -> VoteWorker:
+        """Load the checkpoints of a worker, which then answers batches of rows."""
+        spec = node.section(EvaluateStage)
+        dataset = load_dataset(inputs["data"].path)
+        tasks = held_out_tasks(dataset, spec.data, spec.split, spec.limit)
+        members = tuple(load_members(spec, inputs, dataset.canvas, context.device, context.progress.say))
+        return VoteWorker(Electorate(spec, members, tasks).answer)
 
-class _Election:
-    """Test inputs, and the loop over the rows that vote on them."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """Batch of rows, and those of it that must be computed."""
+
+    batch: Batch
+    keys: list[Key | None]
+    fresh: NDArray[np.int64]
+    """Numbers of the rows in the batch that no other row answers."""
+
+    @property
+    def to_compute(self) -> Batch:
+        return [self.batch[number] for number in self.fresh]
+
+
+class _Election(Electorate):
+    """Loop over the rows that vote on test inputs."""
 
     def __init__(
         self,
@@ -78,9 +108,8 @@ class _Election:
         tasks: Sequence[Task],
         context: StageContext,
     ) -> None:
-        self.node, self.spec, self.members, self.context = node, spec, members, context
-        self.tasks = tasks
-        self.targets = [target for task in tasks for target in inputs_of(task, members, spec.views)]
+        super().__init__(spec, members, tasks)
+        self.node, self.context = node, context
         self.num_rows = sum(target.ballots.num_views for target in self.targets)
         self.num_act_steps = 0
         self.same = SameRows(self.targets)
@@ -107,31 +136,55 @@ class _Election:
         )
         return self.num_cast + left_out
 
-    def run(self) -> None:
-        """Run the remaining rows, batch by batch."""
+    def run(self, work: Callable[[list[Batch]], Iterable[list[RowAnswer]]], width: int) -> None:
+        """Run the remaining rows, in the batches that one process would run, one after the other.
+
+        Which rows a batch has depends on the votes before it. Of several batches in progress only the first is certain;
+        the answers of a batch that the votes before it have changed meanwhile are dropped, so that results, and the
+        bits of every row, are those of one batch at a time.
+
+        Args:
+            work: function of batches -> the answers of the first batches, in order.
+            width: number of batches in progress.
+        """
         done = self.num_settled
         with self.context.progress.task(self.node.name, self.num_rows, unit="rows", done=done) as bar:
-            while batch := self._next_batch():
+            while plans := self._next_plans(width):
                 if self.context.stop:
                     raise StageInterrupted(
                         f"{self.node.name} stopped ({self.context.stop.reason}) after {self.num_cast:,} of "
                         f"{self.num_rows:,} rows",
                         "run the same command again: the evaluation resumes after the last batch",
                     )
-                found = self._answer(batch)
-                self.context.ledger.append(*(self._record(row) for row in found))
-                self._save_batch(found)
-                self._count(found)
-                over = self.num_settled
-                settled = sum(len(members) == len(self.members) for members in self._over)
-                bar.advance(over - done, settled=f"{settled}/{len(self.targets)}")
-                done = over
+                for plan, answers in zip(plans, work([plan.to_compute for plan in plans]), strict=False):
+                    before = self._cursor
+                    if self._next_batch() != plan.batch:
+                        self._cursor = before
+                        break
+                    found = self.rows(plan.batch, self.same.join(plan.keys, plan.fresh, answers))
+                    self.context.ledger.append(*(self._record(row) for row in found))
+                    self._save_batch(found)
+                    self._count(found)
+                    over = self.num_settled
+                    settled = sum(len(members) == len(self.members) for members in self._over)
+                    bar.advance(over - done, settled=f"{settled}/{len(self.targets)}")
+                    done = over
 
-    def _next_batch(self) -> list[tuple[int, int]]:
+    def _next_plans(self, number: int) -> list[_Plan]:
+        """Return the next batches as the votes so far have it; the cursor stays."""
+        before, coming = self._cursor, set[Key]()
+        plans: list[_Plan] = []
+        while len(plans) < number and (batch := self._next_batch()):
+            keys = [self.same.key(index, view) for index, view in batch]
+            plans.append(_Plan(batch, keys, self.same.split(keys, coming)))
+        self._cursor = before
+        return plans
+
+    def _next_batch(self) -> Batch:
         """Return the next rows as (target, view) and advance the cursor. The rows depend only on votes."""
         view, index = self._cursor
         most = max(target.ballots.num_views for target in self.targets)
-        batch: list[tuple[int, int]] = []
+        batch: Batch = []
         while view < most and len(batch) < self.spec.batch_size:
             voters = self.targets[index].voters
             if view < len(voters) and voters[view].member not in self._over[index]:
@@ -141,46 +194,6 @@ class _Election:
                 view, index = view + 1, 0
         self._cursor = view, index
         return batch
-
-    def _answer(self, batch: Sequence[tuple[int, int]]) -> list[Row]:
-        """Run the networks on rows, grouped by member and canvas."""
-        found: dict[tuple[int, int], Row] = {}
-        voters = {(index, view): self.targets[index].voters[view] for index, view in batch}
-        for member, canvas in sorted({(voter.member, voter.canvas) for voter in voters.values()}):
-            part = [place for place, voter in voters.items() if (voter.member, voter.canvas) == (member, canvas)]
-            found.update(zip(part, self._answer_on(self.members[member], canvas, part), strict=True))
-        return [found[place] for place in batch]
-
-    def _answer_on(self, member: Member, canvas: int, batch: Sequence[tuple[int, int]]) -> list[Row]:
-        network = member.bundle.network
-        chosen = [(self.targets[index], self.targets[index].voters[view]) for index, view in batch]
-        views = [voter.view for _, voter in chosen]
-        rows, inputs = rows_of(network, chosen, canvas)
-        keys = [self.same.key(index, view, inputs[number]) for number, (index, view) in enumerate(batch)]
-        fresh = self.same.split(keys)
-        found: list[RowAnswer] = []
-        if len(fresh):
-            answers = network.answer(
-                rows.part(torch.from_numpy(fresh)) if len(fresh) < len(keys) else rows,
-                self.spec.act_steps,
-                Halting(self.spec.halt, self.spec.patience),
-                same_grids,
-            )
-            columns = answers.tokens.cpu().numpy(), answers.q_halt.double().cpu().tolist(), answers.steps.tolist()
-            found = [RowAnswer(*values) for values in zip(*columns, strict=True)]
-        found = self.same.join(keys, fresh, found)
-        logits = np.array([answer.q_halt for answer in found])
-        if not np.isfinite(logits).all():
-            task = chosen[int(np.flatnonzero(~np.isfinite(logits))[0])][0].task.task_id
-            raise ModelError(
-                f"the checkpoint of {member.name!r} gave a value that is not finite on task {task}",
-                "train it again, or evaluate an earlier checkpoint",
-            )
-        grids = crop_back(np.stack([answer.tokens for answer in found]), canvas, views)
-        return [
-            Row(index, view, grid, answer.q_halt, answer.act_steps)
-            for (index, view), grid, answer in zip(batch, grids, found, strict=True)
-        ]
 
     def _record(self, row: Row) -> PredictionRecord:
         target = self.targets[row.target]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 from gridloom.errors import GridloomError, StoreError
 from gridloom.runtime.cluster.crew import Crew, Workers
@@ -65,19 +66,19 @@ class _Recorder:
         self._ledger = ledger
         self._processes: dict[str, tuple[str, float]] = {}
 
-    def record(self, worker: str, status: str, said: Message) -> None:
+    def record(self, worker: str, status: str, greeting: Message) -> None:
         """Record a change of a worker's status; a worker that starts again is another process."""
         if status == "started":
             self._processes[worker] = clock_id(), time.monotonic()
         process, began = self._processes[worker]
-        where = {"run_id": self._ledger.run_id, "process": process}
+        where: dict[str, Any] = {"run_id": self._ledger.run_id, "process": process}
         if status == "started":
             self._ledger.append(
                 ProcessRecord(
                     **where,
-                    host=said["host"],
-                    pid=said["pid"],
-                    gridloom_version=said["gridloom"],
+                    host=greeting["host"],
+                    pid=greeting["pid"],
+                    gridloom_version=greeting["gridloom"],
                     status=status,
                     started_at=time.time(),
                     worker=worker,
@@ -86,7 +87,7 @@ class _Recorder:
             return
         seconds = time.monotonic() - began
         self._ledger.append(
-            ProcessRecord(**where, status=status, seconds=seconds, ended_at=time.time(), error=said.get("error"))
+            ProcessRecord(**where, status=status, seconds=seconds, ended_at=time.time(), error=greeting.get("error"))
         )
 
 

@@ -9,10 +9,8 @@ from typing import Any
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
-from gridloom.runtime.cluster.crew import Crew
-from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.execution.make_artifact import make_artifact
-from gridloom.runtime.stage import StageContext, load_stage
+from gridloom.runtime.stage import Crew, Job, StageContext, load_stage
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.workspace import Workspace
 

@@ -12,10 +12,9 @@ from typing import Any
 
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
-from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.data.arc.dataset import held_out_tasks, load_dataset
 from gridloom.runtime.data.tasks import Task
-from gridloom.runtime.stage import StageContext
+from gridloom.runtime.stage import Job, StageContext
 from gridloom.runtime.trackers.wandb_run import Log
 from gridloom.solvers.loop.graph import thread_id
 from gridloom.solvers.loop.policies import Experience

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gridloom.runtime.cluster.crew import Crew
-from gridloom.runtime.cluster.job import Job
 from gridloom.runtime.cluster.local_workers import Command, LocalWorkers, command
 from gridloom.runtime.cluster.worker import Flag
+from gridloom.runtime.stage import Job
 from gridloom.stores.workspace import Workspace
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from gridloom.compiler.compile import compile_text
 from gridloom.compiler.facts import StaticFacts
 from gridloom.runtime.cluster.slurm import StageJob, groups
 
-TASKS = ["--set", "stages.solve.limit=24", "--set", "stages.solve.solver.search.states=4000"]
+TASKS = ["--set", "stages.solve.limit=32", "--set", "stages.solve.solver.search.states=4000"]
 
 
 def test_a_sweep_is_an_array_a_shared_stage_one_job_and_inputs_come_first(facts: StaticFacts) -> None:
@@ -38,6 +39,34 @@ def test_a_job_that_fails_raises_and_one_that_was_told_to_stop_is_the_same_job_a
     pytest.importorskip("submitit")
     again = job.checkpoint().function
     assert (again.arguments, again.stages, again.folder) == (job.arguments, job.stages, job.folder)
+
+
+def test_a_signal_while_a_job_waits_for_its_run_saves_it(tmp_path: Path) -> None:
+    """submitit calls `checkpoint` in a signal handler, which interrupts the job's own wait for the same child."""
+    pytest.importorskip("submitit")
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import signal, sys, time\nsignal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
+        f"open({str(tmp_path / 'ready')!r}, 'w').close()\ntime.sleep(60)\n"
+    )
+    code = (
+        "import os, signal, subprocess, sys\n"
+        "from gridloom.runtime.cluster import slurm\n"
+        "real = subprocess.Popen\n"
+        f"slurm.subprocess.Popen = lambda command, **more: real([sys.executable, {str(script)!r}], **more)\n"
+        f"job = slurm.StageJob((), ('solve',), {str(tmp_path)!r})\n"
+        "def handler(*_):\n    job.checkpoint()\n    os._exit(7)\n"
+        "signal.signal(signal.SIGUSR2, handler)\n"
+        "job()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as job:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "ready").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.2)
+        job.send_signal(signal.SIGUSR2)
+        assert job.wait(60) == 7
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +117,8 @@ def test_stages_run_as_jobs_that_are_queued_again_and_equal_the_lone_run(
     slurm: dict[str, str], alone: dict[str, str], tmp_path: Path, how: str
 ) -> None:
     profile = tmp_path / "low.yaml"
-    limit, notice = ("1m", 40) if how == "timed out" else ("30m", 10)
-    profile.write_text(json.dumps({"where": "slurm:low", "time": limit, "cpus": 1, "notice_s": notice}))
+    notice = 100 if how == "timed out" else 10
+    profile.write_text(json.dumps({"where": "slurm:low", "time": "30m", "cpus": 1, "notice_s": notice}))
     home = tmp_path / "home"
     printed = gridloom(slurm, "run", "solve-search", *TASKS, "--home", str(home), "--on", str(profile))
     jobs = re.findall(r"^([0-9]+)  (\S+)(?:  after (.*))?$", printed, re.M)
@@ -97,14 +126,21 @@ def test_stages_run_as_jobs_that_are_queued_again_and_equal_the_lone_run(
     assert names["solve"][1] == names["arc1"][0]
     assert set(names["score"][1].split(", ")) >= {names["solve"][0]}
     solve, last = names["solve"][0], names["results"][0]
-    if how == "preempted":
-        wait_for(slurm, solve, "RUNNING")
-        deadline = time.monotonic() + 300
-        while not (home / "journal").exists() or not any(
-            '"task_id"' in path.read_text() for path in home.glob("journal/*.jsonl")
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
+    wait_for(slurm, solve, "RUNNING")
+    deadline = time.monotonic() + 600
+    while not any('"attempt_id"' in path.read_text() for path in home.glob("journal/*.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    if how == "timed out":
+        # Slurm signals when less than the notice is left: at its next look, some 30 s later at most
+        shown = subprocess.run(["squeue", "-h", "-j", solve, "-o", "%M"], env=slurm, capture_output=True, text=True)
+        minutes = 2 + int(shown.stdout.strip().split(":")[0])
+        subprocess.run(["scontrol", "update", f"JobId={solve}", f"TimeLimit={minutes}"], env=slurm, check=True)
+        wait_for(slurm, solve, "PENDING")
+        # as long as at first, and without the two minutes that Slurm waits before it starts a job again
+        again = ["scontrol", "update", f"JobId={solve}", "TimeLimit=30", "StartTime=now"]
+        subprocess.run(again, env=slurm, check=True)
+    else:
         subprocess.run(["srun", "-p", "high", "--exclusive", "sleep", "1"], env=slurm, check=True, capture_output=True)
     wait_for(slurm, last, "")
     logs = "".join(path.read_text() for path in sorted((home / "slurm").glob(f"{solve}_*")) if path.suffix != ".pkl")
