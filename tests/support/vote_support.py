@@ -201,7 +201,7 @@ class VotePlace:
             kind="count_votes",
             version=1,
             produces="evaluation",
-            spec={},
+            spec={"with": "pretrain", "data": "arc1"},
             inputs={"votes": "judge.votes", "answers": "arc1.answers"},
         )
         with LedgerWriter(self.workspace, run) as writer:
