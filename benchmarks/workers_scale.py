@@ -128,7 +128,7 @@ def main() -> None:
     for name, seconds in driver.items():
         print(f"  driver time    {seconds:8.1f} s of a core, {100 * seconds / end:5.1f}%  {name}")
     worst = max(driver, key=lambda name: driver[name])
-    limit = asked.workers * end / driver[worst]
+    limit = asked.workers * even / driver[worst]  # while all workers are busy
     print(f"  the bottleneck is {worst}: a core of the driver is full at {limit:,.0f} such workers")
 
 

@@ -87,7 +87,7 @@ def gridloom(environment: dict[str, str], *words: str) -> str:
     return done.stdout + done.stderr
 
 
-def wait_for(environment: dict[str, str], job: str, states: str, patience_s: float = 900) -> None:
+def wait_for(environment: dict[str, str], job: str, states: str, patience_s: float = 3600) -> None:
     """Wait until a job is in a state, or has left the queue where `states` is empty."""
     deadline = time.monotonic() + patience_s
     while True:
