@@ -55,7 +55,8 @@ def test_offline_run_of_an_evaluation_has_the_earlier_names_too(tmp_path: Path) 
     pytest.importorskip("wandb")
     data, context = puzzle_artifact(tmp_path, MAZES), stage_context(tmp_path)
     stage = STAGE.model_copy(update={"steps": 1, "data": "puzzles"})
-    Train().run(train_node(stage, ActRnnModel(hidden_size=8, halt_max_steps=2)), {"data": data}, context)
+    model: Any = ActRnnModel(hidden_size=8, halt_max_steps=2)
+    Train().run(train_node(stage, model), {"data": data}, context)
     judge = EvaluateStage.model_validate({"with": "pretrain", "data": "puzzles", "wandb": {}})
     node = StageNode(
         name="judge", kind="evaluate", version=1, produces="report", spec=judge.model_dump(mode="json", by_alias=True)
@@ -69,7 +70,8 @@ def test_offline_run_of_an_evaluation_has_the_earlier_names_too(tmp_path: Path) 
     figures = {row["name"]: row["value"] for row in rows}
     assert {name for _, name in seen} >= {"exact", "focus_f1", "test/puz_acc", "test/focus_f1", "test/steps_p90"}
     for (step, name), value in seen.items():
-        assert (step, value) == (1, pytest.approx(figures[name.removeprefix("test/")]))
+        assert step == 1
+        assert value == pytest.approx(figures[name.removeprefix("test/")])
 
 
 def test_nothing_is_written_or_imported_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
