@@ -93,7 +93,8 @@ def test_sudoku_run_that_is_interrupted_resumes_with_equal_losses(tmp_path: Path
 
 def test_path_cells_of_training_mazes_are_counted_over_all_rows_since_the_last_report(tmp_path: Path) -> None:
     """The network that a resumed training continues from counts as one that was never stopped does."""
-    mazes, model = MazeData(size=7, train=20, test=5), ActRnnModel(hidden_size=8, halt_max_steps=2)
+    mazes = MazeData(size=7, train=20, test=5)
+    model: Any = ActRnnModel(hidden_size=8, halt_max_steps=2)
     wanted: dict[str, Any] = {"steps": 6, "log_every": 6, "checkpoint_every": 2, "optimizer": AdamAtan2(lr=1e-9)}
     whole = train(tmp_path / "a", mazes, model=model, **wanted)
     with pytest.raises(StageInterrupted, match="saved"):
