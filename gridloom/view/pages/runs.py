@@ -150,7 +150,9 @@ def _drawn(run: Mapping[str, Any], graph: RunGraph | None, stages: list[dict[str
         state = str(row.get("status") or "not reached")
         if state == "running" and run["status"] in ("crashed", "failed", "interrupted"):
             state = str(run["status"])
-        note = duration_text(row.get("seconds")) if state == "done" else why.get(node.name, "")
+        note = duration_text(row.get("seconds")) if state == "done" else ""
+        if state in ("running", "failed", "interrupted", "crashed"):
+            note = why.get(node.name, "")
         boxes.append(StageBox(node.name, node.kind, state, tuple(node.inputs.values()), note))
     return stage_graph_svg(str(run["name"] or run["run_id"]), boxes)
 
