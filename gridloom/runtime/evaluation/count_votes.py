@@ -20,7 +20,6 @@ from gridloom.runtime.evaluation.vote import FORMAT_VERSION, VOTES
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.trackers.wandb_run import EVALUATE_PROJECT, send_report
-from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import EvaluationRecord
 from gridloom.stores.records import MetricRecord
@@ -74,7 +73,7 @@ class CountVotes:
                 for number, member in enumerate(members)
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-        send_report(node.section(EvaluateStage).wandb, EVALUATE_PROJECT, node, context, report, inputs)
+        send_report(EVALUATE_PROJECT, node, context, report, inputs)
         write_eval_results(
             context.out,
             accuracy=report["pass_at_of_test_inputs"]["1"],

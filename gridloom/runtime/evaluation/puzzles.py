@@ -224,7 +224,7 @@ class Evaluate:
                 for member, one in zip(members, own, strict=True)
             ]
         (context.out / REPORT).write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-        send_report(spec.wandb, EVALUATE_PROJECT, node, context, report, inputs)
+        send_report(EVALUATE_PROJECT, node, context, report, inputs)
         if tally.num_puzzles:
             write_eval_results(
                 context.out,

@@ -198,7 +198,7 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
             for member, one in zip(members, own, strict=True)
         ]
     (context.out / "report.json").write_text(json.dumps(report, sort_keys=True, indent=1) + "\n", encoding="utf-8")
-    send_report(stage.wandb, EVALUATE_PROJECT, node, context, report, inputs)
+    send_report(EVALUATE_PROJECT, node, context, report, inputs)
     if shares:
         write_eval_results(
             context.out,
