@@ -31,6 +31,7 @@ def run_cells(name: str, folder: Path, skip: str = "IPython", **environment: str
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_kaggle_notebook_writes_a_submission_of_challenges_alone(tmp_path: Path) -> None:
     place = tmp_path / "input" / "arc-prize"
     place.mkdir(parents=True)

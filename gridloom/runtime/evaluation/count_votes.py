@@ -20,7 +20,6 @@ from gridloom.runtime.evaluation.vote import FORMAT_VERSION, VOTES
 from gridloom.runtime.interop.result_files import write_eval_results
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.trackers.wandb_run import EVALUATE_PROJECT, send_report
-from gridloom.specs.stages import EvaluateStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.evaluation_records import EvaluationRecord
 
@@ -84,7 +83,7 @@ class CountVotes:
         figures |= {name: report[name] for name in ("cell_accuracy", "shape_match", "num_tasks")}
         step = steps_trained(voted["evaluated"])
         recorder(node, context)(step, figures)
-        send_report(node.section(EvaluateStage).wandb, EVALUATE_PROJECT, node, context, report, inputs, figures, step)
+        send_report(EVALUATE_PROJECT, node, context, report, inputs, figures, step)
         context.notes.update(figures)
 
 

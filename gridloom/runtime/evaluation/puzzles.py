@@ -143,7 +143,7 @@ class Evaluate:
         track = recorder(node, context, kind)
         report, figures, step = self._evaluate(node, spec, puzzles, members, context, track)
         figures |= wandb_names(kind, figures, TEST_NAMES)
-        send_report(spec.wandb, EVALUATE_PROJECT, node, context, report, inputs, figures, step)
+        send_report(EVALUATE_PROJECT, node, context, report, inputs, figures, step)
 
     def _members(
         self, spec: EvaluateStage, puzzles: PuzzleSet, inputs: Mapping[str, Artifact], context: StageContext

@@ -156,7 +156,7 @@ def evaluate_sequences(node: StageNode, inputs: Mapping[str, Artifact], context:
     track = recorder(node, context, kind)
     report, figures, step = _evaluate(node, stage, spec, members, context, track)
     figures |= wandb_names(kind, figures, TEST_NAMES)
-    send_report(stage.wandb, EVALUATE_PROJECT, node, context, report, inputs, figures, step)
+    send_report(EVALUATE_PROJECT, node, context, report, inputs, figures, step)
 
 
 def _evaluate(

@@ -81,7 +81,6 @@ def figures_of(report: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def send_report(
-    spec: Wandb | None,
     project: str,
     node: StageNode,
     context: StageContext,
@@ -96,7 +95,9 @@ def send_report(
         figures: figures to send beside them.
         step: steps of the training that the figures are of.
     """
-    if spec is not None:
+    asked = node.spec.get("wandb")
+    if asked is not None:
+        spec = Wandb.from_json_values(asked)
         facts = {name: report[name] for name in ("evaluated", "data", "solved_with") if name in report}
         with wandb_run(spec, project, node, context, **facts, **networks(inputs)) as log:
             log({**figures_of(report), **(figures or {})}, step)

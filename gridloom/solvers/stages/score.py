@@ -19,7 +19,6 @@ from gridloom.runtime.interop.result_files import RESULTS, parse_failures, secon
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.trackers.wandb_run import SOLVE_PROJECT, send_report
 from gridloom.solvers.stages import attempts_artifact as outputs
-from gridloom.specs.stages import ScoreStage
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.records import ScoreRecord
@@ -135,4 +134,4 @@ class Score:
         noted = ("pass2", "pass1", "shape_match", "cell_accuracy", "num_tasks")
         context.notes.update({name: report[name] for name in noted})
         _write_results(report, picks, attempts, producer, context)
-        send_report(node.section(ScoreStage).wandb, SOLVE_PROJECT, node, context, report, inputs)
+        send_report(SOLVE_PROJECT, node, context, report, inputs)

@@ -14,6 +14,13 @@ import pytest
 from store_cases import small_run
 from typer.main import get_command
 
+from gridloom.cli.complete import (
+    complete_artifacts,
+    complete_attempts,
+    complete_metrics,
+    complete_runs,
+    complete_tasks,
+)
 from gridloom.cli.help import first_sentence
 from gridloom.cli.main import HEADINGS, make_app
 from gridloom.cli.sql_shell import SqlShell
@@ -107,7 +114,7 @@ def test_the_shell_goes_on_after_an_error_and_completes_tables(
     assert "task_id" in shell.completedefault("task_i")
 
 
-def test_a_shell_completes_specs_runs_and_attempts(project: Path) -> None:
+def test_a_shell_completes_specs_runs_and_attempts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def completed(*words: str) -> list[str]:
         line = " ".join(words)
         environment = os.environ | {
@@ -121,8 +128,12 @@ def test_a_shell_completes_specs_runs_and_attempts(project: Path) -> None:
         return done.stdout.split()
 
     assert completed("gridloom", "plan", "quicks") == ["quickstart"]
-    assert completed("gridloom", "runs", "show", "1xy") == ["1xy3nbn8"]
-    assert "aaaa0001.1" in " ".join(completed("gridloom", "attempt", "aaaa"))
+    monkeypatch.setenv("GRIDLOOM_HOME", str(project / ".gridloom"))
+    assert complete_runs("1xy") == ["1xy3nbn8"]
+    assert "aaaa0001.1" in " ".join(complete_attempts("aaaa"))
+    assert complete_tasks("aaaa")[0] == "aaaa0001"
+    monkeypatch.setenv("GRIDLOOM_HOME", str(project / "nothing"))
+    assert complete_runs("") == complete_metrics("") == complete_artifacts("") == []
 
 
 def test_init_copies_a_recipe_that_compiles(run: Type, project: Path, typist: Callable[[Path], Type]) -> None:

@@ -51,6 +51,7 @@ def records(path: Path) -> Iterator[Any]:
             whole = b""
 
 
+@pytest.mark.slow
 def test_solve_score_and_evaluate_have_runs_with_the_network_and_say_where_they_lie(
     tmp_path: Path, typist: Callable[[Path], Callable[..., str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
