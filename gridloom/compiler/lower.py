@@ -15,6 +15,8 @@ from gridloom.compiler.text.base_folder import base_of, rebased
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.specs.base import StageSpec
 from gridloom.specs.data import ArcData
+from gridloom.specs.solver import SEARCH_VERSION
+from gridloom.specs.solver_kinds import SEARCH
 from gridloom.specs.stages import SHIPPED, CheckpointStage
 
 _Sections = dict[str, dict[str, dict[str, Any]]]
@@ -149,4 +151,10 @@ def _facts(stage: str, spec_facts: SpecFacts) -> dict[str, Any]:
         if isinstance(model, LlamaModel)
     }
     given = spec_facts.checkpoints.get(stage)
-    return {**({"llama": llama} if llama else {}), **({"digest": given.digest} if given else {})}
+    solver = getattr(spec_facts.bound.spec.stages[stage], "solver", None)
+    searches = solver is not None and (solver.search is not None or solver.proposer == SEARCH.name)
+    return {
+        **({"llama": llama} if llama else {}),
+        **({"digest": given.digest} if given else {}),
+        **({"search": SEARCH_VERSION} if searches else {}),
+    }

@@ -77,6 +77,11 @@ class Confirm(SpecModel):
     model must give the same grid."""
 
 
+SEARCH_VERSION = 2
+"""Version of the search, in the key of a stage that searches: another one may find other programs within the same
+budget, and rank them otherwise."""
+
+
 class Search(SpecModel):
     """Search of programs: the first attempt, and later ones that go deeper."""
 

@@ -20,7 +20,7 @@ from gridloom.solvers.search.found import Budget, Found
 from gridloom.solvers.search.programs import LANGUAGE
 from gridloom.solvers.search.search import search
 from gridloom.solvers.types import Candidate, Plan, Proposal, SearchPlan
-from gridloom.specs.solver import Search
+from gridloom.specs.solver import SEARCH_VERSION, Search
 
 NAME = "search"
 """Name of the proposer, and source of its candidates."""
@@ -29,9 +29,7 @@ MOST_CANDIDATES = 10
 SHARES = (70, 20, 5, 2, 1)
 """Votes of the candidates in their order, of `NUM_VOTES`; together less than all, as those of views are."""
 NUM_VOTES = 100
-VERSION = 2
-"""Version of the search: another one may find other programs within the same budget, and rank them otherwise."""
-KEY = f"search:{VERSION}"
+KEY = f"search:{SEARCH_VERSION}"
 """Key of the search in place of a checkpoint's."""
 
 
@@ -92,7 +90,7 @@ class SearchProposer:
                 **machine(torch.device("cpu")),
                 "search": {
                     "language": LANGUAGE,
-                    "version": VERSION,
+                    "version": SEARCH_VERSION,
                     "states": result.states,
                     "exhausted": result.exhausted,
                 },
