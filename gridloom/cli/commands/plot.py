@@ -61,7 +61,7 @@ def plot(
         return
     curves = read_curves(ledger, metric, run or (), stage or ())
     if tensorboard is not None:
-        from gridloom.runtime.trackers.tensorboard import write_events
+        from gridloom.runtime.reports.tensorboard import write_events
 
         made = write_events(tensorboard, curves)
         print(f"wrote {len(curves)} metrics of {', '.join(made)}")
