@@ -1,1 +1,1 @@
-"""Trackers outside of the ledger that figures are sent to as well: Weights & Biases, TensorBoard."""
+"""Trackers outside of the ledger that figures are sent to while a stage runs: Weights & Biases."""
