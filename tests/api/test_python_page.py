@@ -35,7 +35,7 @@ def test_the_examples_of_the_page_run(
     assert "GL104 unknown stage kind 'trian'" in compiled
     assert " done " in ran
     assert asked.startswith("[(")
-    assert "('mirror.1', " in solved
+    assert "('mirror.1@" in solved
     assert "True None" in looked
     assert "mirror.1+1 1" in looked
     assert " None None " in scored  # the answers of a task of one's own are not known
