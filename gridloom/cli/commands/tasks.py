@@ -10,6 +10,7 @@ import typer
 
 from gridloom.cli.complete import complete_tasks
 from gridloom.cli.options import HomeOption, JsonOption, LimitOption, RunOption, StageOption
+from gridloom.wording import counted
 
 COLUMNS = ("task_id", "stage", "tests", "attempts", "accepted", "solved", "pass2", "cell_accuracy", "seconds")
 
@@ -82,8 +83,8 @@ def _show(workspace: Any, ledger: Any, found: list[dict[str, Any]], as_json: boo
             shown.append({**row, "task": as_dict(task), "picks": picks, "expected": expected})
         else:
             print(
-                f"stage {row['stage']} of run {row['run_id']}, {row['attempts']} attempts: `gridloom attempts --task "
-                f"{row['task_id']} --run {row['run_id']}`"
+                f"stage {row['stage']} of run {row['run_id']}, {counted(int(row['attempts']), 'attempt')}: "
+                f"`gridloom attempts --task {row['task_id']} --run {row['run_id']}`"
             )
             Terminal().print(solved_task_view(as_dict(task), picks, expected))
     if as_json:

@@ -64,7 +64,7 @@ def packed_rows_fit_network(spec_facts: SpecFacts, session: Session) -> None:
                     "GL380",
                     f"'{found[0]}' has packed rows, and the network of '{name}' must have {problem}",
                     at,
-                    "change the model, which then trains from scratch, or write rows: square",
+                    f"change the network, which then trains from scratch, or write rows: square in data.{found[0]}",
                 )
 
 

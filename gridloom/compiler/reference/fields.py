@@ -111,10 +111,25 @@ def find_fields(path: str) -> list[Field]:
     if words[0] in keys(Spec):
         return _walk([Spec], "", "", words)
     names = [*known, *keys(Spec)]
+    if ends := _paths_to(words[0]):
+        raise GridloomError(f"{words[0]!r} alone is no path", f"fields of this name: {listed(ends, 8)}")
     raise GridloomError(
         f"no kind or field is called {words[0]!r}",
         did_you_mean(words[0], names, f"kinds: {listed(list(known), 40)}"),
     )
+
+
+def _paths_to(key: str) -> list[str]:
+    """Return the paths of the fields of this name in kinds and in their blocks."""
+    found = []
+    for kind, (_, model) in kinds().items():
+        if key in keys(model):
+            found.append(f"{kind}.{key}")
+        for block in keys(model):
+            inner = _models(field_shape(model, block))
+            if any(key in keys(one) for one in inner):
+                found.append(f"{kind}.{block}.{key}")
+    return [path for path in found if not path.endswith(".kind")]
 
 
 def _walk(models: list[type[BaseModel]], section: str, before: str, words: list[str]) -> list[Field]:

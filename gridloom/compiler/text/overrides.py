@@ -45,7 +45,7 @@ def apply_override(root: Mapping, argument: str, session: Session) -> Mapping:
     try:
         return set_value(root, path, value, name_at, session)
     except UnknownPathError as unknown:
-        _report(path, unknown, name_at, session)
+        _report(root, path, unknown, name_at, session)
         return root
 
 
@@ -72,8 +72,20 @@ def _parse(text: str, source: str, shift: int, session: Session) -> Node | None:
     return node if node is not None else Scalar(None, Span(source, 1, shift + 1, max(end, shift + 2), source))
 
 
-def _report(path: Path, unknown: UnknownPathError, at: Span, session: Session) -> None:
-    session.error("GL041", unknown.message, at, explain_path(path, unknown))
+def _report(root: Mapping, path: Path, unknown: UnknownPathError, at: Span, session: Session) -> None:
+    ends = _paths_to(root, str(path[0])) if len(path) == 1 else []
+    hint = f"name its whole path: {listed(ends, 6)}" if ends else explain_path(path, unknown)
+    session.error("GL041", unknown.message, at, hint)
+
+
+def _paths_to(node: Node | None, key: str, at: Path = ()) -> list[str]:
+    """Return the paths of a tree that end with a key, as an axis of `-m` may name them."""
+    found = []
+    for name, entry in node.entries.items() if isinstance(node, Mapping) else ():
+        if at and name == key:
+            found.append(dotted((*at, name)))
+        found += _paths_to(entry.value, key, (*at, name))
+    return found
 
 
 def explain_path(path: Path, unknown: UnknownPathError) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gridloom import user_files
 from gridloom.errors import GridloomError
+from gridloom.runtime.checkpoints.description import shipped_names
 from gridloom.runtime.planning.finished_early import TRAININGS
 from gridloom.runtime.planning.local import SpecText
 from gridloom.stores.artifacts import ArtifactStore
@@ -66,6 +67,10 @@ def find_checkpoint(given: str, workspace: Workspace) -> Path:
     named = [one for one in made if one.manifest["producer"]["stage"] == given]
     if named:
         return max(named, key=lambda one: float(one.manifest["created_at"])).path.absolute()
+    if given in shipped_names():
+        raise GridloomError(
+            f"{given!r} is no folder of a checkpoint, and no finished training", f"did you mean 'shipped:{given}'?"
+        )
     known = sorted({str(one.manifest["producer"]["stage"]) for one in made})
     otherwise = f"trainings of this workspace: {listed(known, 6)}" if known else "train something first"
     raise GridloomError(

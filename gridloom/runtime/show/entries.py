@@ -37,6 +37,8 @@ def find_entry(data: str, spec: str | None, overrides: Sequence[str] = ()) -> Da
         text = f"gridloom: 1\nname: data\nstages: {{}}\ndata:\n  data: {data}\n"
         found = compile_text(text, "DATA", overrides, facts=LocalFacts(), path=Path("DATA"))
         return DataEntry("data", found.spec.data["data"], Path(), found.spec.seed)
+    if spec is None and data.endswith((".yaml", ".yml")):
+        raise DataError(f"{data!r} is a spec, not a data entry", f"name one of its entries: NAME --spec {data}")
     if spec is None:
         raise DataError(
             f"{data!r} is the name of an entry, but no spec is named",

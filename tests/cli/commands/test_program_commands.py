@@ -40,6 +40,13 @@ def test_a_program_runs_on_a_task_file(run: Run) -> None:
     assert "reproduces 1 of 1 demonstrations" in run("run", "mirror.program", "task.json")
 
 
+def test_what_is_no_file_and_no_attempt_is_refused(run: Run, tmp_path: Path) -> None:
+    """One message with what is missing; a folder is no program."""
+    assert "'mirrored' is no file, and as an attempt: " in run("run", "mirrored", "task.json", code=1)
+    (tmp_path / "folder").mkdir()
+    assert "'folder' cannot be read" in run("run", "folder", "task.json", code=1)
+
+
 def test_the_list_has_every_function(run: Run) -> None:
     """Names, types and descriptions, as data."""
     found = json.loads(run("list", "--json"))

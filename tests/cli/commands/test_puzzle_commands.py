@@ -63,6 +63,7 @@ def test_puzzles_of_ones_own_are_answered_shown_and_recorded(gridloom: Run, tmp_
     [
         (("solve", "mine.txt"), "no checkpoint is named that answers them"),
         (("solve", "mine.txt", "--with", "lern"), "'lern' is no folder of a checkpoint, and no finished training"),
+        (("evaluate", "trm-arc1-small", "mine.txt"), "did you mean 'shipped:trm-arc1-small'?"),
         (("solve", "gone.txt", "--with", "learn"), "gone.txt"),
         (
             ("solve", "mine.txt", "--with", "~nosuchuser/x"),

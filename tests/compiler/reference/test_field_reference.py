@@ -48,6 +48,8 @@ def test_a_field_in_a_block_is_told_for_each_kind_of_block() -> None:
         ("train.stepz", "did you mean 'steps'"),
         ("train.optimizer.lrr", "did you mean 'lr'"),
         ("train.steps.x", "is a single value"),
+        ("lr", "fields of this name: train.optimizer.lr"),
+        ("batch_tokens", "fields of this name: train.batch_tokens"),
     ],
 )
 def test_a_wrong_path_is_answered_with_the_nearest(path: str, message: str) -> None:

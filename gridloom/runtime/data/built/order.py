@@ -16,6 +16,7 @@ from gridloom.runtime.data.built.samples import Encoder, SampleSource, digest_of
 from gridloom.runtime.data.built.sources import open_source
 from gridloom.runtime.data.built.store import StoredRows
 from gridloom.specs.built import BuiltData, StreamData
+from gridloom.wording import counted
 
 SPLITS = ("train", "validation", "test")
 
@@ -75,7 +76,8 @@ class RowOrder:
         for source, units in zip(sources, self.units, strict=True):
             if not len(units) and weights is not None:
                 raise DataError(
-                    f"no row of {source.name} is in the {split} split: {len(source)} samples", "add samples to it"
+                    f"no row of {source.name} is in the {split} split: {counted(len(source), 'sample')}",
+                    "add samples to it; where max_bytes bounds it, raise that",
                 )
         counts = [len(units) for units in self.units]
         if weights is None:

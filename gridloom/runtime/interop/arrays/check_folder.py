@@ -86,6 +86,11 @@ def _csv_kind(folder: Path) -> Kind:
         if path.is_file():
             first = read_bytes(path).splitlines()[1:2]
             return "maze" if first and b"S" in first[0].partition(b",")[2] else "sudoku"
+    if (folder / "train" / "manifest.json").is_file() or (folder / "manifest.json").is_file():
+        raise DataError(
+            f"{folder} holds encoded rows of a stream or prebuilt dataset, no arrays",
+            f"`gridloom data consolidate {folder} --dry-run` checks these",
+        )
     raise DataError(
         f"{folder}: no arrays and no CSV files",
         "it needs identifiers.json and train/dataset.json, or train.csv",
