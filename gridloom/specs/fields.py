@@ -43,7 +43,7 @@ class Shape:
     @cached_property
     def kinds(self) -> tuple[str, ...]:
         """Values of `kind` that the models accept."""
-        return tuple(k for k in map(kind_of, self.models) if k)
+        return tuple(kind for model in self.models for kind in kinds_of(model))
 
     def model(self, kind: object = None) -> type[SpecModel] | None:
         """Return the model for `kind`, or the only model."""
@@ -53,7 +53,7 @@ class Shape:
 
     @cached_property
     def _by_kind(self) -> dict[str, type[SpecModel]]:
-        return {kind: model for model in self.models if (kind := kind_of(model))}
+        return {kind: model for model in self.models for kind in kinds_of(model)}
 
     @cached_property
     def ref(self) -> Ref | None:
@@ -89,9 +89,15 @@ class Shape:
 
 @cache
 def kind_of(model: type[BaseModel]) -> str | None:
-    """Return the value of a model's `kind` field."""
+    """Return the value of a model's `kind` field; None where it has none, or one of several."""
+    kinds = kinds_of(model)
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def kinds_of(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the values that a model's `kind` field takes."""
     field = model.model_fields.get("kind")
-    return str(get_args(field.annotation)[0]) if field and get_origin(field.annotation) is Literal else None
+    return tuple(map(str, get_args(field.annotation))) if field and get_origin(field.annotation) is Literal else ()
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gridloom.cli.options import DeviceOption, JsonOption, SetOption
+from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, SetOption
 
 
 def bench(
@@ -20,12 +20,18 @@ def bench(
     ] = None,
     no_parts: Annotated[bool, typer.Option("--no-parts", help="Leave the cost of each part out.")] = False,
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", metavar="FOLDER", help="Weights; default: fresh ones.")
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="CHECKPOINT",
+            help="Weights: a folder, shipped:NAME, or a stage that trained them; default: fresh ones.",
+        ),
     ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="The twin for a CPU, RECIPE-tiny.")] = False,
     output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Also write the JSON there.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of weights and rows.")] = 0,
     overrides: SetOption = None,
+    home: HomeOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,8 +41,10 @@ def bench(
     (name,) = check_names([recipe], False, tiny)
 
     from gridloom.cli.show.bench import report_lines
+    from gridloom.runtime.generation.text import find_checkpoint
     from gridloom.runtime.machine.device import resolve_device
     from gridloom.runtime.model_check.bench_recipe import bench_recipe
+    from gridloom.stores.workspace import Workspace
 
     reports = bench_recipe(
         name,
@@ -46,7 +54,7 @@ def bench(
         batch=batch,
         length=length,
         parts=not no_parts,
-        checkpoint=checkpoint,
+        checkpoint=None if checkpoint is None else find_checkpoint(checkpoint, Workspace.find(home)),
         seed=seed,
     )
     text = json.dumps([report.to_json() for report in reports], indent=1)

@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 from gridloom.compiler.language import Spec
 from gridloom.errors import GridloomError
 from gridloom.specs.base import Operational, SpecModel
-from gridloom.specs.fields import Shape, docs, expected, field_shape, keys, kind_of, marked
+from gridloom.specs.fields import Shape, docs, expected, field_shape, keys, kind_of, kinds_of, marked
 from gridloom.wording import did_you_mean, listed
 
 SECTIONS = ("data", "models", "stages")
@@ -57,7 +57,9 @@ def default_text(model: type[BaseModel], key: str) -> str:
 
 def _field(path: str, section: str, model: type[BaseModel], key: str) -> Field:
     place = field_shape(model, key)
-    inner = [f"{path}.{name}" for one in _models(place) for name in keys(one) if name != "kind"]
+    inner = [
+        f"{path}.{name}" for one in _models(place) for name in keys(one) if name != "kind" or len(kinds_of(one)) > 1
+    ]
     return Field(
         path,
         section,

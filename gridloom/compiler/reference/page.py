@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from gridloom.compiler.language import Spec
 from gridloom.compiler.reference.fields import SECTIONS, default_text, kinds
 from gridloom.specs.base import SpecModel
-from gridloom.specs.fields import docs, expected, field_shape, keys, kind_of
+from gridloom.specs.fields import docs, expected, field_shape, keys, kind_of, kinds_of
 
 HEAD = """\
 # Every field of a spec
@@ -48,7 +48,7 @@ def _table(model: type[BaseModel], blocks: dict[str, type[BaseModel]]) -> Iterat
     yield "| field | takes | default | |"
     yield "|---|---|---|---|"
     for key in keys(model):
-        if key == "kind":
+        if key == "kind" and len(kinds_of(model)) == 1:
             continue
         place = field_shape(model, key)
         below = place.values.models if place.values else ()

@@ -22,6 +22,8 @@ def report_faults(faults: list[Fault], root: Mapping, places: Places, session: S
     for fault in faults:
         if fault.path == ("gridloom",) and fault.type == "literal_error":
             continue  # reported as GL110
+        if fault.type == "too_short" and any(_is_below(other.path, fault.path) for other in faults):
+            continue  # refused items are not counted
         notes = places.used_at(fault.path)
         if _is_oracle(fault, root):
             session.error(
@@ -47,6 +49,10 @@ def report_faults(faults: list[Fault], root: Mapping, places: Places, session: S
             _wrong_value(fault, root, places, session, notes)
 
 
+def _is_below(path: Path, above: Path) -> bool:
+    return len(path) > len(above) and path[: len(above)] == above
+
+
 def _is_oracle(fault: Fault, root: Mapping) -> bool:
     """Return whether a solve stage asks for a verifier that reads the answers, for which no key or value exists."""
     if fault.path[:1] != ("stages",) or at_path(root, (*fault.path[:2], "kind")) != "solve":
@@ -64,7 +70,12 @@ def noun(path: Path, owner: Shape | None, root: Mapping) -> str:
         if path[0] == "data":
             return text
         return ("an " if text[0] in "aeio" else "a ") + text
-    return f"'{path[-1]}'"
+    return f"'{_place(path)}'"
+
+
+def _place(path: Path) -> str:
+    """Return the last name of a path, of an item with its list: `sources[0]`."""
+    return f"{path[-2]}[{path[-1]}]" if isinstance(path[-1], int) and len(path) > 1 else str(path[-1])
 
 
 def _unknown_key(fault: Fault, root: Mapping, places: Places, session: Session) -> None:
@@ -114,7 +125,7 @@ def _wrong_kind(fault: Fault, root: Mapping, places: Places, session: Session) -
     place = fault.place if path == fault.path else fault.owner
     # the kinds of other packages are listed for a mistake alone: reading entry points takes a while
     kinds = _KINDS[path[0]].names() if len(path) == 2 and path[0] in _KINDS else place.kinds if place else ()
-    what = _SINGULAR[str(path[0])] if len(path) == 2 and path[0] in SECTIONS else str(path[-1])
+    what = _SINGULAR[str(path[0])] if len(path) == 2 and path[0] in SECTIONS else _place(path)
     given = at_path(root, (*path, "kind"))
     if given is None:
         hint = f"add 'kind: ...'; kinds: {listed(kinds, 30)}"
