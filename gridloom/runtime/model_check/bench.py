@@ -132,7 +132,8 @@ def bench(
         network = load_bundle(checkpoint, device, weights="run").network
         if network.spec.kind != subject.spec.kind or network.rows != shape:
             raise ModelError(
-                f"{checkpoint} holds a {network.spec.kind} for {network.rows}, {subject.recipe} has {shape}",
+                f"{checkpoint} holds {_told(network.spec.kind, network.rows)}; "
+                f"{subject.recipe} has {_told(subject.spec.kind, shape)}",
                 "name the recipe that it was trained by",
             )
     network.eval()
@@ -178,6 +179,10 @@ def bench(
     if parts and isinstance(subject.spec, EngineModel):
         report.parts = part_costs(subject.spec, shape, device, max(3, iterations // 4), seed)
     return report
+
+
+def _told(kind: str, rows: RowShape) -> str:
+    return f"a network of kind {kind} for rows of {rows.cells} tokens of {rows.vocabulary}"
 
 
 def _shape(subject: Subject, length: int | None) -> RowShape:

@@ -173,7 +173,9 @@ def _run_of(stage: str, ledger: Ledger, run_id: str | None) -> str:
     if run_id is not None:
         return run_id
     rows = ledger.rows(
-        "select run_id from stages where stage = ? and status in ('done', 'cached') order by started_at desc", [stage]
+        "select run_id from stages s join runs r using (run_id) where s.stage = ? and s.status in ('done', 'cached') "
+        "order by r.started_at desc",  # a cached stage has no time of its own
+        [stage],
     )
     if rows:
         return str(rows[0]["run_id"])
