@@ -146,7 +146,7 @@ def _refuse_without_scores(graphs: dict[str, RunGraph], rows: list[tuple[str, St
             raise GridloomError(
                 f"run {run_id} has no stage that scores anything (its stages: {stages})",
                 "add a score or evaluate stage, or look at its metrics: "
-                f"gridloom sql \"from v_metrics_latest where run_id = '{run_id}'\"",
+                f"gridloom sql \"from v_metrics_latest where run_id like '%{run_id}'\"",
             )
 
 
