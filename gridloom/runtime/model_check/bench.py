@@ -132,8 +132,8 @@ def bench(
         network = load_bundle(checkpoint, device, weights="run").network
         if network.spec.kind != subject.spec.kind or network.rows != shape:
             raise ModelError(
-                f"{checkpoint} holds {_told(network.spec.kind, network.rows)}; "
-                f"{subject.recipe} has {_told(subject.spec.kind, shape)}",
+                f"{checkpoint} holds {_described(network.spec.kind, network.rows)}; "
+                f"{subject.recipe} has {_described(subject.spec.kind, shape)}",
                 "name the recipe that it was trained by",
             )
     network.eval()
@@ -181,7 +181,7 @@ def bench(
     return report
 
 
-def _told(kind: str, rows: RowShape) -> str:
+def _described(kind: str, rows: RowShape) -> str:
     return f"a network of kind {kind} for rows of {rows.cells} tokens of {rows.vocabulary}"
 
 

@@ -121,8 +121,8 @@ def test_a_result_that_was_not_made_is_a_row_with_its_state(workspace: Workspace
 def test_runs_without_scores_are_refused_with_the_way_on(workspace: Workspace) -> None:
     record(workspace, "bare", graph(report=False), learn="done")
     record(workspace, "early", graph(key="2"), learn="failed", judge="blocked")
-    told = r"no stage that scores anything \(its stages: learn\)\n.*v_metrics_latest where run_id like '%"
-    with pytest.raises(GridloomError, match=told):
+    message = r"no stage that scores anything \(its stages: learn\)\n.*v_metrics_latest where run_id like '%"
+    with pytest.raises(GridloomError, match=message):
         compare(workspace, "bare")
     with pytest.raises(GridloomError, match=r"early has no scores yet: judge blocked\n.*run the spec again"):
         compare(workspace, "early")
