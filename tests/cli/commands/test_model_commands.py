@@ -75,7 +75,7 @@ def test_a_checkpoint_goes_out_comes_in_and_fits_a_spec(run: Run, own: Path, tmp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["models", "import", "out/gone", "in"], "cannot read out/gone"),
+        (["models", "import", "out/gone", "in"], "there is no checkpoint at out/gone"),
         (["models", "import", "out", "in"], "out is a folder"),
         (["models", "import", "out/step_30", "own"], "own exists already"),
         (["models", "import", "out/step_30", "in", "--data", "maze"], "has a vocabulary of 12; maze data"),

@@ -24,6 +24,17 @@ MIRROR = {
 }
 
 
+NO_PROGRAM = {
+    "train": [
+        {"input": [[1, 0, 4], [2, 0, 0]], "output": [[6, 0, 1], [3, 9, 2]]},
+        {"input": [[0, 3, 3], [7, 0, 3]], "output": [[8, 5, 0], [3, 1, 4]]},
+        {"input": [[5, 0, 1], [4, 4, 0]], "output": [[2, 7, 5], [0, 6, 4]]},
+    ],
+    "test": [{"input": [[7, 0, 0], [7, 8, 0]]}],
+}
+"""Task that no program of the search explains."""
+
+
 def write_task(folder: Path, task: object = MIRROR) -> Path:
     path = folder / "mirror.json"
     path.write_text(json.dumps(task))
@@ -32,18 +43,31 @@ def write_task(folder: Path, task: object = MIRROR) -> Path:
 
 def test_unseen_task_is_learnt_and_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_task(tmp_path)
+    write_task(tmp_path, NO_PROGRAM)
     done = CliRunner().invoke(make_app("solve"), ["solve", "mirror.json", "--budget", "4s", "--home", "home"])
     assert done.exit_code == 0, done.output
     assert "adapt  4/4 s" in done.output
     assert "mirror picks" in done.output
     assert "solve  1 task, 1 test input, not scored" in done.output
-    (submission,) = (tmp_path / "home").glob("artifacts/*/submission.json")
-    assert f"two grids for each in {submission}" in done.output
+    submissions = list((tmp_path / "home").glob("artifacts/*/submission.json"))
+    assert len(submissions) == 2, "of the search and of the network"
+    assert any(f"two grids for each in {submission}" in done.output for submission in submissions)
     ledger = Ledger(Workspace(tmp_path / "home"))
     attempts = ledger.attempts(ledger.latest_run(), stage="solve")
     assert {attempt["task_id"] for attempt in attempts} == {"mirror"}
     assert ledger.query("from metrics where stage = 'adapt' and name = 'loss'").num_rows > 0
+
+
+def test_a_task_that_a_program_explains_is_not_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_task(tmp_path)
+    done = CliRunner().invoke(make_app("solve"), ["solve", "mirror.json", "--budget", "60s", "--home", "home", "-q"])
+    assert done.exit_code == 0, done.output
+    ledger = Ledger(Workspace(tmp_path / "home"))
+    (found,) = ledger.attempts(ledger.latest_run(), stage="search")
+    assert found["verdict"] == "accepted"
+    steps = ledger.rows("select max(step) as most from metrics where stage = 'adapt' and name = 'loss'")
+    assert steps[0]["most"] == 1, "no minute is spent on it"
 
 
 def test_a_task_whose_answer_is_told_is_scored_by_it_and_never_learns_it(

@@ -250,7 +250,7 @@ def test_live_replay_asks_no_more_than_the_budget_of_tokens_left(
     asked = {number: len((one.confirmation or {}).get("asks", ())) for number, one in recorded.items()}
     assert asked == {1: 2, 2: 1}, "45 tokens for the first attempt, 15 for the second text, 15 for a question"
     reader = PromptReader(always_left_right)
-    monkeypatch.setattr(Replayer, "_load", lambda *_: Services(TextProposer(), reader))
+    monkeypatch.setattr(Replayer, "load", lambda *_: Services(TextProposer(), reader))
     for number, count in asked.items():
         reader.prompts.clear()
         report = replay(made.workspace, recorded[number].attempt_id, live=True)
