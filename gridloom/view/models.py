@@ -139,6 +139,11 @@ class Networks:
         from gridloom.runtime.data.tasks import fitting_canvas
 
         _expect(bundle, "arc")
+        if bundle.network.packed:
+            raise ModelError(
+                "this checkpoint reads packed rows, which are not drawn step by step",
+                "choose another, or play an attempt of it: page Tasks",
+            )
         data = self._once(("data", artifact.key), lambda: load_dataset(artifact.path))
         items = [(task, number) for task in data.tasks for number in range(len(task.tests) + len(task.known))]
         if not 0 <= item < len(items):

@@ -145,6 +145,11 @@ def execute(
     if planned.compiled.warnings and not quiet:
         print_diagnostics(planned.compiled.warnings)
     if where.kind in ("torchrun", "slurm"):
+        if submission is not None:
+            raise GridloomError(
+                f"--submission is written by the process that runs the spec, and {where} takes the run over",
+                "run without --submission, then the same command without --on: all stages are cached by then",
+            )
         typed = command_line(
             "run",
             shown,
@@ -156,8 +161,7 @@ def execute(
             device=device,
             walltime=walltime,
         )
-        words = [*shlex.split(typed)[2:], *(word for name in only or () for word in ("--only", name))]
-        handed = hand_over(profile, planned, words, workspace)
+        handed = hand_over(profile, planned, shlex.split(typed)[2:], workspace, only or ())
         assert handed is not None, "it is one of the places that take a run over"
         if handed[1]:
             print("\n".join(handed[1]))

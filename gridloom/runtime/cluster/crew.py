@@ -218,8 +218,7 @@ class Crew:
             case "say":
                 self._say(message["text"])
             case "ready":
-                place.asked.discard(message["job"])
-                place.slots[message["job"]] = message["slots"]
+                self._ready(place, message)
             case "lacks":
                 self._send_artifacts(place, message)
             case "refused":
@@ -246,6 +245,14 @@ class Crew:
             )
         place.greeting = greeting
         self._record(place.name, "started", greeting)
+
+    def _ready(self, place: _Place, message: Message) -> None:
+        number = message["job"]
+        place.asked.discard(number)
+        if number in self._jobs:
+            place.slots[number] = message["slots"]
+        else:  # over before this worker had its models, which the next job's must not join in memory
+            self.workers.send(place.name, {"do": "end", "job": number})
 
     def _result(self, place: _Place, message: Message) -> None:
         number, item = message["job"], message["item"]
@@ -280,7 +287,9 @@ class Crew:
         if place.greeting is not None:
             self._record(place.name, "lost", {**place.greeting, "error": why})
         had: list[str] = []
-        for running in self._jobs.values():
+        with self._lock:  # stages begin and end jobs meanwhile
+            jobs = [*self._jobs.values()]
+        for running in jobs:
             had += running.hand_out.held_by(place.name)
             for item in running.hand_out.lose(place.name):
                 self._say(f"{running.job.node.name}: {item} is set aside, three workers were lost with it")

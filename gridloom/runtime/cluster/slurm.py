@@ -35,7 +35,7 @@ class StageJob:
     arguments: tuple[str, ...]
     """Arguments of `gridloom run` up to the stages."""
     stages: tuple[str, ...]
-    """Stages to run; empty for all, which are cached by then."""
+    """Stages that the run is restricted to; empty for all."""
     folder: str
     """Working folder, from which relative paths start."""
     _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -106,12 +106,18 @@ def groups(graph: RunGraph, to_run: Sequence[StageNode]) -> list[list[StageNode]
 
 
 def submit(
-    profile: Profile, graph: RunGraph, to_run: Sequence[StageNode], arguments: Sequence[str], logs: Path
+    profile: Profile,
+    graph: RunGraph,
+    to_run: Sequence[StageNode],
+    arguments: Sequence[str],
+    logs: Path,
+    only: Sequence[str] = (),
 ) -> list[Submitted]:
     """Submit the stages of a run, and a last job that shows the results; return the jobs in order.
 
     Args:
-        arguments: arguments of `gridloom run` without `--on`.
+        arguments: arguments of `gridloom run` without `--on` and `--only`.
+        only: stages that the run is restricted to; all when empty.
         logs: folder on the shared disk for submitit's files and the output of the jobs.
 
     Raises GridloomError: submitit is not installed, there is no Slurm here, or sbatch refuses.
@@ -126,9 +132,7 @@ def submit(
         after = sorted({job_of[name] for node in group for name in node.inputs.values() if name in job_of})
         if not group:
             after = sorted(set(job_of.values()))
-        jobs = [_job(arguments, profile, node) for node in group] or [
-            StageJob((*arguments, "--on", "here"), (), str(Path.cwd()))
-        ]
+        jobs = jobs_of(profile, group, arguments, only)
         try:
             executor = submitit.SlurmExecutor(folder=logs, max_num_timeout=MOST_REQUEUES)
             executor.update_parameters(**_parameters(profile, group, after))
@@ -148,6 +152,15 @@ def submit(
         job_of.update({node.name: whole for node in group})
         made.append(Submitted(whole, tuple(node.name for node in group), tuple(after)))
     return made
+
+
+def jobs_of(
+    profile: Profile, group: Sequence[StageNode], arguments: Sequence[str], only: Sequence[str] = ()
+) -> list[StageJob]:
+    """Return a job for each stage of a group; of an empty group the job that shows the results of the run."""
+    if group:
+        return [_job(arguments, profile, node) for node in group]
+    return [StageJob((*arguments, "--on", "here"), tuple(only), str(Path.cwd()))]
 
 
 def _job(arguments: Sequence[str], profile: Profile, node: StageNode) -> StageJob:

@@ -83,6 +83,7 @@ class Worker:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _writer: Any = None
     _shipped: dict[str, int] = field(default_factory=dict)
+    _sending: threading.Lock = field(default_factory=threading.Lock)
     _loop: asyncio.AbstractEventLoop | None = None
     _inbox: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
     _started: threading.Event = field(default_factory=threading.Event)
@@ -97,9 +98,13 @@ class Worker:
 
     def send(self, message: Message) -> None:
         """Send a message, with the journal's new bytes where the journal is shipped."""
-        if self.spool is not None and (parts := self._shipment()):
-            message = {**message, "journal": parts}
-        self.out(message)
+        if self.spool is None:
+            self.out(message)
+            return
+        with self._sending:  # a stage sends from a thread of its own, and the parts must leave in their order
+            if parts := self._shipment():
+                message = {**message, "journal": parts}
+            self.out(message)
 
     def run(self) -> None:
         """Work until the message `bye`."""

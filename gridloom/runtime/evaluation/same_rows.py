@@ -2,7 +2,8 @@
 
 Views that a network has no puzzle id for share the id of the whole task, or the blank one. Where such views also show a
 test input alike, as a permutation of colours that it lacks does, the rows are the same, and so are their answers but
-for the view that is undone afterwards.
+for the view that is undone afterwards. Packed rows are the same only where their rectangles are too: a view that turns
+a symmetric input shows it alike, and asks for an output of exchanged sides.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gridloom.runtime.data.arc.packing.row_shapes import turned
 from gridloom.runtime.data.arc.tokens import encode_batch
 from gridloom.runtime.evaluation.voters import Target
 
@@ -37,15 +39,16 @@ class RowAnswer(NamedTuple):
         return cls(np.frombuffer(bytes.fromhex(tokens), dtype=np.uint8), q_halt, act_steps)
 
 
-Key = tuple[int, int, int, bytes]
-"""Target, member, puzzle id, input tokens."""
+Key = tuple[int, int, int, tuple[int, int] | None, bytes]
+"""Target, member, puzzle id, rows and columns of a packed row, input tokens."""
 
 
 class SameRows:
     """Answers of rows that other views may share."""
 
-    def __init__(self, targets: Sequence[Target]) -> None:
-        self.targets = targets
+    def __init__(self, targets: Sequence[Target], packed: frozenset[int] = frozenset()) -> None:
+        """Args: packed: members with packed rows."""
+        self.targets, self._packed = targets, packed
         self._known: dict[Key, RowAnswer] = {}
         self._shared: dict[int, frozenset[tuple[int, int]]] = {}
         self.num_reused = 0
@@ -62,7 +65,12 @@ class SameRows:
         if own not in self._shared[index]:
             return None
         tokens = encode_batch([target.task.tests[target.test_index]], voter.canvas, [voter.view])
-        return (index, *own, tokens.tobytes())
+        shape = None
+        if voter.member in self._packed:
+            plain, dihedral = np.array([target.shape]), np.array([voter.view.dihedral], dtype=np.uint8)
+            height, width = turned(plain, dihedral)[0].tolist()
+            shape = height, width
+        return (index, *own, shape, tokens.tobytes())
 
     def split(self, keys: Sequence[Key | None], coming: set[Key]) -> NDArray[np.int64]:
         """Return the rows of a batch that must be computed, int64.

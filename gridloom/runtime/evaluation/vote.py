@@ -112,7 +112,8 @@ class _Election(Electorate):
         self.node, self.context = node, context
         self.num_rows = sum(target.ballots.num_views for target in self.targets)
         self.num_act_steps = 0
-        self.same = SameRows(self.targets)
+        packed = frozenset(number for number, member in enumerate(members) if member.bundle.network.packed)
+        self.same = SameRows(self.targets, packed)
         self._over: list[frozenset[int]] = [frozenset()] * len(self.targets)
         """Members whose remaining rows are skipped, by test input."""
         self._cursor = (0, 0)

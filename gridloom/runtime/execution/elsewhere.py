@@ -25,18 +25,20 @@ def place_of_run(on: str | None, planned: Planned, spec: str) -> Profile:
 
 
 def hand_over(
-    profile: Profile, planned: Planned, arguments: Sequence[str], workspace: Workspace
+    profile: Profile, planned: Planned, arguments: Sequence[str], workspace: Workspace, only: Sequence[str] = ()
 ) -> tuple[int, list[str]] | None:
     """Start a run under torchrun or on Slurm; return its exit status and lines to print, None for any other place.
 
     Args:
-        arguments: arguments of `gridloom run` without `--on`.
+        arguments: arguments of `gridloom run` without `--on` and `--only`.
+        only: stages that the run is restricted to; all when empty.
 
     Raises GridloomError: the place cannot be used, or a stage cannot run there.
     """
     place = profile.place
     if place.kind == "torchrun":
-        return run_under_torchrun(place.num_workers or 1, ["run", *arguments]), []
+        restricted = [word for name in only for word in ("--only", name)]
+        return run_under_torchrun(place.num_workers or 1, ["run", *arguments, *restricted]), []
     if place.kind == "slurm":
         from gridloom.runtime.cluster.slurm import submit
 
@@ -44,7 +46,7 @@ def hand_over(
         if not to_run:
             raise GridloomError("all stages are cached, so that Slurm has nothing to run", "run without --on")
         logs = workspace.ensure(workspace.root / "slurm")
-        jobs = submit(profile, planned.plan.graph, to_run, arguments, logs)
+        jobs = submit(profile, planned.plan.graph, to_run, arguments, logs, only)
         lines = [job.line() for job in jobs]
         lines.append(f"{len(jobs)} submissions; the last one prints the results: {logs}/{jobs[-1].job_id}_0_log.out")
         return 0, lines

@@ -113,7 +113,10 @@ class ChatSession:
         raise GridloomError(f"no command {name}", "/help lists them")
 
     def save(self, path: Path) -> None:
-        """Write the transcript as JSON. Raises GridloomError where the file cannot be written."""
+        """Write the transcript as JSON, in place of an earlier one at most.
+
+        Raises GridloomError where the file cannot be written, or holds something else.
+        """
         values = {
             "format": FORMAT,
             "system": self.system,
@@ -122,6 +125,9 @@ class ChatSession:
             "messages": [asdict(message) for message in self.messages],
         }
         try:
+            path = user_files.named_path(path)
+            if path.exists() and not _is_transcript(path):
+                raise GridloomError(f"{path} is there, and is no transcript", "name another file")
             write_durably(path, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode(errors="replace"))
         except OSError as problem:
             raise GridloomError(f"{path} cannot be written: {problem.strerror}", "name another file") from None
@@ -139,6 +145,14 @@ class ChatSession:
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise GridloomError(f"{path} is no transcript: {problem!r:.100}", "name a file of /save") from None
         self.system, self.budget, self.sampling, self.messages = loaded
+
+
+def _is_transcript(path: Path) -> bool:
+    try:
+        _transcript(user_files.read_json(path))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, GridloomError):
+        return False
+    return True
 
 
 def _transcript(values: dict[str, Any]) -> tuple[str, int, Sampling, list[Message]]:

@@ -80,11 +80,12 @@ class StepRunner:
         device = self.network.device
         inputs = torch.from_numpy(rows.inputs[row : row + 1]).to(device)
         ids = torch.from_numpy(rows.puzzle_ids[row : row + 1]).to(device)
+        shapes = None if rows.shapes is None else torch.from_numpy(rows.shapes[row : row + 1])
         grids, before = [], None
         changed = []
         q_halt: np.ndarray[Any, Any] = np.zeros(0)
         for steps in range(1, made + 1):
-            trace = self.network.trace(Rows(inputs, ids), call.injection, steps)
+            trace = self.network.trace(Rows(inputs, ids, shapes=shapes), call.injection, steps)
             tokens = trace.tokens.cpu().numpy()
             q_halt = trace.q_halt[:, 0].float().cpu().numpy()
             (crop,) = crop_batch(tokens, rows.canvas)

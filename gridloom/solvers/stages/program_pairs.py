@@ -63,10 +63,7 @@ class BuildPairs:
                 "let the solve stage search these tasks, with  search: {}  or  proposer: search",
             )
         digest = tasks_digest(tasks)
-        save_dataset(
-            context.out,
-            Dataset(tuple(tasks), source.canvas, digest, spec.augment, source.version, spec.curriculum, spec.canvases),
-        )
+        save_dataset(context.out, replace(Dataset.of(source, spec), tasks=tuple(tasks), digest=digest))
         with_program = sum(task.task_id in programs for task in tasks)
         context.notes.update(tasks=len(tasks), programs=with_program, made_pairs=made, version=source.version)
         context.progress.say(f"{node.name}: {made:,} pairs of {with_program} programs for {len(tasks)} tasks")

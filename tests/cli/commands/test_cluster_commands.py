@@ -68,3 +68,8 @@ def test_cluster_check_asks_every_worker_and_fails_where_one_cannot_write(
     assert "cannot write: full" in shown
     assert "lies on nfs4" in shown
     assert "GRIDLOOM_LEDGER" in shown
+
+
+def test_a_submission_is_refused_where_another_process_runs_the_spec(type_: Any) -> None:
+    said = type_("solve", "solve-search", "--submission", "picks.json", "--on", "torchrun:2", code=1)
+    assert "--submission is written by the process that runs the spec, and torchrun:2 takes the run over" in said

@@ -18,7 +18,8 @@ from compiler_support import SPEC
 
 from gridloom.compiler.compile import compile_text
 from gridloom.compiler.facts import StaticFacts
-from gridloom.runtime.cluster.slurm import StageJob, groups
+from gridloom.runtime.cluster.profile import Profile
+from gridloom.runtime.cluster.slurm import StageJob, groups, jobs_of
 
 TASKS = ["--set", "stages.solve.limit=32", "--set", "stages.solve.solver.search.states=4000"]
 
@@ -30,6 +31,16 @@ def test_a_sweep_is_an_array_a_shared_stage_one_job_and_inputs_come_first(facts:
     place = {node.name: number for number, group in enumerate(found) for node in group}
     assert all(place[name] < place[node.name] for node in graph.nodes for name in node.inputs.values())
     assert sorted(place) == sorted(node.name for node in graph.nodes)
+
+
+def test_a_stage_has_a_job_of_its_own_where_the_run_is_restricted_too(facts: StaticFacts) -> None:
+    graph = compile_text(SPEC, facts=facts).graph
+    profile, node = Profile(where="slurm:short"), next(node for node in graph.nodes if node.kind == "solve")
+    (job,) = jobs_of(profile, [node], ["my.yaml"], ["score"])
+    assert job.stages == (node.name,)
+    assert "--only" not in job.arguments
+    (results,) = jobs_of(profile, [], ["my.yaml"], ["score"])
+    assert results.stages == ("score",)
 
 
 def test_a_job_that_fails_raises_and_one_that_was_told_to_stop_is_the_same_job_again(tmp_path: Path) -> None:

@@ -59,6 +59,16 @@ def test_rows_that_differ_in_tokens_or_id_are_computed() -> None:
     assert known.split(keys, set()).tolist() == [0, 1, 2]
 
 
+def test_packed_rows_of_exchanged_sides_are_two_rows() -> None:
+    grid = np.array([[3, 4], [4, 3]], dtype=np.uint8)  # looks alike when it is transposed; its row is 2 x 3
+    whole = target(grid, 0, 0, 0)
+    transposed = replace(whole, voters=(whole.voters[0], Voter(0, View(dihedral=6), 0, 4)))
+    same = SameRows([transposed], packed=frozenset({0}))
+    assert same.split([same.key(0, view) for view in range(2)], set()).tolist() == [0, 1]
+    whole_canvas = SameRows([transposed])
+    assert whole_canvas.split([whole_canvas.key(0, view) for view in range(2)], set()).tolist() == [0]
+
+
 def test_answers_survive_the_way_from_a_worker() -> None:
     answer = RowAnswer(np.array([2, 3, 1, 0], dtype=np.uint8), -0.1, 3)
     again = RowAnswer.from_json(json.loads(json.dumps(answer.to_json())))

@@ -98,6 +98,22 @@ def test_wrong_commands_say_why(session: ChatSession, line: str, reason: str) ->
         session.command(line)
 
 
+def test_a_transcript_replaces_no_other_file(
+    session: ChatSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "notes.md"
+    other.write_text("mine")
+    with pytest.raises(GridloomError, match=r"notes\.md is there, and is no transcript"):
+        session.command(f"/save {other}")
+    assert other.read_text() == "mine"
+    with pytest.raises(GridloomError, match="cannot be written"):
+        session.command(f"/save {tmp_path}/a\0b")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for _ in range(2):
+        session.command("/save ~/chat.json")
+    assert session.command("/load ~/chat.json") == "0 messages from ~/chat.json"
+
+
 def test_a_temperature_out_of_range_is_refused(session: ChatSession) -> None:
     with pytest.raises(ModelError, match="temperature"):
         session.command("/temp -1")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from packed_support import DATASET, PACKED
 
@@ -13,6 +15,7 @@ from gridloom.runtime.models.steps import EVERY_STEP, Halting
 from gridloom.solvers.parts.batch import make_rows, vote
 from gridloom.solvers.parts.proposer import TrmCall
 from gridloom.solvers.parts.runners import PlacedCall, run_placed, run_rows
+from gridloom.solvers.replay.playback import StepRunner
 from gridloom.solvers.types import Plan
 
 
@@ -48,3 +51,13 @@ def test_an_attempt_replays_bit_for_bit_whatever_it_shared_a_batch_with() -> Non
             assert np.array_equal(again.results.tokens, first.results.tokens)
             assert again.results.digest(b"") == first.results.digest(b"")
             assert len(vote(call.rows, first.results)) == call.rows.num_tests
+
+
+def test_an_attempt_is_played_on_the_rows_that_it_had() -> None:
+    network = build_network(PACKED, DATASET.canvas, 1, generator=torch.Generator().manual_seed(0)).eval()
+    network.take_packed()
+    torch.nn.init.normal_(network.q_head.weight, generator=torch.Generator().manual_seed(1))  # 0 in a new network
+    call = calls()[0]
+    runner = StepRunner(network, [[]])
+    recorded = asyncio.run(runner.submit(call)).results.q_halt[:, 0]
+    assert runner.tests[0].q_halt == pytest.approx(recorded.tolist(), abs=1e-5)

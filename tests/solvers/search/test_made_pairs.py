@@ -120,6 +120,16 @@ def test_a_dataset_of_programs_has_their_pairs_behind_the_demonstrations(tmp_pat
     context.ledger.close()
 
 
+def test_a_dataset_of_programs_may_have_packed_rows(tmp_path: Path) -> None:
+    """Training lays its rows out as the spec says."""
+    node, attempts = written(tmp_path, "accepted")
+    context = stage_context(tmp_path)
+    packed = node.model_copy(update={"spec": {**node.spec, "rows": "packed"}})
+    BuildPairs().run(packed, {"attempts": attempts}, context)
+    assert load_dataset(context.out).packed
+    context.ledger.close()
+
+
 def test_a_dataset_without_an_accepted_program_is_refused(tmp_path: Path) -> None:
     """It would be the plain dataset, in silence."""
     node, attempts = written(tmp_path, "rejected")

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from packed_support import DATASET, PACKED
 from starlette.testclient import TestClient
 from view_support import client_of
 
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
+from gridloom.runtime.data.arc.dataset import save_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.puzzles.puzzle_set import write_split
 from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.network import Network
+from gridloom.runtime.models.recursive.build import build_network
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import LedgerWriter
 from gridloom.stores.records import ArtifactRecord
@@ -43,7 +46,7 @@ def networks() -> dict[str, Network]:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A workspace with a sudoku, a TRM and an engine for it, and an ARC checkpoint."""
+    """A workspace with a sudoku, a TRM and an engine for it, and ARC tasks with a checkpoint of packed rows."""
     workspace = Workspace(tmp_path_factory.mktemp("checkpoint") / "gridloom")
     store, records = ArtifactStore(workspace), []
 
@@ -75,6 +78,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
             "checkpoint",
             lambda out, n=network, m=meta: save_bundle(out, Bundle({NETWORK: n}, PuzzleIds.of(()), meta=m)),
         )
+    packed = build_network(PACKED, DATASET.canvas, 1).eval()
+    packed.take_packed()
+    publish("gl1:packed", "checkpoint", lambda out: save_bundle(out, Bundle({NETWORK: packed}, PuzzleIds.of(()))))
+    publish("gl1:tasks", "dataset", lambda out: save_dataset(out, DATASET))
     with LedgerWriter(workspace, "run-1") as writer:
         writer.append(*records)
     with client_of(workspace) as made:
@@ -124,6 +131,7 @@ def test_the_paths_of_an_engine_are_shown(client: TestClient) -> None:
         ({"checkpoint": "shipped:../x"}, "ships no weights named"),
         ({"checkpoint": "shipped:trm-arc1-small"}, "trained on arc data, not sudoku"),
         ({"data": "gl1:trm"}, "cannot be drawn as grids"),
+        ({"checkpoint": "gl1:packed", "data": "gl1:tasks"}, "reads packed rows"),
     ],
 )
 def test_what_does_not_fit_is_named(client: TestClient, choice: dict[str, object], problem: str) -> None:

@@ -132,6 +132,9 @@ def test_without_the_token_nothing_is_served(workspace: Workspace) -> None:
         assert client.get("/runs?token=wrong").status_code == 401
         assert client.get("/runs", headers={"cookie": f"{COOKIE}=wrong"}).status_code == 401
         assert client.get("/runs", headers={"authorization": "Bearer secret"}).status_code == 200
+        # of another server of this machine, whose cookies come with every request
+        neighbour = f'settings={{"dark": true}}; {COOKIE}=secret'
+        assert client.get("/static/view.js", headers={"cookie": neighbour}).status_code == 200
         entered = client.get("/run?token=secret&id=run-1")
         assert entered.status_code == 303
         assert entered.headers["location"] == "/run?id=run-1"

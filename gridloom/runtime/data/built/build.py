@@ -31,6 +31,11 @@ def builder_of(
 ) -> StreamBuilder:
     """Return the builder of a split of a spec."""
     order = order_of(spec, open_sources(spec, base) if sources is None else sources, split)
-    batch, per_file = (spec.batch, spec.per_file) if isinstance(spec, StreamData) else (PREBUILT_BATCH, PREBUILT_FILE)
+    batch, per_file = sizes_of(spec)
     described = {"spec": spec.model_dump(mode="json"), "split": split}
     return StreamBuilder(folder, order, batch, per_file, described)
+
+
+def sizes_of(spec: BuiltData) -> tuple[int, int]:
+    """Return the rows of a batch, and the batches of a file."""
+    return (spec.batch, spec.per_file) if isinstance(spec, StreamData) else (PREBUILT_BATCH, PREBUILT_FILE)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gridloom.errors import DataError
+from gridloom.runtime.data.built.build import sizes_of
 from gridloom.runtime.data.built.order import SPLITS, open_sources, order_of
 from gridloom.runtime.data.built.store import MANIFEST, Manifest, damage, read_manifest
-from gridloom.runtime.data.built.stream import StreamBuilder
+from gridloom.runtime.data.built.stream import StreamBuilder, order_hash
 from gridloom.specs.built import BuiltData, PrebuiltData, StreamData
 
 
@@ -68,7 +69,7 @@ def _one(folder: Path, base: Path, per_file: int | None, final: bool, keep: bool
     builder = StoredBuilder(folder, manifest, size)
     if broken:  # only then the sources are needed
         builder.order = order_of(spec, open_sources(spec, base), str(manifest.spec["split"]))
-        if len(builder.order) != manifest.rows:
+        if order_hash(builder.order, *sizes_of(spec)) != manifest.order:
             raise DataError(
                 f"{folder / broken[0]} is damaged, and its sources changed since", "build the dataset again"
             )

@@ -96,6 +96,9 @@ def read_manifest(folder: Path) -> Manifest:
         if values["format"] != FORMAT:
             raise DataError(f"{path} has format {values['format']!r}, this program reads {FORMAT}", "build it again")
         files, batches = ([StoredFile(**file) for file in values[name]] for name in ("files", "batches"))
+        for file in (*files, *batches):
+            if Path(file.name).name != file.name:  # names of a folder that came from elsewhere are written and removed
+                raise ValueError(f"{file.name!r} lies outside the folder")
         rest = {name: values[name] for name in ("encoder", "order", "rows", "counts", "spec")}
         return Manifest(**rest, files=files, batches=batches)
     except FileNotFoundError:
@@ -160,8 +163,11 @@ def read_rows(path: Path) -> StoredRows:
     if parts["inputs"].shape != parts["labels"].shape:
         raise DataError(f"{path}: inputs are {parts['inputs'].shape}, labels {parts['labels'].shape}")
     count = len(parts["inputs"])
-    index = found.get("index", torch.arange(count)).to(torch.int64).numpy()
-    source = found.get("source", torch.zeros(count)).to(torch.int16).numpy()
+    numbers = [found.get(name, torch.arange(count) * step) for name, step in (("index", 1), ("source", 0))]
+    for name, number in zip(("index", "source"), numbers, strict=True):
+        if not isinstance(number, torch.Tensor) or number.shape != (count,):
+            raise DataError(f"{path}: {name} is no tensor of {count} numbers, one for each row", "leave it out")
+    index, source = numbers[0].to(torch.int64).numpy(), numbers[1].to(torch.int16).numpy()
     return StoredRows(parts["inputs"], parts["labels"], index, source)
 
 

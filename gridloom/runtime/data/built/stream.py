@@ -52,6 +52,13 @@ def _nothing(count: int) -> None:
     pass
 
 
+def order_hash(order: RowOrder, batch: int, per_file: int) -> str:
+    """Return the hash of all that fixes the rows and their files: sources, weights, seed and batch size."""
+    contents = [source.digest for source in order.sources]
+    chosen = hashlib.sha256(order.chosen.tobytes()).hexdigest()
+    return digest_of([contents, chosen, len(order), order.seed, order.split, batch, per_file])
+
+
 class StreamBuilder:
     """Builds the rows of an order into a folder."""
 
@@ -70,10 +77,7 @@ class StreamBuilder:
         """
         self.folder, self.order, self.batch, self.per_file = folder, order, batch, per_file
         encoder = encoder_hash(order.encoder)
-        contents = [source.digest for source in order.sources]
-        chosen = hashlib.sha256(order.chosen.tobytes()).hexdigest()
-        fixed = [contents, chosen, len(order), order.seed, order.split, batch, per_file]
-        whole = digest_of(fixed)
+        whole = order_hash(order, batch, per_file)
         self.report = BuildReport()
         if not (folder / MANIFEST).exists():
             folder.mkdir(parents=True, exist_ok=True)

@@ -150,11 +150,14 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, reason: 
 
 
 def test_foreign_tensors_are_checked(tmp_path: Path) -> None:
+    rows = dict.fromkeys(("inputs", "labels"), torch.ones(2, 3, dtype=torch.int8))
     for value, reason in (
         ({"inputs": torch.zeros(2, 3)}, "no tensors 'inputs' and 'labels'"),
         ({"inputs": torch.zeros(2, 3), "labels": torch.zeros(2, 3)}, "not integers"),
         ({"inputs": torch.full((2, 3), 300), "labels": torch.zeros(2, 3, dtype=torch.int64)}, "tokens 300 to 300"),
         ({"inputs": torch.ones(2, 3, dtype=torch.int8), "labels": torch.ones(1, 3, dtype=torch.int8)}, "inputs are"),
+        (rows | {"index": [0, 1]}, "index is no tensor of 2 numbers"),
+        (rows | {"source": torch.zeros(3)}, "source is no tensor of 2 numbers"),
     ):
         torch.save(value, tmp_path / "consolidated_0.pt")
         with pytest.raises(DataError, match=reason):

@@ -166,6 +166,36 @@ def test_consolidation_by_hand(tmp_path: Path) -> None:
         consolidate(tmp_path)
 
 
+def test_rows_of_changed_sources_are_not_mixed_in(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+
+    def write(word: str) -> None:
+        for number in range(30):
+            (folder / f"{number}.txt").write_text(word * 8)
+
+    write("abcdefgh")
+    spec = PrebuiltData.from_json_values({"sources": [{"kind": "folder", "path": "texts"}], "length": 16, "test": 0.2})
+    build_splits(spec, tmp_path, tmp_path / "built")
+    file = tmp_path / "built/train/consolidated_000.pt"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-7])
+    write("hgfedcba")  # as long as before
+    with pytest.raises(DataError, match="its sources changed since"):
+        consolidate(tmp_path / "built", base=tmp_path)
+    write("abcdefgh")
+    consolidate(tmp_path / "built", base=tmp_path)
+    assert file.read_bytes() == whole
+
+
+def test_a_manifest_names_no_file_outside_its_folder(tmp_path: Path) -> None:
+    build(tmp_path / "a").build()
+    manifest = tmp_path / "a/manifest.json"
+    manifest.write_text(manifest.read_text().replace("consolidated_000.pt", "../other.pt"))
+    with pytest.raises(DataError, match="outside the folder"):
+        consolidate(tmp_path / "a")
+
+
 def test_mixing_keeps_the_weights_within_one_row() -> None:
     chosen = interleave([3.0, 1.0], 4000)
     assert abs(int((chosen == 0).sum()) - 3000) <= 1
