@@ -20,7 +20,8 @@ from gridloom.errors import GridloomError, SpecError, StoreError
 
 GROUPS = {
     "specs": ("compile", "validate", "explain", "diff", "init", "specs"),
-    "run": ("plan", "run", "solve"),
+    "run": ("plan", "run"),
+    "solve": ("solve",),
     "evaluate": ("evaluate",),
     "runs": ("runs",),
     "artifacts": ("artifacts", "gc"),

@@ -39,6 +39,9 @@ WalltimeOption = Annotated[
         help="Save, stop and exit 75 after this long: 90m, 2h, 1h30m, or seconds. Overrides the spec.",
     ),
 ]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Wait for stages that another process runs, and use what it makes.")
+]
 OnOption = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gridloom.errors import StoreError
+from gridloom.errors import GridloomError, StoreError
 from gridloom.stores.answers import read_answer
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
@@ -139,3 +139,11 @@ class Reader:
 
     def _ledger(self) -> Ledger:
         return reading_ledger(self.workspace)
+
+
+def latest_run(session: Session) -> str:
+    """Return the run that started last. Raises GridloomError where none is recorded."""
+    row = session.one("SELECT run_id FROM runs ORDER BY started_at DESC NULLS LAST, run_id DESC LIMIT 1")
+    if row is None:
+        raise GridloomError("no run is recorded yet", "start one: gridloom run quickstart")
+    return str(row["run_id"])

@@ -29,7 +29,8 @@ from .state import ROOT
 PRELOADED = (
     "torch", "duckdb", "pyarrow", "pyarrow.parquet", "numba", "safetensors.torch", "orjson",
     "langgraph.graph", "rich.console", "rich.progress", "typer", "gridloom.cli.main", "gridloom.cli.commands.run",
-    "gridloom.cli.commands.ledger", "gridloom.cli.commands.runs", "gridloom.cli.commands.specs",
+    "gridloom.cli.commands.solve", "gridloom.cli.commands.ledger", "gridloom.cli.commands.runs",
+    "gridloom.cli.commands.specs",
     "gridloom.cli.commands.models", "gridloom.cli.commands.data", "gridloom.cli.commands.state",
     "gridloom.cli.show.run_results", "gridloom.cli.show.progress", "gridloom.cli.show.tables",
     "gridloom.compiler.compile", "gridloom.compiler.render", "gridloom.runtime.execution.executor",

@@ -151,7 +151,7 @@ def _spread(spread: Spread) -> str:
 @data.command("leaks")
 def leaks(
     left: SourceArg,
-    right: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="Another source; none: within SOURCE.")] = None,
+    right: Annotated[str | None, typer.Argument(metavar="OTHER", help="Another source; none: within SOURCE.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List tasks and test pairs that stand in two places, up to rotation, reflection and colours. Exits 1 when there

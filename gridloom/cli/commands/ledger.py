@@ -124,7 +124,7 @@ def _jsonable(value: object) -> str:
 def replay(
     attempt_id: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Such as 0934a4d8.7@4fc1.", autocompletion=complete_attempts),
+        typer.Argument(metavar="NAME", help="Such as 0934a4d8.7@4fc1.", autocompletion=complete_attempts),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Replay all failed attempts of the run.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Run the LLaMA too; name the first node that diverges.")] = False,

@@ -113,7 +113,7 @@ def verify(
 @models.command("check")
 def check_command(
     recipes: Annotated[
-        list[str] | None, typer.Argument(metavar="[RECIPE]...", help="Library recipes or spec files that train.")
+        list[str] | None, typer.Argument(metavar="RECIPE", help="Library recipes or spec files that train.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="The nine recipes of the model engine.")] = False,
     enable: Annotated[

@@ -16,9 +16,7 @@ from gridloom.cli.options import HomeOption, JsonOption
 def plot(
     metric: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[METRIC]", help="Such as loss; none: list the metrics.", autocompletion=complete_metrics
-        ),
+        typer.Argument(metavar="METRIC", help="Such as loss; none: list the metrics.", autocompletion=complete_metrics),
     ] = None,
     run: Annotated[
         list[str] | None,

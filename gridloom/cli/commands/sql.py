@@ -16,7 +16,7 @@ def sql(
     query: Annotated[
         str | None,
         typer.Argument(
-            metavar="[QUERY]",
+            metavar="QUERY",
             help="Any reading SQL; none: standard input, or a shell on a terminal. Tables: `.tables` in the shell.",
         ),
     ] = None,

@@ -18,7 +18,7 @@ COLUMNS = ("task_id", "stage", "tests", "attempts", "accepted", "solved", "pass2
 def tasks(
     task: Annotated[
         str | None,
-        typer.Argument(metavar="[TASK]", help="A task's id: show it whole.", autocompletion=complete_tasks),
+        typer.Argument(metavar="TASK", help="A task's id: show it whole.", autocompletion=complete_tasks),
     ] = None,
     home: HomeOption = None,
     run: RunOption = None,

@@ -30,7 +30,7 @@ HaltOption = Annotated[bool, typer.Option("--halt", help="Let the network halt b
 
 def generate(
     checkpoint: CheckpointArg,
-    prompt: Annotated[str, typer.Argument(metavar="[PROMPT]", help="Text to go on from; - reads it.")] = "",
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Text to go on from; - reads it.")] = "",
     max_tokens: TokensOption = 100,
     temperature: TemperatureOption = 0.8,
     top_p: TopPOption = 0.9,

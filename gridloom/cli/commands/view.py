@@ -40,8 +40,10 @@ def view(
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id; `gridloom runs` lists them.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")],
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A run id; default: the one that began last.")
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Write a run as one HTML file: score, gallery, why attempts were rejected, curves, provenance."""
@@ -51,12 +53,13 @@ def report(
 
     made = run_report(Workspace.find(home), run)
     write_file(out, made)
-    print(f"wrote {out}, {len(made.encode()) / 1e6:.1f} MB")
+    size = len(made.encode())
+    print(f"wrote {out}, {size / 1e6:.1f} MB" if size >= 1e6 else f"wrote {out}, {size / 1e3:.0f} kB")
 
 
 def watch(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run id; default: the one that began last.")
+        str | None, typer.Argument(metavar="RUN", help="A run id; default: the one that began last.")
     ] = None,
     home: HomeOption = None,
     once: Annotated[bool, typer.Option("--once", help="Print the run once, as without a terminal.")] = False,

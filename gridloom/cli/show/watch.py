@@ -11,12 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gridloom.errors import GridloomError
 from gridloom.stores.runs.names import find_run
 from gridloom.view.html import duration_text, percent
 from gridloom.view.newest import newest
 from gridloom.view.pages.runs import run_page
-from gridloom.view.reader import Reader, Session
+from gridloom.view.reader import Reader, Session, latest_run
 from gridloom.view.recorded import version
 from gridloom.wording import printable
 
@@ -31,14 +30,6 @@ STYLES = {
 }
 GOES_ON = ("started",)
 """States of a run that more can be recorded of."""
-
-
-def latest_run(session: Session) -> str:
-    """Return the run that started last. Raises GridloomError where none is recorded."""
-    row = session.one("SELECT run_id FROM runs ORDER BY started_at DESC NULLS LAST, run_id DESC LIMIT 1")
-    if row is None:
-        raise GridloomError("no run is recorded yet", "start one: gridloom run quickstart")
-    return str(row["run_id"])
 
 
 def watch(console: Console, reader: Reader, run_id: str | None, *, once: bool = False, lines: int = 10) -> str:

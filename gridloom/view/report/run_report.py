@@ -7,7 +7,7 @@ from typing import Any
 from gridloom.stores.runs.names import find_run
 from gridloom.stores.workspace import Workspace
 from gridloom.view.pages.runs import notes_of, read_graph, run_page
-from gridloom.view.reader import Reader, Session
+from gridloom.view.reader import Reader, Session, latest_run
 from gridloom.view.report.alone import alone
 
 TASKS = 2000
@@ -16,12 +16,15 @@ REASONS = 25
 """Reasons of rejections that are listed, most frequent first."""
 
 
-def run_report(workspace: Workspace, run_id: str) -> str:
-    """Return the report of a run as HTML. Raises GridloomError for an unknown run, StoreError as the ledger."""
+def run_report(workspace: Workspace, run_id: str | None = None) -> str:
+    """Return the report of a run, by default of the one that began last, as HTML.
+
+    Raises GridloomError for an unknown run, StoreError as the ledger.
+    """
     reader = Reader(workspace)
     try:
         with reader.session() as session:
-            run_id = find_run(run_id, session)
+            run_id = latest_run(session) if run_id is None else find_run(run_id, session)
             return alone("report.html", **report_values(session, run_id))
     finally:
         reader.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from view_support import LINK, fill
 
+from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
 Type = Callable[..., str]
@@ -76,6 +77,14 @@ def test_a_report_holds_score_gallery_reasons_curves_and_provenance(home: Path, 
     ):
         assert part in text, part
     assert text.count('class="card"') == 3
+
+
+def test_a_report_is_of_the_newest_run_unless_one_is_named(home: Path, type_: Type, tmp_path: Path) -> None:
+    newest = Ledger(Workspace(home)).latest_run()
+    type_("report", "-o", "newest.html", "--home", home)
+    type_("report", newest, "-o", "named.html", "--home", home)
+    texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("newest.html", "named.html")]
+    assert texts[0] == texts[1]
 
 
 def test_a_report_shows_hostile_texts_as_text(home: Path, type_: Type, tmp_path: Path) -> None:
