@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import duckdb
-from processor import conditions
 
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -55,7 +54,6 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=100_000)
     parser.add_argument("--workspace", type=Path)
     arguments = parser.parse_args()
-    print(conditions())
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(arguments.workspace or Path(folder) / "gridloom")
         if not workspace.journal_dir.is_dir():
@@ -79,6 +77,10 @@ def main() -> None:
             print(f"{1000 * statistics.median(times):8.0f} ms  {page}")
         times = [seconds_of(lambda: ledger.attempt_page(run, limit=50)) for _ in range(5)]
         print(f"{1000 * statistics.median(times):8.0f} ms  gridloom attempts")
+    # last, since it imports torch, whose 200 MB are none of the ingestion's
+    from processor import conditions
+
+    print(conditions())
 
 
 def _peer(workspace: Workspace, folder: Path) -> None:
