@@ -72,9 +72,9 @@ def test_every_command_on_a_page_parses(page: Path) -> None:
         except typer.Exit:
             continue  # -h and --version
         except Exception as error:
-            told = error.format_message()  # type: ignore[attr-defined]  # of every usage error, and of no other
-            if not (len(words) <= 2 and "Missing" in told):  # a command that is named, without its arguments
-                wrong.append(f"{page.name}:{number}: {text}: {told}")
+            message = error.format_message()  # type: ignore[attr-defined]  # of every usage error, and of no other
+            if not (len(words) <= 2 and "Missing" in message):  # a command that is named, without its arguments
+                wrong.append(f"{page.name}:{number}: {text}: {message}")
     assert wrong == []
 
 

@@ -122,7 +122,7 @@ def _swept(ledger: Ledger, run_id: str) -> dict[str, dict[str, Any]]:
         for node in variant["nodes"].values():
             reached.setdefault(node, []).append(variant["values"])
     return {
-        # an axis whose values all reach the stage does not tell it from others
+        # an axis whose values all reach the stage does not distinguish it from others
         node: {path: value for path, value in all_of[0].items() if all(one[path] == value for one in all_of)}
         for node, all_of in reached.items()
     }

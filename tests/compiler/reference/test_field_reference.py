@@ -53,6 +53,6 @@ def test_a_field_in_a_block_is_told_for_each_kind_of_block() -> None:
     ],
 )
 def test_a_wrong_path_is_answered_with_the_nearest(path: str, message: str) -> None:
-    with pytest.raises(GridloomError) as told:
+    with pytest.raises(GridloomError) as caught:
         find_fields(path)
-    assert message in str(told.value)
+    assert message in str(caught.value)

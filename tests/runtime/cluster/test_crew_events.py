@@ -49,7 +49,7 @@ class Scripted:
 
 
 def usual(name: str, message: Message) -> Message | None:
-    """Return the answer of a worker that does what it is told."""
+    """Return the answer of a worker that answers every message it gets."""
     match message["do"]:
         case "begin":
             return {"is": "ready", "job": message["job"], "slots": 1}
@@ -82,8 +82,8 @@ def test_a_worker_that_is_ready_after_its_job_gives_its_models_up(closing: list[
     assert run(crew, "a", "b") == []
     workers.event("w1", {"is": "ready", "job": 1, "slots": 1})
     assert run(crew, "c", "d") == []
-    told = [(message["do"], message["job"]) for name, message in workers.sent if name == "w1"]
-    assert told[:2] == [("begin", 1), ("end", 1)], "before the next job's models are loaded"
+    received = [(message["do"], message["job"]) for name, message in workers.sent if name == "w1"]
+    assert received[:2] == [("begin", 1), ("end", 1)], "before the next job's models are loaded"
 
 
 def test_a_job_may_begin_while_a_worker_is_lost(closing: list[Crew]) -> None:

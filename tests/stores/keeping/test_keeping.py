@@ -60,9 +60,9 @@ def test_a_run_is_found_by_its_id_or_a_part_that_no_other_has(workspace: Workspa
     ledger = Ledger(workspace)
     assert [find_run(word, ledger) for word in (ids[0], "1xy3nbn8", "1xy3", "2026-12")] == [ids[0]] * 3 + [ids[2]]
     assert short_ids(ids) == dict(zip(ids, ("1xy3nbn8", "2xy3nbn9", "1zzzzzzz"), strict=True))
-    with pytest.raises(GridloomError, match="2 runs are called '2026-11'") as told:
+    with pytest.raises(GridloomError, match="2 runs are called '2026-11'") as caught:
         find_run("2026-11", ledger)
-    assert ids[0] in str(told.value)
+    assert ids[0] in str(caught.value)
     with pytest.raises(GridloomError, match="unknown run"):
         find_run("", ledger)
 
