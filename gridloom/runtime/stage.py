@@ -112,6 +112,21 @@ class Job:
     alone: bool = False
     """Whether an item takes a whole worker, as a training does."""
 
+    @classmethod
+    def of(
+        cls,
+        place: str,
+        node: StageNode,
+        inputs: Mapping[str, Artifact],
+        context: StageContext,
+        shared: Mapping[str, Any] | None = None,
+        *,
+        alone: bool = False,
+    ) -> Job:
+        """Return the job of a stage that runs in `context`."""
+        where = (context.run_id, context.device, context.base, context.work)
+        return cls(place, node, inputs, *where, {} if shared is None else shared, alone)
+
     def message(self, number: int) -> dict[str, Any]:
         """Return the message that begins the job at a worker."""
         return {

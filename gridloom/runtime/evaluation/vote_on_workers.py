@@ -39,7 +39,7 @@ def answer_on_workers(
 
     Raises StageError for a batch that took three workers with it, and the errors of the networks.
     """
-    job = Job(PLACE, node, inputs, context.run_id, context.device, context.base, context.work)
+    job = Job.of(PLACE, node, inputs, context)
     found: dict[str, list[RowAnswer]] = {}
     # rows that others answer are none of the workers' work: a batch may be empty
     items = {str(number): batch for number, batch in enumerate(batches)}

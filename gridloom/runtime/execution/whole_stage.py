@@ -80,15 +80,12 @@ def run_whole(
     """
     crew = context.crew
     assert crew is not None, "there are workers"
-    job = Job(
-        place=PLACE,
-        node=node,
-        inputs=inputs,
-        run_id=context.run_id,
-        device=context.device,
-        base=context.base,
-        work=context.work,
-        shared={"inputs_of_key": dict(inputs_of_key), "started_at": started_at, "root": str(store.workspace.root)},
+    job = Job.of(
+        PLACE,
+        node,
+        inputs,
+        context,
+        {"inputs_of_key": dict(inputs_of_key), "started_at": started_at, "root": str(store.workspace.root)},
         alone=True,
     )
     aside = crew.run(job, [node.name], lambda item, lost: {}, lambda item, result: None, context.stop)

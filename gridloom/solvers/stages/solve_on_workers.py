@@ -122,15 +122,12 @@ def solve_on_workers(
     """
     crew = context.crew
     assert crew is not None, "the stage has workers"
-    job = Job(
-        place=PLACE,
-        node=node,
-        inputs=inputs,
-        run_id=context.run_id,
-        device=context.device,
-        base=context.base,
-        work=context.work,
-        shared={"experience": experience},
+    job = Job.of(
+        PLACE,
+        node,
+        inputs,
+        context,
+        {"experience": experience},
     )
     begun = ledger.graph_threads()
 
