@@ -116,7 +116,11 @@ class Kills:
                 inherit(ended.modules)
                 if ended.code:
                     raise RuntimeError(f"{name} fails without a kill:\n{ended.output}")
-            self.references[name] = Reference(self._snapshot(folder), ended.operations, ended.seconds)
+                made = Reference(self._snapshot(folder), ended.operations, ended.seconds)
+                first = self.references.setdefault(name, made)
+                if lines := compare.differences(first.snapshot, made.snapshot):
+                    raise RuntimeError(f"two runs of {name} that nobody killed differ:\n" + "\n".join(lines))
+            self.references[name] = made  # its operations and time are those of a process that has the modules
         return self.references[name]
 
     def case(self, number: int) -> None:

@@ -199,6 +199,8 @@ def load() -> None:
     installed: Any = gridloom.plugins
     installed.entry_points = cache(installed.entry_points)
     facts_cache._code_identity = cache(facts_cache._code_identity)
+    with contextlib.suppress(ImportError):  # a second for each block, where a spec names its digits
+        import sklearn.datasets  # noqa: F401
     mutate.trees()
     texts = [SPEC, *mutate.bases()[:8], *mutate.broken()[:8]]
     for text in texts:  # forked processes inherit what these import and keep

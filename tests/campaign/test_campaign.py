@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import big_ledger
 import pytest
+
+from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.workspace import Workspace
 
 from . import compare, hostile, mutate
 from .children import Kill, run_child
@@ -84,6 +88,19 @@ def test_values_are_compared_bit_for_bit_and_times_are_not() -> None:
     assert compare.stable(first) == compare.stable({**first, "states_read": 3, "head_cache_hits": 0})
     assert compare.stable(first) != compare.stable({**first, "loss": 0.1 + 2**-56})
     assert compare.stable(first) != compare.stable({**first, "latent": b"y"})
+
+
+def test_a_run_of_another_id_has_recorded_the_same(tmp_path: Path) -> None:
+    snapshots = []
+    for run_id in ("2026-12-01T08-00-00-aaaaaaaa", "2026-12-01T09-00-00-bbbbbbbb"):
+        workspace = Workspace(tmp_path / run_id / ".gridloom")
+        with LedgerWriter(workspace, run_id) as writer:
+            for records in big_ledger.run_records(run_id, 3, big_ledger.EPOCH, random.Random(1)):
+                writer.append(*records)
+        Ledger(workspace).ingest()
+        snapshots.append(compare.snapshot(workspace.root))
+    assert len(snapshots[0]["live"]["attempts"]) == 3
+    assert compare.differences(*snapshots) == []
 
 
 def test_a_child_is_killed_at_its_operation_and_a_write_may_be_torn(tmp_path: Path) -> None:

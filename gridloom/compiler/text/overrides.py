@@ -122,7 +122,7 @@ def _set(node: Node | None, place: Shape | None, default: Any, path: Path, depth
     entries = dict(node.entries) if node else {}
     child, inner, inner_default = _declared(entries, place, path, depth)
     removes = place is not None and place.is_dict and isinstance(value, Scalar) and value.value is None
-    if node and removes and depth + 1 == len(path):  # as `name: null` over a base does
+    if node and removes and step in entries and depth + 1 == len(path):  # as `name: null` over a base does
         del entries[step]
         return replace(node, entries=entries)
     new = _set(child, inner, inner_default, path, depth + 1, value, at)

@@ -130,3 +130,13 @@ def test_a_null_over_what_has_no_default_is_an_error_and_removes_no_entry(path: 
     with pytest.raises(SpecError) as caught:
         compile_text(SPEC, overrides=(f"{path}=null",), facts=FACTS)
     assert [(d.code, d.message) for d in caught.value.diagnostics] == [(code, message)]
+
+
+@pytest.mark.parametrize("sweep", ["", "sweep:\n", "sweep: {}\n", "sweep: {seed: [1, 2]}\n"])
+@pytest.mark.parametrize("axis", ["vars.steps", "seed.1"])
+def test_a_null_for_an_axis_that_is_not_there_is_an_axis_without_values(sweep: str, axis: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        compile_text(SPEC + sweep, overrides=(f"sweep.{axis}=null",), facts=FACTS)
+    assert [(d.code, d.message) for d in caught.value.diagnostics] == [
+        ("GL050", f"the axis '{axis}' needs a list of values")
+    ]
