@@ -306,7 +306,8 @@ def _mutated_tree(chance: random.Random, local: bool) -> str:
         else:
             value = node[key]
             if isinstance(value, int | float) and not isinstance(value, bool):
-                node[key] = chance.choice((value + 1, -value, value * 10, value * 1e9, str(value), [value], 0, 1))
+                far = value * (1e9 if abs(value) < 10**299 else 10**9)  # a float ends at 1.8e308
+                node[key] = chance.choice((value + 1, -value, value * 10, far, str(value), [value], 0, 1))
             else:
                 node[key] = chance.choice(([value], {"a": value}, str(value), [value] * 3))
     if chance.random() < 0.05:

@@ -21,7 +21,7 @@ from gridloom.stores.workspace import Workspace
 from . import compare, hostile, mutate
 from .children import Kill, run_child
 from .files import _fault
-from .state import ROOT, Limits, State, group_of
+from .state import ROOT, Limits, State, case_random, group_of
 
 SHORT: dict[str, list[str]] = {
     "kills": ["--cases", "1", "--only", "parity"],
@@ -156,6 +156,11 @@ def test_cases_are_the_same_again_and_of_every_sort() -> None:
     assert len({case.text for case in drawn}) > 150
     assert any(case.overrides for case in drawn)
     assert any(case.local for case in drawn)
+
+
+def test_numbers_larger_than_floats_are_changed_too() -> None:
+    """In this case an integer of 301 digits is made larger."""
+    assert b"0" * 290 in mutate.draw(case_random("specs", 23, 16_227)).text
 
 
 def test_payloads_would_execute_if_they_were_unpickled(tmp_path: Path) -> None:

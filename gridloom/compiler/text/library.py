@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ class Recipe(NamedTuple):
 
 def recipe_names() -> tuple[str, ...]:
     """Return the names of all recipes, sorted."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+    return tuple(sorted(name.removesuffix(".yaml") for name in os.listdir(FOLDER) if name.endswith(".yaml")))
 
 
 def list_recipes() -> tuple[Recipe, ...]:
