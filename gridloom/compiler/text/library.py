@@ -22,7 +22,8 @@ class Recipe(NamedTuple):
 
 def recipe_names() -> tuple[str, ...]:
     """Return the names of all recipes, sorted."""
-    return tuple(sorted(name.removesuffix(".yaml") for name in os.listdir(FOLDER) if name.endswith(".yaml")))
+    with os.scandir(FOLDER) as entries:
+        return tuple(sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml")))
 
 
 def list_recipes() -> tuple[Recipe, ...]:
