@@ -29,6 +29,11 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's text; the name of its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(word: str, names: Sequence[str]) -> str | None:
     """Return the name nearest to `word`, or None where no name is near."""
     by_fold = {name.casefold(): name for name in reversed(names)}

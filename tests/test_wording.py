@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gridloom import wording
-from gridloom.wording import did_you_mean, duration, listed, near_and_known, nearest
+from gridloom.wording import did_you_mean, duration, first_line, listed, near_and_known, nearest
 
 NAMES = ("training", "evaluation", "Eval2")
 
@@ -51,6 +51,14 @@ def test_a_long_list_is_cut_and_counted() -> None:
 )
 def test_a_time_is_written_as_a_person_would(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(EOFError(), "EOFError"), (ValueError("  \n "), "ValueError"), (OSError("\na\nb"), "a"), (KeyError("k"), "'k'")],
+)
+def test_an_exception_without_a_text_is_named_by_its_class(error: Exception, line: str) -> None:
+    assert first_line(error) == line
 
 
 def test_wording_imports_nothing_of_gridloom() -> None:

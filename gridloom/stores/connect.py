@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gridloom.errors import StoreError
 from gridloom.stores.files import locks
 from gridloom.stores.files.disk import storage
+from gridloom.wording import first_line
 
 if TYPE_CHECKING:
     import duckdb
@@ -175,7 +176,7 @@ def database_errors(doing: str, path: Path) -> Iterator[None]:
         raise KeyboardInterrupt from error
     except duckdb.OutOfMemoryException as error:
         raise StoreError(
-            f"cannot {doing} {path}: {_first_line(error)}",
+            f"cannot {doing} {path}: {first_line(error)}",
             "free some memory, or ask for fewer rows and columns, then try again",
         ) from error
     except duckdb.Error as error:
@@ -183,7 +184,7 @@ def database_errors(doing: str, path: Path) -> Iterator[None]:
             raise
         full = any(message in str(error) for message in _FULL)
         raise StoreError(
-            f"cannot {doing} {path}: {_first_line(error)}",
+            f"cannot {doing} {path}: {first_line(error)}",
             f"free some space in {path.parent}, then try again: the journals hold what was recorded"
             if full
             else "try again; if it persists, " + _move_away(path),
@@ -192,10 +193,6 @@ def database_errors(doing: str, path: Path) -> Iterator[None]:
         if "interrupt" not in str(error).lower():
             raise
         raise KeyboardInterrupt from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 def _move_away(path: Path) -> str:
@@ -213,15 +210,15 @@ def _open_error(path: Path, text: str, *, busy: bool, waited_s: float) -> StoreE
             f"{path} is held by {who} (waited {waited_s:g} s)",
             "close the program that has it open; DuckDB lets one program write or many read",
         )
-    first_line = text.strip().splitlines()[0]
+    reason = (text.strip().splitlines() or ["no reason was given"])[0]
     if "newer version" in text or "storage version" in text.lower() or "version number" in text:
-        return StoreError(f"{path} needs a newer DuckDB: {first_line}", "pip install --upgrade duckdb")
+        return StoreError(f"{path} needs a newer DuckDB: {reason}", "pip install --upgrade duckdb")
     if any(message in text for message in _FULL):
         return StoreError(
-            f"cannot open {path}: {first_line}",
+            f"cannot open {path}: {reason}",
             f"free some space in {path.parent}, then try again: the journals hold what was recorded",
         )
     # a file without rights is undamaged, and moved away it would be lost where its journals were removed
     no_rights = "Permission denied" in text
     remedy = "make it readable and writable for this user" if no_rights else _move_away(path)
-    return StoreError(f"{path} cannot be opened: {first_line}", remedy)
+    return StoreError(f"{path} cannot be opened: {reason}", remedy)

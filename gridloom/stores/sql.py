@@ -11,6 +11,7 @@ from gridloom.errors import StoreError
 from gridloom.stores.connect import is_of_the_file
 from gridloom.stores.schema import BOOKKEEPING, tables
 from gridloom.stores.views import VIEWS
+from gridloom.wording import first_line
 
 _READS = {"SELECT", "EXPLAIN", "PRAGMA"}
 _BEGINS_A_READ = {"PIVOT", "FROM", "SELECT", "WITH", "EXPLAIN", "SUMMARIZE", "DESCRIBE", "SHOW"}
@@ -65,7 +66,7 @@ def query_errors() -> Iterator[None]:
             raise _not_a_read("") from error
         if "file system operations are disabled" in text:
             raise StoreError(
-                f"a query of the ledger cannot reach files: {text.splitlines()[0]}",
+                f"a query of the ledger cannot reach files: {first_line(error)}",
                 "export with: gridloom sql QUERY --csv > FILE; or open a copy of the ledger in DuckDB",
             ) from error
         raise StoreError(text, _nearest(text)) from error

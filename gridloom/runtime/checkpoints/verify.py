@@ -15,6 +15,7 @@ from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.checkpoints.description import DESCRIPTION, checkpoint_folder, data_kind, read_description
 from gridloom.runtime.models.kind import MODELS
 from gridloom.specs.stages import SHIPPED
+from gridloom.wording import first_line
 
 LOOSE = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Suffixes of weight files that a folder may hold without a description."""
@@ -143,7 +144,7 @@ def _loose(file: Path) -> Verdict:
     try:
         tensors = _tensors(file)
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, ImportError, AttributeError) as problem:
-        return Verdict(file, "bad", f"cannot be read as tensors: {str(problem).splitlines()[0]:.100}")
+        return Verdict(file, "bad", f"cannot be read as tensors: {first_line(problem):.100}")
     if wrong := not_finite(tensors):
         return Verdict(file, "bad", f"weights that are not finite: {', '.join(wrong[:3])}")
     size = f"{len(tensors)} tensors, {sum(tensor.numel() for tensor in tensors.values()):,} numbers"

@@ -22,6 +22,7 @@ from gridloom.errors import GridloomError
 from gridloom.runtime.cluster.messages import Message, decode, encode
 from gridloom.runtime.cluster.where import Where
 from gridloom.stores.workspace import Workspace
+from gridloom.wording import first_line
 
 LOOK_S = 0.5
 """Time between two looks of the listener at its end, s."""
@@ -114,7 +115,7 @@ class RayWorkers:
                 ray.init(address=where.address, log_to_driver=False, logging_level="warning", configure_logging=True)
             except Exception as error:
                 raise GridloomError(
-                    f"no Ray cluster at {where.address!r}: {str(error).strip().splitlines()[0]}",
+                    f"no Ray cluster at {where.address!r}: {first_line(error)}",
                     "start one:  ray start --head  here, then  ray start --address HOST:PORT  on the other nodes; "
                     "or name its address with --on ray://HOST:PORT",
                 ) from error

@@ -33,7 +33,7 @@ from gridloom.runtime.execution.run_outcome import (
     RunFailed,
     RunResult,
     failure_text,
-    first_line,
+    naming_line,
     stops_everything,
 )
 from gridloom.runtime.execution.run_records import completion, estimates, incomplete, stage_record
@@ -269,7 +269,7 @@ class _Walk:
         self.failed[node.name] = problem
         dependents = sorted(_dependents(self.plan, node.name))
         blocks = f"; blocks {', '.join(dependents[:4])}{' ...' if len(dependents) > 4 else ''}" if dependents else ""
-        self.progress.say(f"{node.name} failed: {first_line(problem)}{blocks}")
+        self.progress.say(f"{node.name} failed: {naming_line(problem)}{blocks}")
 
     def _run(self, node: StageNode) -> None:
         with self._locked(node) as lock:

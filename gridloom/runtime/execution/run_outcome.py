@@ -85,7 +85,7 @@ def failure_text(failure: BaseException) -> str:
     return "".join(traceback.format_exception(failure))
 
 
-def first_line(problem: str) -> str:
+def naming_line(problem: str) -> str:
     """Return the line that names a problem: the last line of a traceback, else the first."""
     lines = problem.rstrip().splitlines()
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]

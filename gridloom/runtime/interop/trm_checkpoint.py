@@ -32,6 +32,7 @@ from gridloom.runtime.interop.trm_config import CONFIG, OWN_KEY, REMEDY, Origina
 from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.network import RecursiveNetwork
 from gridloom.stores.files.vacant import filling
+from gridloom.wording import first_line
 
 PREFIXES = ("_orig_mod.", "model.", "inner.")
 IDENTIFIERS = "identifiers.json"
@@ -185,8 +186,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], int | None]:
     except SafetensorError as error:
         raise ModelError(f"{path} is truncated or no safetensors file: {error}", "fetch it again") from error
     except Exception as error:  # a damaged pickle can raise anything that its instructions lead to
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise ModelError(f"cannot read {path}: {lines[0][:200]}", "fetch it again") from error
+        raise ModelError(f"cannot read {path}: {first_line(error):.200}", "fetch it again") from error
     step = None
     if isinstance(found, dict):
         inside = next((name for name in INSIDE if isinstance(found.get(name), dict)), None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from gridloom.errors import GridloomError
 from gridloom.optional_packages import needed
 from gridloom.runtime.reports.publish import HUB_CARD
+from gridloom.wording import first_line
 
 REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
@@ -42,6 +43,7 @@ def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
             repo_id=repo, folder_path=folder, commit_message=f"Checkpoint {folder.absolute().name}"
         )
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise GridloomError(f"cannot push {folder} to {repo}: {reason}", "the folder is kept; try again") from error
+        raise GridloomError(
+            f"cannot push {folder} to {repo}: {first_line(error)}", "the folder is kept; try again"
+        ) from error
     return str(made.commit_url)

@@ -14,6 +14,7 @@ from gridloom.runtime.checkpoints.description import DESCRIPTION
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import Wandb
 from gridloom.stores.artifacts import Artifact
+from gridloom.wording import first_line
 
 SOLVE_PROJECT, EVALUATE_PROJECT = "arc-solve", "arc-evaluate"
 
@@ -49,9 +50,8 @@ def wandb_run(spec: Wandb, project: str, node: StageNode, context: StageContext,
             settings=wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True, quiet=True),
         )
     except (wandb.Error, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StageError(
-            f"{node.name} cannot begin a run at Weights & Biases: {reason}",
+            f"{node.name} cannot begin a run at Weights & Biases: {first_line(error)}",
             "say  wandb: {mode: offline}  or log in with  wandb login",
         ) from error
 

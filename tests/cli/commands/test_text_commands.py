@@ -121,3 +121,8 @@ def test_models_verify_a_loose_file(run: Run, tmp_path: Path) -> None:
     assert "its sha256 is not the one" in run("models", "verify", "step.pt", code=1)
     (tmp_path / "code.pt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     assert "cannot be read as tensors" in run("models", "verify", "code.pt", code=1)
+
+
+def test_models_verify_names_a_fault_without_a_text(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "torn.pt").write_bytes(b"\x80\x02")  # a pickle that ends here raises a bare EOFError
+    assert "cannot be read as tensors: EOFError" in run("models", "verify", "torn.pt", code=1)

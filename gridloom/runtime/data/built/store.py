@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from gridloom.errors import DataError
 from gridloom.stores.files.write_aside import write_durably
+from gridloom.wording import first_line
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -142,9 +143,9 @@ def read_rows(path: Path) -> StoredRows:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, pickle.UnpicklingError) as problem:
-        line = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise DataError(
-            f"{path} cannot be read as tensors: {line:.120}", "it is damaged, truncated, or holds code: build it again"
+            f"{path} cannot be read as tensors: {first_line(problem):.120}",
+            "it is damaged, truncated, or holds code: build it again",
         ) from None
     if not isinstance(found, dict) or not all(
         isinstance(found.get(name), torch.Tensor) for name in ("inputs", "labels")

@@ -31,6 +31,7 @@ from gridloom.runtime.models.language.quantized import DTYPES, is_quantized, loa
 from gridloom.runtime.models.language.segments import Prefix, Segments, States, last_states, per_row
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.weights.managed import MANAGED, on_machine
+from gridloom.wording import first_line
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress
@@ -139,9 +140,8 @@ class Llama:
                     **options,
                 )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(
-                f"cannot load LLaMA '{spec.weights}' from {folder}: {reason}",
+                f"cannot load LLaMA '{spec.weights}' from {folder}: {first_line(error)}",
                 f"gridloom models verify {spec.weights}"
                 if spec.weights in MANAGED
                 else "the folder must hold config.json, the tokenizer's files and *.safetensors",

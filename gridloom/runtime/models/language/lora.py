@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gridloom.errors import ModelError
 from gridloom.optional_packages import needed
 from gridloom.runtime.models.language.spec import Lora
+from gridloom.wording import first_line
 
 _ADAPTER = "gridloom"
 """Name of the LoRA weights inside the peft model."""
@@ -89,7 +90,7 @@ def attach(model: Any, spec: Lora, seed: int = 0) -> LoraWeights:
         peft.inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
     except ValueError as error:
         raise ModelError(
-            f"lora does not fit this language model: {str(error).splitlines()[0]}",
+            f"lora does not fit this language model: {first_line(error)}",
             "name matrices that the model has under  lora.targets:",
         ) from error
     model.eval()  # peft creates its layers in training mode

@@ -20,6 +20,7 @@ from gridloom.errors import ModelError
 from gridloom.optional_packages import needed
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.language.weights.folders import CONFIG, quantization_method
+from gridloom.wording import first_line
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MOST_OFF = 0.2
@@ -113,9 +114,9 @@ def _runs_on(device: torch.device, dtype: torch.dtype) -> None:
     try:
         _error(device, dtype, 64)
     except Exception as error:  # missing kernels raise exceptions of any type
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"bitsandbytes {version('bitsandbytes')} cannot multiply 4-bit weights on {device}: {reason}", _REMEDY
+            f"bitsandbytes {version('bitsandbytes')} cannot multiply 4-bit weights on {device}: {first_line(error)}",
+            _REMEDY,
         ) from error
 
 

@@ -25,6 +25,7 @@ from gridloom.runtime.models.language.weights.gguf_files import converted, gguf_
 from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.stores.workspace import cache_dir
 from gridloom.user_files import is_file, is_folder, named_path
+from gridloom.wording import first_line
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress
@@ -373,9 +374,8 @@ def _download(name: str, progress: Progress | None) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
     except Exception as error:  # the hub client raises its own errors, httpx's and OSError
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"cannot download LLaMA '{name}': {reason}",
+            f"cannot download LLaMA '{name}': {first_line(error)}",
             "put the files in a folder and set  weights: ./FOLDER   or use  "
             f"weights: {_suggestion()}; a gated model needs  hf auth login",
         ) from error
