@@ -12,7 +12,7 @@ from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.runtime.execution.executor import RunOptions, execute
 from gridloom.runtime.execution.run_outcome import RunResult
 from gridloom.runtime.execution.stop_signal import StopFlag
-from gridloom.runtime.planning.plan import make_plan
+from gridloom.runtime.planning.plan import RunPlan, make_plan
 from gridloom.runtime.stage import StageContext
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.workspace import Workspace
@@ -56,8 +56,15 @@ class Recorder:
             self._body(node, inputs, context)
 
 
-def run(graph: RunGraph, workspace: Workspace, factory: Recorder, stop: StopFlag | None = None) -> RunResult:
-    plan = make_plan(graph, ArtifactStore(workspace))
+def run(
+    graph: RunGraph,
+    workspace: Workspace,
+    factory: Recorder,
+    stop: StopFlag | None = None,
+    plan: RunPlan | None = None,
+) -> RunResult:
+    """Execute a graph, by a plan that was made before or one made now."""
+    plan = make_plan(graph, ArtifactStore(workspace)) if plan is None else plan
     options = RunOptions(base=Path(), spec="test.yaml")
     stop = StopFlag() if stop is None else stop  # one that is not set yet is false
     return execute(plan, workspace, options, Reporter(Console(quiet=True), False), stop, factory)

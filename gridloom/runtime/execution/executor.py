@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gridloom.compiler.device_speeds import DeviceSpeeds
 from gridloom.compiler.fingerprint import key_inputs
 from gridloom.compiler.graph import StageNode
-from gridloom.errors import StageError, StageInterrupted
+from gridloom.errors import StageError, StageInterrupted, StoreError
 from gridloom.progress import Progress, StopSignal
 from gridloom.runtime.cluster.crew import Crew
 from gridloom.runtime.cluster.where import Where
@@ -101,9 +101,8 @@ def execute(
     check_weights(to_run, plan.graph)
     run_id = choose_run_id(plan, workspace)
     store = ArtifactStore(workspace)
-    cached = [store.find(planned.node.key) for planned in plan.stages if planned.state == "cached"]
-    unrecorded = incomplete(Ledger(workspace), [artifact for artifact in cached if artifact is not None])
-    with LedgerWriter(workspace, run_id) as ledger, run_lock(workspace, run_id):
+    with run_lock(workspace, run_id), LedgerWriter(workspace, run_id) as ledger:
+        unrecorded = incomplete(Ledger(workspace), _cached(plan, store))
         ledger.append(
             RunRecord(
                 run_id=run_id,
@@ -151,6 +150,21 @@ def execute(
     if result.failed:
         raise RunFailed(result, plan.graph)
     return result
+
+
+def _cached(plan: RunPlan, store: ArtifactStore) -> list[Artifact]:
+    """Return the artifacts that the plan has found. Raises StoreError for one that was removed since then."""
+    found = []
+    for planned in plan.stages:
+        if planned.state == "cached":
+            artifact = store.find(planned.node.key)
+            if artifact is None:
+                raise StoreError(
+                    f"the artifact of stage {planned.node.name!r} ({planned.node.key}) was removed while the run began",
+                    "run it again: the stage is then executed anew",
+                )
+            found.append(artifact)
+    return found
 
 
 def _crew(

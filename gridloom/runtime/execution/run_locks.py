@@ -13,6 +13,7 @@ from gridloom.errors import StageError
 from gridloom.runtime.planning.plan import RunPlan
 from gridloom.stores.files import locks
 from gridloom.stores.files.disk import storage
+from gridloom.stores.keeping.in_use import using_artifacts
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.runs.clock_id import clock_id
 from gridloom.stores.workspace import Workspace
@@ -48,9 +49,14 @@ def _is_locked(workspace: Workspace, run_id: str) -> bool:
 
 @contextmanager
 def run_lock(workspace: Workspace, run_id: str) -> Iterator[None]:
-    """Lock a run for this process. Raises StageError that names the process that holds the lock."""
+    """Lock a run for this process, and keep artifacts from being removed meanwhile.
+
+    Raises:
+        StageError: another process holds the lock; names the process.
+        StoreError: artifacts are being removed, or the folder of locks cannot be used.
+    """
     path, problem = _locks(workspace) / f"run-{run_id}.lock", f"run {run_id} is going on in another process"
-    with _held(workspace, path, problem, "wait for it, or stop it", None):
+    with using_artifacts(workspace), _held(workspace, path, problem, "wait for it, or stop it", None):
         yield
 
 

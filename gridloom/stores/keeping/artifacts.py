@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gridloom.errors import GridloomError, StoreError
+from gridloom.errors import GridloomError
 from gridloom.stores.artifacts import Artifact, ArtifactStore
-from gridloom.stores.files import locks
 from gridloom.stores.files.disk import storage
 from gridloom.stores.files.write_aside import move
+from gridloom.stores.keeping.in_use import removing_artifacts
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import did_you_mean, listed, printable
 
@@ -95,21 +95,10 @@ def remove_artifacts(workspace: Workspace, gone: Sequence[Listed]) -> None:
     """
     if not gone:
         return
-    _refuse_while_running(workspace)
     aside = workspace.ensure(workspace.artifact_dir / ".writing")
-    with storage("remove artifacts", workspace.artifact_dir):
+    with removing_artifacts(workspace), storage("remove artifacts", workspace.artifact_dir):
         for one in gone:
             away = aside / f"{one.path.name}.removed"
             shutil.rmtree(away, ignore_errors=True)  # of an earlier removal that was killed
             move(one.path, away)
             shutil.rmtree(away)
-
-
-def _refuse_while_running(workspace: Workspace) -> None:
-    folder = workspace.root / "locks"
-    with storage("look for running stages", folder):
-        held = [path.stem for path in sorted(folder.glob("*.lock")) if locks.is_held(path)] if folder.is_dir() else []
-    if held:
-        raise StoreError(
-            f"a run is going on in {workspace.root} ({listed(held, 2)})", "remove artifacts when it is done"
-        )

@@ -28,6 +28,7 @@ from gridloom.runtime.execution.stop_signal import StopFlag, stop_on_signals
 from gridloom.runtime.planning.plan import make_plan
 from gridloom.runtime.stage import StageContext
 from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.stores.keeping.artifacts import list_artifacts, remove_artifacts
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
@@ -284,6 +285,23 @@ def test_a_stage_that_another_process_runs_is_refused(workspace: Workspace) -> N
             run(other, workspace, Recorder())
 
     run(graph(node("first", "1")), workspace, Recorder(nested))
+
+
+def test_no_artifact_is_removed_under_a_run_and_one_removed_before_it_is_missed(workspace: Workspace) -> None:
+    run(TWO, workspace, Recorder())
+    changed = graph(TWO.nodes[0], node("second", "3", {"model": "first"}))
+    plan = make_plan(changed, ArtifactStore(workspace))
+    assert [stage.state for stage in plan.stages] == ["cached", "run"]
+    remove_artifacts(workspace, list_artifacts(workspace))
+    with pytest.raises(StoreError, match=r"the artifact of stage 'first' \(gl1:1\) was removed while the run began"):
+        run(changed, workspace, Recorder(), plan=plan)
+
+    def removes(node: StageNode, inputs: Mapping[str, Artifact], context: StageContext) -> None:
+        if node.name == "second":
+            with pytest.raises(StoreError, match="a run is going on"):
+                remove_artifacts(workspace, list_artifacts(workspace))
+
+    assert run(changed, workspace, Recorder(removes)).executed == ("first", "second")
 
 
 def test_a_signal_sets_the_stop_and_the_handlers_are_put_back() -> None:

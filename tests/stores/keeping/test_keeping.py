@@ -12,6 +12,7 @@ from gridloom.errors import GridloomError, StoreError
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.files import locks
 from gridloom.stores.keeping.artifacts import find_artifact, list_artifacts, over_budget, remove_artifacts
+from gridloom.stores.keeping.in_use import removing_artifacts, using_artifacts
 from gridloom.stores.keeping.runs import remove_runs
 from gridloom.stores.keeping.sizes import size_bytes
 from gridloom.stores.ledger import Ledger, LedgerWriter
@@ -106,6 +107,19 @@ def test_no_artifact_goes_while_a_run_may_read_it(made: Workspace, tmp_path: Pat
         remove_artifacts(made, list_artifacts(made))
     os.close(held)
     assert len(list_artifacts(made)) == 3
+
+
+def test_a_run_and_a_removal_exclude_each_other_however_they_begin(made: Workspace) -> None:
+    with using_artifacts(made):
+        with pytest.raises(StoreError, match="a run is going on in"):
+            remove_artifacts(made, list_artifacts(made))
+        with using_artifacts(made, timeout_s=0):
+            pass  # two runs are no obstacle to each other
+    assert len(list_artifacts(made)) == 3
+    with removing_artifacts(made), pytest.raises(StoreError, match=r"artifacts of .* are being removed"):
+        using_artifacts(made, timeout_s=0.05).__enter__()
+    remove_artifacts(made, list_artifacts(made))
+    assert list_artifacts(made) == []
 
 
 @pytest.mark.parametrize(
