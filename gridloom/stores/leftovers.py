@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from gridloom.stores.artifacts import ArtifactStore
+from gridloom.stores.keeping.runs import settle_removals
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
@@ -37,8 +38,12 @@ class Leftover:
 def collect(workspace: Workspace, *, journals: bool = False, dry_run: bool = False) -> list[Leftover]:
     """Remove unpublished artifacts of killed processes, and with `journals` the journals completely in the ledger.
 
+    A removal of runs that was killed is settled (`settle_removals`).
+
     Without its journals a lost ledger file cannot be rebuilt. Raises StoreError.
     """
+    if not dry_run:
+        settle_removals(workspace)
     store, ledger = ArtifactStore(workspace), Ledger(workspace)
     aside, spent = store.aborted(), ledger.spent_journals()
     later = "would be removed"

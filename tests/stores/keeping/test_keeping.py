@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,8 @@ from gridloom.stores.keeping.in_use import removing_artifacts, using_artifacts
 from gridloom.stores.keeping.runs import remove_runs
 from gridloom.stores.keeping.sizes import size_bytes
 from gridloom.stores.ledger import Ledger, LedgerWriter
+from gridloom.stores.leftovers import collect
+from gridloom.stores.records import MetricRecord
 from gridloom.stores.runs.names import find_run, short_ids
 from gridloom.stores.workspace import Workspace
 
@@ -53,6 +59,75 @@ def test_a_run_that_is_going_on_is_not_removed(workspace: Workspace) -> None:
         with pytest.raises(StoreError, match="run run-1 is going on"):
             remove_runs(workspace, ["run-1"])
     assert counts(workspace)["runs"] == 1
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from file_steps import FileSteps
+from gridloom.stores.keeping.runs import remove_runs
+from gridloom.stores.workspace import Workspace
+workspace = Workspace(Path(sys.argv[1]))
+class Killed(FileSteps):
+    def _step(self, what):
+        self.steps += [what] if what.startswith(sys.argv[2]) and "journal/" in what else []
+        if len(self.steps) == 2:
+            import os, signal
+            os.kill(os.getpid(), signal.SIGKILL)
+Killed(workspace.root)
+remove_runs(workspace, ["run-2"])
+"""
+"""Removal that is killed before the second file operation of a name among the journals."""
+
+
+@pytest.mark.parametrize(("operation", "stays", "after"), [("rename", True, "rm"), ("remove", False, "gc")])
+def test_a_killed_removal_is_undone_or_finished(workspace: Workspace, operation: str, stays: bool, after: str) -> None:
+    record(workspace, "run-1", "run-2")
+    with LedgerWriter(workspace, "run-2") as writer:
+        writer.append(MetricRecord(run_id="run-2", stage="s", step=1, name="loss", value=0.5, recorded_at=1.0))
+    Ledger(workspace).ingest()
+    before = [path.name for path in sorted(workspace.journal_dir.iterdir())]
+    support = Path(__file__).parents[2] / "support"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(workspace.root), operation],
+        env=os.environ | {"PYTHONPATH": str(support)}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert any(path.suffix == ".removed" for path in workspace.journal_dir.iterdir())
+    if after == "rm":
+        remove_runs(workspace, ["run-0"])
+    else:
+        collect(workspace)
+    for _ in range(2):
+        assert counts(workspace)["runs"] == 1 + stays
+        workspace.ledger_path.unlink()  # rebuilt from the journals it has the same runs
+    left = [path.name for path in sorted(workspace.journal_dir.iterdir())]
+    assert (left == before) if stays else (len(left) == 1)
+
+
+def test_a_removal_that_fails_has_removed_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(workspace, "run-1")
+    before = counts(workspace)
+
+    def full(aside: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gridloom.stores.keeping.runs.move", full)
+    with pytest.raises(StoreError, match="no space left"):
+        remove_runs(workspace, ["run-1"])
+    monkeypatch.undo()
+    assert counts(workspace) == before
+    assert len([*workspace.journal_dir.glob("*.jsonl")]) == 1
+
+
+def test_a_run_that_begins_again_is_not_removed(workspace: Workspace) -> None:
+    record(workspace, "run-1")
+    (workspace.root / "locks").mkdir()
+    held = locks.create_held(workspace.root / "locks" / "run-run-1.lock")  # before its journal
+    with pytest.raises(StoreError, match="run run-1 is going on"):
+        remove_runs(workspace, ["run-1"])
+    os.close(held)
+    assert [one.run_id for one in remove_runs(workspace, ["run-1"])] == ["run-1"]
 
 
 def test_a_run_is_found_by_its_id_or_a_part_that_no_other_has(workspace: Workspace) -> None:
