@@ -43,7 +43,7 @@ def consolidate(
         base: folder that relative paths of the sources start from, if a file must be encoded again.
         per_file: batches of a file; by default those of the build.
         final: also join the last, shorter rest.
-        keep: leave the batch files where they are.
+        keep: leave the batch files where they are; no later call removes them.
         dry_run: change nothing, and report what would be done.
 
     Raises:

@@ -72,6 +72,8 @@ class Manifest:
     """Rows of each source, of a complete build."""
     spec: dict[str, Any] = field(default_factory=dict)
     """Spec of the data entry, and its split, from which rows can be encoded again."""
+    kept: list[str] = field(default_factory=list)
+    """Names of batch files that stand in a consolidated file and were to be left where they are."""
 
     @property
     def next_row(self) -> int:
@@ -86,6 +88,8 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write manifest.json durably."""
         values = {"format": FORMAT, **asdict(self), "next_row": self.next_row}
+        if not self.kept:
+            del values["kept"]  # as earlier versions write it
         write_durably(folder / MANIFEST, (json.dumps(values, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -97,11 +101,12 @@ def read_manifest(folder: Path) -> Manifest:
         if values["format"] != FORMAT:
             raise DataError(f"{path} has format {values['format']!r}, this program reads {FORMAT}", "build it again")
         files, batches = ([StoredFile(**file) for file in values[name]] for name in ("files", "batches"))
-        for file in (*files, *batches):
-            if Path(file.name).name != file.name:  # names of a folder that came from elsewhere are written and removed
-                raise ValueError(f"{file.name!r} lies outside the folder")
+        kept = list(values.get("kept", ()))
+        for name in (*(file.name for file in (*files, *batches)), *kept):
+            if Path(name).name != name:  # names of a folder that came from elsewhere are written and removed
+                raise ValueError(f"{name!r} lies outside the folder")
         rest = {name: values[name] for name in ("encoder", "order", "rows", "counts", "spec")}
-        return Manifest(**rest, files=files, batches=batches)
+        return Manifest(**rest, files=files, batches=batches, kept=kept)
     except FileNotFoundError:
         raise DataError(f"{folder} has no {MANIFEST}", "name the folder of a stream or prebuilt dataset") from None
     except (ValueError, KeyError, TypeError, AttributeError) as problem:

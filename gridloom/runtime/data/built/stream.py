@@ -119,7 +119,7 @@ class StreamBuilder:
 
     def mend(self) -> None:
         """Encode damaged and missing files again, and remove batches that no manifest lists."""
-        listed = {file.name for file in (*self.manifest.files, *self.manifest.batches)}
+        listed = {file.name for file in (*self.manifest.files, *self.manifest.batches)} | {*self.manifest.kept}
         for path in self.folder.glob("batch_*.pt"):
             if path.name not in listed:
                 path.unlink()
@@ -133,7 +133,7 @@ class StreamBuilder:
         """Join batches into files of `per_file` batches each; with `final` also the last, shorter one.
 
         Args:
-            keep: leave the batch files where they are.
+            keep: leave the batch files where they are; no later call removes them.
         """
         while len(self.manifest.batches) >= self.per_file or (final and self.manifest.batches):
             taken = self.manifest.batches[: self.per_file]
@@ -144,6 +144,8 @@ class StreamBuilder:
                 raise DataError(f"{name} has {made.count} rows, its batches {sum(e.count for e in taken)}")
             self.manifest.files.append(made)
             self.manifest.batches = self.manifest.batches[self.per_file :]
+            if keep:
+                self.manifest.kept += [entry.name for entry in taken]
             self.manifest.write(self.folder)
             self.report.consolidated.append(name)
             if not keep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -161,7 +162,14 @@ def test_consolidation_by_hand(tmp_path: Path) -> None:
     assert (made.made, made.files, made.left) == (4, 4, 3)
     (rest,) = consolidate(tmp_path / "a", final=True, keep=True)
     assert (rest.made, rest.files, rest.left) == (1, 5, 0)
+    kept = files(tmp_path / "a")
     assert len(list((tmp_path / "a").glob("batch_*"))) == 3
+    (again,) = consolidate(tmp_path / "a", final=True)
+    assert (again.made, again.files, again.left) == (0, 5, 0)
+    assert files(tmp_path / "a") == kept
+    (tmp_path / "a" / "batch_00099.pt").write_bytes(b"of a killed build")
+    consolidate(tmp_path / "a")
+    assert files(tmp_path / "a") == kept
     with pytest.raises(DataError, match=r"no manifest\.json"):
         consolidate(tmp_path)
 
@@ -191,7 +199,12 @@ def test_rows_of_changed_sources_are_not_mixed_in(tmp_path: Path) -> None:
 def test_a_manifest_names_no_file_outside_its_folder(tmp_path: Path) -> None:
     build(tmp_path / "a").build()
     manifest = tmp_path / "a/manifest.json"
-    manifest.write_text(manifest.read_text().replace("consolidated_000.pt", "../other.pt"))
+    whole = manifest.read_text()
+    assert '"kept"' not in whole, "as earlier versions write it"
+    manifest.write_text(whole.replace("consolidated_000.pt", "../other.pt"))
+    with pytest.raises(DataError, match="outside the folder"):
+        consolidate(tmp_path / "a")
+    manifest.write_text(json.dumps({**json.loads(whole), "kept": ["../other.pt"]}))
     with pytest.raises(DataError, match="outside the folder"):
         consolidate(tmp_path / "a")
 
