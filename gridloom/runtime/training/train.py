@@ -63,10 +63,10 @@ class Train:
                 f"accumulate {spec.accumulate}{among} does not divide batch_size {spec.batch_size}",
                 f"change accumulate or batch_size of stage {node.name!r}",
             )
-        if "unless_accepted" in inputs and accepts_all(inputs["unless_accepted"]):
-            context.progress.say(f"{node.name}: every task is accepted already, one step is made")
-            spec = spec.model_copy(update={"steps": 1, "budget": None})
         job = Job(node, inputs, context.device, context.work)
+        planned, spec = spec, spec_of(job)
+        if spec != planned:
+            context.progress.say(f"{node.name}: every task is accepted already, one step is made")
         ranks.connect()
         ranks.broadcast(TRAIN, job)
         with ranks.collective():
@@ -189,6 +189,18 @@ class Train:
         if made:  # a run that only publishes what an earlier one trained has no rate
             context.notes.update(steps_per_s=made / seconds, rows_per_s=made * spec.batch_size / seconds)
         return _best_step(best, checks)
+
+
+def spec_of(job: Job) -> TrainStage:
+    """Return the spec that every rank trains by: of one step where `unless_accepted` names only accepted tasks.
+
+    Raises:
+        StageError: the artifact of attempts is damaged.
+    """
+    spec = job.node.section(TrainStage)
+    if "unless_accepted" in job.inputs and accepts_all(job.inputs["unless_accepted"]):
+        return spec.model_copy(update={"steps": 1, "budget": None})
+    return spec
 
 
 def accepts_all(attempts: Artifact) -> bool:
@@ -329,8 +341,7 @@ def better(best: list[float] | None, wanted: KeepBest, trainer: ActTrainer) -> l
 
 def run_operations(job: Job, ranks: Ranks) -> None:
     """Run, on a rank other than 0, the operations that rank 0 broadcasts until the training ends."""
-    spec = job.node.section(TrainStage)
-    material, trainer, _ = prepare(job, spec, ranks, lambda line: None)
+    material, trainer, _ = prepare(job, spec_of(job), ranks, lambda line: None)
     validator: Validator | None = None
     while True:
         operation, spent = ranks.receive()

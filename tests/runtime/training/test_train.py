@@ -40,11 +40,12 @@ from gridloom.runtime.models.recursive.trm import TRM
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training import loop
+from gridloom.runtime.training import train as train_module
 from gridloom.runtime.training.loop import ActTrainer, depth_at
 from gridloom.runtime.training.material import load_material
 from gridloom.runtime.training.state import load_latest, saved_steps
-from gridloom.runtime.training.train import Train, better
-from gridloom.specs.stages import AdamAtan2, AdamW, DepthPhase, KeepBest, Muon
+from gridloom.runtime.training.train import END, Job, Train, better, run_operations
+from gridloom.specs.stages import AdamAtan2, AdamW, DepthPhase, KeepBest, Muon, TrainStage
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
@@ -365,8 +366,19 @@ def test_budget_ends_the_training_and_a_second_sitting_gets_what_is_left(tmp_pat
 
 
 @pytest.mark.parametrize(("accepted", "steps"), [((True, True), 1), ((True, False), 12)])
-def test_tasks_that_a_solve_stage_accepted_need_no_training(tmp_path: Path, accepted: Any, steps: int) -> None:
-    """One step makes the checkpoint that later stages read; one task that is open is reason enough to train."""
+def test_tasks_that_a_solve_stage_accepted_need_no_training(
+    tmp_path: Path, accepted: Any, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step makes the checkpoint that later stages read; one task that is open is reason enough to train. Rates
+    depend on the number of steps, so that every rank must train by the same."""
+    prepared: list[TrainStage] = []
+    prepare = train_module.prepare
+
+    def noted(job: Job, spec: TrainStage, *others: Any) -> Any:
+        prepared.append(spec)
+        return prepare(job, spec, *others)
+
+    monkeypatch.setattr(train_module, "prepare", noted)
     picks = {f"t{i}": {"accepted": one, "tests": []} for i, one in enumerate(accepted)}
     store = ArtifactStore(Workspace(tmp_path / "home"))
     with store.writing("gl1:solved") as out:
@@ -374,8 +386,13 @@ def test_tasks_that_a_solve_stage_accepted_need_no_training(tmp_path: Path, acce
         attempts = store.publish(out, key="gl1:solved", type="attempts", kind="solve", producer={}, inputs={})
     context = stage_context(tmp_path)
     node = train_node(STAGE.model_copy(update={"unless_accepted": "search", "budget": "1h"}))
-    Train().run(node, {"data": dataset_artifact(tmp_path), "unless_accepted": attempts}, context)
+    inputs = {"data": dataset_artifact(tmp_path), "unless_accepted": attempts}
+    Train().run(node, inputs, context)
     assert load_bundle(tmp_path / "out").meta["steps"] == steps
+    other = SimpleNamespace(size=2, rank=1, device=torch.device, receive=lambda: (END, 0.0))
+    run_operations(Job(node, inputs, "cpu", tmp_path / "other"), other)  # type: ignore[arg-type]
+    assert [spec.steps for spec in prepared] == [steps, steps]
+    assert prepared[0] == prepared[1]
 
 
 def test_embeddings_move_first_and_alone(tmp_path: Path) -> None:
