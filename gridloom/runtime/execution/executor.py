@@ -43,6 +43,7 @@ from gridloom.runtime.planning.local import Planned, spec_base
 from gridloom.runtime.planning.plan import PlannedStage, RunPlan
 from gridloom.runtime.planning.weights_here import check_weights
 from gridloom.runtime.stage import Stage, StageContext, load_stage
+from gridloom.runtime.trackers.wandb_run import check_wandb
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import RunRecord
@@ -90,6 +91,7 @@ def execute(
     Raises:
         StageInterrupted: `stop` was set; the stage saved its state and the run is marked interrupted.
         ModelError: the language model of a stage is not on this machine; nothing was run.
+        GridloomError: a stage is followed at Weights & Biases, which is not possible here; nothing was run.
         RunFailed: stages failed; the stages that do not depend on them were executed, and the run is marked failed.
         StoreError: the disk is full, or the ledger or the artifact store cannot be used; the run stopped at once.
     """
@@ -99,6 +101,7 @@ def execute(
     if to_run:
         make_current(device)
     check_weights(to_run, plan.graph)
+    check_wandb(to_run)
     run_id = choose_run_id(plan, workspace)
     store = ArtifactStore(workspace)
     with run_lock(workspace, run_id), LedgerWriter(workspace, run_id) as ledger:

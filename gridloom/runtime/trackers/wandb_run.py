@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,31 @@ SOLVE_PROJECT, EVALUATE_PROJECT = "arc-solve", "arc-evaluate"
 
 Log = Callable[[Mapping[str, float], int | None], None]
 """(figures by name, step; None for the next)"""
+_REMEDY = "say  wandb: {mode: offline}  or log in with  wandb login"
+
+
+def check_wandb(to_run: Iterable[StageNode]) -> None:
+    """Check before a run what its stages need at Weights & Biases, so that no report is made and then not sent.
+
+    Raises:
+        GridloomError: wandb is not installed.
+        StageError: a stage is `online`, and there is no login, or the server refuses it.
+    """
+    asked = {node.name: node.spec["wandb"] for node in to_run if isinstance(node.spec.get("wandb"), Mapping)}
+    if not asked:
+        return
+    with needed("wandb", "wandb", f"wandb: in stage {next(iter(asked))!r}"):
+        import wandb
+    online = [name for name, values in asked.items() if values.get("mode") == "online"]
+    if not online or "prompt" not in inspect.signature(wandb.login).parameters:  # wandb before 0.31 asks a person
+        return
+    try:
+        wandb.setup(wandb.Settings(silent=True, console="off"))
+        reason = "" if wandb.login(prompt=False) else "no login"
+    except (wandb.Error, OSError) as error:
+        reason = first_line(error)
+    if reason:
+        raise StageError(f"{online[0]} cannot begin a run at Weights & Biases: {reason}", _REMEDY)
 
 
 @contextmanager
@@ -52,7 +78,7 @@ def wandb_run(spec: Wandb, project: str, node: StageNode, context: StageContext,
     except (wandb.Error, OSError) as error:
         raise StageError(
             f"{node.name} cannot begin a run at Weights & Biases: {first_line(error)}",
-            "say  wandb: {mode: offline}  or log in with  wandb login",
+            _REMEDY,
         ) from error
 
     def log(figures: Mapping[str, float], step: int | None = None) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from run_cases import TWO, Recorder, graph, node, run
 
+from gridloom.compiler.graph import RunGraph
+from gridloom.errors import GridloomError, StageError
 from gridloom.runtime.trackers.wandb_run import figures_of
+from gridloom.stores.workspace import Workspace
 
 SPEC = """\
 gridloom: 1
@@ -88,3 +94,33 @@ def test_solve_score_and_evaluate_have_runs_with_the_network_and_say_where_they_
 def test_figures_are_the_numbers_of_a_report_alone() -> None:
     report = {"pass_at": {"1": 0.5}, "n": 3, "ok": True, "list": [1], "data": {"size": 4}, "text": "x"}
     assert figures_of(report) == {"pass_at/1": 0.5, "n": 3.0}
+
+
+def watched(mode: str) -> RunGraph:
+    """A graph whose second stage is followed."""
+    second = node("second", "2", {"model": "first"})
+    return graph(TWO.nodes[0], second.model_copy(update={"spec": {**second.spec, "wandb": {"mode": mode}}}))
+
+
+@pytest.mark.parametrize(("mode", "ran"), [("online", []), ("offline", ["first", "second"])])
+def test_a_missing_login_ends_a_run_before_its_first_stage(
+    mode: str, ran: list[str], workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stages = Recorder()
+    with nullcontext() if ran else pytest.raises(StageError, match="second cannot begin a run at Weights & Biases: no"):
+        run(watched(mode), workspace, stages)
+    assert stages.ran == ran
+
+
+def test_a_missing_package_ends_a_run_before_its_first_stage(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    stages = Recorder()
+    with pytest.raises(GridloomError, match="wandb: in stage 'second' needs the package wandb"):
+        run(watched("offline"), workspace, stages)
+    assert stages.ran == []
