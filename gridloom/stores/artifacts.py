@@ -25,7 +25,7 @@ from typing import Any
 
 from gridloom.errors import StoreError
 from gridloom.stores.files import locks
-from gridloom.stores.files.disk import is_writable, storage, storage_error, sync_folder
+from gridloom.stores.files.disk import is_writable, sha256_of, storage, storage_error, sync_folder
 from gridloom.stores.files.write_aside import move, plain_mode, write_durably
 from gridloom.stores.workspace import Workspace
 
@@ -194,7 +194,7 @@ class ArtifactStore:
                 known = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
                 if self._verified.get(file) == known:
                     continue
-                digest = _sha256(file)
+                digest = sha256_of(file)
             _compare(file, entry, state.st_size, digest)
             if now - state.st_ctime > CLOCK_STEP_S:
                 self._verified[file] = known
@@ -248,7 +248,7 @@ class ArtifactStore:
                     folders.add(path)
                 elif path.name != MANIFEST or path.parent != tmp:
                     path.chmod(mode)  # libraries that rename a temporary file leave 0600
-                    digest = _sha256(path, sync=True)
+                    digest = sha256_of(path, sync=True)
                     files[path.relative_to(tmp).as_posix()] = {"sha256": digest, "bytes": path.stat().st_size}
             for folder in sorted(folders, reverse=True):
                 sync_folder(folder)
@@ -393,11 +393,3 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         raise TypeError("inputs")
     if not isinstance(manifest.get("created_at", 0.0), int | float):
         raise TypeError("created_at")
-
-
-def _sha256(path: Path, *, sync: bool = False) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if sync:
-            os.fsync(file.fileno())
-    return digest

@@ -64,7 +64,6 @@ _POLICIES: dict[str, OnConflict] = {
     "graph_writes": "replace_negative_idx",
 }
 
-
 MAX_TIME_S = 9.2e12
 """Largest time that a TIMESTAMP holds, s since 1970, rounded down."""
 MAX_JSON_INTEGER = 10**300
@@ -371,8 +370,7 @@ BOOKKEEPING = {
   fork BIGINT NOT NULL
 )""",
 }
-"""Tables that ingestion maintains: the layout, the position of each journal, records no table can hold; places in the
-names of attempts, figures of tasks, and attempts of which a part came in another batch."""
+"""Tables that ingestion maintains, beside those of the records."""
 
 
 def _create_all(connection: duckdb.DuckDBPyConnection) -> None:

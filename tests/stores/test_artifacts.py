@@ -336,14 +336,14 @@ def test_a_file_that_was_added_is_found_and_a_hidden_one_is_not_minded(store: Ar
 
 def test_a_file_is_hashed_again_only_after_a_change(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    digest = artifacts_module._sha256
+    digest = artifacts_module.sha256_of
 
     def counted(path: Path, *, sync: bool = False) -> str:
         hashed.append(path.name)
         return digest(path, sync=sync)
 
     artifact = publish(store)
-    monkeypatch.setattr(artifacts_module, "_sha256", counted)
+    monkeypatch.setattr(artifacts_module, "sha256_of", counted)
     monkeypatch.setattr(artifacts_module, "CLOCK_STEP_S", -1.0)
     for _ in range(3):
         store.verify(artifact)

@@ -15,9 +15,9 @@ from torch import Tensor
 from gridloom.runtime.data.batch import Batch
 from gridloom.runtime.machine.ranks import ALONE, Ranks
 from gridloom.runtime.models.network import Network
-from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.models.recursive.layers import PuzzleEmbedding
 from gridloom.runtime.models.steps import Rows, join_carries, take_rows
+from gridloom.runtime.training.depth import depth_at
 from gridloom.runtime.training.focus import FOCUS_FIGURES, NUM_FOCUS_SUMS, focus_means, focus_sums
 from gridloom.runtime.training.health import (
     GradientNorms,
@@ -29,7 +29,7 @@ from gridloom.runtime.training.health import (
 )
 from gridloom.runtime.training.optim import Ema, build_optimizer, lr_factor, set_lr, spared_by_decay, step_puzzle_rows
 from gridloom.runtime.training.state import SavedState, optimizer_tensors, restore_optimizer
-from gridloom.specs.stages import DepthPhase, TrainStage
+from gridloom.specs.stages import TrainStage
 
 if TYPE_CHECKING:
     from gridloom.runtime.training.material import Material
@@ -42,16 +42,6 @@ def _means(network: Network, sums: Tensor) -> dict[str, float]:
     means = network.figure_means(found[: network.num_sums], steps)
     means |= focus_means(found[network.num_sums :]) if len(found) > network.num_sums else {}
     return {**means, "grad_norm": norm / steps} if steps else means
-
-
-def depth_at(progress: float, full: NetworkSpec, phases: Sequence[DepthPhase]) -> NetworkSpec:
-    """Return the network's spec at the depth of the phase that contains `progress`, in [0, 1)."""
-    end = 0.0
-    for phase in phases:
-        end += phase.share
-        if progress < end:
-            return full.at_depth(phase)
-    return full
 
 
 def copy_async(tensor: Tensor, device: torch.device) -> Tensor:

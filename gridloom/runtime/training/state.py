@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gridloom.errors import StageError
+from gridloom.stores.files.disk import sha256_of
 from gridloom.stores.files.write_aside import empty_folder, move, plain_mode, sync_files
 
 KEEP = 2
@@ -73,7 +74,7 @@ def save_state(work: Path, state: SavedState, *, key: str, keep: int = KEEP, bes
                 "key": key,
                 "values": state.values,
                 "bytes": tensors.stat().st_size,
-                "sha256": _sha256(tensors),
+                "sha256": sha256_of(tensors),
             }
             (aside / "state.json").write_text(json.dumps(description, sort_keys=True) + "\n", encoding="utf-8")
             sync_files(aside)
@@ -162,7 +163,7 @@ def _load(folder: Path, key: str) -> SavedState:
             f"remove {folder.parent} to start this stage anew",
         )
     tensors = folder / "state.safetensors"
-    if tensors.stat().st_size != description["bytes"] or _sha256(tensors) != description["sha256"]:
+    if tensors.stat().st_size != description["bytes"] or sha256_of(tensors) != description["sha256"]:
         raise ValueError("the sha256 of its tensors is not the recorded one")
     check_scalars(tensors, description["step"], key, description["values"])
     if state_folder(folder.parent, description["step"]) != folder:
@@ -197,8 +198,3 @@ def _places(optimizer: torch.optim.Optimizer) -> dict[int, int]:
     for group in optimizer.param_groups:
         places += group.get(SLOTS, range(len(places), len(places) + len(group["params"])))
     return dict(enumerate(places))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

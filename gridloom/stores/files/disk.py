@@ -1,8 +1,9 @@
-"""Messages and remedies for OSErrors of the disk, and durable names of files."""
+"""Messages and remedies for OSErrors of the disk, durable names of files, and their digests."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,3 +59,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sha256_of(path: Path, *, sync: bool = False) -> str:
+    """Return the sha256 of a file's content in hexadecimal digits; with `sync` the content is durable after it.
+
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sync:
+            os.fsync(file.fileno())
+    return digest

@@ -41,7 +41,8 @@ from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.training import loop
 from gridloom.runtime.training import train as train_module
-from gridloom.runtime.training.loop import ActTrainer, depth_at
+from gridloom.runtime.training.depth import depth_at
+from gridloom.runtime.training.loop import ActTrainer
 from gridloom.runtime.training.material import load_material
 from gridloom.runtime.training.state import load_latest, saved_steps
 from gridloom.runtime.training.train import END, Job, Train, better, run_operations
