@@ -12,9 +12,15 @@ from store_cases import EPOCH, RIGHT, attempt, pick, score, scores, small_run
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.runtime.data.arc.answers import save_answers
 from gridloom.stores.artifacts import ArtifactStore
-from gridloom.stores.evaluation_records import HaltingStudyRecord
+from gridloom.stores.evaluation_records import (
+    DifficultyRecord,
+    EvaluationRecord,
+    HaltingStudyRecord,
+    PredictionRecord,
+    PuzzlePredictionRecord,
+)
 from gridloom.stores.ledger import LedgerWriter
-from gridloom.stores.records import CandidateRecord, EstimateRecord, MetricRecord, RunRecord, StageRecord
+from gridloom.stores.records import CandidateRecord, EstimateRecord, MetricRecord, Record, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
 from gridloom.view.server.app import make_app
 from gridloom.view.server.guard import Access
@@ -75,6 +81,13 @@ def fill(workspace: Workspace) -> Workspace:
         writer.append(*small_run("run-2"))
         writer.append(RunRecord(run_id="run-2", graph=graph(20).to_json(), error=HOSTILE))
         writer.append(
+            *(
+                MetricRecord(
+                    run_id="run-2", stage="pretrain", step=step, name=name, value=1.0 / step, recorded_at=EPOCH
+                )
+                for step in range(1, 20)
+                for name in ("loss", "lr")
+            ),
             StageRecord(run_id="run-2", stage="solve", error=HOSTILE),
             StageRecord(run_id="run-2", stage="pretrain", status="done", started_at=EPOCH, ended_at=EPOCH + 9),
         )
@@ -91,6 +104,9 @@ def fill(workspace: Workspace) -> Workspace:
             *(one for one in scores("run-2") if getattr(one, "task_id", "") != "bbbb0002"),
             score("bbbb0002", 1, True, run_id="run-2"),
         )  # fmt: skip
+    for run_id in ("run-1", "run-2"):
+        with LedgerWriter(workspace, run_id) as writer:
+            writer.append(*evaluations(run_id))
     store, answers = (
         ArtifactStore(workspace),
         {t: [RIGHT] for t in ("aaaa0001", "bbbb0002")} | {"cccc0003": [RIGHT] * 2},
@@ -100,6 +116,47 @@ def fill(workspace: Workspace) -> Workspace:
         producer = {"stage": "arc1.answers", "run_id": "run-1"}
         store.publish(out, key="gl1:arc1.answers", type="answers", kind="arc_answers", producer=producer, inputs={})
     return workspace
+
+
+def evaluations(run_id: str) -> list[Record]:
+    """Evaluations of a run on sudokus, on ARC tests by votes, and on sequences; run-2 is right where run-1 is not."""
+    is_better = run_id == "run-2"
+    solved, question = "1234341221434321", "1234............"
+    wrong = "1134341221434321"
+    found: list[Record] = []
+    for puzzle in range(3):
+        right = is_better or puzzle == 0
+        found.append(
+            PuzzlePredictionRecord(
+                run_id=run_id, stage="judge", puzzle=puzzle, kind="sudoku", size=4, question=question,
+                prediction=solved if right else wrong, exact=right, cells_right=16 if right else 15, num_cells=16,
+                valid=right, act_steps=4 - is_better, q_halt=0.5, checkpoint_key="gl1:c4",
+            )
+        )  # fmt: skip
+    for test in range(2):
+        rank = 0 if is_better else (2 if test else None)
+        found.append(
+            EvaluationRecord(
+                run_id=run_id, stage="count", vote_stage="vote", task_id="aaaa0001", test_index=test, rank=rank,
+                votes=3, num_candidates=2, num_views=4, num_cast=4, shape_match=True, cell_accuracy=0.5,
+            )
+        )  # fmt: skip
+        for view in range(4):
+            found.append(
+                PredictionRecord(
+                    run_id=run_id, stage="vote", task_id="aaaa0001", test_index=test, view_index=view, view=f"t{view}",
+                    grid=RIGHT if view < 3 else [[7]], q_halt=0.1,
+                )
+            )  # fmt: skip
+    for difficulty in (1, 2):
+        found.append(
+            DifficultyRecord(
+                run_id=run_id, stage="lengths", kind="parity", difficulty=difficulty, num_rows=10, num_scored=10,
+                num_right=9 - 4 * difficulty * (not is_better), num_places=10, num_places_right=5, mean_steps=2.0,
+                checkpoint_key="gl1:c4",
+            )
+        )  # fmt: skip
+    return found
 
 
 @contextmanager

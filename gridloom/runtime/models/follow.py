@@ -38,17 +38,21 @@ class Stepping(Protocol):
 class Following:
     """History of rows, step by step."""
 
-    def __init__(self, network: Stepping, rows: Rows) -> None:
-        """Args: rows: rows whose labels, where given, name the scored positions."""
-        self.network, self.labels = network, rows.labels
+    def __init__(self, network: Stepping, rows: Rows, cells: Tensor | None = None) -> None:
+        """Prepare the history of rows without a step.
+
+        Args:
+            rows: rows whose labels, where given, name the scored positions.
+            cells: bool [B, L], positions that a row has, of rows with shapes of their own; None for all.
+        """
+        self.network, self.labels, self.cells = network, rows.labels, cells
         self.columns: dict[str, list[Tensor]] = {}
 
     def add(self, logits: Tensor, q_halt: Tensor, margin: Tensor, residual: Tensor | None, loss: Tensor | None) -> None:
         """Record a step: logits [B, L, V], fp32 [B] each of the others."""
         likely, tokens = self.network.log_probabilities(logits).max(dim=-1)
-        if self.labels is not None:
-            scored = self.labels != 0
-            scored = scored | ~scored.any(dim=1, keepdim=True)  # a row whose answer is not known: all positions
+        scored = self._scored()
+        if scored is not None:
             likely = torch.where(scored, likely, 0.0)
             counts = scored.sum(dim=1).clamp(min=1)
             mean = torch.where(scored, likely.exp(), 0.0).sum(dim=1) / counts
@@ -66,6 +70,14 @@ class Following:
         for name, value in step.items():
             if value is not None:
                 self.columns.setdefault(name, []).append(value)
+
+    def _scored(self) -> Tensor | None:
+        """Return the positions that count, bool [B, L]: those with a label, of a row without any all that it has."""
+        if self.labels is None:
+            return self.cells
+        scored = self.labels != 0
+        every = torch.ones_like(scored) if self.cells is None else self.cells
+        return torch.where(scored.any(dim=1, keepdim=True), scored, every)
 
     def found(self) -> Followed:
         """Return the steps recorded."""
@@ -113,12 +125,17 @@ def residual_of(before: list[Tensor], after: list[Tensor]) -> Tensor | None:
     return (torch.stack(squares).sum(dim=0) / size).sqrt()
 
 
-def join_followed(parts: list[Followed]) -> Followed:
-    """Concatenate the histories of rows over equally many steps."""
-    if len(parts) == 1:
+def join_followed(parts: list[Followed], order: Tensor | None = None) -> Followed:
+    """Concatenate the histories of rows over equally many steps.
+
+    Args:
+        order: int64 [B], for each row its index in the parts one after the other; None for that order.
+    """
+    if len(parts) == 1 and order is None:
         return parts[0]
     columns: dict[str, Tensor | None] = {}
     for field in fields(Followed):
         values = [getattr(part, field.name) for part in parts]
-        columns[field.name] = None if values[0] is None else torch.cat(values, dim=1)
+        joined = None if values[0] is None else torch.cat(values, dim=1)
+        columns[field.name] = joined if joined is None or order is None else joined[:, order]
     return Followed(**columns)  # type: ignore[arg-type]

@@ -13,8 +13,11 @@ from gridloom.view.drawing.numbers import figure
 WIDTH, HEIGHT = 420, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 24, 34
 """Margins around the plotted area."""
+LEGEND_LINE = 14
+"""Height of a line of the legend."""
 COLOURS = ("#1f5fa8", "#b3400e", "#1c7a3c", "#7a3fa0", "#8a6d00", "#0b7a7a", "#a3175c", "#555555")
-"""Colours of series, with a contrast of at least 4.5 on white."""
+"""Colours of series, with a contrast of at least 4.5 on white. A page overrides them by the classes l0 (lines) and f0
+(areas), and the colours of axes and texts too, so that a chart fits light and dark surroundings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +53,29 @@ def line_chart(
     y_axis = _Axis.over(low, high, HEIGHT - BOTTOM, TOP)
     parts = [*_axes(x_axis, y_axis, log_y, all(x == int(x) for x in xs))]
     for number, one in enumerate(finite):
-        colour = COLOURS[number % len(COLOURS)]
+        place = number % len(COLOURS)
+        colour = COLOURS[place]
         if one.band:
             around = [(x, low) for x, low, _ in one.band] + [(x, high) for x, _, high in reversed(one.band)]
             places = " ".join(_place(x_axis, y_axis, x, y) for x, y in around)
-            parts.append(f'<polygon points="{places}" fill="{colour}" fill-opacity="0.15" stroke="none"/>')
+            parts.append(
+                f'<polygon class="f{place}" points="{places}" fill="{colour}" fill-opacity="0.15" stroke="none"/>'
+            )
         places = " ".join(_place(x_axis, y_axis, x, y) for x, y in one.points)
-        parts.append(f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        parts.append(
+            f'<polyline class="l{place}" points="{places}" fill="none" stroke="{colour}" stroke-width="1.5" '
+            'stroke-linejoin="round"/>'
+        )
         if one.dots or len(one.points) == 1:
             for x, y in one.points:
                 cx, cy = _place(x_axis, y_axis, x, y).split(",")
-                parts.append(f'<circle cx="{cx}" cy="{cy}" r="2.5" fill="{colour}" stroke="none"/>')
-    legend = ""
-    if len(finite) > 1:
-        legend = _legend([one.name for one in finite])
+                parts.append(f'<circle class="f{place}" cx="{cx}" cy="{cy}" r="2.5" fill="{colour}" stroke="none"/>')
+    legend, lines = _legend([one.name for one in finite]) if len(finite) > 1 else ("", 0)
     name = escape(_described(title, finite, x_label))
     return Markup(
-        f'<svg class="chart" role="img" aria-label="{name}" viewBox="0 0 {WIDTH} {HEIGHT + 14 * (len(finite) > 1)}" '
+        f'<svg class="chart" role="img" aria-label="{name}" viewBox="0 0 {WIDTH} {HEIGHT + LEGEND_LINE * lines}" '
         f'width="{WIDTH}" xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="10" fill="#333">'
-        f'<text x="{LEFT}" y="14" font-size="12" font-weight="bold">{escape(title)}</text>'
+        f'<text class="title" x="{LEFT}" y="14" font-size="12" font-weight="600">{escape(title)}</text>'
         f"{''.join(parts)}"
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>'
         f'<text x="12" y="{(TOP + HEIGHT - BOTTOM) / 2}" text-anchor="middle" '
@@ -122,16 +129,17 @@ def _finite(one: Series, log_y: bool) -> Series:
 
 
 def _axes(x_axis: _Axis, y_axis: _Axis, log_y: bool, whole: bool) -> list[str]:
+    floor = HEIGHT - BOTTOM
     parts = [
-        f'<line x1="{LEFT}" y1="{HEIGHT - BOTTOM}" x2="{WIDTH - RIGHT}" y2="{HEIGHT - BOTTOM}" stroke="#777"/>',
-        f'<line x1="{LEFT}" y1="{TOP}" x2="{LEFT}" y2="{HEIGHT - BOTTOM}" stroke="#777"/>',
+        f'<line class="axis" x1="{LEFT}" y1="{floor}" x2="{WIDTH - RIGHT}" y2="{floor}" stroke="#777"/>',
+        f'<line class="axis" x1="{LEFT}" y1="{TOP}" x2="{LEFT}" y2="{floor}" stroke="#777"/>',
     ]
     for value in x_axis.ticks(6, 1.0 if whole else 0.0):
         x = f"{x_axis.at(value):.1f}"
         parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 13}" text-anchor="middle">{_tick(value)}</text>')
     for value in y_axis.ticks(5):
         y = y_axis.at(value)
-        parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" stroke="#ddd"/>')
+        parts.append(f'<line class="rule" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" stroke="#ddd"/>')
         text = _tick(10**value) if log_y else _tick(value)
         parts.append(f'<text x="{LEFT - 4}" y="{y + 3:.1f}" text-anchor="end">{text}</text>')
     return parts
@@ -150,16 +158,22 @@ def _place(x_axis: _Axis, y_axis: _Axis, x: float, y: float) -> str:
     return f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}"
 
 
-def _legend(names: Sequence[str]) -> str:
-    parts, x = [], float(LEFT)
+def _legend(names: Sequence[str]) -> tuple[str, int]:
+    """Return the legend below the chart, and the number of its lines."""
+    parts, x, line = [], float(LEFT), 0
     for number, name in enumerate(names):
         short = name if len(name) <= 28 else name[:27] + "\u2026"
+        width = 22 + 5.6 * len(short)
+        if x + width > WIDTH and x > LEFT:
+            x, line = float(LEFT), line + 1
+        y = HEIGHT + 3 + LEGEND_LINE * line
         parts.append(
-            f'<rect x="{x:.0f}" y="{HEIGHT + 3}" width="9" height="9" fill="{COLOURS[number % len(COLOURS)]}"/>'
+            f'<rect class="f{number % len(COLOURS)}" x="{x:.0f}" y="{y}" width="9" height="9" rx="2" '
+            f'fill="{COLOURS[number % len(COLOURS)]}"/>'
         )
-        parts.append(f'<text x="{x + 12:.0f}" y="{HEIGHT + 11}">{escape(short)}</text>')
-        x += 22 + 5.6 * len(short)
-    return "".join(parts)
+        parts.append(f'<text x="{x + 13:.0f}" y="{y + 8}">{escape(short)}</text>')
+        x += width
+    return "".join(parts), line + 1
 
 
 def _described(title: str, series: Sequence[Series], x_label: str) -> str:

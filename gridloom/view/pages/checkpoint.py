@@ -1,16 +1,24 @@
-"""Checkpoint: choose one and a dataset, and step through its answer to an item."""
+"""Checkpoint and Paths: choose a checkpoint and data; step through its answer to an item, or see how it plans."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import GridloomError
-from gridloom.runtime.checkpoints.description import shipped_names
+from gridloom.runtime.checkpoints.description import read_description, shipped_names
 from gridloom.view.drawing.charts import Series, line_chart
+from gridloom.view.drawing.heat import HeatRow, heat_table
+from gridloom.view.drawing.numbers import figure
 from gridloom.view.html import link
-from gridloom.view.models import SHIPPED, Networks, Stepped
+from gridloom.view.models import SHIPPED, Networks
 from gridloom.view.reader import Session
+
+if TYPE_CHECKING:
+    from gridloom.view.stepping.steps import PathsOfStep, Stepped
+
+ITEMS_AT_ONCE = 16
+"""Items whose paths are shown beside one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +28,25 @@ class Choice:
     checkpoint: str = ""
     data: str = ""
     item: str = "1"
-    """Number of the test input or puzzle, from 1."""
+    """Number of the test input, puzzle or sequence, from 1."""
     weights: str = "ema"
     """`ema`, the average that training kept, or `raw`."""
     steps: str = ""
     """ACT steps; empty for the network's own number."""
 
-    def address(self, **changed: str) -> str:
-        """Return the address of this page with some values changed."""
-        return link("checkpoint", **({name: getattr(self, name) for name in self.__slots__} | changed))
+    def address(self, page: str = "checkpoint", **changed: str) -> str:
+        """Return the address of a page of this choice with some values changed."""
+        return link(page, **({name: getattr(self, name) for name in self.__slots__} | changed))
 
 
 def choices(session: Session | None) -> dict[str, Any]:
     """Return what can be chosen; of a workspace without records (None) the shipped checkpoints."""
     return {"checkpoints": checkpoints(session), "datasets": datasets(session)}
+
+
+def planner_choices(session: Session | None) -> dict[str, Any]:
+    """Return what can be chosen of the checkpoints that plan."""
+    return {"checkpoints": planners(session), "datasets": datasets(session)}
 
 
 def checkpoint_page(networks: Networks, choice: Choice) -> dict[str, Any]:
@@ -75,8 +88,62 @@ def checkpoints(session: Session | None) -> list[tuple[str, str]]:
 
 
 def datasets(session: Session | None) -> list[tuple[str, str]]:
-    """Return (key, label) of the datasets of the workspace that can be drawn, newest first."""
-    return _artifacts(session, ("dataset", "puzzles"))
+    """Return (key, label) of the data of the workspace that can be stepped through, newest first."""
+    return _artifacts(session, ("dataset", "puzzles", "sequences"))
+
+
+def planners(session: Session | None) -> list[tuple[str, str]]:
+    """Return (key, label) of the checkpoints of the workspace whose engine plans, newest first."""
+    return [(key, label) for key, label in _artifacts(session, ("checkpoint",)) if session and _plans(session, key)]
+
+
+def _plans(session: Session, key: str) -> bool:
+    try:
+        artifact = session.artifact(key)
+        spec = read_description(artifact.path)["parts"]["trm"]["config"]["spec"] if artifact else {}
+    except GridloomError:
+        return False  # the page Checkpoint names what is wrong with it
+    return spec.get("planning") is not None
+
+
+def paths_page(networks: Networks, choice: Choice) -> dict[str, Any]:
+    """Return the paths of some items in the last ACT step, and of the chosen one in every step."""
+    values = checkpoint_page(networks, choice) | {"overview": "", "every_step": ""}
+    stepped = values["stepped"]
+    if stepped is None:
+        return values
+    if stepped.paths is None:
+        error = GridloomError("this checkpoint does not plan", "choose an engine trained with  planning: {}")
+        return values | {"stepped": None, "error": error}
+    first = (_number("item", choice.item) - 1) // ITEMS_AT_ONCE * ITEMS_AT_ONCE
+    plans = networks.plans(choice.checkpoint, choice.data, first, ITEMS_AT_ONCE)
+    columns = [f"path {number}" for number in range(1, len(stepped.paths[0].weights) + 1)]
+    return (
+        values
+        | {
+            "overview": heat_table(
+                "Weights of the paths in the last ACT step by item",
+                columns,
+                [_heat(one.label, one.paths) for one in plans],
+            ),
+            "every_step": heat_table(
+                "Weights of the paths by planning call",
+                columns,
+                [_heat(f"call {number}", paths) for number, paths in enumerate(stepped.paths, 1)],
+            ),
+            "first": first + 1,
+            "last": first + len(plans),
+        }
+        | {
+            name: None if values[name] is None else choice.address("paths", item=str(_number("item", choice.item) + by))
+            for name, by in (("prev", -1), ("next", 1))
+        }
+    )
+
+
+def _heat(name: str, paths: PathsOfStep) -> HeatRow:
+    texts = [figure(value, 3) if paths.planned else "-" for value in paths.values]
+    return HeatRow(f"{name} (gate {paths.gate:.2f})", paths.weights, texts, paths.chosen)
 
 
 def _artifacts(session: Session | None, types: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -117,14 +184,12 @@ def _charts(stepped: Stepped) -> list[Any]:
     if stepped.residual is not None:
         charts.append(drawn("residual", stepped.residual, log_y=True))
     if stepped.paths:
-        number = len(stepped.paths[0]["weights"])
+        number = len(stepped.paths[0].weights)
         series = [
-            Series(
-                f"path {p + 1}", [(float(t), step["weights"][p]) for t, step in enumerate(stepped.paths, 1)], dots=True
-            )
+            Series(f"path {p + 1}", [(float(t), step.weights[p]) for t, step in enumerate(stepped.paths, 1)], dots=True)
             for p in range(number)
         ]
-        gates = [(float(t), step["gate"]) for t, step in enumerate(stepped.paths, 1)]
+        gates = [(float(t), step.gate) for t, step in enumerate(stepped.paths, 1)]
         charts.append(line_chart("weights of the paths", series, x_label="planning call", y_range=(0.0, 1.0)))
         charts.append(
             line_chart("gate", [Series("gate", gates, dots=True)], x_label="planning call", y_range=(0.0, 1.0))

@@ -1,13 +1,19 @@
-"""Two runs compared task by task: won, lost, both, neither, and whether the difference could be chance."""
+"""Two runs compared: items that one solved and the other did not, with an exact test; trainings by their curves."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gridloom.compiler.diff import diff_graphs
 from gridloom.errors import GridloomError
+from gridloom.view.drawing.puzzles import puzzle_look
 from gridloom.view.html import link
+from gridloom.view.pages.compare_curves import compared_curves, compared_difficulties, trainings
+from gridloom.view.pages.evaluations import add_votes, evaluation_stages
+from gridloom.view.pages.runs import read_graph
 from gridloom.view.pages.tasks import solve_stages
 from gridloom.view.reader import Session
 
@@ -18,72 +24,216 @@ OUTCOMES = {
     "both": "x AND y",
     "neither": "NOT x AND NOT y",
 }
-"""Outcomes of a task in b against a, as SQL over x (solved in a) and y (solved in b)."""
+"""Outcomes of an item in b against a, as SQL over x (solved in a) and y (solved in b)."""
+
+Stages = list[dict[str, Any]]
+KINDS: dict[str, tuple[str, Callable[[Session], Stages]]] = {
+    "tasks": ("Solved tasks", solve_stages),
+    "puzzles": ("Puzzles", lambda session: evaluation_stages(session, "puzzles")),
+    "votes": ("Votes", lambda session: evaluation_stages(session, "votes")),
+    "sequences": ("Sequences", lambda session: evaluation_stages(session, "sequences")),
+    "training": ("Trainings", trainings),
+}
+"""What can be compared: its label, and the function that returns its stages, of the latest runs first."""
+PAIRED = {
+    "tasks": (
+        "SELECT task_id AS item, p.solved IS NOT NULL AND q.solved IS NOT NULL AS scored, "
+        "coalesce(if(scored, p.solved, p.accepted), false) AS x, "
+        "coalesce(if(scored, q.solved, q.accepted), false) AS y, "
+        "p.pass2 AS share_a, q.pass2 AS share_b, p.attempts AS attempts_a, q.attempts AS attempts_b, "
+        "p.best_score AS score_a, q.best_score AS score_b "
+        "FROM v_tasks p JOIN v_tasks q USING (task_id)"
+    ),
+    "puzzles": (
+        "SELECT lpad(p.puzzle::VARCHAR, 9, '0') AS item, p.exact IS NOT NULL AND q.exact IS NOT NULL AS scored, "
+        "coalesce(if(scored, p.exact, p.valid), false) AS x, coalesce(if(scored, q.exact, q.valid), false) AS y, "
+        "x::INTEGER AS share_a, y::INTEGER AS share_b, p.puzzle, p.kind, p.size, p.question, "
+        "p.prediction AS prediction_a, q.prediction AS prediction_b, p.act_steps AS steps_a, q.act_steps AS steps_b "
+        "FROM puzzle_predictions p JOIN puzzle_predictions q "
+        "ON q.puzzle = p.puzzle AND q.kind = p.kind AND q.question = p.question"
+    ),
+    "votes": (
+        "SELECT task_id || '/' || test_index AS item, true AS scored, coalesce(p.rank <= 1, false) AS x, "
+        "coalesce(q.rank <= 1, false) AS y, x::INTEGER AS share_a, y::INTEGER AS share_b, task_id, test_index, "
+        "p.rank AS rank_a, q.rank AS rank_b, coalesce(p.vote_run_id, p.run_id) AS votes_run_a, "
+        "coalesce(q.vote_run_id, q.run_id) AS votes_run_b, p.vote_stage AS votes_a, q.vote_stage AS votes_b "
+        "FROM evaluations p JOIN evaluations q USING (task_id, test_index)"
+    ),
+}
+"""Pairs of items of two stages, as SQL: item, scored, x, y, the share that each is right, and what cards show."""
+JUDGED = {
+    "tasks": "task",
+    "puzzles": "puzzle",
+    "votes": "test input",
+}
+"""Name of an item."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Solve stage of a run."""
+    """Stage of a run."""
 
     run: str
     stage: str
 
 
-def compare_page(
-    session: Session, a: str = "", b: str = "", outcome: str = "", after: str = "", a_stage: str = "", b_stage: str = ""
-) -> dict[str, Any]:
-    """Return the paired comparison of two runs over the tasks of both; without runs the latest two.
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared. Empty values stand for the latest runs, their first stage, and the first kind that fits."""
 
-    A task counts as solved by the score where both runs are scored, else by the verifier's verdict.
-    Raises GridloomError for an unknown run or outcome.
+    a: str = ""
+    b: str = ""
+    kind: str = ""
+    outcome: str = ""
+    after: str = ""
+    a_stage: str = ""
+    b_stage: str = ""
+
+
+def compare_page(session: Session, wanted: Comparison) -> dict[str, Any]:
+    """Return the paired comparison of two runs over the items of both.
+
+    An item counts as solved by its score where both runs are scored, else by the verifier's verdict or the rules.
+    Raises GridloomError for an unknown run, kind or outcome.
     """
-    stages = solve_stages(session)
-    if outcome and outcome not in OUTCOMES:
-        raise GridloomError(f"no outcome '{outcome}'", f"one of {', '.join(OUTCOMES)}")
-    first, second = _side(stages, a, a_stage, 1), _side(stages, b, b_stage, 0)
-    values: dict[str, Any] = {"stages": stages, "a": first, "b": second, "outcome": outcome, "pairs": [], "more": None}
+    if wanted.outcome and wanted.outcome not in OUTCOMES:
+        raise GridloomError(f"no outcome '{wanted.outcome}'", f"one of {', '.join(OUTCOMES)}")
+    if wanted.kind and wanted.kind not in KINDS:
+        raise GridloomError(f"no comparison of '{wanted.kind}'", f"one of {', '.join(KINDS)}")
+    every = {kind: stages(session) for kind, (_, stages) in KINDS.items()}
+    kind = wanted.kind or _fitting(every, wanted)
+    stages = every[kind]
+    first, second = _side(stages, wanted.a, wanted.a_stage, 1), _side(stages, wanted.b, wanted.b_stage, 0)
+    runs = {"a": first.run if first else wanted.a, "b": second.run if second else wanted.b}
+    values: dict[str, Any] = {
+        "kind": kind,
+        "kinds": [
+            (label, link("compare", kind=name, **_both(every[name], runs)), name == kind)
+            for name, (label, _) in KINDS.items()
+            if every[name]
+        ],
+        "stages": stages,
+        "a": first,
+        "b": second,
+        "outcome": wanted.outcome,
+        "counts": None,
+        "differs": [],
+    }
     if first is None or second is None:
-        return values | {"counts": None}
+        return values
+    values["differs"] = settings_that_differ(session, first.run, second.run)
+    if kind == "training":
+        return values | compared_curves(session, (first.run, first.stage), (second.run, second.stage))
+    if kind == "sequences":
+        return values | compared_difficulties(session, (first.run, first.stage), (second.run, second.stage))
+    return values | _pairs(session, kind, first, second, wanted)
+
+
+def _pairs(session: Session, kind: str, first: Side, second: Side, wanted: Comparison) -> dict[str, Any]:
+    """Return the counts of the outcomes, their test, and a page of items."""
     params = {"ra": first.run, "sa": first.stage, "rb": second.run, "sb": second.stage}
     paired = (
-        "WITH paired AS (SELECT task_id, x.solved IS NOT NULL AND y.solved IS NOT NULL AS scored, "
-        "coalesce(if(scored, x.solved, x.accepted), false) AS x, "
-        "coalesce(if(scored, y.solved, y.accepted), false) AS y, "
-        "x.pass2 AS pass2_a, y.pass2 AS pass2_b, x.attempts AS attempts_a, y.attempts AS attempts_b, "
-        "x.best_score AS score_a, y.best_score AS score_b, x.best_attempt_id AS best_a, y.best_attempt_id AS best_b "
-        "FROM v_tasks x JOIN v_tasks y USING (task_id) "
-        "WHERE x.run_id = $ra AND x.stage = $sa AND y.run_id = $rb AND y.stage = $sb) "
+        f"WITH paired AS ({PAIRED[kind]} WHERE p.run_id = $ra AND p.stage = $sa AND q.run_id = $rb AND q.stage = $sb) "
     )
     counted = ", ".join(f"count(*) FILTER ({condition}) AS {name}" for name, condition in OUTCOMES.items())
     counts = session.rows(
-        f"{paired} SELECT count(*) AS tasks, count(*) FILTER (scored) AS scored, {counted}, "
-        "avg(pass2_a) AS pass2_a, avg(pass2_b) AS pass2_b FROM paired",
+        f"{paired} SELECT count(*) AS items, count(*) FILTER (scored) AS scored, {counted}, "
+        "avg(share_a) AS share_a, avg(share_b) AS share_b FROM paired",
         params,
     )[0]
     rows = session.rows(
-        f"{paired}, page AS (SELECT * FROM paired WHERE ({OUTCOMES.get(outcome, 'true')}) AND task_id > $after "
-        "ORDER BY task_id LIMIT $most) SELECT page.*, r.tests[1] AS test, "
-        "(SELECT grid FROM picks p WHERE p.run_id = $ra AND p.stage = $sa AND p.task_id = page.task_id "
-        "AND p.test_index = 0 AND p.rank = 0) AS pick_a, "
-        "(SELECT grid FROM picks p WHERE p.run_id = $rb AND p.stage = $sb AND p.task_id = page.task_id "
-        "AND p.test_index = 0 AND p.rank = 0) AS pick_b "
-        "FROM page JOIN tasks r ON r.run_id = $ra AND r.stage = $sa AND r.task_id = page.task_id ORDER BY page.task_id",
-        params | {"after": after, "most": PAIRS_A_PAGE + 1},
+        f"{paired} SELECT * FROM paired WHERE ({OUTCOMES.get(wanted.outcome, 'true')}) AND item > $after "
+        "ORDER BY item LIMIT $most",
+        params | {"after": wanted.after, "most": PAIRS_A_PAGE + 1},
     )
     for row in rows:
         row["outcome"] = ("both" if row["y"] else "lost") if row["x"] else ("won" if row["y"] else "neither")
     page = rows[:PAIRS_A_PAGE]
-    address = {"a": first.run, "b": second.run, "a_stage": first.stage, "b_stage": second.stage}
-    return values | {
+    _ADD_GRIDS[kind](session, page, first, second)
+    address = {"kind": kind, "a": first.run, "b": second.run, "a_stage": first.stage, "b_stage": second.stage}
+    return {
+        "item_name": JUDGED[kind],
         "counts": counts,
         "p_value": sign_test(counts["won"], counts["lost"]),
         "pairs": page,
         "outcomes": {name: link("compare", **address, outcome=name) for name in OUTCOMES},
         "everything": link("compare", **address),
-        "more": link("compare", **address, outcome=outcome, after=page[-1]["task_id"])
+        "more": link("compare", **address, outcome=wanted.outcome, after=page[-1]["item"])
         if len(rows) > PAIRS_A_PAGE
         else None,
     }
+
+
+def _add_task_grids(session: Session, page: list[dict[str, Any]], first: Side, second: Side) -> None:
+    """Add the first test input of each task, and the first pick of both sides for it."""
+    ids = [row["item"] for row in page]
+    tests = {
+        row["task_id"]: row["test"]
+        for row in session.rows(
+            "SELECT task_id, tests[1] AS test FROM tasks WHERE run_id = $run AND stage = $stage "
+            "AND task_id IN (SELECT unnest($ids))",
+            {"run": first.run, "stage": first.stage, "ids": ids},
+        )
+    }
+    picks = [
+        {
+            row["task_id"]: row["grid"]
+            for row in session.rows(
+                "SELECT task_id, grid FROM picks WHERE run_id = $run AND stage = $stage AND test_index = 0 "
+                "AND rank = 0 AND task_id IN (SELECT unnest($ids))",
+                {"run": side.run, "stage": side.stage, "ids": ids},
+            )
+        }
+        for side in (first, second)
+    ]
+    for row in page:
+        row["test"] = tests.get(row["item"])
+        row["pick_a"], row["pick_b"] = (found.get(row["item"]) for found in picks)
+        row["links"] = [
+            (
+                f"{name}: {row[f'attempts_{name}']} attempts",
+                row[f"score_{name}"],
+                link("task", run=side.run, stage=side.stage, id=row["item"]),
+            )
+            for name, side in (("a", first), ("b", second))
+        ]
+
+
+def _add_puzzle_grids(_session: Session, page: list[dict[str, Any]], _first: Side, _second: Side) -> None:
+    for row in page:
+        row["looks"] = [
+            puzzle_look(row["kind"], row["size"], row["question"], row[f"prediction_{name}"]) for name in "ab"
+        ]
+
+
+def _add_vote_grids(session: Session, page: list[dict[str, Any]], _first: Side, _second: Side) -> None:
+    for name in "ab":
+        of_side = [
+            row | {"run_id": row[f"votes_run_{name}"], "vote_run_id": None, "vote_stage": row[f"votes_{name}"]}
+            for row in page
+        ]
+        add_votes(session, of_side)
+        for row, voted in zip(page, of_side, strict=True):
+            row["test"] = voted["test"]
+            row[f"pick_{name}"] = voted["grids"][0]["grid"] if voted["grids"] else None
+
+
+_ADD_GRIDS = {"tasks": _add_task_grids, "puzzles": _add_puzzle_grids, "votes": _add_vote_grids}
+
+
+def settings_that_differ(session: Session, a: str, b: str) -> list[tuple[str, str]]:
+    """Return (stage, what differs) of two runs by their recorded graphs: fields from a's to b's value, and inputs."""
+    found = {row["run_id"]: row["graph"] for row in session.rows("SELECT run_id, graph FROM runs WHERE graph NOT NULL")}
+    graphs = [read_graph(found.get(run))[0] for run in (a, b)]
+    if graphs[0] is None or graphs[1] is None:
+        return []
+    listed = []
+    for change in diff_graphs(graphs[0], graphs[1]):
+        if change.fields:
+            listed.append((change.stage, ", ".join(str(field) for field in change.fields[:8])))
+        elif change.change in ("added", "removed"):
+            listed.append((change.stage, "only in b" if change.change == "added" else "only in a"))
+    return listed
 
 
 def sign_test(won: int, lost: int) -> float | None:
@@ -97,7 +247,23 @@ def sign_test(won: int, lost: int) -> float | None:
     return min(1.0, float(2 * tail / 2**number))
 
 
-def _side(stages: list[dict[str, Any]], run: str, stage: str, default: int) -> Side | None:
+def _fitting(every: dict[str, Stages], wanted: Comparison) -> str:
+    """Return the first kind that both wanted runs have, or else the first that two runs have."""
+    given = {run for run in (wanted.a, wanted.b) if run}
+    for kind, stages in every.items():
+        runs = {row["run_id"] for row in stages}
+        if (given and given <= runs) or (not given and len(runs) > 1):
+            return kind
+    return next((kind for kind, stages in every.items() if stages), "tasks")
+
+
+def _both(stages: Stages, runs: dict[str, str]) -> dict[str, str]:
+    """Return the runs for the address of another kind, where both have stages of it."""
+    having = {row["run_id"] for row in stages}
+    return runs if set(runs.values()) <= having else {}
+
+
+def _side(stages: Stages, run: str, stage: str, default: int) -> Side | None:
     """Return the side of a run and stage; without a run that of the run at place `default`, latest first."""
     if not run:
         runs = list(dict.fromkeys(row["run_id"] for row in stages))
@@ -106,7 +272,7 @@ def _side(stages: list[dict[str, Any]], run: str, stage: str, default: int) -> S
         run = runs[default]
     of_run = [row["stage"] for row in stages if row["run_id"] == run]
     if not of_run:
-        raise GridloomError(f"run '{run}' has no solve stage with tasks", "choose another run")
+        raise GridloomError(f"run '{run}' has no stage of this kind", "choose another run")
     if stage and stage not in of_run:
-        raise GridloomError(f"run '{run}' has no solve stage '{stage}'", f"it has {', '.join(of_run)}")
+        raise GridloomError(f"run '{run}' has no stage '{stage}' of this kind", f"it has {', '.join(of_run)}")
     return Side(run, stage or of_run[0])

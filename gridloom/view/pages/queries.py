@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gridloom.errors import GridloomError, StoreError
+from gridloom.stores.files.disk import storage
 from gridloom.stores.files.write_aside import replacing
 from gridloom.stores.workspace import Workspace
 from gridloom.view.cookbook import COOKBOOK
@@ -25,14 +26,17 @@ IN_TEXTS = ("prompt", "text", "feedback")
 """Columns of an attempt that are searched, beside the ids."""
 
 
-def sql_page(session: Session | None, workspace: Workspace, query: str = "") -> dict[str, Any]:
+def sql_page(
+    session: Session | None, workspace: Workspace, query: str = "", unsaved: GridloomError | None = None
+) -> dict[str, Any]:
     """Return the page of a query with its result, or with the error in place of one.
 
     Args:
         session: None for a ledger without records.
+        unsaved: why the query was not saved; it is then shown, not run.
     """
-    result, error = None, None
-    if query.strip() and session is not None:
+    result, error = None, unsaved
+    if unsaved is None and query.strip() and session is not None:
         try:
             if len(query) > MAX_QUERY:
                 raise StoreError(f"a query of {len(query):,} characters", f"at most {MAX_QUERY:,}")
@@ -59,7 +63,10 @@ def saved_queries(workspace: Workspace) -> list[tuple[str, str]]:
 
 
 def save_query(workspace: Workspace, name: str, query: str) -> None:
-    """Write a query into the workspace, replacing one of the same name. Raises GridloomError for an unusable one."""
+    """Write a query into the workspace, replacing one of the same name. Raises GridloomError for an unusable one.
+
+    Raises StoreError where the workspace cannot be written, as on a full disk.
+    """
     if NAME.fullmatch(name) is None:
         raise GridloomError(
             f"'{name:.80}' cannot be the name of a query", "use small letters, digits, - and _, at most 60 of them"
@@ -67,7 +74,7 @@ def save_query(workspace: Workspace, name: str, query: str) -> None:
     if not query.strip() or len(query) > MAX_QUERY:
         raise GridloomError("the query is empty or too long", f"write 1 to {MAX_QUERY:,} characters")
     folder = workspace.ensure(_folder(workspace))
-    with replacing(folder / f"{name}.sql") as aside:
+    with storage("save the query", folder), replacing(folder / f"{name}.sql") as aside:
         aside.write_text(query.replace("\r\n", "\n").rstrip() + "\n", encoding="utf-8")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from gridloom.errors import GridloomError
 from gridloom.view.html import link
+from gridloom.view.pages.evaluations import kinds_of_tasks
 from gridloom.view.pages.runs import scores
 from gridloom.view.reader import Session
 
@@ -50,7 +51,8 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
     """Return one page of tasks with their first grids. Raises GridloomError for an unknown run, stage or filter."""
     stages = solve_stages(session)
     if not stages:
-        return {"stages": [], "filter": wanted, "tasks": [], "score": None, "more": None, "total": 0}
+        kinds = kinds_of_tasks(session, "tasks")
+        return {"stages": [], "filter": wanted, "kinds": kinds, "tasks": [], "score": None, "more": None, "total": 0}
     wanted = _resolved(wanted, stages)
     if wanted.state not in STATES:
         raise GridloomError(f"no state '{wanted.state}' of a task", f"one of {', '.join(STATES)}")
@@ -94,6 +96,7 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
     return {
         "stages": stages,
         "filter": wanted,
+        "kinds": kinds_of_tasks(session, "tasks", wanted.run),
         "states": list(STATES),
         "sources": _sources(session, wanted),
         "tasks": page,

@@ -22,13 +22,15 @@ from gridloom.view.html import FOLDER, link, render
 from gridloom.view.models import Networks
 from gridloom.view.newest import attempts_since, cursor, newest
 from gridloom.view.pages.attempt import attempt_page
-from gridloom.view.pages.checkpoint import Choice, checkpoint_page, choices
-from gridloom.view.pages.compare import compare_page
+from gridloom.view.pages.checkpoint import Choice, checkpoint_page, choices, paths_page, planner_choices
+from gridloom.view.pages.compare import Comparison, compare_page
+from gridloom.view.pages.curves import curves
+from gridloom.view.pages.evaluations import Evaluated, puzzles_page, sequences_page, votes_page
 from gridloom.view.pages.halting import halting_page
 from gridloom.view.pages.queries import MAX_QUERY, save_query, search_page, sql_page
-from gridloom.view.pages.runs import curves, run_page, runs_page
+from gridloom.view.pages.runs import run_page, runs_page
 from gridloom.view.pages.tasks import Filter, task_page, tasks_page
-from gridloom.view.reader import QUERY_ROWS, QUERY_S, Reader
+from gridloom.view.reader import QUERY_ROWS, QUERY_S, Reader, Session
 from gridloom.view.recorded import version
 from gridloom.view.server.guard import Access, Guard
 
@@ -88,9 +90,29 @@ class Viewer:
             **{name: _text(request, name) for name in Filter.__slots__ if _text(request, name)} | _run(request)
         )
         if self.reader.is_empty():
-            return self.page("tasks.html", "tasks", stages=[], filter=wanted)
+            return self.page("tasks.html", "tasks", stages=[], filter=wanted, kinds=[])
         with self.reader.session() as session:
             return self.page("tasks.html", "tasks", warnings=session.warnings, **tasks_page(session, wanted))
+
+    def puzzles(self, request: Request) -> Response:
+        return self._evaluation(request, "puzzles", puzzles_page)
+
+    def votes(self, request: Request) -> Response:
+        return self._evaluation(request, "votes", votes_page)
+
+    def sequences(self, request: Request) -> Response:
+        return self._evaluation(request, "sequences", sequences_page)
+
+    def _evaluation(
+        self, request: Request, page: str, make: Callable[[Session, Evaluated], dict[str, Any]]
+    ) -> Response:
+        """Answer a page of an evaluation."""
+        given = {name: _text(request, name) for name in ("run", "stage", "state", "after") if _text(request, name)}
+        wanted = Evaluated(page, **given)
+        if self.reader.is_empty():
+            return self.page(f"{page}.html", "tasks", stages=[], filter=wanted, kinds=[])
+        with self.reader.session() as session:
+            return self.page(f"{page}.html", "tasks", warnings=session.warnings, **make(session, wanted))
 
     def task(self, request: Request) -> Response:
         with self.reader.session() as session:
@@ -104,20 +126,24 @@ class Viewer:
 
     def compare(self, request: Request) -> Response:
         if self.reader.is_empty():
-            return self.page("compare.html", "compare", stages=[], a=None, b=None, counts=None)
-        given = {name: _text(request, name) for name in ("a", "b", "outcome", "after", "a_stage", "b_stage")}
+            empty: dict[str, Any] = {"a": None, "b": None, "kind": "tasks", "kinds": [], "stages": [], "differs": []}
+            return self.page("compare.html", "compare", **empty)
+        wanted = Comparison(**{name: _text(request, name) for name in Comparison.__slots__})
         with self.reader.session() as session:
-            return self.page("compare.html", "compare", warnings=session.warnings, **compare_page(session, **given))
+            return self.page("compare.html", "compare", warnings=session.warnings, **compare_page(session, wanted))
 
     def sql(self, request: Request) -> Response:
         query = _text(request, "q")
-        bounds: dict[str, Any] = {"most_rows": QUERY_ROWS, "most_seconds": f"{QUERY_S:g}"}
         if self.reader.is_empty():
-            return self.page("sql.html", "sql", **bounds, **sql_page(None, self.workspace, query))
+            return self.sql_page(200, sql_page(None, self.workspace, query))
         with self.reader.session() as session:
             values = sql_page(session, self.workspace, query)
-            status = 200 if values["error"] is None else 400
-            return self.page("sql.html", "sql", status, session.warnings, **bounds, **values)
+            return self.sql_page(200 if values["error"] is None else 400, values, session.warnings)
+
+    def sql_page(self, status: int, values: dict[str, Any], warnings: Any = ()) -> Response:
+        """Return the page of a query."""
+        bounds: dict[str, Any] = {"most_rows": QUERY_ROWS, "most_seconds": f"{QUERY_S:g}"}
+        return self.page("sql.html", "sql", status, warnings, **bounds, **values)
 
     def search(self, request: Request) -> Response:
         with self.reader.session() as session:
@@ -126,14 +152,27 @@ class Viewer:
 
     def checkpoint(self, request: Request) -> Response:
         """Step through a checkpoint; the network runs after the ledger was closed."""
+        return self._stepping(request, "checkpoint", choices, checkpoint_page)
+
+    def paths(self, request: Request) -> Response:
+        """Show how an engine plans; the network runs after the ledger was closed."""
+        return self._stepping(request, "paths", planner_choices, paths_page)
+
+    def _stepping(
+        self,
+        request: Request,
+        page: str,
+        listed: Callable[[Session | None], dict[str, Any]],
+        make: Callable[[Networks, Choice], dict[str, Any]],
+    ) -> Response:
         choice = Choice(**{name: _text(request, name) for name in Choice.__slots__ if _text(request, name)})
-        found, warnings = choices(None), tuple[str, ...]()
+        found, warnings = listed(None), tuple[str, ...]()
         if not self.reader.is_empty():
             with self.reader.session() as session:
-                found, warnings = choices(session), tuple(session.warnings)
-        values = checkpoint_page(self.networks, choice)
+                found, warnings = listed(session), tuple(session.warnings)
+        values = make(self.networks, choice)
         status = 200 if values["error"] is None else 400
-        return self.page("checkpoint.html", "checkpoint", status, warnings, **(found | values))
+        return self.page(f"{page}.html", page, status, warnings, **(found | values))
 
     def halting(self, request: Request) -> Response:
         if self.reader.is_empty():
@@ -197,7 +236,8 @@ async def _save(viewer: Viewer, request: Request) -> Response:
     try:
         await run_in_threadpool(save_query, viewer.workspace, name, query)
     except GridloomError as error:
-        return viewer.failed(error)
+        status = 507 if isinstance(error, StoreError) else 400
+        return viewer.sql_page(status, sql_page(None, viewer.workspace, query[:MAX_QUERY], error))
     return RedirectResponse(link("sql", q=query), 303)
 
 
@@ -225,12 +265,16 @@ def make_app(workspace: Workspace, access: Access) -> Starlette:
         "run": viewer.run,
         "curves": viewer.curves,
         "tasks": viewer.tasks,
+        "puzzles": viewer.puzzles,
+        "votes": viewer.votes,
+        "sequences": viewer.sequences,
         "task": viewer.task,
         "attempt": viewer.attempt,
         "compare": viewer.compare,
         "sql": viewer.sql,
         "search": viewer.search,
         "checkpoint": viewer.checkpoint,
+        "paths": viewer.paths,
         "halting": viewer.halting,
         "playback": viewer.playback,
         "live": viewer.look,

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "gridloom_view"
+"""Begin of the name of the cookie; `_cookie` adds the port, since the servers of a host share their cookies."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -118,14 +119,23 @@ class Guard:
             query = {name: values for name, values in given.items() if name != "token"}
             path = "/" + scope["path"].lstrip("/\\")  # `//name` would lead to another site
             answer = RedirectResponse(f"{path}?{urlencode(query, doseq=True)}" if query else path, 303)
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", path="/")
+            answer.set_cookie(_cookie(headers), token, httponly=True, samesite="strict", path="/")
             return answer
         # ports of a machine share their cookies: one of another server may be no cookie by the standard
-        if _equal(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), token):
+        if _equal(cookie_parser(headers.get("cookie", "")).get(_cookie(headers), ""), token):
             return None
         if _equal(headers.get("authorization", ""), f"Bearer {token}"):
             return None
         return PlainTextResponse("a token is needed: open the address that gridloom view printed\n", 401)
+
+
+def _cookie(headers: Headers) -> str:
+    """Return the name of the cookie that holds the token, by the port at which the browser reaches this server.
+
+    That is the port of the header Host, which behind a tunnel is another one than this server listens on.
+    """
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isascii() and port.isdigit() else COOKIE
 
 
 def _equal(given: str, secret: str) -> bool:

@@ -17,15 +17,12 @@ function rowsOf(text) {
 
 function cellSize(rows, small) {
   const side = Math.max(rows.length, rows[0].length);
-  return Math.max(small ? 4 : 6, Math.min(small ? 14 : 22, Math.floor((small ? 130 : 260) / side)));
+  return Math.max(small ? 4 : 6, Math.min(small ? 20 : 28, Math.floor((small ? 130 : 260) / side)));
 }
 
-// Draw a grid; cells that differ from the grid `against` have a mark in their corner.
-function draw(canvas) {
-  const text = canvas.dataset.grid;
-  if (!text) return;
-  const rows = rowsOf(text);
-  const against = canvas.dataset.against ? rowsOf(canvas.dataset.against) : null;
+// Give a grid its place on the page, before it is drawn: what is below does not move later.
+function measure(canvas) {
+  const rows = rowsOf(canvas.dataset.grid);
   const cell = cellSize(rows, canvas.closest(".small") !== null);
   const ratio = window.devicePixelRatio || 1;
   const width = rows[0].length * cell + 1, height = rows.length * cell + 1;
@@ -33,28 +30,48 @@ function draw(canvas) {
   canvas.height = Math.round(height * ratio);
   canvas.style.width = width + "px";
   canvas.style.height = height + "px";
+  return { rows, cell, ratio, width, height };
+}
+
+// Draw a grid. Cells that differ from the grid `against`, and those whose numbers stand in `marks`, have a mark; of
+// digits, those that `given` has are black and the others blue. `box` holds the rows and
+// columns of a sudoku's boxes.
+function draw(canvas) {
+  if (!canvas.dataset.grid) return;
+  const { rows, cell, ratio, width, height } = measure(canvas);
+  const against = canvas.dataset.against ? rowsOf(canvas.dataset.against) : null;
+  const given = canvas.dataset.given ? rowsOf(canvas.dataset.given) : null;
+  const marks = new Set((canvas.dataset.marks || "").split(" ").filter((one) => one).map(Number));
+  const [boxRows, boxColumns] = (canvas.dataset.box || "0 0").split(" ").map(Number);
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
   pen.fillStyle = "#555";
   pen.fillRect(0, 0, width, height);
   const letters = canvas.closest("[data-letters]")?.dataset.letters;
   rows.forEach((row, y) => row.forEach((value, x) => {
-    pen.fillStyle = letters ? "#ffffff" : PALETTE[value % PALETTE.length];
+    const isMarked = marks.has(y * row.length + x);
+    pen.fillStyle = letters ? (isMarked ? "#fbdcd7" : "#ffffff") : PALETTE[value % PALETTE.length];
     pen.fillRect(x * cell + 1, y * cell + 1, cell - 1, cell - 1);
     if (letters && letters[value] && letters[value] !== " ") {
-      pen.fillStyle = "#1b1f24";
-      pen.font = `${Math.floor(cell * 0.75)}px sans-serif`;
+      const isGiven = !given || letters[given[y][x]] === letters[value];
+      pen.fillStyle = isMarked ? "#b3210c" : isGiven ? "#1b1f24" : "#1a5fb4";
+      pen.font = `${isGiven && given ? "600 " : ""}${Math.floor(cell * 0.66)}px system-ui, sans-serif`;
       pen.textAlign = "center";
       pen.textBaseline = "middle";
       pen.fillText(letters[value], x * cell + cell / 2 + 0.5, y * cell + cell / 2 + 1);
     }
-    if (against && against[y] && against[y][x] !== value) {
+    if ((against && against[y] && against[y][x] !== value) || (isMarked && !letters)) {
       pen.fillStyle = "#ffffff";
       pen.fillRect(x * cell + cell * 0.3, y * cell + cell * 0.3, cell * 0.4 + 1, cell * 0.4 + 1);
       pen.fillStyle = "#d0006f";
       pen.fillRect(x * cell + cell * 0.35, y * cell + cell * 0.35, cell * 0.3 + 1, cell * 0.3 + 1);
     }
   }));
+  if (boxRows) {
+    pen.fillStyle = "#1b1f24";
+    for (let at = boxRows; at < rows.length; at += boxRows) pen.fillRect(0, at * cell - 0.5, width, 2);
+    for (let at = boxColumns; at < rows[0].length; at += boxColumns) pen.fillRect(at * cell - 0.5, 0, 2, height);
+  }
 }
 
 const seen = "IntersectionObserver" in window
@@ -66,7 +83,9 @@ const seen = "IntersectionObserver" in window
   : null;
 
 function drawAll(root) {
-  for (const canvas of root.querySelectorAll("canvas[data-grid]")) {
+  const found = [...root.querySelectorAll("canvas[data-grid]")];
+  found.forEach(measure);
+  for (const canvas of found) {
     if (seen) seen.observe(canvas); else draw(canvas);
   }
 }

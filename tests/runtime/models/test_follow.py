@@ -14,6 +14,7 @@ from gridloom.runtime.models.act_rnn.spec import ActRnnModel
 from gridloom.runtime.models.follow import follow_steps, residual_of
 from gridloom.runtime.models.kind import MODELS, RowShape
 from gridloom.runtime.models.network import Network
+from gridloom.runtime.models.recursive.build import build_network
 from gridloom.runtime.models.recursive.spec import (
     HrmModel,
     TransformerModel,
@@ -74,6 +75,56 @@ def test_steps_of_the_interface_give_the_same_beyond_the_limit(kind: Any) -> Non
     assert plain.residual is not None
     assert bool(plain.residual[0].isnan().all()), "the states before the first step are not seen"
     torch.testing.assert_close(found.residual[1:], plain.residual[1:])
+
+
+def packed(kind: Any) -> Network:
+    """A network that reads packed rows of canvases of side 4."""
+    spec = kind(**SMALL, puzzle_embedding_len=1, positions="rope_2d")
+    net = build_network(spec, 4, 2, generator=torch.Generator().manual_seed(1)).eval()
+    with torch.no_grad():
+        net.puzzle_emb.weights.normal_(generator=torch.Generator().manual_seed(4))
+        net.q_head.weight.normal_(generator=torch.Generator().manual_seed(2))
+        net.q_head.bias.zero_()  # type: ignore[union-attr]
+    net.take_packed()
+    return net
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_packed_rows_are_followed_as_they_are_answered(kind: Any) -> None:
+    net, given = packed(kind), rows(5)
+    shapes = torch.tensor([[4, 4], [2, 3], [1, 1], [3, 4], [2, 3]])
+    ids = torch.tensor([0, 1, 0, 1, 1])
+    for with_labels in (True, False):
+        one = Rows(given.inputs, ids, given.labels if with_labels else None, shapes=shapes)
+        found = net.follow(one, 4)
+        for step in range(1, 5):
+            answers = net.answer(one, step)
+            assert torch.equal(found.tokens[step - 1], answers.tokens)
+            assert torch.equal(found.q_halt[step - 1], answers.q_halt)
+        alone = net.follow(one.part(torch.tensor([1])), 4)
+        torch.testing.assert_close(found.confidence[:, 1:2], alone.confidence)
+        torch.testing.assert_close(found.residual[:, 1:2], alone.residual)  # type: ignore[index]
+        assert bool((found.tokens[:, 2, 1:] == 0).all()), "cells outside a rectangle have no token"
+
+
+def test_packed_rows_of_the_whole_canvas_are_followed_like_canvases() -> None:
+    net, given = packed(TrmModel), rows(3)
+    full = net.follow(Rows(given.inputs, given.puzzle_ids, shapes=torch.full((3, 2), 4)), 3)
+    net.packed = False
+    plain = net.follow(Rows(given.inputs, given.puzzle_ids), 3)
+    assert torch.equal(full.tokens, plain.tokens)
+    for name in ("q_halt", "margin", "confidence", "confidence_all", "residual"):
+        torch.testing.assert_close(getattr(full, name), getattr(plain, name))
+
+
+def test_packed_rows_take_no_noise() -> None:
+    given = rows(1)
+    with pytest.raises(ModelError, match="without noise"):
+        packed(TrmModel).follow(
+            Rows(given.inputs, given.puzzle_ids, shapes=torch.full((1, 2), 4)),
+            2,
+            StateNoise(1.0, 0, 1, np.zeros(1, np.int64)),
+        )
 
 
 def test_confidence_is_of_the_scored_positions() -> None:

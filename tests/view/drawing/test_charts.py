@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gridloom.view.drawing.charts import HEIGHT, WIDTH, Series, line_chart
 from gridloom.view.drawing.grids import difference, grid_text, size_text
-from gridloom.view.drawing.stage_graph import StageBox, stage_graph_svg
+from gridloom.view.drawing.stage_graph import BOX_H, BOX_W, StageBox, stage_graph_svg
 
 VALUES = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
@@ -46,6 +46,48 @@ def test_names_in_drawings_are_text() -> None:
     ET.fromstring(drawn)
 
 
+def corners(drawn: str) -> dict[str, tuple[int, int]]:
+    """Corner of the box of each stage."""
+    found = re.findall(r"<title>(\w+) [^<]*</title><rect x=\"(\d+)\" y=\"(\d+)\"", drawn)
+    return {name: (int(x), int(y)) for name, x, y in found}
+
+
+def points_of(path: str) -> list[tuple[float, float]]:
+    """Points of a path of curves and horizontal lines, 20 of each piece."""
+    (x, y), found = map(float, path.split()[0][1:].split(",")), []
+    for sign, rest in re.findall(r"([CH])([^CH]*)", path):
+        numbers = [float(one) for one in re.split("[ ,]+", rest.strip())]
+        x1, y1, x2, y2, x3, y3 = numbers if sign == "C" else (x, y, numbers[0], y, numbers[0], y)
+        for t in (n / 20 for n in range(21)):
+            a, b, c, d = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
+            found.append((a * x + b * x1 + c * x2 + d * x3, a * y + b * y1 + c * y2 + d * y3))
+        x, y = x3, y3
+    return found
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=4), min_size=2, max_size=10))
+def test_no_edge_passes_through_a_box(inputs: list[list[int]]) -> None:
+    boxes = [
+        StageBox(f"s{n}", "train", "done", tuple(f"s{one % n}" for one in given) if n else ())
+        for n, given in enumerate(inputs)
+    ]
+    drawn = stage_graph_svg("run", boxes)
+    placed = corners(drawn)
+    assert len(set(placed.values())) == len(boxes)
+    for path in re.findall(r'<path d="([^"]*)"', drawn):
+        for x, y in points_of(path):
+            for left, top in placed.values():
+                assert not (left < x < left + BOX_W and top <= y <= top + BOX_H)
+
+
+def test_a_legend_of_many_names_stays_within_the_chart() -> None:
+    made = line_chart("loss", [Series(f"a curve of number {n}", [(1.0, 2.0), (2.0, 3.0)]) for n in range(9)])
+    (height,) = re.findall(r'viewBox="0 0 \d+ (\d+)"', made)
+    for x, y in re.findall(r'<rect class="f\d" x="(\d+)" y="(\d+)"', made):
+        assert int(x) + 22 + 5.6 * 20 <= WIDTH
+        assert int(y) + 9 <= int(height)
+
+
 def test_a_stage_stands_right_of_its_inputs() -> None:
     boxes = [
         StageBox("a", "arc", "done", ()),
@@ -53,10 +95,7 @@ def test_a_stage_stands_right_of_its_inputs() -> None:
         StageBox("c", "x", "y", ("a", "b")),
     ]
     drawn = stage_graph_svg("run", boxes)
-    places = {
-        title: int(x)
-        for title, x in re.findall(r"<title>(\w) [^<]*</title><rect x=\"(\d+)\"", drawn)
-    }  # fmt: skip
+    places = {title: x for title, (x, _) in corners(drawn).items()}
     assert places["a"] < places["b"] < places["c"]
     assert drawn.count("<path") == 3
     assert "b, train, failed" in drawn

@@ -1,4 +1,4 @@
-"""Checkpoints stepped through: sudokus with digits, an engine's paths, and choices that do not fit."""
+"""Checkpoints stepped through: sudokus, packed rows, sequences, an engine's paths, and choices that do not fit."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.dataset import save_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.puzzles.puzzle_set import write_split
+from gridloom.runtime.data.sequences.artifact import save_sequences
+from gridloom.runtime.models.act_rnn.network import ActRnn
+from gridloom.runtime.models.act_rnn.spec import ActRnnModel
 from gridloom.runtime.models.kind import RowShape
 from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.recursive.build import build_network
+from gridloom.runtime.models.sequence_rows import sequence_rows
+from gridloom.specs.puzzles import ParityData
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.ledger import LedgerWriter
 from gridloom.stores.records import ArtifactRecord
@@ -82,6 +87,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     packed.take_packed()
     publish("gl1:packed", "checkpoint", lambda out: save_bundle(out, Bundle({NETWORK: packed}, PuzzleIds.of(()))))
     publish("gl1:tasks", "dataset", lambda out: save_dataset(out, DATASET))
+    spec = ParityData(kind="parity", bits=6)
+    publish("gl1:parity", "sequences", lambda out: save_sequences(out, spec.model_dump(mode="json")))
+    shape, _ = sequence_rows(spec, ("vectors",))
+    rnn = ActRnn.for_rows(ActRnnModel(hidden_size=8, halt_max_steps=4), shape, PuzzleIds.of(())).eval()
+    about = {"data": {"kind": "parity"}}
+    publish("gl1:rnn", "checkpoint", lambda out: save_bundle(out, Bundle({NETWORK: rnn}, PuzzleIds.of(()), meta=about)))
     with LedgerWriter(workspace, "run-1") as writer:
         writer.append(*records)
     with client_of(workspace) as made:
@@ -111,10 +122,49 @@ def test_a_sudoku_is_stepped_through_in_digits(client: TestClient) -> None:
 
 def test_the_paths_of_an_engine_are_shown(client: TestClient) -> None:
     text = page(client, checkpoint="gl1:engine", data="gl1:sudokus")
-    assert "Steps and paths" in text
     assert "Chart of weights of the paths. path 1:" in text
-    rows = text[text.index('aria-label="Paths"') :].count("<tr>") - 1
+    (address,) = re.findall(r'href="(/paths[^"]*)"', text.partition("<main")[2])
+    answer = client.get(html.unescape(address))
+    assert answer.status_code == 200, answer.text
+    assert "Weights of the paths in the last ACT step by item. sudoku 1 (gate" in answer.text
+    calls = re.findall(r"call (\d) \(gate [\d.]+\): path 1 ([\d.]+), path 2 ([\d.]+), path 3 ([\d.]+)", answer.text)
+    assert [number for number, *_ in calls] == ["1", "2", "3"]
+    for _, *weights in calls:
+        assert abs(sum(map(float, weights)) - 1) < 0.02
+    rows = answer.text[answer.text.index('aria-label="Norms of the thoughts"') :].count("<tr>") - 1
     assert rows == 3
+
+
+def test_the_page_of_paths_lists_engines_that_plan_alone(client: TestClient) -> None:
+    text = client.get("/paths").text
+    listed = re.findall(r'<option value="([^"]+)"', text)
+    assert (listed[0], sorted(listed[1:])) == ("gl1:engine", ["gl1:parity", "gl1:sudokus", "gl1:tasks"])
+    refused = client.get("/paths", params={"checkpoint": "gl1:trm", "data": "gl1:sudokus"})
+    assert refused.status_code == 400
+    assert "this checkpoint does not plan" in refused.text
+
+
+def test_a_checkpoint_of_packed_rows_is_stepped_through(client: TestClient) -> None:
+    text = html.unescape(page(client, checkpoint="gl1:packed", data="gl1:tasks", item=2))
+    assert "packed rows: the network reads and writes a rectangle of 4x4 cells" in text
+    assert len(frames(text)) == 3
+    assert "16 positions changed" in text.partition("step 2")[0]
+    assert "right answer" in text
+
+
+@pytest.mark.parametrize("item", range(1, 6))
+def test_a_sequence_is_stepped_through_in_words(client: TestClient, item: int) -> None:
+    text = html.unescape(page(client, checkpoint="gl1:rnn", data="gl1:parity", item=item))
+    assert f"parity {item}, difficulty" in text
+    (question,) = re.findall(r'aria-label="question">([^<]*)<', text)
+    (answer,) = re.findall(r'aria-label="right answer">([^<]*)<', text)
+    assert set(question.split()) <= {"-", "0", "+"}
+    entries = [one for one in question.split() if one != "0"]
+    assert answer == ("odd" if entries.count("+") % 2 else "even")
+    table = text[text.index('aria-label="Answers by step"') :].partition("</table>")[0]
+    assert table.count("<tr>") == 1 + 4
+    for row in table.split("<tr>")[2:]:
+        assert ("<mark>" in row) == (">wrong<" in row)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +180,9 @@ def test_the_paths_of_an_engine_are_shown(client: TestClient) -> None:
         ({"checkpoint": "../../etc/passwd"}, "no artifact ../../etc/passwd"),
         ({"checkpoint": "shipped:../x"}, "ships no weights named"),
         ({"checkpoint": "shipped:trm-arc1-small"}, "trained on arc data, not sudoku"),
-        ({"data": "gl1:trm"}, "cannot be drawn as grids"),
-        ({"checkpoint": "gl1:packed", "data": "gl1:tasks"}, "reads packed rows"),
+        ({"data": "gl1:trm"}, "has no items to step through"),
+        ({"data": "gl1:parity"}, "trained on sudoku data, not parity"),
+        ({"checkpoint": "gl1:rnn", "data": "gl1:parity", "item": 100_001}, "there are 100,000"),
     ],
 )
 def test_what_does_not_fit_is_named(client: TestClient, choice: dict[str, object], problem: str) -> None:

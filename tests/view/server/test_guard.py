@@ -140,6 +140,9 @@ def test_without_the_token_nothing_is_served(workspace: Workspace) -> None:
         assert entered.headers["location"] == "/run?id=run-1"
         assert "HttpOnly" in entered.headers["set-cookie"]
         assert client.get("/runs").status_code == 200
+        assert (
+            client.get("/runs", headers={"host": "testserver:8643"}).status_code == 401
+        )  # of a viewer at another port
         assert client.get("http://testserver//evil.example/?token=secret").headers["location"] == "/evil.example/"
         assert client.get("/runs", headers={"host": "192.168.0.7"}).status_code == 200  # an address cannot be rebound
 

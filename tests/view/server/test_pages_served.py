@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_a_missing_answers_artifact_is_named(tmp_path: Path) -> None:
 
 def test_two_runs_are_compared_task_by_task(client: TestClient) -> None:
     text = words(get(client, "/compare?a=run-1&b=run-2"))
-    assert "won by b lost by b both neither sign test 1 0 1 1 p = 1" in text
+    assert "won by b 1 task lost by b 0 tasks both 1 task neither 1 task exact sign test p = 1" in text
     won = get(client, "/compare?a=run-1&b=run-2&outcome=won")
     assert set(re.findall(r"<h2>(\w+)</h2>", won)) == {"bbbb0002"}
 
@@ -157,8 +158,27 @@ def test_a_saved_query_is_listed_and_its_name_is_no_path(client: TestClient, wor
     assert (workspace.root / "queries" / "my-runs.sql").read_text(encoding="utf-8") == "from v_runs\n"
     for name in ("../x", "a/b", "", ".hidden", "A" * 80):
         refused = client.post("/queries", data={"name": name, "q": "from v_runs"}, headers=origin)
-        assert refused.status_code == 404
+        assert refused.status_code == 400
+        assert "from v_runs" in refused.text
     assert [path.name for path in (workspace.root / "queries").iterdir()] == ["my-runs.sql"]
+
+
+def test_a_query_that_cannot_be_saved_stays_on_the_page_with_the_reason(tmp_path: Path) -> None:
+    workspace = fill(Workspace(tmp_path / "gridloom"))
+    form = {"name": "mine", "q": "select 'a query of some length'"}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with client_of(workspace) as client:
+        workspace.ensure(workspace.root / "queries")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))  # as on a full disk, each write fails
+        try:
+            answer = client.post("/queries", data=form, headers={"origin": "http://testserver"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert answer.status_code == 507
+        assert "cannot save the query in" in words(answer.text)
+        assert "ulimit -f" in words(answer.text)
+        assert form["q"] in html.unescape(answer.text)
+        assert list((workspace.root / "queries").iterdir()) == []
 
 
 def test_search_finds_prompts_texts_and_programs(client: TestClient) -> None:

@@ -5,7 +5,7 @@ B rows, L cells of a canvas, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -119,6 +119,29 @@ class PackedTile(Tile):
         x[:, self.carry.layout.tokens_of(every)] = self.x[:, before.tokens_of(kept)]
         self.z_H, self.z_L, self.x = self.carry.z_H, self.carry.z_L, x
         self.packed = PackedRope(self.carry.layout, _square(self.network))
+
+    def inside(self) -> Tensor:
+        """Return bool [B, L], True for the cells of a row's rectangle."""
+        cells = int(self.carry.layout.num_cells.sum())
+        return self._placed(torch.ones(cells, dtype=torch.bool, device=self.z_H.device))
+
+    def residual(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
+        """Return fp32 [B], the root mean square of the difference of states [..., N, D], over the tokens of each row.
+
+        A family without one of the states has it of size 0.
+        """
+        layout, device = self.carry.layout, self.z_H.device
+        squares, width = torch.zeros(layout.num_tokens, device=device), 0
+        for a, b in zip(before, after, strict=True):
+            if b.numel():
+                squares += (b.float() - a.float()).square().transpose(-2, -1).flatten(0, -2).sum(dim=0)
+                width += b.numel() // layout.num_tokens
+        every = np.arange(len(layout))
+        row, places = (
+            torch.from_numpy(table).to(device) for table in (np.repeat(every, layout.lengths), layout.tokens_of(every))
+        )
+        sums = torch.zeros(len(layout), device=device).index_add_(0, row, squares[places])
+        return (sums / (torch.from_numpy(layout.lengths).to(device) * width)).sqrt()
 
     def _placed(self, values: Tensor) -> Tensor:
         canvas = self.network.canvas**2

@@ -1,0 +1,85 @@
+"""Comparisons without pairs of items: trainings by their curves, evaluations of sequences by difficulty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gridloom.runtime.evaluation.intervals import wilson
+from gridloom.view.drawing.charts import Series, line_chart
+from gridloom.view.pages.curves import curve_ranges, points_of
+from gridloom.view.reader import Session
+
+Place = tuple[str, str]
+"""Run and stage."""
+CURVES = 12
+"""Curves drawn of two trainings."""
+
+
+def trainings(session: Session) -> list[dict[str, Any]]:
+    """Return the stages with curves, of the latest runs first: run_id, stage, name."""
+    return session.rows(
+        "SELECT s.run_id, s.stage, r.name FROM stages s LEFT JOIN runs r USING (run_id) "
+        "SEMI JOIN (SELECT DISTINCT run_id, stage FROM metrics WHERE step > 0) m "
+        "ON m.run_id = s.run_id AND m.stage = s.stage "
+        "ORDER BY r.started_at DESC NULLS LAST, s.run_id DESC, s.started_at, s.stage LIMIT 200"
+    )
+
+
+def compared_curves(session: Session, a: Place, b: Place) -> dict[str, Any]:
+    """Return the charts of the metrics that both trainings have, and the last value of each metric of either."""
+    sides = {"a": a, "b": b}
+    ranges = {name: {row["name"]: row for row in curve_ranges(session, *place)} for name, place in sides.items()}
+    both = [name for name in ranges["a"] if name in ranges["b"]]
+    points = {
+        name: points_of(session, *place, [ranges[name][metric] for metric in both[:CURVES]])
+        for name, place in sides.items()
+    }
+    charts = [
+        line_chart(
+            metric,
+            [
+                Series(f"{name}: {place[0] if a[0] != b[0] else place[1]}", points[name].get(metric, []))
+                for name, place in sides.items()
+            ],
+        )
+        for metric in both[:CURVES]
+    ]
+    last = {
+        name: {
+            row["name"]: row
+            for row in session.rows(
+                "SELECT name, max(step) AS step, arg_max(value, step) AS value FROM metrics "
+                "WHERE run_id = ? AND stage = ? GROUP BY name",
+                [*place],
+            )
+        }
+        for name, place in sides.items()
+    }
+    rows = [
+        {"name": metric, "a": last["a"].get(metric), "b": last["b"].get(metric)}
+        for metric in dict.fromkeys([*ranges["a"], *ranges["b"], *sorted(last["a"]), *sorted(last["b"])])
+    ]
+    return {"charts": [chart for chart in charts if chart], "metrics": rows, "left_out": max(0, len(both) - CURVES)}
+
+
+def compared_difficulties(session: Session, a: Place, b: Place) -> dict[str, Any]:
+    """Return the right answers of both evaluations by difficulty, as a chart and rows."""
+    lines, shares = [], {}
+    for name, place in (("a", a), ("b", b)):
+        rows = session.rows(
+            "SELECT difficulty, num_right, num_scored, mean_steps FROM difficulties "
+            "WHERE run_id = ? AND stage = ? AND num_scored > 0 ORDER BY difficulty",
+            [*place],
+        )
+        for row in rows:
+            row["share"] = row["num_right"] / row["num_scored"]
+            row["interval"] = wilson(row["share"], row["num_scored"])
+        shares[name] = {row["difficulty"]: row for row in rows}
+        points = [(float(row["difficulty"]), row["share"]) for row in rows]
+        band = [(float(row["difficulty"]), *row["interval"]) for row in rows]
+        lines.append(Series(f"{name}: {place[0]}", points, band, dots=True))
+    levels = sorted(shares["a"].keys() | shares["b"].keys())
+    return {
+        "charts": [line_chart("right sequences", lines, x_label="difficulty", y_range=(0.0, 1.0))],
+        "difficulties": [(level, shares["a"].get(level), shares["b"].get(level)) for level in levels],
+    }

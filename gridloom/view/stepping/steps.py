@@ -1,0 +1,145 @@
+"""ACT steps of a checkpoint on one item: answers, halting, confidence, and the paths of an engine that plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from gridloom.errors import DataError, ModelError
+from gridloom.runtime.checkpoints.bundle import Bundle
+from gridloom.runtime.models.engine.planning import Planner
+from gridloom.runtime.models.network import Network
+from gridloom.view.stepping.items import Item
+
+
+@dataclass(frozen=True, slots=True)
+class PathsOfStep:
+    """Planning of one row in one call of the planner. P paths."""
+
+    weights: list[float]
+    """Weight of each path, summing to 1; zeros where the row skipped planning."""
+    values: list[float]
+    """Value of each path, the logit of the token accuracy that it is expected to reach."""
+    gate: float
+    """Gate in [0, 1]; below 0.5 the row skips the planner."""
+    thoughts: list[list[float]]
+    """Norm of each thought, by path."""
+    planned: bool
+
+    @property
+    def chosen(self) -> int | None:
+        """Path of the largest weight, from 0; None for a row that skipped."""
+        return max(range(len(self.weights)), key=self.weights.__getitem__) if self.planned else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """Answers of a checkpoint to one item after each ACT step."""
+
+    item: Item
+    frames: list[Any]
+    """Answer after each step: a grid, or the words of a sequence."""
+    halting: list[float]
+    """Halting probability after each step."""
+    changed: list[int]
+    """Positions that changed in each step."""
+    confidence: list[float]
+    residual: list[float] | None
+    paths: list[PathsOfStep] | None = None
+    """For each step of an engine that plans."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedItem:
+    """Paths of one item in the last ACT step."""
+
+    number: int
+    """Number of the item, from 0."""
+    label: str
+    paths: PathsOfStep
+
+
+def stepped(bundle: Bundle, item: Item, steps: int | None) -> Stepped:
+    """Run an item for all ACT steps. Raises ModelError for a row that the network cannot read."""
+    network = bundle.network
+    if item.rows.inputs.ndim == 2 and item.rows.inputs.shape[1] != network.rows.cells and not network.sides:
+        message = f"rows of {item.rows.inputs.shape[1]} cells, the checkpoint reads {network.rows.cells}"
+        raise ModelError(message, "choose another")
+    with _noted(network) as plans:
+        followed = network.follow(item.rows, steps)
+    tokens = followed.tokens[:, 0].cpu().numpy()
+    return Stepped(
+        item=item,
+        frames=item.frames(tokens),
+        halting=followed.q_halt[:, 0].sigmoid().float().tolist(),
+        changed=[_num_positions(item, tokens), *(int((a != b).sum()) for a, b in pairwise(tokens))],
+        confidence=followed.confidence[:, 0].float().tolist(),
+        residual=None if followed.residual is None else followed.residual[:, 0].float().tolist(),
+        paths=plans or None,
+    )
+
+
+def _num_positions(item: Item, tokens: Any) -> int:
+    return int(tokens.shape[1]) if item.rows.shapes is None else int(item.rows.shapes.prod())
+
+
+def planned_items(bundle: Bundle, items: Callable[[int], Item], first: int, most: int) -> list[PlannedItem]:
+    """Return the paths of items in the last ACT step. Raises ModelError for a network that does not plan."""
+    if not any(isinstance(module, Planner) for module in bundle.network.modules()):
+        raise ModelError(
+            f"this {bundle.network.spec.kind} has no planning", "choose an engine trained with  planning: {}"
+        )
+    found = []
+    for number in range(first, first + most):
+        try:
+            item = items(number)
+        except DataError:
+            if not found:
+                raise
+            break  # beyond the last item
+        paths = stepped(bundle, item, None).paths
+        assert paths, "a planner is called in every step"
+        found.append(PlannedItem(number, item.label, paths[-1]))
+    return found
+
+
+@contextmanager
+def _noted(network: Network) -> Iterator[list[PathsOfStep]]:
+    """Note each call of the network's planner, of its first row."""
+    plans: list[PathsOfStep] = []
+
+    def note(_module: Any, _inputs: Any, plan: Any) -> None:
+        plans.append(
+            PathsOfStep(
+                plan.weights[0].tolist(),
+                plan.values[0].tolist(),
+                float(plan.gate[0]),
+                plan.thoughts[0].tolist(),
+                bool(plan.planned[0]),
+            )
+        )
+
+    hooks = [module.register_forward_hook(note) for module in network.modules() if isinstance(module, Planner)]
+    try:
+        yield plans
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def facts(bundle: Bundle, item: Item) -> dict[str, Any]:
+    """Return facts of a checkpoint, and the number of items."""
+    spec = bundle.network.spec
+    return {
+        "kind": spec.kind,
+        "parameters": sum(parameter.numel() for parameter in bundle.network.parameters()),
+        "steps_trained": bundle.meta.get("steps"),
+        "halt_max_steps": spec.halt_max_steps,
+        "has_raw": bundle.raw is not None,
+        "items": item.count,
+        "notes": item.notes,
+        "spec": spec.model_dump(mode="json"),
+    }

@@ -1,0 +1,136 @@
+"""Galleries of puzzles, votes and sequences, and their comparisons, from the records of two runs."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+from view_support import client_of, fill
+
+from gridloom.stores.ledger import LedgerWriter
+from gridloom.stores.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    workspace = fill(Workspace(tmp_path_factory.mktemp("evaluated") / "gridloom"))
+    with client_of(workspace) as made:
+        yield made
+
+
+def get(client: TestClient, page: str, status: int = 200, **query: str) -> str:
+    answer = client.get(f"/{page}", params=query)
+    assert answer.status_code == status, answer.text
+    return html.unescape(answer.text)
+
+
+def words(text: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())
+
+
+def test_puzzles_are_drawn_with_what_breaks_a_rule(client: TestClient) -> None:
+    text = get(client, "puzzles", run="run-1")
+    assert "exact 33.3% 95%: 6.1 to 79.2" in words(text)
+    assert text.count('<li class="card">') == 3
+    assert 'data-marks="0 1 9" data-box="2 2"' in text
+    assert text.count("data-marks") == 2
+    assert 'data-letters="? 123456789"' in text
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"), [("exact", 1), ("wrong", 2), ("valid", 1), ("valid, not exact", 0), ("invalid", 2), ("all", 3)]
+)
+def test_puzzles_are_filtered_by_outcome(client: TestClient, state: str, shown: int) -> None:
+    text = get(client, "puzzles", run="run-1", state=state)
+    assert text.count('<li class="card">') == shown
+    assert f"{shown} with outcome {state}" in words(text)
+
+
+def test_puzzles_go_on_after_the_last_one_shown(client: TestClient) -> None:
+    text = get(client, "puzzles", run="run-1", after="0")
+    assert re.findall(r"<h2>sudoku (\d)</h2>", text) == ["2", "3"]
+
+
+def test_votes_show_the_grids_of_most_votes(client: TestClient) -> None:
+    text = words(get(client, "votes", run="run-1"))
+    assert "no vote for the right grid" in text
+    assert "right grid at place 3 of 2" in text
+    assert "3 votes 2x2" in text
+    assert "1 votes 1x1" in text
+    assert "test 1x1" in text  # the test input, which a solve stage recorded; the second test has none
+    assert get(client, "votes", run="run-1", state="no vote").count('<li class="card">') == 1
+    assert get(client, "votes", run="run-1", after="aaaa0001/0").count('<li class="card">') == 1
+
+
+def test_sequences_are_shown_by_difficulty(client: TestClient) -> None:
+    text = get(client, "sequences", run="run-1")
+    assert "Chart of right sequences. right: 0.5 at difficulty 1, 0.1 at difficulty 2" in text
+    assert "1 10 50.0%" in words(text)
+
+
+def test_tasks_link_to_what_else_was_evaluated(client: TestClient) -> None:
+    for page in ("tasks", "puzzles", "votes", "sequences"):
+        text = get(client, page, run="run-2")
+        tabs = re.findall(r'<a href="(/\w+\?run=run-2)"( aria-current="page")?>', text.partition("Kinds of tasks")[2])
+        assert [address for address, _ in tabs][:4] == [
+            f"/{one}?run=run-2" for one in ("tasks", "puzzles", "votes", "sequences")
+        ]
+        assert [address for address, current in tabs if current] == [f"/{page}?run=run-2"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "won", "lost", "both", "p"),
+    [("tasks", 1, 0, 1, "p = 1"), ("puzzles", 2, 0, 1, "p = 0.5"), ("votes", 2, 0, 0, "p = 0.5")],
+)
+def test_items_of_two_runs_are_paired(client: TestClient, kind: str, won: int, lost: int, both: int, p: str) -> None:
+    text = words(get(client, "compare", kind=kind, a="run-1", b="run-2"))
+    for label, count in (("won by b", won), ("lost by b", lost), ("both", both), ("exact sign test", p)):
+        assert f"{label} {count} " in text, label
+    page = get(client, "compare", kind=kind, a="run-1", b="run-2", outcome="won")
+    assert page.count('<li class="card">') == won
+    back = words(get(client, "compare", kind=kind, a="run-2", b="run-1"))
+    assert f"lost by b {won} " in back
+
+
+def test_trainings_are_compared_by_their_curves_and_settings(client: TestClient) -> None:
+    text = get(client, "compare", kind="training", a="run-1", b="run-2")
+    (drawn,) = re.findall(r'aria-label="Chart of ([^"]*)"', text)
+    assert drawn.startswith("loss. a: run-1: 2 at step 1, ")
+    assert "b: run-2: 1 at step 1" in drawn
+    assert "pretrain steps: 10 -> 20" in words(text)
+    assert "loss 0.05128 0.05263 0.00135 39 19" in words(text)
+    assert "lr - 0.05263 - - 19" in words(text)
+
+
+def test_sequences_are_compared_by_difficulty(client: TestClient) -> None:
+    text = words(get(client, "compare", kind="sequences", a="run-1", b="run-2"))
+    assert re.search(r"2 10\.0% \[[^]]*\] 90\.0% \[[^]]*\] \+80\.0", text)
+
+
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [
+        ("puzzles", {"state": "x"}), ("puzzles", {"run": "nowhere"}), ("votes", {"run": "run-1", "stage": "x"}),
+        ("sequences", {"run": "run-1", "stage": "x"}), ("compare", {"kind": "x"}),
+        ("compare", {"kind": "puzzles", "a": "nowhere", "b": "run-1"}),
+    ],
+)  # fmt: skip
+def test_an_unknown_evaluation_is_a_page_of_its_own(client: TestClient, page: str, query: dict[str, str]) -> None:
+    assert "Not found" in get(client, page, 404, **query)
+
+
+@pytest.mark.parametrize("page", ["puzzles", "votes", "sequences", "compare", "paths", "checkpoint"])
+def test_a_workspace_without_evaluations_has_pages_that_say_how_to_make_one(
+    tmp_path_factory: pytest.TempPathFactory, page: str
+) -> None:
+    workspace = Workspace(tmp_path_factory.mktemp("empty") / "gridloom")
+    with client_of(workspace) as empty:
+        assert 'class="empty"' in get(empty, page)
+    assert not workspace.root.exists()
+    with LedgerWriter(workspace, "run-1"):
+        pass
+    with client_of(workspace) as empty:
+        assert 'class="empty"' in get(empty, page)
