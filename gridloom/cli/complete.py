@@ -82,6 +82,21 @@ def complete_artifacts(incomplete: str) -> list[str]:
     return _safely(look, incomplete)
 
 
+def complete_checkpoints(incomplete: str) -> list[str]:
+    """Return trainings with a checkpoint, and checkpoints that come with gridloom, that begin so."""
+    from gridloom.runtime.checkpoints.description import shipped_names
+    from gridloom.runtime.checkpoints.find import TRAININGS
+    from gridloom.specs.stages import SHIPPED
+    from gridloom.stores.keeping.artifacts import list_artifacts
+    from gridloom.stores.workspace import Workspace
+
+    def look() -> list[str]:
+        found = [one.stage for one in list_artifacts(Workspace.find()) if one.kind in TRAININGS]
+        return [*dict.fromkeys(found), *(f"{SHIPPED}{name}" for name in shipped_names())]
+
+    return _safely(look, incomplete)
+
+
 def _rows(sql: str, params: list[str] | None = None) -> list[dict[str, object]]:
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace

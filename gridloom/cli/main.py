@@ -18,6 +18,8 @@ from gridloom.cli.help import SETTINGS, GroupedCommands
 from gridloom.cli.output import terminal_output
 from gridloom.errors import GridloomError, SpecError, StoreError
 
+STOPPED = 128 + 2
+"""Exit status of a command that Ctrl-C stopped at once, as of a process that SIGINT ended."""
 GROUPS = {
     "specs": ("compile", "validate", "explain", "diff", "init", "specs"),
     "run": ("plan", "run"),
@@ -71,6 +73,9 @@ def _root(
     """Recursive-reasoning research on ARC-AGI: specs, run graphs, a LLaMA+TRM solver loop, a SQL ledger.
 
     `gridloom COMMAND -h` has more. Begin with `gridloom solve quickstart`, or `gridloom init NAME`.
+
+    Exit status: 0 done, 1 something to repair or a difference that was asked for, 2 wrong usage, 3 `plan --exit-code`
+    with work to do, 75 interrupted and saved: the same command goes on, 130 stopped at once by Ctrl-C.
     """
 
 
@@ -118,6 +123,8 @@ def _main() -> None:
     try:
         _check_utf8(sys.argv[1:])
         make_app(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="gridloom")
+    except KeyboardInterrupt:  # while commands are loaded; typer has its own handler for the time after that
+        sys.exit(STOPPED)
     except SpecError as error:
         from gridloom.cli.show.diagnostics import print_diagnostics
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gridloom.cli.complete import complete_runs, complete_specs
+from gridloom.cli.complete import complete_checkpoints, complete_runs, complete_specs
 
 
 def _walltime(text: str | float) -> float:
@@ -101,3 +101,20 @@ FinishedEarlyOption = Annotated[
     ),
 ]
 StageOption = Annotated[str | None, typer.Option("--stage", metavar="STAGE", help="Only attempts of this solve stage.")]
+CheckpointArg = Annotated[
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="A checkpoint's folder, shipped:NAME, or a stage that trained one.",
+        autocompletion=complete_checkpoints,
+    ),
+]
+StageRunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="Run of a stage, by its id or an end of it; default: the newest that has it.",
+        autocompletion=complete_runs,
+    ),
+]

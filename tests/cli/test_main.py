@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import pytest
 import typer
 from typer.main import get_command
 
+import gridloom.cli.main
 from gridloom.cli.main import GROUPS, make_app
 
 
@@ -28,3 +30,14 @@ def test_a_known_command_gets_its_group_and_anything_else_gets_all() -> None:
     assert set(names(make_app("plan"))) == set(GROUPS["run"])
     for word in ("", "--help", "compil", "-q"):
         assert sorted(names(make_app(word))) == sorted(everything)
+
+
+def test_a_stop_while_commands_are_loaded_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(word: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gridloom.cli.main, "make_app", stopped)
+    monkeypatch.setattr(sys, "argv", ["gridloom", "plan", "sudoku4"])
+    with pytest.raises(SystemExit) as stop:
+        gridloom.cli.main.main()
+    assert stop.value.code == 130

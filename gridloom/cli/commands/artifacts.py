@@ -19,7 +19,7 @@ WhatArg = Annotated[
     str,
     typer.Argument(
         metavar="WHAT",
-        help="A key, the begin of its digits, or a stage's name: of a stage the newest.",
+        help="A key, the begin of its digits, or a stage's name: of a stage that of the newest run with it.",
         autocompletion=complete_artifacts,
     ),
 ]
@@ -87,10 +87,10 @@ def _data(one: Listed) -> dict[str, Any]:
 @artifacts.command("path")
 def path_command(what: WhatArg, home: HomeOption = None) -> None:
     """Print the folder of an artifact, for use in other commands."""
-    from gridloom.stores.keeping.artifacts import find_artifact, list_artifacts
+    from gridloom.stores.keeping.artifacts import find_artifact
     from gridloom.stores.workspace import Workspace
 
-    print(find_artifact(what, list_artifacts(Workspace.find(home))).path)
+    print(find_artifact(what, Workspace.find(home)).path)
 
 
 @artifacts.command("rm")
@@ -107,12 +107,11 @@ def remove_command(
 ) -> None:
     """Remove artifacts; what is recorded of them stays, and a run that needs one makes it again."""
     from gridloom.cli.show.tables import short
-    from gridloom.stores.keeping.artifacts import find_artifact, list_artifacts, remove_artifacts
+    from gridloom.stores.keeping.artifacts import find_artifact, remove_artifacts
     from gridloom.stores.workspace import Workspace
 
     workspace = Workspace.find(home)
-    known = list_artifacts(workspace)
-    gone = list({one.key: one for one in (find_artifact(name, known) for name in what)}.values())
+    gone = list({one.key: one for one in (find_artifact(name, workspace) for name in what)}.values())
     if not dry_run:
         remove_artifacts(workspace, gone)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, SetOption
+from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, SetOption, StageRunOption
 
 
 def bench(
@@ -27,6 +27,7 @@ def bench(
             help="Weights: a folder, shipped:NAME, or a stage that trained them; default: fresh ones.",
         ),
     ] = None,
+    run: StageRunOption = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="The twin for a CPU, RECIPE-tiny.")] = False,
     output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Also write the JSON there.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of weights and rows.")] = 0,
@@ -39,12 +40,18 @@ def bench(
     from gridloom.runtime.model_check.recipes import check_names
 
     (name,) = check_names([recipe], False, tiny)
+    if run is not None and checkpoint is None:
+        raise typer.BadParameter("--run is for a stage that --checkpoint names")
+    folder = None
+    if checkpoint is not None:
+        from gridloom.runtime.checkpoints.find import find_checkpoint
+        from gridloom.stores.workspace import Workspace
+
+        folder = find_checkpoint(checkpoint, Workspace.find(home), run)
 
     from gridloom.cli.show.bench import report_lines
-    from gridloom.runtime.generation.text import find_checkpoint
     from gridloom.runtime.machine.device import resolve_device
     from gridloom.runtime.model_check.bench_recipe import bench_recipe
-    from gridloom.stores.workspace import Workspace
 
     reports = bench_recipe(
         name,
@@ -54,7 +61,7 @@ def bench(
         batch=batch,
         length=length,
         parts=not no_parts,
-        checkpoint=None if checkpoint is None else find_checkpoint(checkpoint, Workspace.find(home)),
+        checkpoint=folder,
         seed=seed,
     )
     text = json.dumps([report.to_json() for report in reports], indent=1)

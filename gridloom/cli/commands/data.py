@@ -105,9 +105,11 @@ def rows(
 ) -> None:
     """Draw the training rows of a data entry: ARC views, puzzles under symmetries, sequences."""
     from gridloom.runtime.show.entries import find_entry
-    from gridloom.runtime.show.rows import draw_rows
 
-    drawn = draw_rows(find_entry(entry, spec, overrides or ()), step, num, split, seed)
+    found = find_entry(entry, spec, overrides or ())
+    from gridloom.runtime.show.rows import draw_rows  # loads numba: a wrong entry is refused before
+
+    drawn = draw_rows(found, step, num, split, seed)
     if drawn.sheet is not None:
         _draw(drawn.sheet, svg, png)
     elif svg is not None or png is not None:
@@ -202,7 +204,12 @@ def export(
     """Write the training folder of TinyRecursiveModels, byte for byte as its own builder, with variants and ids."""
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.terminal import Terminal
-    from gridloom.runtime.interop.arrays.trm_export import count_splits, export_source
+    from gridloom.runtime.data.arc.sources import open_source
+    from gridloom.stores.files.vacant import check_vacant
+
+    check_vacant(folder)
+    open_source(source, Path())
+    from gridloom.runtime.interop.arrays.trm_export import count_splits, export_source  # loads numba
 
     progress = reporter(Terminal(stderr=True), quiet)
     plan = export_source(source, Path(), folder, copies, subsets or (), test, seed, progress)
@@ -232,14 +239,15 @@ def build(
     """Encode the rows of a stream or prebuilt entry into a folder; a killed build goes on where it stopped."""
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.terminal import Terminal
-    from gridloom.runtime.data.built.build import build_splits
-    from gridloom.runtime.data.built.rows import baselines
     from gridloom.runtime.show.entries import find_entry
     from gridloom.specs.built import BuiltData
 
     found = find_entry(entry, spec, overrides or ())
     if not isinstance(found.spec, BuiltData):
         raise DataError(f"{found.name!r} is of kind {found.spec.kind}", "name a stream or prebuilt entry")
+    from gridloom.runtime.data.built.build import build_splits
+    from gridloom.runtime.data.built.rows import baselines
+
     with reporter(Terminal(stderr=True), quiet).task(found.name, total=None, unit="row") as bar:
         reports = build_splits(found.spec, found.base, folder, advance=bar.advance)
     for split, report in reports.items():

@@ -9,14 +9,17 @@ from typing import Annotated
 import typer
 
 from gridloom.cli.command_line import command_line
-from gridloom.cli.complete import complete_artifacts
+from gridloom.cli.complete import complete_checkpoints
 from gridloom.cli.options import (
     DeviceOption,
     HomeOption,
     JsonOption,
     LimitOption,
+    OnOption,
     QuietOption,
     SetOption,
+    StageRunOption,
+    WaitOption,
     WalltimeOption,
 )
 from gridloom.cli.output import optional_output
@@ -28,7 +31,7 @@ def evaluate(
         typer.Argument(
             metavar="CHECKPOINT",
             help="A checkpoint's folder, shipped:NAME, a finished training here, or step_N of TinyRecursiveModels.",
-            autocompletion=complete_artifacts,
+            autocompletion=complete_checkpoints,
         ),
     ],
     data: Annotated[
@@ -52,10 +55,13 @@ def evaluate(
         Path | None,
         typer.Option("--identifiers", help="For step_N: its identifiers.json; default: beside it, or in DATA."),
     ] = None,
+    run: StageRunOption = None,
     home: HomeOption = None,
     device: DeviceOption = None,
     walltime: WalltimeOption = None,
     quiet: QuietOption = False,
+    wait: WaitOption = False,
+    on: OnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer held-out tests with a checkpoint alone and count the right ones: pass@k, exact puzzles, cells."""
@@ -69,22 +75,32 @@ def evaluate(
         overrides,
         data,
         quiet=quiet,
+        wait=wait,
         limit=limit,
         views=views,
         config=config,
         identifiers=identifiers,
+        run=run,
         home=home,
         device=device,
         walltime=walltime,
+        on=on,
     )
     made = evaluation_spec(
-        checkpoint, data, Workspace.find(home), limit=limit, views=views, original=Original(config, identifiers)
+        checkpoint,
+        data,
+        Workspace.find(home),
+        limit=limit,
+        views=views,
+        original=Original(config, identifiers),
+        run=run,
     )
     for note in made.notes:
         print(note, file=sys.stderr)
     with optional_output():
-        report = STAGE if as_json else None
-        execute(made.text, overrides or [], home, device, walltime, quiet or as_json, again, json_of=report)
+        report = (lambda result, *_: result.artifacts[STAGE].read_json("report.json")) if as_json else None
+        quiet = quiet or as_json
+        execute(made.text, overrides or [], home, device, walltime, quiet, again, wait, on=on, as_data=report)
 
 
 def register(app: typer.Typer) -> None:

@@ -11,7 +11,8 @@ import typer
 from gridloom import user_files
 from gridloom.cli.commands.bench import bench
 from gridloom.cli.commands.paths import paths
-from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption
+from gridloom.cli.complete import complete_checkpoints
+from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, StageRunOption
 
 models = typer.Typer(
     help="Managed language models; checkpoints to hand on, and those of TinyRecursiveModels.",
@@ -25,7 +26,7 @@ NameArg = Annotated[str, typer.Argument(metavar="NAME", help="A managed model, s
 @models.command("list")
 def list_command(as_json: JsonOption = False) -> None:
     """List managed models and whether they are ready on this machine, and the checkpoints that come with gridloom."""
-    from gridloom.cli.show.tables import print_table, rows_table
+    from gridloom.cli.show.tables import print_table, rows_table, short
     from gridloom.runtime.checkpoints.description import shipped_checkpoints
     from gridloom.runtime.models.language.weights.managed import list_models
 
@@ -52,7 +53,8 @@ def list_command(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        print_table(rows_table(rows, drop=("path", "licence", "parameters")))
+        shown = [{**row, "parameters": short(row["parameters"]).strip()} for row in rows]
+        print_table(rows_table(shown, drop=("parameters", "licence", "path")))
 
 
 @models.command("pull")
@@ -71,43 +73,53 @@ def verify(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|PATH", help="A managed model, a checkpoint, shipped:NAME, a folder of several, a weight file."
+            metavar="NAME",
+            help="A managed model, a checkpoint's folder, shipped:NAME, a stage that trained one, a folder of several, "
+            "a weight file.",
+            autocompletion=complete_checkpoints,
         ),
     ],
+    run: StageRunOption = None,
+    home: HomeOption = None,
 ) -> None:
     """Check files against their recorded hashes, and weights against their network and for being finite.
 
     Exits 1 if something is damaged, 3 if nothing records the hash of a weight file.
     """
-    from gridloom.specs.stages import SHIPPED
-
-    if name.startswith(SHIPPED) or user_files.exists(Path(name)):
-        from gridloom.runtime.checkpoints.verify import (
-            exit_status,
-            is_checkpoint,
-            verify_below,
-            verify_checkpoint,
-        )
-
-        if not is_checkpoint(name):
-            from gridloom.cli.show.text import verdict_lines
-
-            verdicts = verify_below(Path(name))
-            print("\n".join(verdict_lines(verdicts)))
-            if status := exit_status(verdicts):
-                raise typer.Exit(status)
-            return
-        found = verify_checkpoint(name)
-        print(f"{name} is whole: {found.kind}, {found.parameters:,} parameters, {found.steps:,} steps")
-        print(f"  network   {found.line}")
-        print(f"  data      {found.data_kind}, {found.num_puzzle_ids - 1:,} puzzle ids")
-        if found.adapters:
-            print(f"  adapters  {', '.join(found.adapters)}")
-        return
+    from gridloom.runtime.checkpoints.find import find_checkpoint
+    from gridloom.runtime.models.language.weights.managed import MANAGED
     from gridloom.runtime.models.language.weights.managed import verify as verify_model
+    from gridloom.stores.workspace import Workspace
 
-    path = verify_model(name)
-    print(f"{name} is whole: {path}")
+    exists = user_files.exists(Path(name))
+    if name in MANAGED and not exists:
+        print(f"{name} is whole: {verify_model(name)}")
+        return
+    place = name if exists else str(find_checkpoint(name, Workspace.find(home), run))
+
+    from gridloom.runtime.checkpoints.verify import (  # loads torch
+        exit_status,
+        is_checkpoint,
+        verify_below,
+        verify_checkpoint,
+    )
+
+    if not is_checkpoint(place):
+        from gridloom.cli.show.text import verdict_lines
+
+        verdicts = verify_below(Path(place))
+        print("\n".join(verdict_lines(verdicts)))
+        if status := exit_status(verdicts):
+            raise typer.Exit(status)
+        return
+    found = verify_checkpoint(place)
+    print(f"{name} is whole: {found.kind}, {found.parameters:,} parameters, {found.steps:,} steps")
+    print(f"  network   {found.line}")
+    print(f"  data      {found.data_kind}, {found.num_puzzle_ids - 1:,} puzzle ids")
+    if found.adapters:
+        print(f"  adapters  {', '.join(found.adapters)}")
+    if not exists:
+        print(f"  folder    {place}")
 
 
 @models.command("check")
@@ -160,7 +172,7 @@ def check_command(
 def publish_command(
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="The train or joint_train stage of the checkpoint.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty; written whole or not at all.")],
-    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Default: the newest with STAGE.")] = None,
+    run: StageRunOption = None,
     licence: Annotated[str | None, typer.Option("--licence", metavar="NAME", help="Licence for the card.")] = None,
     push: Annotated[
         str | None,
@@ -237,11 +249,14 @@ def export_command(
     ] = None,
 ) -> None:
     """Write step_N, all_config.yaml and identifiers.json that TinyRecursiveModels loads, with the averaged weights."""
-    from gridloom.runtime.checkpoints.bundle import load_bundle
-    from gridloom.runtime.interop.trm_checkpoint import export_checkpoint
+    from gridloom.runtime.checkpoints.description import read_description
     from gridloom.stores.files.vacant import check_vacant
 
     check_vacant(folder)
+    read_description(bundle)
+    from gridloom.runtime.checkpoints.bundle import load_bundle  # loads torch: a wrong folder is refused before
+    from gridloom.runtime.interop.trm_checkpoint import export_checkpoint
+
     whole = load_bundle(bundle)
     path = export_checkpoint(whole, folder, step=step)
     for name in whole.adapters:

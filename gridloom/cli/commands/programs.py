@@ -42,10 +42,11 @@ def run(
 
     from gridloom.runtime.data.files.grids import rows
     from gridloom.runtime.show.look import find_task
-    from gridloom.solvers.search.running import run_program
 
     text = _text_of(program, home)
     found = find_task(source, task, Path())
+    from gridloom.solvers.search.running import run_program  # loads numba: a wrong name is refused before
+
     found = replace(found, tests=(*(pair.input for pair in found.known), *found.tests), known=(), check=())
     output = run_program(text, found)
     if as_json:

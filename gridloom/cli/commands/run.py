@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +31,10 @@ from gridloom.cli.output import optional_output
 from gridloom.errors import GridloomError
 
 if TYPE_CHECKING:
+    from gridloom.compiler.graph import RunGraph
+    from gridloom.runtime.execution.run_outcome import RunResult
     from gridloom.runtime.planning.local import SpecText
+    from gridloom.stores.workspace import Workspace
 
 
 def plan(
@@ -50,7 +54,7 @@ def plan(
 ) -> None:
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.diagnostics import print_diagnostics
-    from gridloom.cli.show.tables import plan_table, print_table, time_line
+    from gridloom.cli.show.tables import folded, plan_table, print_table, time_line
     from gridloom.runtime.cluster.profile import read_profile
     from gridloom.runtime.execution.cost_on import cost_on
     from gridloom.runtime.planning.local import plan_local
@@ -75,7 +79,7 @@ def plan(
         if made.compiled.warnings:
             print_diagnostics(made.compiled.warnings)
         print_table(plan_table(planned, speeds, where))
-        print(time_line(planned, speeds, where))
+        print(folded(time_line(planned, speeds, where)))
         if on is not None:
             print("\n".join(cost_on(read_profile(on), planned, speeds.of(where), workspace)))
         again = command_line(
@@ -106,7 +110,7 @@ def execute(
     show: bool = False,
     verbose: bool = False,
     submission: Path | None = None,
-    json_of: str | None = None,
+    as_data: Callable[[RunResult, RunGraph, Workspace], Any] | None = None,
 ) -> None:
     """Run a spec and print its results, or how to go on where it stopped.
 
@@ -115,8 +119,18 @@ def execute(
         show: whether the tasks of a cached solve stage are shown.
         verbose: whether the grids of every task are drawn.
         submission: file to copy the picks to.
-        json_of: stage whose report is printed as JSON in place of the results.
+        as_data: what makes the data that is printed as JSON in place of the results.
     """
+    from gridloom.runtime.planning.local import plan_local
+    from gridloom.runtime.planning.only import only_stages
+    from gridloom.stores.workspace import Workspace
+
+    workspace = Workspace.find(home)
+    planned = plan_local(spec, overrides, workspace, walltime, device, finished_early or ())
+    if only:
+        planned = only_stages(planned, only)
+
+    # a spec that does not compile is refused before
     from gridloom.cli.show.comparison import print_comparison
     from gridloom.cli.show.diagnostics import print_diagnostics
     from gridloom.cli.show.progress import reporter
@@ -126,21 +140,20 @@ def execute(
     from gridloom.runtime.execution.elsewhere import hand_over, place_of_run
     from gridloom.runtime.execution.launch import launch
     from gridloom.runtime.execution.run_outcome import RunFailed
-    from gridloom.runtime.planning.local import plan_local
-    from gridloom.runtime.planning.only import only_stages
     from gridloom.runtime.reports.comparison import SCORES, compare_runs
-    from gridloom.stores.workspace import Workspace
 
-    workspace = Workspace.find(home)
-    planned = plan_local(spec, overrides, workspace, walltime, device, finished_early or ())
-    if only:
-        planned = only_stages(planned, only)
     shown = spec if isinstance(spec, str) else spec.shown
     profile = place_of_run(on, planned, shown)
     where = profile.place
     if planned.compiled.warnings and not quiet:
         print_diagnostics(planned.compiled.warnings)
     if where.kind in ("torchrun", "slurm"):
+        if as_data is not None or not isinstance(spec, str):
+            what = "--json needs the results in this process" if as_data is not None else "there is no file of the spec"
+            raise GridloomError(
+                f"{where} takes the run over, and {what}",
+                "give --on local:N or ray, or write a spec and `gridloom run` it there",
+            )
         if submission is not None:
             raise GridloomError(
                 f"--submission is written by the process that runs the spec, and {where} takes the run over",
@@ -176,8 +189,12 @@ def execute(
         print(f"{failed}\n  what is done is kept; once it is mended, go on with: {again}", file=sys.stderr)
         raise typer.Exit(failed.exit_code) from None
     graph = planned.plan.graph
-    if json_of is not None:
-        print(json.dumps(result.artifacts[json_of].read_json("report.json"), indent=1))
+    if as_data is not None:
+        if submission is not None:
+            from gridloom.runtime.execution.submission import copy_submission
+
+            copy_submission(result, graph, submission)
+        print(json.dumps(as_data(result, graph, workspace), default=str, indent=1))
         return
     print_results(console, result, graph, workspace, show_tasks=show, verbose=verbose, quiet=quiet)
     if submission is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,10 +16,12 @@ from gridloom.cli.options import (
     DeviceOption,
     FinishedEarlyOption,
     HomeOption,
+    JsonOption,
     OnOption,
     QuietOption,
     SetOption,
     SpecArg,
+    StageRunOption,
     WaitOption,
     WalltimeOption,
 )
@@ -45,6 +48,7 @@ def solve(
         str | None,
         typer.Option("--with", metavar="CHECKPOINT", help="For a file of puzzles: a finished training, or a folder."),
     ] = None,
+    run: StageRunOption = None,
     submission: Annotated[
         Path | None,
         typer.Option("--submission", metavar="FILE", help="Write the two grids a test input in Kaggle's form."),
@@ -61,6 +65,7 @@ def solve(
             autocompletion=complete_specs,
         ),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Solve tasks: of a spec, of a file or folder of tasks, of Kaggle's challenges; show attempts, verdicts and picks.
 
@@ -94,13 +99,16 @@ def solve(
             home=home,
             device=device,
             walltime=walltime,
+            on=on,
+            run=run,
             **{"with": given},
         )
         with optional_output():
-            _solve_puzzles(spec, overrides or [], given, home, device, walltime, quiet, again, wait)
+            _solve_puzzles(spec, overrides or [], given, run, home, device, walltime, quiet, again, wait, on, as_json)
         return
-    if given is not None:
-        raise GridloomError("--with is for a file of puzzles", f"write what solves in {spec}, or use --set")
+    for option, value in (("--with", given), ("--run", run)):
+        if value is not None:
+            raise GridloomError(f"{option} is for a file of puzzles", f"write what solves in {spec}, or use --set")
     from gridloom.runtime.execution.submission import check_target
     from gridloom.runtime.planning.local import solve_overrides
     from gridloom.runtime.quick.task_source import is_task_source, source_spec
@@ -132,6 +140,8 @@ def solve(
     elif budget is not None:
         raise GridloomError("--budget is for a task file", f"write its training's `budget` in {spec}, or use --set")
     extra = [*(overrides or []), *solve_overrides(spec, overrides or (), split=split, limit=limit)]
+    from gridloom.runtime.reports.solved_data import solved_data
+
     with optional_output():
         execute(
             spec,
@@ -139,7 +149,7 @@ def solve(
             home,
             device,
             walltime,
-            quiet,
+            quiet or as_json,
             again,
             wait,
             finished_early,
@@ -147,6 +157,7 @@ def solve(
             show=True,
             verbose=verbose,
             submission=submission,
+            as_data=solved_data if as_json else None,
         )
 
 
@@ -154,29 +165,39 @@ def _solve_puzzles(
     file: str,
     overrides: list[str],
     given: str | None,
+    run: str | None,
     home: Any,
     device: str | None,
     walltime: float | None,
     quiet: bool,
     again: str,
     wait: bool,
+    on: str | None,
+    as_json: bool,
 ) -> None:
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.puzzles import print_puzzles
     from gridloom.cli.show.run_results import print_results
     from gridloom.cli.show.terminal import Terminal
     from gridloom.errors import StageInterrupted
+    from gridloom.runtime.execution.elsewhere import place_of_run
     from gridloom.runtime.execution.launch import launch
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.puzzle_files import STAGE, puzzle_spec
+    from gridloom.runtime.reports.solved_data import answered_data
     from gridloom.stores.evaluation_records import PuzzlePredictionRecord
     from gridloom.stores.ledger import Ledger
     from gridloom.stores.workspace import Workspace
 
     workspace, console = Workspace.find(home), Terminal()
-    text = puzzle_spec(file, given, workspace)
+    text = puzzle_spec(file, given, workspace, run)
     planned = plan_local(text, overrides, workspace, walltime, device)
-    progress = reporter(console, quiet, bars=Terminal(stderr=True))
+    where = place_of_run(on, planned, text.shown).place
+    if where.kind in ("torchrun", "slurm"):
+        raise GridloomError(
+            f"{where} takes specs over, and {file} is none", "give --on local:N or ray, or write a spec"
+        )
+    progress = reporter(console, quiet or as_json, bars=Terminal(stderr=True))
     try:
         result = launch(
             planned,
@@ -187,6 +208,7 @@ def _solve_puzzles(
             device,
             walltime,
             wait,
+            where,
         )
     except StageInterrupted as interrupted:
         print(f"{interrupted}\n  saved. Continue with: {again}", file=sys.stderr)
@@ -194,6 +216,9 @@ def _solve_puzzles(
     producer = result.artifacts[STAGE].manifest["producer"]
     made = Ledger(workspace).read(PuzzlePredictionRecord, run_id=producer["run_id"], stage=producer["stage"])
     found = sorted(made, key=lambda one: one.puzzle)
+    if as_json:
+        print(json.dumps(answered_data(result, planned.plan.graph, found), default=str, indent=1))
+        return
     print_puzzles(console, found)
     print_results(console, result, planned.plan.graph, workspace, show_tasks=False, quiet=quiet)
 

@@ -74,12 +74,14 @@ def finish_command(
     from gridloom.cli.show.progress import reporter
     from gridloom.cli.show.terminal import Terminal
     from gridloom.errors import GridloomError
+    from gridloom.runtime.planning.finished_early import training_node
     from gridloom.runtime.planning.local import compile_local
     from gridloom.stores.workspace import Workspace
 
     if best and newest:
         raise GridloomError("--best and --newest are two states", "give one of them, or neither")
     graph = compile_local(spec, overrides or ()).graph
+    training_node(graph, stage)
     from gridloom.runtime.execution.finish_early import finish_early  # loads torch
 
     weights: Literal["best", "newest"] | None = "best" if best else "newest" if newest else None

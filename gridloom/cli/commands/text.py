@@ -9,15 +9,9 @@ from typing import Annotated
 
 import typer
 
-from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption
+from gridloom.cli.options import CheckpointArg, DeviceOption, HomeOption, JsonOption, QuietOption, StageRunOption
 from gridloom.errors import GridloomError
 
-CheckpointArg = Annotated[
-    str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's folder, shipped:NAME, or a stage that trained one.")
-]
-RunOption = Annotated[
-    str | None, typer.Option("--run", metavar="RUN", help="Run of a stage; default: the newest with it.")
-]
 TokensOption = Annotated[int, typer.Option("--max-tokens", min=0, help="Bytes to write at most.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0, help="0 takes the most likely token.")]
 TopPOption = Annotated[float, typer.Option("--top-p", help="Sample from the most likely tokens of this share.")]
@@ -38,19 +32,23 @@ def generate(
     act_steps: StepsOption = None,
     halt: HaltOption = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every token anew; the same text.")] = False,
-    run: RunOption = None,
+    run: StageRunOption = None,
     device: DeviceOption = None,
     home: HomeOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Continue a text with an engine that was trained on text, and print it as it is made."""
-    from gridloom.runtime.generation.text import Generated, Sampling, TextModel, find_checkpoint
-    from gridloom.runtime.machine.device import resolve_device
+    from gridloom.runtime.checkpoints.find import find_checkpoint
     from gridloom.stores.workspace import Workspace
 
+    folder = find_checkpoint(checkpoint, Workspace.find(home), run)
+
+    from gridloom.runtime.generation.text import Generated, Sampling, TextModel  # loads torch
+    from gridloom.runtime.machine.device import resolve_device
+
     sampling = Sampling(max_tokens, temperature, top_p, seed, act_steps, halt, not no_cache)
-    model = TextModel.load(find_checkpoint(checkpoint, Workspace.find(home), run), resolve_device(device or "cpu"))
+    model = TextModel.load(folder, resolve_device(device or "cpu"))
     prompt = sys.stdin.read() if prompt == "-" else prompt
     result = Generated()
     for piece in model.stream(prompt, sampling, result):
@@ -80,18 +78,22 @@ def chat(
     history: Annotated[
         int | None, typer.Option("--history", min=16, help="Bytes of context at most; default: two windows.")
     ] = None,
-    run: RunOption = None,
+    run: StageRunOption = None,
     device: DeviceOption = None,
     home: HomeOption = None,
 ) -> None:
     """Converse with an engine that was trained on text; /help lists the commands."""
-    from gridloom.runtime.generation.chat import ChatSession
-    from gridloom.runtime.generation.text import Sampling, TextModel, find_checkpoint
-    from gridloom.runtime.machine.device import resolve_device
+    from gridloom.runtime.checkpoints.find import find_checkpoint
     from gridloom.stores.workspace import Workspace
 
+    folder = find_checkpoint(checkpoint, Workspace.find(home), run)
+
+    from gridloom.runtime.generation.chat import ChatSession  # loads torch
+    from gridloom.runtime.generation.text import Sampling, TextModel
+    from gridloom.runtime.machine.device import resolve_device
+
     sampling = Sampling(max_tokens, temperature, top_p, seed, act_steps, halt)
-    model = TextModel.load(find_checkpoint(checkpoint, Workspace.find(home), run), resolve_device(device or "cpu"))
+    model = TextModel.load(folder, resolve_device(device or "cpu"))
     session = ChatSession(model, sampling, history or 2 * model.length, system)
     while not session.ended:
         try:

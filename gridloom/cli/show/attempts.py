@@ -12,7 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from gridloom.cli.show.tables import rows_table
+from gridloom.cli.show.tables import cell, rows_table
 from gridloom.runtime.show.draw import hex_of
 from gridloom.solvers.loop.events import AttemptShown, PicksShown, TaskShown
 from gridloom.stores.attempt import KEY, column_names
@@ -146,7 +146,10 @@ def attempt_view(row: Mapping[str, Any], compared: RenderableType | None = None)
             parts += [Text(title, style="bold"), _paragraph(one["program"].rstrip("\n"))]
     parts += [
         Text("signals", style="bold"),
-        rows_table([{"verifier": v["verifier"], "score": v["score"], "detail": v["detail"]} for v in row["verdicts"]]),
+        rows_table(
+            [{"verifier": v["verifier"], "score": v["score"], "detail": v["detail"]} for v in row["verdicts"]],
+            prose=("detail",),
+        ),
         Text("plan", style="bold"),
         Text(printable("  ".join(f"{name} {_plan_value(name, value)}" for name, value in row["plan"].items()))),
     ]
@@ -218,7 +221,24 @@ def _paragraph(text: str, style: str = "") -> Text:
 def _plan_value(name: str, value: Any) -> str:
     if name == "views":
         return f"{len(value)} ({', '.join(str(view).split('|||')[0] for view in value)})" if value else "0"
-    return str(value)
+    return cell(value)
+
+
+def _two_plan_values(name: str, before: Any, after: Any) -> str:
+    """Return two unlike values of a plan; views that differ in their colours alone are named whole."""
+    shown = [_plan_value(name, value) for value in (before, after)]
+    if shown[0] == shown[1]:
+        shown = [cell(value) for value in (before, after)]
+    return " -> ".join(shown)
+
+
+def _two_numbers(before: float | None, after: float | None, unit: str = "", digits: int = 2) -> str:
+    """Return two numbers with as many decimals as it takes to show that they differ, six at most."""
+    for places in range(digits, 7):
+        shown = ["-" if value is None else f"{value:.{places}f}{unit}" for value in (before, after)]
+        if before == after or shown[0] != shown[1]:
+            break
+    return " -> ".join(shown)
 
 
 def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableType:
@@ -227,8 +247,7 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
     for name in sorted(a["plan"].keys() | b["plan"].keys()):
         before, after = a["plan"].get(name), b["plan"].get(name)
         if before != after:
-            change = f"{_plan_value(name, before)} -> {_plan_value(name, after)}"
-            rows.append({"what": f"plan.{name}", "change": change})
+            rows.append({"what": f"plan.{name}", "change": _two_plan_values(name, before, after)})
     for what in ("prompt", "text"):
         before, after = a.get(what) or "", b.get(what) or ""
         if before != after:
@@ -248,14 +267,15 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
             change = f"{len(cells)} of {len(x) * len(x[0])} cells differ: {shown}{more}"
         rows.append({"what": f"grid {i}" if len(a["grids"]) > 1 else "grid", "change": change})
     if (a["verdict"], a["score"]) != (b["verdict"], b["score"]):
-        change = f"{a['score']:.2f} {a['verdict']} -> {b['score']:.2f} {b['verdict']}"
-        rows.append({"what": "verdict", "change": change})
-    was, now = ({verdict["verifier"]: verdict["score"] for verdict in row["verdicts"]} for row in (a, b))
-    for name in [*was, *(name for name in now if name not in was)]:
-        if was.get(name) != now.get(name):
-            rows.append({"what": f"verdict.{name}", "change": f"{_score(was.get(name))} -> {_score(now.get(name))}"})
+        was, now = _two_numbers(a["score"], b["score"]).split(" -> ")
+        rows.append({"what": "verdict", "change": f"{was} {a['verdict']} -> {now} {b['verdict']}"})
+    scored, scores = ({verdict["verifier"]: verdict["score"] for verdict in row["verdicts"]} for row in (a, b))
+    for name in [*scored, *(name for name in scores if name not in scored)]:
+        if scored.get(name) != scores.get(name):
+            change = _two_numbers(scored.get(name), scores.get(name))
+            rows.append({"what": f"verdict.{name}", "change": change})
     for node in [*a["timings"], *(node for node in b["timings"] if node not in a["timings"])]:
-        change = " -> ".join(f"{row['timings'][node]:.3f} s" if node in row["timings"] else "-" for row in (a, b))
+        change = _two_numbers(a["timings"].get(node), b["timings"].get(node), " s", 3)
         rows.append({"what": f"time.{node}", "change": change})
     rows.append({"what": "seconds", "change": f"{_seconds(a):.2f} -> {_seconds(b):.2f}"})
     titled = [
@@ -263,17 +283,13 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
         for i in range(1, len(a["grids"]) + 1)
         for row, grid in ((a, a["grids"][i - 1]), (b, (b["grids"] + [[]] * i)[i - 1]))
     ]
-    return Group(rows_table(rows), SideBySide(titled))
+    return Group(rows_table(rows, prose=("change",)), SideBySide(titled))
 
 
 def _excerpt(text: str, at: int) -> str:
     """Show a text from the first character that differs."""
     shown = text[at : at + 24]
     return repr(shown + ("..." if len(text) > at + 24 else "")) if shown else "(its end)"
-
-
-def _score(score: float | None) -> str:
-    return "none" if score is None else f"{score:.2f}"
 
 
 def _seconds(row: Mapping[str, Any]) -> float:

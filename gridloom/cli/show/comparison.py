@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gridloom.runtime.evaluation.intervals import share_text
@@ -21,7 +22,10 @@ def print_comparison(results: tuple[Result, ...]) -> None:
     from gridloom.cli.show.tables import print_table, rows_table
 
     rows = _shown(results)
-    print_table(rows_table(rows, drop=[name for name in LEAST if rows and name in rows[0]]))
+    fields = _short_names(list(results[0].differs)[:MAX_COLUMNS]).values() if results else ()
+    metrics = _in_order(name for one in results for name in one.metrics)
+    least = ["status", *[*fields][1:], *metrics[1:], *LEAST]
+    print_table(rows_table(rows, drop=[name for name in least if rows and name in rows[0]]))
     hidden = len(results[0].differs) - MAX_COLUMNS
     if hidden > 0:
         print(f"{hidden} more fields differ: --json shows all")
@@ -34,7 +38,7 @@ def _shown(results: tuple[Result, ...]) -> list[dict[str, Any]]:
     from gridloom.wording import duration
 
     several = len({one.run_id for one in results}) > 1
-    metrics = list(dict.fromkeys(name for one in results for name in one.metrics))
+    metrics = _in_order(name for one in results for name in one.metrics)
     paths = list(results[0].differs)[:MAX_COLUMNS]
     names = _short_names(paths)
     rows: list[dict[str, Any]] = []
@@ -54,6 +58,17 @@ def _shown(results: tuple[Result, ...]) -> list[dict[str, Any]]:
         rows.append(row)
     empty = {name for name in rows[0] if name not in names.values() and all(row[name] is None for row in rows)}
     return [{name: value for name, value in row.items() if name not in empty} for row in rows]
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Return names once, as they come first; those that end with a number side by side by it: pass2 before pass10."""
+    stems: dict[str, int] = {}
+
+    def place(name: str) -> tuple[int, int]:
+        stem = name.rstrip("0123456789")
+        return stems.setdefault(stem, len(stems)), int(name[len(stem) :] or 0)
+
+    return [name for _, name in sorted((place(name), name) for name in dict.fromkeys(names))]
 
 
 def _as_set(value: Any) -> Any:

@@ -14,6 +14,7 @@ from gridloom.cli.show.tables import rows_table
 from gridloom.compiler.graph import RunGraph
 from gridloom.runtime.evaluation.intervals import share_text
 from gridloom.runtime.execution.run_outcome import RunResult
+from gridloom.runtime.reports.solved_data import REPORTED
 from gridloom.solvers.stages.ablate import Comparison
 from gridloom.stores.artifacts import Artifact
 from gridloom.stores.ledger import Ledger
@@ -26,10 +27,6 @@ QUERIES = (
     "from v_failed select task_id, attempts, best_verdict, cell_accuracy order by cell_accuracy desc limit 3",
     "select verifier, round(avg(score), 2) as mean, count(*) as attempts from verdicts group by all order by mean",
 )
-
-
-REPORTED = ("score", "evaluate", "halting_study", "count_votes", "ablate")
-"""Kinds of node whose report is printed after a run."""
 
 
 def print_results(

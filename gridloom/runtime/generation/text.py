@@ -17,16 +17,13 @@ import torch
 
 from gridloom.errors import ModelError
 from gridloom.runtime.checkpoints.bundle import load_bundle
-from gridloom.runtime.checkpoints.description import DESCRIPTION, checkpoint_folder, data_kind
+from gridloom.runtime.checkpoints.description import data_kind
 from gridloom.runtime.data.built.encoders import to_bytes
 from gridloom.runtime.generation.sampling import choose
 from gridloom.runtime.models.engine.decoding import Decoding
 from gridloom.runtime.models.engine.network import Engine
 from gridloom.runtime.models.steps import Halting, Rows
-from gridloom.runtime.reports.publish import trained_checkpoint
 from gridloom.specs.built import BYTES, STOP
-from gridloom.specs.stages import SHIPPED
-from gridloom.stores.workspace import Workspace
 
 PAD = 0
 
@@ -76,18 +73,6 @@ class Generated:
     def text(self) -> str:
         """The text, bytes that are no UTF-8 replaced."""
         return self.tokens.decode(errors="replace")
-
-
-def find_checkpoint(name: str, workspace: Workspace, run: str | None = None) -> Path:
-    """Return the folder of a checkpoint: a folder, shipped:NAME, or a stage that trained one.
-
-    Raises:
-        ModelError: no checkpoint has this name.
-        GridloomError: the stage made none.
-    """
-    if name.startswith(SHIPPED) or (Path(name) / DESCRIPTION).is_file() or Path(name).is_dir():
-        return checkpoint_folder(name, ".")
-    return trained_checkpoint(name, workspace, run)[1].path
 
 
 class TextModel:

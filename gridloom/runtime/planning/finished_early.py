@@ -13,11 +13,11 @@ from typing import Any
 from gridloom.compiler.fingerprint import digest, fingerprint, graph_key
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import GridloomError
+from gridloom.runtime.checkpoints.find import TRAININGS
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.wording import did_you_mean, listed
 
 FACT = "finished_early"
-TRAININGS = ("train", "joint_train")
 
 
 def finished_text(node: StageNode) -> str:

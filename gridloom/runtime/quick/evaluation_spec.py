@@ -13,8 +13,9 @@ import yaml
 from gridloom import user_files
 from gridloom.errors import DataError, GridloomError, ModelError
 from gridloom.runtime.checkpoints.description import read_description, shipped_checkpoints
+from gridloom.runtime.checkpoints.find import find_checkpoint
 from gridloom.runtime.planning.local import SpecText
-from gridloom.runtime.planning.puzzle_files import MOST, find_checkpoint, is_puzzle_file
+from gridloom.runtime.planning.puzzle_files import MOST, is_puzzle_file
 from gridloom.specs.stages import SHIPPED
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import did_you_mean, listed, near_and_known
@@ -46,6 +47,7 @@ def evaluation_spec(
     limit: int | None = None,
     views: int | None = None,
     original: Original | None = None,
+    run: str | None = None,
 ) -> EvaluationSpec:
     """Return the spec that evaluates a checkpoint on data.
 
@@ -56,11 +58,12 @@ def evaluation_spec(
             TinyRecursiveModels, or a YAML mapping of a data entry.
         limit: the first so many tasks or puzzles.
         views: views that vote on each ARC test input.
+        run: run of the training that `checkpoint` names; by default the newest.
 
     Raises:
         DataError, ModelError, GridloomError: one of the two is not there, or is not what it should be.
     """
-    path, notes = _checkpoint(checkpoint, data, workspace, original or Original())
+    path, notes = _checkpoint(checkpoint, data, workspace, original or Original(), run)
     entry = _entry(data, _description(path))
     stage: dict[str, Any] = {"kind": "evaluate", "with": "given", "data": "tested"}
     stage |= {name: value for name, value in (("limit", limit), ("views", views)) if value is not None}
@@ -73,7 +76,9 @@ def evaluation_spec(
     return EvaluationSpec(SpecText(json.dumps(sections, indent=1), "evaluate.yaml"), notes)
 
 
-def _checkpoint(given: str, data: str, workspace: Workspace, original: Original) -> tuple[str, tuple[str, ...]]:
+def _checkpoint(
+    given: str, data: str, workspace: Workspace, original: Original, run: str | None
+) -> tuple[str, tuple[str, ...]]:
     if given.startswith(SHIPPED):
         known = [one.name for one in shipped_checkpoints()]
         if given not in known:
@@ -88,7 +93,7 @@ def _checkpoint(given: str, data: str, workspace: Workspace, original: Original)
         path = steps[0]
     if user_files.is_file(path):
         return _imported(path, data, workspace, original)
-    return str(find_checkpoint(given, workspace)), ()
+    return str(find_checkpoint(given, workspace, run)), ()
 
 
 def _imported(path: Path, data: str, workspace: Workspace, original: Original) -> tuple[str, tuple[str, ...]]:

@@ -22,19 +22,19 @@ from gridloom.compiler.fingerprint import is_data
 from gridloom.compiler.graph import RunGraph, StageNode
 from gridloom.errors import GridloomError
 from gridloom.runtime.checkpoints.description import read_description
+from gridloom.runtime.checkpoints.find import TRAININGS
 from gridloom.runtime.planning.finished_early import FACT
 from gridloom.runtime.planning.graph_sources import run_graph
 from gridloom.runtime.reports.card import CardFacts, CheckpointScore, CheckpointTraining, render
 from gridloom.runtime.reports.comparison import StageRun, nodes_behind, stage_runs
 from gridloom.stores.artifacts import MANIFEST, Artifact, ArtifactStore
 from gridloom.stores.files.vacant import check_vacant, filling
+from gridloom.stores.keeping.of_stage import artifact_of_stage
 from gridloom.stores.ledger import Ledger
-from gridloom.stores.runs.names import find_run
 from gridloom.stores.workspace import Workspace
-from gridloom.wording import did_you_mean, listed
+from gridloom.wording import listed
 
 CARD, HUB_CARD, GRAPH, REPORT = "card.md", "README.md", "graph.json", "report.json"
-TRAININGS = ("train", "joint_train")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,13 @@ def trained_checkpoint(stage: str, workspace: Workspace, run_id: str | None = No
     Raises:
         GridloomError: an unknown run or stage, or one that made no checkpoint.
     """
-    ledger = Ledger(workspace)
-    run_id = _run_of(stage, ledger, None if run_id is None else find_run(run_id, ledger))
-    artifact = ArtifactStore(workspace).find(_trained(stage, run_graph(run_id, workspace), run_id).key)
-    if artifact is None:
+    found = artifact_of_stage(stage, workspace, run_id, TRAININGS)
+    if found.run_id is None:
         raise GridloomError(
-            f"stage {stage} of run {run_id} has no checkpoint yet", "run the spec again: it goes on where it stopped"
+            f"the runs of stage '{stage}' were removed from the ledger, and a card is made from them",
+            "run its spec again: it finds the checkpoint cached and records where it is from",
         )
-    return run_id, artifact
+    return found.run_id, found.artifact
 
 
 def publish(
@@ -166,31 +165,6 @@ def _of_evaluation(report: Mapping[str, Any]) -> ScoreFields:
     early = "" if isinstance(evaluated["early_stop"], bool) else f", early stop {evaluated['early_stop']}"
     figures = {f"pass@{k}": (share, report["pass_at_intervals"][k]) for k, share in report["pass_at"].items()}
     return data["version"], data["split"], int(report["num_tasks"]), "tasks", f"{views}, {how}{early}", figures
-
-
-def _run_of(stage: str, ledger: Ledger, run_id: str | None) -> str:
-    """Return the named run, by default the newest run with a finished stage of this name. Raises GridloomError."""
-    if run_id is not None:
-        return run_id
-    rows = ledger.rows(
-        "select run_id from stages s join runs r using (run_id) where s.stage = ? and s.status in ('done', 'cached') "
-        "order by r.started_at desc",  # a cached stage has no time of its own
-        [stage],
-    )
-    if rows:
-        return str(rows[0]["run_id"])
-    known = [
-        str(row["stage"])
-        for row in ledger.rows(
-            "select distinct stage from stages where kind in (select unnest(?)) order by stage", [[*TRAININGS]]
-        )
-    ]
-    if stage in known:
-        raise GridloomError(
-            f"stage '{stage}' is not done in any run", "run the spec again: it goes on where it stopped"
-        )
-    otherwise = f"trainings in this workspace: {listed(known, 6)}" if known else "train something first"
-    raise GridloomError(f"no run has finished a stage '{stage}'", did_you_mean(stage, known, otherwise))
 
 
 def _trained(stage: str, graph: RunGraph, run_id: str) -> StageNode:

@@ -14,7 +14,7 @@ from gridloom.optional_packages import needed
 from gridloom.runtime.checkpoints.description import DESCRIPTION
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import Wandb
-from gridloom.stores.artifacts import Artifact
+from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.wording import first_line
 
 SOLVE_PROJECT, EVALUATE_PROJECT = "arc-solve", "arc-evaluate"
@@ -125,7 +125,7 @@ def send_report(
     if asked is not None:
         spec = Wandb.from_json_values(asked)
         facts = {name: report[name] for name in ("evaluated", "data", "solved_with") if name in report}
-        with wandb_run(spec, project, node, context, **facts, **networks(inputs)) as log:
+        with wandb_run(spec, project, node, context, **facts, **networks(inputs, _store(context))) as log:
             log({**figures_of(report), **(figures or {})}, step)
 
 
@@ -137,14 +137,28 @@ def tracked_counts(
     if spec is None:
         yield None
         return
-    with wandb_run(spec, SOLVE_PROJECT, node, context, **networks(inputs)) as log:
+    with wandb_run(spec, SOLVE_PROJECT, node, context, **networks(inputs, _store(context))) as log:
         yield log
 
 
-def networks(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Return the configuration of each network among the inputs, by the name of the input."""
+def _store(context: StageContext) -> ArtifactStore:
+    return ArtifactStore(context.ledger.workspace)
+
+
+def networks(inputs: Mapping[str, Artifact], store: ArtifactStore) -> dict[str, Any]:
+    """Return the configuration of each network among the inputs and what these were made of, by the input's name.
+
+    The votes of an evaluation and the attempts of a solve are counted by a stage that does not read the network.
+    """
+    behind = {
+        name: made
+        for artifact in inputs.values()
+        if artifact.type != "checkpoint"
+        for name, key in artifact.manifest.get("inputs", {}).items()
+        if (made := store.find(key)) is not None
+    }
     found = {}
-    for name, artifact in inputs.items():
+    for name, artifact in {**behind, **inputs}.items():
         if artifact.type == "checkpoint" and artifact.has(DESCRIPTION):
             parts = artifact.read_json(DESCRIPTION)["parts"]
             found[name] = {part: one["config"] for part, one in parts.items() if "config" in one}

@@ -44,9 +44,9 @@ class ProgressLines:
             return
         self._next = now + INTERVAL_S[self._is_terminal]
         left = f", {(now - self._began) * (total - done) / done:.0f} s left" if done else ""
-        self._write(
-            f"{self.label}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB{left}", "" if self._is_terminal else "\n"
-        )
+        unit, size = ("MB", 1e6) if total >= 1e6 else ("kB", 1e3)
+        shown = f"{self.label}: {done / size:,.0f} of {total / size:,.0f} {unit}{left}"
+        self._write(shown, "" if self._is_terminal else "\n")
 
     def end(self) -> None:
         """Clear the line on a terminal."""

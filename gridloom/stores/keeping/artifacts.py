@@ -12,6 +12,7 @@ from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.files.disk import storage
 from gridloom.stores.files.write_aside import move
 from gridloom.stores.keeping.in_use import removing_artifacts
+from gridloom.stores.keeping.of_stage import UnknownStage, artifact_of_stage
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import did_you_mean, listed, printable
 
@@ -50,15 +51,20 @@ def _listed(one: Artifact) -> Listed:
     )
 
 
-def find_artifact(what: str, known: Sequence[Listed]) -> Listed:
-    """Return the artifact that a key, the begin of its digits, or a stage's name means; of a stage the newest.
+def find_artifact(what: str, workspace: Workspace) -> Listed:
+    """Return the artifact that a key, the begin of its digits, or a stage's name means (`artifact_of_stage`).
 
     Raises GridloomError that names similar ones, or those that it could mean.
     """
+    known = list_artifacts(workspace)
     exact = [one for one in known if one.key == what]
     begun = [one for one in known if what and (one.key.startswith(what) or one.key.partition(":")[2].startswith(what))]
-    of_stage = [one for one in known if one.stage == what]
-    found = exact or of_stage[:1] or begun
+    found = exact
+    if not exact:
+        try:
+            found = [_listed(artifact_of_stage(what, workspace).artifact)]
+        except UnknownStage:
+            found = begun
     if len(found) == 1:
         return found[0]
     if found:

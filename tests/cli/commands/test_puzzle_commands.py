@@ -67,7 +67,7 @@ def test_puzzles_of_ones_own_are_answered_shown_and_recorded(gridloom: Run, tmp_
         (("solve", "gone.txt", "--with", "learn"), "gone.txt"),
         (
             ("solve", "mine.txt", "--with", "~nosuchuser/x"),
-            "no checkpoint can be at .~nosuchuser/x.: no home folder of ~nosuchuser",
+            "cannot read the checkpoint .~nosuchuser/x.: no home folder of ~nosuchuser",
         ),
         (("solve", "own.yaml", "--with", "learn"), "--with is for a file of puzzles"),
         (

@@ -40,7 +40,7 @@ def test_generate_prints_the_same_text_for_a_seed_and_without_cache(run: Run, bu
 
 
 def test_generate_names_what_is_wrong(run: Run, tmp_path: Path) -> None:
-    assert "nothing is recorded" in run("generate", "nostage", code=1)
+    assert "'nostage' is no folder of a checkpoint, and no finished training" in run("generate", "nostage", code=1)
     (tmp_path / "empty").mkdir()
     assert "holds no bundle.json" in run("generate", "empty", code=1)
 

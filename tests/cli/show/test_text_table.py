@@ -40,6 +40,24 @@ def test_a_table_of_stages_fits_and_names_what_it_leaves_out(width: int) -> None
     assert ("left out" in shown) == (width < 120)
 
 
+def test_prose_is_folded_narrower_before_rows_become_records() -> None:
+    row = {
+        "name": "0b0b0002.1@dd51",
+        "verdict": "rejected",
+        "seconds": 1.5,
+        "feedback": "on example 3 one cell differs",
+    }
+    lines = rows_table([row], prose=("feedback",), drop=("seconds",)).lines(46)
+    assert lines == [
+        "name             verdict   feedback",
+        "0b0b0002.1@dd51  rejected  on example 3 one",
+        "                           cell differs",
+        "left out for this width: seconds; --json has",
+        "all",
+    ]
+    assert rows_table([row], prose=("feedback",), drop=("seconds",)).lines(40)[0].startswith("-- row 1 ")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_rows_without_columns_to_drop_become_records_with_whole_names(width: int) -> None:
     row = {f"column_{number}": RUN if number % 2 else "word " * number for number in range(8)}  # 162 wide

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from store_cases import EPOCH, small_run
 
 import gridloom
-from gridloom.errors import GridloomError, ModelError, StoreError
+from gridloom.errors import ModelError, StoreError
 from gridloom.runtime.checkpoints.description import checkpoint_facts
-from gridloom.runtime.reports.publish import publish, trained_checkpoint
+from gridloom.runtime.reports.publish import publish
 from gridloom.stores.artifacts import ArtifactStore
-from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.records import RunRecord, StageRecord
+from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
 Run = Callable[..., str]
@@ -195,7 +192,7 @@ def test_the_graph_beside_it_is_that_of_its_run(run: Run, project: Path) -> None
     ("words", "told"),
     [
         (("secnd", "x1"), r"no run has finished a stage 'secnd'.*did you mean 'second'"),
-        (("judge", "x2"), r"trains nothing in its stage 'judge'.*its trainings: first, second, fill"),
+        (("judge", "x2"), r"no run has finished a stage 'judge'.*trainings in this workspace: fill, first, second"),
         (("second", "x3", "--run", "yesterday"), r"unknown run 'yesterday'"),
     ],
 )
@@ -256,17 +253,3 @@ def test_an_edited_description_of_a_published_checkpoint_is_refused(run: Run, pr
     checkpoint_facts("edited2", str(project))
     (project / "edited2" / "manifest.json").unlink()  # published by an earlier version
     checkpoint_facts("edited2", str(project))
-
-
-def test_the_newest_run_of_a_training_counts_also_where_it_was_cached(tmp_path: Path) -> None:
-    """A cached stage has no time of its own; its run has."""
-    workspace = Workspace(tmp_path)
-    for number, status in ((1, "done"), (2, "cached")):
-        name, began = f"run-{number}", None if status == "cached" else EPOCH
-        run_record = small_run(name)[0]
-        assert isinstance(run_record, RunRecord)
-        learn = StageRecord(run_id=name, stage="learn", kind="train", key="gl1:1", status=status, started_at=began)
-        with LedgerWriter(workspace, name) as writer:
-            writer.append(replace(run_record, started_at=EPOCH + number), learn)
-    with pytest.raises(GridloomError, match="run-2"):  # its record holds no graph to find the checkpoint by
-        trained_checkpoint("learn", workspace)

@@ -157,12 +157,12 @@ def made(workspace: Workspace) -> Workspace:
 def test_an_artifact_is_found_by_key_digits_or_stage(made: Workspace) -> None:
     known = list_artifacts(made)
     assert [one.key for one in known] == ["gl1:bb03", "gl1:aa02", "gl1:aa01"]
-    found = [find_artifact(word, known).key for word in ("gl1:aa02", "bb", "train", "data")]
+    found = [find_artifact(word, made).key for word in ("gl1:aa02", "bb", "train", "data")]
     assert found == ["gl1:aa02", "gl1:bb03", "gl1:bb03", "gl1:aa01"]
     with pytest.raises(GridloomError, match="2 artifacts begin with 'aa'"):
-        find_artifact("aa", known)
+        find_artifact("aa", made)
     with pytest.raises(GridloomError, match="did you mean 'train'"):
-        find_artifact("trian", known)
+        find_artifact("trian", made)
 
 
 def test_a_budget_takes_the_oldest_and_no_more_than_it_must(made: Workspace) -> None:

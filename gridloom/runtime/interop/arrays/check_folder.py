@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from gridloom.errors import DataError
 from gridloom.runtime.data.files.arrays import CANVAS, is_array_folder
 from gridloom.runtime.data.files.json_files import load_json, read_bytes
-from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles, num_overlapping, read_source
 from gridloom.runtime.data.puzzles.tables import MAZE_VOCAB, SPLITS, vocab_of
-from gridloom.runtime.interop.arrays.trm_export import SplitCounts, count_splits
-from gridloom.runtime.interop.arrays.trm_import import import_trm
-from gridloom.runtime.show.entries import DataEntry
 from gridloom.specs.puzzles import MazeData, SudokuData
 from gridloom.stores.files.vacant import check_vacant, filling
+
+# the kernels of puzzles load numba, which takes seconds: each function imports them once its arguments are right
+if TYPE_CHECKING:
+    from gridloom.runtime.interop.arrays.trm_export import SplitCounts
+    from gridloom.runtime.show.entries import DataEntry
 
 Kind = Literal["arc", "maze", "sudoku"]
 EVERY = 10_000_000
@@ -43,6 +44,11 @@ def check_folder(folder: Path) -> FolderReport:
     if not folder.is_dir():
         raise DataError(f"no such folder: {folder}", "name a folder of {train,test}/all__*.npy, or of CSV files")
     kind = folder_kind(folder)
+
+    from gridloom.runtime.data.puzzles.puzzle_set import num_overlapping, read_source
+    from gridloom.runtime.interop.arrays.trm_export import SplitCounts, count_splits
+    from gridloom.runtime.interop.arrays.trm_import import import_trm
+
     if kind == "arc":
         plan = import_trm(folder)
         return FolderReport(kind, CANVAS, count_splits(plan), len(plan.identifiers()))
@@ -108,6 +114,9 @@ def make_folder(entry: DataEntry, folder: Path) -> FolderReport:
             "ARC tasks are written with `gridloom data export`; sequences are streams and have no rows to write",
         )
     check_vacant(folder)
+
+    from gridloom.runtime.data.puzzles.puzzle_set import build_puzzles
+
     with filling(folder) as aside:
         build_puzzles(entry.spec, entry.base, aside)
         report = check_folder(aside)
