@@ -4,8 +4,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PrivateAttr, model_validator
 
-from gridloom.specs.base import ByContent, SpecModel
+from gridloom.specs.base import ByContent, Later, SpecModel
 from gridloom.specs.puzzles import SequenceData
+from gridloom.specs.validation import absent
 
 BYTES = 256
 """Vocabulary of text rows: token b is byte b, 0 is PAD, `STOP` ends a document."""
@@ -29,6 +30,8 @@ class Source(SpecModel):
     """Share of the rows of a `stream`, relative to the other sources."""
     max_bytes: Annotated[int, Field(ge=1, le=2**34)] = 2_000_000
     """Bytes of text to take at most: whole documents, in an order that their names fix."""
+    label: Annotated[str | None, Field(min_length=1, max_length=7), Later()] = Field(default=None, exclude_if=absent)
+    """Label of every document of the source, for `task: label`, where each `length` bytes of one are then a row."""
 
     @model_validator(mode="after")
     def _has_path(self) -> Self:
@@ -36,6 +39,8 @@ class Source(SpecModel):
             raise ValueError("a source of kind folder needs a path")
         if self.kind in ("python", "docs", "digits") and self.path is not None:
             raise ValueError(f"a source of kind {self.kind} takes no path")
+        if self.kind in ("digits", "arc") and self.label is not None:
+            raise ValueError(f"a source of kind {self.kind} has labels of its own: remove label")
         return self
 
 
@@ -86,6 +91,9 @@ class BuiltData(SequenceData):
             raise ValueError("python and docs are text: write form: text")
         if self.form == "text" and "digits" in kinds:
             raise ValueError("digits are images: write form: grid")
+        named = [source.label for source in self.sources if source.label is not None]
+        if named and (self.form, self.task) != ("text", "label"):
+            raise ValueError(f"label {named[0]} of a source is the answer of  form: text, task: label  alone")
         return self
 
     @property

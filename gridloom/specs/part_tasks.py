@@ -4,10 +4,12 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from gridloom.specs.base import Later
 from gridloom.specs.puzzles import SequenceData
+from gridloom.specs.validation import default_of
 
-RECALL_SYMBOLS, RECALL_KEY = 16, 3
-"""Symbols of a key, and its length: there are 4096 keys."""
+RECALL_SYMBOLS = 16
+"""Symbols of a key."""
 
 
 class PartTask(SequenceData):
@@ -35,8 +37,10 @@ class RecallData(PartTask):
     """
 
     kind: Literal["recall"] = "recall"
-    keys: Annotated[int, Field(ge=2, le=RECALL_SYMBOLS**RECALL_KEY)] = 64
+    keys: Annotated[int, Field(ge=2, le=RECALL_SYMBOLS**3)] = 64
     """Keys of the table."""
+    key: Annotated[int, Field(ge=1, le=8), Later()] = Field(default=3, exclude_if=default_of(3))
+    """Symbols of a key, of 16. The longer, the less two keys of the table have in common."""
     asked: PositiveInt = 48
     """Keys that training asks for; the rest is asked for in the test."""
     values: Annotated[int, Field(ge=2, le=64)] = 8
@@ -46,12 +50,14 @@ class RecallData(PartTask):
     def _some_are_left(self) -> Self:
         if self.asked >= self.keys:
             raise ValueError(f"asked {self.asked} leaves none of the {self.keys} keys for the test")
+        if self.keys > RECALL_SYMBOLS**self.key:
+            raise ValueError(f"{self.key} symbols make {RECALL_SYMBOLS**self.key} keys, not {self.keys}")
         return self
 
     @property
     def num_cells(self) -> int:
         """Tokens of a row: key and value, or key and MARK."""
-        return RECALL_KEY + 1
+        return self.key + 1
 
     @property
     def vocabulary(self) -> int:

@@ -28,7 +28,7 @@ class TextEncoder:
 
     `continue`: piece n asks for bytes n * length .. (n + 1) * length after the `length` bytes before them; the first
     piece has an empty question. A document ends with STOP. `transcribe`: question and answer are the same piece.
-    `label`: the question is the text, the answer its label.
+    `label`: the question is the text, the answer its label; or the pieces of a text, each with the same label.
     """
 
     def __init__(self, length: int, task: str) -> None:
@@ -50,9 +50,10 @@ class TextEncoder:
             return 1
         if sample.text is None or (self.task == "label" and not isinstance(sample.label, str)):
             return 0
+        size = len(to_bytes(sample.text))
         if self.task == "label":
-            return 1
-        return -(-(len(to_bytes(sample.text)) + 1) // self.length)
+            return -(-size // self.length) if sample.by_piece else 1
+        return -(-(size + 1) // self.length)
 
     def row(self, sample: Sample, piece: int) -> Row:
         """Return piece `piece` of a document."""
@@ -60,11 +61,11 @@ class TextEncoder:
             return stored_row(sample, self.length, BYTES)
         assert sample.text is not None
         whole = np.append(to_bytes(sample.text), np.uint8(STOP))
+        start = piece * self.length
         if self.task == "label":
             assert isinstance(sample.label, str)
             answer = np.append(to_bytes(sample.label), np.uint8(STOP))
-            return Row(self._filled(whole[:-1]), self._filled(answer))
-        start = piece * self.length
+            return Row(self._filled(whole[start:-1]), self._filled(answer))
         answer = self._filled(whole[start : start + self.length])
         if self.task == "transcribe":
             return Row(answer, answer)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
-from gridloom.runtime.data.built.samples import Sample, order_key
+from gridloom.errors import DataError
+from gridloom.runtime.data.built.samples import Sample, SampleSource, order_key
 
 
 class TextSource:
@@ -33,6 +35,31 @@ class TextSource:
             total.update(f"{len(title.encode(errors='surrogateescape'))} {len(raw)}\n".encode())
             total.update(title.encode(errors="surrogateescape") + raw)
         return total.hexdigest()
+
+
+class Labelled:
+    """Source all of whose samples have one label, which answers each piece of them."""
+
+    def __init__(self, source: SampleSource, label: str) -> None:
+        self._source, self._label = source, label
+        self.name = f"{source.name} ({label})"
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        sample = self._source[index]
+        if sample.text is None:
+            raise DataError(
+                f"{self._source.name}: {sample.sample_id} is no text, so the label {self._label!r} cannot answer it",
+                "remove label, or name a source of text",
+            )
+        return replace(sample, label=self._label, by_piece=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the source's digest and the label."""
+        return hashlib.sha256(f"{self._source.digest}\0{self._label}".encode()).hexdigest()
 
 
 class SampleList:

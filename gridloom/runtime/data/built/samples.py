@@ -28,6 +28,8 @@ class Sample:
     """uint8 [height, width], colours or grey levels 0-16."""
     label: str | int | NDArray[np.uint8] | None = None
     """Text, class 0-9, or grid."""
+    by_piece: bool = False
+    """Whether the label answers each piece of a text, not its beginning alone."""
     tokens: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
     """Question and answer of a stored row, uint8 [L] each."""
     metadata: Mapping[str, Any] = field(default_factory=dict)

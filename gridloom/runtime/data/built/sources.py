@@ -15,7 +15,7 @@ import numpy as np
 
 from gridloom.errors import DataError
 from gridloom.optional_packages import needed
-from gridloom.runtime.data.built.lists import SampleList, TextSource, within
+from gridloom.runtime.data.built.lists import Labelled, SampleList, TextSource, within
 from gridloom.runtime.data.built.samples import Sample, SampleSource
 from gridloom.specs.built import Source
 
@@ -46,7 +46,7 @@ def open_source(source: Source, base: Path, canvas: int, encoder: str) -> Sample
         found = open_folder(source.path, base, canvas, source.max_bytes, encoder)
     if not len(found):
         raise DataError(f"the source {found.name} has no samples", "name a source that has some")
-    return found
+    return found if source.label is None else Labelled(found, source.label)
 
 
 def _python(limit: int) -> TextSource:

@@ -5,6 +5,9 @@
     q = W_q rms(pooled input);  s_c = cos(q, W_k k_c) / tau over valid entries, of which the nearest 32 are read
     r = W_o [per head: sum_c softmax_c(cos(q_head, (W_k k_c)_head) / tau) v_c,head];  out = sigmoid(W_g [q; r]) r
 
+W_q and W_k start as one random rotation, so that an untrained read finds the nearest question: only what is among the
+nearest gets a gradient, and two unrelated matrices would find no more than chance, and never learn to.
+
 out is added to the input of every cycle. An empty bank gives exactly zero. Gradients flow to W_q, W_k, W_o, W_g and
 tau, never to the store. A row that halts in training with a reward above the threshold is written: into the entry of
 cosine above 0.95 as a running mean, else into a free entry, else over the least recently read. In training a row never
@@ -71,6 +74,10 @@ class MemoryBank(nn.Module):
         self.W_q, self.W_k, self.W_o = (dense(width, width, generator) for _ in range(3))
         for layer in (self.W_q, self.W_k, self.W_o):
             layer.bias = None  # type: ignore[assignment]
+        with torch.no_grad():
+            start = torch.linalg.qr(torch.empty(width, width).normal_(generator=generator)).Q
+            self.W_q.weight.copy_(start)
+            self.W_k.weight.copy_(start)
         self.W_g = dense(2 * width, 1, generator)
         self.log_tau = nn.Parameter(torch.tensor(TEMPERATURE).log())
         for name in ("keys", "values"):

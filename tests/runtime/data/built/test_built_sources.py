@@ -44,6 +44,34 @@ def test_a_text_that_fills_its_last_piece_ends_in_a_piece_of_its_own() -> None:
     assert encoder.row(sample, 1).labels.tolist() == [STOP, 0, 0, 0, 0, 0, 0, 0]
 
 
+def test_the_label_of_a_source_answers_each_piece_of_its_documents(tmp_path: Path) -> None:
+    for name, text in (("a", "0123456789abcdefgh"), ("b", "xyz")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "one.txt").write_text(text)
+    sources = [{"kind": "folder", "path": name, "label": name * 2} for name in "ab"]
+    made = spec(*sources, length=8, task="label")
+    encoder = encoder_of(made)
+    long, short = (found[0] for found in open_sources(made, tmp_path))
+    assert (encoder.pieces(long), encoder.pieces(short)) == (3, 1)
+    questions = [bytes(encoder.row(long, piece).inputs).rstrip(b"\0") for piece in range(3)]
+    assert questions == [b"01234567", b"89abcdef", b"gh"]
+    answers = [encoder.row(sample, 0).labels.tolist() for sample in (long, short)]
+    assert answers == [[ord(name), ord(name), STOP, 0, 0, 0, 0, 0] for name in "ab"]
+    other = spec(*[source | {"label": "c"} for source in sources], length=8, task="label")
+    assert built_digest(other, tmp_path) != built_digest(made, tmp_path)
+
+
+def test_a_label_is_refused_where_it_cannot_answer(tmp_path: Path) -> None:
+    for fields in ({"task": "continue"}, {"form": "grid", "task": "label"}):
+        with pytest.raises(ValueError, match="label code of a source is the answer of"):
+            spec({"kind": "folder", "path": "a", "label": "code"}, **fields)
+    with pytest.raises(ValueError, match="kind digits has labels of its own"):
+        spec({"kind": "digits", "label": "code"}, form="grid", task="label")
+    np.save(tmp_path / "a.npy", np.zeros((2, 3, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match="is no text, so the label 'code' cannot answer it"):
+        open_sources(spec({"kind": "folder", "path": ".", "label": "code"}, task="label"), tmp_path)[0][0]
+
+
 def test_grids_stand_at_the_top_left_with_their_label() -> None:
     encoder = GridEncoder(3, "label")
     row = encoder.row(Sample("g", "g", grid=np.array([[0, 9]], dtype=np.uint8), label=4), 0)

@@ -73,8 +73,9 @@ def test_the_answer_of_a_search_is_either_candidate_equally_often() -> None:
     assert 900 < first < 1100
 
 
-def test_recall_asks_in_the_test_for_keys_that_training_only_shows() -> None:
-    spec = RecallData(keys=40, asked=30, values=5)
+@pytest.mark.parametrize("key", [3, 5])
+def test_recall_asks_in_the_test_for_keys_that_training_only_shows(key: int) -> None:
+    spec = RecallData(keys=40, asked=30, values=5, key=key)
     train, test = (token_rows(spec, 0, 4000, split) for split in ("train", "test"))
     shows = train.inputs[:, -1] != MARK
     keys = [row.tobytes() for row in train.inputs[:, :-1]]
@@ -84,6 +85,7 @@ def test_recall_asks_in_the_test_for_keys_that_training_only_shows() -> None:
     assert len(asked) == 30
     assert (train.inputs[shows, -1] == train.labels[shows, 0]).all()
     assert (test.inputs[:, -1] == MARK).all()
+    assert train.inputs.shape == (4000, key + 1)
     tested = {row.tobytes() for row in test.inputs[:, :-1]}
     assert len(tested) == 10
     assert not tested & asked
@@ -111,6 +113,7 @@ def test_lines_show_edges_and_answers() -> None:
     ("made", "reason"),
     [
         (lambda: RecallData(keys=4, asked=4), "leaves none"),
+        (lambda: RecallData(keys=40, asked=4, key=1), "1 symbols make 16 keys, not 40"),
         (lambda: StarGraphData(degree=9, path=9), "need 73 names"),
         (lambda: GraphSearchData(nodes=8), "need 10 nodes"),
         (lambda: GraphSearchData(min_hops=5), "min_hops 5 is above hops 4"),

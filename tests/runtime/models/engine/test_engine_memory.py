@@ -33,16 +33,23 @@ def test_an_empty_bank_gives_exactly_zero() -> None:
     assert torch.equal(with_bank.trace(rows).carry.z_H, without.trace(rows).carry.z_H)
 
 
-def test_a_noisy_address_finds_its_entry() -> None:
+def test_an_untrained_bank_finds_the_entry_of_a_noisy_address() -> None:
+    """A selection that misses gives no gradient towards the entry that was missed, so it has to hit from the start."""
     memory = bank(capacity=128).eval()
-    with torch.no_grad():
-        memory.W_q.weight.copy_(torch.eye(32))
-        memory.W_k.weight.copy_(torch.eye(32))
     keys, _ = fill(memory, 100)
     noisy = keys + 0.05 * vectors(100, 7)
     found = memory.read(noisy, torch.zeros(100))
     best = found.entries.gather(1, found.weights.argmax(dim=1, keepdim=True)).squeeze(1)
     assert (best == torch.arange(100)).float().mean() >= 0.99
+
+
+@pytest.mark.parametrize("width", [32, 64])
+def test_an_untrained_bank_compares_addresses_as_they_are(width: int) -> None:
+    memory = MemoryBank(spec_of(hidden_size=width, memory={"heads": 4}), torch.Generator().manual_seed(1))
+    one, other = torch.randn(2, 50, width, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        projected = F.cosine_similarity(memory.W_q(one), memory.W_k(other))
+    assert torch.allclose(projected, F.cosine_similarity(one, other), atol=1e-4)
 
 
 def test_a_read_is_the_gated_sum_of_the_nearest_values() -> None:
