@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 STOPPING = tuple(
-    number for name in ("SIGINT", "SIGTERM", "SIGUSR1") if (number := getattr(signal, name, None)) is not None
+    number
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+    if (number := getattr(signal, name, None)) is not None
 )
 """Signals that request a stop: of a terminal, of a system that ends, of a batch system before an allocation ends."""
 
@@ -35,7 +37,7 @@ class Progress(Protocol):
 
 
 class StopSignal(Protocol):
-    """Flag set by SIGTERM, SIGINT, SIGUSR1 or the walltime.
+    """Flag set by SIGTERM, SIGINT, SIGUSR1, SIGUSR2 or the walltime.
 
     Stages check the flag between units of work, save their state and raise StageInterrupted.
     """

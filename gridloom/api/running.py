@@ -12,6 +12,7 @@ from gridloom.api.compiling import Spec, given, seconds, stage_names
 from gridloom.api.reporting import reporter
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import GridloomError
+from gridloom.runtime.execution.elsewhere import place_of_run
 from gridloom.runtime.execution.launch import launch
 from gridloom.runtime.execution.run_outcome import RunFailed
 from gridloom.runtime.execution.run_outcome import RunResult as Outcome
@@ -89,10 +90,11 @@ def run(
     progress: bool = False,
     wait: bool = False,
     finished_early: Sequence[str] = (),
+    on: str | None = None,
 ) -> RunResult:
     """Execute every stage of a spec that is not cached; an interrupted run continues where it stopped.
 
-    In the main thread, SIGINT (interrupting a notebook's cell) SIGTERM and SIGUSR1 save the state and stop the run.
+    In the main thread, SIGINT (interrupting a notebook's cell), SIGTERM, SIGUSR1 and SIGUSR2 save and stop the run.
 
     Args:
         spec: a path, the name of a library recipe, YAML text, a dict, or what `compile` returned.
@@ -105,9 +107,12 @@ def run(
         progress: whether to show bars and events on the terminal.
         wait: wait for stages that another process runs, and use what it makes; else they fail.
         finished_early: trainings whose checkpoints are those that `gridloom stage finish` published.
+        on: place of the workers that share the stages, as of `--on`: `local:4`, `ray`, `srun`, a profile file, or
+            `here` for this process alone; overrides the spec's `where`.
 
     Raises:
         SpecError: the spec does not compile.
+        GridloomError: the place cannot be used, or is one that takes a run over: torchrun, Slurm.
         StageError: stages failed; everything that does not depend on them was executed.
         StageInterrupted: a signal or the walltime stopped the run; calling again resumes it.
         StoreError: the disk is full, or ledger or artifacts cannot be used.
@@ -115,7 +120,7 @@ def run(
     source, overrides = given(spec, set, base)
     folder = Workspace.find(None if home is None else Path(home))
     limit_s = seconds("walltime", walltime)
-    return execute(source, overrides, folder, device, limit_s, check, progress, wait, finished_early)
+    return execute(source, overrides, folder, device, limit_s, check, progress, wait, finished_early, on)
 
 
 def execute(
@@ -128,6 +133,7 @@ def execute(
     progress: bool,
     wait: bool = False,
     finished_early: Sequence[str] = (),
+    on: str | None = None,
 ) -> RunResult:
     """Plan and run a spec of the planner's form; arguments and errors as `run`."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -137,8 +143,15 @@ def execute(
         )
     planned = plan_local(source, overrides, folder, walltime_s, device, stage_names(finished_early))
     shown = source.shown if isinstance(source, SpecText) else source
+    where = place_of_run(on, planned, shown).place
+    if where.kind in ("torchrun", "slurm"):
+        raise GridloomError(
+            f"on={str(where)!r} would hand the run over to other processes, whose results this call could not return",
+            f"start it by  gridloom run SPEC --on {where}  , and call this with the same spec when it is done: all "
+            "stages are cached then; on='here' runs them in this process",
+        )
     try:
-        outcome = launch(planned, shown, overrides, folder, reporter(progress), device, walltime_s, wait)
+        outcome = launch(planned, shown, overrides, folder, reporter(progress), device, walltime_s, wait, where)
     except RunFailed as failed:
         if check:
             raise

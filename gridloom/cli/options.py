@@ -47,7 +47,7 @@ OnOption = Annotated[
     typer.Option(
         "--on",
         metavar="WHERE",
-        help="Share the work: local:N, torchrun:N, ray, slurm:PARTITION, or a profile file; overrides the spec.",
+        help="Share the work: local:N, torchrun:N, ray, slurm:PARTITION, srun, or a profile file; overrides the spec.",
     ),
 ]
 OnlyOption = Annotated[

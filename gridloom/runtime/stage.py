@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from gridloom.runtime.machine.ranks import Ranks
 
 
+SPLIT = ("solve", "vote")
+"""Kinds of nodes that hand out items to workers."""
+
+
 class Crew(Protocol):
     """Workers of a run, as a stage sees them (`cluster.crew`)."""
 

@@ -180,11 +180,17 @@ class JournalWriter:
             self._write({"s": self._sequence, "r": units}, finite=all(record.FINITE for record in records))
 
     def sync(self) -> None:
-        """Sync the file, so that all appended records survive a power failure."""
+        """Sync the file, so that all appended records survive a power failure.
+
+        Raises StoreError when the disk refuses, or the file is no longer in its folder: removed, or its disk unmounted.
+        """
         with self._lock:
             if self._fd >= 0 and self._pid == os.getpid():
                 with storage("save the journal", self.folder):
                     os.fsync(self._fd)
+                    assert self.path is not None, "an open journal has a path"
+                    if not os.path.samestat(os.fstat(self._fd), self.path.stat()):
+                        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
                     sync_folder(self.folder)
 
     def close(self) -> None:

@@ -156,3 +156,23 @@ def test_a_run_waits_for_a_stage_that_another_process_runs_when_it_is_asked_to(t
             with pytest.raises(TimeoutError):
                 waiting.result(0.5)
         assert waiting.result(60).ok
+
+
+def test_workers_share_a_run_that_python_starts(home: Path, tmp_path: Path) -> None:
+    result = gridloom.run(SUDOKUS, home=tmp_path / "home", on="local:2")
+    alone = gridloom.run(SUDOKUS, home=home)
+    assert [stage.status for stage in result.stages] == ["done"] * 3
+    assert [stage.key for stage in result.stages] == [stage.key for stage in alone.stages]
+    assert result["judge"].report == alone["judge"].report
+    rows = gridloom.workspace(tmp_path / "home").sql("select worker from run_processes where worker is not null")
+    assert {name for (name,) in rows.fetchall()} == {"local-0", "local-1"}
+
+
+@pytest.mark.parametrize("given", ["argument", "spec"])
+@pytest.mark.parametrize("place", ["torchrun:2", "slurm:gpu"])
+def test_a_place_that_takes_the_run_over_is_refused_with_the_command_for_it(home: Path, given: str, place: str) -> None:
+    spec = SUDOKUS if given == "argument" else {**SUDOKUS, "where": place}
+    with pytest.raises(gridloom.GridloomError, match=rf"on='{place}' would hand the run over") as error:
+        gridloom.run(spec, home=home, on=place if given == "argument" else None)
+    assert f"gridloom run SPEC --on {place}" in error.value.remedy
+    assert gridloom.run({**SUDOKUS, "where": place}, home=home, on="here").ok

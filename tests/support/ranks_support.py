@@ -1,12 +1,14 @@
 """A train stage in one of several processes, as torchrun starts it.   python ranks_support.py ROOT STOP_AFTER [SHARE]
 
 SHARE holds tasks apart for validation. On the rank that POISONED names, the gradients of steps 2 and 5 have a NaN.
+With LATE, that rank compiles two seconds after the others, and all print when they compiled and first reduced.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,11 +39,30 @@ def poison() -> None:
     ActTrainer._part = poisoned  # type: ignore[assignment, method-assign]
 
 
+def trace_compilation(late: bool) -> None:
+    """Print when the step is compiled and when gradients are first summed; wait before the first where it is late."""
+    compile_step, reduce = ActTrainer.compile, Ranks.all_reduce
+
+    def compiled(self: ActTrainer, *args: Any) -> None:
+        time.sleep(2.0 if late else 0.0)
+        compile_step(self, *args)
+        print("compiled", flush=True)
+
+    def reduced(self: Ranks, *args: Any) -> None:
+        print("reduced", flush=True)
+        Ranks.all_reduce = reduce  # type: ignore[method-assign]
+        reduce(self, *args)
+
+    ActTrainer.compile, Ranks.all_reduce = compiled, reduced  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Run as the rank that RANK names."""
     torch.set_num_threads(1)
     if os.environ["RANK"] == os.environ.get("POISONED"):
         poison()
+    if late := os.environ.get("LATE"):
+        trace_compilation(os.environ["RANK"] == late)
     if os.environ["RANK"] != "0":
         follow(Ranks.of_environment())
         return

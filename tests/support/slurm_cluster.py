@@ -1,4 +1,4 @@
-"""A real Slurm of one host in a folder: munged, slurmctld and slurmd of Debian, started and ended by a test as root."""
+"""A real Slurm in a folder: Debian's munged, slurmctld and two slurmd, nodes of this host, run by a test as root."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ ClusterName=gridloom
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmctldPort={port}
-SlurmdPort={node_port}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -42,10 +41,12 @@ KillWait=30
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=sched_interval=1,bf_interval=2,defer,preempt_send_user_signal
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 State=UNKNOWN
+{nodes}
 PartitionName=low Nodes=ALL Default=YES MaxTime=60 PriorityTier=1 GraceTime=60 PreemptMode=REQUEUE
 PartitionName=high Nodes=ALL MaxTime=60 PriorityTier=10 PreemptMode=OFF
 """
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=8000 State=UNKNOWN"
+NODES = ("n1", "n2")
 
 
 def problem() -> str:
@@ -62,11 +63,16 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
+def _are_idle(environment: dict[str, str]) -> bool:
+    shown = subprocess.run(["sinfo", "-h", "-N", "-p", "low", "-o", "%T"], env=environment, capture_output=True)
+    return shown.stdout.split() == [b"idle"] * len(NODES)
+
+
 @contextmanager
 def slurm(folder: Path) -> Iterator[dict[str, str]]:
     """Run a Slurm with the partitions `low` and `high`, which preempts; yield the variables that its clients need."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("state", "spool"):
+    for name in ("state", *(f"spool-{node}" for node in NODES)):
         (folder / name).mkdir()
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(128))
@@ -74,7 +80,8 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     folder.chmod(0o755)
     conf = folder / "slurm.conf"
     host = socket.gethostname()
-    conf.write_text(CONF.format(host=host, folder=folder, port=_free_port(), node_port=_free_port()))
+    nodes = "\n".join(NODE.format(name=name, host=host, port=_free_port()) for name in NODES)
+    conf.write_text(CONF.format(host=host, folder=folder, port=_free_port(), nodes=nodes))
     environment = {"SLURM_CONF": str(conf)}
     whole = {**os.environ, **environment}
     munge = [
@@ -83,12 +90,12 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     ]
     running: list[subprocess.Popen[bytes]] = []
     try:
-        for command in (munge, ["slurmctld", "-D", "-c"], ["slurmd", "-D", "-N", host]):
-            with (folder / f"{command[0]}.out").open("wb") as out:
+        for command in (munge, ["slurmctld", "-D", "-c"], *(["slurmd", "-D", "-N", name] for name in NODES)):
+            with (folder / f"{command[0]}-{len(running)}.out").open("wb") as out:
                 running.append(subprocess.Popen(command, env=whole, stdout=out, stderr=out))
             time.sleep(1)
         deadline = time.monotonic() + 60
-        while b"idle" not in subprocess.run(["sinfo", "-h", "-o", "%T"], env=whole, capture_output=True).stdout:
+        while not _are_idle(whole):
             if time.monotonic() > deadline or any(one.poll() is not None for one in running):
                 said = "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in sorted(folder.glob("*.[lo]*")))
                 raise RuntimeError(f"Slurm does not start: {said}")

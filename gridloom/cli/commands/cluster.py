@@ -11,7 +11,7 @@ from gridloom.cli.options import HomeOption, JsonOption
 
 
 def check(
-    on: Annotated[str, typer.Option("--on", metavar="WHERE", help="The place: local:N, ray, or a profile file.")],
+    on: Annotated[str, typer.Option("--on", metavar="WHERE", help="The place: local:N, ray, srun, or a profile file.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

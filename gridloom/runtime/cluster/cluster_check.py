@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from gridloom.compiler.graph import StageNode
 from gridloom.runtime.cluster.crew import Crew
+from gridloom.runtime.cluster.messages import host
 from gridloom.runtime.cluster.worker import Flag
 from gridloom.runtime.stage import Job, StageContext
 from gridloom.stores.artifacts import Artifact
@@ -49,7 +49,7 @@ class CheckWorker:
         count = torch.cuda.device_count()
         names = [torch.cuda.get_device_name(index) for index in range(count)]
         return {
-            "host": socket.gethostname(),
+            "host": host(),
             "gridloom": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -64,7 +64,7 @@ class CheckWorker:
 
 def _writes(folder: Path) -> str:
     """Try to write in a folder; return the reason why not, empty where it is possible."""
-    path = folder / f".check-{socket.gethostname()}-{os.getpid()}"
+    path = folder / f".check-{host()}-{os.getpid()}"
     try:
         path.write_bytes(b"gridloom")
         path.unlink()

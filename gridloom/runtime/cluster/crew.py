@@ -25,7 +25,7 @@ from gridloom.wording import duration, listed
 POLL_S = 0.05
 """Longest wait of a stage for its next event before it looks at the stop signal, s."""
 MAX_FALSE_STARTS = 3
-"""Number of times in a row that a worker may end before it does any work."""
+"""Number of times in a row that a worker may end before it does any work; then the others go on without it."""
 
 
 class Workers(Protocol):
@@ -68,6 +68,11 @@ class _Place:
     busy: dict[int, int] = field(default_factory=dict)
     """Job -> number of its items here."""
     false_starts: int = 0
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it is not started again."""
+        return self.false_starts >= MAX_FALSE_STARTS
 
 
 @dataclass(slots=True)
@@ -300,14 +305,18 @@ class Crew:
         )
         place.false_starts += 0 if had else 1
         place.greeting, place.slots, place.asked, place.busy = None, {}, set(), {}
-        if place.false_starts >= MAX_FALSE_STARTS:
-            printed = str(message.get("printed", "")).strip()
-            raise StageError(
-                f"worker {place.name} cannot be started: it ended {MAX_FALSE_STARTS} times before any work ({why})"
-                + (f"; it printed:\n{printed}" if printed else ""),
-                "run without --on to see whether the stage itself runs here",
-            )
-        self.workers.start(place.name)
+        if not place.is_given_up:
+            self.workers.start(place.name)
+            return
+        printed = str(message.get("printed", "")).strip()
+        problem = (
+            f"worker {place.name} cannot be started: it ended {MAX_FALSE_STARTS} times before any work ({why})"
+            + (f"; it printed:\n{printed}" if printed else "")
+        )
+        left = [other.name for other in self._places.values() if not other.is_given_up]
+        if not left or any(running.own for running in jobs):
+            raise StageError(problem, "run without --on to see whether the stage itself runs here")
+        self._say(f"{problem}\n{listed(left, 3)} {'goes' if len(left) == 1 else 'go'} on without it")
 
     def _pass_stop(self, reason: str) -> None:
         for place in self._places.values():

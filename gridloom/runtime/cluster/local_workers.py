@@ -1,4 +1,7 @@
-"""Workers as processes of this machine: started by the driver, joined by pipes, started again when one is lost."""
+"""Workers as child processes of the driver, joined by pipes, started again when one is lost.
+
+They run on this machine, or where the command that starts them takes them (`srun_workers`).
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,17 @@ class LocalWorkers:
     ships_journals = False
     shares_disk = True
 
-    def __init__(self, number: int, workspace: Workspace, command: Command = command) -> None:
-        self.workspace, self._command = workspace, command
-        self.names = [f"local-{index}" for index in range(number)]
+    def __init__(
+        self, number: int, workspace: Workspace, command: Command = command, nodes: int = 1, kind: str = "local"
+    ) -> None:
+        """Prepare workers; none is started.
+
+        Args:
+            number: number of workers, named KIND-0, KIND-1, ...
+            nodes: number of machines over which the command spreads them, in turn.
+        """
+        self.workspace, self._command, self._nodes = workspace, command, nodes
+        self.names = [f"{kind}-{index}" for index in range(number)]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._events: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -49,9 +60,9 @@ class LocalWorkers:
         """Start a worker, also one that was lost."""
         index = self.names.index(name)
         environment = os.environ.copy()
-        if "OMP_NUM_THREADS" not in environment:  # workers share the cores
+        if "OMP_NUM_THREADS" not in environment:  # the workers of a machine share its cores
             cores = len(os.sched_getaffinity(0))
-            environment["OMP_NUM_THREADS"] = str(max(1, cores // len(self.names)))
+            environment["OMP_NUM_THREADS"] = str(max(1, cores * self._nodes // len(self.names)))
         log = self._log(name)
         with log.open("wb") as printed:
             process = subprocess.Popen(

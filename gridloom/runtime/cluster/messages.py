@@ -66,6 +66,11 @@ def code_digest() -> str:
     return digest.hexdigest()[:8]
 
 
+def host() -> str:
+    """Return the name of this machine: its name in Slurm where Slurm started this process."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
 def hello(worker: str) -> Message:
     """Return a worker's first message: who it is, and what it runs."""
     return {
@@ -74,7 +79,7 @@ def hello(worker: str) -> Message:
         "protocol": PROTOCOL,
         "gridloom": __version__,
         "code": code_digest(),
-        "host": socket.gethostname(),
+        "host": host(),
         "pid": os.getpid(),
         "python": platform.python_version(),
         "clock": time.time(),

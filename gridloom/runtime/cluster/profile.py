@@ -33,7 +33,9 @@ class Profile(BaseModel):
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs of a job."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Worker processes in the job of a stage that splits; by default one."""
+    """Worker processes on each node in the job of a stage that splits; by default one."""
+    nodes: Annotated[int, Field(ge=1)] = 1
+    """Nodes of the job of a stage that splits, which shares its tasks among workers on all of them."""
     notice_s: Annotated[int, Field(ge=1)] = 120
     """Time before the limit, or before a preemption, at which a job is signalled to save, s."""
     setup: tuple[str, ...] = ()

@@ -2,7 +2,8 @@
 
 A job runs `gridloom run SPEC --only STAGE`. Before its limit, and before it is preempted, Slurm signals the job; the
 run saves its state as ever, and submitit queues the job again. Each job indexes the shared journals in a ledger of its
-own on its node's disk: no DuckDB file is opened by two hosts.
+own on its node's disk: no DuckDB file is opened by two hosts. Where a profile asks for several nodes, the job of a
+stage that splits starts workers on all of them (`srun_workers`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from gridloom.compiler.graph import RunGraph, StageNode, section_name
 from gridloom.errors import GridloomError
 from gridloom.runtime.cluster.profile import Profile
+from gridloom.runtime.stage import SPLIT
 from gridloom.stores.workspace import LEDGER_VARIABLE
 
 INTERRUPTED = 75
@@ -135,7 +137,7 @@ def submit(
         jobs = jobs_of(profile, group, arguments, only)
         try:
             executor = submitit.SlurmExecutor(folder=logs, max_num_timeout=MOST_REQUEUES)
-            executor.update_parameters(**_parameters(profile, group, after))
+            executor.update_parameters(**parameters(profile, group, after))
             if len(jobs) == 1:
                 ids = [executor.submit(jobs[0]).job_id]
             else:
@@ -164,19 +166,28 @@ def jobs_of(
 
 
 def _job(arguments: Sequence[str], profile: Profile, node: StageNode) -> StageJob:
-    on = f"local:{profile.workers}" if profile.workers and node.kind in ("solve", "vote") else "here"
+    on = "here"
+    if node.kind in SPLIT and profile.nodes > 1:
+        on = f"srun:{profile.nodes * (profile.workers or 1)}"
+    elif node.kind in SPLIT and profile.workers:
+        on = f"local:{profile.workers}"
     return StageJob((*arguments, "--on", on), (node.name,), str(Path.cwd()))
 
 
-def _parameters(profile: Profile, group: Sequence[StageNode], after: Sequence[str]) -> dict[str, Any]:
+def parameters(profile: Profile, group: Sequence[StageNode], after: Sequence[str]) -> dict[str, Any]:
     """Return submitit's parameters of a job: requests, dependencies, and the signal before its end."""
     more: dict[str, Any] = {"kill_on_invalid_dep": "yes", **profile.slurm}
+    nodes = profile.nodes if group and group[0].kind in SPLIT else 1
     if after:
         more["dependency"] = f"afterok:{':'.join(after)}"
     return {
         "partition": profile.place.address,
         "job_name": f"gridloom-{group[0].name.partition('@')[0]}" if group else "gridloom-results",
         "time": profile.minutes,
+        "nodes": nodes,
+        "ntasks_per_node": 1,
+        # submitit starts its function by srun, on every node unless it is limited: the others are the workers'
+        "srun_args": ["--nodes=1", "--ntasks=1", f"--cpus-per-task={profile.cpus}"],
         "cpus_per_task": profile.cpus,
         "mem": profile.memory,
         **({"gpus_per_node": profile.gpus} if profile.gpus else {}),

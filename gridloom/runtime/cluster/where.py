@@ -1,4 +1,4 @@
-"""Values of `--on` and `where`: here, local:N, ray[:N], ray://HOST:PORT, slurm:PARTITION, torchrun:N."""
+"""Values of `--on` and `where`: here, local:N, ray[:N], ray://HOST:PORT, slurm:PARTITION, srun[:N], torchrun:N."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Literal
 
 from gridloom.errors import GridloomError
 
-FORMS = "here, local:N, torchrun:N, ray, ray:N, ray://HOST:PORT, HOST:PORT of a Ray cluster, or slurm:PARTITION"
+FORMS = (
+    "here, local:N, torchrun:N, ray, ray:N, ray://HOST:PORT, HOST:PORT of a Ray cluster, slurm:PARTITION, srun, "
+    "or srun:N in an allocation of Slurm"
+)
 """Forms of a place, as messages list them."""
 MOST_WORKERS = 10_000
 """Largest number of workers that a place may ask for."""
@@ -18,7 +21,7 @@ MOST_WORKERS = 10_000
 class Where:
     """Place of a run's work."""
 
-    kind: Literal["here", "local", "ray", "slurm", "torchrun"]
+    kind: Literal["here", "local", "ray", "slurm", "srun", "torchrun"]
     num_workers: int | None = None
     """Number of worker processes; None where the cluster's size gives it."""
     address: str = ""
@@ -30,6 +33,8 @@ class Where:
             return self.kind
         if self.kind in ("local", "torchrun"):
             return f"{self.kind}:{self.num_workers}"
+        if self.kind == "srun":
+            return f"srun:{self.num_workers}" if self.num_workers else "srun"
         if self.kind == "slurm":
             return f"slurm:{self.address}" + (f":{self.num_workers}" if self.num_workers else "")
         head = "ray" if self.address == "auto" else self.address
@@ -42,6 +47,8 @@ def parse_where(text: str) -> Where:
         return Where("here")
     if found := re.fullmatch(r"(local|torchrun):([0-9]{1,9})", text):
         return Where("local" if found[1] == "local" else "torchrun", _number(text, found[2]))
+    if found := re.fullmatch(r"srun(?::([0-9]{1,9}))?", text):
+        return Where("srun", None if found[1] is None else _number(text, found[1]))
     if found := re.fullmatch(r"(?:ray|auto)(?::([0-9]{1,9}))?", text):
         return Where("ray", None if found[1] is None else _number(text, found[1]), "auto")
     if re.fullmatch(r"ray://[^\s/:]+:[0-9]{1,5}|[^\s/:]+:[0-9]{1,5}", text) and not text.startswith("slurm:"):

@@ -255,8 +255,9 @@ class Worker:
 def main() -> None:
     """Be a worker of this machine, over standard input and output."""
     name, index, root = sys.argv[1:4]
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # of a terminal's whole group: the driver stops its workers
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        # of a terminal's whole group, or of a Slurm job's steps: the driver stops its workers
+        signal.signal(number, signal.SIG_IGN)
     pipe = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not come between two messages
     lock = threading.Lock()

@@ -21,10 +21,10 @@ def checked_cluster(on: str, workspace: Workspace) -> tuple[list[dict[str, Any]]
     Raises GridloomError: no such place, it cannot be reached, or a worker runs another gridloom.
     """
     place = read_profile(on).place
-    if place.kind not in ("local", "ray"):
+    if place.kind not in ("local", "ray", "srun"):
         raise GridloomError(
             f"{place} has no workers to check before a job runs",
-            "check local:N or ray; for Slurm ask  sinfo  and submit a small spec",
+            "check local:N or ray; for Slurm ask in an allocation:  salloc --nodes 2 gridloom cluster check --on srun",
         )
     workspace.ensure()
     problems: list[str] = []

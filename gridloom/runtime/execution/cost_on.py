@@ -8,12 +8,11 @@ from gridloom.compiler.device_speeds import DeviceSpeeds
 from gridloom.compiler.graph import StageNode
 from gridloom.runtime.cluster.profile import Profile
 from gridloom.runtime.planning.plan import RunPlan
+from gridloom.runtime.stage import SPLIT
 from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.workspace import Workspace
 from gridloom.wording import duration
 
-SPLIT = ("solve", "vote")
-"""Kinds of nodes whose items workers share."""
 PROCESS_BYTES = 700e6
 """Resident memory of a worker without a model: Python, torch and numba, measured on Linux."""
 TASK_JOURNAL_BYTES = 50e3
@@ -24,7 +23,8 @@ def cost_on(profile: Profile, plan: RunPlan, speeds: DeviceSpeeds | None, worksp
     """Return the cost of a plan on a place as lines of text; times only where the device's speeds are known."""
     place = profile.place
     to_run = [stage for stage in plan.stages if stage.state == "run"]
-    workers = place.num_workers or profile.workers or 1
+    nodes = profile.nodes if place.kind == "slurm" else 1
+    workers = place.num_workers or nodes * (profile.workers or 1)
     known = place.num_workers or place.kind in ("here", "slurm")
     times = {stage.node.name: stage.expected_seconds(speeds) for stage in to_run}
     lines = [f"on {place}: {workers if known else 'as many as the cluster has'} worker{'s' if workers > 1 else ''}"]
@@ -36,8 +36,9 @@ def cost_on(profile: Profile, plan: RunPlan, speeds: DeviceSpeeds | None, worksp
     else:
         lines.append("  time       not known: calibrate the device (gridloom doctor --calibrate)")
     memory = max((node.cost.peak_bytes for node in costed if node.cost is not None), default=0) + PROCESS_BYTES
+    on_node = -(-workers // nodes)
     lines.append(
-        f"  memory     {memory / 1e9:.1f} GB a worker, {memory * workers / 1e9:.1f} GB for {workers} on one node"
+        f"  memory     {memory / 1e9:.1f} GB a worker, {memory * on_node / 1e9:.1f} GB for {on_node} on one node"
     )
     store = ArtifactStore(workspace)
     inputs = {name: plan.graph.node(name).key for node in costed for name in node.inputs.values()}

@@ -52,11 +52,15 @@ def workers_of(where: Where, workspace: Workspace) -> Workers:
     """Return the workers of a place, not yet started. Raises GridloomError."""
     if where.kind == "local":
         return LocalWorkers(where.num_workers or 1, workspace)
+    if where.kind == "srun":
+        from gridloom.runtime.cluster.srun_workers import srun_workers
+
+        return srun_workers(where.num_workers, workspace)
     if where.kind == "ray":
         from gridloom.runtime.cluster.ray_workers import RayWorkers
 
         return RayWorkers(where, workspace)
-    raise GridloomError(f"--on {where} has no workers that a stage could share", "write local:N or ray")
+    raise GridloomError(f"--on {where} has no workers that a stage could share", "write local:N, srun or ray")
 
 
 class _Recorder:

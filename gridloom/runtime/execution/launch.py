@@ -38,9 +38,9 @@ def launch(
 ) -> RunResult:
     """Execute a plan made by `plan_local` until it is done, fails, is interrupted, or its time is up.
 
-    SIGINT, SIGTERM and SIGUSR1 save the state and stop the run if the call is made in the main thread; the previous
-    signal handlers are restored. `walltime_s` overrides the limit of the spec. With `wait` a stage that another
-    process runs is waited for; a SIGINT in that time stops at once. Workers of `where` share the stages.
+    SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 save the state and stop the run if the call is made in the main thread; the
+    previous signal handlers are restored. `walltime_s` overrides the limit of the spec. With `wait` a stage that
+    another process runs is waited for; a SIGINT in that time stops at once. Workers of `where` share the stages.
 
     Raises:
         StageInterrupted: a signal or the walltime stopped the run; running again resumes it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +16,7 @@ from gridloom.runtime.execution.run_records import producer
 from gridloom.runtime.machine.memory import MemoryMeter
 from gridloom.runtime.stage import Stage, StageContext
 from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.stores.files.disk import storage_error
 
 
 def make_artifact(
@@ -45,6 +48,9 @@ def make_artifact(
                     f"cannot write in {out}: {failure}",
                     "free some space or point GRIDLOOM_HOME at another disk, then run again: finished stages are kept",
                 ) from failure
+            if not out.is_dir() and not isinstance(failure, StoreError):
+                lost = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(out))
+                raise storage_error(lost, f"run {node.name}", store.workspace.root) from failure
             raise
         if meter is not None:
             context.notes.update(peak_memory_bytes=meter.peak(), stage_memory_bytes=meter.grown())

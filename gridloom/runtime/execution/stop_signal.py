@@ -1,6 +1,6 @@
-"""Stop signal: SIGTERM, SIGINT, SIGUSR1 or a walltime limit request a stage to save and stop.
+"""Stop signal: SIGTERM, SIGINT, SIGUSR1, SIGUSR2 or a walltime limit request a stage to save and stop.
 
-A second SIGINT ends the process at once. SIGUSR1 is what a batch system sends some time before an allocation ends.
+A second SIGINT ends the process at once. A batch system sends SIGUSR1 or SIGUSR2 some time before an allocation ends.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _shown(seconds: float) -> str:
 
 @contextmanager
 def stop_on_signals(stop: StopFlag) -> Iterator[StopFlag]:
-    """Set `stop` on SIGINT, SIGTERM and SIGUSR1 while the block runs; a second SIGINT raises KeyboardInterrupt."""
+    """Set `stop` on the signals of STOPPING while the block runs; a second SIGINT raises KeyboardInterrupt."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name

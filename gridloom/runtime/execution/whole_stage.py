@@ -10,13 +10,11 @@ from typing import Any
 from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.execution.make_artifact import make_artifact
-from gridloom.runtime.stage import Crew, Job, StageContext, load_stage
+from gridloom.runtime.stage import SPLIT, Crew, Job, StageContext, load_stage
 from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.workspace import Workspace
 
 PLACE = f"{__name__}:WholeStage"
-SPLIT = ("solve", "vote")
-"""Kinds of nodes that hand out items of their own."""
 
 
 def runs_whole(node: StageNode, crew: Crew) -> bool:

@@ -13,6 +13,7 @@ from gridloom.errors import StoreError
 
 _ELSEWHERE = "or set GRIDLOOM_HOME to a folder on another disk; then run again"
 _WRITABLE = "make the folder writable, or set GRIDLOOM_HOME to one that is"
+_BACK = "mount the disk again, or put the folder back, then run again: what was recorded is kept"
 _MEANINGS = {
     errno.ENOSPC: ("no space left", f"free some space there, {_ELSEWHERE}"),
     errno.EDQUOT: ("the disk quota is used up", f"free some space there, {_ELSEWHERE}"),
@@ -25,6 +26,10 @@ _MEANINGS = {
     errno.EISDIR: ("a folder stands where a file is needed", "move that folder away, or set GRIDLOOM_HOME elsewhere"),
     errno.ELOOP: ("links form a cycle", "remove the links, or set GRIDLOOM_HOME elsewhere"),
     errno.ENAMETOOLONG: ("the name is too long", "set GRIDLOOM_HOME to a folder with a shorter name"),
+    errno.ENOENT: ("the folder or a file in it is gone", _BACK),
+    errno.ESTALE: ("the share no longer knows the file", _BACK),
+    errno.ENOTCONN: ("the share is not connected", _BACK),
+    errno.EHOSTDOWN: ("the host of the share does not answer", _BACK),
     errno.EIO: ("the disk reports an error", f"check the disk, {_ELSEWHERE}"),
 }
 

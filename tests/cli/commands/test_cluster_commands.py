@@ -39,6 +39,21 @@ def test_plan_on_a_place_shows_workers_memory_and_transfer(type_: Any) -> None:
     assert "run two.yaml --on ray:40" in shown
 
 
+def test_plan_counts_the_workers_of_all_nodes_of_a_profile(type_: Any, tmp_path: Path) -> None:
+    (tmp_path / "gpu.yaml").write_text("where: slurm:gpu\nnodes: 2\nworkers: 3\n")
+    shown = type_("plan", "two.yaml", "--on", "gpu.yaml")
+    assert "on slurm:gpu: 6 workers" in shown
+    assert "GB for 3 on one node" in shown
+
+
+def test_workers_on_an_allocation_need_one(type_: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_NUM_NODES", raising=False)
+    for command in (("run", "two.yaml"), ("cluster", "check")):
+        shown = type_(*command, "--on", "srun:2", code=1)
+        assert "--on srun needs an allocation of Slurm, and this process is in none" in shown
+        assert "salloc --nodes 2 gridloom run SPEC --on srun" in shown
+
+
 def test_a_place_or_a_stage_that_is_none_is_an_error(type_: Any) -> None:
     assert "--on 'mars' is no place" in type_("run", "two.yaml", "--on", "mars", code=1)
     assert "did you mean 'learn'" in type_("run", "two.yaml", "--only", "lern", "--on", "here", code=1)

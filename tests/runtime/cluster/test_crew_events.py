@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from toy_split import toy_job
 
+from gridloom.errors import StageError
 from gridloom.runtime.cluster.crew import Crew
 from gridloom.runtime.cluster.messages import Message, hello
 from gridloom.runtime.cluster.worker import Flag
@@ -26,6 +27,8 @@ class Scripted:
         self.names = [f"w{index}" for index in range(number)]
         self.sent: list[tuple[str, Message]] = []
         self._answer = answer
+        self.slow = 0.0
+        """Time before each answer to an item, s."""
         self._events: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
 
     def start(self, name: str) -> None:
@@ -33,7 +36,11 @@ class Scripted:
 
     def send(self, name: str, message: Message) -> None:
         self.sent.append((name, message))
-        if (answer := self._answer(name, message)) is not None:
+        if (answer := self._answer(name, message)) is None:
+            return
+        if self.slow and message["do"] == "item":
+            threading.Timer(self.slow, self.event, (name, answer)).start()
+        else:
             self.event(name, answer)
 
     def event(self, name: str, message: Message) -> None:
@@ -84,6 +91,50 @@ def test_a_worker_that_is_ready_after_its_job_gives_its_models_up(closing: list[
     assert run(crew, "c", "d") == []
     received = [(message["do"], message["job"]) for name, message in workers.sent if name == "w1"]
     assert received[:2] == [("begin", 1), ("end", 1)], "before the next job's models are loaded"
+
+
+def test_the_others_go_on_without_a_worker_that_cannot_be_started(closing: list[Crew]) -> None:
+    def broken(name: str, message: Message) -> Message | None:
+        if name == "w1" and message["do"] == "begin":
+            return {"is": "gone", "why": "exit status 1", "printed": "no such library"}
+        return usual(name, message)
+
+    shown: list[str] = []
+    workers = Scripted(2, broken)
+    crew = Crew(workers, "cpu", shown.append)
+    closing.append(crew)
+    workers.slow = 0.05  # the other worker is not done before this one has ended three times
+    done: list[str] = []
+    assert crew.run(toy_job(), [*"abcdefgh"], lambda item, lost: {}, lambda item, got: done.append(item), Flag()) == []
+    assert sorted(done) == [*"abcdefgh"]
+    assert len([line for line in shown if "w1 was lost" in line]) == 3
+    assert "w1 cannot be started: it ended 3 times before any work" in shown[-1]
+    assert shown[-1].endswith("no such library\nw0 goes on without it")
+    assert run(crew, "later") == []
+
+
+def test_a_job_fails_when_no_worker_can_be_started(closing: list[Crew]) -> None:
+    def broken(name: str, message: Message) -> Message | None:
+        return {"is": "gone", "why": "exit status 1"} if message["do"] == "begin" else None
+
+    crew = Crew(Scripted(2, broken), "cpu", lambda text: None)
+    closing.append(crew)
+    with pytest.raises(StageError, match=r"w[01] cannot be started: it ended 3 times"):
+        run(crew, "a")
+
+
+def test_a_worker_that_every_item_needs_is_not_given_up(closing: list[Crew]) -> None:
+    def broken(name: str, message: Message) -> Message | None:
+        return (
+            {"is": "gone", "why": "exit status 1"}
+            if name == "w1" and message["do"] == "begin"
+            else usual(name, message)
+        )
+
+    crew = Crew(Scripted(2, broken), "cpu", lambda text: None)
+    closing.append(crew)
+    with pytest.raises(StageError, match="w1 cannot be started"):
+        crew.run(toy_job(), ["w0", "w1"], lambda item, lost: {}, lambda item, got: None, Flag(), own=True)
 
 
 def test_a_job_may_begin_while_a_worker_is_lost(closing: list[Crew]) -> None:

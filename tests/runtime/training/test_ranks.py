@@ -38,13 +38,13 @@ def alone(root: Path, ranks: Ranks | None = None) -> None:
     context.ledger.close()
 
 
-def together(root: Path, stop_after: int, *more: str, **environment: str) -> list[str]:
-    """Run two processes; what each printed."""
+def together(root: Path, stop_after: int, *more: str, number: int = 2, **environment: str) -> list[str]:
+    """Run so many processes; what each printed."""
     root.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    meeting = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
             [sys.executable, str(SUPPORT), str(root), str(stop_after), *more],
@@ -53,7 +53,7 @@ def together(root: Path, stop_after: int, *more: str, **environment: str) -> lis
             stderr=subprocess.PIPE,
             env={**os.environ, **meeting, **environment, "RANK": str(rank)},
         )
-        for rank in range(2)
+        for rank in range(number)
     ]
     told = []
     for process in processes:
@@ -96,6 +96,33 @@ def test_two_processes_share_the_batches_of_a_validation(tmp_path: Path) -> None
         assert two[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
     bundles = [load_bundle(tmp_path / name / "out") for name in ("one", "two")]
     assert bundles[0].meta["validation"] == bundles[1].meta["validation"]
+
+
+@pytest.mark.slow
+def test_four_processes_train_and_validate_as_one_and_two_go_on(tmp_path: Path) -> None:
+    """The validation has five batches: in its last round three of the four processes have none."""
+    wanted = Validation(every=5, share=0.8, views=2, batch_size=2)
+    context = stage_context(tmp_path / "one")
+    stage = STAGE.model_copy(update={"validate_": wanted})
+    Train().run(train_node(stage), {"data": dataset_artifact(tmp_path / "one", known_dataset())}, context)
+    context.ledger.close()
+    printed = together(tmp_path / "four", 9, "0.8", number=4, LATE="2")
+    for lines in map(str.splitlines, printed):
+        assert lines[:2] == ["compiled", "reduced"], "no process waits in a collective operation for a compilation"
+    assert "stopped by SIGTERM at step" in printed[0]
+    assert saved_steps(tmp_path / "four" / "work")[-1] < 12
+    together(tmp_path / "four", 1000, "0.8", number=2)
+    one, four = losses(tmp_path / "one"), losses(tmp_path / "four")
+    assert {step for step, name in four if name == "validation_pass2"} == {5, 10, 12}
+    assert one.keys() == four.keys()
+    for key, value in one.items():
+        assert four[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
+    alone, shared = (
+        load_bundle(tmp_path / name / "out", weights="raw").network.state_dict() for name in ("one", "four")
+    )
+    for name, tensor in alone.items():
+        assert torch.allclose(tensor, shared[name], rtol=1e-3, atol=1e-4), name
+    assert alone["puzzle_emb.weights"].any()
 
 
 def test_a_batch_is_shared_without_gap_or_overlap() -> None:
