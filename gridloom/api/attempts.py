@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from gridloom.api.grids import Grid, Pair, Task, panels_svg
-from gridloom.api.markup import Markup, element, folded, table
+from gridloom.api.markup import Markup, document, element, folded, table
 from gridloom.stores.runs.names import attempt_name
 
 
@@ -171,7 +171,7 @@ class Attempt:
         parts.append(table(("verifier", "score", "detail"), rows))
         parts.append(folded("plan", json.dumps(self.plan, indent=1, ensure_ascii=False)))
         parts += [folded(title, text) for title, text in (("prompt", self.prompt), ("text", self.text)) if text]
-        return element("div", *parts)
+        return document(*parts)
 
     def _judged(self) -> str:
         right = {True: ", right", False: ", wrong", None: ""}[self.solved]

@@ -136,7 +136,7 @@ class Compiled:
 
     def _repr_html_(self) -> str:
         """Draw the stages and the problems, for notebooks."""
-        from gridloom.api.markup import element, table
+        from gridloom.api.markup import document, element, table
 
         parts = [element("h4", repr(self).strip("<>"))]
         if self._graph is not None:
@@ -151,7 +151,7 @@ class Compiled:
                 for found in self.diagnostics
             )
             parts.append(table(("code", "severity", "place", "problem", "hint"), problems))
-        return element("div", *parts)
+        return document(*parts)
 
 
 Spec = str | os.PathLike[str] | Mapping[str, Any] | Compiled

@@ -20,6 +20,11 @@ def element(tag: str, *content: str, **attributes: str) -> Markup:
     return Markup(f"<{tag}{opened}>{inside}</{tag}>")
 
 
+def document(*content: str) -> str:
+    """Return elements as what a notebook shows: a plain str, since marimo shows nothing of a subclass."""
+    return str(element("div", *content))
+
+
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     """Return a table with a header."""
     head = element("tr", *(element("th", name, style="text-align:left") for name in names))

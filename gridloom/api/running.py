@@ -71,11 +71,11 @@ class RunResult:
 
     def _repr_html_(self) -> str:
         """Draw the stages with status and artifact, for notebooks."""
-        from gridloom.api.markup import element, table
+        from gridloom.api.markup import document, element, table
 
         rows = ((s.name, s.kind, s.status, s.error or str(s.path or "")) for s in self.stages)
         title = element("h4", f"run {self.run_id} of {self.name}, {self.seconds:.0f} s")
-        return element("div", title, table(("stage", "kind", "status", "artifact"), rows))
+        return document(title, table(("stage", "kind", "status", "artifact"), rows))
 
 
 def run(

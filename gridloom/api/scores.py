@@ -61,7 +61,7 @@ class ScoreTable:
 
     def _repr_html_(self) -> str:
         """Draw the scores as a table, for notebooks."""
-        from gridloom.api.markup import element, table
+        from gridloom.api.markup import document, table
 
         names = ("run", "stage", "spec", "pass@2", "pass@1", "scored", "solved", "accepted", "tasks", "attempts")
         rows = (
@@ -79,7 +79,7 @@ class ScoreTable:
             )
             for one in self.rows
         )
-        return element("div", table(names, rows))
+        return document(table(names, rows))
 
 
 def _share(value: float | None, interval: tuple[float, float] | None) -> str:

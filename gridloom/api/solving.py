@@ -13,7 +13,7 @@ from typing import Any
 from gridloom.api.attempts import Attempt
 from gridloom.api.compiling import seconds
 from gridloom.api.grids import Grid, Task, panels_svg
-from gridloom.api.markup import Markup, element, table
+from gridloom.api.markup import Markup, document, element, table
 from gridloom.api.running import RunResult, execute
 from gridloom.api.workspaces import Workspace
 from gridloom.compiler.text.write import override_text
@@ -63,8 +63,7 @@ class SolveResult:
             (one.name, one.verdict, "-" if one.score is None else f"{one.score:.2f}", one.feedback)
             for one in self.attempts
         )
-        return element(
-            "div",
+        return document(
             element("p", f"{judged} after {len(self.attempts)} attempts, {state}"),
             Markup(self.task._repr_svg_()),
             Markup(panels_svg("picks", *picks)),

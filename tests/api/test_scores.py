@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from api_support import tags_of
 from view_support import fill
 
 import gridloom
@@ -20,6 +21,7 @@ def test_scores_have_intervals_and_draw_themselves(tmp_path: Path) -> None:
     assert one.pass2_interval is not None
     assert one.pass2_interval[0] < 0.5 < one.pass2_interval[1]
     assert "50.0% [" in table._repr_html_()
+    assert tags_of(table._repr_html_())[:2] == ["div", "table"]
     assert repr(table) == "<ScoreTable of 2 solve stages>"
     assert len(table) == 2
     with pytest.raises(gridloom.GridloomError, match="unknown run 'nowhere'"):

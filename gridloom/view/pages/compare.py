@@ -103,7 +103,10 @@ def compare_page(session: Session, wanted: Comparison) -> dict[str, Any]:
     every = {kind: stages(session) for kind, (_, stages) in KINDS.items()}
     kind = wanted.kind or _fitting(every, wanted)
     stages = every[kind]
-    first, second = _side(stages, wanted.a, wanted.a_stage, 1), _side(stages, wanted.b, wanted.b_stage, 0)
+    a, b = wanted.a, wanted.b
+    if not a and not b:
+        a, b = _latest_two(stages)
+    first, second = _side(stages, a, wanted.a_stage), _side(stages, b, wanted.b_stage)
     runs = {"a": first.run if first else wanted.a, "b": second.run if second else wanted.b}
     values: dict[str, Any] = {
         "kind": kind,
@@ -263,13 +266,21 @@ def _both(stages: Stages, runs: dict[str, str]) -> dict[str, str]:
     return runs if set(runs.values()) <= having else {}
 
 
-def _side(stages: Stages, run: str, stage: str, default: int) -> Side | None:
-    """Return the side of a run and stage; without a run that of the run at place `default`, latest first."""
+def _latest_two(stages: Stages) -> tuple[str, str]:
+    """Return the two runs to compare: the latest two of one name, or else the latest two; empty for one that lacks."""
+    names = {row["run_id"]: row["name"] for row in stages}
+    runs = list(names)
+    for place, run in enumerate(runs):
+        earlier = next((other for other in runs[place + 1 :] if names[other] == names[run]), None)
+        if earlier is not None:
+            return earlier, run
+    return ("", "") if not runs else ("", runs[0]) if len(runs) == 1 else (runs[1], runs[0])
+
+
+def _side(stages: Stages, run: str, stage: str) -> Side | None:
+    """Return the side of a run and stage, by default its first; None without a run."""
     if not run:
-        runs = list(dict.fromkeys(row["run_id"] for row in stages))
-        if len(runs) <= default:
-            return None
-        run = runs[default]
+        return None
     of_run = [row["stage"] for row in stages if row["run_id"] == run]
     if not of_run:
         raise GridloomError(f"run '{run}' has no stage of this kind", "choose another run")

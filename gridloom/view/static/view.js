@@ -179,7 +179,15 @@ document.addEventListener("keydown", (event) => {
 });
 
 for (const form of document.querySelectorAll("form[data-autosubmit]")) {
-  for (const select of form.querySelectorAll("select")) select.addEventListener("change", () => form.requestSubmit());
+  for (const select of form.querySelectorAll("select")) {
+    select.addEventListener("change", () => {
+      // another run has stages of its own: those of the run before are not asked for
+      for (const name of (select.dataset.resets || "").split(" ")) {
+        if (name && form.elements[name]) form.elements[name].disabled = true;
+      }
+      form.requestSubmit();
+    });
+  }
 }
 
 // A part of the page that is computed when it is asked for, such as the playback of an attempt.

@@ -105,6 +105,11 @@ def test_trainings_are_compared_by_their_curves_and_settings(client: TestClient)
     assert "lr - 0.05263 - - 19" in words(text)
 
 
+def test_without_runs_the_latest_two_of_one_name_are_compared(client: TestClient) -> None:
+    text = get(client, "compare", kind="puzzles")
+    assert re.findall(r'<option value="([^"]*)" selected', text) == ["run-1", "run-2"]
+
+
 def test_sequences_are_compared_by_difficulty(client: TestClient) -> None:
     text = words(get(client, "compare", kind="sequences", a="run-1", b="run-2"))
     assert re.search(r"2 10\.0% \[[^]]*\] 90\.0% \[[^]]*\] \+80\.0", text)
