@@ -16,6 +16,7 @@ from gridloom.runtime.models.language.facts import LlamaFacts
 from gridloom.runtime.models.language.weights.folders import CONFIG, cached_digest, file_sha256, read_facts
 from gridloom.stores.files.write_aside import empty_folder, move
 from gridloom.stores.workspace import cache_dir
+from gridloom.wording import first_line
 
 if TYPE_CHECKING:
     from gridloom.progress import Progress
@@ -108,7 +109,9 @@ def _open(path: Path) -> Any:
                     f"{path}: quantisation {tensor.tensor_type.name} of tensor {tensor.name} cannot be read", remedy
                 ) from error
     except READ_ERRORS as error:
-        raise ModelError(f"cannot read {path}: {error or type(error).__name__}", remedy) from error
+        # the package says what it was doing, such as unpacking two values, and not that the file ends there
+        found = first_line(error) if isinstance(error, OSError) else f"it is truncated or damaged ({first_line(error)})"
+        raise ModelError(f"cannot read {path}: {found}", remedy) from error
     return reader
 
 
