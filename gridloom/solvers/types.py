@@ -31,6 +31,8 @@ class SearchPlan(LoopRecord):
     seconds: float | None = None
     turns: tuple[int, ...] = Field((0,), exclude_if=lambda turns: turns == (0,))
     """Dihedral ids under which the grids are searched."""
+    rules: bool = Field(True, exclude_if=lambda rules: rules)
+    """Whether rules of cells are learnt too."""
     hints: tuple[GridRows, ...] | None = Field(None, exclude_if=lambda hints: hints is None)
     """Grid of a network or a language model for each test input, empty where there is none: programs whose answers come
     near them are ranked higher."""
@@ -140,6 +142,8 @@ class Candidate(LoopRecord):
     """Length of the program: the cost of its dearest image, and of each part after the first."""
     again: int | None = None
     """Number of demonstrations without which the search finds the same answers, and that demonstration's output."""
+    agreed: bool | None = Field(None, exclude_if=lambda agreed: agreed is None)
+    """Whether layers of images and rules of cells, each by themselves, give the same answers to every test input."""
 
 
 class ActStep(LoopRecord):

@@ -77,7 +77,7 @@ class Confirm(SpecModel):
     model must give the same grid."""
 
 
-SEARCH_VERSION = 2
+SEARCH_VERSION = 3
 """Version of the search, in the key of a stage that searches: another one may find other programs within the same
 budget, and rank them otherwise."""
 
@@ -99,6 +99,8 @@ class Search(SpecModel):
     )
     """Dihedral ids under which the grids are searched, one after the other until a program fits every demonstration:
     6 exchanges rows and columns."""
+    rules: Annotated[bool, Later()] = Field(True, exclude_if=lambda rules: rules)
+    """Learn rules of cells beside layers of images, where an image of the outputs' size is known."""
     seconds: Annotated[float, Field(gt=0)] | None = None
     """Time of one search, after which its result depends on the machine; without it states alone are counted."""
 

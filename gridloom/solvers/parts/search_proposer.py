@@ -76,6 +76,7 @@ class SearchProposer:
                 states=budget.states,
                 pieces=budget.pieces,
                 megabytes=budget.megabytes,
+                rules=budget.rules,
                 turns=budget.turns,
                 seconds=budget.seconds,
             ),
@@ -159,6 +160,7 @@ def _ranked(found: Sequence[Found], index: int) -> tuple[Candidate, ...]:
                 shown=len(one.fits),
                 cost=one.length,
                 again=sum(one.again) if one.again else None,
+                agreed=one.agreed,
             )
         )
     return tuple(ranked)

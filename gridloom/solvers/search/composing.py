@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gridloom.runtime.data.tasks import Grid
 from gridloom.solvers.search.apply import Store
+from gridloom.solvers.search.deciding import decide
 from gridloom.solvers.search.expand import States
 from gridloom.solvers.search.found import Budget, Found
 from gridloom.solvers.search.functions import FUNCTIONS, NUMBER
@@ -53,7 +54,7 @@ class Composer:
         """
         self.states, self.givens, self.guess, self.late = states, givens, guess, late
         self.demos, self.pairs = len(outputs), len(guess.sizes)
-        self.everything = (1 << self.demos) - 1
+        self.everything, self.learning = (1 << self.demos) - 1, budget.rules
         areas = guess.sizes.prod(axis=1)
         self.starts = np.concatenate(([0], np.cumsum(areas))).astype(np.int64)
         common = set.intersection(*(set(np.unique(grid).tolist()) for grid in outputs)) - {0}
@@ -88,6 +89,8 @@ class Composer:
             self._look_up(results)
         if any(one.fits_all for one in results.values()) and self.demos > 1:
             self._find_again(results, sizes_without)
+        if self.learning and all(self.guess.fits) and not self.late():
+            self._decide(results)
         return list(results.values())
 
     def _take_exact(self, results: dict[bytes, Found]) -> None:
@@ -96,7 +99,7 @@ class Composer:
         for piece in exact[np.argsort(self.costs[exact], kind="stable")]:
             known = len(results)
             layer = Layer(ALL, self._piece(int(piece)))
-            self._keep((layer,), (), self.rows[piece], int(self.costs[piece]), results)
+            self._keep(self._program((layer,)), self.rows[piece], int(self.costs[piece]), results)
             kept += len(results) > known
             if kept == MOST_EXACT or self.late():
                 return
@@ -104,7 +107,21 @@ class Composer:
     def _look_up(self, results: dict[bytes, Found]) -> None:
         for lookup in find_lookups(self.rows[:LOOKED_UP], self.costs[:LOOKED_UP], self.target, self.starts, self.demos):
             images = tuple(self._piece(piece) for piece in lookup.pieces)
-            self._keep((), images, lookup.row, lookup.cost, results)
+            self._keep(replace(self._program(()), lookup=images), lookup.row, lookup.cost, results)
+
+    def _decide(self, results: dict[bytes, Found]) -> None:
+        """Add candidates of rules of cells."""
+        guess, target, starts = self.guess, self.target, self.starts
+        first = True
+        for one in decide(self.rows, self.costs, target, starts, guess.sizes, self.demos):
+            program = replace(
+                self._program(()),
+                on=self._piece(one.on),
+                rules=one.rules,
+                images=tuple(self._piece(piece) for piece in one.images),
+            )
+            self._keep(program, one.row, one.cost, results, agrees=first)
+            first = False
 
     def _stack_all(self, results: dict[bytes, Found]) -> None:
         demos = range(self.demos)
@@ -141,7 +158,8 @@ class Composer:
         without: dict[bytes, Found] = {}
         fitting = np.flatnonzero((self.fits & subset) == subset)
         for piece in fitting[np.argsort(self.costs[fitting], kind="stable")][:1]:
-            self._keep((Layer(ALL, self._piece(int(piece))),), (), self.rows[piece], int(self.costs[piece]), without)
+            program = self._program((Layer(ALL, self._piece(int(piece))),))
+            self._keep(program, self.rows[piece], int(self.costs[piece]), without)
         for limit in self.limits:
             for care in range(self.demos):
                 if care != left_out and not self.late():
@@ -171,16 +189,21 @@ class Composer:
         lay(self.rows, layers, number, row)
         chosen = layers[:number]
         parts = tuple(Layer(int(mode), self._piece(int(piece))) for piece, mode in chosen)
-        self._keep(parts, (), row, int(self.costs[chosen[:, 0]].max()), results)
+        self._keep(self._program(parts), row, int(self.costs[chosen[:, 0]].max()), results)
+
+    def _program(self, layers: tuple[Layer, ...]) -> Program:
+        return Program(rows=self._side(self.guess.rows), columns=self._side(self.guess.columns), layers=layers)
 
     def _keep(
         self,
-        layers: tuple[Layer, ...],
-        lookup: tuple[Expression, ...],
+        program: Program,
         row: NDArray[np.uint8],
         cost: int,
         results: dict[bytes, Found],
+        *,
+        agrees: bool = False,
     ) -> None:
+        """Keep a candidate if it is the best one of its answers; layers stay before rules, which may agree."""
         starts, guess = self.starts, self.guess
         fits = tuple(
             guess.fits[p] and bool((row[starts[p] : starts[p + 1]] == self.target[starts[p] : starts[p + 1]]).all())
@@ -189,14 +212,16 @@ class Composer:
         tests = row[starts[self.demos] :]
         whole = bool((tests != UNKNOWN).all())
         tests = np.where(tests == UNKNOWN, 0, tests).astype(np.uint8)
-        program = Program(rows=self._side(guess.rows), columns=self._side(guess.columns), layers=layers, lookup=lookup)
         grids = tuple(
             tests[starts[p] - starts[self.demos] : starts[p + 1] - starts[self.demos]].reshape(guess.sizes[p])
             for p in range(self.demos, self.pairs)
         )
         found = Found(program, grids, fits, cost, whole)
         key = b"".join(bytes(grid.shape) + grid.tobytes() for grid in grids)
-        if key not in results or results[key].score < found.score:
+        known = results.get(key)
+        if known is not None and program.rules and not known.program.rules and known.fits_all and found.fits_all:
+            results[key] = replace(known, agreed=known.agreed or agrees)
+        elif known is None or known.score < found.score:
             results[key] = found
 
     def _side(self, law: Law) -> Side:

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from gridloom.runtime.data.tasks import Grid
 from gridloom.solvers.search.programs import Program
 
+RULES, RULE = 0.3, 0.06
+"""Loss of score of a program of rules, and of each of them."""
+AGREED = 0.3
+"""Gain of score where layers and rules give the same answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -20,6 +25,8 @@ class Budget:
     """Pieces of one pass."""
     megabytes: int = 256
     """Memory of the images, values and calls of one pass."""
+    rules: bool = True
+    """Whether rules of cells are learnt beside layers."""
     turns: tuple[int, ...] = (0,)
     """Dihedral ids under which the grids are seen, one after the other until a program fits every demonstration."""
     seconds: float | None = None
@@ -43,6 +50,9 @@ class Found:
     """Whether the search finds the same answers without each demonstration, and that one right; empty where it was not
     tried."""
 
+    agreed: bool = False
+    """Whether the cheapest rules give the answers of these layers too, where both reproduce every demonstration."""
+
     near: float = 0.0
     """Share of the hints' cells that the answers have alike; 0 without hints, and for grids of other sizes."""
 
@@ -51,9 +61,12 @@ class Found:
         """Rank: demonstrations that fit, less the cost of the program, more where hints agree; the higher the better.
 
         The weights were chosen on training tasks of ARC-1: that of hints on 400, with hints of which 5 to 40% of the
-        cells were wrong. Half of the cells agree by chance.
+        cells were wrong. Half of the cells agree by chance. Those of rules were chosen on 200, where two kinds of
+        program that agree rank above either alone.
         """
-        open_ = 0.0 if self.whole else 0.5
+        open_ = (0.0 if self.whole else 0.5) - AGREED * self.agreed
+        if self.program.rules:
+            open_ += RULES + (RULE - 0.03) * self.parts
         hinted = 4 * max(0.0, self.near - 0.5)
         return sum(self.fits) - 0.02 * self.cost - 0.03 * self.parts - 0.3 * bool(self.program.lookup) - open_ + hinted
 
@@ -69,8 +82,8 @@ class Found:
 
     @property
     def parts(self) -> int:
-        """Number of layers, or of images of a lookup."""
-        return len(self.program.layers) + len(self.program.lookup)
+        """Number of layers, of images of a lookup, or of rules."""
+        return len(self.program.layers) + len(self.program.lookup) + len(self.program.rules)
 
 
 @dataclass(slots=True)

@@ -5,16 +5,19 @@ rows 2 * [input > crop] + 1
 columns 7
 layer shape: input > only 3 > silhouette > recolour 4
 layer all: input > origin > embed output
+
+In place of layers, rules of cells: `on: input`, then `rule 3: part4 holes >= 1 & own = 5`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from gridloom.errors import GridloomError
+from gridloom.solvers.rules.language import Rule, RuleError, parse_rule
 from gridloom.solvers.search.functions import FUNCTIONS, NUMBER
 from gridloom.solvers.search.pieces import MODES
 
@@ -86,6 +89,12 @@ class Program:
     """Dihedral id under which every grid is seen; grids are turned back at the end."""
     lookup: tuple[Expression, ...] = ()
     """Images whose colours at a cell decide the output's there, by the demonstrations' outputs; in place of layers."""
+    on: Expression | None = None
+    """Image whose features the rules look at."""
+    rules: tuple[Rule, ...] = ()
+    """Rules of the cells, the first that holds decides; in place of layers."""
+    images: tuple[Expression, ...] = ()
+    """Images that rules name by their number."""
 
     def __str__(self) -> str:
         lines = [] if self.colours == "given" else [f"colours {self.colours}"]
@@ -93,12 +102,16 @@ class Program:
         lines += [f"rows {self.rows}", f"columns {self.columns}"]
         lines += [f"layer {MODES[layer.mode]}: {layer.image}" for layer in self.layers]
         lines += [f"lookup: {image}" for image in self.lookup]
+        lines += [] if self.on is None else [f"on: {self.on}"]
+        images = [str(image) for image in self.images]
+        lines += [rule.text(images) for rule in self.rules]
         return "\n".join(lines) + "\n"
 
     def expressions(self) -> list[Expression]:
         """Return every expression of the program, sizes first."""
         sides = [image for side in (self.rows, self.columns) for image in (side.of, side.added) if image is not None]
-        return [*sides, *(layer.image for layer in self.layers), *self.lookup]
+        seen = [] if self.on is None else [self.on]
+        return [*sides, *(layer.image for layer in self.layers), *self.lookup, *seen, *self.images]
 
 
 def parse_program(text: str) -> Program:
@@ -108,6 +121,15 @@ def parse_program(text: str) -> Program:
     lookup: list[Expression] = []
     colours: Colours = "given"
     turned = 0
+    on: Expression | None = None
+    rules: list[Rule] = []
+    images: dict[str, Expression] = {}
+
+    def number_of(image: str) -> int:
+        expression = parse_expression(image)
+        images.setdefault(str(expression), expression)
+        return list(images).index(str(expression))
+
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.split("#", 1)[0].strip()
         if not line:
@@ -131,15 +153,20 @@ def parse_program(text: str) -> Program:
                 layers.append(Layer(MODES.index(mode), parse_expression(image)))
             elif word == "lookup:":
                 lookup.append(parse_expression(rest))
+            elif word == "on:":
+                on = parse_expression(rest)
+            elif word == "rule":
+                rules.append(_rule(rest, number_of))
             else:
                 raise ProgramError(f"no line of a program begins with {word!r:.60}", "")
         except ProgramError as problem:
             raise ProgramError(f"line {number} of the program: {problem.message}", _REMEDY) from None
     missing = [name for name in ("rows", "columns") if name not in sides]
-    if missing or not (layers or lookup):
-        what = missing[0] if missing else "layer"
+    if missing or not (layers or lookup or rules) or (rules and on is None):
+        what = missing[0] if missing else "on:" if rules else "layer"
         raise ProgramError(f"the program has no line '{what}'", _REMEDY)
-    return Program(sides["rows"], sides["columns"], tuple(layers), colours, turned, tuple(lookup))
+    parts = tuple(layers), colours, turned, tuple(lookup), on, tuple(rules), tuple(images.values())
+    return Program(sides["rows"], sides["columns"], *parts)
 
 
 _REMEDY = "docs/programs.md describes the language; gridloom programs list names its functions"
@@ -164,6 +191,13 @@ def parse_expression(text: str) -> Expression:
     if kind != "image":
         raise ProgramError(f"{text.strip()!r:.80} gives a list of images: join it, by 'layer' for example", "")
     return Expression(given, tuple(numbers))
+
+
+def _rule(text: str, number_of: Callable[[str], int]) -> Rule:
+    try:
+        return parse_rule(text, number_of)
+    except RuleError as problem:
+        raise ProgramError(str(problem), "") from None
 
 
 def _side(text: str) -> Side:

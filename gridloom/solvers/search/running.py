@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, Grid, Task, apply_dihedral
+from gridloom.solvers.rules.features import joined_features
+from gridloom.solvers.rules.language import apply_rules
 from gridloom.solvers.search.apply import call
 from gridloom.solvers.search.colours import IDENTITY, colour_roles
 from gridloom.solvers.search.expand import add_state, make_states, make_store, put_image
@@ -119,6 +121,8 @@ class _Run:
         self.store.sizes[:, 2:] = sizes
         starts = np.concatenate(([0], np.cumsum(sizes.prod(axis=1)))).astype(np.int64)
         images = [layer.image for layer in program.layers] or list(program.lookup)
+        if program.on is not None:
+            images = [program.on, *program.images]
         rows = np.empty((len(images), int(starts[-1])), dtype=np.uint8)
         for number, image in enumerate(images):
             state = add_state(self.states, self.values(image), 0, -1, 0)
@@ -127,8 +131,10 @@ class _Run:
         if program.layers:
             layers = np.array([(number, layer.mode) for number, layer in enumerate(program.layers)], dtype=np.int64)
             lay(rows, layers, len(layers), row)
-        else:
+        elif program.lookup:
             self._look_up(rows, starts, row, sizes)
+        else:
+            row = apply_rules(program.rules, joined_features(rows[0], starts, sizes), list(rows[1:]))
         grids = [row[starts[p] : starts[p + 1]].reshape(sizes[p]) for p in range(self.pairs)]
         fits = tuple(np.array_equal(grids[p], seen.outputs[p]) for p in range(self.demos))
         demos = tuple(unseen(grids[p], seen.roles[p], program.turned) for p in range(self.demos))

@@ -8,7 +8,7 @@ of 101.
 
 from __future__ import annotations
 
-from gridloom.solvers.types import Signal
+from gridloom.solvers.types import Candidate, Signal
 from gridloom.solvers.verifiers.signals import Evidence
 
 SHORT = 26
@@ -41,9 +41,11 @@ def short_program(evidence: Evidence) -> Signal:
 
 def found_again(evidence: Evidence) -> Signal:
     """Share of the demonstrations without which the search finds the same answers, and that demonstration's output too;
-    1 for a short program, which seldom fits by coincidence; None where the search was shown one demonstration, and for
-    a grid without a program."""
+    1 for a short program, which seldom fits by coincidence, and for layers with which rules agree; None where the
+    search was shown one demonstration, and for a grid without a program."""
     again, shown, cost = evidence.candidate.again, evidence.candidate.shown, evidence.candidate.cost
+    if cost is not None and evidence.candidate.agreed:
+        return Signal(name="found_again", score=1.0, detail="rules of cells give the same answers")
     if cost is None or shown is None or shown < 2:
         return Signal(name="found_again", score=None)
     found = again or 0
@@ -51,9 +53,17 @@ def found_again(evidence: Evidence) -> Signal:
     return Signal(name="found_again", score=1.0 if cost <= SHORT else found / shown, detail=detail)
 
 
+def has_rules(candidate: Candidate) -> bool:
+    """Return whether a candidate's program is one of rules of cells."""
+    return candidate.program is not None and "\nrule " in candidate.program
+
+
 def unrivalled(evidence: Evidence) -> Signal:
     """Score 1 where no other program reproduces every shown demonstration and gives another grid, 0 where one as short
-    does, and between them by how much longer the shortest such program is; None for a grid without a program."""
+    does, and between them by how much longer the shortest such program is; None for a grid without a program.
+
+    Layers with which the cheapest rules agree have no rival in dearer rules.
+    """
     candidate = evidence.candidate
     if candidate.cost is None:
         return Signal(name="unrivalled", score=None)
@@ -61,6 +71,7 @@ def unrivalled(evidence: Evidence) -> Signal:
         other.cost
         for other in evidence.proposal.candidates[evidence.test_index]
         if other.cost is not None and other.fits == other.shown and other.grid != candidate.grid
+        if not (candidate.agreed and has_rules(other))
     ]
     if not rivals:
         return Signal(name="unrivalled", score=1.0)

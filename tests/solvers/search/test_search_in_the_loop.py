@@ -235,6 +235,9 @@ def test_verifiers_of_programs_judge_programs_alone() -> None:
     assert scores(short, found) == [1, 1, 1, 1], "a short program is believed"
     dearer = found.model_copy(update={"fits": 2, "cost": 24})
     assert scores(short, dearer) == [1, 1, 0.5, 1], "a rival that is as short weighs most"
+    ruled = found.model_copy(update={"fits": 2, "cost": 33, "program": "on: input\nrule 3: all\n"})
+    assert scores(rival, ruled)[2:] == [0.25, 0], "rules that answer differently are rivals"
+    assert scores(rival.model_copy(update={"agreed": True}), ruled)[2:] == [1, 1], "unless cheaper ones agree"
     assert scores(short.model_copy(update={"shown": 1, "fits": 1}))[3] is None
     assert {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals} == names
     lenient = Judge(task, Verifier(fits_demonstrations=0.0, short_program=0.0))
