@@ -153,7 +153,7 @@ def diff(
 
 
 def init(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The spec's name; NAME.yaml is written.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The spec's name, .yaml or not; NAME.yaml is written.")],
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -167,6 +167,7 @@ def init(
     """Write a commented spec to start from, and the schema file that editors complete it with."""
     from gridloom.runtime.planning.starter import write_starter
 
+    name = name.removesuffix(".yaml")
     for path in write_starter(name, Path(), recipe):
         print(f"wrote {path}")
     print(f"next: gridloom plan {name}.yaml")
