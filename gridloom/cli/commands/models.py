@@ -10,7 +10,7 @@ import typer
 
 from gridloom import user_files
 from gridloom.cli.commands.bench import bench
-from gridloom.cli.commands.paths import paths
+from gridloom.cli.commands.paths import concepts, paths
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption
 
 models = typer.Typer(
@@ -295,3 +295,4 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
     app.command()(bench)
     app.command()(paths)
+    app.command()(concepts)
