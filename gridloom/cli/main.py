@@ -31,7 +31,7 @@ GROUPS = {
     "plot": ("plot",),
     "tasks": ("tasks",),
     "ledger": ("attempts", "attempt", "replay"),
-    "models": ("models", "doctor", "bench", "paths"),
+    "models": ("models", "doctor", "bench", "paths", "concepts"),
     "text": ("generate", "chat"),
     "plugins": ("plugins",),
     "programs": ("programs",),
@@ -46,7 +46,7 @@ HEADINGS = {
     "Write a spec": ("compile", "validate", "explain", "diff", "plan"),
     "Run": ("run", "solve", "evaluate", "stage", "state", "cluster"),
     "Look at results": ("view", "watch", "report", "runs", "tasks", "attempts", "attempt", "replay", "sql", "plot"),
-    "Use an engine": ("generate", "chat", "bench", "paths"),
+    "Use an engine": ("generate", "chat", "bench", "paths", "concepts"),
     "Data and programs": ("data", "programs"),
     "Keep house": ("artifacts", "gc", "plugins"),
 }

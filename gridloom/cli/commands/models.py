@@ -10,7 +10,7 @@ import typer
 
 from gridloom import user_files
 from gridloom.cli.commands.bench import bench
-from gridloom.cli.commands.paths import paths
+from gridloom.cli.commands.paths import concepts, paths
 from gridloom.cli.complete import complete_checkpoints
 from gridloom.cli.options import DeviceOption, HomeOption, JsonOption, QuietOption, StageRunOption
 
@@ -310,3 +310,4 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
     app.command()(bench)
     app.command()(paths)
+    app.command()(concepts)

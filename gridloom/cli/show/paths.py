@@ -1,10 +1,11 @@
-"""Records of latent planning as rows of a table."""
+"""Records of latent planning, and rows read by their concepts, as rows of a table."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gridloom.runtime.model_check.concept_table import Reading
     from gridloom.runtime.model_check.paths import PathRecord
 
 
@@ -23,4 +24,18 @@ def path_rows(records: list[PathRecord], every_step: bool) -> list[dict[str, Any
         }
         for record in records
         if every_step or record.step == last
+    ]
+
+
+def reading_rows(readings: list[Reading]) -> list[dict[str, Any]]:
+    """Return a table row for each row of the data."""
+    return [
+        {
+            "row": number,
+            "text": reading.text,
+            "by its concepts": reading.decoded,
+            "words": f"{reading.right:.0%}",
+            "unknown": reading.unknown,
+        }
+        for number, reading in enumerate(readings)
     ]

@@ -11,11 +11,10 @@ import torch
 
 from gridloom.errors import ModelError
 from gridloom.optional_packages import needed
-from gridloom.runtime.checkpoints.bundle import load_bundle
+from gridloom.runtime.model_check.loaded import load_engine, questions
 from gridloom.runtime.models.engine.network import Engine
 from gridloom.runtime.models.steps import Rows
 from gridloom.runtime.show.entries import DataEntry
-from gridloom.runtime.show.rows import token_rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +78,8 @@ def paths_of(
     checkpoint: Path, entry: DataEntry, count: int, split: str = "test", device: str = "cpu"
 ) -> list[PathRecord]:
     """Record the planning of rows of a data entry. Raises ModelError for a checkpoint that does not fit them."""
-    network = load_bundle(checkpoint, device, weights="run").network
-    if not isinstance(network, Engine):
-        raise ModelError(
-            f"{checkpoint} holds a {network.spec.kind}, which does not plan", "name an engine's checkpoint"
-        )
-    inputs = token_rows_of(entry, 0, count, split)
-    if inputs.shape[1] != network.num_cells or int(inputs.max()) >= network.vocabulary:
-        raise ModelError(
-            f"{checkpoint} reads rows of {network.num_cells} tokens below {network.vocabulary}, those of "
-            f"{entry.name!r} have {inputs.shape[1]} up to {int(inputs.max())}",
-            "name the data that it was trained on",
-        )
-    ids = torch.zeros(len(inputs), dtype=torch.int64, device=network.device)
-    return record_paths(network, Rows(torch.from_numpy(inputs).to(network.device), ids))
+    network = load_engine(checkpoint, "does not plan", device)
+    return record_paths(network, questions(network, checkpoint, entry, count, split))
 
 
 def draw_paths(records: list[PathRecord], path: Path) -> None:

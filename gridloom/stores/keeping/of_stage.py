@@ -46,7 +46,7 @@ def artifact_of_stage(
     here = [row for row in recorded if row["stage"] == stage]
     finished = [row for row in here if row["status"] in ("done", "cached")]
     found = [
-        (float(row["began"] or 0), OfStage(artifact, str(row["run_id"])))
+        (float(str(row["began"] or 0)), OfStage(artifact, str(row["run_id"])))
         for row in finished
         if (artifact := store.find(str(row["key"]))) is not None
     ]
