@@ -20,7 +20,7 @@ TIMES = re.compile(r"(_at|_s|seconds|_bytes|_per_s|duration|time|timings|timesta
 """Names of columns, and of keys in JSON, that hold a time, a rate or an amount of memory."""
 OF_PROCESS = {"host", "pid", "run_id", "gridloom_version", "solve_run_id", "calibrated_on", "bytes", "hardware",
               "resumed_tasks", "peak_memory_bytes", "stage_memory_bytes", "thread_id",
-              "states_read", "states_reused", "head_cache_hits", "head_cache_misses"}  # fmt: skip
+              "v_place", "states_read", "states_reused", "head_cache_hits", "head_cache_misses"}  # fmt: skip
 """Names of what a process is, or did itself: one that resumes finds states of a LLaMA that another one computed."""
 UNCOMPARED = {
     "graph_checkpoints",
