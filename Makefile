@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: solve test tests test-slurm package campaign docs lint types imports clean
+.PHONY: solve test tests test-cluster test-slurm package campaign docs lint types imports clean
 
 solve: $(VENV)/.runtime
 	$(BIN)/gridloom models pull smollm2-135m
@@ -17,6 +17,10 @@ test: lint imports
 # in the order of tests/conftest.py: the files that take longest first
 tests: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# runs on a Ray cluster of three nodes and under torchrun with two and four processes, all of this host
+test-cluster: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/runtime/cluster tests/runtime/training/test_ranks.py
 
 # runs on a real Slurm of this host, which the test starts: root, and Debian's slurmctld, slurmd, slurm-client, munge
 test-slurm: $(VENV)/.dev

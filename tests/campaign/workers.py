@@ -103,7 +103,7 @@ def solve(home: Path, on: str, tasks: int) -> list[str]:
 
 
 def solve_with_kills(
-    root: Path, wanted: dict[str, Any], chance: random.Random, kills: int, tasks: int, pause_s: float = 8.0
+    root: Path, wanted: dict[str, Any], chance: random.Random, kills: int, tasks: int, pause_s: float
 ) -> Counter[str]:
     """Solve on two workers with up to so many kills, and compare with the snapshot of a workspace of one process.
 
@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--solve", action="store_true", help="kill a solve of ARC tasks in place of the toy stage")
     parser.add_argument("--tasks", type=int, default=40, help="tasks of such a solve")
+    parser.add_argument("--pause", type=float, default=8.0, help="longest time between two kills of a solve, s")
     asked = parser.parse_args()
     chance, total, runs = random.Random(asked.seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +154,7 @@ def main() -> None:
             runs += 1
             root, left = Path(folder) / str(runs), min(12, asked.kills - total.total())
             if asked.solve:
-                total += solve_with_kills(root, wanted, chance, left, asked.tasks)
+                total += solve_with_kills(root, wanted, chance, left, asked.tasks, asked.pause)
             else:
                 total += run_with_kills(root, chance, left)
             print(

@@ -53,7 +53,7 @@ def trace_compilation(late: bool) -> None:
         Ranks.all_reduce = reduce  # type: ignore[method-assign]
         reduce(self, *args)
 
-    ActTrainer.compile, Ranks.all_reduce = compiled, reduced  # type: ignore[method-assign]
+    ActTrainer.compile, Ranks.all_reduce = compiled, reduced  # type: ignore[assignment, method-assign]
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ def concepts(
     """Show the text of an engine's concepts: what their patches showed in training rows, and rows read by it."""
     from gridloom.cli.show.paths import reading_rows
     from gridloom.cli.show.tables import print_table, rows_table
-    from gridloom.runtime.generation.text import find_checkpoint
+    from gridloom.runtime.checkpoints.find import find_checkpoint
     from gridloom.runtime.machine.device import resolve_device
     from gridloom.runtime.model_check.concept_table import ConceptTable
     from gridloom.runtime.model_check.loaded import load_engine, questions

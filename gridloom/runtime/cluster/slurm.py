@@ -1,9 +1,9 @@
 """Runs on Slurm by submitit: a job for each stage, an array for the variants of one, dependencies between them.
 
-A job runs `gridloom run SPEC --only STAGE`. Before its limit, and before it is preempted, Slurm signals the job; the
-run saves its state as ever, and submitit queues the job again. Each job indexes the shared journals in a ledger of its
-own on its node's disk: no DuckDB file is opened by two hosts. Where a profile asks for several nodes, the job of a
-stage that splits starts workers on all of them (`srun_workers`).
+A job runs `gridloom run SPEC --only STAGE`. Before its limit Slurm signals the job by SIGUSR2; the run saves its state
+as ever, and submitit queues the job again. A job that is preempted by SIGTERM saves, too, and Slurm queues it again.
+Each job indexes the shared journals in a ledger of its own on its node's disk: no DuckDB file is opened by two hosts.
+Where a profile asks for several nodes, the job of a stage that splits starts workers on all of them (`srun_workers`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from gridloom.compiler.graph import RunGraph, StageNode, section_name
@@ -30,6 +33,10 @@ MOST_REQUEUES = 1000
 """Number of times that a job may reach its limit and be queued again."""
 
 
+GRACE_S = 600.0
+"""Longest time that a job which got SIGTERM waits, saved, for its end by Slurm: a partition's grace, s."""
+
+
 @dataclass
 class StageJob:
     """Callable of a Slurm job: runs one stage in a child process, and signals it to save when Slurm signals the job."""
@@ -41,11 +48,14 @@ class StageJob:
     folder: str
     """Working folder, from which relative paths start."""
     _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _is_ending: bool = field(default=False, repr=False)
+    """Whether SIGTERM has come: Slurm ends the job after the grace of its partition, or it was cancelled."""
 
     def __call__(self) -> str:
         """Run the stage until it is done. Raises RuntimeError for a run that failed, so that no dependent starts."""
         only = [word for name in self.stages for word in ("--only", name)]
         command = [sys.executable, "-m", "gridloom", "run", *self.arguments, *only]
+        self._forward_sigterm()
         with tempfile.TemporaryDirectory(prefix="gridloom-ledger-") as ledger:
             environment = {**os.environ, LEDGER_VARIABLE: ledger}
             while True:
@@ -53,6 +63,9 @@ class StageJob:
                 status = self._child.wait()
                 if status != INTERRUPTED:  # a walltime of the spec is no reason to give the node back
                     break
+                if self._is_ending:  # were it to fail or to go on, Slurm would not queue it again where it was
+                    time.sleep(GRACE_S)
+                    self._is_ending = False
         if status:
             raise RuntimeError(f"{' '.join(command)} ended with {status}")
         return ", ".join(self.stages)
@@ -66,6 +79,20 @@ class StageJob:
             # the signal interrupted a `wait` that holds the lock of Popen: a second one would wait for ever
             os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
         return submitit.helpers.DelayedSubmission(StageJob(self.arguments, self.stages, self.folder))
+
+    def _forward_sigterm(self) -> None:
+        """Have the run save its state on SIGTERM, which submitit only logs, and which may reach this process alone."""
+        before = signal.getsignal(signal.SIGTERM)
+
+        def forward(number: int, frame: FrameType | None) -> None:
+            self._is_ending = True
+            if self._child is not None and self._child.returncode is None:
+                self._child.send_signal(signal.SIGUSR1)
+            if callable(before):
+                before(number, frame)
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, forward)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_child": None}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -127,35 +129,45 @@ def descendants(pid: int) -> list[int]:
 
 
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+def nodes() -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """Address of a cluster that the commands of the page start, and its three nodes; the last one may be killed."""
     pytest.importorskip("ray")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ray = [
-        str(Path(sys.executable).with_name("ray")),
-        "start",
-        "--block",
-        "--num-cpus=1",
-        "--object-store-memory=100000000",
-    ]
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "RAY_TMPDIR": str(tmp_path)}
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # the names of sockets may have 107 bytes
     address, started = f"127.0.0.1:{port}", []
-    heads = [["--head", f"--port={port}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]]
+    head = ["--head", f"--port={port}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
     try:
-        for more in [*heads, [f"--address={address}"], [f"--address={address}"]]:
-            with (tmp_path / f"node-{len(started)}").open("wb") as out:
-                started.append(subprocess.Popen([*ray, *more], env=environment, stdout=out, stderr=out))
-            deadline = time.monotonic() + 300
-            while b"Ray runtime started" not in (tmp_path / f"node-{len(started) - 1}").read_bytes():
-                assert started[-1].poll() is None, (tmp_path / f"node-{len(started) - 1}").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+        for more in (head, [f"--address={address}"], [f"--address={address}"]):
+            started.append(start_node(folder, more))
         yield address, started
     finally:
-        for node in reversed(started):
+        for path in Path("/proc").glob("[0-9]*/cmdline"):  # also what a start that failed left
+            with suppress(OSError):
+                if str(folder) in path.read_text(errors="replace"):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+        for node in started:
             kill_node(node)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_node(folder: Path, more: list[str]) -> subprocess.Popen[bytes]:
+    """Start a node by `ray start`, up to five times: on a busy machine its 30 s may be too short."""
+    ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "RAY_TMPDIR": str(folder)}
+    printed = folder / "printed"
+    for _ in range(5):
+        with printed.open("wb") as out:
+            command = [*ray, "--object-store-memory=100000000", *more]
+            node = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+        while node.poll() is None:
+            if b"Ray runtime started" in printed.read_bytes():
+                return node
+            time.sleep(0.2)
+        if b"timed out during startup" not in printed.read_bytes():
+            break
+    raise AssertionError(printed.read_text())
 
 
 def kill_node(node: subprocess.Popen[bytes]) -> None:

@@ -103,6 +103,49 @@ def test_a_signal_while_a_job_waits_for_its_run_saves_it(tmp_path: Path) -> None
         assert job.wait(60) == 7
 
 
+def test_a_job_that_gets_sigterm_saves_and_waits_for_slurm_to_queue_it_again(tmp_path: Path) -> None:
+    """Started again in the grace of its partition, it would be cut off; ended, it would not be queued again."""
+    pytest.importorskip("submitit")
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import os, signal, sys, time\n"
+        f"place = {str(tmp_path)!r}\n"
+        "def save(*_):\n    open(f'{place}/saved', 'w').close()\n    sys.exit(75)\n"
+        "signal.signal(signal.SIGUSR1, save)\n"
+        "open(f'{place}/started-{os.getpid()}', 'w').close()\ntime.sleep(60)\n"
+    )
+    code = (
+        "import os, signal, subprocess, sys\n"
+        "from gridloom.runtime.cluster import slurm\n"
+        "real = subprocess.Popen\n"
+        f"slurm.subprocess.Popen = lambda command, **more: real([sys.executable, {str(script)!r}], **more)\n"
+        f"job = slurm.StageJob((), ('solve',), {str(tmp_path)!r})\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('logged', flush=True))\n"
+        "def handler(*_):\n    job.checkpoint()\n    os._exit(7)\n"
+        "signal.signal(signal.SIGUSR2, handler)\n"
+        "job()\n"
+    )
+
+    def wait_for(name: str) -> None:
+        deadline = time.monotonic() + 60
+        while not [*tmp_path.glob(name)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as job:
+        wait_for("started-*")
+        time.sleep(0.2)
+        job.send_signal(signal.SIGTERM)
+        wait_for("saved")
+        time.sleep(1.0)
+        assert len([*tmp_path.glob("started-*")]) == 1
+        assert job.poll() is None
+        job.send_signal(signal.SIGUSR2)
+        assert job.wait(60) == 7
+        assert job.stdout is not None
+        assert job.stdout.read() == "logged\n"
+
+
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Variables of a real Slurm with two nodes on this host."""
@@ -214,7 +257,9 @@ class Submitted:
 
     def go_on(self, pids: list[int]) -> None:
         """Let stopped solves go on once Slurm has signalled the job of each."""
-        self.until(lambda: self.logs(self.id("solve")).count("Caught signal SIGUSR2") >= len(pids))
+        logs = self.home / "slurm"
+        job = self.id("solve")
+        self.until(lambda: sum("signal SIG" in path.read_text() for path in logs.glob(f"{job}_*_log.err")) >= len(pids))
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
 
