@@ -5,6 +5,9 @@
 Peer of a page: the same application's static icon, which shows what the framework alone takes. Times are of the server:
 wall clock and CPU of this process around a request without a network. With `--workspace` the ledger stays there and a
 second call reuses it.
+
+`--paint` measures in headless Chromium (apt-get install chromium; pip install playwright) when a page has painted its
+first content, and when all its grids in view are drawn, from the start of the navigation. Peer: `about:blank`.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,6 +41,15 @@ NAMES = 20
 """Curves of the training whose metrics fill the table."""
 TIMES = 20
 """Requests of each page."""
+PAINTS = 5
+"""Times that each page is opened in the browser."""
+DRAWN = """() => new Promise((done) => {
+  const first = performance.getEntriesByName('first-contentful-paint')[0];
+  const answer = performance.getEntriesByType('navigation')[0];
+  requestAnimationFrame(() => setTimeout(() => done({
+    server: answer ? answer.responseEnd : 0, paint: first ? first.startTime : null, drawn: performance.now() })));
+})"""
+"""Script that answers the times of a page in ms from the start of its navigation."""
 
 
 def write_metrics(workspace: Workspace, run: str, number: int) -> None:
@@ -85,6 +98,7 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=100_000)
     parser.add_argument("--metrics", type=int, default=1_000_000)
     parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--paint", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(arguments.workspace or Path(folder) / "gridloom")
@@ -96,7 +110,8 @@ def main() -> None:
         _start(workspace)
         app = make_app(workspace, Access(frozenset({"testserver"})))
         client = TestClient(app)
-        for name, addresses in pages(client, run):
+        measured = [*pages(client, run)]
+        for name, addresses in measured:
             client.get(addresses[0])
             walls, cpus, size = [], [], 0
             for number in range(TIMES):
@@ -112,12 +127,48 @@ def main() -> None:
             )
             print(f"{name:28} {'   '.join(shown)}   {size:9,} bytes", flush=True)
         app.state.viewer.reader.close()
+        if arguments.paint:
+            paint(workspace, [one for one in measured if not one[0].startswith(("live", "peer", "its curves"))])
         began, cpu = time.perf_counter(), time.process_time()
         text = run_report(workspace, run)
         print(
             f"report of a run: {time.perf_counter() - began:.1f} s, {time.process_time() - cpu:.1f} s CPU, "
             f"{len(text.encode()) / 1e6:.2f} MB"
         )
+
+
+def paint(workspace: Workspace, measured: list[tuple[str, list[str]]]) -> None:
+    """Print when Chromium paints each page of a server of its own. Raises RuntimeError without Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise RuntimeError("no Chromium: apt-get install chromium, or leave --paint out")
+    command = [sys.executable, "-m", "gridloom", "view", "--home", str(workspace.root), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    found = re.search(r"http://[^/]+", process.stdout.readline())
+    assert found is not None
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            for name, addresses in [*measured, ("peer: about:blank", ["about:blank"])]:
+                times = []
+                for number in range(PAINTS + 1):
+                    address = addresses[number % len(addresses)]
+                    page.goto(found[0] + address if address.startswith("/") else address)
+                    times.append(page.evaluate(DRAWN))
+                shown = "   ".join(
+                    f"{what} median {statistics.median(ms):5.0f} most {max(ms):5.0f} ms"
+                    for what in ("server", "paint", "drawn")
+                    if (ms := [one[what] for one in times[1:] if one[what] is not None])
+                )
+                print(f"{name:28} {shown}", flush=True)
+            browser.close()
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _start(workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gridloom.stores.connect import HeldLock
 from gridloom.stores.ledger import Ledger
@@ -32,6 +32,8 @@ class _Kept:
         self.stack = ExitStack()
         self.connection = self.stack.enter_context(ledger.reading())
         ((self.dead_runs,),) = self.connection.execute("SELECT getvariable('dead_runs')").fetchall()
+        self.memo: dict[tuple[Any, ...], Any] = {}
+        """Results of queries that read much, which hold as long as nothing is recorded."""
         self.users = 0
         self.retired = threading.Event()
         """Set when no further page may use it; it is closed after the last one."""
@@ -53,15 +55,18 @@ class HeldLedger:
         self._lock = threading.Lock()
 
     @contextmanager
-    def cursor(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[str, ...]]]:
-        """Yield a connection of its own to the up-to-date ledger, and the ledger's warnings. Raises StoreError."""
+    def cursor(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[str, ...], dict[tuple[Any, ...], Any]]]:
+        """Yield a connection of its own to the up-to-date ledger, the ledger's warnings, and the memo of results.
+
+        Raises StoreError.
+        """
         with self._lock:
             kept = self._current()
             kept.users += 1
         try:
             with kept.connection.cursor() as cursor:
                 cursor.execute("SET VARIABLE dead_runs = ?", [kept.dead_runs])
-                yield cursor, tuple(kept.ledger.warnings)
+                yield cursor, tuple(kept.ledger.warnings), kept.memo
         finally:
             with self._lock:
                 kept.users -= 1

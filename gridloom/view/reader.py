@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gridloom.errors import GridloomError, StoreError
 from gridloom.stores.answers import read_answer
@@ -22,6 +22,7 @@ from gridloom.view.recorded import version
 if TYPE_CHECKING:
     import duckdb
 
+T = TypeVar("T")
 LIMITS = {"memory_limit": "1GB", "threads": "2", "max_temp_directory_size": "1GB"}
 """Settings of DuckDB for every connection of the viewer; queries cannot change them."""
 QUERY_S = 10.0
@@ -58,8 +59,15 @@ def find_artifact(workspace: Workspace, key: str) -> Artifact | None:
 class Session:
     """Queries of one page, on one read-only connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, workspace: Workspace, warnings: Sequence[str]) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        workspace: Workspace,
+        warnings: Sequence[str],
+        memo: dict[tuple[Any, ...], Any] | None = None,
+    ) -> None:
         self.connection = connection
+        self._memo: dict[tuple[Any, ...], Any] = {} if memo is None else memo
         self.workspace = workspace
         self.warnings = warnings
         """Remarks on the ledger, such as that it is answered from a copy."""
@@ -71,6 +79,13 @@ class Session:
     def one(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Return the first row, or None."""
         return next(iter(self.rows(sql, params)), None)
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """Return what `make` returns for a key, computed once while nothing new is recorded."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        made: T = self._memo[key]
+        return made
 
     def attempt(self, name: str, run_id: str | None = None, stage: str | None = None) -> dict[str, Any]:
         """Return all records of an attempt, as `Ledger.attempt`. Raises ReplayError."""
@@ -130,8 +145,8 @@ class Reader:
 
         Raises StoreError: nothing is recorded, or the ledger cannot be read.
         """
-        with self._held.cursor() as (connection, warnings):
-            yield Session(connection, self.workspace, warnings)
+        with self._held.cursor() as (connection, warnings, memo):
+            yield Session(connection, self.workspace, warnings, memo)
 
     def close(self) -> None:
         """Close the connection that is kept between pages."""

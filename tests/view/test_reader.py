@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_cases import attempt
+from store_cases import attempt, small_run
 from view_support import fill
 
 from gridloom.errors import StoreError
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.workspace import Workspace
-from gridloom.view.reader import Reader
+from gridloom.view.reader import Reader, Session
 
 
 @pytest.fixture
@@ -81,3 +81,23 @@ def test_a_reader_with_the_same_bounds_reads_beside_a_page(reader: Reader) -> No
         ledger = reading_ledger(reader.workspace)
         assert ledger.attempt("aaaa0001.1", "run-1")["attempt"] == 1
         assert ledger.warnings == []
+
+
+def test_what_was_computed_once_holds_until_something_is_recorded(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "gridloom")
+    reader, calls = Reader(workspace), list[str]()
+
+    def read(session: Session) -> int:
+        calls.append("read")
+        return len(session.rows("from attempts"))
+
+    def count() -> int:
+        with reader.session() as session:
+            return session.once(("attempts",), lambda: read(session))
+
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(*small_run("run-1"))
+        assert (count(), count(), len(calls)) == (5, 5, 1)
+        writer.append(attempt("dddd0004", 1))
+        assert (count(), len(calls)) == (6, 2)
+    reader.close()

@@ -226,7 +226,8 @@ _ADD_GRIDS = {"tasks": _add_task_grids, "puzzles": _add_puzzle_grids, "votes": _
 
 def settings_that_differ(session: Session, a: str, b: str) -> list[tuple[str, str]]:
     """Return (stage, what differs) of two runs by their recorded graphs: fields from a's to b's value, and inputs."""
-    found = {row["run_id"]: row["graph"] for row in session.rows("SELECT run_id, graph FROM runs WHERE graph NOT NULL")}
+    rows = session.rows("SELECT run_id, graph FROM runs WHERE run_id IN ($a, $b)", {"a": a, "b": b})
+    found = {row["run_id"]: row["graph"] for row in rows}
     graphs = [read_graph(found.get(run))[0] for run in (a, b)]
     if graphs[0] is None or graphs[1] is None:
         return []

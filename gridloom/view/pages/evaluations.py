@@ -16,6 +16,8 @@ from gridloom.view.reader import Session
 ITEMS_A_PAGE = 60
 TABLES = {"puzzles": "puzzle_predictions", "votes": "evaluations", "sequences": "difficulties"}
 """Table of the ledger with the rows of each page."""
+LABELS = {"tasks": "Solved tasks", "puzzles": "Puzzles", "votes": "Votes", "sequences": "Sequences"}
+"""Name of each page of tasks."""
 PUZZLE_STATES = {
     "all": "true",
     "exact": "exact",
@@ -59,16 +61,26 @@ def kinds_of_tasks(session: Session, here: str, run: str = "") -> list[tuple[str
     Args:
         run: run whose evaluations are linked, where it has some.
     """
-    labels = {"tasks": "Solved tasks", "puzzles": "Puzzles", "votes": "Votes", "sequences": "Sequences"}
-    tables = {"tasks": "tasks"} | TABLES
     found = []
-    for page, label in labels.items():
-        table = tables[page]
-        if not session.rows(f"SELECT 1 AS one FROM {table} LIMIT 1"):
+    for page, label in LABELS.items():
+        if not session.rows(f"SELECT 1 AS one FROM {_table(page)} LIMIT 1"):
             continue
-        of_run = run and session.rows(f"SELECT 1 AS one FROM {table} WHERE run_id = ? LIMIT 1", [run])
+        of_run = run and _has(session, page, run)
         found.append((label, link(page, run=run if of_run else ""), page == here))
     return found
+
+
+def pages_of_run(session: Session, run: str) -> list[tuple[str, str]]:
+    """Return (label, address) of the pages of tasks that have something of a run."""
+    return [(label, link(page, run=run)) for page, label in LABELS.items() if _has(session, page, run)]
+
+
+def _has(session: Session, page: str, run: str) -> bool:
+    return bool(session.rows(f"SELECT 1 AS one FROM {_table(page)} WHERE run_id = ? LIMIT 1", [run]))
+
+
+def _table(page: str) -> str:
+    return TABLES.get(page, "tasks")
 
 
 def evaluation_stages(session: Session, page: str) -> list[dict[str, Any]]:

@@ -79,9 +79,12 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
         params["source"] = wanted.source
     matching = " AND ".join(where)
     # once for the number and the page, since a filter by view or proposer reads every attempt
-    found = [
-        row["task_id"] for row in session.rows(f"SELECT task_id FROM v_tasks t WHERE {matching} ORDER BY 1", params)
-    ]
+    found = session.once(
+        ("tasks", matching, *params.values()),
+        lambda: [
+            row["task_id"] for row in session.rows(f"SELECT task_id FROM v_tasks t WHERE {matching} ORDER BY 1", params)
+        ],
+    )
     shown = [task_id for task_id in found if task_id > wanted.after][: TASKS_A_PAGE + 1]
     rows = session.rows(
         "SELECT t.*, r.tests[1] AS test, p.grid AS pick FROM v_tasks t JOIN tasks r USING (run_id, stage, task_id) "
@@ -170,11 +173,16 @@ def _resolved(wanted: Filter, stages: list[dict[str, Any]]) -> Filter:
 
 
 def _sources(session: Session, wanted: Filter) -> list[str]:
-    rows = session.rows(
-        "SELECT DISTINCT source FROM candidates WHERE run_id = ? AND stage = ? ORDER BY source LIMIT 20",
-        [wanted.run, wanted.stage],
+    where = [wanted.run, wanted.stage]
+    return session.once(
+        ("sources", *where),
+        lambda: [
+            row["source"]
+            for row in session.rows(
+                "SELECT DISTINCT source FROM candidates WHERE run_id = ? AND stage = ? ORDER BY source LIMIT 20", where
+            )
+        ],
     )
-    return [row["source"] for row in rows]
 
 
 def _neighbours(session: Session, run: str, stage: str, task_id: str) -> dict[str, str | None]:

@@ -25,7 +25,7 @@ from gridloom.view.pages.attempt import attempt_page
 from gridloom.view.pages.checkpoint import Choice, checkpoint_page, choices, paths_page, planner_choices
 from gridloom.view.pages.compare import Comparison, compare_page
 from gridloom.view.pages.curves import curves
-from gridloom.view.pages.evaluations import Evaluated, puzzles_page, sequences_page, votes_page
+from gridloom.view.pages.evaluations import Evaluated, pages_of_run, puzzles_page, sequences_page, votes_page
 from gridloom.view.pages.halting import halting_page
 from gridloom.view.pages.queries import MAX_QUERY, save_query, search_page, sql_page
 from gridloom.view.pages.runs import run_page, runs_page
@@ -75,6 +75,7 @@ class Viewer:
         now = version(self.workspace)
         with self.reader.session() as session:
             values = run_page(session, _text(request, "id"), _text(request, "metrics"), charts=False)
+            values["evaluated"] = pages_of_run(session, _text(request, "id"))
             values |= {"newest": newest(session, _text(request, "id")), "cursor": cursor(session)}
             return self.page("run.html", "runs", warnings=session.warnings, live_version=now, **values)
 
@@ -82,7 +83,8 @@ class Viewer:
         """Answer the curves of a run, the part of its page that takes longest to make."""
         run_id = _text(request, "id")
         with self.reader.session() as session:
-            drawn = curves(session, run_id, every=_text(request, "metrics") == "all")
+            every = _text(request, "metrics") == "all"
+            drawn = session.once(("curves", run_id, every), lambda: curves(session, run_id, every))
         return HTMLResponse(render("run_curves.html", run_id=run_id, curves=drawn))
 
     def tasks(self, request: Request) -> Response:

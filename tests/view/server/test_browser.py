@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stepping_support import publish_checkpoints
 from store_cases import attempt
 from view_support import fill, halting_rows
 
@@ -81,7 +82,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     fill(made.workspace)
     with LedgerWriter(made.workspace, "run-1") as writer:
         writer.append(*halting_rows("run-1"))
-    return made.workspace
+    return publish_checkpoints(made.workspace)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,15 @@ PAGES = {
     "task": "/task?run=run-2&stage=solve&id=bbbb0002",
     "attempt": "/attempt?name=aaaa0001.1@run-1",
     "compare": "/compare?a=run-1&b=run-2",
+    "compare_puzzles": "/compare?kind=puzzles&a=run-1&b=run-2",
+    "compare_votes": "/compare?kind=votes&a=run-1&b=run-2",
+    "compare_sequences": "/compare?kind=sequences&a=run-1&b=run-2",
+    "compare_trainings": "/compare?kind=training&a=run-1&b=run-2",
+    "puzzles": "/puzzles?run=run-1",
+    "votes": "/votes?run=run-1",
+    "sequences": "/sequences?run=run-1",
+    "paths": "/paths?checkpoint=gl1:engine&data=gl1:sudokus",
+    "sequence": "/checkpoint?checkpoint=gl1:rnn&data=gl1:parity",
     "halting": "/halting",
     "checkpoint": "/checkpoint?checkpoint=gl1:joint&data=gl1:data",
     "sql": "/sql?q=from+v_runs+select+run_id,+name,+status,+tasks,+attempts",
@@ -132,6 +142,11 @@ PAGES = {
     "hostile": "/attempt?name=bbbb0002.3@run-2",
     "unknown": "/attempt?name=nowhere",
 }
+
+PICTURES = (
+    "runs", "run", "tasks", "task", "attempt", "compare", "halting", "checkpoint", "sql", "search", "puzzles", "paths",
+)  # fmt: skip
+"""Pages whose pictures stand in docs/view.md."""
 
 
 def test_every_page_opens_and_has_no_serious_finding_of_axe(seen: Seen) -> None:
@@ -147,8 +162,49 @@ def test_every_page_opens_and_has_no_serious_finding_of_axe(seen: Seen) -> None:
             "one => [one.impact, one.id, one.nodes.map(node => node.html).slice(0, 3)]))"
         )
         assert [one for one in found if one[0] in ("serious", "critical")] == [], name
-        if name not in ("hostile", "unknown"):
+        if name in PICTURES:
             seen.picture(name)
+
+
+def test_dark_pages_have_no_serious_finding_and_another_ground(seen: Seen) -> None:
+    """Contrast is judged by axe on the colours of the dark side too."""
+    from axe_core_python.base import AXE_SCRIPT
+
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = seen.page.evaluate(ground)
+    seen.page.emulate_media(color_scheme="dark")
+    try:
+        for name in ("run", "attempt", "compare_puzzles", "paths", "sql"):
+            seen.open(PAGES[name])
+            assert seen.page.evaluate(ground) != light
+            found = seen.page.evaluate(
+                AXE_SCRIPT + "; axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map("
+                "one => [one.impact, one.id, one.nodes.map(node => node.html).slice(0, 3)]))"
+            )
+            assert [one for one in found if one[0] in ("serious", "critical")] == [], name
+            if name == "run":
+                seen.picture("run_dark")
+    finally:
+        seen.page.emulate_media(color_scheme="light")
+
+
+@pytest.mark.parametrize("width", [1280, 700])
+def test_no_page_is_wider_than_its_window(seen: Seen, width: int) -> None:
+    seen.page.set_viewport_size({"width": width, "height": 800})
+    try:
+        for name in ("runs", "run", "tasks", "attempt", "compare", "puzzles", "sql"):
+            seen.open(PAGES[name])
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= width, name
+    finally:
+        seen.page.set_viewport_size({"width": 1200, "height": 800})
+
+
+def test_another_run_is_chosen_without_the_stage_of_the_one_before(seen: Seen) -> None:
+    seen.open("/compare?kind=training&a=run-1&b=run-2&a_stage=pretrain&b_stage=pretrain")
+    with seen.page.expect_navigation():
+        seen.page.select_option("select[name=b]", "run-1")
+    assert "b_stage" not in seen.page.url
+    assert "a_stage" not in seen.page.url or "a_stage=pretrain" in seen.page.url
 
 
 def test_grids_are_drawn(seen: Seen) -> None:
