@@ -15,7 +15,7 @@ from gridloom.runtime.data.arc.sources import Subset, open_source
 from gridloom.runtime.data.files.grids import MAX_SIDE, GridTooLarge
 from gridloom.runtime.data.tasks import Grid, Task
 from gridloom.specs.data import Augment
-from gridloom.user_files import exists, is_file, named_path
+from gridloom.user_files import exists, is_file, is_folder, named_path
 from gridloom.wording import near_and_known
 
 
@@ -97,6 +97,8 @@ def find_task(source: str, task_id: str, base: Path) -> Task:
         # on the command line a file is named as it stands
         is_literal = task_id.startswith("~") and is_file(base / task_id)
         source, task_id = f"./{task_id}" if is_literal else task_id, Path(task_id).stem
+    elif "/" in task_id and is_folder(base / task_id):
+        raise DataError(f"{task_id} is a folder of tasks", f"name one of them, with  --source {task_id}")
     opened = open_source(source, base)
     subset_name, _, name = task_id.rpartition("/")
     known: list[str] = []

@@ -37,6 +37,9 @@ def test_a_task_file_is_found_by_its_path(tmp_path: Path) -> None:
     assert find_task(ARC1, str(path), Path()).task_id == "mine"
     with pytest.raises(DataError, match=r"no such data source: .*other\.json"):
         find_task(ARC1, str(tmp_path / "other.json"), Path())
+    with pytest.raises(DataError, match="is a folder of tasks") as caught:
+        find_task(ARC1, f"./{tmp_path.name}", tmp_path.parent)
+    assert caught.value.remedy == f"name one of them, with  --source ./{tmp_path.name}"
 
 
 def test_task_is_found_by_id_and_by_subset() -> None:
