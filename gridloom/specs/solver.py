@@ -77,7 +77,7 @@ class Confirm(SpecModel):
     model must give the same grid."""
 
 
-SEARCH_VERSION = 2
+SEARCH_VERSION = 3
 """Version of the search, in the key of a stage that searches: another one may find other programs within the same
 budget, and rank them otherwise."""
 
