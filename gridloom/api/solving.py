@@ -119,6 +119,7 @@ def solve(
         recipe, overrides, folder, device, seconds("walltime", walltime), True, progress, wait, finished_early
     )
     solves = [stage for stage in run.stages if stage.kind == "solve"]
+    before = [stage for stage in solves if stage.name != "solve"]
     if len(solves) > 1:  # one before the training decides whether there is anything to learn
         solves = [stage for stage in solves if stage.name == "solve"]
     if len(solves) != 1 or solves[0].path is None or solves[0].recorded_as is None:
@@ -127,8 +128,11 @@ def solve(
     if (artifact := store.find(solves[0].key)) is not None:
         store.verify(artifact)
     made = read_picks(solves[0].path)[found.task_id]
-    run_id, stage = solves[0].recorded_as
-    recorded = Workspace(folder.root).attempts(run_id, found.task_id, stage=stage)
+    recorded: list[Attempt] = []
+    for one in (*solves, *before):  # a task that was accepted before the training has its attempts there alone
+        if not recorded and one.recorded_as is not None:
+            run_id, stage = one.recorded_as
+            recorded = [*Workspace(folder.root).attempts(run_id, found.task_id, stage=stage)]
     return SolveResult(
         task=found,
         picks=tuple(tuple(map(Grid, test["grids"])) for test in made["tests"]),

@@ -257,6 +257,10 @@ class SolveStage(StageSpec):
     """At most this many tasks, by id."""
     calibration: Annotated[str | None, Ref(artifacts=("calibration",)), Later()] = None
     """A calibrate stage, whose threshold replaces `solver.verifier.accept`."""
+    unless_accepted: Annotated[str | None, Ref(artifacts=("attempts",)), Later()] = Field(
+        default=None, exclude_if=absent
+    )
+    """A solve stage over the same data: a task that its verifier accepts is not attempted again, its picks stand."""
     solver: Solver = Solver()
     """The loop."""
     wandb: Annotated[Wandb | None, Operational()] = Field(default=None, exclude_if=absent)

@@ -48,7 +48,7 @@ def make_proposer(loaded: Loaded, progress: Progress | None = None) -> Proposer:
         )
     searches = isinstance(proposer, SearchProposer)
     if progress is not None and (searches or loaded.settings.search is not None) and not is_compiled():
-        progress.say("the kernels of the search are compiled now, once: a minute or two")
+        progress.say("the kernels of the search are compiled now, once: about a minute")
     if loaded.settings.search is None or searches:
         return proposer
     return WithSearch(proposer, SearchProposer(search_plan(loaded.settings.search, 0)))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.kernels import kernel, mix
+from gridloom.runtime.data.kernels import inlined_kernel, inner_kernel, mix
 from gridloom.solvers.search import cells as one
 from gridloom.solvers.search import joining as join
 from gridloom.solvers.search import motions as motion
@@ -29,6 +29,7 @@ STRETCH, TILE, MIRROR_APART = (CODE[n] for n in ("stretch", "tile", "mirror_apar
 CUT, COLOURS, OBJECTS, ROWS = (CODE[n] for n in ("cut", "colours", "objects", "rows"))
 COLUMNS, MARKED, FALL = (CODE[n] for n in ("columns", "marked", "fall"))
 PICK, PICK_UNIQUE, LAYER = (CODE[n] for n in ("pick", "pick_unique", "layer"))
+BOX, BLOCKS, REACH, SPIN, UNIT, REGIONS = (CODE[n] for n in ("box", "blocks", "reach", "spin", "unit", "regions"))
 LINE_UP, OVERLAP, KEEP, KEEP_OTHERS = (CODE[n] for n in ("line_up", "overlap", "keep", "keep_others"))
 
 
@@ -71,7 +72,7 @@ FULL = -2
 """Value returned where the store has no room left."""
 
 
-@kernel
+@inlined_kernel
 def image_image(
     code: Any, a: Any, b: Any, src: Any, h: Any, w: Any, x: Any, y: Any, size_h: Any, size_w: Any, dst: Any, work: Any
 ) -> Any:
@@ -91,7 +92,7 @@ def image_image(
         dst[0] = one.main_colour(src, n, 1)
         return (1, 1, x, y) if code == PLACE else (1, 1, 0, 0)
     if code in (BLANK_AT_ORIGIN, BLANK):
-        one.paint(dst, n, 0)
+        one.paint(dst, n, np.int64(0))
         return (h, w, x, y) if code == BLANK else (h, w, 0, 0)
     if code in (HULL, HULL_AT_ORIGIN):
         one.paint(dst, n, one.main_colour(src, n, 1))
@@ -110,7 +111,7 @@ def image_image(
         h2, w2 = 2 - h % 2, 2 - w % 2
         if n == 0:
             return -1, 0, 0, 0
-        one.paint(dst, h2 * w2, 1)
+        one.paint(dst, h2 * w2, np.int64(1))
         return h2, w2, x + (w - w2) // 2, y + (h - h2) // 2
     if code == TURN:
         return motion.turn(src, h, w, x, y, a, dst)
@@ -153,6 +154,18 @@ def image_image(
         if 2 * n > dst.size:
             return -1, 0, 0, 0
         return tiling.periodic(src, h, w, x, y, a > 0, dst)
+    if code == BOX:
+        return one.box(src, h, w, x, y, dst)
+    if code == BLOCKS:
+        return one.blocks(src, h, w, x, y, dst)
+    if code == REACH:
+        return motion.reach(src, h, w, x, y, one.main_colour(src, n, 1), dst)
+    if code == SPIN:
+        if 4 * n > dst.size:
+            return -1, 0, 0, 0
+        return motion.spin(src, h, w, dst)
+    if code == UNIT:
+        return tiling.unit(src, h, w, x, y, dst)
     if EMBED <= code <= MIRROR_APART:
         if size_h * size_w == 0:
             return -1, 0, 0, 0
@@ -169,7 +182,7 @@ def image_image(
     return h, w, x + a, y + b
 
 
-@kernel
+@inlined_kernel
 def image_list(
     code: Any, a: Any, b: Any, src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, heads: Any, work: Any
 ) -> Any:
@@ -181,15 +194,17 @@ def image_list(
     if code == COLOURS:
         return split.colours(src, h, w, x, y, dst, heads)
     if code == OBJECTS:
-        return split.objects(src, h, w, x, y, a, b > 0, dst, heads, work)
+        return split.objects(src, h, w, x, y, a, b, dst, heads, work)
     if code in (ROWS, COLUMNS):
         return split.lines(src, h, w, x, y, code == COLUMNS, dst, heads)
+    if code == REGIONS:
+        return split.regions(src, h, w, x, y, dst, heads, work)
     if code == MARKED:
         return split.marked(src, h, w, x, y, dst, heads)
     return split.fall(src, h, w, x, y, a, dst, heads, work)
 
 
-@kernel
+@inlined_kernel
 def list_image(code: Any, a: Any, cells: Any, heads: Any, n: Any, max_area: Any, dst: Any) -> Any:
     """Call a function list -> image other than a choice; returns h, w, x, y."""
     if code == LAYER:
@@ -199,7 +214,7 @@ def list_image(code: Any, a: Any, cells: Any, heads: Any, n: Any, max_area: Any,
     return join.overlap(cells, heads, n, a, dst)
 
 
-@kernel
+@inner_kernel
 def intern(store: Any, pair: Any, is_list: Any, first: Any, number: Any, cells_end: Any) -> Any:
     """Return the value of the images from `first` on, which lie behind the last used one; a new one only where no equal
     value is kept. FULL where no value is left."""
@@ -237,7 +252,7 @@ def intern(store: Any, pair: Any, is_list: Any, first: Any, number: Any, cells_e
     return value
 
 
-@kernel
+@inlined_kernel
 def call(store: Any, function: Any, value: Any) -> Any:
     """Return the value that a function gives for a value; -1 where it is undefined, FULL where the store is full."""
     code, a, b = store.functions[function, 0], store.functions[function, 1], store.functions[function, 2]
@@ -284,7 +299,7 @@ def call(store: Any, function: Any, value: Any) -> Any:
                 images[new + k, column] = store.heads[k, column]
             images[new + k, 4] += start
             end = max(end, images[new + k, 4] + images[new + k, 0] * images[new + k, 1])
-        return intern(store, pair, 1, new, found, end)
+        return intern(store, pair, np.int64(1), new, np.int64(found), end)
     heads = images[first : first + number]
     if code in (PICK, KEEP, KEEP_OTHERS, PICK_UNIQUE):
         chosen = 0
@@ -309,30 +324,10 @@ def call(store: Any, function: Any, value: Any) -> Any:
                 kept += 1
         if kept == 0:
             return -1
-        return intern(store, pair, 1 if type_of == 3 else 0, new, kept, start)
+        return intern(store, pair, np.int64(type_of == 3), new, np.int64(kept), start)
     dst = store.cells[start : start + 2 * max_area]
     h2, w2, x2, y2 = list_image(code, a, store.cells, heads, number, max_area, dst)
     if h2 < 0 or h2 > MAX_SIDE or w2 > MAX_SIDE or abs(x2) > 99 or abs(y2) > 99:
         return -1
     images[new, 0], images[new, 1], images[new, 2], images[new, 3], images[new, 4] = h2, w2, x2, y2, start
-    return intern(store, pair, 0, new, 1, start + h2 * w2)
-
-
-@kernel
-def call_kept(store: Any, function: Any, value: Any) -> Any:
-    """Return what `call` gives, from the memo where the call was made before."""
-    row = store.memo_row[value]
-    if row == 0:
-        if store.used[MEMO_ROWS] + 1 >= store.memo.shape[0]:
-            return FULL
-        store.used[MEMO_ROWS] += 1
-        row = store.used[MEMO_ROWS]
-        store.memo_row[value] = row
-    known = store.memo[row, function]
-    if known == 0:
-        found = call(store, function, value)
-        if found == FULL:
-            return FULL
-        known = found + 2
-        store.memo[row, function] = known
-    return known - 2
+    return intern(store, pair, np.int64(0), new, np.int64(1), start + h2 * w2)

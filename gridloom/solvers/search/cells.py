@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import kernel
+from gridloom.runtime.data.kernels import inner_kernel
 
 NONE = -1
 """Height of an image that is undefined."""
 
 
-@kernel
+@inner_kernel
 def count_cells(src: Any, n: Any) -> Any:
     """Return the number of cells other than background."""
     total = 0
@@ -28,7 +28,7 @@ def count_cells(src: Any, n: Any) -> Any:
     return total
 
 
-@kernel
+@inner_kernel
 def colour_bits(src: Any, n: Any) -> Any:
     """Return the colours of an image as bits: bit c for colour c, background included."""
     bits: Any = 0
@@ -37,7 +37,7 @@ def colour_bits(src: Any, n: Any) -> Any:
     return bits
 
 
-@kernel
+@inner_kernel
 def count_bits(bits: Any) -> Any:
     """Return the number of bits that are set, for a non-negative int64."""
     total = 0
@@ -47,7 +47,7 @@ def count_bits(bits: Any) -> Any:
     return total
 
 
-@kernel
+@inner_kernel
 def main_colour(src: Any, n: Any, lowest: Any) -> Any:
     """Return the most frequent colour from `lowest` (0 or 1) on, the least one of several; 0 for an empty image."""
     best, most = 0, 0
@@ -61,7 +61,7 @@ def main_colour(src: Any, n: Any, lowest: Any) -> Any:
     return best
 
 
-@kernel
+@inner_kernel
 def count_parts(src: Any, h: Any, w: Any, work: Any) -> Any:
     """Return the number of parts of an image, cells being connected on eight sides, whatever their colours."""
     n = h * w
@@ -89,14 +89,14 @@ def count_parts(src: Any, h: Any, w: Any, work: Any) -> Any:
     return total
 
 
-@kernel
+@inner_kernel
 def paint(dst: Any, n: Any, colour: Any) -> None:
     """Set n cells to a colour."""
     for i in range(n):
         dst[i] = colour
 
 
-@kernel
+@inner_kernel
 def only(src: Any, h: Any, w: Any, x: Any, y: Any, colour: Any, dst: Any) -> Any:
     """Keep the cells of one colour."""
     for i in range(h * w):
@@ -104,7 +104,7 @@ def only(src: Any, h: Any, w: Any, x: Any, y: Any, colour: Any, dst: Any) -> Any
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def drop(src: Any, h: Any, w: Any, x: Any, y: Any, colour: Any, dst: Any) -> Any:
     """Erase the cells of one colour."""
     for i in range(h * w):
@@ -112,7 +112,7 @@ def drop(src: Any, h: Any, w: Any, x: Any, y: Any, colour: Any, dst: Any) -> Any
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def recolour(src: Any, h: Any, w: Any, x: Any, y: Any, colour: Any, dst: Any) -> Any:
     """Give every cell other than background one colour."""
     for i in range(h * w):
@@ -120,7 +120,7 @@ def recolour(src: Any, h: Any, w: Any, x: Any, y: Any, colour: Any, dst: Any) ->
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def negative(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any) -> Any:
     """Exchange background and shape; the new shape has the least colour of the image, or colour 1."""
     bits = colour_bits(src, h * w)
@@ -134,7 +134,7 @@ def negative(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any) -> Any:
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def crop(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any) -> Any:
     """Cut out the box around all cells other than background; nothing is left of an image without any."""
     top, bottom, left, right = h, -1, w, -1
@@ -152,7 +152,29 @@ def crop(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any) -> Any:
     return h2, w2, x + left, y + top
 
 
-@kernel
+@inner_kernel
+def box(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any) -> Any:
+    """Fill the box around all cells other than background with the main colour."""
+    h2, w2, x2, y2 = crop(src, h, w, x, y, dst)
+    paint(dst, h2 * w2, main_colour(src, h * w, 1))
+    return h2, w2, x2, y2
+
+
+@inner_kernel
+def blocks(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any) -> Any:
+    """Keep the cells that lie in a block of 2 x 2 cells other than background: a morphological opening."""
+    for i in range(h * w):
+        dst[i] = 0
+    for r in range(h - 1):
+        for c in range(w - 1):
+            at = r * w + c
+            if src[at] != 0 and src[at + 1] != 0 and src[at + w] != 0 and src[at + w + 1] != 0:
+                dst[at], dst[at + 1] = src[at], src[at + 1]
+                dst[at + w], dst[at + w + 1] = src[at + w], src[at + w + 1]
+    return h, w, x, y
+
+
+@inner_kernel
 def silhouette(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, work: Any) -> Any:
     """Fill an image's shape and what it encloses (on four sides) with its main colour."""
     n = h * w
@@ -181,7 +203,7 @@ def silhouette(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, work: Any) ->
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def enclosed(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, work: Any) -> Any:
     """Fill what a shape encloses with its main colour, and erase the shape."""
     silhouette(src, h, w, x, y, dst, work)
@@ -191,7 +213,7 @@ def enclosed(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, work: Any) -> A
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def outer(src: Any, h: Any, w: Any, x: Any, y: Any, keep_inner: Any, dst: Any, work: Any) -> Any:
     """Keep the cells of a shape that touch the outside on eight sides, or all others with `keep_inner`.
 
@@ -226,7 +248,7 @@ def outer(src: Any, h: Any, w: Any, x: Any, y: Any, keep_inner: Any, dst: Any, w
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def halo(src: Any, h: Any, w: Any, x: Any, y: Any, sides: Any, dst: Any) -> Any:
     """Colour the background cells beside a shape, on `sides` (four or eight) sides, with colour 1; erase the shape."""
     for r in range(h):
@@ -241,7 +263,7 @@ def halo(src: Any, h: Any, w: Any, x: Any, y: Any, sides: Any, dst: Any) -> Any:
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def frame(src: Any, h: Any, w: Any, x: Any, y: Any, colour: Any, dst: Any) -> Any:
     """Put a frame of one cell in a colour around the whole image."""
     w2 = w + 2
@@ -252,7 +274,7 @@ def frame(src: Any, h: Any, w: Any, x: Any, y: Any, colour: Any, dst: Any) -> An
     return h + 2, w2, x - 1, y - 1
 
 
-@kernel
+@inner_kernel
 def squeeze(src: Any, h: Any, w: Any, equal: Any, dst: Any, work: Any) -> Any:
     """Delete the rows and columns that are all background, or with `equal` those that repeat the one before."""
     rows, columns = work[:h], work[h : h + w]

@@ -34,7 +34,7 @@ def colour_features(grid: Any, features: Any) -> None:
         if number == 0:
             continue
         parts = count_parts(src, h, w, work)
-        enclosed(src, h, w, 0, 0, buffer, work)
+        enclosed(src, h, w, np.int64(0), np.int64(0), buffer, work)
         inner = count_cells(buffer, h * w)
         features[colour, 0], features[colour, 1] = number, 1.0 / number
         features[colour, 2], features[colour, 3] = parts, 1.0 / parts

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.kernels import kernel, mix
-from gridloom.solvers.search.apply import FULL, Store, call_kept, intern
+from gridloom.runtime.data.kernels import inner_kernel, kernel, mix
+from gridloom.solvers.search.apply import FULL, MEMO_ROWS, Store, call, intern
 
 MAX_COST = 200
 """Bound of a state's cost."""
+NOT_CALLED = -2
+"""What an entry of the memo less 2 is before the function was called."""
 
 
 class States(NamedTuple):
@@ -59,7 +61,7 @@ def make_states(capacity: int, pairs: int) -> States:
     )
 
 
-@kernel
+@inner_kernel
 def enqueue(states: Any, state: Any) -> None:
     """Put a state at the end of the queue of its cost."""
     cost = states.cost[state]
@@ -116,46 +118,90 @@ def add_state(states: Any, values: Any, cost: Any, parent: Any, function: Any) -
 
 
 @kernel
-def expand(store: Any, states: Any, listed: Any, bound: Any, split_bound: Any, begin: Any, most: Any) -> Any:
+def expand(
+    store: Any,
+    states: Any,
+    listed: Any,
+    bound: Any,
+    split_bound: Any,
+    begin: Any,
+    most: Any,
+    once: Any,
+    child: Any,
+) -> Any:
     """Expand queued states in order of cost, by the functions `listed`, until `most` states are expanded.
 
-    A result costs at most `bound`; a split (image -> list) only `split_bound`, since a list is no answer. States below
-    `begin` in cost are passed over. Returns the cost reached: `bound` when the search is complete.
+    The calls of all functions are compiled into this one kernel, so that they are compiled once.
+
+    Args:
+        bound: a result costs at most so much; a split (image -> list) only `split_bound`, since a list is no answer.
+        begin: queued states below this cost are passed over.
+        once: try the functions on every state instead, in order of discovery, whatever they cost.
+        child: int64 [pairs], filled with the values of the last call, -1 where it is undefined.
+
+    Returns the cost reached: `bound` when the search is complete.
     """
     pairs = states.values.shape[1]
-    child = np.zeros(pairs, dtype=np.int64)
-    expanded = 0
-    for cost in range(begin, bound):
-        while states.first[cost] >= 0:
-            state = states.first[cost]
+    expanded, place_of_once, known = 0, 0, states.used[0]
+    cost = np.int64(begin)
+    while True:
+        state = np.int64(-1)
+        start = np.int64(0)
+        if once:
+            if place_of_once == known:
+                return bound
+            state = np.int64(place_of_once)
+            place_of_once += 1
+            if states.done[state] < 0:
+                continue
+            cost = np.int64(states.cost[state])
+        else:
+            while cost < bound and states.first[cost] < 0:
+                cost += 1
+            if cost >= bound:
+                return bound
             if expanded >= most or states.used[1] != 0:
                 return cost
+            state = np.int64(states.first[cost])
             states.first[cost] = states.after[state]
-            start = states.done[state]
+            start = np.int64(states.done[state])
             if start < 0:
                 continue
-            is_list = store.values[states.values[state, 0], 2]
-            for place in range(start, listed.size):
-                function = listed[place]
-                kind = store.functions[function, 3]
-                if kind != 0 and (kind >= 2) != (is_list != 0):
-                    continue
-                total = cost + store.functions[function, 4]
-                if total > bound or (kind == 1 and total > split_bound):
-                    continue
-                good = True
-                for p in range(pairs):
-                    child[p] = call_kept(store, function, states.values[state, p])
-                    if child[p] < 0:
-                        good = False
-                        if child[p] == FULL:
-                            states.used[1] = 1
-                        break
-                if good:
-                    add_state(states, child, total, state, function)
+        is_list = store.values[states.values[state, 0], 2]
+        for place in range(start, listed.size):
+            function = listed[place]
+            kind = store.functions[function, 3]
+            if kind != 0 and (kind >= 2) != (is_list != 0):
+                continue
+            total = cost + store.functions[function, 4]
+            if not once and (total > bound or (kind == 1 and total > split_bound)):
+                continue
+            good = True
+            for p in range(pairs):
+                value = np.int64(states.values[state, p])
+                row = np.int64(store.memo_row[value])
+                if row == 0 and store.used[MEMO_ROWS] + 1 < store.memo.shape[0]:
+                    store.used[MEMO_ROWS] += 1
+                    row = store.used[MEMO_ROWS]
+                    store.memo_row[value] = row
+                found = np.int64(FULL)
+                if row > 0:
+                    found = np.int64(store.memo[row, function]) - 2
+                    if found == NOT_CALLED:
+                        found = np.int64(call(store, function, value))
+                        if found != FULL:
+                            store.memo[row, function] = found + 2
+                child[p] = found
+                if found < 0:
+                    good = False
+                    if found == FULL:
+                        states.used[1] = 1
+                    break
+            if good:
+                add_state(states, child, total, state, function)
+        if not once:
             states.done[state] = listed.size
             expanded += 1
-    return bound
 
 
 @kernel
@@ -166,26 +212,6 @@ def requeue(states: Any) -> None:
     for state in range(states.used[0]):
         if states.done[state] >= 0:
             enqueue(states, state)
-
-
-@kernel
-def join_lists(store: Any, states: Any, function: Any) -> None:
-    """Add the states that a function list -> image gives for every list state."""
-    pairs = states.values.shape[1]
-    child = np.zeros(pairs, dtype=np.int64)
-    for state in range(states.used[0]):
-        if states.done[state] < 0 or store.values[states.values[state, 0], 2] == 0:
-            continue
-        good = True
-        for p in range(pairs):
-            child[p] = call_kept(store, function, states.values[state, p])
-            if child[p] < 0:
-                good = False
-                if child[p] == FULL:
-                    states.used[1] = 1
-                break
-        if good:
-            add_state(states, child, states.cost[state] + store.functions[function, 4], state, function)
 
 
 @kernel
@@ -200,7 +226,7 @@ def put_image(store: Any, pair: Any, grid: Any) -> Any:
             store.cells[start + r * w + c] = grid[r, c]
     store.images[new, 0], store.images[new, 1] = h, w
     store.images[new, 2], store.images[new, 3], store.images[new, 4] = 0, 0, start
-    return intern(store, pair, 0, new, 1, start + h * w)
+    return intern(store, pair, np.int64(0), new, np.int64(1), start + h * w)
 
 
 def make_store(functions: NDArray[np.int64], sizes: NDArray[np.int64], bytes_: int, max_area: int) -> Store:

@@ -64,6 +64,12 @@ _CODES = (
     "keep",
     "keep_others",
     "move",
+    "box",
+    "blocks",
+    "reach",
+    "spin",
+    "unit",
+    "regions",
 )
 CODE = {name: number for number, name in enumerate(_CODES)}
 """Number of each kernel."""
@@ -122,6 +128,7 @@ def _functions() -> tuple[Function, ...]:
     found += [_image("settle", side, text=f"settle {side}") for side in range(4)]
     found += [_image("symmetric", kind, text=f"symmetric {kind}") for kind in range(4)]
     found += [_image("periodic", kind, text=f"periodic {kind}") for kind in range(2)]
+    found += [_image(name) for name in ("box", "blocks", "reach", "spin", "unit")]
     for number, whose in enumerate(("input", "output")):
         found += [
             Function(
@@ -133,7 +140,9 @@ def _functions() -> tuple[Function, ...]:
     def lists(name: str, a: int, b: int, text: str, takes: Kind, gives: Kind) -> Function:
         return Function(text, CODE[name], a, b, takes, gives, COST)
 
-    found += [lists(name, 0, 0, name, "image", "list") for name in ("cut", "colours", "rows", "columns", "marked")]
+    found += [
+        lists(name, 0, 0, name, "image", "list") for name in ("cut", "colours", "rows", "columns", "marked", "regions")
+    ]
     found += [
         lists("objects", sides, same, f"objects {sides}{'' if same else ' any'}", "image", "list")
         for sides, same in ((4, 1), (8, 1), (4, 0), (8, 0))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import dihedral_cell, kernel
+from gridloom.runtime.data.kernels import dihedral_cell, inner_kernel
 from gridloom.solvers.search.cells import colour_bits, count_bits, count_cells, count_parts, enclosed
 from gridloom.solvers.search.splitting import MAX_LIST
 
@@ -40,7 +40,7 @@ MEASURES = (
 """What a list is ordered by; the largest value is chosen."""
 
 
-@kernel
+@inner_kernel
 def mirror_count(src: Any, h: Any, w: Any) -> Any:
     """Return the number of turns and reflections under which an image is unchanged, the identity left out."""
     total = 0
@@ -60,7 +60,7 @@ def mirror_count(src: Any, h: Any, w: Any) -> Any:
     return total
 
 
-@kernel
+@inner_kernel
 def count_alike(cells: Any, heads: Any, n: Any, k: Any, coloured: Any) -> Any:
     """Return how many images of the list have the shape of image k, with `coloured` its colours too."""
     total = 0
@@ -77,7 +77,7 @@ def count_alike(cells: Any, heads: Any, n: Any, k: Any, coloured: Any) -> Any:
     return total
 
 
-@kernel
+@inner_kernel
 def measure(cells: Any, heads: Any, n: Any, kind: Any, values: Any, buffer: Any, work: Any) -> None:
     """Set values int64 [n] to what `MEASURES[kind]` gives each image."""
     for k in range(n):
@@ -109,7 +109,7 @@ def measure(cells: Any, heads: Any, n: Any, kind: Any, values: Any, buffer: Any,
             if bottom >= 0:
                 value = (bottom - top + 1) * (right - left + 1) - count_cells(src, h * w)
         elif kind <= 15:
-            enclosed(src, h, w, 0, 0, buffer, work)
+            enclosed(src, h, w, np.int64(0), np.int64(0), buffer, work)
             value = count_cells(buffer, h * w)
         elif kind <= 17:
             value = mirror_count(src, h, w)
@@ -119,7 +119,7 @@ def measure(cells: Any, heads: Any, n: Any, kind: Any, values: Any, buffer: Any,
         values[k] = -value if negative else value
 
 
-@kernel
+@inner_kernel
 def pick_unique(cells: Any, heads: Any, n: Any) -> Any:
     """Return the one image that has a colour no other has, or -1."""
     found = -1
@@ -137,7 +137,7 @@ def pick_unique(cells: Any, heads: Any, n: Any) -> Any:
     return found
 
 
-@kernel
+@inner_kernel
 def order_by(values: Any, n: Any, order: Any) -> None:
     """Set order int64 [n] to the indices by ascending value; equal values keep their order."""
     for k in range(n):
@@ -148,7 +148,7 @@ def order_by(values: Any, n: Any, order: Any) -> None:
         order[place] = k
 
 
-@kernel
+@inner_kernel
 def layer(cells: Any, heads: Any, n: Any, max_area: Any, dst: Any) -> Any:
     """Lay the images over each other at their places, those with fewest cells on top."""
     top, bottom, left, right = 10**6, -(10**6), 10**6, -(10**6)
@@ -176,7 +176,7 @@ def layer(cells: Any, heads: Any, n: Any, max_area: Any, dst: Any) -> Any:
     return h2, w2, left, top
 
 
-@kernel
+@inner_kernel
 def line_up(cells: Any, heads: Any, n: Any, way: Any, max_area: Any, dst: Any) -> Any:
     """Set the images beside (way 0) or below each other (1), smallest area first; with way 2 in the order of their
     places, along the axis on which they lie apart."""
@@ -223,7 +223,7 @@ def line_up(cells: Any, heads: Any, n: Any, way: Any, max_area: Any, dst: Any) -
     return h2, w2, heads[order[0], 2], heads[order[0], 3]
 
 
-@kernel
+@inner_kernel
 def overlap(cells: Any, heads: Any, n: Any, way: Any, dst: Any) -> Any:
     """Combine images of one size cell by cell: 0 where all have a cell (the first's colour), 1 the first image that has
     one, 2 where exactly one has a cell, 3 where none has one (colour 1)."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import dihedral_cell, kernel
+from gridloom.runtime.data.kernels import dihedral_cell, inner_kernel
 
 RAYS = np.array(
     # right, left, down, up, then the diagonals: down-right, up-left, up-right, down-left
@@ -16,7 +16,7 @@ RAYS = np.array(
 """Sets of directions in which colours are drawn, as bits."""
 
 
-@kernel
+@inner_kernel
 def turn(src: Any, h: Any, w: Any, x: Any, y: Any, dihedral: Any, dst: Any) -> Any:
     """Turn or reflect an image by a dihedral id about its centre, rounded towards the first cell."""
     swapped = dihedral in (1, 3, 6, 7)
@@ -30,7 +30,7 @@ def turn(src: Any, h: Any, w: Any, x: Any, y: Any, dihedral: Any, dst: Any) -> A
     return h2, w2, x, y
 
 
-@kernel
+@inner_kernel
 def turn_over(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any) -> Any:
     """Reflect an image across the axis that its shape lies farther from: left-right or up-down."""
     total, across, down = 0, 0, 0
@@ -44,7 +44,7 @@ def turn_over(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any) -> Any:
     return turn(src, h, w, x, y, 5 if vertical else 4, dst)
 
 
-@kernel
+@inner_kernel
 def rays(src: Any, h: Any, w: Any, x: Any, y: Any, kind: Any, dst: Any) -> Any:
     """Draw every cell's colour on in the directions of `RAYS[kind]`, until the next cell of the shape.
 
@@ -74,7 +74,7 @@ def rays(src: Any, h: Any, w: Any, x: Any, y: Any, kind: Any, dst: Any) -> Any:
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def links(src: Any, h: Any, w: Any, x: Any, y: Any, kind: Any, dst: Any) -> Any:
     """Draw the lines between successive cells of one colour: 0 in rows, 1 in columns, 2 in both, 3 on diagonals."""
     for i in range(h * w):
@@ -103,7 +103,48 @@ def links(src: Any, h: Any, w: Any, x: Any, y: Any, kind: Any, dst: Any) -> Any:
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
+def reach(src: Any, h: Any, w: Any, x: Any, y: Any, main: Any, dst: Any) -> Any:
+    """Draw a line from each cell of another colour to the nearest cell of colour `main` in its row and its column,
+    through background alone."""
+    for i in range(h * w):
+        dst[i] = src[i]
+    for r in range(h):
+        for c in range(w):
+            colour = np.int64(src[r * w + c])
+            if colour in (0, main):
+                continue
+            for d in range(4):
+                dy, dx = (d == 0) - np.int64(d == 1), (d == 2) - np.int64(d == 3)
+                rr, cc = r + dy, c + dx
+                steps = 0
+                while 0 <= rr < h and 0 <= cc < w and src[rr * w + cc] == 0:
+                    rr, cc = rr + dy, cc + dx
+                    steps += 1
+                if 0 <= rr < h and 0 <= cc < w and src[rr * w + cc] == main:
+                    for k in range(1, steps + 1):
+                        dst[(r + k * dy) * w + c + k * dx] = colour
+    return h, w, x, y
+
+
+@inner_kernel
+def spin(src: Any, h: Any, w: Any, dst: Any) -> Any:
+    """Set a square image and its three turns around a centre: itself upper left, then clockwise."""
+    if h != w or h == 0:
+        return -1, 0, 0, 0
+    for r in range(h):
+        for c in range(h):
+            for k in range(4):
+                # by k quarters clockwise
+                rr, cc = r, c
+                for _ in range(k):
+                    rr, cc = cc, h - 1 - rr
+                down, across = h * (k >= 2), h * (k in (1, 2))
+                dst[(rr + down) * 2 * h + cc + across] = src[r * h + c]
+    return 2 * h, 2 * h, 0, 0
+
+
+@inner_kernel
 def spread(src: Any, h: Any, w: Any, x: Any, y: Any, but: Any, dst: Any, work: Any) -> Any:
     """Let colours grow into the background, step by step on four sides; colour `but` stays as it is."""
     first, last = 0, 0
@@ -125,7 +166,7 @@ def spread(src: Any, h: Any, w: Any, x: Any, y: Any, but: Any, dst: Any, work: A
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def half(src: Any, h: Any, w: Any, x: Any, y: Any, side: Any, dst: Any) -> Any:
     """Cut out a half without a middle line: 0 left, 1 right, 2 upper, 3 lower."""
     h2, w2 = (h, w // 2) if side < 2 else (h // 2, w)
@@ -137,7 +178,7 @@ def half(src: Any, h: Any, w: Any, x: Any, y: Any, side: Any, dst: Any) -> Any:
     return h2, w2, x + left, y + top
 
 
-@kernel
+@inner_kernel
 def settle(src: Any, h: Any, w: Any, x: Any, y: Any, side: Any, dst: Any) -> Any:
     """Let every cell fall by itself: 0 right, 1 left, 2 down, 3 up."""
     for i in range(h * w):
@@ -155,7 +196,7 @@ def settle(src: Any, h: Any, w: Any, x: Any, y: Any, side: Any, dst: Any) -> Any
     return h, w, x, y
 
 
-@kernel
+@inner_kernel
 def symmetric(src: Any, h: Any, w: Any, x: Any, y: Any, kind: Any, dst: Any) -> Any:
     """Complete the background from the reflected image: 0 left-right, 1 up-down, 2 both and turned by 180 degrees,
     3 also across the diagonals of a square."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import kernel, mix
+from gridloom.runtime.data.kernels import inner_kernel, kernel, mix
 
 UNKNOWN = 10
 """Cell that no layer has set."""
@@ -117,7 +117,7 @@ def gather(
     return number
 
 
-@kernel
+@inner_kernel
 def count_ones(word: Any) -> Any:
     """Return the number of bits set in a uint64."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from gridloom.runtime.data.tasks import DIHEDRAL_INVERSE, Grid, Task, apply_dihedral
 from gridloom.solvers.rules.features import joined_features
 from gridloom.solvers.rules.language import apply_rules
-from gridloom.solvers.search.apply import call
 from gridloom.solvers.search.colours import IDENTITY, colour_roles
-from gridloom.solvers.search.expand import add_state, make_states, make_store, put_image
+from gridloom.solvers.search.expand import add_state, expand, make_states, make_store, put_image
 from gridloom.solvers.search.functions import FUNCTIONS, table
 from gridloom.solvers.search.lookup import apply_table, joint_keys
 from gridloom.solvers.search.pieces import UNKNOWN, lay, render
@@ -168,14 +167,15 @@ class _Run:
         """Return the values of an expression for all pairs."""
         values = np.array([self._given(image.given, p) for p in range(self.pairs)], dtype=np.int64)
         for number in image.functions:
-            for p in range(self.pairs):
-                value = call(self.store, number, values[p])
-                if value < 0:
-                    name = FUNCTIONS[number].name
-                    raise ProgramError(
-                        f"'{name}' of '{image}' is undefined for {self._name(p)}", "use another function"
-                    )
-                values[p] = value
+            one, child = make_states(4, self.pairs), np.full(self.pairs, -1, dtype=np.int64)
+            add_state(one, values, 0, -1, 0)
+            expand(self.store, one, np.array([number], dtype=np.int64), 0, 0, 0, 1, True, child)
+            for p in np.flatnonzero(child < 0)[:1]:
+                name = FUNCTIONS[number].name
+                raise ProgramError(
+                    f"'{name}' of '{image}' is undefined for {self._name(int(p))}", "use another function"
+                )
+            values = child
         return values
 
     def _given(self, name: str, p: int) -> int:

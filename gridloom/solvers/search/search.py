@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from gridloom.runtime.data.tasks import Grid, Task
 from gridloom.solvers.search import functions
-from gridloom.solvers.search.apply import CALLS, Store, call
+from gridloom.solvers.search.apply import CALLS, Store
 from gridloom.solvers.search.colours import IDENTITY
 from gridloom.solvers.search.composing import Composer
 from gridloom.solvers.search.expand import (
     States,
     add_state,
     expand,
-    join_lists,
     make_states,
     make_store,
     put_image,
@@ -39,7 +38,9 @@ FREE = np.array([number for number in SEARCHED if FUNCTIONS[number].sized != "ou
 BOUND = np.array([number for number in SEARCHED if FUNCTIONS[number].sized == "output"], dtype=np.int64)
 GIVEN_COST = 10
 CHUNK = 4
-"""States that are expanded between looks at the clock."""
+"""States that are expanded between looks at the clock, where time is limited."""
+UNBOUNDED = 1 << 40
+"""More states than there are."""
 EXPANDING = 0.5
 """Share of a pass's time that goes to the expansion of states; pieces and layers have the rest."""
 CELLS_A_SECOND = 3e7
@@ -71,6 +72,7 @@ class Pass:
             sizes[p, 2:] = grid.shape
         self.store: Store = make_store(TABLE, sizes, budget.megabytes << 20, max_area([*inputs, *outputs]))
         self.states: States = make_states(budget.states, self.pairs)
+        self.child = np.empty(self.pairs, dtype=np.int64)
         self.givens: list[str] = []
         self.exhausted = False
         self.num_pieces = 0
@@ -88,7 +90,8 @@ class Pass:
     def _expand(self, listed: NDArray[np.int64]) -> None:
         depth, begin = self.budget.depth, 0
         while begin < depth:
-            begin = int(expand(self.store, self.states, listed, depth, depth - 5, begin, CHUNK))
+            most = UNBOUNDED if self.expand_until is None else CHUNK
+            begin = int(expand(self.store, self.states, listed, depth, depth - 5, begin, most, False, self.child))
             if self.states.used[1] or (self.expand_until is not None and time.monotonic() > self.expand_until):
                 self.exhausted = True
                 return
@@ -113,7 +116,8 @@ class Pass:
         self._give("blank output", [np.zeros(tuple(size), dtype=np.uint8) for size in guess.sizes], GIVEN_COST)
         self._expand(np.concatenate((FREE, BOUND)))
         if not self._late():
-            join_lists(self.store, self.states, NUMBER["layer"])
+            joins = np.array([NUMBER["layer"]], dtype=np.int64)
+            expand(self.store, self.states, joins, 0, 0, 0, UNBOUNDED, True, self.child)
         order, budget = self.order(), self.budget
         if self.deadline is not None:
             cells = CELLS_A_SECOND * max(0.0, self.deadline - time.monotonic())
@@ -141,12 +145,12 @@ class Pass:
 
 
 def is_compiled() -> bool:
-    """Whether machine code of the kernels is kept on disk; else the first search compiles them for a minute or two."""
-    compiled: Any = call
+    """Whether machine code of the kernels is kept on disk; else the first search compiles them for about a minute."""
+    compiled: Any = expand
     stats = getattr(compiled, "stats", None)
     if stats is None:  # under NUMBA_DISABLE_JIT
         return True
-    return bool(compiled.signatures) or any(Path(stats.cache_path or "/").glob("apply.call-*.nbi"))
+    return bool(compiled.signatures) or any(Path(stats.cache_path or "/").glob("expand.expand-*.nbi"))
 
 
 def search(task: Task, budget: Budget | None = None, hints: Sequence[Grid | None] = ()) -> Result:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import kernel
+from gridloom.runtime.data.kernels import inner_kernel
 
 MAX_LIST = 64
 """Images that a list may have."""
 
 
-@kernel
+@inner_kernel
 def label_parts(src: Any, h: Any, w: Any, apart: Any, sides: Any, same: Any, labels: Any, stack: Any) -> Any:
     """Label the parts of the cells other than colour `apart`, from 1 in order of their first cells; 0 marks `apart`.
 
@@ -42,14 +42,14 @@ def label_parts(src: Any, h: Any, w: Any, apart: Any, sides: Any, same: Any, lab
                     if sides == 4 and rr != r and cc != c:
                         continue
                     other = rr * w + cc
-                    if labels[other] == 0 and src[other] != apart and (not same or src[other] == src[cell]):
+                    if labels[other] == 0 and src[other] != apart and (same == 0 or src[other] == src[cell]):
                         labels[other] = number
                         stack[top] = other
                         top += 1
     return number
 
 
-@kernel
+@inner_kernel
 def cut_labels(src: Any, h: Any, w: Any, x: Any, y: Any, labels: Any, number: Any, dst: Any, heads: Any) -> Any:
     """Write the boxes around the labels 1 to `number`, each with its own cells alone."""
     if number > MAX_LIST:
@@ -78,17 +78,31 @@ def cut_labels(src: Any, h: Any, w: Any, x: Any, y: Any, labels: Any, number: An
     return number
 
 
-@kernel
+@inner_kernel
 def objects(src: Any, h: Any, w: Any, x: Any, y: Any, sides: Any, same: Any, dst: Any, heads: Any, work: Any) -> Any:
     """Split into objects: parts other than background, of one colour with `same`."""
     n = h * w
-    number = label_parts(src, h, w, 0, sides, same, work[:n], work[n:])
+    number = label_parts(src, h, w, np.int64(0), sides, same, work[:n], work[n:])
     if number == 0:
         return -1
     return cut_labels(src, h, w, x, y, work[:n], number, dst, heads)
 
 
-@kernel
+@inner_kernel
+def regions(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, heads: Any, work: Any) -> Any:
+    """Split into the parts of the background, connected on four sides, in colour 1."""
+    n = h * w
+    rest = dst.size - n
+    ground = dst[rest:]
+    for i in range(n):
+        ground[i] = 1 if src[i] == 0 else 0
+    number = label_parts(ground, h, w, np.int64(0), np.int64(4), np.int64(0), work[:n], work[n:])
+    if number == 0:
+        return -1
+    return cut_labels(ground, h, w, x, y, work[:n], number, dst[:rest], heads)
+
+
+@inner_kernel
 def separator(src: Any, h: Any, w: Any, work: Any) -> Any:
     """Return the colour that cuts an image best: it joins opposite sides, every piece touches its part that begins at
     the border, and the smallest of at least two pieces is as large as possible; -1 where no colour does so."""
@@ -105,7 +119,7 @@ def separator(src: Any, h: Any, w: Any, work: Any) -> Any:
                 right |= i % w == w - 1
         if not ((top and bottom) or (left and right)):
             continue
-        number = label_parts(src, h, w, colour, 8, False, labels, stack)
+        number = label_parts(src, h, w, np.int64(colour), np.int64(8), np.int64(0), labels, stack)
         if number < 2:
             continue
         for k in range(number + 1):
@@ -147,20 +161,20 @@ def separator(src: Any, h: Any, w: Any, work: Any) -> Any:
     return best
 
 
-@kernel
+@inner_kernel
 def cut(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, heads: Any, work: Any) -> Any:
     """Split along the separator: pieces of all other cells, background too, connected on eight sides."""
     n = h * w
     colour = separator(src, h, w, work)
     if colour < 0:
         colour = 0
-    number = label_parts(src, h, w, colour, 8, False, work[:n], work[n:])
+    number = label_parts(src, h, w, np.int64(colour), np.int64(8), np.int64(0), work[:n], work[n:])
     if number == 0:
         return -1
     return cut_labels(src, h, w, x, y, work[:n], number, dst, heads)
 
 
-@kernel
+@inner_kernel
 def colours(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, heads: Any) -> Any:
     """Split into the cells of each colour, least colour first, each of the image's size."""
     n = h * w
@@ -183,7 +197,7 @@ def colours(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, heads: Any) -> A
     return number if number > 0 else -1
 
 
-@kernel
+@inner_kernel
 def lines(src: Any, h: Any, w: Any, x: Any, y: Any, in_columns: Any, dst: Any, heads: Any) -> Any:
     """Split into rows or columns."""
     number = w if in_columns else h
@@ -199,7 +213,7 @@ def lines(src: Any, h: Any, w: Any, x: Any, y: Any, in_columns: Any, dst: Any, h
     return number
 
 
-@kernel
+@inner_kernel
 def is_corner(src: Any, h: Any, w: Any, r: Any, c: Any, missing: Any) -> Any:
     """Whether of the 2 x 2 cells from (r, c) on all but number `missing` have one colour, the missing one another."""
     colour = src[(r + (0 if missing >= 2 else 1)) * w + c + (0 if missing % 2 else 1)]
@@ -211,20 +225,20 @@ def is_corner(src: Any, h: Any, w: Any, r: Any, c: Any, missing: Any) -> Any:
     return alike == 3 and src[(r + missing // 2) * w + c + missing % 2] != colour
 
 
-@kernel
+@inner_kernel
 def marked(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, heads: Any) -> Any:
     """Split into the rectangles whose four corners are marked by angles of three cells of one colour."""
     number, used = 0, 0
     for r in range(h - 2):
         for c in range(w - 2):
-            if not is_corner(src, h, w, r, c, 3):
+            if not is_corner(src, h, w, r, c, np.int64(3)):
                 continue
             colour = src[r * w + c]
             for r2 in range(r + 1, h - 1):
-                if not (is_corner(src, h, w, r2, c, 1) and src[r2 * w + c] == colour):
+                if not (is_corner(src, h, w, r2, c, np.int64(1)) and src[r2 * w + c] == colour):
                     continue
                 for c2 in range(c + 1, w - 1):
-                    if not (is_corner(src, h, w, r, c2, 2) and is_corner(src, h, w, r2, c2, 0)):
+                    if not (is_corner(src, h, w, r, c2, np.int64(2)) and is_corner(src, h, w, r2, c2, np.int64(0))):
                         continue
                     if src[r * w + c2] != colour or src[(r2 + 1) * w + c2] != colour:
                         continue
@@ -246,12 +260,12 @@ def marked(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, heads: Any) -> An
     return number if number > 0 else -1
 
 
-@kernel
+@inner_kernel
 def fall(src: Any, h: Any, w: Any, x: Any, y: Any, side: Any, dst: Any, heads: Any, work: Any) -> Any:
     """Split into objects of one colour (four sides), and let each fall: 0 right, 1 left, 2 down, 3 up."""
     n = h * w
-    number = label_parts(src, h, w, 0, 4, True, work[:n], work[n:])
-    if number == 0 or cut_labels(src, h, w, 0, 0, work[:n], number, dst, heads) < 0:
+    number = label_parts(src, h, w, np.int64(0), np.int64(4), np.int64(1), work[:n], work[n:])
+    if number == 0 or cut_labels(src, h, w, np.int64(0), np.int64(0), work[:n], number, dst, heads) < 0:
         return -1
     dx, dy = (side == 0) - np.int64(side == 1), (side == 2) - np.int64(side == 3)
     room, order = work[:n], work[n : n + number]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import kernel
+from gridloom.runtime.data.kernels import inner_kernel
 
 
-@kernel
+@inner_kernel
 def embed(src: Any, h: Any, w: Any, x: Any, y: Any, h2: Any, w2: Any, dst: Any) -> Any:
     """Put an image at its place into a grid of background, of h2 x w2 cells; what lies outside is cut off."""
     for i in range(h2 * w2):
@@ -20,7 +20,7 @@ def embed(src: Any, h: Any, w: Any, x: Any, y: Any, h2: Any, w2: Any, dst: Any) 
     return h2, w2, 0, 0
 
 
-@kernel
+@inner_kernel
 def wrap(src: Any, h: Any, w: Any, h2: Any, w2: Any, dst: Any) -> Any:
     """Write a long line into a grid of h2 x w2 cells, turning back at its end as text does."""
     if h * w == 0 or h2 * w2 == 0:
@@ -36,7 +36,7 @@ def wrap(src: Any, h: Any, w: Any, h2: Any, w2: Any, dst: Any) -> Any:
     return h2, w2, 0, 0
 
 
-@kernel
+@inner_kernel
 def stretch(src: Any, h: Any, w: Any, h2: Any, w2: Any, dst: Any, work: Any) -> Any:
     """Scale an image to h2 x w2 cells; a cell gets the colour that covers most of it, in integer arithmetic."""
     if h * w == 0 or h2 * w2 == 0:
@@ -61,7 +61,7 @@ def stretch(src: Any, h: Any, w: Any, h2: Any, w2: Any, dst: Any, work: Any) -> 
     return h2, w2, 0, 0
 
 
-@kernel
+@inner_kernel
 def tile(src: Any, h: Any, w: Any, x: Any, y: Any, gap: Any, mirrored: Any, h2: Any, w2: Any, dst: Any) -> Any:
     """Cover h2 x w2 cells with copies of an image from its place on, `gap` cells apart, every other one mirrored or
     not."""
@@ -82,7 +82,7 @@ def tile(src: Any, h: Any, w: Any, x: Any, y: Any, gap: Any, mirrored: Any, h2: 
     return h2, w2, 0, 0
 
 
-@kernel
+@inner_kernel
 def periodic(src: Any, h: Any, w: Any, x: Any, y: Any, slanted: Any, dst: Any) -> Any:
     """Fill the background by the smallest repetition that the other cells obey; undefined where there is none.
 
@@ -132,3 +132,35 @@ def periodic(src: Any, h: Any, w: Any, x: Any, y: Any, slanted: Any, dst: Any) -
             at = (r % best_rows) * best_columns
             dst[r * w + c] = dst[n + at + (c % best_columns if not slanted else (r + c) % best_columns)]
     return h, w, x, y
+
+
+@inner_kernel
+def unit(src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any) -> Any:
+    """Cut out the smallest tile that repeats over the whole image, background included, the last copies cut off;
+    undefined where none is smaller than the image."""
+    rows, columns = h, w
+    for period in range(h - 1, 0, -1):
+        good = True
+        for i in range(period * w, h * w):
+            if src[i] != src[i - period * w]:
+                good = False
+                break
+        if good:
+            rows = period
+    for period in range(w - 1, 0, -1):
+        good = True
+        for r in range(h):
+            for c in range(period, w):
+                if src[r * w + c] != src[r * w + c - period]:
+                    good = False
+                    break
+            if not good:
+                break
+        if good:
+            columns = period
+    if rows * columns == h * w:
+        return -1, 0, 0, 0
+    for r in range(rows):
+        for c in range(columns):
+            dst[r * columns + c] = src[r * w + c]
+    return rows, columns, x, y

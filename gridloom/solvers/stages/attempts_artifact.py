@@ -32,10 +32,15 @@ def write_picks(path: Path, tasks: Sequence[Task], picks: Rows) -> None:
     write_compact(path, {"format_version": FORMAT_VERSION, "tasks": content})
 
 
-def write_attempts(path: Path, attempts: Sequence[Attempt]) -> None:
-    """Write one JSON line per attempt, sorted by task and attempt number."""
-    ordered = sorted(attempts, key=lambda attempt: (attempt.row.task_id, attempt.row.attempt))
-    lines = [json.dumps(attempt.line(), sort_keys=True) + "\n" for attempt in ordered]
+def write_attempts(path: Path, attempts: Sequence[Attempt], before: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write one JSON line per attempt, sorted by task and attempt number.
+
+    Args:
+        before: lines of an earlier stage, of tasks that were not attempted again.
+    """
+    made = [*before, *(attempt.line() for attempt in attempts)]
+    ordered = sorted(made, key=lambda line: (line["task_id"], line["attempt"]))
+    lines = [json.dumps(line, sort_keys=True) + "\n" for line in ordered]
     path.write_text("".join(lines), encoding="utf-8")
 
 

@@ -16,9 +16,10 @@ from gridloom.runtime.machine.device import hardware
 from gridloom.runtime.stage import StageContext
 from gridloom.runtime.trackers.wandb_run import tracked_counts
 from gridloom.solvers.loop.policies import Experience, make_policy
-from gridloom.solvers.loop.recording import task_record
+from gridloom.solvers.loop.recording import AttemptScope, task_record
 from gridloom.solvers.parts.loading import load_llm_services, load_services
 from gridloom.solvers.stages import attempts_artifact as outputs
+from gridloom.solvers.stages.accepted_before import accepted_before, take_over
 from gridloom.solvers.stages.solve_on_workers import SolveWorker, solve_on_workers
 from gridloom.solvers.stages.task_loop import LoadLlmServices, LoadServices, TaskLoop, load_models, solver_key
 from gridloom.solvers.stages.threshold import accepting_from, read_calibration
@@ -49,6 +50,14 @@ class Solve:
         ledger = Ledger(context.ledger.workspace)
         context.ledger.append(*(task_record(context.run_id, node.name, task) for task in tasks))
         finished = _finished(ledger, context.run_id, node.name)
+        earlier = inputs.get("unless_accepted")
+        lines: list[dict[str, Any]] = []
+        if earlier is not None:
+            before = accepted_before(earlier, dataset, tasks)
+            lines = [line for line in outputs.read_attempts(earlier.path) if line["task_id"] in before]
+            fresh = [task for task in tasks if task.task_id in before and task.task_id not in finished]
+            take_over(fresh, before, lines, AttemptScope(context.run_id, node.name, "", node.key, model_key), context)
+            finished |= dict.fromkeys(before, True)
         open_tasks = [task for task in tasks if task.task_id not in finished]
         calibration = read_calibration(inputs["calibration"].path) if "calibration" in inputs else None
         if calibration:
@@ -68,7 +77,7 @@ class Solve:
                     asyncio.run(loop.solve(open_tasks, num_tasks=len(tasks), accepted=accepted))
         context.notes["seconds"] = time.perf_counter() - began
         context.notes["resumed_tasks"] = len(finished)
-        _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration)
+        _publish(node, stage, tasks, dataset, model_key, context, ledger, calibration, lines)
 
     def worker(
         self, node: StageNode, inputs: Mapping[str, Artifact], context: StageContext, shared: Mapping[str, Any]
@@ -110,13 +119,18 @@ def _publish(
     context: StageContext,
     ledger: Ledger,
     calibration: dict[str, Any] | None,
+    before: Sequence[dict[str, Any]],
 ) -> None:
-    """Write the artifact from the ledger, with the records of earlier processes of this run."""
+    """Write the artifact from the ledger, with the records of earlier processes of this run.
+
+    Args:
+        before: lines of attempts.jsonl of the tasks that an earlier stage accepted.
+    """
     picks = [as_dict(pick) for pick in ledger.read(PickRecord, run_id=context.run_id, stage=node.name)]
     attempts = ledger.whole_attempts(context.run_id, stage=node.name, fork=0)
     outputs.write_picks(context.out / outputs.PICKS, tasks, picks)
     result_files.write_submission(context.out / result_files.SUBMISSION, tasks, picks)
-    outputs.write_attempts(context.out / outputs.ATTEMPTS, attempts)
+    outputs.write_attempts(context.out / outputs.ATTEMPTS, attempts, before)
     outputs.write_meta(
         context.out / outputs.META,
         {
