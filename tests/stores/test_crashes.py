@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from big_ledger import write_journals
 from store_cases import attempt, call, finish, small_run, start
 
 from gridloom.errors import StoreError
@@ -383,6 +384,23 @@ def test_a_truncated_ledger_file_is_named_with_the_remedy(workspace: Workspace, 
             ask()
     workspace.ledger_path.rename(workspace.ledger_path.with_suffix(".damaged"))
     assert len(ledger.attempts()) == 15
+
+
+def test_a_damaged_block_is_named_by_the_question_that_reads_it(workspace: Workspace, ledger: Ledger) -> None:
+    """Blocks of 256 KiB behind three headers of 4 KiB each have a checksum, which is looked at when one is read."""
+    write_journals(workspace.root, 60, 1)
+    ledger.ingest()
+    name = str(ledger.rows("SELECT name FROM v_attempts LIMIT 1")[0]["name"])
+    whole, damaged = workspace.ledger_path.read_bytes(), 0
+    for at in range(3 * 4096, len(whole), 256 * 1024):
+        workspace.ledger_path.write_bytes(whole[:at] + bytes(4096) + whole[at + 4096 :])
+        try:
+            ledger.attempt(name)
+        except StoreError as error:
+            assert "Corrupt database file" in error.message
+            assert "mv ledger.duckdb ledger.duckdb.damaged" in error.remedy
+            damaged += 1
+    assert damaged > 3
 
 
 @pytest.mark.parametrize("content", [b"not a database at all " * 500, b""], ids=["text", "empty"])

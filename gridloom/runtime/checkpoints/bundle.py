@@ -13,7 +13,6 @@ JSON and safetensors are read, neither of which can hold executable content.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +31,9 @@ from gridloom.runtime.models.kind import MODELS, RowShape, network_spec
 from gridloom.runtime.models.language.spec import LlamaModel
 from gridloom.runtime.models.network import Network
 from gridloom.runtime.models.network_spec import NetworkSpec
+from gridloom.stores.files.disk import sha256_of
 from gridloom.stores.files.write_aside import plain_mode
+from gridloom.user_files import check_regular
 
 IDS = "puzzle_ids.json"
 NETWORK = "network"
@@ -243,7 +244,7 @@ def _describe(tensor: Tensor) -> str:
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     path.chmod(plain_mode(path.parent))  # safetensors renames a temporary file of mode 0600
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+    return {"file": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size}
 
 
 def _read(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -252,12 +253,14 @@ def _read(folder: Path, name: str, part: Mapping[str, Any]) -> dict[str, Tensor]
         raise ModelError(f"{folder / DESCRIPTION}: part {name} names a file outside the bundle: {part['file']}")
     remedy = "fetch or train it again"
     try:
-        size = path.stat().st_size
-    except OSError as error:
+        size = check_regular(path).st_size
+    except FileNotFoundError as error:
         raise ModelError(f"part {name} is missing: {path}", remedy) from error
+    except OSError as error:
+        raise ModelError(f"cannot read part {name}: {path}: {error.strerror or error}", remedy) from error
     if size != part["bytes"]:
         raise ModelError(f"{path} is truncated or grown: {size:,} bytes, {part['bytes']:,} expected", remedy)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != part["sha256"]:
+    if sha256_of(path) != part["sha256"]:
         raise ModelError(f"{path} was changed after it was written: its sha256 is not the one in {DESCRIPTION}", remedy)
     try:
         return load_file(path)

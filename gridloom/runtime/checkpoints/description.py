@@ -19,6 +19,8 @@ from gridloom.runtime.models.kind import MODELS, RowShape, network_cost, network
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.stages import SHIPPED
 from gridloom.stores.artifacts import MANIFEST
+from gridloom.stores.files.disk import sha256_of
+from gridloom.user_files import read_json
 
 FORMAT = 1
 DESCRIPTION = "bundle.json"
@@ -70,12 +72,12 @@ def _compare_with_manifest(folder: Path) -> None:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = read_json(path)
         recorded = manifest["files"][DESCRIPTION]["sha256"]
-        found = hashlib.sha256((folder / DESCRIPTION).read_bytes()).hexdigest()
+        found = sha256_of(folder / DESCRIPTION)
     except FileNotFoundError:
         return
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"cannot read {path}: {error!r}", "fetch or train it again") from error
     if recorded != found:
         raise ModelError(
@@ -279,7 +281,7 @@ def checkpoint_facts(path: str, base: str) -> CheckpointFacts:
 def _views_of(folder: Path, description: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     """Return the number of views of each task with puzzle ids; none where the file is absent, which loading reports."""
     try:
-        names = json.loads((folder / "puzzle_ids.json").read_text(encoding="utf-8"))
+        names = read_json(folder / "puzzle_ids.json")
     except (OSError, ValueError):
         return ()
     if not isinstance(names, list) or len(names) != description["puzzle_ids"]["count"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,15 @@ from gridloom.runtime.checkpoints.bundle import load_bundle
 from gridloom.runtime.checkpoints.description import DESCRIPTION, checkpoint_folder, data_kind, read_description
 from gridloom.runtime.models.kind import MODELS
 from gridloom.specs.stages import SHIPPED
+from gridloom.stores.files.disk import sha256_of
+from gridloom.user_files import read_bytes
 from gridloom.wording import first_line
 
 LOOSE = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Suffixes of weight files that a folder may hold without a description."""
 SIDECAR = ".sha256"
 """Suffix of the file beside a loose one that records its hash: hex digits, or JSON with `checksum`."""
+MAX_SIDECAR_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,11 @@ def _loose(file: Path) -> Verdict:
     """Verify a weight file without a description against its sidecar, and its weights for being finite."""
     sidecar = file.with_name(file.name + SIDECAR)
     if sidecar.is_file():
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        if digest != _recorded(sidecar):
+        try:
+            recorded = _recorded(sidecar)
+        except OSError as problem:
+            return Verdict(file, "bad", f"{sidecar.name} cannot be read: {problem.strerror or problem}")
+        if sha256_of(file) != recorded:
             return Verdict(file, "bad", f"its sha256 is not the one in {sidecar.name}")
     try:
         tensors = _tensors(file)
@@ -154,7 +159,7 @@ def _loose(file: Path) -> Verdict:
 
 
 def _recorded(sidecar: Path) -> str:
-    text = sidecar.read_text(encoding="utf-8", errors="replace").strip()
+    text = read_bytes(sidecar, MAX_SIDECAR_BYTES).decode("utf-8", "replace").strip()
     try:
         value = json.loads(text)
     except ValueError:

@@ -21,6 +21,7 @@ from gridloom.compiler.graph import StageNode
 from gridloom.errors import StageError
 from gridloom.runtime.training.state import check_scalars, saved_steps, state_folder
 from gridloom.stores.files.write_aside import empty_folder, move
+from gridloom.user_files import read_json
 
 FORMAT = 1
 DESCRIPTION = "state.json"
@@ -158,13 +159,17 @@ def _blocks(file: Any, limit: int) -> Iterator[bytes]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except FileNotFoundError:
         raise StageError(
             f"{path.parent} holds no {DESCRIPTION}, so no training state",
             "name a folder that `gridloom state export` wrote",
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise StageError(
+            f"cannot read {path}: {error.strerror or error}", "copy it again from where it was written"
+        ) from error
+    except ValueError as error:
         raise StageError(f"cannot read {path}: {error}", "copy it again from where it was written") from error
     problem = _wrong_type(found)
     if problem:

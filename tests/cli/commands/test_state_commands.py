@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -204,5 +205,13 @@ def test_an_edited_step_or_scalar_of_an_exported_state_is_refused(
                     import_files(folder, node, tmp_path / "other")
     assert not list(there.glob("work/*/state-*"))
     assert not list(tmp_path.glob("other/*"))
+    for reason, other in (("it is a device", Path("/dev/zero")), ("it is a named pipe", tmp_path / "pipe")):
+        if not other.exists():
+            os.mkfifo(other)
+        file.unlink()
+        file.symlink_to(other)
+        with pytest.raises(RuntimeError, match=rf"cannot read .*state\.json: {reason}"):
+            gridloom("state", "import", stopped, folder, "--home", there)
+    file.unlink()
     file.write_text(json.dumps(written))
     assert "learn: step 4 is here" in gridloom("state", "import", stopped, folder, "--home", there)

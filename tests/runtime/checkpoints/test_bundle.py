@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,20 @@ def edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     return apply
 
 
+def exchange(name: str, other: str) -> Callable[[Path], None]:
+    """Return a damage that puts a link to a device, or a pipe of no bytes, in place of a file."""
+
+    def apply(folder: Path) -> None:
+        (folder / name).unlink()
+        if other == "pipe":
+            os.mkfifo(folder / name)
+            edit(lambda d: d["parts"]["trm"].update(bytes=0))(folder)
+        else:
+            (folder / name).symlink_to(other)
+
+    return apply
+
+
 def replace_tensors(folder: Path) -> None:
     """Swap in a well-formed file of another architecture, hash and size included."""
     tensors = load_file(folder / "trm.safetensors")
@@ -148,6 +163,9 @@ class Bomb:
         (lambda folder: (folder / "bundle.json").unlink(), "is no gridloom checkpoint"),
         (lambda folder: (folder / "bundle.json").write_text("{"), "cannot read"),
         (lambda folder: (folder / "puzzle_ids.json").write_text("[1]"), "is not a puzzle id map"),
+        (exchange("puzzle_ids.json", "/dev/zero"), "cannot read the puzzle id map .*it is a device"),
+        (exchange("trm.safetensors", "/dev/zero"), r"cannot read .*trm\.safetensors: it is a device"),
+        (exchange("trm.safetensors", "pipe"), r"cannot read .*trm\.safetensors: it is a named pipe"),
         (edit(lambda d: d.update(format=99)), "has format 99, this gridloom reads 1"),
         (edit(lambda d: d.pop("meta")), "lacks meta"),
         (edit(lambda d: d["parts"]["trm"].update(file="../trm.safetensors")), "outside the bundle"),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gridloom.errors import ModelError
 from gridloom.runtime.data.tasks import SEPARATOR
+from gridloom.user_files import read_json
 
 BLANK = "<blank>"
 
@@ -85,8 +86,8 @@ class PuzzleIds:
     def load(cls, path: Path) -> PuzzleIds:
         """Read a map that `save` wrote. Raises ModelError for a damaged file."""
         try:
-            names = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            names = read_json(path)
+        except (OSError, ValueError) as error:
             raise ModelError(f"cannot read the puzzle id map {path}: {error}") from error
         if not isinstance(names, list) or not names or names[0] != BLANK or not all(isinstance(n, str) for n in names):
             raise ModelError(f"{path} is not a puzzle id map: a list of names that starts with {BLANK!r} is wanted")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from gridloom.errors import DataError
 from gridloom.stores.files.write_aside import write_durably
+from gridloom.user_files import MAX_TEXT_BYTES, read_bytes, read_json
 from gridloom.wording import first_line
 
 MANIFEST = "manifest.json"
@@ -97,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read manifest.json. Raises DataError for one that is missing or damaged."""
     path = folder / MANIFEST
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path)
         if values["format"] != FORMAT:
             raise DataError(f"{path} has format {values['format']!r}, this program reads {FORMAT}", "build it again")
         files, batches = ([StoredFile(**file) for file in values[name]] for name in ("files", "batches"))
@@ -109,6 +110,10 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest(**rest, files=files, batches=batches, kept=kept)
     except FileNotFoundError:
         raise DataError(f"{folder} has no {MANIFEST}", "name the folder of a stream or prebuilt dataset") from None
+    except OSError as problem:
+        raise DataError(
+            f"{path} cannot be read: {problem.strerror or problem}", "remove the folder and build it again"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise DataError(f"{path} is damaged: {problem!r:.100}", "remove the folder and build it again") from None
 
@@ -130,7 +135,7 @@ def write_rows(path: Path, rows: StoredRows, first: int) -> StoredFile:
 def damage(folder: Path, entry: StoredFile) -> str:
     """Return why a file is not the one that was written; empty if it is."""
     try:
-        raw = (folder / entry.name).read_bytes()
+        raw = read_bytes(folder / entry.name, max(entry.bytes, MAX_TEXT_BYTES))
     except OSError as problem:
         return problem.strerror or "it cannot be read"
     if len(raw) != entry.bytes:

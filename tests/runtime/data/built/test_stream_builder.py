@@ -25,7 +25,7 @@ from gridloom.runtime.data.built.encoders import TextEncoder
 from gridloom.runtime.data.built.lists import SampleList
 from gridloom.runtime.data.built.order import RowOrder, interleave, split_of
 from gridloom.runtime.data.built.samples import Sample
-from gridloom.runtime.data.built.store import read_manifest, read_rows
+from gridloom.runtime.data.built.store import damage, read_manifest, read_rows
 from gridloom.runtime.data.built.stream import StreamBuilder
 from gridloom.specs.built import PrebuiltData, StreamData
 
@@ -253,3 +253,21 @@ def test_prebuilt_is_byte_identical_twice_and_tasks_are_in_one_split(tmp_path: P
     assert splits == {"train", "validation", "test"}
     counts = [read_manifest(tmp_path / "one" / split).rows for split in ("train", "validation", "test")]
     assert sum(counts) == sum(-(-(len(f"text {number}\n" * 5) + 1) // 16) for number in range(40))
+
+
+@pytest.mark.parametrize(("name", "message"), [("manifest.json", "it is a device"), ("consolidated_000.pt", "")])
+def test_a_device_or_a_pipe_in_place_of_a_file_is_not_read(tmp_path: Path, name: str, message: str) -> None:
+    build(tmp_path / "a").build()
+    file = tmp_path / "a" / name
+    whole = file.read_bytes()
+    file.unlink()
+    if message:
+        file.symlink_to("/dev/zero")
+        with pytest.raises(DataError, match=message):
+            build(tmp_path / "a")
+        return
+    os.mkfifo(file)  # reading it would wait for a writer
+    assert damage(tmp_path / "a", read_manifest(tmp_path / "a").files[0]) == "it is a named pipe, not a file"
+    file.unlink()
+    build(tmp_path / "a").build()
+    assert file.read_bytes() == whole
