@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,11 @@ import gridloom
 
 ROOT = Path(gridloom.__file__).parents[1]
 TOP = ("pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile")
+MORE = ("constraints.txt", "Dockerfile", "mkdocs.yml", "docs_site.py")
 TOP_FOLDERS = ("gridloom", "docs", "notebooks", "tests", "benchmarks")
+SOURCES = ("gridloom", "tests", "benchmarks")
+"""Folders of the project that a wheel has elsewhere or not: pages may link into them."""
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", ".hypothesis")
     for name in TOP_FOLDERS:
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
-    for name in (*TOP, "constraints.txt", "Dockerfile"):
+    for name in (*TOP, *MORE):
         shutil.copy(ROOT / name, source / name)
     subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--skip-dependency-check", "-o", str(folder), str(source)],
@@ -46,7 +51,7 @@ def test_the_sdist_is_the_project_and_the_wheel_has_its_pages(built: tuple[Path,
     sdist, wheel = built
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for name in (*TOP, "constraints.txt", "Dockerfile"):
+    for name in (*TOP, *MORE):
         assert name in names
     for folder in TOP_FOLDERS:
         for path in (ROOT / folder).rglob("*"):
@@ -57,8 +62,14 @@ def test_the_sdist_is_the_project_and_the_wheel_has_its_pages(built: tuple[Path,
         (metadata,) = (name for name in held if name.endswith("/METADATA"))
         text = archive.read(metadata).decode()
     shared = {name.partition("/share/doc/gridloom/")[2] for name in held}
-    pages = {f"{path.name}" for path in (ROOT / "docs").glob("*.md")}
-    assert shared >= {"CHANGELOG.md", "constraints.txt", "notebooks/colab.ipynb", *pages}
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*") if path.is_file()}
+    assert shared >= {"README.md", "CHANGELOG.md", "constraints.txt", "notebooks/colab.ipynb", *pages}
+    with zipfile.ZipFile(wheel) as archive:
+        for name in (one for one in held if "/share/doc/gridloom/docs/" in one and one.endswith(".md")):
+            inside = name.partition("/share/doc/gridloom/")[2]
+            for link in LINK.findall(archive.read(name).decode()):
+                target = os.path.normpath(Path(inside).parent / link)
+                assert target in shared or target.partition("/")[0] in SOURCES, f"{inside}: {link}"
     assert all(
         f"Provides-Extra: {extra}" in text for extra in ("lora", "plots", "quant", "tensorboard", "wandb", "dev")
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from gridloom.errors import GridloomError
 from gridloom.stores.artifacts import Artifact, ArtifactStore
@@ -68,7 +69,7 @@ def artifact_of_stage(
     raise _unknown(stage, sorted(names), run_id, kinds)
 
 
-def _recorded(ledger: Ledger, run_id: str | None, kinds: Collection[str] | None) -> list[dict[str, object]]:
+def _recorded(ledger: Ledger, run_id: str | None, kinds: Collection[str] | None) -> list[dict[str, Any]]:
     """Return (run_id, stage, key, status, began) of the recorded stages; a cached stage has no time of its own."""
     if not ledger.has_records():
         return []
