@@ -15,6 +15,8 @@ STOP = 3
 GRID_VOCABULARY = 29
 """Vocabulary of grid rows: PAD 0, END 1, colours or grey levels from 2 on (17 levels), classes from 19 on."""
 FIRST_COLOUR, FIRST_CLASS = 2, 19
+MOST_LABEL = 7
+"""Bytes of a source's label, which fits the shortest row with its STOP."""
 
 
 class Source(SpecModel):
@@ -30,8 +32,8 @@ class Source(SpecModel):
     """Share of the rows of a `stream`, relative to the other sources."""
     max_bytes: Annotated[int, Field(ge=1, le=2**34)] = 2_000_000
     """Bytes of text to take at most: whole documents, in an order that their names fix."""
-    label: Annotated[str | None, Field(min_length=1, max_length=7), Later()] = Field(default=None, exclude_if=absent)
-    """Label of every document of the source, for `task: label`, where each `length` bytes of one are then a row."""
+    label: Annotated[str | None, Later()] = Field(default=None, exclude_if=absent)
+    """Label of every document of the source, 1 to 7 bytes, for `task: label`: each `length` bytes are then a row."""
 
     @model_validator(mode="after")
     def _has_path(self) -> Self:
@@ -41,6 +43,8 @@ class Source(SpecModel):
             raise ValueError(f"a source of kind {self.kind} takes no path")
         if self.kind in ("digits", "arc") and self.label is not None:
             raise ValueError(f"a source of kind {self.kind} has labels of its own: remove label")
+        if self.label is not None and not 1 <= len(self.label.encode()) <= MOST_LABEL:
+            raise ValueError(f"label {self.label!r} has {len(self.label.encode())} bytes, not 1 to {MOST_LABEL}")
         return self
 
 

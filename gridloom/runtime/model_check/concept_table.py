@@ -75,7 +75,7 @@ class ConceptTable:
     def of(cls, network: Engine, rows: Tensor) -> ConceptTable:
         """Return the table of token rows uint8 [N, L]. Raises ModelError for an engine without concepts of text."""
         spans: dict[int, Counter[str]] = {}
-        for tokens in rows.split(BATCH):
+        for tokens in torch.split(rows, BATCH):
             ids, regions = looked_at(network, tokens)
             for row, codes in enumerate(ids.tolist()):
                 shown = cells_of(tokens[row])
@@ -115,7 +115,7 @@ class ConceptTable:
                 "build the table again from this checkpoint",
             )
         found: list[Reading] = []
-        for tokens in rows.split(BATCH):
+        for tokens in torch.split(rows, BATCH):
             ids, regions = looked_at(network, tokens)
             for row, codes in enumerate(ids.tolist()):
                 text = "".join(cells_of(tokens[row])).rstrip()

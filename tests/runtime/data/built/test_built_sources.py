@@ -65,6 +65,9 @@ def test_a_label_is_refused_where_it_cannot_answer(tmp_path: Path) -> None:
     for fields in ({"task": "continue"}, {"form": "grid", "task": "label"}):
         with pytest.raises(ValueError, match="label code of a source is the answer of"):
             spec({"kind": "folder", "path": "a", "label": "code"}, **fields)
+    for label, size in (("", 0), ("abcdefgh", 8), ("\u00fc" * 4, 8)):
+        with pytest.raises(ValueError, match=f"has {size} bytes, not 1 to 7"):
+            spec({"kind": "python", "label": label}, task="label")
     with pytest.raises(ValueError, match="kind digits has labels of its own"):
         spec({"kind": "digits", "label": "code"}, form="grid", task="label")
     np.save(tmp_path / "a.npy", np.zeros((2, 3, 3), dtype=np.uint8))
