@@ -322,14 +322,14 @@ def test_one_solve_is_shared_by_workers_on_the_nodes_of_its_job(
     slurm: dict[str, str], alone: dict[str, str], tmp_path: Path
 ) -> None:
     run = Submitted.of(slurm, tmp_path, {"nodes": 2})
-    workers: list[int] = []
 
     def are_two() -> bool:
-        workers[:] = processes("gridloom.runtime.cluster.worker", str(run.home))
-        return len(workers) == 2
+        text = "".join(path.read_text() for path in run.home.glob("journal/*.jsonl"))
+        return all(f'"worker":"srun-{index}"' in text for index in range(2))
 
     run.until(are_two)
-    os.kill(workers[0], signal.SIGKILL)  # one of the nodes loses its worker
+    worker = processes("gridloom.runtime.cluster.worker", str(run.home))[0]
+    os.kill(worker, signal.SIGKILL)  # one of the nodes loses its worker
     run.until(run.ended)
     assert "pass@2" in run.logs(run.id("results")), run.logs()
     made = artifacts(run.home)
