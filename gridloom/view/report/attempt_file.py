@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from gridloom.view.pages.attempt import attempt_page
 from gridloom.view.reader import Reader
 from gridloom.view.report.alone import alone, write_file
 
-CELL = 16
-"""Side of a cell in pictures, pixels."""
+SIDE = 320
+"""Largest side of a grid in pictures where its cells can be whole pixels of 8 to 32, pixels."""
 FRAME_MS, LAST_MS = 600, 2000
 
 
@@ -64,7 +64,13 @@ def attempt_png(row: Mapping[str, Any]) -> bytes:
     rows = [(_panel(pair["input"]), _panel(pair["output"])) for pair in task["demos"]]
     tests = [*task["tests"]] + [None] * len(row["grids"])
     rows += [(_panel(tests[i]), _panel(grid)) for i, grid in enumerate(row["grids"])]
-    return sheet_png(Sheet("", tuple(rows)), CELL)
+    return sheet_png(Sheet("", tuple(rows)), _cell([panel for pair in rows for panel in pair]))
+
+
+def _cell(panels: Sequence[Panel]) -> int:
+    """Return the side of a cell in pixels: small grids are drawn large."""
+    largest = max((max(panel.grid.shape) for panel in panels if panel.grid is not None), default=1)
+    return max(8, min(32, SIDE // largest))
 
 
 def _panel(grid: Any) -> Panel:
@@ -83,10 +89,9 @@ def attempt_gif(workspace: Workspace, name: str) -> bytes:
 
     played = play(Replayer(workspace), name)
     number = max(len(test.grids) for test in played.tests)
-    frames = [
-        sheet_png(Sheet("", (tuple(_panel(test.grids[min(n, len(test.grids) - 1)]) for test in played.tests),)), CELL)
-        for n in range(number)
-    ]
+    rows = [tuple(_panel(test.grids[min(n, len(test.grids) - 1)]) for test in played.tests) for n in range(number)]
+    cell = _cell([panel for row in rows for panel in row])
+    frames = [sheet_png(Sheet("", (row,)), cell) for row in rows]
     images = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
     if not images:
         raise ReplayError(f"attempt {name} has no ACT steps", "")

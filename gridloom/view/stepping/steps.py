@@ -92,7 +92,7 @@ def planned_items(bundle: Bundle, items: Callable[[int], Item], first: int, most
         raise ModelError(
             f"this {bundle.network.spec.kind} has no planning", "choose an engine trained with  planning: {}"
         )
-    found = []
+    found: list[PlannedItem] = []
     for number in range(first, first + most):
         try:
             item = items(number)

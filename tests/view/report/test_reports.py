@@ -108,6 +108,7 @@ def test_an_attempt_is_written_as_html_and_png(home: Path, type_: Type, tmp_path
     picture = (tmp_path / "a.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     image = pytest.importorskip("PIL.Image").open(io.BytesIO(picture))
+    assert image.width > 2 * 64, "small grids are drawn large, two side by side"
     assert {(0x00, 0x74, 0xD9), (0xFF, 0x41, 0x36)} <= {colour for _, colour in image.convert("RGB").getcolors()}
 
 
