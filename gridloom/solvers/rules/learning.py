@@ -14,11 +14,17 @@ from gridloom.solvers.rules.conditions import Table
 from gridloom.solvers.rules.language import Rule
 
 MOST_RULES = 6
+MOST_COST = 100
+"""Cost of the dearest rules together; dearer ones fit by coincidence."""
 BASES = 3
 """Colours for cells without a rule of which several are tried, those with fewest wrong cells."""
 MOST_FORMULAS = 200
 CANDIDATES = 400
 """Tests of which pairs are tried."""
+PARTIAL = 0.3
+"""Least share of the cells of one colour for which a rule of its own is made, where none is for all."""
+PARTIAL_VALUES, PARTIAL_CANDIDATES = 3, 200
+"""Colours, and conditions, of which such rules are tried."""
 TRIPLES = 60
 
 
@@ -174,7 +180,7 @@ class Learner:
                 cost += formula.cost + int(table.value_costs[value]) + 3
                 rules.insert(0, Rule(table.values[value], tuple(table.conditions[t] for t in formula.tests)))
             rules.append(Rule(table.values[base], ()))
-            if (row[: self.cells] == self.target).all():
+            if cost <= MOST_COST and (row[: self.cells] == self.target).all():
                 yield RuleSet(tuple(rules), cost, row.astype(np.uint8))
 
     def _best_step(self, open_: NDArray[np.bool_], free: NDArray[np.bool_]) -> tuple[int, list[Formula]] | None:
@@ -190,7 +196,39 @@ class Learner:
             formulas = self.formulas(positive, negative)
             if formulas:
                 return int(value), formulas
+        for value in order[:PARTIAL_VALUES]:
+            positive = open_ & self.right[value]
+            if positive.any() and (formula := self.partial(positive, free & ~self.right[value])) is not None:
+                return int(value), [formula]
         return None
+
+    def partial(self, positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> Formula | None:
+        """Return the conjunction of one or two conditions that no negative cell passes and most positive ones do; None
+        where it would be less than `PARTIAL` of them."""
+        table = self.table
+        shown = table.holds[:, : self.cells]
+        inside, outside = shown[:, positive], shown[:, negative]
+        covered = inside.sum(axis=1)
+        least = PARTIAL * int(positive.sum())
+        chosen = np.lexsort((table.costs, outside.sum(axis=1) - covered * outside.shape[1] // inside.shape[1]))
+        chosen = chosen[covered[chosen] >= least][:PARTIAL_CANDIDATES]
+        best: tuple[int, int, tuple[int, ...]] | None = None
+        for place, one in enumerate(chosen):
+            if not outside[one].any():
+                alone: tuple[int, int, tuple[int, ...]] = (-int(covered[one]), int(table.costs[one]), (int(one),))
+                best = alone if best is None or alone < best else best
+                continue
+            others = chosen[:place]
+            clear = others[~outside[others][:, outside[one]].any(axis=1)]
+            for other, both in zip(clear, inside[clear][:, inside[one]].sum(axis=1), strict=True):
+                cost = int(table.costs[one] + table.costs[other]) + 3
+                entry = (-int(both), cost, (int(other), int(one)))
+                if both >= least and (best is None or entry < best):
+                    best = entry
+        if best is None:
+            return None
+        holds: NDArray[np.bool_] = np.array(table.holds[list(best[2])].all(axis=0))
+        return Formula(best[2], best[1], holds, 1.0)
 
     def formulas(self, positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> list[Formula]:
         """Return conjunctions that every positive cell passes and no negative one, best first: those of one answer for

@@ -9,6 +9,8 @@ from gridloom.solvers.search.programs import Program
 
 RULES, RULE = 0.3, 0.06
 """Loss of score of a program of rules, and of each of them."""
+DEAR_RULES = 40
+"""Cost of rules above which the search goes on."""
 AGREED = 0.3
 """Gain of score where layers and rules give the same answers."""
 
@@ -79,6 +81,12 @@ class Found:
     def fits_all(self) -> bool:
         """Whether the program reproduces every demonstration and sets every cell of the tests."""
         return all(self.fits) and self.whole
+
+    @property
+    def settles(self) -> bool:
+        """Whether no further pass is needed: the program fits, and is not one of dear rules, which often fit by
+        coincidence."""
+        return self.fits_all and (not self.program.rules or self.cost <= DEAR_RULES)
 
     @property
     def parts(self) -> int:

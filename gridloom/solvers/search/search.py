@@ -172,7 +172,7 @@ def search(task: Task, budget: Budget | None = None, hints: Sequence[Grid | None
             if deadline is not None and time.monotonic() > deadline and result.found:
                 break
             search_once(task, budget, colours, turned, deadline, result)
-            if any(found.fits_all for found in result.found):
+            if any(found.settles for found in result.found):
                 break
         else:
             continue

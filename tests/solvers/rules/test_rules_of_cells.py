@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gridloom.runtime.data.tasks import Grid, Pair, Task
-from gridloom.solvers.rules.features import features_of, is_colour, names_of_features
+from gridloom.solvers.rules.conditions import make_table
+from gridloom.solvers.rules.descriptions import FEATURES, OF_PARTS, describe, family_of, page
+from gridloom.solvers.rules.features import features_of, is_colour, joined_features, names_of_features
 from gridloom.solvers.rules.language import RuleError, parse_rule
+from gridloom.solvers.rules.learning import MOST_COST, Learner, RuleSet
 from gridloom.solvers.search.found import Budget
 from gridloom.solvers.search.programs import ProgramError, parse_program
 from gridloom.solvers.search.running import run_program
 from gridloom.solvers.search.search import search
 
+PAGE = (Path(__file__).parents[3] / "docs" / "rules.md").read_text(encoding="utf-8")
 SMALL = Budget(depth=10, states=2000, pieces=1000, megabytes=32)
 
 
@@ -124,3 +131,73 @@ def test_a_rule_without_a_known_image_is_an_error() -> None:
 
     with pytest.raises(RuleError, match="crop"):
         parse_rule("[crop]: all", unknown)
+
+
+def test_every_feature_is_described_and_drawn() -> None:
+    """docs/rules.md ends with the features, drawn anew; no description is of a feature that there is not."""
+    assert all(describe(name) for name in names_of_features())
+    families = {family_of(name) for name in names_of_features()}
+    assert families == set(FEATURES) | {f"part {name}" for name in OF_PARTS}
+    assert PAGE.endswith(page())
+
+
+def test_the_program_of_the_page_runs() -> None:
+    """The example does what its comment says."""
+    text = PAGE.split("runs again:\n\n")[1].split("\n\n")[0]
+    program = parse_program("\n".join(line.removeprefix("    ") for line in text.splitlines()))
+    task = task_of(("3", "3"), tests=("50500 00055 55000",))
+    assert np.array_equal(run_program(program, task).tests[0], grid("10100 00011 11000"))
+
+
+def test_rules_are_switched_off_by_the_budget() -> None:
+    """Without them no program has any, and nothing agrees."""
+    found = search(COPIED_SHAPES, replace(SMALL, rules=False)).found
+    assert found
+    assert not any(one.program.rules or one.agreed for one in found)
+
+
+def test_layers_and_rules_that_answer_alike_agree() -> None:
+    """The program is that of the layers."""
+    task = task_of(("050 500 005", "030 300 003"), ("500 050 000", "300 030 000"), tests=("550 005 050",))
+    best = search(task, SMALL).found[0]
+    assert best.agreed
+    assert best.program.layers
+    assert np.array_equal(best.grids[0], grid("330 003 030"))
+
+
+def learnt(task: Task) -> list[RuleSet]:
+    """Return the rules that are learnt on the inputs of a task."""
+    inputs = [*(pair.input for pair in task.demos), *task.tests]
+    sizes = np.array([one.shape for one in inputs], dtype=np.int64)
+    starts = np.concatenate(([0], np.cumsum(sizes.prod(axis=1)))).astype(np.int64)
+    target = np.concatenate([pair.output.ravel() for pair in task.demos])
+    features = joined_features(np.concatenate([one.ravel() for one in inputs]), starts, sizes)
+    images = np.zeros((0, int(starts[-1])), dtype=np.uint8)
+    table = make_table(features, images, np.zeros(0, dtype=np.int64), len(target), np.unique(target).tolist())
+    return Learner(table, target, len(target)).run()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), colours=st.sampled_from((1, 2, 4)), side=st.sampled_from((1, 2, 4)))
+def test_whatever_is_learnt_gives_every_demonstration(seed: int, colours: int, side: int) -> None:
+    """Rules of noise fit too, or there are none."""
+    source = np.random.default_rng(seed)
+    grids = source.integers(0, colours, size=(2, 2, side, side)).astype(np.uint8)
+    task = Task("drawn", "drawn", tuple(Pair(a, b) for a, b in grids), (grids[0, 1],))
+    target = np.concatenate([pair.output.ravel() for pair in task.demos])
+    for one in learnt(task):
+        assert np.array_equal(one.row[: target.size], target)
+        assert one.cost <= MOST_COST
+        assert not one.rules[-1].conditions
+
+
+def test_a_colour_for_two_reasons_has_two_rules() -> None:
+    """No conjunction covers cells below 1 and beside 2; two rules do."""
+    task = task_of(
+        ("00100 00000 00000 20000 00000", "00100 00300 00000 23000 00000"),
+        ("00000 01000 00000 00020 00000", "00000 01000 03000 00023 00000"),
+        tests=("10000 00000 00000 00200 00000",),
+    )
+    best = learnt(task)[0]
+    assert [rule.value for rule in best.rules].count(3) == 2
+    assert np.array_equal(best.row[-25:].reshape(5, 5), grid("10000 30000 00000 00230 00000"))
