@@ -47,8 +47,9 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 30.0
 FOREIGN_PATIENCE_S = 5.0
 """Longest wait for another program that holds the DuckDB file, s: a reader then reads a copy."""
-INGEST_MEMORY = "256MB"
-"""Memory that DuckDB may use while it ingests; a batch that needs more gets it."""
+INGEST_MEMORY = "192MB"
+"""Memory that DuckDB may use while it ingests, so that the process stays below 500 MB in all; a batch that needs more
+gets it."""
 CHECKPOINT_AFTER = "64MB"
 """Size of the write-ahead log at which a commit moves it into the file: by default that is every second batch or so."""
 
