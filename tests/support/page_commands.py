@@ -138,5 +138,5 @@ def typed(command: str, names: dict[str, str]) -> str:
     assert found is not None, "it is the way of this command"
     text = found.expand(way.typed) if way.typed else command
     for name, value in names.items():
-        text = re.sub(rf"\b{name}\b", value.replace("\\", r"\\"), text)
+        text = re.sub(rf"\b{name}\b", value, text)
     return text

@@ -232,10 +232,12 @@ def _two_plan_values(name: str, before: Any, after: Any) -> str:
     return " -> ".join(shown)
 
 
-def _two_numbers(before: float | None, after: float | None, unit: str = "", digits: int = 2) -> str:
+def _two_numbers(
+    before: float | None, after: float | None, unit: str = "", digits: int = 2, missing: str = "none"
+) -> str:
     """Return two numbers with as many decimals as it takes to show that they differ, six at most."""
     for places in range(digits, 7):
-        shown = ["-" if value is None else f"{value:.{places}f}{unit}" for value in (before, after)]
+        shown = [missing if value is None else f"{value:.{places}f}{unit}" for value in (before, after)]
         if before == after or shown[0] != shown[1]:
             break
     return " -> ".join(shown)
@@ -275,7 +277,7 @@ def attempt_diff_view(a: Mapping[str, Any], b: Mapping[str, Any]) -> RenderableT
             change = _two_numbers(scored.get(name), scores.get(name))
             rows.append({"what": f"verdict.{name}", "change": change})
     for node in [*a["timings"], *(node for node in b["timings"] if node not in a["timings"])]:
-        change = _two_numbers(a["timings"].get(node), b["timings"].get(node), " s", 3)
+        change = _two_numbers(a["timings"].get(node), b["timings"].get(node), " s", 3, "-")
         rows.append({"what": f"time.{node}", "change": change})
     rows.append({"what": "seconds", "change": f"{_seconds(a):.2f} -> {_seconds(b):.2f}"})
     titled = [
