@@ -100,7 +100,7 @@ def compare_page(session: Session, wanted: Comparison) -> dict[str, Any]:
         raise GridloomError(f"no outcome '{wanted.outcome}'", f"one of {', '.join(OUTCOMES)}")
     if wanted.kind and wanted.kind not in KINDS:
         raise GridloomError(f"no comparison of '{wanted.kind}'", f"one of {', '.join(KINDS)}")
-    every = {kind: stages(session) for kind, (_, stages) in KINDS.items()}
+    every = session.once(("stages to compare",), lambda: {kind: find(session) for kind, (_, find) in KINDS.items()})
     kind = wanted.kind or _fitting(every, wanted)
     stages = every[kind]
     a, b = wanted.a, wanted.b

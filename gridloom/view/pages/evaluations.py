@@ -63,10 +63,9 @@ def kinds_of_tasks(session: Session, here: str, run: str = "") -> list[tuple[str
     """
     found = []
     for page, label in LABELS.items():
-        if not session.rows(f"SELECT 1 AS one FROM {_table(page)} LIMIT 1"):
-            continue
-        of_run = run and _has(session, page, run)
-        found.append((label, link(page, run=run if of_run else ""), page == here))
+        of_run = bool(run) and _has(session, page, run)
+        if of_run or _has(session, page, None):
+            found.append((label, link(page, run=run if of_run else ""), page == here))
     return found
 
 
@@ -75,12 +74,11 @@ def pages_of_run(session: Session, run: str) -> list[tuple[str, str]]:
     return [(label, link(page, run=run)) for page, label in LABELS.items() if _has(session, page, run)]
 
 
-def _has(session: Session, page: str, run: str) -> bool:
-    return bool(session.rows(f"SELECT 1 AS one FROM {_table(page)} WHERE run_id = ? LIMIT 1", [run]))
-
-
-def _table(page: str) -> str:
-    return TABLES.get(page, "tasks")
+def _has(session: Session, page: str, run: str | None) -> bool:
+    """Return whether a page has something of a run, or of any run."""
+    table = TABLES.get(page, "tasks")
+    query = f"SELECT 1 AS one FROM {table} WHERE $run IS NULL OR run_id = $run LIMIT 1"
+    return session.once(("has", table, run), lambda: bool(session.rows(query, {"run": run})))
 
 
 def evaluation_stages(session: Session, page: str) -> list[dict[str, Any]]:

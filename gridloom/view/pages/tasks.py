@@ -49,7 +49,7 @@ class Filter:
 
 def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
     """Return one page of tasks with their first grids. Raises GridloomError for an unknown run, stage or filter."""
-    stages = solve_stages(session)
+    stages = session.once(("solve stages",), lambda: solve_stages(session))
     if not stages:
         kinds = kinds_of_tasks(session, "tasks")
         return {"stages": [], "filter": wanted, "kinds": kinds, "tasks": [], "score": None, "more": None, "total": 0}
@@ -104,7 +104,7 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
         "sources": _sources(session, wanted),
         "tasks": page,
         "total": len(found),
-        "score": next((row for row in scores(session, wanted.run) if row["stage"] == wanted.stage), None),
+        "score": next((row for row in _scores(session, wanted.run) if row["stage"] == wanted.stage), None),
         "more": wanted.address(after=page[-1]["task_id"]) if len(rows) > TASKS_A_PAGE else None,
     }
 
@@ -170,6 +170,10 @@ def _resolved(wanted: Filter, stages: list[dict[str, Any]]) -> Filter:
     if values["stage"] not in of_run:
         raise GridloomError(f"run '{values['run']}' has no solve stage '{wanted.stage}'", f"it has {', '.join(of_run)}")
     return Filter(**values)
+
+
+def _scores(session: Session, run: str) -> list[dict[str, Any]]:
+    return session.once(("scores", run), lambda: scores(session, run))
 
 
 def _sources(session: Session, wanted: Filter) -> list[str]:

@@ -33,7 +33,7 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-WAIT_MS = 180_000
+WAIT_MS = 90_000
 
 
 @dataclass
@@ -275,7 +275,7 @@ def test_two_runs_are_compared_from_the_list(seen: Seen) -> None:
     seen.page.check("input[name=b][value=run-2]")
     seen.page.click("text=Compare the chosen runs")
     assert "3 tasks in both" in seen.page.inner_text("main")
-    seen.page.click("tbody a >> nth=0")
+    seen.page.click("a.tile >> nth=0")
     assert seen.page.inner_text(".card h2") == "bbbb0002"
 
 
