@@ -99,6 +99,7 @@ def test_a_lost_node_ends_the_run_and_the_requeued_job_goes_on_with_four_process
             assert all(one.poll() is None for one in nodes)
             time.sleep(0.02)
         kill_below(nodes[1].pid)
+        nodes[1].communicate()
         printed = nodes[0].communicate(timeout=600)[0]
         assert nodes[0].returncode != 0, printed
         before = max(row["step"] for row in Ledger(Workspace(home)).rows("select step from metrics"))
@@ -109,6 +110,9 @@ def test_a_lost_node_ends_the_run_and_the_requeued_job_goes_on_with_four_process
     finally:
         for one in nodes:
             kill_below(one.pid)
+            one.wait()
+            assert one.stdout is not None
+            one.stdout.close()
     rows = Ledger(Workspace(home)).rows("select step from metrics where name = 'loss' order by step")
     assert [row["step"] for row in rows] == [*range(2, 601, 2)]
     (run,) = Ledger(Workspace(home)).rows("select status, processes from v_runs")
