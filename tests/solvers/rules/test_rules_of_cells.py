@@ -201,3 +201,10 @@ def test_a_colour_for_two_reasons_has_two_rules() -> None:
     best = learnt(task)[0]
     assert [rule.value for rule in best.rules].count(3) == 2
     assert np.array_equal(best.row[-25:].reshape(5, 5), grid("10000 30000 00000 00230 00000"))
+
+
+def test_rules_longer_than_the_outputs_are_no_candidates() -> None:
+    """Outputs of three cells together are explained by no rules of two conditions."""
+    task = task_of(("500 050 005", "3"), ("500 550 005", "0"), ("005 050 500", "3"), tests=("550 050 005",))
+    for one in search(task, SMALL).found:
+        assert not one.program.rules or one.cost <= 3
