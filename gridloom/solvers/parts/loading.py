@@ -19,7 +19,7 @@ from gridloom.solvers.parts.reasoner import LlamaReasoner, llm_queue
 from gridloom.solvers.parts.runners import trm_queue
 from gridloom.solvers.parts.search_proposer import SearchProposer, WithSearch, search_plan
 from gridloom.solvers.parts.services import Loaded, Proposer, Services
-from gridloom.solvers.search.search import is_compiled
+from gridloom.solvers.search.search import compile_kernels, is_compiled
 from gridloom.specs.solver import Solver
 from gridloom.specs.solver_kinds import PROPOSERS, proposer_for
 
@@ -47,8 +47,10 @@ def make_proposer(loaded: Loaded, progress: Progress | None = None) -> Proposer:
             "correct its package: gridloom.solvers.parts.services.Proposer lists the members",
         )
     searches = isinstance(proposer, SearchProposer)
-    if progress is not None and (searches or loaded.settings.search is not None) and not is_compiled():
-        progress.say("the kernels of the search are compiled now, once: about a minute")
+    if (searches or loaded.settings.search is not None) and not is_compiled():
+        if progress is not None:
+            progress.say("the kernels of the search are compiled now, once: about a minute of a free core")
+        compile_kernels()
     if loaded.settings.search is None or searches:
         return proposer
     return WithSearch(proposer, SearchProposer(search_plan(loaded.settings.search, 0)))

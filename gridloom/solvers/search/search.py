@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.tasks import Grid, Task
+from gridloom.runtime.data.tasks import Grid, Pair, Task
 from gridloom.solvers.search import functions
 from gridloom.solvers.search.apply import CALLS, Store
 from gridloom.solvers.search.colours import IDENTITY
@@ -151,6 +151,25 @@ def is_compiled() -> bool:
     if stats is None:  # under NUMBA_DISABLE_JIT
         return True
     return bool(compiled.signatures) or any(Path(stats.cache_path or "/").glob("expand.expand-*.nbi"))
+
+
+def compile_kernels() -> None:
+    """Compile the kernels ahead of the first search, whose seconds then are its own, by searches of two made tasks.
+
+    Colours exchanged are a lookup; the output without a rule is searched by every means to the end of the budget.
+    """
+    first, second, third = (
+        np.array(rows, dtype=np.uint8)
+        for rows in (
+            [[0, 2, 0], [0, 0, 0], [1, 0, 2]],
+            [[2, 0, 0], [0, 0, 1], [0, 2, 0]],
+            [[0, 2, 1], [2, 0, 0], [0, 0, 0]],
+        )
+    )
+    exchange = np.array([0, 2, 1], dtype=np.uint8)
+    mixed = (Pair(first, (first + third) * 2), Pair(second, second * 3 + 1 - first % 2))
+    for demos in ((Pair(first, exchange[first]), Pair(second, exchange[second])), mixed):
+        search(Task("kernels", "", demos, (third,)), Budget(depth=20, states=300, pieces=200))
 
 
 def search(task: Task, budget: Budget | None = None, hints: Sequence[Grid | None] = ()) -> Result:

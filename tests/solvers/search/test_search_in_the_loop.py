@@ -16,6 +16,7 @@ from mirror_task import RIGHT, WRONG, mirror_task
 from solve_support import RUN, SOLVER, Place, recorded_ids
 
 from gridloom.solvers.loop.policies import Fixed, Situation, plan_attempt
+from gridloom.solvers.parts.loading import load_search
 from gridloom.solvers.parts.search_proposer import KEY, NUM_VOTES
 from gridloom.solvers.replay.replay import replay
 from gridloom.solvers.search.running import run_program
@@ -263,3 +264,46 @@ def test_feedback_on_a_program_names_what_its_verifiers_found() -> None:
     assert feedback(long.model_copy(update={"fits": 1})).startswith(
         f"{proposed}the program reproduces 1 of 2 examples; "
     )
+
+
+SEARCHES = """
+import importlib, json, pkgutil
+import numpy as np
+import gridloom.solvers.search as package
+from gridloom.runtime.data.tasks import Pair, Task
+from gridloom.solvers.search.found import Budget
+from gridloom.solvers.search.search import compile_kernels, search
+
+modules = [importlib.import_module(f"{package.__name__}.{one.name}") for one in pkgutil.iter_modules(package.__path__)]
+kernels = {id(v): v for one in modules for v in vars(one).values() if hasattr(v, "signatures")}.values()
+compile_kernels()
+before = {kernel.py_func.__name__: len(kernel.signatures) for kernel in kernels}
+draw = np.random.default_rng(0).integers
+made = [draw(0, 5, (4, 5), dtype=np.uint8) for _ in range(4)]
+for change in (np.fliplr, lambda grid: np.where(grid == 1, 3, grid), np.tile, lambda grid: draw(0, 9, (3, 3)), np.sort):
+    changed = [change(grid, (2, 2)) if change is np.tile else change(grid) for grid in made]
+    demos = tuple(Pair(a, b.astype(np.uint8)) for a, b in zip(made[:3], changed, strict=False))
+    search(Task("made", "", demos, (made[3],)), Budget(states=3000, pieces=2000, turns=(0, 1)))
+after = {kernel.py_func.__name__: len(kernel.signatures) for kernel in kernels}
+print(json.dumps([sum(before.values()), [name for name in after if after[name] != before[name]]]))
+"""
+
+
+def test_a_search_compiles_nothing_once_the_kernels_are_compiled() -> None:
+    """The seconds of an attempt, and a budget of seconds, are those of its search."""
+    done = subprocess.run([sys.executable, "-c", SEARCHES], capture_output=True, text=True, check=True)
+    compiled, late = json.loads(done.stdout)
+    assert compiled > 5
+    assert late == []
+
+
+@pytest.mark.parametrize("settings", [{"proposer": "search"}, {"search": {}}])
+def test_kernels_are_compiled_before_the_first_attempt(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever loads a proposer that searches has the kernels compiled, also a worker without progress."""
+    calls: list[str] = []
+    monkeypatch.setattr("gridloom.solvers.parts.loading.is_compiled", lambda: False)
+    monkeypatch.setattr("gridloom.solvers.parts.loading.compile_kernels", lambda: calls.append("compiled"))
+    load_search(Solver.model_validate({"proposer": "search", **settings}))
+    assert calls == ["compiled"]
