@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gridloom import user_files
 from gridloom.compiler.text.write import override_text
 from gridloom.errors import DataError, GridloomError
-from gridloom.runtime.data.arc.sources import TaskSource, open_source
+from gridloom.runtime.data.arc.sources import TaskSource, holds_tasks, open_source
 from gridloom.runtime.planning.local import RECIPE, compile_local, is_task_file, task_overrides
 from gridloom.wording import near_and_known
 
@@ -43,7 +43,8 @@ def source_spec(source: str, recipe: str | None, budget: str | None, split: str 
         DataError: the source is missing, holds no tasks, or has no such subset.
         GridloomError: the recipe has no single place for tasks.
     """
-    if recipe is None and is_task_file(source) and not source.endswith("challenges.json"):
+    many = source.endswith("challenges.json") or (is_task_file(source) and holds_tasks(Path(source)))
+    if recipe is None and is_task_file(source) and not many:
         return SourceSpec(RECIPE, tuple(task_overrides(source, budget)))
     path = source if Path(source).is_absolute() else f"./{Path(source)}"
     opened = open_source(str(Path(source).absolute()), Path())

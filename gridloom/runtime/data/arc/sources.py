@@ -182,9 +182,23 @@ def _folder_reader(name: str, folder: Path) -> Callable[[], Subset]:
 
 def _file(label: str, path: Path) -> TaskSource:
     def read() -> Subset:
-        return Subset(PLAIN, {path.stem: str(path)}, lambda _: _load_task(path))
+        if not holds_tasks(path):
+            return Subset(PLAIN, {path.stem: str(path)}, lambda _: _load_task(path))
+        tasks = _object(path)
+        return Subset(PLAIN, dict.fromkeys(tasks, str(path)), lambda task_id: _as_task(tasks[task_id]))
 
     return TaskSource(label, "file", {PLAIN: read})
+
+
+def holds_tasks(path: Path) -> bool:
+    """Whether a JSON file is an object of tasks by their ids, whatever its name; False where it cannot be read."""
+    try:
+        value = load_json(path)
+    except (DataError, OSError):
+        return False
+    if not isinstance(value, dict) or not value or value.keys() & {"train", "test", "examples"}:
+        return False
+    return all(isinstance(task, dict) and task.keys() & {"train", "examples"} for task in value.values())
 
 
 def _load_task(path: Path) -> Any:

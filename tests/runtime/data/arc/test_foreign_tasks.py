@@ -17,6 +17,7 @@ from gridloom.runtime.data.files.arrays import read_split
 from gridloom.runtime.data.files.json_files import load_json
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.planning.local import task_overrides
+from gridloom.runtime.quick.task_source import MANY, source_spec
 from gridloom.runtime.show.look import read_subsets
 from gridloom.specs.data import ArcData, ArcSelect
 
@@ -229,3 +230,21 @@ def test_a_task_file_that_is_no_task_is_left_to_the_compiler(tmp_path: Path) -> 
     for raw in (b"[" * 100_000, b"\xff\xfe", b"[]", b"1", b'{"test": 1}', b""):
         path.write_bytes(raw)
         assert "stages.score=null" not in task_overrides(str(path), None)
+
+
+def test_a_file_of_tasks_by_id_is_known_by_its_content(tmp_path: Path) -> None:
+    """Kaggle's form under another name: several tasks, not one without demonstrations."""
+    examples = [[[[1]], [[2]]], [[[2]], [[3]]]]
+    write(tmp_path / "t", mine={"first": task(2), "second": task(3), "third": {"examples": examples}})
+    found = read_arc(spec("t/mine.json"), tmp_path)
+    assert [one.task_id for one in found.tasks] == ["first", "second", "third"]
+    assert len(found.tasks[2].demos) == 2
+    chosen = source_spec(str(tmp_path / "t" / "mine.json"), None, None, None)
+    assert chosen.recipe == MANY
+
+
+@pytest.mark.parametrize("content", [{}, {"train": []}, {"a": task(1), "b": 3}, [1], {"a": {"test": []}}])
+def test_an_object_that_is_not_all_tasks_stays_one_task(tmp_path: Path, content: Any) -> None:
+    write(tmp_path / "t", odd=content)
+    subset = open_source("t/odd.json", tmp_path).readers["tasks"]()
+    assert list(subset.files) == ["odd"]
