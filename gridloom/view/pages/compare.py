@@ -107,6 +107,8 @@ def compare_page(session: Session, wanted: Comparison) -> dict[str, Any]:
     if not a and not b:
         a, b = _latest_two(stages)
     first, second = _side(stages, a, wanted.a_stage), _side(stages, b, wanted.b_stage)
+    if first is not None and first == second and not (wanted.a_stage and wanted.b_stage):
+        first, second = _two_stages(stages, first, wanted)
     runs = {"a": first.run if first else wanted.a, "b": second.run if second else wanted.b}
     values: dict[str, Any] = {
         "kind": kind,
@@ -268,14 +270,28 @@ def _both(stages: Stages, runs: dict[str, str]) -> dict[str, str]:
 
 
 def _latest_two(stages: Stages) -> tuple[str, str]:
-    """Return the two runs to compare: the latest two of one name, or else the latest two; empty for one that lacks."""
+    """Return the two runs to compare: the latest two of one name, or else the latest two, or one that has two stages.
+
+    Empty for one that lacks.
+    """
     names = {row["run_id"]: row["name"] for row in stages}
     runs = list(names)
     for place, run in enumerate(runs):
         earlier = next((other for other in runs[place + 1 :] if names[other] == names[run]), None)
         if earlier is not None:
             return earlier, run
-    return ("", "") if not runs else ("", runs[0]) if len(runs) == 1 else (runs[1], runs[0])
+    if len(runs) > 1:
+        return runs[1], runs[0]
+    # the stages of a sweep are compared within its run
+    return (runs[0], runs[0]) if len(stages) > 1 else ("", runs[0] if runs else "")
+
+
+def _two_stages(stages: Stages, side: Side, wanted: Comparison) -> tuple[Side, Side]:
+    """Return two sides of one run, unlike in their stage where the run has several and the choice leaves it open."""
+    other = next(
+        (row["stage"] for row in stages if row["run_id"] == side.run and row["stage"] != side.stage), side.stage
+    )
+    return (Side(side.run, other), side) if wanted.b_stage else (side, Side(side.run, other))
 
 
 def _side(stages: Stages, run: str, stage: str) -> Side | None:

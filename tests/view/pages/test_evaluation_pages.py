@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 from starlette.testclient import TestClient
+from store_cases import EPOCH
 from view_support import client_of, fill
 
 from gridloom.stores.ledger import LedgerWriter
+from gridloom.stores.records import MetricRecord, StageRecord
 from gridloom.stores.workspace import Workspace
 
 
@@ -139,3 +141,24 @@ def test_a_workspace_without_evaluations_has_pages_that_say_how_to_make_one(
         pass
     with client_of(workspace) as empty:
         assert 'class="empty"' in get(empty, page)
+
+
+def test_a_single_run_of_a_sweep_is_compared_stage_by_stage(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Without a choice both sides are the run, with unlike stages; a stage that is chosen stays."""
+    workspace = Workspace(tmp_path_factory.mktemp("swept") / "gridloom")
+    with LedgerWriter(workspace, "swept") as writer:
+        for stage, loss in (("learn@1", 3.0), ("learn@2", 2.0)):
+            metric = {"run_id": "swept", "stage": stage, "name": "loss"}
+            writer.append(StageRecord(run_id="swept", stage=stage, status="done", started_at=EPOCH))
+            writer.append(*(MetricRecord(**metric, step=step, value=loss, recorded_at=EPOCH) for step in (1, 2)))
+    with client_of(workspace) as swept:
+
+        def sides(**query: str) -> list[str]:
+            return re.findall(r"<option selected>(learn@\d)", get(swept, "compare", **query))
+
+        assert sides() == ["learn@1", "learn@2"]
+        assert sides(a="swept", b="swept") == ["learn@1", "learn@2"]
+        assert sides(a="swept", b="swept", a_stage="learn@2") == ["learn@2", "learn@1"]
+        assert sides(a="swept", b="swept", b_stage="learn@1") == ["learn@2", "learn@1"]
+        assert sides(a="swept", b="swept", a_stage="learn@1", b_stage="learn@1") == ["learn@1", "learn@1"]
+        assert "Chart of loss" in get(swept, "compare")
