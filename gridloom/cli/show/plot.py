@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -10,6 +11,10 @@ from rich.text import Text
 from gridloom.runtime.reports.curves import Curve, smoothed
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "red", "blue")
+LETTERS = string.ascii_letters
+"""Letters of several curves, at their ends and in the legend, where colours are not seen or come again."""
+MARKS_A_ROW = 3
+"""Curves that end in one row and have their letters there; further ones have them in the nearest row."""
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bit of the braille character (row, column)."""
 
@@ -37,7 +42,8 @@ def plot_lines(
     high = high if high > low else low + 1.0
     ends = [f"{10**value if log else value:.4g}" for value in (high, (high + low) / 2, low)]
     margin = max(map(len, ends))
-    columns = max(width - margin - 2, 20)
+    gutter = 1 + MARKS_A_ROW if len(curves) > 1 else 0
+    columns = max(width - margin - 2 - gutter, 20)
     bits = [[0] * columns for _ in range(height)]
     owner = [[-1] * columns for _ in range(height)]
 
@@ -56,16 +62,27 @@ def plot_lines(
                 share = min(part / reach, 1.0)
                 dot(x + (to_x - x) * share, y + (to_y - y) * share, number)
     lines = [Text(metric if span == 1 else f"{metric}, mean of {span}", style="bold")]
+    marks: dict[int, list[int]] = {}
+    for number, points in enumerate(drawn if gutter else ()):
+        if points:
+            end = round((high - points[-1][1]) / (high - low) * (height - 1))
+            free = [row for row in range(height) if len(marks.get(row, ())) < MARKS_A_ROW]
+            if free and number < len(LETTERS):
+                marks.setdefault(min(free, key=lambda row: abs(row - end)), []).append(number)
     labels = {0: ends[0], height // 2: ends[1], height - 1: ends[2]}
     for row in range(height):
         line = Text(f"{labels.get(row, ''):>{margin}} |", no_wrap=True)
         for cell, number in zip(bits[row], owner[row], strict=True):
             line.append(chr(0x2800 + cell) if cell else " ", style=COLOURS[number % len(COLOURS)] if cell else "")
+        for place, number in enumerate(marks.get(row, ())):
+            line.append(f"{'' if place else ' '}{LETTERS[number]}", style=COLOURS[number % len(COLOURS)])
         lines.append(line)
     first, last = f"{left:,}", f"{right:,}"
     lines.append(Text(f"{'':{margin}}  {first}{last:>{max(columns - len(first), 1)}}", no_wrap=True))
     for number, curve in enumerate(curves):
-        mark = Text("--", style=COLOURS[number % len(COLOURS)])
+        mark = Text(
+            f"{LETTERS[number]} --" if gutter and number < len(LETTERS) else "--", style=COLOURS[number % len(COLOURS)]
+        )
         least = min(curve.values)
         lines.append(mark + Text(f" {curve.label}  last {curve.values[-1]:.4g}, least {least:.4g}", style="default"))
     return lines

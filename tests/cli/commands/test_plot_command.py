@@ -106,3 +106,22 @@ def test_plots_of_odd_curves_fit_the_width() -> None:
         assert max(map(len, lines(values))) <= 60
     assert "no value can be drawn" in lines((-1.0, 0.0), log=True)[0]
     assert smoothed([1, 2, 3, 4], 2) == [1, 1.5, 2.5, 3.5]
+
+
+def test_curves_differ_without_colours() -> None:
+    """Each of several curves has a letter where it ends and in the legend; one alone has none."""
+
+    def lines(*ends: float) -> list[str]:
+        curves = [Curve("r", f"s{end:g}", f"s{end:g}", (0, 1), (5.0, end), (5.0, end)) for end in ends]
+        return [line.plain for line in plot_lines("loss", curves, 60)]
+
+    two = lines(1.0, 9.0)
+    assert two[1].endswith(" b")
+    assert two[16].endswith(" a")
+    assert [line[:4] for line in two[-2:]] == ["a --", "b --"]
+    assert max(map(len, two)) <= 60
+    many = lines(*(1.0 + number / 1e6 for number in range(9)), 9.0)
+    shown = [letter for line in many[1:17] for letter in line.split(" ")[-1] if letter.isalpha()]
+    assert sorted(shown) == list("abcdefghij")
+    assert max(map(len, many)) <= 60
+    assert lines(1.0)[-1].startswith("-- s1")
