@@ -11,7 +11,7 @@ import torch
 from engine_support import engine
 from torch import Tensor
 
-from gridloom.errors import ModelError
+from gridloom.errors import ModelError, StoreError
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.built.encoders import TextEncoder
@@ -115,3 +115,19 @@ def test_concepts_as_a_user_types_it(tmp_path: Path, typist: Callable[[Path], Ca
     assert "wrote table.json" in shown
     again = json.loads(run("concepts", "net", data, "--rows", 2, "--table", "table.json", "--json"))
     assert [set(reading) for reading in again] == [{"text", "ids", "decoded", "unknown", "right"}] * 2
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"[" * 100_000, b"{}", b"[]", b'{"format": 2}'])
+def test_a_file_that_is_no_table_is_named(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "table.json").write_bytes(text)
+    with pytest.raises(ModelError, match="table"):
+        ConceptTable.load(tmp_path / "table.json")
+
+
+def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+    table = ConceptTable("0" * 64, 1, {0: Entry("a", 1)})
+    with pytest.raises(StoreError, match="the folder or a file in it is gone"):
+        table.save(tmp_path / "none" / "table.json")
+    (tmp_path / "table.json").mkdir()
+    with pytest.raises(StoreError, match="a folder stands where a file is needed"):
+        table.save(tmp_path / "table.json")
