@@ -104,7 +104,10 @@ class Judge:
     def _feedback(self, proposal: Proposal, signals: list[Signal]) -> str:
         """Return the feedback text, made from demonstrations and model outputs alone."""
         by_name = {signal.name: signal.detail for signal in signals if signal.detail}
-        details = list(dict.fromkeys(by_name[name] for name in (*_ORDER, *self.weights) if name in by_name))
+        # details of the verifiers of programs also give grounds for trust
+        by_name |= {signal.name: "" for signal in signals if signal.name in OF_PROGRAMS and signal.score == 1}
+        names = dict.fromkeys((*_ORDER, *self.weights, *OF_PROGRAMS))
+        details = list(dict.fromkeys(by_name[name] for name in names if by_name.get(name)))
         grids = proposal.grids() if proposal.only is None else [proposal.grids()[proposal.only]]
         sizes = ", ".join(size_text(grid) if grid else "none" for grid in grids)
         return f"proposed {sizes}: " + ("; ".join(details) if details else "the views are not sure of it")

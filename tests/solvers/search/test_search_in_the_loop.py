@@ -242,3 +242,24 @@ def test_verifiers_of_programs_judge_programs_alone() -> None:
     assert {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals} == names
     lenient = Judge(task, Verifier(fits_demonstrations=0.0, short_program=0.0))
     assert "fits_demonstrations" not in {s.name for s in lenient.verdict(Proposal(candidates=((found,),))).signals}
+
+
+def test_feedback_on_a_program_names_what_its_verifiers_found() -> None:
+    """A search has no views to be unsure; details of verifiers that found no fault are no reason."""
+    long = Candidate(grid=RIGHT, source="search", votes=70, num_views=100, program="x", fits=2, shown=2, cost=52)
+    agreed = long.model_copy(update={"agreed": True})
+    rival = long.model_copy(update={"grid": WRONG, "votes": 20})
+    judge = Judge(mirror_task(), Verifier(accept=1.0))
+    proposed = f"proposed {len(RIGHT)}x{len(RIGHT[0])}: "
+
+    def feedback(*ranked: Candidate) -> str:
+        return judge.verdict(Proposal(candidates=(ranked,))).feedback
+
+    assert feedback(long, rival) == (
+        f"{proposed}the program is long (cost 52); 1 other program that fit every example give another grid; "
+        "without one example, the same is found for 0 of 2"
+    )
+    assert feedback(agreed) == f"{proposed}the program is long (cost 52)"
+    assert feedback(long.model_copy(update={"fits": 1})).startswith(
+        f"{proposed}the program reproduces 1 of 2 examples; "
+    )
