@@ -72,7 +72,7 @@ class Networks:
     def plans(
         self, checkpoint: str, dataset: str, first: int, most: int, weights: Literal["use", "raw"], steps: int | None
     ) -> list[PlannedItem]:
-        """Return the paths of up to `most` items from `first` on, in the last ACT step; weights and steps as for `step`.
+        """Return the paths of up to `most` items from `first` on, in the last ACT step; the rest as for `step`.
 
         Raises GridloomError.
         """
