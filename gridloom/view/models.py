@@ -69,13 +69,18 @@ class Networks:
             one = items(item)
             return stepped(bundle, one, steps), facts(bundle, one)
 
-    def plans(self, checkpoint: str, dataset: str, first: int, most: int) -> list[PlannedItem]:
-        """Return the paths of up to `most` items from `first` on, in the last ACT step. Raises GridloomError."""
+    def plans(
+        self, checkpoint: str, dataset: str, first: int, most: int, weights: Literal["use", "raw"], steps: int | None
+    ) -> list[PlannedItem]:
+        """Return the paths of up to `most` items from `first` on, in the last ACT step; the rest as for `step`.
+
+        Raises GridloomError.
+        """
         with self._lock:
             from gridloom.view.stepping.steps import planned_items
 
-            bundle, items = self._items(checkpoint, dataset, "use")
-            return planned_items(bundle, items, first, most)
+            bundle, items = self._items(checkpoint, dataset, weights)
+            return planned_items(bundle, items, first, most, steps)
 
     def _items(
         self, checkpoint: str, dataset: str, weights: Literal["use", "raw"]

@@ -50,7 +50,9 @@ def read_line(process: subprocess.Popen[str]) -> str:
 def kill(process: subprocess.Popen[str]) -> list[str]:
     """Kill a process with SIGKILL; return the whole lines that it had printed and nobody had read."""
     process.kill()
-    out, _ = process.communicate()
+    assert process.stdout is not None
+    out = process.stdout.read()  # `communicate` passes over the lines that came with the first one
+    process.wait()
     return [line for line in out.splitlines(keepends=True) if line.endswith("\n")]
 
 

@@ -70,10 +70,13 @@ def publish_checkpoints(workspace: Workspace) -> Workspace:
     publish("gl1:sudokus", "puzzles", puzzles)
     for name, network in networks().items():
         meta = {"data": {"kind": "sudoku"}}
+        raw = {key: -value for key, value in network.state_dict().items()} if name == "engine" else None
         publish(
             f"gl1:{name}",
             "checkpoint",
-            lambda out, n=network, m=meta: save_bundle(out, Bundle({NETWORK: n}, PuzzleIds.of(()), meta=m)),
+            lambda out, n=network, r=raw, m=meta: save_bundle(
+                out, Bundle({NETWORK: n}, PuzzleIds.of(()), raw=r, meta=m)
+            ),
         )
     packed = build_network(PACKED, DATASET.canvas, 1).eval()
     packed.take_packed()

@@ -40,6 +40,10 @@ def bench(
     from gridloom.runtime.model_check.recipes import check_names
 
     (name,) = check_names([recipe], False, tiny)
+    if output is not None:
+        from gridloom.runtime.execution.submission import check_target
+
+        check_target(output, "--output", "bench.json")
     if run is not None and checkpoint is None:
         raise typer.BadParameter("--run is for a stage that --checkpoint names")
     folder = None

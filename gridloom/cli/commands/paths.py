@@ -35,9 +35,12 @@ def paths(
 ) -> None:
     """Show how an engine plans: weights and values of its paths, gate, chosen path, norms of the thoughts."""
     from gridloom.runtime.checkpoints.find import find_checkpoint
+    from gridloom.runtime.execution.submission import check_target
     from gridloom.runtime.show.entries import find_entry
     from gridloom.stores.workspace import Workspace
 
+    if png is not None:
+        check_target(png, "--png", "paths.png")
     folder = find_checkpoint(checkpoint, Workspace.find(home), run)
     found = find_entry(entry, spec, overrides or ())
 
@@ -77,17 +80,22 @@ def concepts(
     as_json: JsonOption = False,
 ) -> None:
     """Show the text of an engine's concepts: what their patches showed in training rows, and rows read by it."""
-    from gridloom.cli.show.paths import reading_rows
-    from gridloom.cli.show.tables import print_table, rows_table
     from gridloom.runtime.checkpoints.find import find_checkpoint
-    from gridloom.runtime.machine.device import resolve_device
-    from gridloom.runtime.model_check.concept_table import ConceptTable
-    from gridloom.runtime.model_check.loaded import load_engine, questions
+    from gridloom.runtime.execution.submission import check_target
     from gridloom.runtime.show.entries import find_entry
     from gridloom.stores.workspace import Workspace
 
+    if save is not None:
+        check_target(save, "--save", "table.json")
     folder = find_checkpoint(checkpoint, Workspace.find(home), run)
     found = find_entry(entry, spec, overrides or ())
+
+    from gridloom.cli.show.paths import reading_rows  # loads torch
+    from gridloom.cli.show.tables import print_table, rows_table
+    from gridloom.runtime.machine.device import resolve_device
+    from gridloom.runtime.model_check.concept_table import ConceptTable
+    from gridloom.runtime.model_check.loaded import load_engine, questions
+
     network = load_engine(folder, "has no concepts", resolve_device(device or "cpu"))
     if table is None:
         made = ConceptTable.of(network, questions(network, folder, found, built_from, "train").inputs)

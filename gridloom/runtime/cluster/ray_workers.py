@@ -212,6 +212,12 @@ class RayWorkers:
                 for node in self.nodes()
             ]
             return all(ray.get(asked, timeout=PATIENCE_S))
+        except ray.exceptions.GetTimeoutError as error:
+            raise GridloomError(
+                f"{len(asked)} nodes of the Ray cluster were asked whether they see {path.parent}, "
+                f"and not all answered within {PATIENCE_S:.0f} s",
+                "see with  ray status  which nodes live and whether they are busy, then run again",
+            ) from error
         except ray.exceptions.RayError as error:
             raise GridloomError(
                 f"a node of the Ray cluster cannot run gridloom: {_why(error)}",

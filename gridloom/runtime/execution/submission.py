@@ -14,11 +14,11 @@ from gridloom.wording import listed
 FILE = "submission.json"
 
 
-def check_target(target: Path) -> None:
+def check_target(target: Path, option: str = "--submission", example: str = FILE) -> None:
     """Raise GridloomError, before anything runs, for a place where no file can be written."""
     if target.is_dir() or not target.absolute().parent.is_dir():
         what = "is a folder" if target.is_dir() else "is in a folder that does not exist"
-        raise GridloomError(f"--submission {target} {what}", "name a file in a folder that exists: submission.json")
+        raise GridloomError(f"{option} {target} {what}", f"name a file in a folder that exists: {example}")
 
 
 def copy_submission(result: RunResult, graph: RunGraph, target: Path) -> Path:

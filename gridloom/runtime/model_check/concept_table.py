@@ -24,6 +24,9 @@ from gridloom.runtime.models.engine.network import Engine
 from gridloom.runtime.models.engine.pages.glyphs import CELL_HEIGHT, CELL_WIDTH, FIRST, LAST
 from gridloom.runtime.models.engine.pages.tokens import MARGIN
 from gridloom.specs.built import BYTES
+from gridloom.stores.files.disk import storage_error
+from gridloom.stores.files.write_aside import replacing
+from gridloom.user_files import read_json
 
 FORMAT = 1
 OTHERS = 3
@@ -127,19 +130,23 @@ class ConceptTable:
         return found
 
     def save(self, path: Path) -> None:
-        """Write the table as JSON."""
+        """Write the table as JSON, whole or not at all. Raises StoreError where it cannot be written."""
         entries = {
             str(code): {"text": entry.text, "count": entry.count, "others": entry.others}
             for code, entry in self.entries.items()
         }
         values = {"format": FORMAT, "codebook": self.codebook, "concepts": self.concepts, "entries": entries}
-        path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        try:
+            with replacing(path) as aside:
+                aside.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise storage_error(error, "write the concept table", path) from error
 
     @classmethod
     def load(cls, path: Path) -> ConceptTable:
         """Read a table. Raises ModelError for a file that holds none."""
         try:
-            values: Any = json.loads(path.read_text(encoding="utf-8"))
+            values: Any = read_json(path)
             if values["format"] != FORMAT:
                 raise ModelError(
                     f"{path}: a concept table of format {values['format']}, not {FORMAT}", "build it again"

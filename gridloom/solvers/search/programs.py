@@ -124,6 +124,7 @@ def parse_program(text: str) -> Program:
     on: Expression | None = None
     rules: list[Rule] = []
     images: dict[str, Expression] = {}
+    once: set[str] = set()
 
     def number_of(image: str) -> int:
         expression = parse_expression(image)
@@ -136,6 +137,10 @@ def parse_program(text: str) -> Program:
             continue
         try:
             word, _, rest = line.partition(" ")
+            if word in once:
+                raise ProgramError(f"a program has one line '{word}'", "")
+            if word in _ONCE:
+                once.add(word)
             if word == "colours":
                 if rest not in ("given", "roles"):
                     raise ProgramError(f"colours are 'given' or 'roles', not {rest!r:.60}", "")
@@ -163,12 +168,17 @@ def parse_program(text: str) -> Program:
             raise ProgramError(f"line {number} of the program: {problem.message}", _REMEDY) from None
     missing = [name for name in ("rows", "columns") if name not in sides]
     if missing or not (layers or lookup or rules) or (rules and on is None):
-        what = missing[0] if missing else "on:" if rules else "layer"
+        what = missing[0] if missing else "on:" if rules else "rule" if on else "layer"
         raise ProgramError(f"the program has no line '{what}'", _REMEDY)
+    kinds = {"layer": layers, "lookup:": lookup, "rule": rules or on}
+    if len(mixed := [word for word, lines in kinds.items() if lines]) > 1:
+        raise ProgramError(f"the program has lines '{mixed[0]}' and '{mixed[1]}', each in place of the other", _REMEDY)
     parts = tuple(layers), colours, turned, tuple(lookup), on, tuple(rules), tuple(images.values())
     return Program(sides["rows"], sides["columns"], *parts)
 
 
+_ONCE = frozenset({"colours", "turned", "rows", "columns", "on:"})
+"""Words of lines that a program has once."""
 _REMEDY = "docs/programs.md describes the language; gridloom programs list names its functions"
 
 

@@ -116,7 +116,10 @@ def paths_page(networks: Networks, choice: Choice) -> dict[str, Any]:
         error = GridloomError("this checkpoint does not plan", "choose an engine trained with  planning: {}")
         return values | {"stepped": None, "error": error}
     first = (_number("item", choice.item) - 1) // ITEMS_AT_ONCE * ITEMS_AT_ONCE
-    plans = networks.plans(choice.checkpoint, choice.data, first, ITEMS_AT_ONCE)
+    steps = _number("steps", choice.steps) if choice.steps else None
+    plans = networks.plans(
+        choice.checkpoint, choice.data, first, ITEMS_AT_ONCE, "use" if choice.weights == "ema" else "raw", steps
+    )
     columns = [f"path {number}" for number in range(1, len(stepped.paths[0].weights) + 1)]
     return (
         values

@@ -86,7 +86,9 @@ def _num_positions(item: Item, tokens: Any) -> int:
     return int(tokens.shape[1]) if item.rows.shapes is None else int(item.rows.shapes.prod())
 
 
-def planned_items(bundle: Bundle, items: Callable[[int], Item], first: int, most: int) -> list[PlannedItem]:
+def planned_items(
+    bundle: Bundle, items: Callable[[int], Item], first: int, most: int, steps: int | None = None
+) -> list[PlannedItem]:
     """Return the paths of items in the last ACT step. Raises ModelError for a network that does not plan."""
     if not any(isinstance(module, Planner) for module in bundle.network.modules()):
         raise ModelError(
@@ -100,7 +102,7 @@ def planned_items(bundle: Bundle, items: Callable[[int], Item], first: int, most
             if not found:
                 raise
             break  # beyond the last item
-        paths = stepped(bundle, item, None).paths
+        paths = stepped(bundle, item, steps).paths
         assert paths, "a planner is called in every step"
         found.append(PlannedItem(number, item.label, paths[-1]))
     return found

@@ -93,6 +93,17 @@ def test_three_nodes_share_items_and_ship_their_journals(
     assert [(row["step"], row["value"]) for row in rows] == [(n, n * n) for n in range(30)]
 
 
+def test_nodes_that_do_not_answer_in_time_are_no_reason_to_install_anything(
+    cluster: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gridloom.runtime.cluster import ray_workers
+
+    monkeypatch.setattr(ray_workers, "PATIENCE_S", 0.0)
+    with pytest.raises(GridloomError, match=r"3 nodes .* not all answered within 0 s") as error:
+        ray_workers.RayWorkers(parse_where(cluster.address), workspace)
+    assert "ray status" in error.value.remedy
+
+
 def test_an_address_without_a_cluster_is_an_error_that_names_it(workspace: Workspace) -> None:
     from gridloom.runtime.cluster.ray_workers import RayWorkers, import_ray
 

@@ -11,7 +11,7 @@ import torch
 from engine_support import engine
 from torch import Tensor
 
-from gridloom.errors import ModelError
+from gridloom.errors import ModelError, StoreError
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.data.built.encoders import TextEncoder
@@ -88,9 +88,20 @@ def test_another_codebook_is_refused(network: Engine) -> None:
         table.read(reader(64, seed=1), tokens(lines(2)))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 9}', '{"format": 1, "codebook": "x", "entries": 3}'])
-def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "table.json").write_text(content)
+NO_TABLES = [
+    b"",
+    b"[]",
+    b"{}",
+    b'{"format": 9}',
+    b'{"format": 1, "codebook": "x", "entries": 3}',
+    b"\xff",
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", NO_TABLES, ids=range(len(NO_TABLES)))
+def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "table.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"table\.json"):
         ConceptTable.load(tmp_path / "table.json")
 
@@ -115,3 +126,12 @@ def test_concepts_as_a_user_types_it(tmp_path: Path, typist: Callable[[Path], Ca
     assert "wrote table.json" in shown
     again = json.loads(run("concepts", "net", data, "--rows", 2, "--table", "table.json", "--json"))
     assert [set(reading) for reading in again] == [{"text", "ids", "decoded", "unknown", "right"}] * 2
+
+
+def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+    table = ConceptTable("0" * 64, 1, {0: Entry("a", 1)})
+    with pytest.raises(StoreError, match="the folder or a file in it is gone"):
+        table.save(tmp_path / "none" / "table.json")
+    (tmp_path / "table.json").mkdir()
+    with pytest.raises(StoreError, match="a folder stands where a file is needed"):
+        table.save(tmp_path / "table.json")

@@ -69,6 +69,9 @@ def test_rules_explain_what_no_layers_do() -> None:
     assert best.fits_all
     assert best.program.rules
     assert np.array_equal(best.grids[0], grid("55500 00000 33033 03003 00000"))
+    again = run_program(str(best.program), COPIED_SHAPES)
+    assert all(again.fits)
+    assert np.array_equal(again.tests[0], best.grids[0])
 
 
 @pytest.mark.parametrize("rule", ["3: part4 holes >= 1 & own = 5", "ray up_left: all", "[input > crop]: row != -1"])
@@ -88,6 +91,13 @@ def test_a_rule_is_read_and_written_alike(rule: str) -> None:
         ("on: input\nrule 3: own", "line 4 .*a condition is"),
         ("on: input\nrule [input > nothing]: all", "line 4 .*no function is named 'nothing'"),
         ("rule 3: all", "no line 'on:'"),
+        ("on: input\nlayer all: input", "lines 'layer' and 'rule', each in place of the other"),
+        ("on: input\nlookup: input", "lines 'lookup:' and 'rule', each in place of the other"),
+        ("on: input\nrule 3: all\nlayer shape: input", "lines 'layer' and 'rule'"),
+        ("lookup: input\nlayer shape: input", "lines 'layer' and 'lookup:'"),
+        ("on: input", "no line 'rule'"),
+        ("on: input\non: input > crop\nrule 3: all", "line 4 .*has one line 'on:'"),
+        ("rows 4\nlayer all: input", "line 3 .*has one line 'rows'"),
     ],
 )
 def test_a_wrong_rule_is_refused_with_its_line(lines: str, message: str) -> None:

@@ -58,6 +58,18 @@ def test_the_paths_of_an_engine_are_shown(client: TestClient) -> None:
     assert rows == 3
 
 
+@pytest.mark.parametrize("choice", [{}, {"weights": "raw"}, {"steps": 1}, {"weights": "raw", "steps": 2}])
+def test_the_paths_beside_one_another_are_those_of_the_same_weights_and_steps(
+    client: TestClient, choice: dict[str, object]
+) -> None:
+    asked = {"checkpoint": "gl1:engine", "data": "gl1:sudokus"} | {name: str(value) for name, value in choice.items()}
+    text = client.get("/paths", params=asked).text
+    shown = re.findall(r"(sudoku 1|call \d) \(gate ([\d.]+)\): path 1 ([\d.]+), path 2 ([\d.]+), path 3 ([\d.]+)", text)
+    (_, *overview), *calls = shown
+    assert overview == [*calls[-1][1:]]
+    assert str(choice.get("steps", 3)) == calls[-1][0].split()[1]
+
+
 def test_the_page_of_paths_lists_engines_that_plan_alone(client: TestClient) -> None:
     text = client.get("/paths").text
     listed = re.findall(r'<option value="([^"]+)"', text)
