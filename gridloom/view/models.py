@@ -72,9 +72,9 @@ class Networks:
     def plans(
         self, checkpoint: str, dataset: str, first: int, most: int, weights: Literal["use", "raw"], steps: int | None
     ) -> list[PlannedItem]:
-        """Return the paths of up to `most` items from `first` on, in the last ACT step; weights and steps as for `step`.
+        """Return the paths of up to `most` items from `first` on, in the last ACT step. Raises GridloomError.
 
-        Raises GridloomError.
+        Weights and steps are as for `step`.
         """
         with self._lock:
             from gridloom.view.stepping.steps import planned_items

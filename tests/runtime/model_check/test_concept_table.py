@@ -88,9 +88,12 @@ def test_another_codebook_is_refused(network: Engine) -> None:
         table.read(reader(64, seed=1), tokens(lines(2)))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 9}', '{"format": 1, "codebook": "x", "entries": 3}'])
-def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "table.json").write_text(content)
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b'{"format": 9}', b'{"format": 1, "codebook": "x", "entries": 3}', b"\xff", b"[" * 100_000],
+)
+def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "table.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"table\.json"):
         ConceptTable.load(tmp_path / "table.json")
 
@@ -115,13 +118,6 @@ def test_concepts_as_a_user_types_it(tmp_path: Path, typist: Callable[[Path], Ca
     assert "wrote table.json" in shown
     again = json.loads(run("concepts", "net", data, "--rows", 2, "--table", "table.json", "--json"))
     assert [set(reading) for reading in again] == [{"text", "ids", "decoded", "unknown", "right"}] * 2
-
-
-@pytest.mark.parametrize("text", [b"\xff", b"[" * 100_000, b"{}", b"[]", b'{"format": 2}'])
-def test_a_file_that_is_no_table_is_named(tmp_path: Path, text: bytes) -> None:
-    (tmp_path / "table.json").write_bytes(text)
-    with pytest.raises(ModelError, match="table"):
-        ConceptTable.load(tmp_path / "table.json")
 
 
 def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
