@@ -30,7 +30,9 @@ def node(part: str, stage: str) -> StageNode:
     ("part", "facts"),
     [("", {}), (", memory: null", {}), (", memory: {}", {"parts": {"memory": 2}}), (", planning: {}", {})],
 )
-def test_the_key_of_a_training_covers_the_versions_of_the_parts_that_are_on(part: str, facts: dict[str, object]) -> None:
+def test_the_key_of_a_training_covers_the_versions_of_the_parts_that_are_on(
+    part: str, facts: dict[str, object]
+) -> None:
     """Weights that start otherwise are another result; networks without such a part keep their keys."""
     assert node(part, "learn").facts == facts
     assert node(part, "judge").facts == {}
