@@ -13,6 +13,7 @@ from gridloom.compiler.session import Session
 from gridloom.compiler.spec_facts import SpecFacts
 from gridloom.compiler.text.base_folder import base_of, rebased
 from gridloom.runtime.models.language.spec import LlamaModel
+from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.specs.base import StageSpec
 from gridloom.specs.data import ArcData
 from gridloom.specs.solver import SEARCH_VERSION
@@ -150,6 +151,10 @@ def _facts(stage: str, spec_facts: SpecFacts) -> dict[str, Any]:
         for name, model in spec_facts.bound.models_of(("stages", stage))
         if isinstance(model, LlamaModel)
     }
+    parts: dict[str, int] = {}
+    for _, model in spec_facts.bound.models_of(("stages", stage)):
+        if isinstance(model, NetworkSpec):
+            parts |= model.part_versions
     given = spec_facts.checkpoints.get(stage)
     solver = getattr(spec_facts.bound.spec.stages[stage], "solver", None)
     searches = solver is not None and (solver.search is not None or solver.proposer == SEARCH.name)
@@ -157,4 +162,5 @@ def _facts(stage: str, spec_facts: SpecFacts) -> dict[str, Any]:
         **({"llama": llama} if llama else {}),
         **({"digest": given.digest} if given else {}),
         **({"search": SEARCH_VERSION} if searches else {}),
+        **({"parts": parts} if parts else {}),
     }

@@ -55,6 +55,12 @@ class NetworkSpec(ModelSpec):
         """Kinds of rows that the network reads, preferred first."""
         return ("tokens",)
 
+    @property
+    def part_versions(self) -> dict[str, int]:
+        """Versions of parts whose first weights, from the same seed, are others than in earlier versions; in the key of
+        a stage that makes the network."""
+        return {}
+
     def at_depth(self, phase: DepthPhase) -> Self:
         """Return the spec at the depth of a training phase."""
         return self.model_copy(update={"halt_max_steps": min(phase.act_steps, self.halt_max_steps)})

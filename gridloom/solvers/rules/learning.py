@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,12 +123,20 @@ class Formula:
 class Learner:
     """Rules of one task."""
 
-    def __init__(self, table: Table, target: NDArray[np.uint8], demo_cells: int) -> None:
+    def __init__(
+        self,
+        table: Table,
+        target: NDArray[np.uint8],
+        demo_cells: int,
+        late: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Keep the tests.
 
         Args:
             target: cells of the demonstrations' outputs.
+            late: whether the time is over; then no further formulas are looked for.
         """
+        self.late = late
         self.table, self.target, self.cells = table, target.astype(np.int16), demo_cells
         self.right = table.shown[:, :demo_cells] == self.target
         self.by_cost = np.argsort(table.costs, kind="stable")
@@ -189,7 +197,7 @@ class Learner:
         cover = (self.right & open_).sum(axis=1)
         order = np.lexsort((table.value_costs, -cover))
         for value in order[:8]:
-            if cover[value] == 0:
+            if cover[value] == 0 or self.late():
                 break
             positive = open_ & self.right[value]
             negative = free & ~self.right[value]
@@ -197,6 +205,8 @@ class Learner:
             if formulas:
                 return int(value), formulas
         for value in order[:PARTIAL_VALUES]:
+            if self.late():
+                break
             positive = open_ & self.right[value]
             if positive.any() and (formula := self.partial(positive, free & ~self.right[value])) is not None:
                 return int(value), [formula]

@@ -113,7 +113,7 @@ class Composer:
         """Add candidates of rules of cells."""
         guess, target, starts = self.guess, self.target, self.starts
         first = True
-        for one in decide(self.rows, self.costs, target, starts, guess.sizes, self.demos):
+        for one in decide(self.rows, self.costs, target, starts, guess.sizes, self.demos, self.late):
             program = replace(
                 self._program(()),
                 on=self._piece(one.on),

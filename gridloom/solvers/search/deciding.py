@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,7 @@ def decide(
     starts: NDArray[np.int64],
     sizes: NDArray[np.int64],
     demos: int,
+    late: Callable[[], bool] = lambda: False,
 ) -> list[Decided]:
     """Return rules that give every demonstration, best first, one for each distinct answer.
 
@@ -49,6 +50,7 @@ def decide(
         rows: uint8 [pieces, cells of all pairs]; costs: of the pieces.
         target: cells of the demonstrations' outputs.
         starts: int64 [pairs + 1], first cell of each pair; sizes: int64 [pairs, 2], of the outputs.
+        late: whether the time of the search is over.
     """
     order = np.argsort(costs, kind="stable")
     order = order[costs[order] <= IMAGE_LIMIT]
@@ -60,7 +62,7 @@ def decide(
         features = joined_features(rows[on], starts, sizes)
         colours = np.unique(target).tolist()
         table = make_table(features, rows[images], costs[images], end, colours)
-        learner = Learner(table, target, end)
+        learner = Learner(table, target, end, late)
         for one in learner.run():
             key = one.row[end:].tobytes()
             # rules longer than what they describe explain nothing: outputs of a few cells fit by coincidence

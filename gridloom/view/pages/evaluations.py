@@ -170,7 +170,10 @@ def votes_page(session: Session, wanted: Evaluated) -> dict[str, Any]:
 
 
 def add_votes(session: Session, page: list[dict[str, Any]]) -> None:
-    """Add to each test input the three grids of most votes, and its own grid where a solve stage recorded it."""
+    """Add to each test input the three best grids, and its own grid where solve stages recorded one and the same.
+
+    The grids are ranked as the count ranks them: by votes, then mean halting probability, then earlier view.
+    """
     if not page:
         return
     run, stage = page[0]["vote_run_id"] or page[0]["run_id"], page[0]["vote_stage"]
@@ -178,17 +181,19 @@ def add_votes(session: Session, page: list[dict[str, Any]]) -> None:
     votes: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in session.rows(
         "SELECT task_id, test_index, grid, votes FROM (SELECT task_id, test_index, grid, count(*) AS votes, "
-        "min(view_index) AS first FROM predictions WHERE run_id = $run AND stage = $stage "
+        "avg(1 / (1 + exp(least(-q_halt, 700)))) AS halting, min(view_index) AS first "
+        "FROM predictions WHERE run_id = $run AND stage = $stage "
         "AND task_id IN (SELECT unnest($tasks)) AND grid IS NOT NULL GROUP BY task_id, test_index, grid) "
-        "QUALIFY row_number() OVER (PARTITION BY task_id, test_index ORDER BY votes DESC, first) <= 3 "
-        "ORDER BY task_id, test_index, votes DESC, first",
+        "QUALIFY row_number() OVER (PARTITION BY task_id, test_index ORDER BY votes DESC, halting DESC, first) <= 3 "
+        "ORDER BY task_id, test_index, votes DESC, halting DESC, first",
         {"run": run, "stage": stage, "tasks": tasks},
     ):
         votes.setdefault((row["task_id"], row["test_index"]), []).append(row)
     known = {
         row["task_id"]: row["tests"]
         for row in session.rows(
-            "SELECT task_id, any_value(tests) AS tests FROM tasks WHERE task_id IN (SELECT unnest($tasks)) GROUP BY 1",
+            "SELECT task_id, any_value(tests) AS tests FROM tasks WHERE task_id IN (SELECT unnest($tasks)) GROUP BY 1 "
+            "HAVING count(DISTINCT tests) = 1",  # an id may be of unlike tasks, of several data
             {"tasks": tasks},
         )
     }

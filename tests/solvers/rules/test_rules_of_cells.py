@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gridloom.solvers.rules.conditions import make_table
 from gridloom.solvers.rules.descriptions import FEATURES, OF_PARTS, describe, family_of, page
 from gridloom.solvers.rules.features import features_of, is_colour, joined_features, names_of_features
 from gridloom.solvers.rules.language import RuleError, parse_rule
-from gridloom.solvers.rules.learning import MOST_COST, Learner, RuleSet
+from gridloom.solvers.rules.learning import BASES, MOST_COST, Learner, RuleSet
 from gridloom.solvers.search.found import Budget
 from gridloom.solvers.search.programs import ProgramError, parse_program
 from gridloom.solvers.search.running import run_program
@@ -175,7 +176,7 @@ def test_layers_and_rules_that_answer_alike_agree() -> None:
     assert np.array_equal(best.grids[0], grid("330 003 030"))
 
 
-def learnt(task: Task) -> list[RuleSet]:
+def learnt(task: Task, late: Callable[[], bool] = lambda: False) -> list[RuleSet]:
     """Return the rules that are learnt on the inputs of a task."""
     inputs = [*(pair.input for pair in task.demos), *task.tests]
     sizes = np.array([one.shape for one in inputs], dtype=np.int64)
@@ -184,7 +185,7 @@ def learnt(task: Task) -> list[RuleSet]:
     features = joined_features(np.concatenate([one.ravel() for one in inputs]), starts, sizes)
     images = np.zeros((0, int(starts[-1])), dtype=np.uint8)
     table = make_table(features, images, np.zeros(0, dtype=np.int64), len(target), np.unique(target).tolist())
-    return Learner(table, target, len(target)).run()
+    return Learner(table, target, len(target), late).run()
 
 
 @settings(max_examples=25, deadline=None)
@@ -218,3 +219,20 @@ def test_rules_longer_than_the_outputs_are_no_candidates() -> None:
     task = task_of(("500 050 005", "3"), ("500 550 005", "0"), ("005 050 500", "3"), tests=("550 050 005",))
     for one in search(task, SMALL).found:
         assert not one.program.rules or one.cost <= 3
+
+
+def test_learning_ends_when_the_time_is_over() -> None:
+    """A step of noise looks at eight colours and more; after the end each of the three bases asks once or twice."""
+    source = np.random.default_rng(0)
+    grids = source.integers(0, 10, size=(3, 2, 8, 8)).astype(np.uint8)
+    task = Task("drawn", "drawn", tuple(Pair(a, b) for a, b in grids), (grids[0, 1],))
+    asked: list[bool] = []
+
+    def late() -> bool:
+        asked.append(len(asked) >= 2)
+        return asked[-1]
+
+    assert learnt(task, late) == []
+    assert 3 <= len(asked) <= 2 + 2 * BASES
+    assert learnt(COPIED_SHAPES, lambda: True) == []
+    assert learnt(COPIED_SHAPES) != []

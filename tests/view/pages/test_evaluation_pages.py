@@ -5,14 +5,16 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 from store_cases import EPOCH
 from view_support import client_of, fill
 
+from gridloom.stores.evaluation_records import EvaluationRecord, PredictionRecord
 from gridloom.stores.ledger import LedgerWriter
-from gridloom.stores.records import MetricRecord, StageRecord
+from gridloom.stores.records import MetricRecord, StageRecord, TaskRecord
 from gridloom.stores.workspace import Workspace
 
 
@@ -162,3 +164,36 @@ def test_a_single_run_of_a_sweep_is_compared_stage_by_stage(tmp_path_factory: py
         assert sides(a="swept", b="swept", b_stage="learn@1") == ["learn@2", "learn@1"]
         assert sides(a="swept", b="swept", a_stage="learn@1", b_stage="learn@1") == ["learn@1", "learn@1"]
         assert "Chart of loss" in get(swept, "compare")
+
+
+def test_equal_votes_stand_in_the_order_of_the_count(tmp_path: Path) -> None:
+    """The grid whose views halted more surely is the first, also where an earlier view gave another."""
+    workspace = Workspace(tmp_path / "gridloom")
+    halting = {0: -800.0, 1: 2.0, 2: 0.5}
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(
+            EvaluationRecord(
+                run_id="run-1", stage="count", vote_stage="vote", task_id="a", test_index=0, rank=0, votes=1,
+                num_candidates=3, num_views=3, num_cast=3, shape_match=True, cell_accuracy=1.0,
+            ),
+            *(
+                PredictionRecord(
+                    run_id="run-1", stage="vote", task_id="a", test_index=0, view_index=view, view="", grid=[[view]],
+                    q_halt=logit,
+                )
+                for view, logit in halting.items()
+            ),
+            *(
+                TaskRecord(
+                    run_id="run-1", stage=stage, task_id="a", subset="s", demos=[], check_demos=[], tests=[[[colour]]]
+                )
+                for stage, colour in (("one", 8), ("other", 9))
+            ),
+        )  # fmt: skip
+    with client_of(workspace) as made:
+        text = get(made, "votes")
+        (compared,) = re.findall(
+            r'<li class="card">.*?</li>', get(made, "compare", kind="votes", a="run-1", b="run-1"), re.DOTALL
+        )
+    assert re.findall(r'data-grid="([^"]*)"', text) == ["1", "2", "0"]  # no input: the id is of two unlike tasks
+    assert re.findall(r'data-grid="([^"]*)"', compared) == ["1", "1"]

@@ -230,6 +230,11 @@ class EngineModel(TrmModel):
         return False
 
     @property
+    def part_versions(self) -> dict[str, int]:
+        """Version 2 of the memory bank: its projections start as one rotation."""
+        return {} if self.memory is None else {"memory": 2}
+
+    @property
     def active(self) -> tuple[str, ...]:
         """Names of the parts that are on."""
         return tuple(name for name in PARTS if getattr(self, name) not in (None, False))
