@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gridloom.view.drawing import grids
 from gridloom.view.drawing.numbers import figure
@@ -50,6 +50,7 @@ def environment() -> Environment:
         "grid": grids.grid_text,
         "size": grids.size_text,
         "cell": cell_text,
+        "prose": prose,
     }
     made.globals |= {"link": link}
     return made
@@ -67,6 +68,15 @@ def shown(value: Any) -> Any:
 def clean(text: str) -> str:
     """Return text for a page: what acts on a terminal or a page becomes an escape; newlines and tabs are kept."""
     return _NOT_XML.sub("\ufffd", printable(text, lines=True))
+
+
+def prose(text: str) -> Markup:
+    """Return text as HTML whose parts between backticks are code."""
+    parts = [
+        Markup("<code>{}</code>").format(clean(part)) if place % 2 else escape(clean(part))
+        for place, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
 
 
 def link(page: str, **query: Any) -> str:

@@ -11,7 +11,9 @@ from gridloom.cli.options import HomeOption, JsonOption
 
 
 def check(
-    on: Annotated[str, typer.Option("--on", metavar="WHERE", help="The place: local:N, ray, srun, or a profile file.")],
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="WHERE", help="The place: local:N, ray, srun, or a profile file.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -19,6 +21,12 @@ def check(
 
     Exits 1 if a worker cannot be used, or the ledger would lie on a network file system.
     """
+    from gridloom.errors import GridloomError
+
+    if on is None:
+        raise GridloomError(
+            "cluster check needs a place: --on is missing", "for example  gridloom cluster check --on local:2"
+        )
     from gridloom.cli.show.tables import print_table, rows_table
     from gridloom.runtime.execution.checked_cluster import checked_cluster
     from gridloom.stores.workspace import Workspace

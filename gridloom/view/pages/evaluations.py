@@ -16,7 +16,7 @@ from gridloom.view.reader import Session
 ITEMS_A_PAGE = 60
 TABLES = {"puzzles": "puzzle_predictions", "votes": "evaluations", "sequences": "difficulties"}
 """Table of the ledger with the rows of each page."""
-LABELS = {"tasks": "Solved tasks", "puzzles": "Puzzles", "votes": "Votes", "sequences": "Sequences"}
+LABELS = {"tasks": "Tasks", "puzzles": "Puzzles", "votes": "Votes", "sequences": "Sequences"}
 """Name of each page of tasks."""
 PUZZLE_STATES = {
     "all": "true",

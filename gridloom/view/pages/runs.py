@@ -16,6 +16,7 @@ from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.view.drawing.stage_graph import StageBox, stage_graph_svg
 from gridloom.view.html import duration_text, link
 from gridloom.view.pages.curves import curves
+from gridloom.view.pages.evaluation_scores import evaluation_scores
 from gridloom.view.reader import Session
 
 RUNS_A_PAGE = 50
@@ -67,6 +68,7 @@ def run_page(session: Session, run_id: str, metrics: str = "", charts: bool = Tr
         "costs": session.rows("FROM v_costs WHERE run_id = ? ORDER BY stage", [run_id]),
         "processes": session.rows("FROM v_processes WHERE run_id = ? ORDER BY process", [run_id]),
         "scores": scores(session, run_id),
+        "evaluation_scores": evaluation_scores(session, run_id),
         "curves": curves(session, run_id, every=metrics == "all") if charts else [],
         "every_curve": metrics == "all",
         "studies": session.rows("SELECT DISTINCT stage FROM halting_study WHERE run_id = ? ORDER BY stage", [run_id]),

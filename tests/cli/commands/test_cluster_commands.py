@@ -54,6 +54,12 @@ def test_workers_on_an_allocation_need_one(type_: Any, monkeypatch: pytest.Monke
         assert "salloc --nodes 2 gridloom run SPEC --on srun" in shown
 
 
+def test_a_check_without_a_place_shows_an_example(type_: Any) -> None:
+    shown = type_("cluster", "check", code=1)
+    assert "--on is missing" in shown
+    assert "gridloom cluster check --on local:2" in shown
+
+
 def test_a_place_or_a_stage_that_is_none_is_an_error(type_: Any) -> None:
     assert "--on 'mars' is no place" in type_("run", "two.yaml", "--on", "mars", code=1)
     assert "did you mean 'learn'" in type_("run", "two.yaml", "--only", "lern", "--on", "here", code=1)

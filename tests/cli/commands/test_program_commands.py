@@ -47,6 +47,14 @@ def test_what_is_no_file_and_no_attempt_is_refused(run: Run, tmp_path: Path) -> 
     assert "'folder' cannot be read" in run("run", "folder", "task.json", code=1)
 
 
+def test_an_unknown_task_names_the_ways_to_tasks_of_ones_own(run: Run) -> None:
+    """The remedy has the file and the option; with the option the source is named alone."""
+    shown = " ".join(run("run", "mirror.program", "my_task", code=1).split())
+    assert "no task 'my_task'" in shown
+    assert "name its file TASK.json, or add --source FOLDER" in shown
+    assert "--source FOLDER" not in run("run", "mirror.program", "my_task", "--source", "task.json", code=1)
+
+
 def test_the_list_has_every_function(run: Run) -> None:
     """Names, types and descriptions, as data."""
     found = json.loads(run("list", "--json"))

@@ -69,6 +69,16 @@ def test_votes_show_the_grids_of_most_votes(client: TestClient) -> None:
     assert get(client, "votes", run="run-1", after="aaaa0001/0").count('<li class="card">') == 1
 
 
+def test_the_page_of_a_run_has_the_scores_of_its_evaluations(client: TestClient) -> None:
+    text = words(get(client, "run", id="run-1"))
+    assert "judge sudoku 33.3% [6.1, 79.2] 33.3% [6.1, 79.2] 95.8% 3 4 " in text
+    assert "count 0.0% [0.0, 79.3] 0.0% [0.0, 79.3] 50.0% 1 2 " in text  # two tests of one task
+    assert "lengths parity 30.0% [14.5, 51.9] 50.0% 20 2 " in text
+    live = client.get("/live/run", params={"id": "run-2"}).json()["replace"]["stages"]
+    for scores in ("judge sudoku 100.0% [43.9, 100.0]", "count 100.0% [20.7, 100.0]", "lengths parity 90.0% [69.9, "):
+        assert scores in words(html.unescape(live))
+
+
 def test_sequences_are_shown_by_difficulty(client: TestClient) -> None:
     text = get(client, "sequences", run="run-1")
     assert "Chart of right sequences. right: 0.5 at difficulty 1, 0.1 at difficulty 2" in text

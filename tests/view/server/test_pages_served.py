@@ -16,6 +16,7 @@ from view_support import client_of, fill
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import RunRecord
 from gridloom.stores.workspace import Workspace
+from gridloom.view.html import prose
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,18 @@ def test_a_run_shows_stages_reasons_curves_and_estimates(client: TestClient) -> 
     assert get(client, "/curves?id=run-1").count('<svg class="chart"') == 1
     assert '<svg class="stages"' in first
     assert "2.0 s" in words(first)
+
+
+def test_questions_show_names_as_code(client: TestClient) -> None:
+    text = get(client, "/sql")
+    questions = text[text.index("<h2>Questions</h2>") :]
+    assert "Measured by a <code>calibrate</code> stage; <code>all</code> is" in questions
+    assert "`" not in re.sub(r'href="[^"]*"', "", questions)
+    assert prose("a < `<b>` c") == "a &lt; <code>&lt;b&gt;</code> c"
+
+
+def test_the_button_of_all_tasks_is_named_so(client: TestClient) -> None:
+    assert '<a href="/tasks?run=run-1">Tasks</a>' in get(client, "/run?id=run-1")
 
 
 def test_tasks_are_filtered(client: TestClient) -> None:
