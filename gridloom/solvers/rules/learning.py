@@ -1,4 +1,4 @@
-"""Learning of rules: which tests tell the cells that change from the others, and what colour these get."""
+"""Learning of rules: which conditions separate the cells that change from the others, and what colour these get."""
 
 from __future__ import annotations
 
