@@ -141,13 +141,9 @@ class Learner:
         self.right = table.shown[:, :demo_cells] == self.target
         self.by_cost = np.argsort(table.costs, kind="stable")
 
-    def run(self, allowed: NDArray[np.bool_] | None = None) -> list[RuleSet]:
-        """Return sets of rules that give every demonstration, cheapest first.
-
-        Args:
-            allowed: bool [cells of the demonstrations], those that count; all by default.
-        """
-        counted = np.ones(self.cells, dtype=np.bool_) if allowed is None else allowed
+    def run(self) -> list[RuleSet]:
+        """Return sets of rules that give every demonstration, cheapest first."""
+        counted = np.ones(self.cells, dtype=np.bool_)
         wrong = (~self.right & counted).sum(axis=1)
         table = self.table
         order = np.lexsort((table.value_costs, wrong))
