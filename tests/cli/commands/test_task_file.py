@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,10 @@ def test_unseen_task_is_learnt_and_answered(tmp_path: Path, monkeypatch: pytest.
     write_task(tmp_path, NO_PROGRAM)
     done = CliRunner().invoke(make_app("solve"), ["solve", "mirror.json", "--budget", "4s", "--home", "home"])
     assert done.exit_code == 0, done.output
-    assert "adapt  4/4 s" in done.output
+    # a step that is slow may end after the budget, which the bar tells
+    spent = re.search(r"^adapt  (\d+)/4 s", done.output, re.MULTILINE)
+    assert spent
+    assert int(spent[1]) >= 4
     assert "mirror picks" in done.output
     assert "solve  1 task, 1 test input, not scored" in done.output
     submissions = list((tmp_path / "home").glob("artifacts/*/submission.json"))
