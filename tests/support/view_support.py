@@ -56,6 +56,8 @@ def graph(steps: int = 10) -> RunGraph:
             "score", "score", produces="report", inputs={"attempts": "solve", "answers": "arc1.answers"},
             key=f"gl1:score{steps}",
         ),
+        node("count.votes", "vote", produces="votes", inputs={"data": "arc1", "of": "pretrain"}),
+        node("count", "count_votes", produces="report", inputs={"votes": "count.votes", "answers": "arc1.answers"}),
     )  # fmt: skip
     return RunGraph(name="quickstart", seed=0, device="cpu", nodes=nodes, key=f"gl1:graph{steps}")
 
@@ -137,15 +139,15 @@ def evaluations(run_id: str) -> list[Record]:
         rank = 0 if is_better else (2 if test else None)
         found.append(
             EvaluationRecord(
-                run_id=run_id, stage="count", vote_stage="vote", task_id="aaaa0001", test_index=test, rank=rank,
+                run_id=run_id, stage="count", vote_stage="count.votes", task_id="aaaa0001", test_index=test, rank=rank,
                 votes=3, num_candidates=2, num_views=4, num_cast=4, shape_match=True, cell_accuracy=0.5,
             )
         )  # fmt: skip
         for view in range(4):
             found.append(
                 PredictionRecord(
-                    run_id=run_id, stage="vote", task_id="aaaa0001", test_index=test, view_index=view, view=f"t{view}",
-                    grid=RIGHT if view < 3 else [[7]], q_halt=0.1,
+                    run_id=run_id, stage="count.votes", task_id="aaaa0001", test_index=test, view_index=view,
+                    view=f"t{view}", grid=RIGHT if view < 3 else [[7]], q_halt=0.1,
                 )
             )  # fmt: skip
     for difficulty in (1, 2):

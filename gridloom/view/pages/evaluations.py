@@ -10,7 +10,7 @@ from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.view.drawing.charts import Series, line_chart
 from gridloom.view.drawing.puzzles import puzzle_look
 from gridloom.view.html import link
-from gridloom.view.pages.runs import read_graph
+from gridloom.view.pages.task_inputs import data_key, inputs_of
 from gridloom.view.reader import Session
 
 ITEMS_A_PAGE = 60
@@ -170,7 +170,7 @@ def votes_page(session: Session, wanted: Evaluated) -> dict[str, Any]:
 
 
 def add_votes(session: Session, page: list[dict[str, Any]]) -> None:
-    """Add to each test input the three best grids, and its own grid where solve stages recorded one and the same.
+    """Add to each test input the three best grids, and its own grid where the data that was read has it.
 
     The grids are ranked as the count ranks them: by votes, then mean halting probability, then earlier view.
     """
@@ -189,17 +189,10 @@ def add_votes(session: Session, page: list[dict[str, Any]]) -> None:
         {"run": run, "stage": stage, "tasks": tasks},
     ):
         votes.setdefault((row["task_id"], row["test_index"]), []).append(row)
-    known = {
-        row["task_id"]: row["tests"]
-        for row in session.rows(
-            "SELECT task_id, any_value(tests) AS tests FROM tasks WHERE task_id IN (SELECT unnest($tasks)) GROUP BY 1 "
-            "HAVING count(DISTINCT tests) = 1",  # an id may be of unlike tasks, of several data
-            {"tasks": tasks},
-        )
-    }
+    known = inputs_of(session, run, stage, tasks)
     for row in page:
         row["grids"] = votes.get((row["task_id"], row["test_index"]), [])
-        tests = known.get(row["task_id"]) or []
+        tests = known.get(row["task_id"], [])
         row["test"] = tests[row["test_index"]] if row["test_index"] < len(tests) else None
 
 
@@ -226,15 +219,6 @@ def sequences_page(session: Session, wanted: Evaluated) -> dict[str, Any]:
         line_chart("mean steps", [Series("steps", steps, dots=True)], x_label="difficulty"),
     ]
     return values | {"rows": rows, "charts": [chart for chart in charts if chart]}
-
-
-def data_key(session: Session, run: str, stage: str) -> str | None:
-    """Return the key of the data that a stage of a run read, as its recorded graph says; None where it says none."""
-    found = session.one("SELECT graph FROM runs WHERE run_id = ?", [run])
-    graph, _ = read_graph(found["graph"] if found else None)
-    nodes = {node.name: node for node in graph.nodes} if graph else {}
-    source = nodes[stage].inputs.get("data") if stage in nodes else None
-    return nodes[source].key if source in nodes else None
 
 
 def _start(session: Session, wanted: Evaluated, states: dict[str, str]) -> dict[str, Any]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
-from store_cases import EPOCH
-from view_support import client_of, fill
+from store_cases import EPOCH, attempt
+from view_support import client_of, evaluations, fill, graph, node
 
+from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
+from gridloom.runtime.data.tasks import Task, tasks_digest
+from gridloom.specs.data import Augment
+from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.evaluation_records import EvaluationRecord, PredictionRecord
 from gridloom.stores.ledger import LedgerWriter
-from gridloom.stores.records import MetricRecord, StageRecord, TaskRecord
+from gridloom.stores.records import MetricRecord, RunRecord, StageRecord, TaskRecord
 from gridloom.stores.workspace import Workspace
 
 
@@ -205,5 +211,57 @@ def test_equal_votes_stand_in_the_order_of_the_count(tmp_path: Path) -> None:
         (compared,) = re.findall(
             r'<li class="card">.*?</li>', get(made, "compare", kind="votes", a="run-1", b="run-1"), re.DOTALL
         )
-    assert re.findall(r'data-grid="([^"]*)"', text) == ["1", "2", "0"]  # no input: the id is of two unlike tasks
+    assert re.findall(r'data-grid="([^"]*)"', text) == ["1", "2", "0"]  # no input: the recorded graph names no data
     assert re.findall(r'data-grid="([^"]*)"', compared) == ["1", "1"]
+
+
+def own_task(colour: int) -> Task:
+    """A task of the id aaaa0001 whose one test input is a cell of a colour."""
+    return Task("aaaa0001", "s", (), (np.array([[colour]], dtype=np.uint8),))
+
+
+def test_votes_show_the_input_of_the_data_that_was_read(tmp_path: Path) -> None:
+    """Where solve stages on data of another key recorded another task of the same id, theirs is not shown."""
+    workspace, store = Workspace(tmp_path / "gridloom"), ArtifactStore(Workspace(tmp_path / "gridloom"))
+    with LedgerWriter(workspace, "other") as writer:
+        solving = graph().model_copy(
+            update={
+                "nodes": (
+                    node("arc1", "arc", produces="dataset", key="gl1:elsewhere"),
+                    node("solve", "solve", inputs={"data": "arc1"}, key="gl1:solved"),
+                )
+            }
+        )
+        task = {"task_id": "aaaa0001", "subset": "s", "demos": [], "check_demos": []}
+        writer.append(
+            RunRecord(run_id="other", graph=solving.to_json(), started_at=EPOCH),
+            TaskRecord(run_id="other", stage="solve", tests=[[[8]]], **task),
+            attempt("aaaa0001", 1, run_id="other"),
+        )
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(RunRecord(run_id="run-1", graph=graph().to_json(), started_at=EPOCH), *evaluations("run-1"))
+
+    def drawn() -> list[str]:
+        with client_of(workspace) as made:
+            card = get(made, "votes", run="run-1", state="no vote").partition("test 1</h2>")[2]
+        return re.findall(r'data-grid="([^"]*)"', card)
+
+    votes = ["12/34", "7"]
+    assert drawn() == votes
+    with LedgerWriter(workspace, "solved") as writer:
+        writer.append(
+            RunRecord(run_id="solved", graph=graph().to_json(), started_at=EPOCH - 9),
+            TaskRecord(run_id="solved", stage="solve", tests=[[[6]]], **task),
+            attempt("aaaa0001", 1, run_id="solved"),
+        )
+    assert drawn() == ["6", *votes]  # a solve stage on the same data recorded it
+    tasks = (own_task(5),)
+    with store.writing("gl1:arc1") as out:
+        save_dataset(out, Dataset(tasks, 3, tasks_digest(tasks), Augment(), "v"))
+        store.publish(out, key="gl1:arc1", type="dataset", kind="arc", producer={"stage": "arc1"}, inputs={})
+    assert drawn() == ["5", *votes]  # the data itself
+    (folder,) = (workspace.root / "artifacts").glob("*arc1*")
+    (folder / "tasks.json").chmod(0o644)
+    (folder / "tasks.json").write_text("{", encoding="utf-8")
+    os.utime(folder, (1, 1))
+    assert drawn() == ["6", *votes]  # damaged: what solve stages recorded
