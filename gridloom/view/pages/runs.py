@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from gridloom.compiler.diff import StageChange, diff_graphs
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import GridloomError
 from gridloom.runtime.evaluation.intervals import wilson
+from gridloom.stores.workspace import Workspace
 from gridloom.view.drawing.stage_graph import StageBox, stage_graph_svg
 from gridloom.view.html import duration_text, link
 from gridloom.view.pages.curves import curves
@@ -71,8 +73,30 @@ def run_page(session: Session, run_id: str, metrics: str = "", charts: bool = Tr
         "evaluation_scores": evaluation_scores(session, run_id),
         "curves": curves(session, run_id, every=metrics == "all") if charts else [],
         "every_curve": metrics == "all",
+        "tracked": tracked(session.workspace, stages),
         "studies": session.rows("SELECT DISTINCT stage FROM halting_study WHERE run_id = ? ORDER BY stage", [run_id]),
     }
+
+
+def tracked(workspace: Workspace, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs at Weights & Biases of stages: stage, project, and url or the command that sends the folder."""
+    found = []
+    for row in stages:
+        place = notes_of(row).get("wandb")
+        if not isinstance(place, Mapping):
+            continue
+        url, folder = (str(place.get(name) or "") for name in ("url", "folder"))
+        found.append(
+            {
+                "stage": row["stage"],
+                "project": str(place.get("project") or ""),
+                # the ledger is not trusted: another scheme than https is shown as text
+                "url": url if url.startswith("https://") else "",
+                "text": url,
+                "command": f"wandb sync {shlex.quote(str(workspace.root / folder))}" if folder else "",
+            }
+        )
+    return found
 
 
 @functools.lru_cache(maxsize=16)
@@ -156,5 +180,8 @@ def _drawn(run: Mapping[str, Any], graph: RunGraph | None, stages: list[dict[str
 def notes_of(stage: Mapping[str, Any]) -> dict[str, Any]:
     """Return the notes of a stage as data."""
     notes = stage.get("notes")
-    parsed: dict[str, Any] = json.loads(notes) if isinstance(notes, str) else dict(notes or {})
-    return parsed
+    try:
+        parsed = json.loads(notes) if isinstance(notes, str) else notes
+    except ValueError:
+        parsed = None  # a record of another program
+    return dict(parsed) if isinstance(parsed, Mapping) else {}
