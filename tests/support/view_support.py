@@ -120,6 +120,22 @@ def fill(workspace: Workspace) -> Workspace:
     return workspace
 
 
+def fill_third(workspace: Workspace) -> None:
+    """Record run-3 of the tasks of run-1, not scored, with evaluations of its own and a curve."""
+    with LedgerWriter(workspace, "run-3") as writer:
+        writer.append(*small_run("run-3"), *evaluations("run-3"))
+        writer.append(
+            RunRecord(run_id="run-3", graph=graph(30).to_json(), started_at=EPOCH + 50),
+            StageRecord(run_id="run-3", stage="pretrain", status="done", started_at=EPOCH, ended_at=EPOCH + 9),
+            *(
+                MetricRecord(
+                    run_id="run-3", stage="pretrain", step=step, name="loss", value=3.0 / step, recorded_at=EPOCH
+                )
+                for step in range(1, 10)
+            ),
+        )
+
+
 def evaluations(run_id: str) -> list[Record]:
     """Evaluations of a run on sudokus, on ARC tests by votes, and on sequences; run-2 is right where run-1 is not."""
     is_better = run_id == "run-2"

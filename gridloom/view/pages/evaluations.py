@@ -10,12 +10,11 @@ from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.view.drawing.charts import Series, line_chart
 from gridloom.view.drawing.puzzles import puzzle_look
 from gridloom.view.html import link
+from gridloom.view.pages.evaluation_scores import TABLES, has_rows
 from gridloom.view.pages.task_inputs import data_key, inputs_of
 from gridloom.view.reader import Session
 
 ITEMS_A_PAGE = 60
-TABLES = {"puzzles": "puzzle_predictions", "votes": "evaluations", "sequences": "difficulties"}
-"""Table of the ledger with the rows of each page."""
 LABELS = {"tasks": "Tasks", "puzzles": "Puzzles", "votes": "Votes", "sequences": "Sequences"}
 """Name of each page of tasks."""
 PUZZLE_STATES = {
@@ -63,22 +62,15 @@ def kinds_of_tasks(session: Session, here: str, run: str = "") -> list[tuple[str
     """
     found = []
     for page, label in LABELS.items():
-        of_run = bool(run) and _has(session, page, run)
-        if of_run or _has(session, page, None):
+        of_run = bool(run) and has_rows(session, page, run)
+        if of_run or has_rows(session, page, None):
             found.append((label, link(page, run=run if of_run else ""), page == here))
     return found
 
 
 def pages_of_run(session: Session, run: str) -> list[tuple[str, str]]:
     """Return (label, address) of the pages of tasks that have something of a run."""
-    return [(label, link(page, run=run)) for page, label in LABELS.items() if _has(session, page, run)]
-
-
-def _has(session: Session, page: str, run: str | None) -> bool:
-    """Return whether a page has something of a run, or of any run."""
-    table = TABLES.get(page, "tasks")
-    query = f"SELECT 1 AS one FROM {table} WHERE $run IS NULL OR run_id = $run LIMIT 1"
-    return session.once(("has", table, run), lambda: bool(session.rows(query, {"run": run})))
+    return [(label, link(page, run=run)) for page, label in LABELS.items() if has_rows(session, page, run)]
 
 
 def evaluation_stages(session: Session, page: str) -> list[dict[str, Any]]:

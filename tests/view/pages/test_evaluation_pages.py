@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 from store_cases import EPOCH, attempt
-from view_support import client_of, evaluations, fill, graph, node
+from view_support import client_of, evaluations, fill, fill_third, graph, node
 
 from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
 from gridloom.runtime.data.tasks import Task, tasks_digest
@@ -265,3 +265,56 @@ def test_votes_show_the_input_of_the_data_that_was_read(tmp_path: Path) -> None:
     (folder / "tasks.json").write_text("{", encoding="utf-8")
     os.utime(folder, (1, 1))
     assert drawn() == ["6", *votes]  # damaged: what solve stages recorded
+
+
+@pytest.fixture(scope="module")
+def of_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    workspace = fill(Workspace(tmp_path_factory.mktemp("three") / "gridloom"))
+    fill_third(workspace)
+    with client_of(workspace) as made:
+        yield made
+
+
+def rows_of(text: str, region: str) -> list[list[str]]:
+    """The cells of the rows of a table."""
+    body = text.partition(f'aria-label="{region}"')[2].partition("<tbody>")[2].partition("</tbody>")[0]
+    return [[words(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in body.split("</tr>")[:-1]]
+
+
+def test_several_runs_are_compared_with_the_earliest(of_three: TestClient) -> None:
+    asked = {"kind": "puzzles", "run": ["run-3", "run-2", "run-1"]}
+    text = html.unescape(of_three.get("/compare", params=asked).text)
+    assert [(row[0], row[1]) for row in rows_of(text, "Runs")] == [("a", "run-1"), ("b", "run-2"), ("c", "run-3")]
+    first, second, third = rows_of(text, "Runs")
+    assert first[3] == "33.3%"
+    assert second[3:10] == ["100.0%", "+66.7 points over 3", "2", "0", "1", "0", "p = 0.5"]
+    assert third[3:10] == ["33.3%", "+0.0 points over 3", "0", "0", "1", "2", "-"]
+    assert rows_of(text, "Items that not all answered alike") == [
+        ["puzzle 2", "failed", "solved", "failed"], ["puzzle 3", "failed", "solved", "failed"],
+    ]  # fmt: skip
+    others = {"kind": "puzzles", "a": "run-2", "b": ["run-1", "run-3", "run-2", ""]}
+    changed = html.unescape(of_three.get("/compare", params=others).text)
+    assert [row[1] for row in rows_of(changed, "Runs")] == ["run-2", "run-1", "run-3"]
+    pair = re.findall(r'href="([^"]*)" aria-label="leave out run-3"', changed)
+    assert "Compare two runs" in of_three.get(pair[0]).text
+
+
+@pytest.mark.parametrize("kind", ["tasks", "votes", "sequences", "training"])
+def test_several_runs_are_compared_in_every_kind(of_three: TestClient, kind: str) -> None:
+    text = html.unescape(of_three.get("/compare", params={"kind": kind, "run": ["run-3", "run-2", "run-1"]}).text)
+    assert "<h1>Compare 3 runs</h1>" in text
+    for address in re.findall(r'href="(/compare[^"]*)"', text):
+        assert of_three.get(address).status_code == 200, address
+    if kind == "training":
+        assert "a: run-1: 2 at step 1" in text
+        assert "c: run-3: 3 at step 1" in text
+        assert rows_of(text, "Last values")[0] == ["loss", "0.05128 at 39", "0.05263 at 19", "0.3333 at 9"]
+    if kind == "sequences":
+        assert [row[0] for row in rows_of(text, "Right sequences by difficulty")] == ["1", "2"]
+        assert "c: run-3: 0.5 at difficulty 1" in text
+
+
+def test_a_single_chosen_run_is_compared_with_the_latest_other(of_three: TestClient) -> None:
+    for query, expected in (({"run": "run-2"}, ["run-2", "run-3"]), ({"b": "run-3"}, ["run-2", "run-3"])):
+        text = html.unescape(of_three.get("/compare", params={"kind": "puzzles"} | query).text)
+        assert re.findall(r'<option value="([^"]*)" selected', text) == expected

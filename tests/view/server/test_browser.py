@@ -126,6 +126,7 @@ PAGES = {
     "task": "/task?run=run-2&stage=solve&id=bbbb0002",
     "attempt": "/attempt?name=aaaa0001.1@run-1",
     "compare": "/compare?a=run-1&b=run-2",
+    "compare_several": "/compare?run=run-3&run=run-2&run=run-1",
     "compare_puzzles": "/compare?kind=puzzles&a=run-1&b=run-2",
     "compare_votes": "/compare?kind=votes&a=run-1&b=run-2",
     "compare_sequences": "/compare?kind=sequences&a=run-1&b=run-2",
@@ -271,8 +272,8 @@ def test_a_checkpoint_is_stepped_through_by_row(seen: Seen) -> None:
 
 def test_two_runs_are_compared_from_the_list(seen: Seen) -> None:
     seen.open("/runs")
-    seen.page.check("input[name=a][value=run-1]")
-    seen.page.check("input[name=b][value=run-2]")
+    seen.page.check("input[name=run][value=run-1]")
+    seen.page.check("input[name=run][value=run-2]")
     seen.page.click("text=Compare the chosen runs")
     assert "3 tasks in both" in seen.page.inner_text("main")
     seen.page.click("a.tile >> nth=0")
