@@ -11,6 +11,7 @@ from store_cases import attempt, small_run
 from view_support import fill
 
 from gridloom.errors import StoreError
+from gridloom.stores.keeping.runs import remove_runs
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.workspace import Workspace
 from gridloom.view.held import Memo

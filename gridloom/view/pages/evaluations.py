@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import GridloomError
 from gridloom.runtime.evaluation.intervals import wilson
@@ -11,10 +11,15 @@ from gridloom.view.drawing.charts import Series, line_chart
 from gridloom.view.drawing.puzzles import puzzle_look
 from gridloom.view.html import link
 from gridloom.view.pages.evaluation_scores import TABLES, has_rows
+from gridloom.view.pages.runs import recorded_graph
 from gridloom.view.pages.task_inputs import data_key, inputs_of
 from gridloom.view.reader import Session
 
+if TYPE_CHECKING:
+    from gridloom.view.models import Networks
+
 ITEMS_A_PAGE = 60
+SEQUENCES_A_PAGE = 24
 LABELS = {"tasks": "Tasks", "puzzles": "Puzzles", "votes": "Votes", "sequences": "Sequences"}
 """Name of each page of tasks."""
 PUZZLE_STATES = {
@@ -46,7 +51,7 @@ class Evaluated:
     stage: str = ""
     state: str = "all"
     after: str = ""
-    """Last item before the first one shown: a puzzle's number, or TASK/TEST."""
+    """Last item before the first one shown: a puzzle's number, TASK/TEST, or the number of sequences before it."""
 
     def address(self, **changed: str) -> str:
         """Return the address of this page with some values changed."""
@@ -210,7 +215,55 @@ def sequences_page(session: Session, wanted: Evaluated) -> dict[str, Any]:
         ),
         line_chart("mean steps", [Series("steps", steps, dots=True)], x_label="difficulty"),
     ]
-    return values | {"rows": rows, "charts": [chart for chart in charts if chart]}
+    key, data = rows[0]["checkpoint_key"], data_key(session, wanted.run, wanted.stage)
+    return values | {
+        "rows": rows,
+        "charts": [chart for chart in charts if chart],
+        "data": data,
+        "act_steps": _act_steps(session, wanted),
+        "one_by_one": wanted.address(after="0") if key and data else None,
+        "answers": [],
+        "error": None,
+    }
+
+
+def sequence_answers(networks: Networks, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a page of single sequences behind `after`, answered by the checkpoint that was evaluated.
+
+    Args:
+        values: what `sequences_page` returned; nothing is answered where it has no `after`.
+    """
+    wanted, first = values["filter"], _number(values["filter"].after)
+    if not values["stages"] or first < 0 or values["one_by_one"] is None:
+        return values
+    checkpoint = values["rows"][0]["checkpoint_key"]
+    try:
+        answers = networks.answers(checkpoint, values["data"], first, SEQUENCES_A_PAGE, values["act_steps"])
+    except GridloomError as error:
+        return values | {"error": error}
+    cards = [
+        {
+            "item": one.item,
+            "answer": one.answer,
+            "halting": one.halting,
+            "step": link("checkpoint", checkpoint=checkpoint, data=values["data"], item=one.number + 1),
+        }
+        for one in answers
+    ]
+    last = first + SEQUENCES_A_PAGE
+    return values | {
+        "answers": cards,
+        "prev": wanted.address(after=str(max(0, first - SEQUENCES_A_PAGE))) if first else None,
+        "next": wanted.address(after=str(last)) if answers and last < answers[0].item.count else None,
+    }
+
+
+def _act_steps(session: Session, wanted: Evaluated) -> int | None:
+    """Return the ACT steps that an evaluation was given; None for the network's own number."""
+    graph, _ = recorded_graph(session, wanted.run)
+    spec = next((node.spec for node in graph.nodes if node.name == wanted.stage), {}) if graph else {}
+    steps = spec.get("act_steps")
+    return steps if isinstance(steps, int) else None
 
 
 def _start(session: Session, wanted: Evaluated, states: dict[str, str]) -> dict[str, Any]:

@@ -122,14 +122,18 @@ class Viewer:
         return self._evaluation(request, "votes", votes_page)
 
     def sequences(self, request: Request) -> Response:
-        from gridloom.view.pages.evaluations import sequences_page
+        from gridloom.view.pages.evaluations import sequence_answers, sequences_page
 
-        return self._evaluation(request, "sequences", sequences_page)
+        return self._evaluation(request, "sequences", sequences_page, partial(sequence_answers, self.networks))
 
     def _evaluation(
-        self, request: Request, page: str, make: Callable[[Session, Evaluated], dict[str, Any]]
+        self,
+        request: Request,
+        page: str,
+        make: Callable[[Session, Evaluated], dict[str, Any]],
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> Response:
-        """Answer a page of an evaluation."""
+        """Answer a page of an evaluation, completed after the ledger was closed."""
         from gridloom.view.pages.evaluations import Evaluated
 
         given = {name: _text(request, name) for name in ("run", "stage", "state", "after") if _text(request, name)}
@@ -137,7 +141,8 @@ class Viewer:
         if self.reader.is_empty():
             return self.page(f"{page}.html", "tasks", stages=[], filter=wanted, kinds=[])
         with self.reader.session() as session:
-            return self.page(f"{page}.html", "tasks", warnings=session.warnings, **make(session, wanted))
+            values, warnings = make(session, wanted), session.warnings
+        return self.page(f"{page}.html", "tasks", warnings=warnings, **complete(values))
 
     def task(self, request: Request) -> Response:
         from gridloom.view.pages.tasks import task_page

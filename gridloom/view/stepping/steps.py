@@ -71,6 +71,19 @@ class PlannedItem:
     """Number of items of the data."""
 
 
+@dataclass(frozen=True, slots=True)
+class AnsweredItem:
+    """Answer of a checkpoint to one item after the last ACT step."""
+
+    number: int
+    """Number of the item, from 0."""
+    item: Item
+    answer: Any
+    """As a frame of `Item.frames`."""
+    halting: float
+    """Halting probability."""
+
+
 def stepped(bundle: Bundle, item: Item, steps: int | None) -> Stepped:
     """Run an item for all ACT steps. Raises ModelError for a row that the network cannot read."""
     network = bundle.network
@@ -110,9 +123,44 @@ def planned_items(
     network = bundle.network
     if not any(isinstance(module, Planner) for module in network.modules()):
         raise ModelError(f"this {network.spec.kind} has no planning", "choose an engine trained with  planning: {}")
-    found: dict[int, PlannedItem] = {}
+    groups, refused = _alike(network, items, first, most)
+    found = {
+        number: PlannedItem(number, f"item {number + 1}", None, error.message) for number, error in refused.items()
+    }
+    for group in groups:
+        with _noted(network) as plans:
+            network.follow(_joined([item.rows for _, item in group]), steps)
+        assert plans, "a planner is called in every step"
+        for (number, item), paths in zip(group, plans[-1], strict=True):
+            found[number] = PlannedItem(number, item.label, paths, count=item.count)
+    return [found[number] for number in sorted(found)]
+
+
+def answered_items(
+    bundle: Bundle, items: Callable[[int], Item], first: int, most: int, steps: int | None = None
+) -> list[AnsweredItem]:
+    """Return the answers to items after the last ACT step; items of one shape run together.
+
+    Raises ModelError for a network that can read none of the items. Those that it cannot read are left out.
+    """
+    network, found = bundle.network, []
+    for group in _alike(network, items, first, most)[0]:
+        followed = network.follow(_joined([item.rows for _, item in group]), steps)
+        tokens, halting = followed.tokens[-1].cpu().numpy(), followed.q_halt[-1].sigmoid().float().tolist()
+        for (number, item), row, halts in zip(group, tokens, halting, strict=True):
+            found.append(AnsweredItem(number, item, item.frames(row[None])[0], halts))
+    return sorted(found, key=lambda one: one.number)
+
+
+def _alike(
+    network: Network, items: Callable[[int], Item], first: int, most: int
+) -> tuple[list[list[tuple[int, Item]]], dict[int, ModelError]]:
+    """Return items with their numbers in groups whose rows can run together, and why others cannot run.
+
+    Raises ModelError where none can, DataError where there is no first item.
+    """
     alike: dict[tuple[Any, ...], list[tuple[int, Item]]] = {}
-    refused: list[ModelError] = []
+    refused: dict[int, ModelError] = {}
     for number in range(first, first + most):
         try:
             item = items(number)
@@ -122,21 +170,14 @@ def planned_items(
                 raise
             break  # beyond the last item
         except ModelError as error:
-            refused.append(error)
-            found[number] = PlannedItem(number, f"item {number + 1}", None, error.message)
+            refused[number] = error
             continue
         rows = item.rows
         shape = (*rows.inputs.shape[1:], rows.inputs.dtype, rows.lengths is None, rows.shapes is None)
         alike.setdefault(shape, []).append((number, item))
     if refused and not alike:
-        raise refused[0]
-    for group in alike.values():
-        with _noted(network) as plans:
-            network.follow(_joined([item.rows for _, item in group]), steps)
-        assert plans, "a planner is called in every step"
-        for (number, item), paths in zip(group, plans[-1], strict=True):
-            found[number] = PlannedItem(number, item.label, paths, count=item.count)
-    return [found[number] for number in sorted(found)]
+        raise refused[min(refused)]
+    return [*alike.values()], refused
 
 
 def _joined(parts: list[Rows]) -> Rows:

@@ -6,21 +6,23 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from engine_support import engine
 from packed_support import DATASET
 from starlette.testclient import TestClient
 from stepping_support import publish_checkpoints
-from view_support import client_of
+from view_support import client_of, graph, node
 
 from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
 from gridloom.runtime.data.arc.dataset import save_dataset
 from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
 from gridloom.runtime.models.kind import RowShape
 from gridloom.stores.artifacts import ArtifactStore
+from gridloom.stores.evaluation_records import DifficultyRecord
 from gridloom.stores.ledger import LedgerWriter
-from gridloom.stores.records import ArtifactRecord
+from gridloom.stores.records import ArtifactRecord, RunRecord
 from gridloom.stores.workspace import Workspace
 
 
@@ -195,3 +197,42 @@ def test_paths_of_items_that_run_together_are_those_of_each_alone(planning_arc: 
         alone = rows[max(name for name in rows if name.startswith("call"))]
         assert alone == rows[f"t{item - 1}, test 1"]
         assert rows["t0, test 1"] != rows["t1, test 1"]
+
+
+def test_single_sequences_of_an_evaluation_are_answered(tmp_path: Path) -> None:
+    workspace = publish_checkpoints(Workspace(tmp_path / "gridloom"))
+    nodes = (
+        node("parity", "parity", produces="sequences"),
+        node("lengths", "evaluate", produces="report", inputs={"data": "parity"}),
+        node("lost", "evaluate", produces="report", inputs={"data": "parity"}),
+    )
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(RunRecord(run_id="run-1", graph=graph().model_copy(update={"nodes": nodes}).to_json()))
+        for stage, key in (("lengths", "gl1:rnn"), ("lost", "gl1:removed")):
+            writer.append(
+                DifficultyRecord(
+                    run_id="run-1", stage=stage, kind="parity", difficulty=1, num_rows=10, num_scored=10, num_right=9,
+                    num_places=10, num_places_right=5, mean_steps=2.0, checkpoint_key=key,
+                )
+            )  # fmt: skip
+    with client_of(workspace) as client:
+        text = html.unescape(client.get("/sequences", params={"stage": "lengths"}).text)
+        assert "halting probability" not in text
+        (address,) = re.findall(r'href="(/sequences[^"]*)#answers"', text)
+        first = html.unescape(client.get(address).text)
+        (following,) = re.findall(r'rel="next" href="([^"]*)"', first)
+        second = html.unescape(client.get(following).text)
+        assert 'rel="prev"' in second
+        lost = html.unescape(client.get("/sequences", params={"stage": "lost", "after": "0"}).text)
+        assert "no artifact gl1:removed" in lost
+        cards = re.findall(r'<li class="card">.*?</li>', first + second, re.DOTALL)
+        assert len(cards) == 48
+        for number in (1, 24, 30):
+            (card,) = (one for one in cards if f">parity {number}, difficulty" in one)
+            alone = page(client, checkpoint="gl1:rnn", data="gl1:parity", item=number)
+            last = html.unescape(alone[alone.index('aria-label="Answers by step"') :].partition("</table>")[0])
+            last = last.rpartition("<tr>")[2]
+            assert (">wrong<" in card) == ("<mark>" in card) == (">wrong<" in last)
+            assert re.findall(r"halting probability ([\d.]+)", card)[0] in last
+            (question,) = re.findall(r'aria-label="question">([^<]*)<', card)
+            assert f'aria-label="question">{question}<' in html.unescape(alone)
