@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from gridloom.view.drawing import grids
 from gridloom.view.drawing.numbers import figure
-from gridloom.wording import duration, printable
+from gridloom.wording import counted, duration, printable
 
 FOLDER = Path(__file__).parent
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -51,6 +51,7 @@ def environment() -> Environment:
         "size": grids.size_text,
         "cell": cell_text,
         "prose": prose,
+        "counted": counted,
     }
     made.globals |= {"link": link, "grid": grid_figure, "state": state, "judged": judged}
     return made

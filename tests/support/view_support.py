@@ -57,6 +57,8 @@ def graph(steps: int = 10) -> RunGraph:
             key=f"gl1:score{steps}",
         ),
         node("count.votes", "vote", produces="votes", inputs={"data": "arc1", "of": "pretrain"}),
+        node("parity", "parity", produces="sequences"),
+        node("lengths", "evaluate", produces="report", inputs={"data": "parity", "with": "pretrain"}),
         node("count", "count_votes", produces="report", inputs={"votes": "count.votes", "answers": "arc1.answers"}),
     )  # fmt: skip
     return RunGraph(name="quickstart", seed=0, device="cpu", nodes=nodes, key=f"gl1:graph{steps}")
@@ -155,8 +157,10 @@ def evaluations(run_id: str) -> list[Record]:
         rank = 0 if is_better else (2 if test else None)
         found.append(
             EvaluationRecord(
-                run_id=run_id, stage="count", vote_stage="count.votes", task_id="aaaa0001", test_index=test, rank=rank,
-                votes=3, num_candidates=2, num_views=4, num_cast=4, shape_match=True, cell_accuracy=0.5,
+                run_id=run_id, stage="count", vote_stage="count.votes", task_id="aaaa0001", test_index=test,
+                rank=rank,
+                votes=0 if rank is None else 1 if rank else 3,
+                num_candidates=3, num_views=4, num_cast=4, shape_match=True, cell_accuracy=0.5,
             )
         )  # fmt: skip
         for view in range(4):
@@ -171,7 +175,7 @@ def evaluations(run_id: str) -> list[Record]:
             DifficultyRecord(
                 run_id=run_id, stage="lengths", kind="parity", difficulty=difficulty, num_rows=10, num_scored=10,
                 num_right=9 - 4 * difficulty * (not is_better), num_places=10, num_places_right=5, mean_steps=2.0,
-                checkpoint_key="gl1:c4",
+                checkpoint_key="gl1:rnn",
             )
         )  # fmt: skip
     return found

@@ -18,6 +18,7 @@ from gridloom.view.pages.evaluations import add_votes, evaluation_stages
 from gridloom.view.pages.runs import read_graph
 from gridloom.view.pages.tasks import solve_stages
 from gridloom.view.reader import Session, places
+from gridloom.wording import counted
 
 PAIRS_A_PAGE = 60
 LETTERS = "abcdefgh"
@@ -225,7 +226,7 @@ def _add_task_grids(session: Session, page: list[dict[str, Any]], first: Side, s
         row["pick_a"], row["pick_b"] = (picks.get((side.run, side.stage, row["item"])) for side in (first, second))
         row["links"] = [
             (
-                f"{name}: {row[f'attempts_{name}']} attempts",
+                f"{name}: {counted(row[f'attempts_{name}'], 'attempt')}",
                 row[f"score_{name}"],
                 link("task", run=side.run, stage=side.stage, id=row["item"]),
             )

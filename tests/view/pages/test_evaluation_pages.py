@@ -66,10 +66,10 @@ def test_puzzles_go_on_after_the_last_one_shown(client: TestClient) -> None:
 
 def test_votes_show_the_grids_of_most_votes(client: TestClient) -> None:
     text = words(get(client, "votes", run="run-1"))
-    assert "no vote for the right grid" in text
-    assert "right grid at place 3 of 2" in text
+    assert "no vote of 4 views for the right grid" in text
+    assert "right grid at place 3 of 3" in text
     assert "3 votes 2x2" in text
-    assert "1 votes 1x1" in text
+    assert "1 vote 1x1" in text
     assert "test 1x1" in text  # the test input, which a solve stage recorded; the second test has none
     assert get(client, "votes", run="run-1", state="no vote").count('<li class="card">') == 1
     assert get(client, "votes", run="run-1", after="aaaa0001/0").count('<li class="card">') == 1
