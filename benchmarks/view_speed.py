@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
@@ -161,6 +161,8 @@ def main() -> None:
             measured = [*pages(client, run)]
             for name, addresses in measured:
                 measure(client, name, addresses)
+            following = dict(measured)["next attempt"]
+            measure(client, "next attempt, ledger closed", following, before=client.app.state.viewer.reader.close)
         if arguments.paint:
             paint(workspace, [one for one in measured if not one[0].startswith(("live", "peer", "its curves"))])
         began, cpu = time.perf_counter(), time.process_time()
@@ -171,14 +173,20 @@ def main() -> None:
         )
 
 
-def measure(client: Client, name: str, addresses: list[str]) -> None:
-    """Print the times of the requests of a page, in turn of all its addresses."""
+def measure(client: Client, name: str, addresses: list[str], before: Callable[[], None] | None = None) -> None:
+    """Print the times of the requests of a page, in turn of all its addresses.
+
+    Args:
+        before: what is done before each request, and not measured.
+    """
     times: dict[str, list[tuple[float, float]]] = {"anew": [], "kept": []}
     for how, found in times.items():
         client.forget()
         for number in range(TIMES + 1):
             if how == "anew":
                 client.forget()
+            if before is not None:
+                before()
             began, cpu = time.perf_counter(), time.process_time()
             size = len(client.get(addresses[number % len(addresses)]))
             found.append((1000 * (time.perf_counter() - began), 1000 * (time.process_time() - cpu)))

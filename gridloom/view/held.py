@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WATCH_S = 0.05
 """Time between looks for a process that waits, s."""
-IDLE_S = 5.0
-"""Time without a page after which the connection is closed, s."""
+IDLE_S = 60.0
+"""Time without a page after which the connection is closed, s: an attempt is read for less, and the next one would take
+twice as long. Only a foreign program that opens the file for writing has to wait for it."""
 
 
 class Memo:

@@ -317,6 +317,19 @@ def test_new_attempts_of_a_run_arrive(seen: Seen) -> None:
     assert [name.partition("@")[0] for name in names] == ["eeee0005.2", "eeee0005.1"]
 
 
+def test_the_list_of_runs_grows_without_forgetting_what_was_ticked(seen: Seen) -> None:
+    seen.open("/runs")
+    seen.page.evaluate("window.stays = true")
+    seen.page.check("input[name=run][value=run-1]")
+    with LedgerWriter(seen.workspace, "run-5") as writer:
+        writer.append(RunRecord(run_id="run-5", name="later", status="started", started_at=time.time()))
+        seen.page.wait_for_selector("#runs >> text=run-5")
+    assert seen.page.is_checked("input[name=run][value=run-1]")
+    assert not seen.page.is_checked("input[name=run][value=run-2]")
+    assert seen.page.evaluate("document.activeElement.value") == "run-1"
+    assert seen.page.evaluate("window.stays")
+
+
 def test_nothing_was_asked_of_another_machine(seen: Seen) -> None:
     assert len(seen.requests) > 50
     assert [address for address in seen.requests if not address.startswith((seen.base + "/", "data:"))] == []
