@@ -86,7 +86,7 @@ def grid_figure(
 
     Args:
         against: grid whose unlike cells are marked, where it has the same size.
-        given: grid of the clues, of which other digits are told apart.
+        given: grid of the clues; other digits have another colour.
         marks: numbers of cells that are marked.
         box: rows and columns of a sudoku's boxes, such as `2 2`.
     """
