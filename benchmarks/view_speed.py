@@ -2,10 +2,11 @@
 
     python benchmarks/view_speed.py [--attempts 100000] [--metrics 1000000] [--workspace FOLDER]
 
-Peer of a page: the same application's static icon, which shows what the framework alone takes. Times are of the server:
-wall clock and CPU of this process around a request without a network; the first request also opens the ledger and
-computes what is kept while nothing is recorded. With `--workspace` the ledger stays there and a
-second call reuses it.
+Peer of a page: the server's static icon, which shows what the framework and this client take. Pages are asked over a
+connection to 127.0.0.1 that is kept, of the server as `gridloom view` runs it, in a thread of this process: wall clock
+of the answer, and CPU of the whole process. `anew`: the server forgets what it keeps of pages before each request, as
+it does after each record of a run that goes on; `kept`: nothing is added to the ledger. Figures of the next attempt and
+of tasks are those of 20 addresses. With `--workspace` the ledger stays there and a second call reuses it.
 
 `--paint` measures in headless Chromium (apt-get install chromium; pip install playwright) when a page has painted its
 first content, and when all its grids in view are drawn, from the start of the navigation. Peer: `about:blank`.
@@ -14,6 +15,7 @@ first content, and when all its grids in view are drawn, from the start of the n
 from __future__ import annotations
 
 import argparse
+import http.client
 import re
 import resource
 import shutil
@@ -21,12 +23,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
-
-from starlette.testclient import TestClient
+from typing import Any
 
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.records import MetricRecord
@@ -34,6 +37,7 @@ from gridloom.stores.workspace import Workspace
 from gridloom.view.report.run_report import run_report
 from gridloom.view.server.app import make_app
 from gridloom.view.server.guard import Access
+from gridloom.view.server.serve import listen, server_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from big_ledger import EPOCH, write_journals
@@ -42,6 +46,8 @@ NAMES = 20
 """Curves of the training whose metrics fill the table."""
 TIMES = 20
 """Requests of each page."""
+STARTS = 5
+"""Times that the server is started."""
 PAINTS = 5
 """Times that each page is opened in the browser."""
 DRAWN = """() => new Promise((done) => {
@@ -68,13 +74,55 @@ def write_metrics(workspace: Workspace, run: str, number: int) -> None:
             )  # fmt: skip
 
 
-def pages(client: TestClient, run: str) -> Iterator[tuple[str, list[str]]]:
+class Client:
+    """Client of a server, over one connection."""
+
+    def __init__(self, port: int, app: Any) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port)
+        self.app = app
+
+    def get(self, address: str) -> bytes:
+        """Return the body of a page."""
+        self.connection.request("GET", address)
+        answer = self.connection.getresponse()
+        body = answer.read()
+        assert answer.status in (200, 204), body
+        return body
+
+    def text(self, address: str) -> str:
+        return self.get(address).decode()
+
+    def forget(self) -> None:
+        """Have the server forget what it keeps of pages, as a new record does."""
+        kept = self.app.state.viewer.reader._held._kept
+        if kept is not None:
+            kept.memo.clear()
+
+
+@contextmanager
+def serving(workspace: Workspace) -> Iterator[Client]:
+    """Serve a workspace from a thread of this process."""
+    app = make_app(workspace, Access(frozenset()))
+    listening = listen("127.0.0.1", 0)
+    server = server_of(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield Client(listening.getsockname()[1], app)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+        app.state.viewer.reader.close()
+
+
+def pages(client: Client, run: str) -> Iterator[tuple[str, list[str]]]:
     """Yield (name, addresses) of what a user opens."""
-    tasks = sorted(set(re.findall(r"/task\?[^\"]+", client.get(f"/tasks?run={run}").text)))
-    following, address = [], re.findall(r"/attempt\?[^\"]+", client.get(f"/tasks?run={run}").text)[0]
+    tasks = sorted(set(re.findall(r"/task\?[^\"]+", client.text(f"/tasks?run={run}"))))
+    following, address = [], re.findall(r"/attempt\?[^\"]+", client.text(f"/tasks?run={run}"))[0]
     for _ in range(TIMES):
         following.append(unescape(address))
-        address = re.findall(r'rel="next" href="([^"]+)"', client.get(unescape(address)).text)[0]
+        address = re.findall(r'rel="next" href="([^"]+)"', client.text(unescape(address)))[0]
     yield "runs", ["/runs"]
     yield "run", [f"/run?id={run}"]
     yield "its curves, 8 of 20", [f"/curves?id={run}"]
@@ -109,27 +157,12 @@ def main() -> None:
         Ledger(workspace, timeout_s=600).ingest()
         run = str(Ledger(workspace).rows("select run_id from runs order by run_id limit 1")[0]["run_id"])
         _start(workspace)
-        app = make_app(workspace, Access(frozenset({"testserver"})))
-        client = TestClient(app)
-        measured = [*pages(client, run)]
-        for name, addresses in measured:
-            walls, cpus, size = [], [], 0
-            app.state.viewer.reader.close()  # what was kept of this address is forgotten
-            client.get("/live")
-            for number in range(TIMES + 1):
-                began, cpu = time.perf_counter(), time.process_time()
-                answer = client.get(addresses[number % len(addresses)])
-                walls.append(1000 * (time.perf_counter() - began))
-                cpus.append(1000 * (time.process_time() - cpu))
-                size = len(answer.content)
-                assert answer.status_code == 200, answer.text
-            shown = (
-                f"{what} first {ms[0]:5.0f} median {statistics.median(ms[1:]):5.0f} "
-                f"p95 {statistics.quantiles(ms[1:], n=20)[-1]:5.0f} ms"
-                for what, ms in (("CPU", cpus), ("wall", walls))
-            )
-            print(f"{name:28} {'   '.join(shown)}   {size:9,} bytes", flush=True)
-        app.state.viewer.reader.close()
+        with serving(workspace) as client:
+            measured = [*pages(client, run)]
+            for name, addresses in measured:
+                measure(client, name, addresses)
+            following = dict(measured)["next attempt"]
+            measure(client, "next attempt, ledger closed", following, before=client.app.state.viewer.reader.close)
         if arguments.paint:
             paint(workspace, [one for one in measured if not one[0].startswith(("live", "peer", "its curves"))])
         began, cpu = time.perf_counter(), time.process_time()
@@ -138,6 +171,33 @@ def main() -> None:
             f"report of a run: {time.perf_counter() - began:.1f} s, {time.process_time() - cpu:.1f} s CPU, "
             f"{len(text.encode()) / 1e6:.2f} MB"
         )
+
+
+def measure(client: Client, name: str, addresses: list[str], before: Callable[[], None] | None = None) -> None:
+    """Print the times of the requests of a page, in turn of all its addresses.
+
+    Args:
+        before: what is done before each request, and not measured.
+    """
+    times: dict[str, list[tuple[float, float]]] = {"anew": [], "kept": []}
+    for how, found in times.items():
+        client.forget()
+        for number in range(TIMES + 1):
+            if how == "anew":
+                client.forget()
+            if before is not None:
+                before()
+            began, cpu = time.perf_counter(), time.process_time()
+            size = len(client.get(addresses[number % len(addresses)]))
+            found.append((1000 * (time.perf_counter() - began), 1000 * (time.process_time() - cpu)))
+    shown = []
+    for at, what in ((1, "CPU"), (0, "wall")):
+        anew, kept = ([one[at] for one in times[how][1:]] for how in ("anew", "kept"))
+        shown.append(
+            f"{what} anew {statistics.median(anew):5.0f} p95 {statistics.quantiles(anew, n=20)[-1]:5.0f} "
+            f"kept {statistics.median(kept):5.0f} p95 {statistics.quantiles(kept, n=20)[-1]:5.0f} ms"
+        )
+    print(f"{name:28} {'   '.join(shown)}   {size:9,} bytes", flush=True)
 
 
 def paint(workspace: Workspace, measured: list[tuple[str, list[str]]]) -> None:
@@ -175,18 +235,27 @@ def paint(workspace: Workspace, measured: list[tuple[str, list[str]]]) -> None:
 
 
 def _start(workspace: Workspace) -> None:
-    """Print how long the command takes until the server has printed its address."""
-    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "gridloom", "view", "--home", str(workspace.root), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    wall = time.perf_counter() - began
-    process.terminate()
-    process.wait()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"server up after {wall:.2f} s, start and end {cpu:.2f} s CPU", flush=True)
+    """Print how long the command takes until its server has answered: the static icon, and the list of runs."""
+    for what in ("/static/icon.svg", "/runs"):
+        walls, cpus = [], []
+        for _ in range(STARTS):
+            began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            command = [sys.executable, "-m", "gridloom", "view", "--home", str(workspace.root), "--port", "0"]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert process.stdout is not None
+            found = re.search(r"http://[^/:]+:(\d+)", process.stdout.readline())
+            assert found is not None
+            Client(int(found[1]), None).get(what)
+            walls.append(time.perf_counter() - began)
+            process.terminate()
+            process.wait()
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpus.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        print(
+            f"server up, {what} answered after {statistics.median(walls):.2f} s (most {max(walls):.2f}); "
+            f"with what it prepares and its end {statistics.median(cpus):.2f} s CPU",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ _IN_ARROW = {
 }
 """Ids of the types that Arrow and Parquet hold."""
 
+_AS_FETCHED = _EXACT | {"hugeint", "uhugeint", "timestamp", "date"}
+"""Ids of the types of which DuckDB itself makes the Python values of `Answer.rows`; times at the ends of Python's range
+excepted, which stand for infinities too."""
+_ENDS = {datetime.min, datetime.max, date.min, date.max}
+
 Convert = Callable[[Any], Any]
 
 
@@ -81,6 +86,35 @@ def read_answer(
         names = tuple(distinct(answer.columns))
         table = answer.project(", ".join(f"{one} AS c{i}" for i, one in enumerate(sent))).to_arrow_table()
     return Answer(names, table, converts)
+
+
+def read_dicts(
+    connection: duckdb.DuckDBPyConnection, sql: str, params: Sequence[Any] | dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Return the rows of `read_answer` by column name. Raises StoreError with DuckDB's message.
+
+    A statement whose types allow it is planned once, where an Arrow table takes three times: that is most of the time
+    of a short one.
+    """
+    with query_errors():
+        result = connection.execute(sql, params)
+        columns = result.description or []
+        if all(_is_fetched(column[1]) for column in columns):
+            rows = result.fetchall()
+            if not any(value in _ENDS for row in rows for value in row if isinstance(value, date)):
+                names = distinct([column[0] for column in columns])
+                return [dict(zip(names, row, strict=True)) for row in rows]
+        elif hasattr(result, "abort"):  # DuckDB from 2.0 on demands an end of a result that is not read
+            result.abort()
+    return [*read_answer(connection, sql, params).dicts()]
+
+
+def _is_fetched(type_: Any) -> bool:
+    """Return whether `fetchall` gives a column the values of `Answer.rows`."""
+    name = getattr(type_, "id", None)  # DuckDB before 1.4 describes columns otherwise
+    if name in ("list", "struct"):
+        return all(_is_of(child, _EXACT) and child.id != "array" for _, child in type_.children)
+    return name in _AS_FETCHED
 
 
 def read_table(

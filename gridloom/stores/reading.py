@@ -53,21 +53,23 @@ def read_records(connection: duckdb.DuckDBPyConnection, kind: type[R], where: Ma
         f'"{name}" IN (SELECT unnest(?))' if isinstance(value, list) else f'"{name}" = ?'
         for name, value in where.items()
     )
-    relation = connection.sql(
+    # not as a relation, which is planned three times: that is most of the time of a few rows
+    rows = connection.execute(
         f"SELECT {selected} FROM {table.name} WHERE {condition or 'true'} ORDER BY {', '.join(table.key)}",
-        params=list(where.values()),
-    )
+        list(where.values()),
+    ).fetchall()
+    names = [column.name for column in table.columns]
     parsed = {c.name for c in table.columns if c.from_journal is to_json}
     optional = {field.name for field in fields(kind) if field.default is not MISSING}
     return [
         kind(
             **{
                 name: json.loads(value) if name in parsed and value is not None else value
-                for name, value in row.items()
+                for name, value in zip(names, row, strict=True)
                 if value is not None or name not in optional
             }
         )
-        for row in relation.to_arrow_table().to_pylist()
+        for row in rows
     ]
 
 
@@ -105,7 +107,7 @@ def read_attempt(
     (whole,) = read_attempts(connection, where)
     tasks = read_records(connection, TaskRecord, task)
     solved = connection.execute(
-        "SELECT solved, name FROM v_attempts "
+        "SELECT v_solved, attempt_id || '@' || v_place FROM attempts "
         "WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ? AND fork = ?",
         [*where.values()],
     ).fetchall()

@@ -8,36 +8,83 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gridloom.stores.connect import HeldLock
 from gridloom.stores.ledger import Ledger
+from gridloom.stores.workspace import Workspace
 
 if TYPE_CHECKING:
     import duckdb
 
+T = TypeVar("T")
 WATCH_S = 0.05
 """Time between looks for a process that waits, s."""
-IDLE_S = 5.0
-"""Time without a page after which the connection is closed, s."""
+IDLE_S = 60.0
+"""Time without a page after which the connection is closed, s: an attempt is read for less, and the next one would take
+twice as long. Only a foreign program that opens the file for writing has to wait for it."""
+
+
+class Memo:
+    """Results that hold as long as nothing is recorded: the last MOST of them. Safe to use from several threads."""
+
+    MOST = 256
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """Return what `make` returns for a key, computed once while the result is kept."""
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+                kept: T = self._found[key]
+                return kept
+        made = make()
+        with self._lock:
+            self._found[key] = made
+            while len(self._found) > self.MOST:
+                self._found.popitem(last=False)
+        return made
+
+    def clear(self) -> None:
+        """Forget all results."""
+        with self._lock:
+            self._found.clear()
 
 
 class _Kept:
     """Open ledger with the number of pages that use it."""
 
-    def __init__(self, ledger: Ledger, version: str) -> None:
+    def __init__(self, ledger: Ledger, version: str, before: _Kept | None) -> None:
         self.ledger, self.version = ledger, version
         self.stack = ExitStack()
         self.connection = self.stack.enter_context(ledger.reading())
         ((self.dead_runs,),) = self.connection.execute("SELECT getvariable('dead_runs')").fetchall()
-        self.memo: dict[tuple[Any, ...], Any] = {}
-        """Results of queries that read much, which hold as long as nothing is recorded."""
+        self.state = _state_of(ledger.workspace)
+        is_same = before is not None and (before.version, before.state, before.dead_runs) == (
+            version, self.state, self.dead_runs,
+        )  # fmt: skip
+        self.memo: Memo = before.memo if before is not None and is_same else Memo()
+        """Results of queries that read much; those of the connection before where nothing was changed since."""
         self.users = 0
         self.retired = threading.Event()
         """Set when no further page may use it; it is closed after the last one."""
         self.used_at = time.monotonic()
+
+
+def _state_of(workspace: Workspace) -> tuple[int, ...]:
+    """Return what a change of the ledger's file changes: it is written by ingestion, and when runs are removed."""
+    found: list[int] = []
+    for path in (workspace.ledger_path, workspace.ledger_path.with_name(f"{workspace.ledger_path.name}.wal")):
+        with suppress(OSError):
+            about = path.stat()
+            found += (about.st_ino, about.st_size, about.st_mtime_ns)
+    return tuple(found)
 
 
 class HeldLedger:
@@ -51,11 +98,12 @@ class HeldLedger:
     def __init__(self, make: Callable[[], Ledger], version: Callable[[], str]) -> None:
         self._make, self._version = make, version
         self._kept: _Kept | None = None
+        self._last: _Kept | None = None
         self._watcher: threading.Thread | None = None
         self._lock = threading.Lock()
 
     @contextmanager
-    def cursor(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[str, ...], dict[tuple[Any, ...], Any]]]:
+    def cursor(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[str, ...], Memo]]:
         """Yield a connection of its own to the up-to-date ledger, the ledger's warnings, and the memo of results.
 
         Raises StoreError.
@@ -87,7 +135,7 @@ class HeldLedger:
         if self._kept is not None and self._kept.version != version:
             self._retire(self._kept)
         if self._kept is None:
-            self._kept = _Kept(self._make(), version)
+            self._kept = self._last = _Kept(self._make(), version, self._last)
             self._watcher = threading.Thread(target=self._watch, args=(self._kept,), daemon=True)
             self._watcher.start()
         return self._kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from gridloom.view.drawing import grids
 from gridloom.view.drawing.numbers import figure
-from gridloom.wording import duration, printable
+from gridloom.wording import counted, duration, printable
 
 FOLDER = Path(__file__).parent
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -51,8 +51,9 @@ def environment() -> Environment:
         "size": grids.size_text,
         "cell": cell_text,
         "prose": prose,
+        "counted": counted,
     }
-    made.globals |= {"link": link}
+    made.globals |= {"link": link, "grid": grid_figure, "state": state, "judged": judged}
     return made
 
 
@@ -67,7 +68,62 @@ def shown(value: Any) -> Any:
 
 def clean(text: str) -> str:
     """Return text for a page: what acts on a terminal or a page becomes an escape; newlines and tabs are kept."""
+    if text.isascii() and text.isprintable():
+        return text
     return _NOT_XML.sub("\ufffd", printable(text, lines=True))
+
+
+def grid_figure(
+    cells: Any,
+    label: str,
+    against: Any = None,
+    small: bool = False,
+    given: Any = None,
+    marks: Iterable[int] | None = None,
+    box: str = "",
+) -> Markup:
+    """Return a grid as a figure, which the viewer's script draws; made here since a page may have hundreds.
+
+    Args:
+        against: grid whose unlike cells are marked, where it has the same size.
+        given: grid of the clues; other digits have another colour.
+        marks: numbers of cells that are marked.
+        box: rows and columns of a sudoku's boxes, such as `2 2`.
+    """
+    name, text = escape(clean(label)), grids.grid_text(cells)
+    start = f'<figure class="grid{" small" if small else ""}">'
+    if not text:
+        return Markup(f'{start}<div class="none">no grid</div><figcaption>{name}</figcaption></figure>')
+    size = grids.size_text(cells)
+    attributes = f'data-grid="{text}"'
+    if against is not None and grids.size_text(against) == size:
+        attributes += f' data-against="{grids.grid_text(against)}"'
+    if given is not None:
+        attributes += f' data-given="{grids.grid_text(given)}"'
+    if marks:
+        attributes += f' data-marks="{" ".join(map(str, marks))}"'
+    if box:
+        attributes += f' data-box="{escape(box)}"'
+    return Markup(
+        f'{start}<canvas {attributes} role="img" aria-label="{name}, {size}: {text}"></canvas>'
+        f"<figcaption>{name} <span>{size}</span></figcaption></figure>"
+    )
+
+
+def state(text: str) -> Markup:
+    """Return a state as a coloured word."""
+    word = escape(clean(text))
+    return Markup(f'<span class="state {word.replace(" ", "-")}">{word}</span>')
+
+
+def judged(verdict: str, score: float | None, solved: bool | None) -> Markup:
+    """Return an attempt's verdict, its score and, where it was scored, whether it is right."""
+    parts = [state(verdict)]
+    if score is not None:
+        parts.append(Markup(f" {score:.2f}"))
+    if solved is not None:
+        parts += [Markup(" "), state("right" if solved else "wrong")]
+    return Markup("").join(parts)
 
 
 def prose(text: str) -> Markup:
@@ -82,7 +138,7 @@ def prose(text: str) -> Markup:
 def link(page: str, **query: Any) -> str:
     """Return the address of a page of the viewer. Names from the ledger are parameters, never parts of a path."""
     kept = {name: value for name, value in query.items() if value not in (None, "")}
-    return f"/{page}" + (f"?{urlencode(kept, errors='replace')}" if kept else "")
+    return f"/{page}" + (f"?{urlencode(kept, doseq=True, errors='replace')}" if kept else "")
 
 
 def percent(value: float | None) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gridloom.solvers.replay.playback import Playback
     from gridloom.solvers.replay.replay import Replayer
     from gridloom.view.stepping.items import Item
-    from gridloom.view.stepping.steps import PlannedItem, Stepped
+    from gridloom.view.stepping.steps import AnsweredItem, PlannedItem, Stepped
 
 KEPT = 2
 """Checkpoints, datasets and replayers that stay in memory."""
@@ -81,6 +81,14 @@ class Networks:
 
             bundle, items = self._items(checkpoint, dataset, weights)
             return planned_items(bundle, items, first, most, steps)
+
+    def answers(self, checkpoint: str, dataset: str, first: int, most: int, steps: int | None) -> list[AnsweredItem]:
+        """Return the answers of a checkpoint to up to `most` items from `first` on. Raises GridloomError."""
+        with self._lock:
+            from gridloom.view.stepping.steps import answered_items
+
+            bundle, items = self._items(checkpoint, dataset, "use")
+            return answered_items(bundle, items, first, most, steps)
 
     def _items(
         self, checkpoint: str, dataset: str, weights: Literal["use", "raw"]

@@ -16,6 +16,10 @@ AT_ONCE = 200
 
 def newest(session: Session, run_id: str) -> list[dict[str, Any]]:
     """Return the last attempts of a run, latest first."""
+    return session.once(("newest", run_id), lambda: _newest(session, run_id))
+
+
+def _newest(session: Session, run_id: str) -> list[dict[str, Any]]:
     # of a run that goes on they are among the last rows, which are read without the others
     found = attempts_since(session, run_id, cursor(session) - LAST_ROWS)
     return (found if len(found) >= NEWEST else attempts_since(session, run_id, -1))[:NEWEST]
@@ -23,8 +27,12 @@ def newest(session: Session, run_id: str) -> list[dict[str, Any]]:
 
 def cursor(session: Session) -> int:
     """Return the place after the last attempt of the ledger; attempts are only ever added behind it."""
-    row = session.one("SELECT coalesce(max(rowid), -1)::BIGINT AS last FROM attempts")
-    return int(row["last"]) if row else -1
+
+    def last() -> int:
+        row = session.one("SELECT coalesce(max(rowid), -1)::BIGINT AS last FROM attempts")
+        return int(row["last"]) if row else -1
+
+    return session.once(("cursor",), last)
 
 
 def attempts_since(session: Session, run_id: str, place: int) -> list[dict[str, Any]]:

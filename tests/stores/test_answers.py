@@ -14,7 +14,7 @@ import pytest
 from store_cases import small_run
 
 from gridloom.errors import StoreError
-from gridloom.stores.answers import jsonable
+from gridloom.stores.answers import jsonable, read_dicts
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.workspace import Workspace
 
@@ -70,6 +70,13 @@ VALUES: dict[str, Any] = {
     "NULL": None,
     "NULL::timestamp": None,
     "'[1]'::json": "[1]",
+    "[[1, 2], [3, NULL]]": [[1, 2], [3, None]],
+    "[[1, 2]::int[2]]": [[1, 2]],
+    "{'a': [1, 2]::int[2]}": {"a": [1, 2]},
+    "[{'a': [0.5::float]}]": [{"a": [0.5]}],
+    "0.1::float": 0.10000000149011612,
+    "['x'::enum('x','y')]": ["x"],
+    "DATE '9999-12-31'": date(9999, 12, 31),
 }
 
 
@@ -78,6 +85,11 @@ def test_a_value_of_any_type_arrives(filled: Ledger, sql: str, tmp_path: Path) -
     (row,) = filled.rows(f"SELECT {sql} AS x")
     assert row["x"] == VALUES[sql]
     assert type(row["x"]) is type(VALUES[sql])
+    with filled.reading() as connection:
+        fetched = read_dicts(connection, f"SELECT {sql} AS x, 1 AS x", None)
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]  # nothing is left behind
+    assert fetched == [row | {"x_1": 1}]
+    assert type(fetched[0]["x"]) is type(VALUES[sql])
     json.loads(json.dumps(jsonable(row), allow_nan=False))
     pyarrow.parquet.write_table(filled.query(f"SELECT {sql} AS x"), tmp_path / "x.parquet")
     assert pyarrow.parquet.read_table(tmp_path / "x.parquet").num_rows == 1

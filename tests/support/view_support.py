@@ -56,6 +56,10 @@ def graph(steps: int = 10) -> RunGraph:
             "score", "score", produces="report", inputs={"attempts": "solve", "answers": "arc1.answers"},
             key=f"gl1:score{steps}",
         ),
+        node("count.votes", "vote", produces="votes", inputs={"data": "arc1", "of": "pretrain"}),
+        node("parity", "parity", produces="sequences"),
+        node("lengths", "evaluate", produces="report", inputs={"data": "parity", "with": "pretrain"}),
+        node("count", "count_votes", produces="report", inputs={"votes": "count.votes", "answers": "arc1.answers"}),
     )  # fmt: skip
     return RunGraph(name="quickstart", seed=0, device="cpu", nodes=nodes, key=f"gl1:graph{steps}")
 
@@ -118,6 +122,22 @@ def fill(workspace: Workspace) -> Workspace:
     return workspace
 
 
+def fill_third(workspace: Workspace) -> None:
+    """Record run-3 of the tasks of run-1, not scored, with evaluations of its own and a curve."""
+    with LedgerWriter(workspace, "run-3") as writer:
+        writer.append(*small_run("run-3"), *evaluations("run-3"))
+        writer.append(
+            RunRecord(run_id="run-3", graph=graph(30).to_json(), started_at=EPOCH + 50),
+            StageRecord(run_id="run-3", stage="pretrain", status="done", started_at=EPOCH, ended_at=EPOCH + 9),
+            *(
+                MetricRecord(
+                    run_id="run-3", stage="pretrain", step=step, name="loss", value=3.0 / step, recorded_at=EPOCH
+                )
+                for step in range(1, 10)
+            ),
+        )
+
+
 def evaluations(run_id: str) -> list[Record]:
     """Evaluations of a run on sudokus, on ARC tests by votes, and on sequences; run-2 is right where run-1 is not."""
     is_better = run_id == "run-2"
@@ -137,15 +157,17 @@ def evaluations(run_id: str) -> list[Record]:
         rank = 0 if is_better else (2 if test else None)
         found.append(
             EvaluationRecord(
-                run_id=run_id, stage="count", vote_stage="vote", task_id="aaaa0001", test_index=test, rank=rank,
-                votes=3, num_candidates=2, num_views=4, num_cast=4, shape_match=True, cell_accuracy=0.5,
+                run_id=run_id, stage="count", vote_stage="count.votes", task_id="aaaa0001", test_index=test,
+                rank=rank,
+                votes=0 if rank is None else 1 if rank else 3,
+                num_candidates=3, num_views=4, num_cast=4, shape_match=True, cell_accuracy=0.5,
             )
         )  # fmt: skip
         for view in range(4):
             found.append(
                 PredictionRecord(
-                    run_id=run_id, stage="vote", task_id="aaaa0001", test_index=test, view_index=view, view=f"t{view}",
-                    grid=RIGHT if view < 3 else [[7]], q_halt=0.1,
+                    run_id=run_id, stage="count.votes", task_id="aaaa0001", test_index=test, view_index=view,
+                    view=f"t{view}", grid=RIGHT if view < 3 else [[7]], q_halt=0.1,
                 )
             )  # fmt: skip
     for difficulty in (1, 2):
@@ -153,7 +175,7 @@ def evaluations(run_id: str) -> list[Record]:
             DifficultyRecord(
                 run_id=run_id, stage="lengths", kind="parity", difficulty=difficulty, num_rows=10, num_scored=10,
                 num_right=9 - 4 * difficulty * (not is_better), num_places=10, num_places_right=5, mean_steps=2.0,
-                checkpoint_key="gl1:c4",
+                checkpoint_key="gl1:rnn",
             )
         )  # fmt: skip
     return found

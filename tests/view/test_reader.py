@@ -11,8 +11,10 @@ from store_cases import attempt, small_run
 from view_support import fill
 
 from gridloom.errors import StoreError
+from gridloom.stores.keeping.runs import remove_runs
 from gridloom.stores.ledger import Ledger, LedgerWriter
 from gridloom.stores.workspace import Workspace
+from gridloom.view.held import Memo
 from gridloom.view.reader import Reader, Session
 
 
@@ -101,3 +103,30 @@ def test_what_was_computed_once_holds_until_something_is_recorded(tmp_path: Path
         writer.append(attempt("dddd0004", 1))
         assert (count(), len(calls)) == (6, 2)
     reader.close()
+
+
+def test_results_are_kept_while_nothing_changes_and_not_longer(reader: Reader) -> None:
+    """Closing the connection, as after some seconds without a page, forgets nothing; a record or a removal does."""
+    made: list[int] = []
+
+    def asked() -> int:
+        with reader.session() as session:
+            return session.once(("n",), lambda: made.append(0) or len(made))  # type: ignore[func-returns-value]
+
+    assert [asked(), asked()] == [1, 1]
+    reader.close()
+    assert asked() == 1
+    with LedgerWriter(reader.workspace, "run-1") as writer:
+        writer.append(attempt("dddd0004", 1))
+    assert [asked(), asked()] == [2, 2]
+    reader.close()
+    remove_runs(reader.workspace, ["run-2"])
+    assert asked() == 3
+
+
+def test_only_the_last_results_are_kept() -> None:
+    memo = Memo()
+    for number in range(3 * Memo.MOST):
+        assert memo.once((number,), lambda n=number: n) == number  # type: ignore[misc]
+        assert memo.once((0,), lambda: -1) == 0  # asked again and again, it stays
+    assert memo.once((1,), lambda: -1) == -1

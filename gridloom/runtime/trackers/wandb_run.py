@@ -15,6 +15,7 @@ from gridloom.runtime.checkpoints.description import DESCRIPTION
 from gridloom.runtime.stage import StageContext
 from gridloom.specs.stages import Wandb
 from gridloom.stores.artifacts import Artifact, ArtifactStore
+from gridloom.stores.records import StageRecord
 from gridloom.wording import first_line
 
 SOLVE_PROJECT, EVALUATE_PROJECT = "arc-solve", "arc-evaluate"
@@ -52,6 +53,8 @@ def check_wandb(to_run: Iterable[StageNode]) -> None:
 def wandb_run(spec: Wandb, project: str, node: StageNode, context: StageContext, **facts: Any) -> Iterator[Log]:
     """Open the run of a stage; a resumed stage continues it. At the end of an offline run its folder is said.
 
+    The notes of the stage say where the run is: `wandb: {project, url}` or, offline, `wandb: {project, folder}`.
+
     Args:
         project: project where the spec names none.
         facts: further values of the run's config.
@@ -85,12 +88,26 @@ def wandb_run(spec: Wandb, project: str, node: StageNode, context: StageContext,
         run.log({name: float(value) for name, value in figures.items()}, step=step)
 
     place = Path(str(run.settings.sync_dir))
+    _note_place(context, node.name, spec.project or project, place if spec.mode == "offline" else str(run.url))
     try:
         yield log
     finally:
         run.finish()
         if spec.mode == "offline":
             context.progress.say(f"{node.name}: the offline run of W&B is {place}; send it with: wandb sync {place}")
+
+
+def _note_place(context: StageContext, stage: str, project: str, place: Path | str) -> None:
+    """Record where a run is, also while its stage goes on. A folder in the workspace is named from there."""
+    where = {"project": project}
+    if isinstance(place, Path):
+        root = context.ledger.workspace.root.resolve()
+        place = place.resolve()
+        where["folder"] = str(place.relative_to(root) if place.is_relative_to(root) else place)
+    else:
+        where["url"] = place
+    context.notes["wandb"] = where
+    context.ledger.append(StageRecord(run_id=context.run_id, stage=stage, notes={**context.notes}))
 
 
 def figures_of(report: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -60,12 +60,10 @@ def find_attempt(
     Raises ReplayError: no such attempt, with the nearest names; several, with the name of each.
     """
     parts = [(name, "")] + [(name[:at], name[at + 1 :]) for at, mark in enumerate(name) if mark == "@"]
-    rows = connection.execute(
-        "SELECT a.run_id, a.stage, a.task_id, a.attempt, a.fork, a.attempt_id, p.place, a.verdict, a.score "
-        "FROM attempts a JOIN v_places p USING (run_id, stage) WHERE a.attempt_id IN (SELECT unnest($ids)) "
-        "AND ($run IS NULL OR run_id = $run) AND ($stage IS NULL OR stage = $stage) ORDER BY a.started_at DESC",
-        {"ids": [attempt_id for attempt_id, _ in parts], "run": run_id, "stage": stage},
-    ).fetchall()
+    ids = [attempt_id for attempt_id, _ in parts]
+    # an id begins with its task, whose rows lie together: others are read only where that finds none
+    of_task = [attempt_id.rpartition(".")[0] for attempt_id in ids]
+    rows = _of_ids(connection, ids, run_id, stage, of_task) or _of_ids(connection, ids, run_id, stage)
     found = [row for row in rows if row[5] == name] or [
         row for row in rows if any(row[5] == attempt_id and _is_at(row, place) for attempt_id, place in parts[1:])
     ]
@@ -77,6 +75,30 @@ def find_attempt(
     where = f" in run {run_id}" if run_id else ""
     where += f" in stage {stage}" if stage else ""
     raise ReplayError(f"unknown attempt '{printable(name)}'{where}", _suggest(connection, parts[-1][0], run_id))
+
+
+def _of_ids(
+    connection: duckdb.DuckDBPyConnection,
+    ids: list[str],
+    run_id: str | None,
+    stage: str | None,
+    tasks: list[str] | None = None,
+) -> list[tuple[Any, ...]]:
+    """Return the attempts of some ids, the newest first, in a run, a stage and tasks where these are given."""
+    given = {
+        "attempt_id": ids,
+        "task_id": tasks,
+        "run_id": None if run_id is None else [run_id],
+        "stage": None if stage is None else [stage],
+    }
+    wanted = {name: values for name, values in given.items() if values is not None}
+    # one table and constants: a join, or a list of ids, keeps DuckDB from skipping where they cannot be
+    where = " AND ".join(f"{name} IN ({', '.join('?' for _ in values)})" for name, values in wanted.items())
+    return connection.execute(
+        "SELECT run_id, stage, task_id, attempt, fork, attempt_id, v_place, verdict, score FROM attempts "
+        f"WHERE {where} ORDER BY started_at DESC",
+        [one for values in wanted.values() for one in values],
+    ).fetchall()
 
 
 def _is_at(row: tuple[Any, ...], place: str) -> bool:

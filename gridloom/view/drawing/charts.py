@@ -92,12 +92,14 @@ class _Axis:
     high: float
     first: float
     last: float
+    only: float | None = None
+    """The one value of all points: there is nothing else to mark."""
 
     @classmethod
     def over(cls, low: float, high: float, first: float, last: float) -> _Axis:
         if high - low <= abs(high) * 1e-12:
             pad = abs(high) * 0.1 or 1.0
-            low, high = low - pad, high + pad
+            return cls(low - pad, low + pad, first, last, low)
         return cls(low, high, first, last)
 
     def at(self, value: float) -> float:
@@ -106,6 +108,8 @@ class _Axis:
 
     def ticks(self, most: int, least: float = 0.0) -> list[float]:
         """Return round values within the range, at most about `most`, and at least `least` apart."""
+        if self.only is not None:
+            return [self.only]
         rough = max((self.high - self.low) / most, least)
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
@@ -134,23 +138,36 @@ def _axes(x_axis: _Axis, y_axis: _Axis, log_y: bool, whole: bool) -> list[str]:
         f'<line class="axis" x1="{LEFT}" y1="{floor}" x2="{WIDTH - RIGHT}" y2="{floor}" stroke="#777"/>',
         f'<line class="axis" x1="{LEFT}" y1="{TOP}" x2="{LEFT}" y2="{floor}" stroke="#777"/>',
     ]
-    for value in x_axis.ticks(6, 1.0 if whole else 0.0):
+    xs, ys = x_axis.ticks(6, 1.0 if whole else 0.0), y_axis.ticks(5)
+    for value, text in zip(xs, _labels(xs), strict=True):
         x = f"{x_axis.at(value):.1f}"
-        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 13}" text-anchor="middle">{_tick(value)}</text>')
-    for value in y_axis.ticks(5):
+        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 13}" text-anchor="middle">{text}</text>')
+    labels = _labels([10**value for value in ys] if log_y else ys)
+    size = ' font-size="8"' if max(map(len, labels), default=0) > 8 else ""  # many digits: else they leave the frame
+    for value, text in zip(ys, labels, strict=True):
         y = y_axis.at(value)
         parts.append(f'<line class="rule" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" stroke="#ddd"/>')
-        text = _tick(10**value) if log_y else _tick(value)
-        parts.append(f'<text x="{LEFT - 4}" y="{y + 3:.1f}" text-anchor="end">{text}</text>')
+        parts.append(f'<text x="{LEFT - 4}" y="{y + 3:.1f}" text-anchor="end"{size}>{text}</text>')
     return parts
 
 
-def _tick(value: float) -> str:
+def _labels(values: Sequence[float]) -> list[str]:
+    """Return the values as texts that differ, of 3 digits or as many more as that takes."""
+    near = max((abs(value) for value in values), default=0.0) * 1e-12
+    for digits in range(3, 16):
+        found = [_tick(0.0 if abs(value) <= near else value, digits) for value in values]
+        if len({*found}) == len(found):
+            break
+    return found
+
+
+def _tick(value: float, digits: int) -> str:
     if abs(value) >= 10_000:
         for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
             if abs(value) >= factor:
-                return f"{value / factor:.3g}{unit}"
-    return figure(round(value, 12), 3)
+                short = f"{value / factor:.{digits}g}"
+                return f"{value:.{digits}g}" if "e" in short else f"{short}{unit}"
+    return figure(value, digits)
 
 
 def _place(x_axis: _Axis, y_axis: _Axis, x: float, y: float) -> str:

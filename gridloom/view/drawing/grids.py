@@ -15,10 +15,17 @@ def grid_text(grid: Any) -> str:
     """
     if grid is None or len(grid) == 0 or len(grid[0]) == 0:
         return ""
+    rows = grid.tolist() if hasattr(grid, "tolist") else grid
+    try:
+        return b"/".join(bytes(row).translate(_BYTES) for row in rows).decode("ascii")
+    except (TypeError, ValueError):
+        pass  # values beyond a byte, which no grid of gridloom has
     return "/".join("".join(_DIGITS[min(int(value), 35)] for value in row) for row in grid)
 
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_BYTES = (_DIGITS + "z" * (256 - len(_DIGITS))).encode("ascii")
+"""Digit of each value of a byte."""
 
 
 def size_text(grid: Any) -> str:

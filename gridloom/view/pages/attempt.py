@@ -16,7 +16,7 @@ from gridloom.stores.runs.names import attempt_name
 from gridloom.view.drawing.charts import Series, line_chart
 from gridloom.view.drawing.grids import difference
 from gridloom.view.html import link
-from gridloom.view.pages.runs import read_graph
+from gridloom.view.pages.runs import recorded_graph
 from gridloom.view.reader import Session
 
 LAID_OUT = frozenset(
@@ -123,15 +123,18 @@ def answer_grids(session: Session, row: Mapping[str, Any]) -> tuple[list[Any] | 
     They are read only where a score stage has compared this task's picks with them, so that the page of a task that
     is still being solved shows nothing that could be copied into a prompt.
     """
-    scored = session.one(
-        "SELECT run_id, stage FROM scores WHERE coalesce(solve_run_id, run_id) = ? AND solve_stage = ? AND task_id = ? "
-        "LIMIT 1",
-        [row["run_id"], row["stage"], row["task_id"]],
+    task = (row["run_id"], row["stage"], row["task_id"])
+    scored = session.once(
+        ("scored", *task),
+        lambda: session.one(
+            "SELECT run_id, stage FROM scores WHERE coalesce(solve_run_id, run_id) = ? AND solve_stage = ? "
+            "AND task_id = ? LIMIT 1",
+            [*task],
+        ),
     )
     if scored is None:
         return None, "not scored"
-    found = session.one("SELECT graph FROM runs WHERE run_id = ?", [scored["run_id"]])
-    graph, problem = read_graph(found["graph"] if found else None)
+    graph, problem = recorded_graph(session, scored["run_id"])
     if graph is None:
         return None, problem
     nodes = {node.name: node for node in graph.nodes}
@@ -156,10 +159,14 @@ def _answers(path: Path, _changed: int) -> dict[str, Any]:
 
 def siblings(session: Session, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the attempts at the same task, by number and fork."""
-    return session.rows(
-        "SELECT attempt_id || '@' || v_place AS name, attempt, fork, verdict, score FROM attempts "
-        "WHERE run_id = ? AND stage = ? AND task_id = ? ORDER BY attempt, fork",
-        [row["run_id"], row["stage"], row["task_id"]],
+    task = (row["run_id"], row["stage"], row["task_id"])
+    return session.once(
+        ("siblings", *task),
+        lambda: session.rows(
+            "SELECT attempt_id || '@' || v_place AS name, attempt, fork, verdict, score FROM attempts "
+            "WHERE run_id = ? AND stage = ? AND task_id = ? ORDER BY attempt, fork",
+            [*task],
+        ),
     )
 
 

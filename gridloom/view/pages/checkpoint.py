@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from gridloom.errors import GridloomError
+from gridloom.errors import GridloomError, ModelError
 from gridloom.runtime.checkpoints.description import read_description, shipped_names
 from gridloom.view.drawing.charts import Series, line_chart
 from gridloom.view.drawing.heat import HeatRow, heat_table
@@ -107,41 +107,45 @@ def _plans(session: Session, key: str) -> bool:
 
 
 def paths_page(networks: Networks, choice: Choice) -> dict[str, Any]:
-    """Return the paths of some items in the last ACT step, and of the chosen one in every step."""
-    values = checkpoint_page(networks, choice) | {"overview": "", "every_step": ""}
-    stepped = values["stepped"]
-    if stepped is None:
-        return values
-    if stepped.paths is None:
+    """Return the paths of some items in the last ACT step, and of the chosen one in every step.
+
+    Items that the checkpoint cannot read are named beside the others, the chosen one too.
+    """
+    values = checkpoint_page(networks, choice) | {"overview": "", "every_step": "", "left_out": []}
+    stepped, error = values["stepped"], values["error"]
+    if stepped is not None and stepped.paths is None:
         error = GridloomError("this checkpoint does not plan", "choose an engine trained with  planning: {}")
         return values | {"stepped": None, "error": error}
-    first = (_number("item", choice.item) - 1) // ITEMS_AT_ONCE * ITEMS_AT_ONCE
+    if stepped is None and not isinstance(error, ModelError):
+        return values
+    item = _number("item", choice.item)
+    first = (item - 1) // ITEMS_AT_ONCE * ITEMS_AT_ONCE
     steps = _number("steps", choice.steps) if choice.steps else None
-    plans = networks.plans(
-        choice.checkpoint, choice.data, first, ITEMS_AT_ONCE, "use" if choice.weights == "ema" else "raw", steps
-    )
-    columns = [f"path {number}" for number in range(1, len(stepped.paths[0].weights) + 1)]
-    return (
-        values
-        | {
-            "overview": heat_table(
-                "Weights of the paths in the last ACT step by item",
-                columns,
-                [_heat(one.label, one.paths) for one in plans],
-            ),
-            "every_step": heat_table(
-                "Weights of the paths by planning call",
-                columns,
-                [_heat(f"call {number}", paths) for number, paths in enumerate(stepped.paths, 1)],
-            ),
-            "first": first + 1,
-            "last": first + len(plans),
-        }
-        | {
-            name: None if values[name] is None else choice.address("paths", item=str(_number("item", choice.item) + by))
-            for name, by in (("prev", -1), ("next", 1))
-        }
-    )
+    weights: Literal["use", "raw"] = "use" if choice.weights == "ema" else "raw"
+    try:
+        plans = networks.plans(choice.checkpoint, choice.data, first, ITEMS_AT_ONCE, weights, steps)
+    except GridloomError as problem:
+        return values | {"stepped": None, "error": error or problem}
+    shown = [(one, one.paths) for one in plans if one.paths is not None]
+    columns = [f"path {number}" for number in range(1, len(shown[0][1].weights) + 1)]
+    count = max(one.count for one in plans)
+    return values | {
+        "overview": heat_table(
+            "Weights of the paths in the last ACT step by item",
+            columns,
+            [_heat(one.label, paths) for one, paths in shown],
+        ),
+        "every_step": heat_table(
+            "Weights of the paths by planning call",
+            columns,
+            [_heat(f"call {number}", paths) for number, paths in enumerate(stepped.paths if stepped else [], 1)],
+        ),
+        "first": first + 1,
+        "last": first + len(plans),
+        "left_out": [(one.label, one.problem) for one in plans if one.paths is None],
+        "prev": choice.address("paths", item=str(item - 1)) if item > 1 else None,
+        "next": choice.address("paths", item=str(item + 1)) if item < count else None,
+    }
 
 
 def _heat(name: str, paths: PathsOfStep) -> HeatRow:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gridloom.compiler.diff import diff_graphs
 from gridloom.errors import GridloomError
 from gridloom.view.drawing.puzzles import puzzle_look
 from gridloom.view.html import link
-from gridloom.view.pages.compare_curves import compared_curves, compared_difficulties, trainings
+from gridloom.view.pages.compare_curves import compared_curves, compared_difficulties, has_curves, trainings
+from gridloom.view.pages.evaluation_scores import has_rows
 from gridloom.view.pages.evaluations import add_votes, evaluation_stages
 from gridloom.view.pages.runs import read_graph
 from gridloom.view.pages.tasks import solve_stages
-from gridloom.view.reader import Session
+from gridloom.view.reader import Session, places
+from gridloom.wording import counted
 
 PAIRS_A_PAGE = 60
+LETTERS = "abcdefgh"
+"""Letters of the runs that are compared, as many as there can be."""
 OUTCOMES = {
     "lost": "x AND NOT y",
     "won": "y AND NOT x",
@@ -88,6 +93,8 @@ class Comparison:
     after: str = ""
     a_stage: str = ""
     b_stage: str = ""
+    more: tuple[str, ...] = ()
+    """Further runs that are compared with a."""
 
 
 def compare_page(session: Session, wanted: Comparison) -> dict[str, Any]:
@@ -98,24 +105,24 @@ def compare_page(session: Session, wanted: Comparison) -> dict[str, Any]:
     """
     if wanted.outcome and wanted.outcome not in OUTCOMES:
         raise GridloomError(f"no outcome '{wanted.outcome}'", f"one of {', '.join(OUTCOMES)}")
-    if wanted.kind and wanted.kind not in KINDS:
-        raise GridloomError(f"no comparison of '{wanted.kind}'", f"one of {', '.join(KINDS)}")
-    every = session.once(("stages to compare",), lambda: {kind: find(session) for kind, (_, find) in KINDS.items()})
-    kind = wanted.kind or _fitting(every, wanted)
-    stages = every[kind]
+    kind = kind_of(session, wanted)
+    stages = stages_of(session, kind)
     a, b = wanted.a, wanted.b
     if not a and not b:
         a, b = _latest_two(stages)
-    first, second = _side(stages, a, wanted.a_stage), _side(stages, b, wanted.b_stage)
+    elif not a or not b:
+        a, b = _with_another(stages, a, b)
+    first, second = side_of(stages, a, wanted.a_stage), side_of(stages, b, wanted.b_stage)
     if first is not None and first == second and not (wanted.a_stage and wanted.b_stage):
         first, second = _two_stages(stages, first, wanted)
     runs = {"a": first.run if first else wanted.a, "b": second.run if second else wanted.b}
+    both = runs if all(runs.values()) else {}
     values: dict[str, Any] = {
         "kind": kind,
         "kinds": [
-            (label, link("compare", kind=name, **_both(every[name], runs)), name == kind)
+            (label, link("compare", kind=name, **(both if has_all(session, name, both) else {})), name == kind)
             for name, (label, _) in KINDS.items()
-            if every[name]
+            if name == kind or has_all(session, name, {"any": None})
         ],
         "stages": stages,
         "a": first,
@@ -128,24 +135,50 @@ def compare_page(session: Session, wanted: Comparison) -> dict[str, Any]:
         return values
     values["differs"] = settings_that_differ(session, first.run, second.run)
     if kind == "training":
-        return values | compared_curves(session, (first.run, first.stage), (second.run, second.stage))
+        return values | compared_curves(session, by_letter([first, second]))
     if kind == "sequences":
-        return values | compared_difficulties(session, (first.run, first.stage), (second.run, second.stage))
+        return values | compared_difficulties(session, by_letter([first, second]))
     return values | _pairs(session, kind, first, second, wanted)
+
+
+def by_letter(sides: list[Side]) -> dict[str, tuple[str, str]]:
+    """Return (run, stage) of each side by its letter."""
+    return {letter: (side.run, side.stage) for letter, side in zip(LETTERS, sides, strict=False)}
+
+
+def paired_items(kind: str, first: Side, second: Side) -> tuple[str, dict[str, Any]]:
+    """Return the beginning of a statement over `paired`, and its parameters."""
+    paired = (
+        f"WITH paired AS ({PAIRED[kind]} WHERE p.run_id = $ra AND p.stage = $sa AND q.run_id = $rb AND q.stage = $sb) "
+    )
+    return paired, {"ra": first.run, "sa": first.stage, "rb": second.run, "sb": second.stage}
+
+
+def counts_of(session: Session, kind: str, first: Side, second: Side) -> dict[str, Any]:
+    """Return the number of items of both stages by outcome, and the shares that each is right."""
+    paired, params = paired_items(kind, first, second)
+    counted = ", ".join(f"count(*) FILTER ({condition}) AS {name}" for name, condition in OUTCOMES.items())
+    return session.once(
+        ("counts", kind, first, second),
+        lambda: session.rows(
+            f"{paired} SELECT count(*) AS items, count(*) FILTER (scored) AS scored, {counted}, "
+            "avg(share_a) AS share_a, avg(share_b) AS share_b FROM paired",
+            params,
+        )[0],
+    )
 
 
 def _pairs(session: Session, kind: str, first: Side, second: Side, wanted: Comparison) -> dict[str, Any]:
     """Return the counts of the outcomes, their test, and a page of items."""
-    params = {"ra": first.run, "sa": first.stage, "rb": second.run, "sb": second.stage}
-    paired = (
-        f"WITH paired AS ({PAIRED[kind]} WHERE p.run_id = $ra AND p.stage = $sa AND q.run_id = $rb AND q.stage = $sb) "
+    return session.once(
+        ("pairs", kind, first, second, wanted.outcome, wanted.after),
+        lambda: _read_pairs(session, kind, first, second, wanted),
     )
-    counted = ", ".join(f"count(*) FILTER ({condition}) AS {name}" for name, condition in OUTCOMES.items())
-    counts = session.rows(
-        f"{paired} SELECT count(*) AS items, count(*) FILTER (scored) AS scored, {counted}, "
-        "avg(share_a) AS share_a, avg(share_b) AS share_b FROM paired",
-        params,
-    )[0]
+
+
+def _read_pairs(session: Session, kind: str, first: Side, second: Side, wanted: Comparison) -> dict[str, Any]:
+    paired, params = paired_items(kind, first, second)
+    counts = counts_of(session, kind, first, second)
     rows = session.rows(
         f"{paired} SELECT * FROM paired WHERE ({OUTCOMES.get(wanted.outcome, 'true')}) AND item > $after "
         "ORDER BY item LIMIT $most",
@@ -175,28 +208,25 @@ def _add_task_grids(session: Session, page: list[dict[str, Any]], first: Side, s
     tests = {
         row["task_id"]: row["test"]
         for row in session.rows(
-            "SELECT task_id, tests[1] AS test FROM tasks WHERE run_id = $run AND stage = $stage "
-            "AND task_id IN (SELECT unnest($ids))",
-            {"run": first.run, "stage": first.stage, "ids": ids},
+            "SELECT task_id, tests[1] AS test FROM tasks WHERE run_id = ? AND stage = ? "
+            f"AND task_id IN ({places(ids)})",
+            [first.run, first.stage, *ids],
         )
     }
-    picks = [
-        {
-            row["task_id"]: row["grid"]
-            for row in session.rows(
-                "SELECT task_id, grid FROM picks WHERE run_id = $run AND stage = $stage AND test_index = 0 "
-                "AND rank = 0 AND task_id IN (SELECT unnest($ids))",
-                {"run": side.run, "stage": side.stage, "ids": ids},
-            )
-        }
-        for side in (first, second)
-    ]
+    picks = {
+        (row["run_id"], row["stage"], row["task_id"]): row["grid"]
+        for row in session.rows(
+            "SELECT run_id, stage, task_id, grid FROM picks WHERE run_id IN (?, ?) AND stage IN (?, ?) "
+            f"AND test_index = 0 AND rank = 0 AND task_id IN ({places(ids)})",
+            [first.run, second.run, first.stage, second.stage, *ids],
+        )
+    }
     for row in page:
         row["test"] = tests.get(row["item"])
-        row["pick_a"], row["pick_b"] = (found.get(row["item"]) for found in picks)
+        row["pick_a"], row["pick_b"] = (picks.get((side.run, side.stage, row["item"])) for side in (first, second))
         row["links"] = [
             (
-                f"{name}: {row[f'attempts_{name}']} attempts",
+                f"{name}: {counted(row[f'attempts_{name}'], 'attempt')}",
                 row[f"score_{name}"],
                 link("task", run=side.run, stage=side.stage, id=row["item"]),
             )
@@ -253,20 +283,35 @@ def sign_test(won: int, lost: int) -> float | None:
     return min(1.0, float(2 * tail / 2**number))
 
 
-def _fitting(every: dict[str, Stages], wanted: Comparison) -> str:
-    """Return the first kind that both wanted runs have, or else the first that two runs have."""
-    given = {run for run in (wanted.a, wanted.b) if run}
-    for kind, stages in every.items():
-        runs = {row["run_id"] for row in stages}
-        if (given and given <= runs) or (not given and len(runs) > 1):
+def stages_of(session: Session, kind: str) -> Stages:
+    """Return the stages of a kind, of the latest runs first."""
+    return session.once(("stages to compare", kind), lambda: KINDS[kind][1](session))
+
+
+def has_all(session: Session, kind: str, runs: Mapping[str, str | None]) -> bool:
+    """Return whether each of some runs has stages of a kind; None stands for any run."""
+    if kind != "training":
+        return all(has_rows(session, kind, run) for run in runs.values())
+    return all(session.once(("has curves", run), partial(has_curves, session, run)) for run in runs.values())
+
+
+def kind_of(session: Session, wanted: Comparison) -> str:
+    """Return the wanted kind, or the first that fits the runs. Raises GridloomError for an unknown one."""
+    if wanted.kind and wanted.kind not in KINDS:
+        raise GridloomError(f"no comparison of '{wanted.kind}'", f"one of {', '.join(KINDS)}")
+    return wanted.kind or _fitting(session, wanted)
+
+
+def _fitting(session: Session, wanted: Comparison) -> str:
+    """Return the first kind that all wanted runs have, or else the first that two runs have."""
+    given = {run: run for run in (wanted.a, wanted.b, *wanted.more) if run}
+    having = [kind for kind in KINDS if has_all(session, kind, {"any": None})]
+    for kind in having:
+        if given and has_all(session, kind, given):
             return kind
-    return next((kind for kind, stages in every.items() if stages), "tasks")
-
-
-def _both(stages: Stages, runs: dict[str, str]) -> dict[str, str]:
-    """Return the runs for the address of another kind, where both have stages of it."""
-    having = {row["run_id"] for row in stages}
-    return runs if set(runs.values()) <= having else {}
+        if not given and len({row["run_id"] for row in stages_of(session, kind)}) > 1:
+            return kind
+    return having[0] if having else "tasks"
 
 
 def _latest_two(stages: Stages) -> tuple[str, str]:
@@ -286,6 +331,15 @@ def _latest_two(stages: Stages) -> tuple[str, str]:
     return (runs[0], runs[0]) if len(stages) > 1 else ("", runs[0] if runs else "")
 
 
+def _with_another(stages: Stages, a: str, b: str) -> tuple[str, str]:
+    """Return two runs of which one is given: beside it the latest other run of its name, or else the latest other."""
+    given = a or b
+    names = {row["run_id"]: row["name"] for row in stages}
+    others = [run for run in names if run != given]
+    other = next((run for run in others if names[run] == names.get(given)), others[0] if others else "")
+    return (a, other) if a else (other, b)
+
+
 def _two_stages(stages: Stages, side: Side, wanted: Comparison) -> tuple[Side, Side]:
     """Return two sides of one run, unlike in their stage where the run has several and the choice leaves it open."""
     other = next(
@@ -294,7 +348,7 @@ def _two_stages(stages: Stages, side: Side, wanted: Comparison) -> tuple[Side, S
     return (Side(side.run, other), side) if wanted.b_stage else (side, Side(side.run, other))
 
 
-def _side(stages: Stages, run: str, stage: str) -> Side | None:
+def side_of(stages: Stages, run: str, stage: str) -> Side | None:
     """Return the side of a run and stage, by default its first; None without a run."""
     if not run:
         return None

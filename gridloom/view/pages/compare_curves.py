@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gridloom.runtime.evaluation.intervals import wilson
@@ -25,24 +26,34 @@ def trainings(session: Session) -> list[dict[str, Any]]:
     )
 
 
-def compared_curves(session: Session, a: Place, b: Place) -> dict[str, Any]:
-    """Return the charts of the metrics that both trainings have, and the last value of each metric of either."""
-    sides = {"a": a, "b": b}
+def has_curves(session: Session, run: str | None) -> bool:
+    """Return whether a run, or any run, has curves."""
+    where = "" if run is None else "AND run_id = ?"
+    return bool(session.rows(f"SELECT 1 AS one FROM metrics WHERE step > 0 {where} LIMIT 1", [run] if run else []))
+
+
+def compared_curves(session: Session, sides: Mapping[str, Place]) -> dict[str, Any]:
+    """Return the charts of the metrics that all trainings have, and the last value of each metric of any.
+
+    Args:
+        sides: trainings by their letters.
+    """
     ranges = {name: {row["name"]: row for row in curve_ranges(session, *place)} for name, place in sides.items()}
-    both = [name for name in ranges["a"] if name in ranges["b"]]
+    in_all = [metric for metric in next(iter(ranges.values())) if all(metric in one for one in ranges.values())]
     points = {
-        name: points_of(session, *place, [ranges[name][metric] for metric in both[:CURVES]])
+        name: points_of(session, *place, [ranges[name][metric] for metric in in_all[:CURVES]])
         for name, place in sides.items()
     }
+    of_one_run = len({run for run, _ in sides.values()}) == 1
     charts = [
         line_chart(
             metric,
             [
-                Series(f"{name}: {place[0] if a[0] != b[0] else place[1]}", points[name].get(metric, []))
+                Series(f"{name}: {place[1] if of_one_run else place[0]}", points[name].get(metric, []))
                 for name, place in sides.items()
             ],
         )
-        for metric in both[:CURVES]
+        for metric in in_all[:CURVES]
     ]
     last = {
         name: {
@@ -55,17 +66,19 @@ def compared_curves(session: Session, a: Place, b: Place) -> dict[str, Any]:
         }
         for name, place in sides.items()
     }
-    rows = [
-        {"name": metric, "a": last["a"].get(metric), "b": last["b"].get(metric)}
-        for metric in dict.fromkeys([*ranges["a"], *ranges["b"], *sorted(last["a"]), *sorted(last["b"])])
-    ]
-    return {"charts": [chart for chart in charts if chart], "metrics": rows, "left_out": max(0, len(both) - CURVES)}
+    metrics = [metric for one in (*ranges.values(), *map(sorted, last.values())) for metric in one]
+    rows = [{"name": metric} | {name: last[name].get(metric) for name in sides} for metric in dict.fromkeys(metrics)]
+    return {"charts": [chart for chart in charts if chart], "metrics": rows, "left_out": max(0, len(in_all) - CURVES)}
 
 
-def compared_difficulties(session: Session, a: Place, b: Place) -> dict[str, Any]:
-    """Return the right answers of both evaluations by difficulty, as a chart and rows."""
+def compared_difficulties(session: Session, sides: Mapping[str, Place]) -> dict[str, Any]:
+    """Return the right answers of evaluations by difficulty, as a chart and rows.
+
+    Args:
+        sides: evaluations by their letters.
+    """
     lines, shares = [], {}
-    for name, place in (("a", a), ("b", b)):
+    for name, place in sides.items():
         rows = session.rows(
             "SELECT difficulty, num_right, num_scored, mean_steps FROM difficulties "
             "WHERE run_id = ? AND stage = ? AND num_scored > 0 ORDER BY difficulty",
@@ -78,8 +91,8 @@ def compared_difficulties(session: Session, a: Place, b: Place) -> dict[str, Any
         points = [(float(row["difficulty"]), row["share"]) for row in rows]
         band = [(float(row["difficulty"]), *row["interval"]) for row in rows]
         lines.append(Series(f"{name}: {place[0]}", points, band, dots=True))
-    levels = sorted(shares["a"].keys() | shares["b"].keys())
+    levels = sorted({level for of_side in shares.values() for level in of_side})
     return {
         "charts": [line_chart("right sequences", lines, x_label="difficulty", y_range=(0.0, 1.0))],
-        "difficulties": [(level, shares["a"].get(level), shares["b"].get(level)) for level in levels],
+        "difficulties": [(level, *(of_side.get(level) for of_side in shares.values())) for level in levels],
     }

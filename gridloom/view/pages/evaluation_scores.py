@@ -7,6 +7,8 @@ from typing import Any
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.view.reader import Session
 
+TABLES = {"tasks": "tasks", "puzzles": "puzzle_predictions", "votes": "evaluations", "sequences": "difficulties"}
+"""Table of the ledger with the rows of each page of tasks."""
 QUERIES = {
     "votes": (
         "WITH of_task AS (SELECT stage, task_id, count(*) AS tests, avg((coalesce(rank, 2) < 1)::INT) AS pass1, "
@@ -35,12 +37,23 @@ SHARES = {"votes": ("pass2", "pass1"), "puzzles": ("exact", "valid"), "sequences
 """Columns that get an interval. Votes are averaged over a task's test inputs, then over tasks."""
 
 
+def has_rows(session: Session, page: str, run: str | None) -> bool:
+    """Return whether a page of tasks has something of a run, or of any run."""
+    where, given = ("", []) if run is None else ("WHERE run_id = ?", [run])
+    asked = ", ".join(f"EXISTS (SELECT 1 FROM {table} {where}) AS {name}" for name, table in TABLES.items())
+    found = session.once(("has", run), lambda: session.rows(f"SELECT {asked}", given * len(TABLES))[0])
+    return bool(found[page])
+
+
 def evaluation_scores(session: Session, run_id: str) -> dict[str, list[dict[str, Any]]]:
     """Return the scores of a run's evaluations by page: votes, puzzles, sequences; a row a stage.
 
     A share without a known answer is None, and so is its interval `NAME_interval`.
     """
-    found = {page: session.rows(query, {"run": run_id}) for page, query in QUERIES.items()}
+    found = {
+        page: session.rows(query, {"run": run_id}) if has_rows(session, page, run_id) else []
+        for page, query in QUERIES.items()
+    }
     for page, rows in found.items():
         for row in rows:
             for name in SHARES[page]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gridloom.errors import GridloomError
 from gridloom.runtime.evaluation.intervals import wilson
 from gridloom.view.drawing.charts import Series, line_chart
 from gridloom.view.drawing.puzzles import puzzle_look
 from gridloom.view.html import link
-from gridloom.view.pages.runs import read_graph
+from gridloom.view.pages.evaluation_scores import TABLES, has_rows
+from gridloom.view.pages.runs import recorded_graph
+from gridloom.view.pages.task_inputs import data_key, inputs_of
 from gridloom.view.reader import Session
 
+if TYPE_CHECKING:
+    from gridloom.view.models import Networks
+
 ITEMS_A_PAGE = 60
-TABLES = {"puzzles": "puzzle_predictions", "votes": "evaluations", "sequences": "difficulties"}
-"""Table of the ledger with the rows of each page."""
+SEQUENCES_A_PAGE = 24
 LABELS = {"tasks": "Tasks", "puzzles": "Puzzles", "votes": "Votes", "sequences": "Sequences"}
 """Name of each page of tasks."""
 PUZZLE_STATES = {
@@ -47,7 +51,7 @@ class Evaluated:
     stage: str = ""
     state: str = "all"
     after: str = ""
-    """Last item before the first one shown: a puzzle's number, or TASK/TEST."""
+    """Last item before the first one shown: a puzzle's number, TASK/TEST, or the number of sequences before it."""
 
     def address(self, **changed: str) -> str:
         """Return the address of this page with some values changed."""
@@ -63,22 +67,15 @@ def kinds_of_tasks(session: Session, here: str, run: str = "") -> list[tuple[str
     """
     found = []
     for page, label in LABELS.items():
-        of_run = bool(run) and _has(session, page, run)
-        if of_run or _has(session, page, None):
+        of_run = bool(run) and has_rows(session, page, run)
+        if of_run or has_rows(session, page, None):
             found.append((label, link(page, run=run if of_run else ""), page == here))
     return found
 
 
 def pages_of_run(session: Session, run: str) -> list[tuple[str, str]]:
     """Return (label, address) of the pages of tasks that have something of a run."""
-    return [(label, link(page, run=run)) for page, label in LABELS.items() if _has(session, page, run)]
-
-
-def _has(session: Session, page: str, run: str | None) -> bool:
-    """Return whether a page has something of a run, or of any run."""
-    table = TABLES.get(page, "tasks")
-    query = f"SELECT 1 AS one FROM {table} WHERE $run IS NULL OR run_id = $run LIMIT 1"
-    return session.once(("has", table, run), lambda: bool(session.rows(query, {"run": run})))
+    return [(label, link(page, run=run)) for page, label in LABELS.items() if has_rows(session, page, run)]
 
 
 def evaluation_stages(session: Session, page: str) -> list[dict[str, Any]]:
@@ -170,7 +167,7 @@ def votes_page(session: Session, wanted: Evaluated) -> dict[str, Any]:
 
 
 def add_votes(session: Session, page: list[dict[str, Any]]) -> None:
-    """Add to each test input the three best grids, and its own grid where solve stages recorded one and the same.
+    """Add to each test input the three best grids, and its own grid where the data that was read has it.
 
     The grids are ranked as the count ranks them: by votes, then mean halting probability, then earlier view.
     """
@@ -189,17 +186,10 @@ def add_votes(session: Session, page: list[dict[str, Any]]) -> None:
         {"run": run, "stage": stage, "tasks": tasks},
     ):
         votes.setdefault((row["task_id"], row["test_index"]), []).append(row)
-    known = {
-        row["task_id"]: row["tests"]
-        for row in session.rows(
-            "SELECT task_id, any_value(tests) AS tests FROM tasks WHERE task_id IN (SELECT unnest($tasks)) GROUP BY 1 "
-            "HAVING count(DISTINCT tests) = 1",  # an id may be of unlike tasks, of several data
-            {"tasks": tasks},
-        )
-    }
+    known = inputs_of(session, run, stage, tasks)
     for row in page:
         row["grids"] = votes.get((row["task_id"], row["test_index"]), [])
-        tests = known.get(row["task_id"]) or []
+        tests = known.get(row["task_id"], [])
         row["test"] = tests[row["test_index"]] if row["test_index"] < len(tests) else None
 
 
@@ -225,16 +215,55 @@ def sequences_page(session: Session, wanted: Evaluated) -> dict[str, Any]:
         ),
         line_chart("mean steps", [Series("steps", steps, dots=True)], x_label="difficulty"),
     ]
-    return values | {"rows": rows, "charts": [chart for chart in charts if chart]}
+    key, data = rows[0]["checkpoint_key"], data_key(session, wanted.run, wanted.stage)
+    return values | {
+        "rows": rows,
+        "charts": [chart for chart in charts if chart],
+        "data": data,
+        "act_steps": _act_steps(session, wanted),
+        "one_by_one": wanted.address(after="0") if key and data else None,
+        "answers": [],
+        "error": None,
+    }
 
 
-def data_key(session: Session, run: str, stage: str) -> str | None:
-    """Return the key of the data that a stage of a run read, as its recorded graph says; None where it says none."""
-    found = session.one("SELECT graph FROM runs WHERE run_id = ?", [run])
-    graph, _ = read_graph(found["graph"] if found else None)
-    nodes = {node.name: node for node in graph.nodes} if graph else {}
-    source = nodes[stage].inputs.get("data") if stage in nodes else None
-    return nodes[source].key if source in nodes else None
+def sequence_answers(networks: Networks, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a page of single sequences behind `after`, answered by the checkpoint that was evaluated.
+
+    Args:
+        values: what `sequences_page` returned; nothing is answered where it has no `after`.
+    """
+    wanted, first = values["filter"], _number(values["filter"].after)
+    if not values["stages"] or first < 0 or values["one_by_one"] is None:
+        return values
+    checkpoint = values["rows"][0]["checkpoint_key"]
+    try:
+        answers = networks.answers(checkpoint, values["data"], first, SEQUENCES_A_PAGE, values["act_steps"])
+    except GridloomError as error:
+        return values | {"error": error}
+    cards = [
+        {
+            "item": one.item,
+            "answer": one.answer,
+            "halting": one.halting,
+            "step": link("checkpoint", checkpoint=checkpoint, data=values["data"], item=one.number + 1),
+        }
+        for one in answers
+    ]
+    last = first + SEQUENCES_A_PAGE
+    return values | {
+        "answers": cards,
+        "prev": wanted.address(after=str(max(0, first - SEQUENCES_A_PAGE))) if first else None,
+        "next": wanted.address(after=str(last)) if answers and last < answers[0].item.count else None,
+    }
+
+
+def _act_steps(session: Session, wanted: Evaluated) -> int | None:
+    """Return the ACT steps that an evaluation was given; None for the network's own number."""
+    graph, _ = recorded_graph(session, wanted.run)
+    spec = next((node.spec for node in graph.nodes if node.name == wanted.stage), {}) if graph else {}
+    steps = spec.get("act_steps")
+    return steps if isinstance(steps, int) else None
 
 
 def _start(session: Session, wanted: Evaluated, states: dict[str, str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from gridloom.errors import GridloomError
 from gridloom.view.html import link
 from gridloom.view.pages.evaluations import kinds_of_tasks
 from gridloom.view.pages.runs import scores
-from gridloom.view.reader import Session
+from gridloom.view.reader import Session, places
 
 TASKS_A_PAGE = 60
 STATES = {
@@ -87,11 +87,13 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
     )
     shown = [task_id for task_id in found if task_id > wanted.after][: TASKS_A_PAGE + 1]
     rows = session.rows(
-        "SELECT t.*, r.tests[1] AS test, p.grid AS pick FROM v_tasks t JOIN tasks r USING (run_id, stage, task_id) "
-        "LEFT JOIN picks p ON p.run_id = $run AND p.stage = $stage AND p.task_id = t.task_id "
-        "AND p.test_index = 0 AND p.rank = 0 WHERE t.run_id = $run AND t.stage = $stage "
-        "AND t.task_id IN (SELECT unnest($ids)) ORDER BY t.task_id",
-        {"run": wanted.run, "stage": wanted.stage, "ids": shown},
+        "SELECT r.run_id, r.stage, r.task_id, r.tests[1] AS test, coalesce(f.attempts, 0) AS attempts, "
+        "coalesce(f.accepted, false) AS accepted, f.best_score, f.best_attempt_id, f.best_verdict, f.solved, "
+        "p.grid AS pick FROM tasks r LEFT JOIN task_figures f USING (run_id, stage, task_id) "
+        "LEFT JOIN picks p ON p.run_id = r.run_id AND p.stage = r.stage AND p.task_id = r.task_id "
+        "AND p.test_index = 0 AND p.rank = 0 "
+        f"WHERE r.run_id = ? AND r.stage = ? AND r.task_id IN ({places(shown)}) ORDER BY r.task_id",
+        [wanted.run, wanted.stage, *shown],
     )
     place = next(row["place"] for row in stages if (row["run_id"], row["stage"]) == (wanted.run, wanted.stage))
     _add_best(session, wanted, rows, place)
@@ -104,7 +106,7 @@ def tasks_page(session: Session, wanted: Filter) -> dict[str, Any]:
         "sources": _sources(session, wanted),
         "tasks": page,
         "total": len(found),
-        "score": next((row for row in _scores(session, wanted.run) if row["stage"] == wanted.stage), None),
+        "score": next((row for row in scores(session, wanted.run) if row["stage"] == wanted.stage), None),
         "more": wanted.address(after=page[-1]["task_id"]) if len(rows) > TASKS_A_PAGE else None,
     }
 
@@ -115,9 +117,9 @@ def _add_best(session: Session, wanted: Filter, rows: list[dict[str, Any]], plac
     proposed: dict[str, Any] = {}
     if without:
         found = session.rows(
-            "SELECT attempt_id, grids[1] AS grid FROM attempts WHERE run_id = $run AND stage = $stage "
-            "AND attempt_id IN (SELECT unnest($ids))",
-            {"run": wanted.run, "stage": wanted.stage, "ids": without},
+            "SELECT attempt_id, grids[1] AS grid FROM attempts WHERE run_id = ? AND stage = ? "
+            f"AND attempt_id IN ({places(without)})",
+            [wanted.run, wanted.stage, *without],
         )
         proposed = {row["attempt_id"]: row["grid"] for row in found}
     for row in rows:
@@ -129,8 +131,9 @@ def _add_best(session: Session, wanted: Filter, rows: list[dict[str, Any]], plac
 def task_page(session: Session, run: str, stage: str, task_id: str) -> dict[str, Any]:
     """Return one task with all its attempts in short. Raises GridloomError for an unknown one."""
     task = session.one(
-        "SELECT r.demos AS demo_pairs, r.tests AS test_grids, t.* FROM v_tasks t JOIN tasks r USING (run_id, stage, "
-        "task_id) WHERE t.run_id = ? AND t.stage = ? AND t.task_id = ?",
+        "SELECT r.run_id, r.stage, r.task_id, r.subset, r.demos AS demo_pairs, r.tests AS test_grids, f.solved, "
+        "f.pass1, f.pass2, f.cell_accuracy FROM tasks r LEFT JOIN task_figures f USING (run_id, stage, task_id) "
+        "WHERE r.run_id = ? AND r.stage = ? AND r.task_id = ?",
         [run, stage, task_id],
     )
     if task is None:
@@ -172,10 +175,6 @@ def _resolved(wanted: Filter, stages: list[dict[str, Any]]) -> Filter:
     return Filter(**values)
 
 
-def _scores(session: Session, run: str) -> list[dict[str, Any]]:
-    return session.once(("scores", run), lambda: scores(session, run))
-
-
 def _sources(session: Session, wanted: Filter) -> list[str]:
     where = [wanted.run, wanted.stage]
     return session.once(
@@ -190,12 +189,15 @@ def _sources(session: Session, wanted: Filter) -> list[str]:
 
 
 def _neighbours(session: Session, run: str, stage: str, task_id: str) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for name, comparison, order in (("next", ">", "ASC"), ("prev", "<", "DESC")):
-        row = session.one(
-            f"SELECT task_id FROM tasks WHERE run_id = ? AND stage = ? AND task_id {comparison} ? "
-            f"ORDER BY task_id {order} LIMIT 1",
-            [run, stage, task_id],
-        )
-        found[name] = link("task", run=run, stage=stage, id=row["task_id"]) if row else None
-    return found
+    ids = session.once(
+        ("task ids", run, stage),
+        lambda: [
+            row["task_id"]
+            for row in session.rows(
+                "SELECT task_id FROM tasks WHERE run_id = ? AND stage = ? ORDER BY task_id", [run, stage]
+            )
+        ],
+    )
+    here = ids.index(task_id)
+    beside = {"next": ids[here + 1 : here + 2], "prev": ids[max(0, here - 1) : here]}
+    return {name: link("task", run=run, stage=stage, id=one[0]) if one else None for name, one in beside.items()}

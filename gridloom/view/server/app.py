@@ -1,10 +1,16 @@
-"""Routes of the viewer: each page is data from `pages`, filled into a template."""
+"""Routes of the viewer: each page is data from `pages`, filled into a template.
+
+A page's module is imported when the page is first asked for, or after the server is up (`warm_up`): together they take
+longer than everything that the server needs to answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
+from contextlib import suppress
+from functools import cached_property, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
@@ -18,24 +24,17 @@ from starlette.staticfiles import StaticFiles
 from gridloom.errors import GridloomError, StoreError
 from gridloom.stores.workspace import Workspace
 from gridloom.version import __version__
-from gridloom.view.html import FOLDER, link, render
-from gridloom.view.models import Networks
-from gridloom.view.newest import attempts_since, cursor, newest
-from gridloom.view.pages.attempt import attempt_page
-from gridloom.view.pages.checkpoint import Choice, checkpoint_page, choices, paths_page, planner_choices
-from gridloom.view.pages.compare import Comparison, compare_page
-from gridloom.view.pages.curves import curves
-from gridloom.view.pages.evaluations import Evaluated, pages_of_run, puzzles_page, sequences_page, votes_page
-from gridloom.view.pages.halting import halting_page
-from gridloom.view.pages.queries import MAX_QUERY, save_query, search_page, sql_page
-from gridloom.view.pages.runs import run_page, runs_page
-from gridloom.view.pages.tasks import Filter, task_page, tasks_page
+from gridloom.view.html import FOLDER, environment, link, render
 from gridloom.view.reader import QUERY_ROWS, QUERY_S, Reader, Session
 from gridloom.view.recorded import version
 from gridloom.view.server.guard import Access, Guard
 
+if TYPE_CHECKING:
+    from gridloom.view.models import Networks
+    from gridloom.view.pages.checkpoint import Choice
+    from gridloom.view.pages.evaluations import Evaluated
+
 Answer = Callable[[Request], Response]
-MAX_BODY = 4 * MAX_QUERY
 
 
 class Viewer:
@@ -44,7 +43,13 @@ class Viewer:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.reader = Reader(workspace)
-        self.networks = Networks(workspace)
+
+    @cached_property
+    def networks(self) -> Networks:
+        """Networks that pages run."""
+        from gridloom.view.models import Networks
+
+        return Networks(self.workspace)
 
     def page(self, template: str, here: str, status: int = 200, warnings: Any = (), **values: Any) -> Response:
         """Return a whole page."""
@@ -64,6 +69,8 @@ class Viewer:
         return self.page("error.html", "", 503 if is_of_store else 404, **values)
 
     def runs(self, request: Request) -> Response:
+        from gridloom.view.pages.runs import runs_page
+
         values: dict[str, Any] = {"live_version": version(self.workspace)}
         if self.reader.is_empty():
             return self.page("runs.html", "runs", runs=[], **values)
@@ -72,6 +79,10 @@ class Viewer:
             return self.page("runs.html", "runs", warnings=session.warnings, **values)
 
     def run(self, request: Request) -> Response:
+        from gridloom.view.newest import cursor, newest
+        from gridloom.view.pages.evaluations import pages_of_run
+        from gridloom.view.pages.runs import run_page
+
         now = version(self.workspace)
         with self.reader.session() as session:
             values = run_page(session, _text(request, "id"), _text(request, "metrics"), charts=False)
@@ -81,6 +92,8 @@ class Viewer:
 
     def curves(self, request: Request) -> Response:
         """Answer the curves of a run, the part of its page that takes longest to make."""
+        from gridloom.view.pages.curves import curves
+
         run_id = _text(request, "id")
         with self.reader.session() as session:
             every = _text(request, "metrics") == "all"
@@ -88,6 +101,8 @@ class Viewer:
         return HTMLResponse(render("run_curves.html", run_id=run_id, curves=drawn))
 
     def tasks(self, request: Request) -> Response:
+        from gridloom.view.pages.tasks import Filter, tasks_page
+
         wanted = Filter(
             **{name: _text(request, name) for name in Filter.__slots__ if _text(request, name)} | _run(request)
         )
@@ -97,44 +112,79 @@ class Viewer:
             return self.page("tasks.html", "tasks", warnings=session.warnings, **tasks_page(session, wanted))
 
     def puzzles(self, request: Request) -> Response:
+        from gridloom.view.pages.evaluations import puzzles_page
+
         return self._evaluation(request, "puzzles", puzzles_page)
 
     def votes(self, request: Request) -> Response:
+        from gridloom.view.pages.evaluations import votes_page
+
         return self._evaluation(request, "votes", votes_page)
 
     def sequences(self, request: Request) -> Response:
-        return self._evaluation(request, "sequences", sequences_page)
+        from gridloom.view.pages.evaluations import sequence_answers, sequences_page
+
+        return self._evaluation(request, "sequences", sequences_page, partial(sequence_answers, self.networks))
 
     def _evaluation(
-        self, request: Request, page: str, make: Callable[[Session, Evaluated], dict[str, Any]]
+        self,
+        request: Request,
+        page: str,
+        make: Callable[[Session, Evaluated], dict[str, Any]],
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> Response:
-        """Answer a page of an evaluation."""
+        """Answer a page of an evaluation, completed after the ledger was closed."""
+        from gridloom.view.pages.evaluations import Evaluated
+
         given = {name: _text(request, name) for name in ("run", "stage", "state", "after") if _text(request, name)}
         wanted = Evaluated(page, **given)
         if self.reader.is_empty():
             return self.page(f"{page}.html", "tasks", stages=[], filter=wanted, kinds=[])
         with self.reader.session() as session:
-            return self.page(f"{page}.html", "tasks", warnings=session.warnings, **make(session, wanted))
+            values, warnings = make(session, wanted), session.warnings
+        return self.page(f"{page}.html", "tasks", warnings=warnings, **complete(values))
 
     def task(self, request: Request) -> Response:
+        from gridloom.view.pages.tasks import task_page
+
         with self.reader.session() as session:
             values = task_page(session, *(_text(request, name) for name in ("run", "stage", "id")))
             return self.page("task.html", "tasks", warnings=session.warnings, **values)
 
     def attempt(self, request: Request) -> Response:
+        from gridloom.view.pages.attempt import attempt_page
+
         with self.reader.session() as session:
             values = attempt_page(session, _text(request, "name"), _text(request, "against"))
             return self.page("attempt.html", "tasks", warnings=session.warnings, **values)
 
     def compare(self, request: Request) -> Response:
+        from gridloom.view.pages.compare import Comparison, compare_page
+        from gridloom.view.pages.compare_several import several_page
+
         if self.reader.is_empty():
             empty: dict[str, Any] = {"a": None, "b": None, "kind": "tasks", "kinds": [], "stages": [], "differs": []}
             return self.page("compare.html", "compare", **empty)
-        wanted = Comparison(**{name: _text(request, name) for name in Comparison.__slots__})
+        given = {name: _text(request, name) for name in Comparison.__slots__ if name != "more"}
+        # of the list of runs the latest first: the earliest is what the others are compared with
+        chosen = [run for run in request.query_params.getlist("run") if run][::-1]
+        others = [run for run in request.query_params.getlist("b") if run]
+        if not chosen and (given["a"] or len(others) > 1):
+            chosen = [run for run in (given["a"], *others) if run]
+        if len(chosen) > 2:
+            chosen = list(dict.fromkeys(chosen))
+        given["b"] = "".join(others[:1])
+        if chosen:
+            given |= {"a": chosen[0], "b": "".join(chosen[1:2])}
+        wanted = Comparison(**given, more=tuple(chosen[2:]))
         with self.reader.session() as session:
-            return self.page("compare.html", "compare", warnings=session.warnings, **compare_page(session, wanted))
+            values = several_page(session, wanted) if wanted.more else compare_page(session, wanted)
+            template = "compare_several.html" if wanted.more else "compare.html"
+            return self.page(template, "compare", warnings=session.warnings, **values)
 
     def sql(self, request: Request) -> Response:
+        from gridloom.view.pages.queries import sql_page
+
         query = _text(request, "q")
         if self.reader.is_empty():
             return self.sql_page(200, sql_page(None, self.workspace, query))
@@ -148,16 +198,22 @@ class Viewer:
         return self.page("sql.html", "sql", status, warnings, **bounds, **values)
 
     def search(self, request: Request) -> Response:
+        from gridloom.view.pages.queries import search_page
+
         with self.reader.session() as session:
             values = search_page(session, _text(request, "q")[:400], _text(request, "run"))
             return self.page("search.html", "", warnings=session.warnings, searched=_text(request, "q"), **values)
 
     def checkpoint(self, request: Request) -> Response:
         """Step through a checkpoint; the network runs after the ledger was closed."""
+        from gridloom.view.pages.checkpoint import checkpoint_page, choices
+
         return self._stepping(request, "checkpoint", choices, checkpoint_page)
 
     def paths(self, request: Request) -> Response:
         """Show how an engine plans; the network runs after the ledger was closed."""
+        from gridloom.view.pages.checkpoint import paths_page, planner_choices
+
         return self._stepping(request, "paths", planner_choices, paths_page)
 
     def _stepping(
@@ -167,6 +223,8 @@ class Viewer:
         listed: Callable[[Session | None], dict[str, Any]],
         make: Callable[[Networks, Choice], dict[str, Any]],
     ) -> Response:
+        from gridloom.view.pages.checkpoint import Choice
+
         choice = Choice(**{name: _text(request, name) for name in Choice.__slots__ if _text(request, name)})
         found, warnings = listed(None), tuple[str, ...]()
         if not self.reader.is_empty():
@@ -177,6 +235,8 @@ class Viewer:
         return self.page(f"{page}.html", page, status, warnings, **(found | values))
 
     def halting(self, request: Request) -> Response:
+        from gridloom.view.pages.halting import halting_page
+
         if self.reader.is_empty():
             return self.page("halting.html", "halting", chosen=None)
         with self.reader.session() as session:
@@ -200,6 +260,9 @@ class Viewer:
 
     def look_at_run(self, request: Request) -> Response:
         """Answer what is new of a run: its stages and curves, and the attempts behind the cursor."""
+        from gridloom.view.newest import attempts_since, cursor
+        from gridloom.view.pages.runs import run_page
+
         now = version(self.workspace)
         if now == _text(request, "version"):
             return Response(status_code=204)
@@ -218,6 +281,18 @@ class Viewer:
             )
 
 
+def warm_up(viewer: Viewer) -> None:
+    """Import what the pages need, and open the ledger, so that the first pages are as fast as later ones."""
+    for page in ("runs", "tasks", "attempt", "compare", "evaluations", "queries", "curves", "halting", "checkpoint"):
+        import_module(f"gridloom.view.pages.{page}")
+    with suppress(GridloomError):  # a page says what is wrong
+        if not viewer.reader.is_empty():
+            with viewer.reader.session():
+                pass
+    for template in environment().list_templates():
+        environment().get_template(template)
+
+
 def _text(request: Request, name: str) -> str:
     return request.query_params.get(name, "")
 
@@ -228,10 +303,12 @@ def _run(request: Request) -> dict[str, str]:
 
 async def _save(viewer: Viewer, request: Request) -> Response:
     """Save a query in the workspace, and show it."""
+    from gridloom.view.pages.queries import MAX_QUERY, save_query, sql_page
+
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY:
+        if len(body) > 4 * MAX_QUERY:
             return viewer.failed(GridloomError("the query is too long", f"at most {MAX_QUERY:,} characters"))
     given = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
     name, query = (given.get(field, [""])[-1] for field in ("name", "q"))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import uvicorn
+from starlette.applications import Starlette
 
 from gridloom.errors import GridloomError
 from gridloom.stores.workspace import Workspace
-from gridloom.view.html import environment
-from gridloom.view.server.app import make_app
+from gridloom.view.server.app import make_app, warm_up
 from gridloom.view.server.guard import Access, is_loopback, own_names
 
 
@@ -39,26 +40,34 @@ def serve(
     """
     token = secrets.token_urlsafe(24) if with_token or not is_loopback(host) else None
     access = Access(own_names() | {name.lower() for name in (host, *hosts)}, token)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     taken = listening.getsockname()[1]
     app = make_app(workspace, access)
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    shown = f"[{shown}]" if ":" in shown else shown
+    ready(f"http://{shown}:{taken}/" + (f"?token={token}" if token else ""))
+    warming = threading.Thread(target=warm_up, args=(app.state.viewer,), daemon=True)
+    warming.start()
+    try:
+        with suppress(KeyboardInterrupt):  # the usual end
+            server_of(app).run(sockets=[listening])
+    finally:
+        listening.close()
+        warming.join()  # a thread that imports is not cut off at the end of the process
+        app.state.viewer.reader.close()
+
+
+def server_of(app: Starlette) -> uvicorn.Server:
+    """Return the server of a viewer's application, which is run with sockets that listen."""
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="off", server_header=False, ws="none", http="h11",
         timeout_graceful_shutdown=1,
     )  # fmt: skip
-    shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
-    shown = f"[{shown}]" if ":" in shown else shown
-    ready(f"http://{shown}:{taken}/" + (f"?token={token}" if token else ""))
-    environment().get_template("runs.html")  # compiled before it is asked for
-    try:
-        with suppress(KeyboardInterrupt):  # the usual end
-            uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        listening.close()
-        app.state.viewer.reader.close()
+    return uvicorn.Server(config)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises GridloomError: the address is in use or not of this machine."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         made = socket.socket(family, kind, protocol)

@@ -223,6 +223,25 @@ async function load(place) {
 }
 for (const place of document.querySelectorAll("[data-load]")) load(place);
 
+// Replace a part of the page by what it is now. What was ticked stays ticked, and the focus where it was: a reload would
+// forget both, and a link that was just followed.
+async function renew(id) {
+  const answer = await fetch(location.href);
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(id);
+  const old = document.getElementById(id);
+  if (!fresh) return;
+  if (!old) { location.reload(); return; }
+  const ticked = new Set([...old.querySelectorAll("input:checked")].map((one) => one.value));
+  for (const one of fresh.querySelectorAll("input")) one.checked = ticked.has(one.value);
+  const focus = old.contains(document.activeElement) ? document.activeElement : null;
+  old.replaceWith(fresh);
+  if (focus) {
+    const name = (one) => one.value || one.href;
+    [...fresh.querySelectorAll("input, a")].find((one) => name(one) === name(focus))?.focus();
+  }
+}
+
 // Fetch what is new of a page that can grow; the server answers 204 while nothing was recorded.
 function live(box) {
   let version = box.dataset.version, cursor = box.dataset.cursor || "";
@@ -246,7 +265,7 @@ function live(box) {
             if (place) place.insertAdjacentHTML("afterbegin", html);
           }
           for (const id of found.load || []) load(document.getElementById(id));
-          if (found.reload && box.dataset.reload) location.reload();
+          if (found.reload && box.dataset.reload) await renew(box.dataset.reload);
         }
       } catch (error) {
         // the server is gone for a moment, or for good: the next look shows which

@@ -16,6 +16,7 @@ from run_cases import TWO, Recorder, graph, node, run
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import GridloomError, StageError
 from gridloom.runtime.trackers.wandb_run import figures_of
+from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
 SPEC = """\
@@ -67,6 +68,13 @@ def test_solve_score_and_evaluate_have_runs_with_the_network_and_say_where_they_
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "tiny.yaml").write_text(SPEC)
     out = typist(tmp_path)("run", "tiny.yaml")
+    workspace = Workspace(tmp_path / ".gridloom")
+    notes = Ledger(workspace).rows("SELECT stage, notes FROM stages WHERE notes->>'wandb' IS NOT NULL ORDER BY stage")
+    noted = {row["stage"]: json.loads(row["notes"])["wandb"] for row in notes}
+    assert [*noted] == ["judge", "score", "solve"]
+    assert noted["score"]["project"] == "mine"
+    for place in noted.values():
+        assert list((workspace.root / place["folder"]).glob("*.wandb"))
     found: dict[str, tuple[str, dict[str, Any], dict[str, float]]] = {}
     for file in (tmp_path / ".gridloom" / "wandb").rglob("*.wandb"):
         assert f"wandb sync {file.parent}" in out

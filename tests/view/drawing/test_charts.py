@@ -108,3 +108,28 @@ def test_grids_as_text() -> None:
     assert difference([[1, 2]], [[1, 2]]) == "equal"
     assert difference([[1, 2]], [[1, 3]]) == "1 of 2 cells differ: (1,2) 2 -> 3"
     assert difference([[1, 2]], []) == "1x2 -> no grid"
+
+
+def labels_of_y(made: str) -> list[str]:
+    """Texts beside the vertical axis, from below."""
+    return re.findall(r'text-anchor="end"[^>]*>([^<]*)</text>', made)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=1e-30, max_value=1e30) | st.just(0.0) | st.just(1.0))
+def test_a_constant_curve_has_one_label_its_value(value: float) -> None:
+    for log_y in (False, True) if value else (False,):
+        made = line_chart("x", [Series("x", [(1.0, value), (2.0, value), (9.0, value)])], log_y=log_y)
+        (label,) = labels_of_y(made)
+        shown = float(label.replace(",", "").translate({ord(u): e for u, e in (("k", "e3"), ("M", "e6"), ("G", "e9"))}))
+        assert abs(shown - value) <= 0.006 * value
+        (places,) = re.findall(r'<polyline class="l0" points="([^"]*)"', made)
+        assert len({place.partition(",")[2] for place in places.split()}) == 1
+        (rule,) = re.findall(r'<line class="rule" x1="\d+" y1="([\d.]+)"', made)
+        assert places.split()[0].partition(",")[2] == rule
+
+
+@given(st.floats(0.001, 1000), st.integers(3, 9))
+def test_labels_of_a_curve_that_hardly_moves_differ(value: float, digits: int) -> None:
+    points = [(1.0, value), (2.0, value * (1 + 10.0**-digits))]
+    found = labels_of_y(line_chart("x", [Series("x", points)]))
+    assert len(set(found)) == len(found) >= 2

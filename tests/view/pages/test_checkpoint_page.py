@@ -5,13 +5,24 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from engine_support import engine
+from packed_support import DATASET
 from starlette.testclient import TestClient
 from stepping_support import publish_checkpoints
-from view_support import client_of
+from view_support import client_of, graph, node
 
+from gridloom.runtime.checkpoints.bundle import NETWORK, Bundle, save_bundle
+from gridloom.runtime.data.arc.dataset import save_dataset
+from gridloom.runtime.data.arc.puzzle_ids import PuzzleIds
+from gridloom.runtime.models.kind import RowShape
 from gridloom.stores.artifacts import ArtifactStore
+from gridloom.stores.evaluation_records import DifficultyRecord
+from gridloom.stores.ledger import LedgerWriter
+from gridloom.stores.records import ArtifactRecord, RunRecord
 from gridloom.stores.workspace import Workspace
 
 
@@ -136,3 +147,92 @@ def test_a_damaged_checkpoint_is_named(client: TestClient) -> None:
     (artifact.path / "trm.safetensors").write_bytes(b"damaged")
     found = html.unescape(page(client, 400, checkpoint="gl1:engine", data="gl1:sudokus"))
     assert "trm.safetensors" in found
+
+
+@pytest.fixture(scope="module")
+def planning_arc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Four ARC tasks, of which two fit the canvas of 4x4 cells of an engine that plans."""
+    workspace = Workspace(tmp_path_factory.mktemp("planning") / "gridloom")
+    store, records = ArtifactStore(workspace), []
+    network = engine(RowShape(4, 16, 12), planning={"paths": 3, "depth": 2, "gate": True}).eval()
+    fillers = {
+        "checkpoint": lambda out: save_bundle(out, Bundle({NETWORK: network}, PuzzleIds.of(()))),
+        "dataset": lambda out: save_dataset(out, replace(DATASET, packed=False)),
+    }
+    for kind, filler in fillers.items():
+        with store.writing(f"gl1:{kind}") as out:
+            filler(out)
+            store.publish(out, key=f"gl1:{kind}", type=kind, kind=kind, producer={"stage": kind}, inputs={})
+        records.append(
+            ArtifactRecord(key=f"gl1:{kind}", type=kind, kind=kind, run_id="run-1", stage=kind, bytes=1, created_at=1.0)
+        )
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(*records)
+    with client_of(workspace) as made:
+        yield made
+
+
+@pytest.mark.parametrize("item", [1, 3])
+def test_items_that_a_planner_cannot_read_are_named_beside_the_others(planning_arc: TestClient, item: int) -> None:
+    asked = {"checkpoint": "gl1:checkpoint", "data": "gl1:dataset", "item": str(item)}
+    answer = planning_arc.get("/paths", params=asked)
+    text = html.unescape(answer.text)
+    assert answer.status_code == (200 if item == 1 else 400)
+    overview = text[text.index("Weights of the paths in the last ACT step by item") :].partition('"')[0]
+    assert re.findall(r"task (t\d)", overview) == ["t0", "t1"]
+    assert "item 3 is left out: a grid of 5x4, the canvas has 4" in text
+    assert "item 4 is left out: a grid of 2x6, the canvas has 4" in text
+    assert ("every planning call" in text) == (item == 1)
+    assert re.findall(r'rel="(prev|next)"', text) == (["next"] if item == 1 else ["prev", "next"])
+
+
+def test_paths_of_items_that_run_together_are_those_of_each_alone(planning_arc: TestClient) -> None:
+    for item in (1, 2):
+        asked = {"checkpoint": "gl1:checkpoint", "data": "gl1:dataset", "item": str(item)}
+        text = planning_arc.get("/paths", params=asked).text
+        shown = re.findall(
+            r"(t\d, test 1|call \d) \(gate ([\d.]+)\): path 1 ([\d.]+), path 2 ([\d.]+), path 3 ([\d.]+)", text
+        )
+        rows = {name: values for name, *values in shown}
+        alone = rows[max(name for name in rows if name.startswith("call"))]
+        assert alone == rows[f"t{item - 1}, test 1"]
+        assert rows["t0, test 1"] != rows["t1, test 1"]
+
+
+def test_single_sequences_of_an_evaluation_are_answered(tmp_path: Path) -> None:
+    workspace = publish_checkpoints(Workspace(tmp_path / "gridloom"))
+    nodes = (
+        node("parity", "parity", produces="sequences"),
+        node("lengths", "evaluate", produces="report", inputs={"data": "parity"}),
+        node("lost", "evaluate", produces="report", inputs={"data": "parity"}),
+    )
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(RunRecord(run_id="run-1", graph=graph().model_copy(update={"nodes": nodes}).to_json()))
+        for stage, key in (("lengths", "gl1:rnn"), ("lost", "gl1:removed")):
+            writer.append(
+                DifficultyRecord(
+                    run_id="run-1", stage=stage, kind="parity", difficulty=1, num_rows=10, num_scored=10, num_right=9,
+                    num_places=10, num_places_right=5, mean_steps=2.0, checkpoint_key=key,
+                )
+            )  # fmt: skip
+    with client_of(workspace) as client:
+        text = html.unescape(client.get("/sequences", params={"stage": "lengths"}).text)
+        assert "halting probability" not in text
+        (address,) = re.findall(r'href="(/sequences[^"]*)#answers"', text)
+        first = html.unescape(client.get(address).text)
+        (following,) = re.findall(r'rel="next" href="([^"]*)"', first)
+        second = html.unescape(client.get(following).text)
+        assert 'rel="prev"' in second
+        lost = html.unescape(client.get("/sequences", params={"stage": "lost", "after": "0"}).text)
+        assert "no artifact gl1:removed" in lost
+        cards = re.findall(r'<li class="card">.*?</li>', first + second, re.DOTALL)
+        assert len(cards) == 48
+        for number in (1, 24, 30):
+            (card,) = (one for one in cards if f">parity {number}, difficulty" in one)
+            alone = page(client, checkpoint="gl1:rnn", data="gl1:parity", item=number)
+            last = html.unescape(alone[alone.index('aria-label="Answers by step"') :].partition("</table>")[0])
+            last = last.rpartition("<tr>")[2]
+            assert (">wrong<" in card) == ("<mark>" in card) == (">wrong<" in last)
+            assert re.findall(r"halting probability ([\d.]+)", card)[0] in last
+            (question,) = re.findall(r'aria-label="question">([^<]*)<', card)
+            assert f'aria-label="question">{question}<' in html.unescape(alone)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
-from store_cases import EPOCH
-from view_support import client_of, fill
+from store_cases import EPOCH, attempt
+from view_support import client_of, evaluations, fill, fill_third, graph, node
 
+from gridloom.runtime.data.arc.dataset import Dataset, save_dataset
+from gridloom.runtime.data.tasks import Task, tasks_digest
+from gridloom.specs.data import Augment
+from gridloom.stores.artifacts import ArtifactStore
 from gridloom.stores.evaluation_records import EvaluationRecord, PredictionRecord
 from gridloom.stores.ledger import LedgerWriter
-from gridloom.stores.records import MetricRecord, StageRecord, TaskRecord
+from gridloom.stores.records import MetricRecord, RunRecord, StageRecord, TaskRecord
 from gridloom.stores.workspace import Workspace
 
 
@@ -60,10 +66,10 @@ def test_puzzles_go_on_after_the_last_one_shown(client: TestClient) -> None:
 
 def test_votes_show_the_grids_of_most_votes(client: TestClient) -> None:
     text = words(get(client, "votes", run="run-1"))
-    assert "no vote for the right grid" in text
-    assert "right grid at place 3 of 2" in text
+    assert "no vote of 4 views for the right grid" in text
+    assert "right grid at place 3 of 3" in text
     assert "3 votes 2x2" in text
-    assert "1 votes 1x1" in text
+    assert "1 vote 1x1" in text
     assert "test 1x1" in text  # the test input, which a solve stage recorded; the second test has none
     assert get(client, "votes", run="run-1", state="no vote").count('<li class="card">') == 1
     assert get(client, "votes", run="run-1", after="aaaa0001/0").count('<li class="card">') == 1
@@ -205,5 +211,110 @@ def test_equal_votes_stand_in_the_order_of_the_count(tmp_path: Path) -> None:
         (compared,) = re.findall(
             r'<li class="card">.*?</li>', get(made, "compare", kind="votes", a="run-1", b="run-1"), re.DOTALL
         )
-    assert re.findall(r'data-grid="([^"]*)"', text) == ["1", "2", "0"]  # no input: the id is of two unlike tasks
+    assert re.findall(r'data-grid="([^"]*)"', text) == ["1", "2", "0"]  # no input: the recorded graph names no data
     assert re.findall(r'data-grid="([^"]*)"', compared) == ["1", "1"]
+
+
+def own_task(colour: int) -> Task:
+    """A task of the id aaaa0001 whose one test input is a cell of a colour."""
+    return Task("aaaa0001", "s", (), (np.array([[colour]], dtype=np.uint8),))
+
+
+def test_votes_show_the_input_of_the_data_that_was_read(tmp_path: Path) -> None:
+    """Where solve stages on data of another key recorded another task of the same id, theirs is not shown."""
+    workspace, store = Workspace(tmp_path / "gridloom"), ArtifactStore(Workspace(tmp_path / "gridloom"))
+    with LedgerWriter(workspace, "other") as writer:
+        solving = graph().model_copy(
+            update={
+                "nodes": (
+                    node("arc1", "arc", produces="dataset", key="gl1:elsewhere"),
+                    node("solve", "solve", inputs={"data": "arc1"}, key="gl1:solved"),
+                )
+            }
+        )
+        task = {"task_id": "aaaa0001", "subset": "s", "demos": [], "check_demos": []}
+        writer.append(
+            RunRecord(run_id="other", graph=solving.to_json(), started_at=EPOCH),
+            TaskRecord(run_id="other", stage="solve", tests=[[[8]]], **task),
+            attempt("aaaa0001", 1, run_id="other"),
+        )
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(RunRecord(run_id="run-1", graph=graph().to_json(), started_at=EPOCH), *evaluations("run-1"))
+
+    def drawn() -> list[str]:
+        with client_of(workspace) as made:
+            card = get(made, "votes", run="run-1", state="no vote").partition("test 1</h2>")[2]
+        return re.findall(r'data-grid="([^"]*)"', card)
+
+    votes = ["12/34", "7"]
+    assert drawn() == votes
+    with LedgerWriter(workspace, "solved") as writer:
+        writer.append(
+            RunRecord(run_id="solved", graph=graph().to_json(), started_at=EPOCH - 9),
+            TaskRecord(run_id="solved", stage="solve", tests=[[[6]]], **task),
+            attempt("aaaa0001", 1, run_id="solved"),
+        )
+    assert drawn() == ["6", *votes]  # a solve stage on the same data recorded it
+    tasks = (own_task(5),)
+    with store.writing("gl1:arc1") as out:
+        save_dataset(out, Dataset(tasks, 3, tasks_digest(tasks), Augment(), "v"))
+        store.publish(out, key="gl1:arc1", type="dataset", kind="arc", producer={"stage": "arc1"}, inputs={})
+    assert drawn() == ["5", *votes]  # the data itself
+    (folder,) = (workspace.root / "artifacts").glob("*arc1*")
+    (folder / "tasks.json").chmod(0o644)
+    (folder / "tasks.json").write_text("{", encoding="utf-8")
+    os.utime(folder, (1, 1))
+    assert drawn() == ["6", *votes]  # damaged: what solve stages recorded
+
+
+@pytest.fixture(scope="module")
+def of_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    workspace = fill(Workspace(tmp_path_factory.mktemp("three") / "gridloom"))
+    fill_third(workspace)
+    with client_of(workspace) as made:
+        yield made
+
+
+def rows_of(text: str, region: str) -> list[list[str]]:
+    """The cells of the rows of a table."""
+    body = text.partition(f'aria-label="{region}"')[2].partition("<tbody>")[2].partition("</tbody>")[0]
+    return [[words(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in body.split("</tr>")[:-1]]
+
+
+def test_several_runs_are_compared_with_the_earliest(of_three: TestClient) -> None:
+    asked = {"kind": "puzzles", "run": ["run-3", "run-2", "run-1"]}
+    text = html.unescape(of_three.get("/compare", params=asked).text)
+    assert [(row[0], row[1]) for row in rows_of(text, "Runs")] == [("a", "run-1"), ("b", "run-2"), ("c", "run-3")]
+    first, second, third = rows_of(text, "Runs")
+    assert first[3] == "33.3%"
+    assert second[3:10] == ["100.0%", "+66.7 points over 3", "2", "0", "1", "0", "p = 0.5"]
+    assert third[3:10] == ["33.3%", "+0.0 points over 3", "0", "0", "1", "2", "-"]
+    assert rows_of(text, "Items that not all answered alike") == [
+        ["puzzle 2", "failed", "solved", "failed"], ["puzzle 3", "failed", "solved", "failed"],
+    ]  # fmt: skip
+    others = {"kind": "puzzles", "a": "run-2", "b": ["run-1", "run-3", "run-2", ""]}
+    changed = html.unescape(of_three.get("/compare", params=others).text)
+    assert [row[1] for row in rows_of(changed, "Runs")] == ["run-2", "run-1", "run-3"]
+    pair = re.findall(r'href="([^"]*)" aria-label="leave out run-3"', changed)
+    assert "Compare two runs" in of_three.get(pair[0]).text
+
+
+@pytest.mark.parametrize("kind", ["tasks", "votes", "sequences", "training"])
+def test_several_runs_are_compared_in_every_kind(of_three: TestClient, kind: str) -> None:
+    text = html.unescape(of_three.get("/compare", params={"kind": kind, "run": ["run-3", "run-2", "run-1"]}).text)
+    assert "<h1>Compare 3 runs</h1>" in text
+    for address in re.findall(r'href="(/compare[^"]*)"', text):
+        assert of_three.get(address).status_code == 200, address
+    if kind == "training":
+        assert "a: run-1: 2 at step 1" in text
+        assert "c: run-3: 3 at step 1" in text
+        assert rows_of(text, "Last values")[0] == ["loss", "0.05128 at 39", "0.05263 at 19", "0.3333 at 9"]
+    if kind == "sequences":
+        assert [row[0] for row in rows_of(text, "Right sequences by difficulty")] == ["1", "2"]
+        assert "c: run-3: 0.5 at difficulty 1" in text
+
+
+def test_a_single_chosen_run_is_compared_with_the_latest_other(of_three: TestClient) -> None:
+    for query, expected in (({"run": "run-2"}, ["run-2", "run-3"]), ({"b": "run-3"}, ["run-2", "run-3"])):
+        text = html.unescape(of_three.get("/compare", params={"kind": "puzzles"} | query).text)
+        assert re.findall(r'<option value="([^"]*)" selected', text) == expected

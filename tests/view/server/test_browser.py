@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 from stepping_support import publish_checkpoints
-from store_cases import attempt
-from view_support import fill, halting_rows
+from store_cases import EPOCH, attempt
+from view_support import fill, fill_third, halting_rows
 
 from gridloom.stores.ledger import LedgerWriter
-from gridloom.stores.records import ArtifactRecord, RunRecord
+from gridloom.stores.records import ArtifactRecord, RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
 
 CHROMIUM = next(
@@ -80,8 +80,18 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
                 )
             )
     fill(made.workspace)
+    fill_third(made.workspace)
     with LedgerWriter(made.workspace, "run-1") as writer:
         writer.append(*halting_rows("run-1"))
+        for stage, kind in (("arc1", "arc"), ("arc1.answers", "arc_answers"), ("parity", "parity")):
+            writer.append(StageRecord(run_id="run-1", stage=stage, kind=kind, key=f"gl1:{stage}", status="cached"))
+        for at, (stage, kind) in enumerate(
+            (("score", "score"), ("count.votes", "vote"), ("count", "count_votes"), ("lengths", "evaluate"))
+        ):
+            times = {"started_at": EPOCH + 50 + at, "ended_at": EPOCH + 52.5 + at}
+            writer.append(
+                StageRecord(run_id="run-1", stage=stage, kind=kind, key=f"gl1:{stage}", status="done", **times)
+            )
     return publish_checkpoints(made.workspace)
 
 
@@ -122,29 +132,33 @@ def seen(served: str, workspace: Workspace) -> Iterator[Seen]:
 PAGES = {
     "runs": "/runs",
     "run": "/run?id=run-1",
-    "tasks": "/tasks?run=run-2",
+    "tasks": "/tasks?run=run-1",
+    "hostile_tasks": "/tasks?run=run-2",
     "task": "/task?run=run-2&stage=solve&id=bbbb0002",
     "attempt": "/attempt?name=aaaa0001.1@run-1",
     "compare": "/compare?a=run-1&b=run-2",
+    "compare_several": "/compare?run=run-3&run=run-2&run=run-1",
     "compare_puzzles": "/compare?kind=puzzles&a=run-1&b=run-2",
     "compare_votes": "/compare?kind=votes&a=run-1&b=run-2",
     "compare_sequences": "/compare?kind=sequences&a=run-1&b=run-2",
     "compare_trainings": "/compare?kind=training&a=run-1&b=run-2",
     "puzzles": "/puzzles?run=run-1",
     "votes": "/votes?run=run-1",
-    "sequences": "/sequences?run=run-1",
+    "sequences": "/sequences?run=run-1&after=0#answers",
     "paths": "/paths?checkpoint=gl1:engine&data=gl1:sudokus",
     "sequence": "/checkpoint?checkpoint=gl1:rnn&data=gl1:parity",
     "halting": "/halting",
     "checkpoint": "/checkpoint?checkpoint=gl1:joint&data=gl1:data",
     "sql": "/sql?q=from+v_runs+select+run_id,+name,+status,+tasks,+attempts",
-    "search": "/search?q=crop",
+    "search": "/search?q=colours&run=run-1",
+    "hostile_search": "/search?q=crop",
     "hostile": "/attempt?name=bbbb0002.3@run-2",
     "unknown": "/attempt?name=nowhere",
 }
 
 PICTURES = (
     "runs", "run", "tasks", "task", "attempt", "compare", "halting", "checkpoint", "sql", "search", "puzzles", "paths",
+    "compare_several", "votes", "sequences",
 )  # fmt: skip
 """Pages whose pictures stand in docs/view.md."""
 
@@ -252,6 +266,7 @@ def test_the_steps_of_an_attempt_are_played(seen: Seen) -> None:
     seen.page.evaluate("document.activeElement.blur()")
     seen.page.keyboard.press("Space")
     seen.page.wait_for_selector("#playback output >> text=/^step 3/")
+    seen.page.evaluate("document.getElementById('playback').scrollIntoView({block: 'end'})")
     seen.picture("playback")
 
 
@@ -271,8 +286,8 @@ def test_a_checkpoint_is_stepped_through_by_row(seen: Seen) -> None:
 
 def test_two_runs_are_compared_from_the_list(seen: Seen) -> None:
     seen.open("/runs")
-    seen.page.check("input[name=a][value=run-1]")
-    seen.page.check("input[name=b][value=run-2]")
+    seen.page.check("input[name=run][value=run-1]")
+    seen.page.check("input[name=run][value=run-2]")
     seen.page.click("text=Compare the chosen runs")
     assert "3 tasks in both" in seen.page.inner_text("main")
     seen.page.click("a.tile >> nth=0")
@@ -290,16 +305,29 @@ def test_a_query_is_run_and_saved(seen: Seen) -> None:
 
 
 def test_new_attempts_of_a_run_arrive(seen: Seen) -> None:
-    with LedgerWriter(seen.workspace, "run-3") as writer:
-        writer.append(RunRecord(run_id="run-3", name="live", status="started", started_at=time.time()))
-        writer.append(attempt("eeee0005", 1, run_id="run-3"))
-        seen.open("/run?id=run-3")
-        writer.append(attempt("eeee0005", 2, run_id="run-3"))
+    with LedgerWriter(seen.workspace, "run-4") as writer:
+        writer.append(RunRecord(run_id="run-4", name="live", status="started", started_at=time.time()))
+        writer.append(attempt("eeee0005", 1, run_id="run-4"))
+        seen.open("/run?id=run-4")
+        writer.append(attempt("eeee0005", 2, run_id="run-4"))
         seen.page.wait_for_selector("#newest >> text=eeee0005.2")
         names = seen.page.locator("#newest a").all_inner_texts()
-        writer.append(RunRecord(run_id="run-3", status="done", ended_at=time.time()))
+        writer.append(RunRecord(run_id="run-4", status="done", ended_at=time.time()))
         seen.page.wait_for_selector("#stages >> text=done")
     assert [name.partition("@")[0] for name in names] == ["eeee0005.2", "eeee0005.1"]
+
+
+def test_the_list_of_runs_grows_without_forgetting_what_was_ticked(seen: Seen) -> None:
+    seen.open("/runs")
+    seen.page.evaluate("window.stays = true")
+    seen.page.check("input[name=run][value=run-1]")
+    with LedgerWriter(seen.workspace, "run-5") as writer:
+        writer.append(RunRecord(run_id="run-5", name="later", status="started", started_at=time.time()))
+        seen.page.wait_for_selector("#runs >> text=run-5")
+    assert seen.page.is_checked("input[name=run][value=run-1]")
+    assert not seen.page.is_checked("input[name=run][value=run-2]")
+    assert seen.page.evaluate("document.activeElement.value") == "run-1"
+    assert seen.page.evaluate("window.stays")
 
 
 def test_nothing_was_asked_of_another_machine(seen: Seen) -> None:

@@ -14,7 +14,7 @@ from store_cases import attempt, small_run
 from view_support import client_of, fill
 
 from gridloom.stores.ledger import Ledger, LedgerWriter
-from gridloom.stores.records import RunRecord
+from gridloom.stores.records import RunRecord, StageRecord
 from gridloom.stores.workspace import Workspace
 from gridloom.view.html import prose
 
@@ -74,6 +74,28 @@ def test_a_run_shows_stages_reasons_curves_and_estimates(client: TestClient) -> 
     assert get(client, "/curves?id=run-1").count('<svg class="chart"') == 1
     assert '<svg class="stages"' in first
     assert "2.0 s" in words(first)
+
+
+def test_runs_at_wandb_are_linked_where_they_are(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "gridloom")
+    places = {
+        "online": {"project": "p", "url": "https://wandb.ai/me/p/runs/1"},
+        "hostile": {"project": "<b>", "url": "javascript:alert(1)"},
+        "offline": {"project": "p", "folder": "wandb/offline-run-1"},
+        "odd": ["x"],
+    }
+    with LedgerWriter(workspace, "run-1") as writer:
+        writer.append(RunRecord(run_id="run-1", name="x", status="done"))
+        writer.append(
+            *(StageRecord(run_id="run-1", stage=name, notes={"wandb": place}) for name, place in places.items())
+        )
+    with client_of(workspace) as client:
+        text = get(client, "/run?id=run-1")
+    assert re.findall(r'href="(https?:[^"]*)"', text) == ["https://wandb.ai/me/p/runs/1"]
+    assert 'href="javascript' not in text
+    assert "W&B run of hostile in project <b>: javascript:alert(1)" in words(text)
+    assert f"send it with wandb sync {workspace.root}/wandb/offline-run-1" in words(text)
+    assert words(text).count("W&B run of") == 3
 
 
 def test_questions_show_names_as_code(client: TestClient) -> None:
