@@ -126,6 +126,7 @@ def stage_of(node: StageNode) -> str:
 
 
 def _trainings(compiled: Compiled) -> list[StageNode]:
-    """Return the train nodes of all variants, in the order of the spec's stages."""
-    names = [name for name, stage in compiled.spec.stages.items() if isinstance(stage, TrainStage)]
+    """Return the train nodes of all variants in the order of the spec's stages, but those that continue another's."""
+    stages = compiled.spec.stages
+    names = [name for name, stage in stages.items() if isinstance(stage, TrainStage) and stage.model not in stages]
     return [node for name in names for node in compiled.graph.nodes if stage_of(node) == name]
