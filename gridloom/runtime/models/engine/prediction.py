@@ -6,7 +6,7 @@ The state of answer i has read the answer tokens before i and predicts y_i; modu
 and predicts y_(i+j) through the network's own output head. Blocks are causal, and all tensors have A - j positions, so
 that nothing behind position i + j - 1 reaches row i. loss = lambda / depths sum_j mean CE_j. Training only.
 
-Module j is told y_(i+j-1), so that it learns to go on from the token before, as the network does. With `between: false`
+Module j reads y_(i+j-1), so that it learns to go on from the token before, as the network does. With `between: false`
 
     h^j_i = Block_j(W_j rms(h^(j-1)_i))
 
