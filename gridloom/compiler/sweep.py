@@ -23,6 +23,7 @@ from gridloom.compiler.text.tree import (
     Mapping,
     Node,
     Path,
+    Places,
     Scalar,
     Sequence,
     dotted,
@@ -70,7 +71,7 @@ class Sweep:
 
 
 def expand_sweep(root: Mapping, session: Session) -> Sweep:
-    """Remove `sweep` from the tree and set its values. Records GL050-GL054; raises Stop for an invalid axis."""
+    """Remove `sweep` from the tree and set its values. Records GL050-GL055; raises Stop for an invalid axis."""
     entry = root.entries.get("sweep")
     if entry is None:
         return Sweep((), (VariantTree((), root),))
@@ -144,9 +145,27 @@ def _axes(node: Node, at: Span, rest: Mapping, session: Session) -> Iterator[Axi
             session.error("GL054", f"the axes '{dotted(clash)}' and '{name}' set the same place", entry.key_span)
             continue
         seen.append(path)
+        _report_override(path, rest, session)
         if len(values) <= MAX_VARIANTS:
             _report_doubles(entry.value, name, session)
         yield Axis(path, values, entry.key_span)
+
+
+def _report_override(path: Path, rest: Mapping, session: Session) -> None:
+    """Record GL055 for the first `--set` of what an axis sets, or of a value inside it."""
+    node = Places(rest).node(path)
+    for _, inner in walk(node) if node is not None else ():
+        source = inner.span.source
+        if source.startswith("--set "):
+            name, _, value = source.removeprefix("--set ").partition("=")
+            axis, start = dotted(path), len("--set ") + 1
+            session.error(
+                "GL055",
+                f"'{name}' is set, but the axis '{axis}' of the sweep sets it in every variant",
+                Span(source, 1, start, start + len(name), source),
+                f"set the axis: --set 'sweep.{axis}=[{value if name == axis else '...'}]'",
+            )
+            return
 
 
 def _report_doubles(values: Sequence, name: str, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""Codes GL030-GL054: extends, vars, overrides and sweeps."""
+"""Codes GL030-GL055: extends, vars, overrides and sweeps."""
 
 from __future__ import annotations
 
@@ -123,5 +123,12 @@ COMPOSING = (
         "Which of the two holds would depend on their order.",
         over("sweep:\n  stages.pretrain.optimizer: [{kind: adamw}]\n  stages.pretrain.optimizer.lr: [0.1, 0.01]\n"),
         over("sweep:\n  stages.pretrain.optimizer: [{kind: adamw, lr: 0.1}, {kind: adamw, lr: 0.01}]\n"),
+    ),
+    Code(
+        "GL055", "override of a swept value",
+        "A --set changes what an axis of the sweep sets in every variant.",
+        "The axis comes after the override, so that no variant would have its value.",
+        Example(HEAD + "sweep: {stages.pretrain.steps: [50, 100]}\n", ("stages.pretrain.steps=70",)),
+        Example(HEAD + "sweep: {stages.pretrain.steps: [50, 100]}\n", ("sweep.stages.pretrain.steps=[70]",)),
     ),
 )  # fmt: skip

@@ -7,8 +7,7 @@ from typing import Any
 
 from gridloom.runtime.model_check.bench import BenchReport, bench
 from gridloom.runtime.model_check.recipes import subjects
-from gridloom.runtime.planning.local import compile_local, spec_base
-from gridloom.specs.stages import TrainStage
+from gridloom.runtime.planning.local import spec_base
 
 
 def bench_recipe(recipe: str, overrides: Sequence[str] = (), **options: Any) -> list[BenchReport]:
@@ -18,10 +17,8 @@ def bench_recipe(recipe: str, overrides: Sequence[str] = (), **options: Any) -> 
         SpecError: it does not compile.
         GridloomError: it trains no network, or an option does not fit.
     """
-    compiled = compile_local(recipe, overrides)
-    reports = []
+    found = []
     for subject in subjects(recipe, overrides=overrides):
-        stage = compiled.spec.stages[subject.stage]
-        assert isinstance(stage, TrainStage)
-        reports.append(bench(subject, compiled.spec.data[stage.data], spec_base(recipe), **options))
-    return reports
+        assert subject.data is not None
+        found.append(bench(subject, subject.data, spec_base(recipe), **options))
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gridloom.compiler.compile import Compiled
+from gridloom.compiler.graph import StageNode
 from gridloom.compiler.text.library import recipe_names
 from gridloom.errors import GridloomError
 from gridloom.runtime.models.engine.spec import FLAGS, PARTS, EngineModel
@@ -13,6 +14,7 @@ from gridloom.runtime.models.kind import RowShape, network_spec
 from gridloom.runtime.models.network_spec import NetworkSpec
 from gridloom.runtime.planning.facts import LocalFacts
 from gridloom.runtime.planning.local import compile_local, spec_base
+from gridloom.specs.base import DataSpec
 from gridloom.specs.stages import TrainStage
 from gridloom.wording import near_and_known
 
@@ -47,6 +49,8 @@ class Subject(NamedTuple):
     batch_size: int
     memory_bytes: int | None
     """Estimated peak memory of the train stage; None where there is no estimate."""
+    data: DataSpec | None = None
+    """Section of the stage's data."""
 
 
 def check_names(names: Sequence[str], every: bool, tiny: bool) -> list[str]:
@@ -96,17 +100,33 @@ def subjects(
     compiled = compile_local(recipe, overrides)
     if switches := switched(compiled, enable, disable):
         compiled = compile_local(recipe, [*overrides, *switches])
-    facts, base, found = LocalFacts(), str(spec_base(recipe)), []
-    for name, stage in compiled.spec.stages.items():
-        if not isinstance(stage, TrainStage):
-            continue
-        node = compiled.graph.node(name)
+    facts, base = LocalFacts(), str(spec_base(recipe))
+    found: list[Subject] = []
+    for node in _trainings(compiled):
+        stage = node.section(TrainStage)
         spec = network_spec(node.models[stage.model])
-        rows = facts.data(compiled.spec.data[stage.data], base).rows(spec.reads)
+        written = compiled.spec.data[stage.data]
+        data = type(written).from_json_values(compiled.graph.node(node.inputs["data"]).spec)
+        rows = facts.data(data, base).rows(spec.reads)
         if rows is None:
             raise GridloomError(f"'{stage.data}' of {recipe} has no rows that a {spec.kind} reads")
         memory = None if node.cost is None else node.cost.peak_bytes
-        found.append(Subject(recipe, name, spec, rows, stage.batch_size, memory))
+        subject = Subject(recipe, node.name, spec, rows, stage.batch_size, memory, data)
+        # variants that differ in seeds or steps alone train one network
+        if all((one.spec, one.rows) != (spec, rows) for one in found if one.stage.partition("@")[0] == stage_of(node)):
+            found.append(subject)
     if not found:
         raise GridloomError(f"{recipe} has no stage of kind train")
     return found
+
+
+def stage_of(node: StageNode) -> str:
+    """Return the name of a node's stage in the spec, without the numbers of a sweep."""
+    return node.name.partition("@")[0]
+
+
+def _trainings(compiled: Compiled) -> list[StageNode]:
+    """Return the train nodes of all variants in the order of the spec's stages, but those that continue another's."""
+    stages = compiled.spec.stages
+    names = [name for name, stage in stages.items() if isinstance(stage, TrainStage) and stage.model not in stages]
+    return [node for name in names for node in compiled.graph.nodes if stage_of(node) == name]

@@ -85,6 +85,18 @@ def test_unknown_names_are_wrong_usage(run: Run, arguments: tuple[str, ...], mes
     assert message in run("models", "check", *arguments, code=2)
 
 
+def test_a_sweep_is_checked_once_for_each_network(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SPEC + "sweep: {models.net.decoder: [null, {}], seed: [0, 1]}\n")
+    shown = run("models", "check", "small.yaml", "--quiet")
+    assert shown.count("ok    small.yaml") == 2
+    assert "2 checks, all passed" in shown
+
+
+def test_a_training_that_continues_another_is_no_further_network(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SPEC + "  on: {kind: train, model: learn, data: puzzles, steps: 3}\n")
+    assert "1 check, all passed" in run("models", "check", "small.yaml", "--quiet")
+
+
 def test_a_recipe_without_an_engine_has_no_parts_to_switch(run: Run) -> None:
     shown = run("models", "check", "sudoku4", "--enable", "memory", "--quiet", code=1)
     assert "has no engine whose parts could be switched; its models: trm" in shown

@@ -85,7 +85,8 @@ class EngineCost(NamedTuple):
                 + ((_linear(width, width // 4) + _linear(width // 4, 1)) if plan.gate else 0)
             )
         if spec.multi_token is not None:
-            found["multi_token"] = spec.multi_token.depths * (2 * width * width + self.block_parameters)
+            reads = 1 + spec.multi_token.between
+            found["multi_token"] = spec.multi_token.depths * (reads * width * width + self.block_parameters)
         if spec.memory is not None:
             found["memory"] = 3 * width * width + 2 * width + 1 + 1
         if spec.concepts is not None:
@@ -181,9 +182,8 @@ class EngineCost(NamedTuple):
             for depth in range(1, spec.multi_token.depths + 1):
                 length = max(0, self.rows.cells - depth)
                 ahead = ahead + self._stack(rows, length, 1)
-                ahead = ahead + Flops(
-                    2 * rows * length * spec.hidden_size * (2 * spec.hidden_size + self.rows.vocabulary)
-                )
+                reads = (1 + spec.multi_token.between) * spec.hidden_size
+                ahead = ahead + Flops(2 * rows * length * spec.hidden_size * (reads + self.rows.vocabulary))
         replay = 0
         if spec.dqn is not None:
             replay = 10 * spec.dqn.batch * (spec.hidden_size + EXTRA_FEATURES) * spec.dqn.hidden

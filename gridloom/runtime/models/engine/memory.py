@@ -93,7 +93,10 @@ class MemoryBank(nn.Module):
         """Return unit vectors of W_k k_c, fp32 [C, D]; computed anew when the weights or the store have changed."""
         state = (self.W_k.weight._version, self.keys._version, self.keys.device)
         if self._projected is None or self._projected[0] != state:
-            found = torch.cat([F.normalize(self.W_k(part.float()), dim=-1) for part in torch.split(self.keys, CHUNK)])
+            self._projected = None
+            found = torch.empty(self.keys.shape, device=self.keys.device)
+            for part, into in zip(torch.split(self.keys, CHUNK), torch.split(found, CHUNK), strict=True):
+                into.copy_(F.normalize(self.W_k(part.float()), dim=-1))
             self._projected = (state, found)
         return self._projected[1]
 

@@ -112,7 +112,7 @@ class Engine(EngineBody):
         halted = steps >= self.spec.halt_max_steps
         if self.training:
             graded = scores(logits, carry.labels)
-            terms, measures = part_terms(self, carry, plan, found, z_H, generator)
+            terms, measures = part_terms(self, carry, plan, found, z_H, logits, generator)
             if self.halting_q is None:
                 least = self.exploration(len(steps), generator) if least_steps is None else least_steps
                 held = 0 if least is None else least.to(steps.device)

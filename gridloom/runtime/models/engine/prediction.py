@@ -5,6 +5,12 @@
 The state of answer i has read the answer tokens before i and predicts y_i; module j adds the embedding of y_(i+j-1),
 and predicts y_(i+j) through the network's own output head. Blocks are causal, and all tensors have A - j positions, so
 that nothing behind position i + j - 1 reaches row i. loss = lambda / depths sum_j mean CE_j. Training only.
+
+Module j reads y_(i+j-1), so that it learns to go on from the token before, as the network does. With `between: false`
+
+    h^j_i = Block_j(W_j rms(h^(j-1)_i))
+
+(arXiv 2404.19737, in a chain): what comes must be in the state of answer i, which has read the answers before i alone.
 """
 
 from __future__ import annotations
@@ -26,8 +32,10 @@ class MultiTokenPrediction(nn.Module):
         super().__init__()
         assert spec.multi_token is not None
         self.depths, self.weight = spec.multi_token.depths, spec.multi_token.weight
+        self.between = spec.multi_token.between
         width = spec.hidden_size
-        self.joins = nn.ModuleList(Linear(2 * width, width, generator=generator) for _ in range(self.depths))
+        joined = 2 * width if self.between else width
+        self.joins = nn.ModuleList(Linear(joined, width, generator=generator) for _ in range(self.depths))
         self.blocks = nn.ModuleList(
             EngineBlock(width, spec.num_heads, spec.kv_heads, spec.expansion, generator=generator)
             for _ in range(self.depths)
@@ -37,7 +45,7 @@ class MultiTokenPrediction(nn.Module):
         """Return the states of each depth, [B, A - j, D], from states and embedded answers [B, A, D].
 
         Args:
-            embedded: embedding of answer token y_i at position i.
+            embedded: embedding of answer token y_i at position i; not read with `between: false`.
             cos: fp32 [A, 1, d], rotary tables of the answer positions.
         """
         found = []
@@ -45,8 +53,10 @@ class MultiTokenPrediction(nn.Module):
             length = state.shape[1] - 1
             if length < 1:
                 break
-            ahead = embedded[:, j - 1 : j - 1 + length]
-            joined = self.joins[j - 1](torch.cat((rms(state[:, :length]), rms(ahead)), dim=-1))
+            joined = rms(state[:, :length])
+            if self.between:
+                joined = torch.cat((joined, rms(embedded[:, j - 1 : j - 1 + length])), dim=-1)
+            joined = self.joins[j - 1](joined)
             causal = torch.ones(length, length, dtype=torch.bool, device=state.device).tril()
             place = Place(None if cos is None else cos[:length], None if sin is None else sin[:length], causal)
             state = self.blocks[j - 1](joined, place)

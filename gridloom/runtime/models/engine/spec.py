@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from gridloom.runtime.models.recursive.spec import TrmModel
-from gridloom.specs.base import Problem, SpecModel
+from gridloom.specs.base import Later, Problem, SpecModel
+from gridloom.specs.validation import default_of
 
 PARTS = (
     "deep_supervision",
@@ -108,6 +109,9 @@ class MultiToken(SpecModel):
     """Number of modules."""
     weight: PositiveFloat = 0.5
     """Weight lambda of the mean loss of the modules."""
+    between: Annotated[bool, Later()] = Field(default=True, exclude_if=default_of(True))
+    """Whether a module reads the tokens between, up to the one before its own. Without them (arXiv 2404.19737) the
+    state of an answer alone must say what comes."""
 
 
 class Memory(SpecModel):

@@ -23,6 +23,7 @@ MEASURES = (
     "planning_best_weight",
     "multi_token_loss",
     "draft_accuracy",
+    "draft_accepted",
     "checksum_loss",
     "child_loss",
     "reconstructability",
@@ -72,15 +73,34 @@ def scores(logits: Tensor, labels: Tensor) -> Scores:
     return Scores(right, exact, right.sum(dim=1) / count.clamp(min=1).float(), count > 0)
 
 
+def accepted(drafts: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of drafted tokens that greedy decoding accepts, fp32 scalar: those the network names itself.
+
+    Args:
+        drafts: [B, A - 1, V], logits of y_(i+1) from the state of answer i.
+        logits: [B, A, V], of y_i; row i + 1 decides on draft i.
+        labels: uint8 [B, A]; label 0 is not scored.
+    """
+    scored = labels[:, 1:] != 0
+    same = (drafts.argmax(dim=-1) == logits.detach()[:, 1:].argmax(dim=-1)) & scored
+    return same.sum() / scored.sum().clamp(min=1).float()
+
+
 def part_terms(
     network: EngineBody,
     carry: EngineCarry,
     plan: Plan | None,
     found: Encoded | None,
     state: Tensor,
+    logits: Tensor,
     generator: torch.Generator | None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the losses of planning, multi-token prediction, capsules and concepts, summed over rows, and measures."""
+    """Return the losses of planning, multi-token prediction, capsules and concepts, summed over rows, and measures.
+
+    Args:
+        state: [B, S, D], the state that the heads read.
+        logits: [B, A, V], the network's own predictions from it.
+    """
     terms: dict[str, Tensor] = {}
     measures: dict[str, Tensor] = {}
     rows = len(carry.labels)
@@ -107,6 +127,8 @@ def part_terms(
         terms["multi_token"] = loss.sum()
         measures["multi_token_loss"] = loss.mean()
         measures["draft_accuracy"] = right / scored.clamp(min=1)
+        if ahead:
+            measures["draft_accepted"] = accepted(network.lm_head(ahead[0].detach()), logits, carry.labels)
     if found is not None and network.capsules is not None:
         checksum, child = network.capsules.losses(found)
         weight = 0.5 * network.spec.capsules.reconstruction_weight  # type: ignore[union-attr]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from engine_support import engine, rows_for, spec_of, training
+from engine_support import GRID, engine, rows_for, spec_of, training
 
 from gridloom.runtime.models.engine.prediction import MultiTokenPrediction
-from gridloom.runtime.models.engine.training_terms import scores, surprise
-from gridloom.runtime.models.kind import RowShape
+from gridloom.runtime.models.engine.training_terms import accepted, scores, surprise
+from gridloom.runtime.models.kind import RowShape, network_cost
 
 
 def module() -> MultiTokenPrediction:
@@ -93,3 +94,29 @@ def test_tokens_ahead_are_learnt() -> None:
     drafts = [o.measures["draft_accuracy"].item() for _, o, _ in training(network, rows, 40, lr=6e-3)]
     assert drafts[0] < 0.5
     assert drafts[-1] > 0.95
+
+
+def test_without_the_tokens_between_a_module_reads_the_state_alone() -> None:
+    part = MultiTokenPrediction(spec_of(decoder={}, multi_token={"between": False}), torch.Generator().manual_seed(0))
+    state, embedded = torch.randn(2, 1, 9, 32, generator=torch.Generator().manual_seed(1))
+    before = part(state, embedded, None, None)
+    assert all(torch.equal(a, b) for a, b in zip(before, part(state, embedded + 1, None, None), strict=True))
+    moved = state.clone()
+    moved[:, 3] += 1.0
+    for one, other in zip(before, part(moved, embedded, None, None), strict=True):
+        assert torch.allclose(one[:, :3], other[:, :3], atol=1e-6)
+        assert not torch.allclose(one[:, 3], other[:, 3], atol=1e-4)
+    fields = {"decoder": {}, "multi_token": {"between": False}}
+    network = engine(**fields)
+    assert network_cost(network.spec, GRID).parameters == sum(p.numel() for p in network.parameters())
+
+
+def test_a_draft_is_accepted_where_the_network_names_the_same_token_one_place_later() -> None:
+    own, drafts = torch.zeros(1, 4, 6), torch.zeros(1, 3, 6)
+    for place, token in enumerate((1, 2, 3, 4)):
+        own[0, place, token] = 1.0
+    for place, token in enumerate((2, 5, 4)):
+        drafts[0, place, token] = 1.0
+    assert accepted(drafts, own, torch.tensor([[1, 1, 1, 1]])).item() == pytest.approx(2 / 3)
+    assert accepted(drafts, own, torch.tensor([[1, 1, 1, 0]])).item() == 0.5
+    assert accepted(drafts, own, torch.tensor([[1, 0, 0, 0]])).item() == 0.0
