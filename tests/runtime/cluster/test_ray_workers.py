@@ -28,7 +28,7 @@ from gridloom.stores.workspace import Workspace
 from tests.campaign.compare import differences, snapshot
 from tests.campaign.workers import children
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +102,6 @@ def test_nodes_that_do_not_answer_in_time_are_no_reason_to_install_anything(
     with pytest.raises(GridloomError, match=r"3 nodes .* not all answered within 0 s") as error:
         ray_workers.RayWorkers(parse_where(cluster.address), workspace)
     assert "ray status" in error.value.remedy
-
-
-def test_an_address_without_a_cluster_is_an_error_that_names_it(workspace: Workspace) -> None:
-    from gridloom.runtime.cluster.ray_workers import RayWorkers, import_ray
-
-    import_ray().shutdown()
-    with pytest.raises(GridloomError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
-        RayWorkers(parse_where("127.0.0.1:1"), workspace)
 
 
 SPREAD = """
@@ -189,6 +181,7 @@ def kill_node(node: subprocess.Popen[bytes]) -> None:
     node.wait()
 
 
+@pytest.mark.slow
 def test_a_run_on_ray_whose_node_is_killed_equals_the_lone_run(
     nodes: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
 ) -> None:
