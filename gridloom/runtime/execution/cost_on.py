@@ -31,10 +31,10 @@ def cost_on(profile: Profile, plan: RunPlan, speeds: DeviceSpeeds | None, worksp
     nodes = profile.nodes if is_split else 1
     workers = place.num_workers or (nodes * (profile.workers or 1) if is_split else 1)
     lines = [f"on {place}: {_nodes(profile, [stage.node for stage in to_run], nodes, workers)}"]
-    if speeds is None:
+    if without := [node.name for node in costed if node.cost is None]:
+        lines.append(f"  time       not known: no cost model for {listed(without, 5)}")
+    elif any(times[node.name] is None for node in costed):
         lines.append("  time       not known: calibrate the device (gridloom doctor --calibrate)")
-    elif unknown := [node.name for node in costed if times[node.name] is None]:
-        lines.append(f"  time       not known: {listed(unknown, 5)} has no cost model")
     elif costed:
         lines += _hours(profile, costed, {name: seconds or 0.0 for name, seconds in times.items()}, nodes, workers)
     memory = max((node.cost.peak_bytes for node in costed if node.cost is not None), default=0) + PROCESS_BYTES

@@ -30,6 +30,9 @@ from tests.campaign.workers import children
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+NICENESS = ("RAY_worker_niceness", "0")
+"""Variable for the nodes: Ray's workers have niceness 15, with which they hardly run on a machine that others use."""
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
@@ -39,6 +42,7 @@ def cluster() -> Iterator[Any]:
 
     patch = pytest.MonkeyPatch()
     patch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "support"))
+    patch.setenv(*NICENESS)
     ray = import_ray()
     from ray.cluster_utils import Cluster
 
@@ -159,6 +163,7 @@ def start_node(folder: Path, more: list[str]) -> subprocess.Popen[bytes]:
     """Start a node by `ray start`, up to five times: on a busy machine its 30 s may be too short."""
     ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "RAY_TMPDIR": str(folder)}
+    environment.update([NICENESS])
     printed = folder / "printed"
     for _ in range(5):
         with printed.open("wb") as out:

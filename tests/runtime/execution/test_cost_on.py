@@ -76,8 +76,9 @@ def test_a_place_has_nodes_hours_memory_and_transfer(
 
 def test_a_stage_without_a_cost_is_named_and_an_unmeasured_device_is_another_matter(workspace: Workspace) -> None:
     search = node("search", "solve", None)
-    assert "time       not known: search has no cost model" in lines(workspace, search, where="local:2")
-    assert "gridloom doctor --calibrate" in lines(workspace, search, speeds=None, where="local:2")
+    for speeds in (HOURS, None):
+        assert "not known: no cost model for search" in lines(workspace, search, speeds=speeds, where="local:2")
+    assert "gridloom doctor --calibrate" in lines(workspace, speeds=None, where="local:2")
 
 
 def test_without_work_there_are_no_hours(workspace: Workspace) -> None:
