@@ -33,6 +33,8 @@ FIRST = (
     "runtime/training/test_ranks.py",
     "runtime/training/test_train.py",
     "runtime/training/joint/test_joint_train.py",
+    "runtime/cluster/test_ray_workers.py",
+    "runtime/cluster/test_torchrun.py",
     "solvers/stages/test_solve_stage.py",
     "stores/test_crashes.py",
     "compatibility/test_workspace_before.py",

@@ -55,8 +55,8 @@ def plan(
     """Print for each stage whether it is cached or will run, and why. Runs nothing."""
     from gridloom.cli.show.diagnostics import print_diagnostics
     from gridloom.cli.show.tables import folded, plan_table, print_table, time_line
-    from gridloom.runtime.cluster.profile import read_profile
     from gridloom.runtime.execution.cost_on import cost_on
+    from gridloom.runtime.execution.elsewhere import place_of_run
     from gridloom.runtime.planning.local import plan_local
     from gridloom.runtime.planning.plan_report import plan_report
     from gridloom.runtime.planning.sweeps import sweep_overrides
@@ -80,8 +80,9 @@ def plan(
             print_diagnostics(made.compiled.warnings)
         print_table(plan_table(planned, speeds, where))
         print(folded(time_line(planned, speeds, where)))
-        if on is not None:
-            print("\n".join(cost_on(read_profile(on), planned, speeds.of(where), workspace)))
+        profile = place_of_run(on, made, spec)
+        if on is not None or profile.place.kind != "here":
+            print("\n".join(cost_on(profile, planned, speeds.of(where), workspace)))
         again = command_line(
             "run", spec, overrides, axes=axes, finished_early=finished_early, home=home, device=device, on=on
         )

@@ -11,6 +11,7 @@ import os
 import queue
 import secrets
 import shutil
+import socket
 import tempfile
 import threading
 from collections import deque
@@ -30,6 +31,15 @@ GOODBYE_S = 5.0
 """Time that the workers have to end after `bye`, s."""
 PATIENCE_S = 60.0
 """Time in which every node must answer whether it sees the driver's disk, s."""
+
+
+CONNECT_S = 10.0
+"""Time in which the cluster's address must take a connection, s."""
+START = (
+    "start one:  ray start --head  here, then  ray start --address HOST:PORT  on the other nodes; "
+    "or name its address with --on ray://HOST:PORT"
+)
+"""Remedy where no cluster answers."""
 
 
 class Mailbox:
@@ -97,6 +107,24 @@ def import_ray() -> Any:
     return ray
 
 
+def check_address(address: str) -> None:
+    """Raise GridloomError where nothing listens at a cluster's address; Ray itself tries for more than five minutes.
+
+    Args:
+        address: `auto`, `HOST:PORT` or `ray://HOST:PORT`; `auto` is the variable RAY_ADDRESS where that is set.
+    """
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, _, port = named.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        with socket.create_connection((host, int(port)), CONNECT_S):
+            pass
+    except (OSError, OverflowError) as error:
+        of = " (of the variable RAY_ADDRESS)" if address == "auto" else ""
+        raise GridloomError(f"no Ray cluster at {named!r}{of}: {first_line(error)}", START) from error
+
+
 class RayWorkers:
     """Workers of a Ray cluster, one for each GPU, or for each processor where the cluster has no GPU."""
 
@@ -111,14 +139,11 @@ class RayWorkers:
         self.workspace = workspace
         self._was_up = ray.is_initialized()
         if not self._was_up:
+            check_address(where.address)
             try:
                 ray.init(address=where.address, log_to_driver=False, logging_level="warning", configure_logging=True)
             except Exception as error:
-                raise GridloomError(
-                    f"no Ray cluster at {where.address!r}: {first_line(error)}",
-                    "start one:  ray start --head  here, then  ray start --address HOST:PORT  on the other nodes; "
-                    "or name its address with --on ray://HOST:PORT",
-                ) from error
+                raise GridloomError(f"no Ray cluster at {where.address!r}: {first_line(error)}", START) from error
         resources = ray.cluster_resources()
         self._unit = {"num_gpus": 1} if resources.get("GPU") else {"num_cpus": 1}
         number = where.num_workers or int(resources.get("GPU") or resources.get("CPU", 0))

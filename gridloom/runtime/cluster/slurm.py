@@ -22,12 +22,12 @@ from types import FrameType
 from typing import Any
 
 from gridloom.compiler.graph import RunGraph, StageNode, section_name
-from gridloom.errors import GridloomError
+from gridloom.errors import GridloomError, StageInterrupted
 from gridloom.runtime.cluster.profile import Profile
 from gridloom.runtime.stage import SPLIT
 from gridloom.stores.workspace import LEDGER_VARIABLE
 
-INTERRUPTED = 75
+INTERRUPTED = StageInterrupted.exit_code
 """Exit status of a run that saved its state."""
 MOST_REQUEUES = 1000
 """Number of times that a job may reach its limit and be queued again."""
@@ -60,12 +60,16 @@ class StageJob:
             environment = {**os.environ, LEDGER_VARIABLE: ledger}
             while True:
                 self._child = subprocess.Popen(command, cwd=self.folder, env=environment)
+                if self._is_ending:  # the signal came while the child was not yet known to its handler
+                    self._child.send_signal(signal.SIGUSR1)
                 status = self._child.wait()
-                if status != INTERRUPTED:  # a walltime of the spec is no reason to give the node back
+                # a walltime of the spec is no reason to give the node back, and a signal that came before the run
+                # could catch it ended a run that had begun nothing
+                if status not in (INTERRUPTED, -signal.SIGUSR1):
                     break
                 if self._is_ending:  # were it to fail or to go on, Slurm would not queue it again where it was
-                    time.sleep(GRACE_S)
                     self._is_ending = False
+                    time.sleep(GRACE_S)
         if status:
             raise RuntimeError(f"{' '.join(command)} ended with {status}")
         return ", ".join(self.stages)

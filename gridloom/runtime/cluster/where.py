@@ -36,7 +36,7 @@ class Where:
         if self.kind == "srun":
             return f"srun:{self.num_workers}" if self.num_workers else "srun"
         if self.kind == "slurm":
-            return f"slurm:{self.address}" + (f":{self.num_workers}" if self.num_workers else "")
+            return f"slurm:{self.address}"
         head = "ray" if self.address == "auto" else self.address
         return f"{head}:{self.num_workers}" if self.num_workers and head == "ray" else head
 
@@ -53,8 +53,8 @@ def parse_where(text: str) -> Where:
         return Where("ray", None if found[1] is None else _number(text, found[1]), "auto")
     if re.fullmatch(r"ray://[^\s/:]+:[0-9]{1,5}|[^\s/:]+:[0-9]{1,5}", text) and not text.startswith("slurm:"):
         return Where("ray", None, text)
-    if found := re.fullmatch(r"slurm:([A-Za-z0-9_.,-]+)(?::([0-9]{1,9}))?", text):
-        return Where("slurm", None if found[2] is None else _number(text, found[2]), found[1])
+    if found := re.fullmatch(r"slurm:([A-Za-z0-9_.,-]+)", text):
+        return Where("slurm", None, found[1])
     raise GridloomError(f"--on {text!r} is no place", f"write {FORMS}")
 
 

@@ -33,17 +33,22 @@ def type_(typist: Callable[[Path], Any], tmp_path: Path) -> Any:
 
 def test_plan_on_a_place_shows_workers_memory_and_transfer(type_: Any) -> None:
     shown = type_("plan", "two.yaml", "--on", "ray:40")
-    assert "on ray:40: 40 workers" in shown
+    assert "on ray:40: 40 workers on the nodes of the cluster" in shown
     assert "GB a worker" in shown
     assert "0.0 MB of 0 published inputs to each node without the shared disk; 2 more are not made yet" in shown
     assert "run two.yaml --on ray:40" in shown
 
 
-def test_plan_counts_the_workers_of_all_nodes_of_a_profile(type_: Any, tmp_path: Path) -> None:
-    (tmp_path / "gpu.yaml").write_text("where: slurm:gpu\nnodes: 2\nworkers: 3\n")
-    shown = type_("plan", "two.yaml", "--on", "gpu.yaml")
-    assert "on slurm:gpu: 6 workers" in shown
+def test_plan_says_where_a_spec_itself_puts_the_work(type_: Any) -> None:
+    shown = type_("plan", "two.yaml")
+    assert "on local:3: 1 node, 3 workers" in shown
     assert "GB for 3 on one node" in shown
+    assert "transfer   none" in shown
+    assert "on here" not in type_("plan", "two.yaml", "--on", "local:2")
+
+
+def test_a_number_of_workers_that_slurm_would_not_see_is_refused(type_: Any) -> None:
+    assert "--on 'slurm:gpu:4' is no place" in type_("plan", "two.yaml", "--on", "slurm:gpu:4", code=1)
 
 
 def test_workers_on_an_allocation_need_one(type_: Any, monkeypatch: pytest.MonkeyPatch) -> None:

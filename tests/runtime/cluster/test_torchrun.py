@@ -31,7 +31,6 @@ stages:
 """
 
 
-@pytest.mark.slow
 def test_two_processes_train_one_checkpoint_and_an_interrupted_run_exits_75_and_resumes(tmp_path: Path) -> None:
     spec, home = tmp_path / "two.yaml", tmp_path / "home"
     spec.write_text(SPEC % 200_000)

@@ -42,7 +42,7 @@ def test_places(text: str, kind: str, number: int | None, address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "local", "local:0", "local:10001", "local:-1", "slurm", "slurm:", "ray://head", "x y"]
+    "text", ["", "local", "local:0", "local:10001", "local:-1", "slurm", "slurm:", "slurm:gpu:4", "ray://head", "x y"]
 )
 def test_what_is_no_place_is_an_error_that_names_it(text: str) -> None:
     with pytest.raises(GridloomError, match="--on"):
