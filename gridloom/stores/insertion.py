@@ -189,12 +189,19 @@ def insert_batch(connection: duckdb.DuckDBPyConnection, batch: IngestBatch) -> N
 
     _remove(connection, batch.changes)
     incoming = {name: pa.concat_tables(parts) for name, parts in batch.arrow.items() if parts}
-    news = {name: _missing_rows(connection, tables()[name], arrow) for name, arrow in incoming.items()}
-    for name, rows in news.items():
-        if name != AttemptRecord.TABLE:
-            _insert_first(connection, tables()[name], rows)
-    _insert_attempts(connection, incoming, news)
-    figures.count_tasks_of(connection, incoming)
+    with ExitStack() as stack:
+        for name, rows in incoming.items():
+            stack.enter_context(registered(connection, f"incoming_{name}", rows))
+        news = {name: _missing_rows(connection, tables()[name], arrow) for name, arrow in incoming.items()}
+        for name, rows in news.items():
+            if rows is not incoming[name]:
+                stack.enter_context(registered(connection, f"new_{name}", rows))
+        sources = {name: f"incoming_{name}" if news[name] is incoming[name] else f"new_{name}" for name in news}
+        for name, source in sources.items():
+            if name != AttemptRecord.TABLE:
+                _insert_first(connection, tables()[name], source)
+        _insert_attempts(connection, news, sources)
+        figures.count_tasks_of(connection, incoming)
     for name, updated in batch.updated.items():
         _insert_rows(connection, tables()[name], [*updated.values()], batch.rejected)
     for name, threads in batch.graphs.items():
@@ -203,15 +210,18 @@ def insert_batch(connection: duckdb.DuckDBPyConnection, batch: IngestBatch) -> N
 
 
 def _missing_rows(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> pa.Table:
-    """Return the first row of each key that the table lacks; `arrow` itself where these are all."""
+    """Return the first row of each key that the table lacks; `arrow` itself where these are all.
+
+    Args:
+        arrow: rows registered as `incoming_` and the table's name.
+    """
     import pyarrow as pa
 
-    keys = ", ".join(table.key)
-    with registered(connection, "incoming", arrow):
-        ((distinct, known),) = connection.execute(
-            f"SELECT (SELECT count(*) FROM (SELECT DISTINCT {keys} FROM incoming)), "
-            f"(SELECT count(*) FROM {table.name} SEMI JOIN incoming USING ({keys}))"
-        ).fetchall()
+    keys, incoming = ", ".join(table.key), f"incoming_{table.name}"
+    ((distinct, known),) = connection.execute(
+        f"SELECT (SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {incoming})), "
+        f"(SELECT count(*) FROM {table.name} SEMI JOIN {incoming} USING ({keys}))"
+    ).fetchall()
     if not known and distinct == arrow.num_rows:
         return arrow
     place = pa.array(range(arrow.num_rows), pa.int64())
@@ -223,39 +233,42 @@ def _missing_rows(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa
     return arrow.take(pa.array([place for (place,) in chosen], pa.int64()))
 
 
-def _insert_first(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> None:
+def _insert_first(connection: duckdb.DuckDBPyConnection, table: Table, source: str) -> None:
     """Insert rows of which the table has none."""
     names = ", ".join(f'"{c.name}"' for c in table.columns)
-    with registered(connection, "incoming", arrow):
-        connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM incoming")
+    connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {source}")
 
 
 def _insert_attempts(
-    connection: duckdb.DuckDBPyConnection, incoming: Mapping[str, pa.Table], news: Mapping[str, pa.Table]
+    connection: duckdb.DuckDBPyConnection, news: Mapping[str, pa.Table], sources: Mapping[str, str]
 ) -> None:
     """Insert the new attempts of a batch, and count the figures of all attempts that it has a part of.
 
     As a rule an attempt and its parts are one line. Then its figures are counted from the batch alone.
     """
     names = (AttemptRecord.TABLE, *figures.PARTS)
-    if not any(name in incoming for name in names):
+    if not any(name in news for name in names):
         return
     keys = figures.KEYS
     with ExitStack() as stack:
         for name in names:
-            rows = news[name] if name in news else rows_to_arrow(tables()[name], [])
-            stack.enter_context(registered(connection, f"incoming_{name}", rows))
-        figures.keep_places(connection, "incoming_attempts")
-        parts = " UNION ALL ".join(f"SELECT {keys} FROM incoming_{name}" for name in figures.PARTS)
-        apart = f"SELECT DISTINCT {keys} FROM ({parts}) ANTI JOIN incoming_attempts USING ({keys})"
-        came_before = f"SELECT {keys} FROM early_parts SEMI JOIN incoming_attempts USING ({keys})"
-        columns = ", ".join(f'"{c.name}"' for c in tables()[AttemptRecord.TABLE].columns)
+            if name not in news:
+                rows = rows_to_arrow(tables()[name], [])
+                stack.enter_context(registered(connection, f"incoming_{name}", rows))
+        attempts, *parts_of = (sources.get(name, f"incoming_{name}") for name in names)
+        figures.keep_places(connection, attempts)
+        parts = " UNION ALL ".join(f"SELECT {keys} FROM {source}" for source in parts_of)
+        apart = f"SELECT DISTINCT {keys} FROM ({parts}) ANTI JOIN {attempts} USING ({keys})"
+        came_before = f"SELECT {keys} FROM early_parts SEMI JOIN {attempts} USING ({keys})"
         if not connection.execute(f"SELECT 1 FROM ({apart} UNION ALL {came_before}) LIMIT 1").fetchall():
-            figures.insert_attempts(connection, columns, "incoming_attempts")
+            if AttemptRecord.TABLE in news:
+                counted = figures.with_figures(connection, news[AttemptRecord.TABLE], *parts_of)
+                with registered(connection, "counted_attempts", counted):
+                    connection.execute("INSERT INTO attempts BY NAME FROM counted_attempts")
             return
-        connection.execute(f"INSERT INTO attempts ({columns}) SELECT {columns} FROM incoming_attempts")
+        _insert_first(connection, tables()[AttemptRecord.TABLE], attempts)
         connection.execute(f"INSERT INTO early_parts FROM ({apart}) ANTI JOIN early_parts USING ({keys})")
-        touched = f"(SELECT {keys} FROM incoming_attempts UNION {parts})"
+        touched = f"(SELECT {keys} FROM {attempts} UNION {parts})"
         figures.count_attempts(connection, touched)
 
 

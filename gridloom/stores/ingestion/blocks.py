@@ -5,24 +5,21 @@ column. For any other block `read_block` returns None, and each line and value i
 decides nothing about damage or rejection.
 
 A line is cut where the text `}},{"t":"` stands. In JSON these quotes cannot be inside a text, where they are escaped;
-where it stands inside a record, the pieces are no objects, and the block is not read here.
+where it stands inside a record, the pieces are no objects, and the block is not read here. `cut` takes the values out
+of the records that Arrow's JSON reader does not make, or only slowly.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import re
-import secrets
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from gridloom.stores.journal import has_long_integer
-from gridloom.stores.schema import MAX_TIME_S, Table, arrow_types, rows_to_arrow, tables
+from gridloom.stores.ingestion.cut import CUT_TYPES, cut, parse, to_array
+from gridloom.stores.schema import MAX_TIME_S, Table, arrow_types, tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,11 +28,6 @@ _HEAD = re.compile(rb'\{"s":(0|[1-9]\d{0,17}),"r":\[\{"t":"')
 _TAIL = b"}}]}"
 _NEXT_RECORD = b'}},{"t":"'
 _COLUMNS = b'","r":'
-_BETWEEN = secrets.token_hex(16)
-"""Text that stands between the records of a block while they are parsed at once; no journal can hold it."""
-_BETWEEN_RECORDS = b'},"%b",' % _BETWEEN.encode()
-_PARSED_BY_PYTHON = frozenset({"JSON", "BLOB"})
-"""Types that Arrow's JSON reader does not make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +67,7 @@ def read_block(lines: Sequence[bytes], next_sequence: int) -> Block | None:
                 others.append((name, columns, sequence))
     try:
         arrow = {name.decode(): _to_arrow(tables()[name.decode()], columns) for name, columns in pieces.items()}
-        whole = [(name.decode(), _parsed([columns])[0], sequence) for name, columns, sequence in others]
+        whole = [(name.decode(), _object(columns), sequence) for name, columns, sequence in others]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # those of Arrow and orjson are such too
         return None
     return Block(num_records, arrow, whole)
@@ -86,27 +78,25 @@ def _kept_tables() -> frozenset[bytes]:
     return frozenset(table.name.encode() for table in tables().values() if table.policy == "first")
 
 
-def _parsed(columns: list[bytes]) -> list[dict[str, Any]]:
-    """Return records, each without its closing brace, as dicts. Raises ValueError."""
-    text = b"[" + _BETWEEN_RECORDS.join(columns) + b"}]"
-    values = orjson.loads(text)
-    rows: list[dict[str, Any]] = values[::2]
-    # a piece that is no single object changes the number of values or moves a mark
-    if len(values) != 2 * len(columns) - 1 or values[1::2].count(_BETWEEN) != len(columns) - 1:
-        raise ValueError("a record is no single object")
-    if has_long_integer(text):
-        rows = [
-            json.loads(one + b"}") if has_long_integer(one) else row for one, row in zip(columns, rows, strict=True)
-        ]
-    if {*map(type, rows)} != {dict}:
+def _object(columns: bytes) -> dict[str, Any]:
+    """Return a record, given without its closing brace. Raises ValueError."""
+    row = parse(columns + b"}")
+    if type(row) is not dict:
         raise ValueError("a record is no object")
-    return rows
+    return row
 
 
-def _to_arrow(table: Table, columns: list[bytes]) -> pa.Table:
-    """Return records, each without its closing brace, as an Arrow table. Raises ValueError, TypeError or KeyError."""
-    parse = _parser(table.name)
-    arrow = rows_to_arrow(table, _parsed(columns)) if parse is None else _read_json(table, columns, parse)
+def _to_arrow(table: Table, records: list[bytes]) -> pa.Table:
+    """Return records, given without their closing braces, as rows. Raises ValueError, TypeError or KeyError."""
+    import pyarrow as pa
+
+    rest, values = cut(table, records)
+    plain = _read_json(table, rest)
+    arrays = [
+        to_array(column, values[column.name]) if column.name in values else plain[column.name]
+        for column in table.columns
+    ]
+    arrow = pa.Table.from_arrays(arrays, names=[column.name for column in table.columns])
     if any(arrow[name].null_count for name in table.key):
         raise ValueError("a key is not complete")
     return arrow
@@ -114,34 +104,34 @@ def _to_arrow(table: Table, columns: list[bytes]) -> pa.Table:
 
 @functools.cache
 def _parser(name: str) -> Any:
-    """Return the options of Arrow's JSON reader for a table; None where it has a column that only Python reads."""
+    """Return the options of Arrow's JSON reader for the columns of a table that are not cut out."""
     import pyarrow as pa
     from pyarrow.json import ParseOptions
 
-    columns = tables()[name].columns
-    if any(column.sql in _PARSED_BY_PYTHON for column in columns):
-        return None
+    columns = [column for column in tables()[name].columns if column.sql not in CUT_TYPES]
     fields = [(c.name, pa.float64() if c.sql == "TIMESTAMP" else arrow_types()[c.sql]) for c in columns]
     return ParseOptions(explicit_schema=pa.schema(fields), newlines_in_values=False, unexpected_field_behavior="error")
 
 
-def _read_json(table: Table, columns: list[bytes], parse: Any) -> pa.Table:
+def _read_json(table: Table, records: list[bytes]) -> pa.Table:
+    """Return the columns of records that are not cut out. Raises ValueError."""
     import numpy as np
     import pyarrow as pa
     from pyarrow.json import ReadOptions, read_json
 
-    text = b"}\n".join(columns) + b"}"
+    text = b"}\n".join(records) + b"}"
     if not text.isascii():
         text.decode()  # raises UnicodeDecodeError, where Arrow does not look
     read = ReadOptions(use_threads=False, block_size=len(text) + 1)
-    arrow = read_json(pa.BufferReader(text), read, parse)
-    if arrow.num_rows != len(columns):
+    arrow = read_json(pa.BufferReader(text), read, _parser(table.name))
+    if arrow.num_rows != len(records):
         raise ValueError("a record is no single object")
-    for place, column in enumerate(table.columns):
-        if column.sql == "DOUBLE" and np.isinf(arrow[column.name].to_numpy()).any():
+    for place, name in enumerate(arrow.column_names):
+        sql = next(column.sql for column in table.columns if column.name == name)
+        if sql == "DOUBLE" and np.isinf(arrow[name].to_numpy()).any():
             raise ValueError("a number is larger than a float, which an integer must not be")
-        if column.sql == "TIMESTAMP":
-            arrow = arrow.set_column(place, column.name, _times(arrow[column.name]))
+        if sql == "TIMESTAMP":
+            arrow = arrow.set_column(place, name, _times(arrow[name]))
     return arrow
 
 

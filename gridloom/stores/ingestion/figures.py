@@ -7,7 +7,6 @@ Every figure depends on rows of the ledger only: `count_all` makes all of them a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from gridloom.stores.attempt import KEY
@@ -98,12 +97,25 @@ SELECT {TASK}, coalesce(attempts, 0) AS attempts, coalesce(all_attempts, 0) AS a
 FROM tried FULL JOIN scored USING ({TASK})"""
 
 
-def insert_attempts(connection: duckdb.DuckDBPyConnection, columns: str, rows: str) -> None:
-    """Insert attempts with their figures, from the rows of the batch alone: no table has other parts of them."""
-    calls, steps = ("(FROM incoming_llm_calls)", "(FROM incoming_trm_steps)")
-    selected = ", ".join(f"a.{name.strip()}" for name in columns.split(","))
-    query = figures_of(rows, calls, steps, selected)
-    connection.execute(f"INSERT INTO attempts ({columns}, {FIGURES}) {query}")
+def with_figures(connection: duckdb.DuckDBPyConnection, attempts: pa.Table, calls: str, steps: str) -> pa.Table:
+    """Return attempts with their figures, from the rows of the batch alone: no table has other parts of them.
+
+    The joins have only the columns that they need: they would copy the texts and grids of all attempts.
+
+    Args:
+        calls: name of the relation with the new rows of `llm_calls`.
+        steps: the same of `trm_steps`.
+    """
+    import pyarrow as pa
+
+    place = pa.array(range(attempts.num_rows), pa.int64())
+    narrow = attempts.select([*KEY, "timings", "started_at", "ended_at"]).append_column("place_in_batch", place)
+    with registered(connection, "narrow_attempts", narrow):
+        query = figures_of("narrow_attempts", calls, steps, "place_in_batch")
+        counted = connection.sql(f"SELECT {FIGURES} FROM ({query}) ORDER BY place_in_batch").to_arrow_table()
+    for name in counted.column_names:
+        attempts = attempts.append_column(name, counted[name])
+    return attempts
 
 
 def keep_places(connection: duckdb.DuckDBPyConnection, attempts: str) -> None:
@@ -147,18 +159,19 @@ def count_tasks(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def count_tasks_of(connection: duckdb.DuckDBPyConnection, incoming: Mapping[str, pa.Table]) -> None:
-    """Count the tasks that the rows of a batch belong to, after they were inserted."""
+    """Count the tasks that the rows of a batch belong to, after they were inserted.
+
+    Args:
+        incoming: rows by table, each registered as `incoming_` and the table's name.
+    """
     sources = [f"SELECT {TASK} FROM incoming_{name}" for name in ("attempts", *PARTS, "picks") if name in incoming]
     if "scores" in incoming:
         sources.append(SCORED_TASKS.format("incoming_scores"))
     if not sources:
         return
-    with ExitStack() as stack:
-        for name, rows in incoming.items():
-            stack.enter_context(registered(connection, f"incoming_{name}", rows))
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE counted_tasks AS SELECT DISTINCT {TASK} FROM ({' UNION ALL '.join(sources)})"
-        )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE counted_tasks AS SELECT DISTINCT {TASK} FROM ({' UNION ALL '.join(sources)})"
+    )
     count_tasks(connection)
     connection.execute("DROP TABLE counted_tasks")
 
