@@ -63,6 +63,8 @@ def read_block(lines: Sequence[bytes], next_sequence: int) -> Block | None:
                 found.append(columns)
             elif name in kept:
                 pieces[name] = [columns]
+            elif b'"' in name or b"\\" in name:
+                return None
             else:
                 others.append((name, columns, sequence))
     try:

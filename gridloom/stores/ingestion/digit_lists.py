@@ -68,4 +68,4 @@ def lists_of_digits(values: Sequence[bytes | None], depth: int) -> pa.ListArray 
             starts = upper
         absent = pa.array([value is None for value in values]) if level == 1 and None in values else None
         array = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), array, mask=absent)
-    return array
+    return array if len(array) == len(values) else None
