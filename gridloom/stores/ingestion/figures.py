@@ -21,8 +21,13 @@ KEYS = ", ".join(KEY)
 TASK = "run_id, stage, task_id"
 FIGURES = "v_llm_tokens, v_llm_new_tokens, v_temperature, v_trm_steps, v_seconds, v_place"
 SCORED_TASKS = "SELECT coalesce(solve_run_id, run_id) AS run_id, solve_stage AS stage, task_id FROM {0}"
-PARTS = ("llm_calls", "trm_steps")
-"""Tables with rows of an attempt that its figures are counted from."""
+PARTS = ("llm_calls", "trm_steps", "candidates", "verdicts")
+"""Tables with rows of an attempt; its figures are counted from the first two."""
+EARLY_PARTS = (
+    f"SELECT DISTINCT {KEYS} FROM ({' UNION ALL '.join(f'SELECT {KEYS} FROM {name}' for name in PARTS)}) "
+    f"ANTI JOIN attempts USING ({KEYS})"
+)
+"""Keys of the attempts that the ledger has parts of only."""
 
 
 def figures_of(attempts: str, calls: str, steps: str, columns: str) -> str:
@@ -164,7 +169,8 @@ def count_tasks_of(connection: duckdb.DuckDBPyConnection, incoming: Mapping[str,
     Args:
         incoming: rows by table, each registered as `incoming_` and the table's name.
     """
-    sources = [f"SELECT {TASK} FROM incoming_{name}" for name in ("attempts", *PARTS, "picks") if name in incoming]
+    parts = ("attempts", "llm_calls", "trm_steps", "picks")
+    sources = [f"SELECT {TASK} FROM incoming_{name}" for name in parts if name in incoming]
     if "scores" in incoming:
         sources.append(SCORED_TASKS.format("incoming_scores"))
     if not sources:
@@ -182,10 +188,7 @@ def count_all(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"DELETE FROM {table}")
     connection.execute("UPDATE attempts SET v_solved = NULL WHERE v_solved IS NOT NULL")
     keep_places(connection, "attempts")
-    connection.execute(
-        f"INSERT INTO early_parts SELECT DISTINCT {KEYS} FROM (SELECT {KEYS} FROM llm_calls UNION ALL "
-        f"SELECT {KEYS} FROM trm_steps) ANTI JOIN attempts USING ({KEYS})"
-    )
+    connection.execute(f"INSERT INTO early_parts {EARLY_PARTS}")
     runs = connection.execute("SELECT DISTINCT run_id FROM places ORDER BY run_id").fetchall()
     for (run_id,) in runs:  # one by one, which bounds the memory
         connection.execute("SET VARIABLE counted_run = ?", [run_id])
