@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gridloom.stores.graph_records import GraphChange
-from gridloom.stores.ingestion import figures
+from gridloom.stores.ingestion import attempt_keys, figures
 from gridloom.stores.ingestion.blocks import Block
 from gridloom.stores.ingestion.registered import registered
 from gridloom.stores.records import AttemptRecord
@@ -68,6 +68,8 @@ class IngestBatch:
     def __init__(self) -> None:
         self.arrow: dict[str, list[pa.Table]] = {t.name: [] for t in tables().values() if t.policy == "first"}
         """Rows of the tables that keep the first record of a key, in the order of the journals."""
+        self.keys: list[pa.Table] = []
+        """Keys of the attempts that blocks have records of; the column `PLACE` of their rows counts over all."""
         self.updated: dict[str, dict[Key, JournalRow]] = {}
         """Merged records of `runs` and `stages`."""
         self.graphs: dict[str, dict[Any, dict[Key, JournalRow]]] = {}
@@ -82,8 +84,11 @@ class IngestBatch:
     def add_block(self, block: Block, journal: str) -> None:
         """Add the records of a block. Raises UnknownName."""
         self.num_records += block.num_records
+        num_keys = sum(keys.num_rows for keys in self.keys)
+        if block.keys is not None:
+            self.keys.append(block.keys)
         for name, arrow in block.arrow.items():
-            self.arrow[name].append(arrow)
+            self.arrow[name].append(attempt_keys.moved_on(arrow, num_keys))
         for name, columns, sequence in block.others:
             self._add_other(name, columns, (journal, sequence))
 
@@ -188,13 +193,30 @@ def insert_batch(connection: duckdb.DuckDBPyConnection, batch: IngestBatch) -> N
     import pyarrow as pa
 
     _remove(connection, batch.changes)
-    incoming = {name: pa.concat_tables(parts) for name, parts in batch.arrow.items() if parts}
-    news = {name: _missing_rows(connection, tables()[name], arrow) for name, arrow in incoming.items()}
-    for name, rows in news.items():
-        if name != AttemptRecord.TABLE:
-            _insert_first(connection, tables()[name], rows)
-    _insert_attempts(connection, incoming, news)
-    figures.count_tasks_of(connection, incoming)
+    incoming = {name: _one_table(parts) for name, parts in batch.arrow.items() if parts}
+    with ExitStack() as stack:
+        for name, rows in incoming.items():
+            stack.enter_context(registered(connection, f"incoming_{name}", rows))
+        of_attempts = {name: rows for name, rows in incoming.items() if name in attempt_keys.KEYED}
+        is_new = is_whole = False
+        if batch.keys and all(attempt_keys.PLACE in rows.column_names for rows in of_attempts.values()):
+            keys = pa.concat_tables(batch.keys)
+            with registered(connection, "incoming_keys", keys):
+                is_new = attempt_keys.have_new_keys(connection, keys, of_attempts)
+            is_whole = is_new and attempt_keys.are_whole(of_attempts, keys.num_rows)
+        news = {
+            name: rows if is_new and name in of_attempts else _missing_rows(connection, tables()[name], rows)
+            for name, rows in incoming.items()
+        }
+        for name, rows in news.items():
+            if rows is not incoming[name]:
+                stack.enter_context(registered(connection, f"new_{name}", rows))
+        sources = {name: f"incoming_{name}" if news[name] is incoming[name] else f"new_{name}" for name in news}
+        for name, source in sources.items():
+            if name != AttemptRecord.TABLE:
+                _insert_first(connection, tables()[name], source)
+        _insert_attempts(connection, news, sources, is_whole=is_whole)
+        figures.count_tasks_of(connection, incoming)
     for name, updated in batch.updated.items():
         _insert_rows(connection, tables()[name], [*updated.values()], batch.rejected)
     for name, threads in batch.graphs.items():
@@ -202,16 +224,28 @@ def insert_batch(connection: duckdb.DuckDBPyConnection, batch: IngestBatch) -> N
         _insert_rows(connection, tables()[name], rows_of_all, batch.rejected)
 
 
-def _missing_rows(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> pa.Table:
-    """Return the first row of each key that the table lacks; `arrow` itself where these are all."""
+def _one_table(parts: list[pa.Table]) -> pa.Table:
+    """Return parts of one table's rows as one; without numbered keys, unless all parts have them."""
     import pyarrow as pa
 
-    keys = ", ".join(table.key)
-    with registered(connection, "incoming", arrow):
-        ((distinct, known),) = connection.execute(
-            f"SELECT (SELECT count(*) FROM (SELECT DISTINCT {keys} FROM incoming)), "
-            f"(SELECT count(*) FROM {table.name} SEMI JOIN incoming USING ({keys}))"
-        ).fetchall()
+    if all(attempt_keys.PLACE in part.column_names for part in parts):
+        return pa.concat_tables(parts)
+    return pa.concat_tables([attempt_keys.plain(part) for part in parts])
+
+
+def _missing_rows(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> pa.Table:
+    """Return the first row of each key that the table lacks; `arrow` itself where these are all.
+
+    Args:
+        arrow: rows registered as `incoming_` and the table's name.
+    """
+    import pyarrow as pa
+
+    keys, incoming = ", ".join(table.key), f"incoming_{table.name}"
+    ((distinct, known),) = connection.execute(
+        f"SELECT (SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {incoming})), "
+        f"(SELECT count(*) FROM {table.name} SEMI JOIN {incoming} USING ({keys}))"
+    ).fetchall()
     if not known and distinct == arrow.num_rows:
         return arrow
     place = pa.array(range(arrow.num_rows), pa.int64())
@@ -223,39 +257,47 @@ def _missing_rows(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa
     return arrow.take(pa.array([place for (place,) in chosen], pa.int64()))
 
 
-def _insert_first(connection: duckdb.DuckDBPyConnection, table: Table, arrow: pa.Table) -> None:
+def _insert_first(connection: duckdb.DuckDBPyConnection, table: Table, source: str) -> None:
     """Insert rows of which the table has none."""
     names = ", ".join(f'"{c.name}"' for c in table.columns)
-    with registered(connection, "incoming", arrow):
-        connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM incoming")
+    connection.execute(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {source}")
 
 
 def _insert_attempts(
-    connection: duckdb.DuckDBPyConnection, incoming: Mapping[str, pa.Table], news: Mapping[str, pa.Table]
+    connection: duckdb.DuckDBPyConnection, news: Mapping[str, pa.Table], sources: Mapping[str, str], *, is_whole: bool
 ) -> None:
     """Insert the new attempts of a batch, and count the figures of all attempts that it has a part of.
 
     As a rule an attempt and its parts are one line. Then its figures are counted from the batch alone.
+
+    Args:
+        is_whole: the batch has whole attempts only, and the ledger nothing of them.
     """
     names = (AttemptRecord.TABLE, *figures.PARTS)
-    if not any(name in incoming for name in names):
+    if not any(name in news for name in names):
         return
     keys = figures.KEYS
     with ExitStack() as stack:
         for name in names:
-            rows = news[name] if name in news else rows_to_arrow(tables()[name], [])
-            stack.enter_context(registered(connection, f"incoming_{name}", rows))
-        figures.keep_places(connection, "incoming_attempts")
-        parts = " UNION ALL ".join(f"SELECT {keys} FROM incoming_{name}" for name in figures.PARTS)
-        apart = f"SELECT DISTINCT {keys} FROM ({parts}) ANTI JOIN incoming_attempts USING ({keys})"
-        came_before = f"SELECT {keys} FROM early_parts SEMI JOIN incoming_attempts USING ({keys})"
-        columns = ", ".join(f'"{c.name}"' for c in tables()[AttemptRecord.TABLE].columns)
-        if not connection.execute(f"SELECT 1 FROM ({apart} UNION ALL {came_before}) LIMIT 1").fetchall():
-            figures.insert_attempts(connection, columns, "incoming_attempts")
+            if name not in news:
+                rows = rows_to_arrow(tables()[name], [])
+                stack.enter_context(registered(connection, f"incoming_{name}", rows))
+        attempts, *parts_of = (sources.get(name, f"incoming_{name}") for name in names)
+        figures.keep_places(connection, attempts)
+        parts = " UNION ALL ".join(f"SELECT {keys} FROM {source}" for source in parts_of)
+        apart = f"SELECT DISTINCT {keys} FROM ({parts}) ANTI JOIN {attempts} USING ({keys})"
+        came_before = f"SELECT {keys} FROM early_parts SEMI JOIN {attempts} USING ({keys})"
+        if is_whole or not connection.execute(f"SELECT 1 FROM ({apart} UNION ALL {came_before}) LIMIT 1").fetchall():
+            if AttemptRecord.TABLE in news:
+                calls, steps = parts_of[:2]
+                attempts_alone = attempt_keys.without_numbers(news[AttemptRecord.TABLE])
+                counted = figures.with_figures(connection, attempts_alone, calls, steps)
+                with registered(connection, "counted_attempts", counted):
+                    connection.execute("INSERT INTO attempts BY NAME FROM counted_attempts")
             return
-        connection.execute(f"INSERT INTO attempts ({columns}) SELECT {columns} FROM incoming_attempts")
+        _insert_first(connection, tables()[AttemptRecord.TABLE], attempts)
         connection.execute(f"INSERT INTO early_parts FROM ({apart}) ANTI JOIN early_parts USING ({keys})")
-        touched = f"(SELECT {keys} FROM incoming_attempts UNION {parts})"
+        touched = f"(SELECT {keys} FROM {attempts} UNION {parts})"
         figures.count_attempts(connection, touched)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gridloom.errors import StoreError
 from gridloom.stores.connect import open_database, transaction
 from gridloom.stores.files.write_aside import move
-from gridloom.stores.ingestion.figures import count_all
+from gridloom.stores.ingestion.figures import EARLY_PARTS, count_all
 from gridloom.stores.schema import BOOKKEEPING, MIGRATIONS, SCHEMA_VERSION, add_missing, tables
 from gridloom.stores.views import VIEWS
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @functools.cache
 def layout_digest() -> str:
-    """Return a hash over tables and views; a ledger with another hash is updated."""
-    text = [*BOOKKEEPING.values(), *(table.create() for table in tables().values()), *VIEWS.values()]
+    """Return a hash over tables, views and what ingestion keeps; a ledger with another hash is updated."""
+    text = [*BOOKKEEPING.values(), *(table.create() for table in tables().values()), *VIEWS.values(), EARLY_PARTS]
     return hashlib.sha256("\n".join(text).encode()).hexdigest()[:16]
 
 

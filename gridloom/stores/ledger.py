@@ -48,8 +48,9 @@ READ_TIMEOUT_S = 30.0
 FOREIGN_PATIENCE_S = 5.0
 """Longest wait for another program that holds the DuckDB file, s: a reader then reads a copy."""
 INGEST_MEMORY = "192MB"
-"""Memory that DuckDB may use while it ingests, so that the process stays below 500 MB in all; a batch that needs more
-gets it."""
+"""Memory of DuckDB while it ingests: the process stays below 500 MB in all; a batch that needs more gets it."""
+INGEST_THREADS = 1
+"""Threads of DuckDB while it ingests: beside the thread that reads journals, more cost a tenth more processor time."""
 CHECKPOINT_AFTER = "64MB"
 """Size of the write-ahead log at which a commit moves it into the file: by default that is every second batch or so."""
 
@@ -128,6 +129,7 @@ class Ledger:
                     closing(lay_out(path, timeout_s=patience_s)) as connection,
                 ):
                     connection.execute(f"SET memory_limit = '{INGEST_MEMORY}'")
+                    connection.execute(f"SET threads = {INGEST_THREADS}")
                     connection.execute(f"SET checkpoint_threshold = '{CHECKPOINT_AFTER}'")
                     ingest_journals(
                         connection, self.workspace.journal_dir, shown, report=report, is_wanted=lock.is_wanted

@@ -174,7 +174,7 @@ _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=F
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
-def _is_written_otherwise(quick: bytes) -> bool:
+def is_written_otherwise(quick: bytes) -> bool:
     """Return whether `json` may write otherwise what orjson wrote as `quick`.
 
     That holds of letters beyond ASCII, NaN as null, very large and very small numbers. A regular expression for these
@@ -195,7 +195,7 @@ def to_json(value: Any) -> str:
         quick = orjson.dumps(value)
     except orjson.JSONEncodeError:
         quick = b"null"
-    if not _is_written_otherwise(quick):
+    if not is_written_otherwise(quick):
         return quick.decode()
     try:
         text = _encode(value)

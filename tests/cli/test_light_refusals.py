@@ -25,6 +25,7 @@ WITHOUT_LEDGER = (
     "diff nope nape",
     "init x --from nope",
     "explain nope",
+    "explain sudoku4",
     "specs show nope",
     "specs import nope",
     "solve nope",

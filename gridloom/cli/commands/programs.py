@@ -63,8 +63,10 @@ def run(
         return
     from gridloom.cli.show.attempts import SideBySide
     from gridloom.cli.show.terminal import Terminal
+    from gridloom.wording import counted, printable
 
-    print(f"{found.task_id}: the program reproduces {sum(output.fits)} of {len(output.fits)} demonstrations")
+    shown = counted(len(output.fits), "demonstration")
+    print(f"{printable(found.task_id)}: the program reproduces {sum(output.fits)} of {shown}")
     Terminal().print(SideBySide([(f"test {number}", rows(grid)) for number, grid in enumerate(output.tests, 1)]))
 
 

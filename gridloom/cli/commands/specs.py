@@ -109,6 +109,7 @@ def explain(
 
 def _explain_field(what: str, as_json: bool) -> None:
     from gridloom.compiler.reference.fields import field_data, field_lines, find_fields
+    from gridloom.compiler.text.library import recipe_names
 
     try:
         if as_json:
@@ -116,6 +117,13 @@ def _explain_field(what: str, as_json: bool) -> None:
         else:
             print("\n".join(field_lines(what)))
     except GridloomError as error:
+        if what in recipe_names() or what.endswith((".yaml", ".yml")):
+            raise GridloomError(
+                f"{what!r} is a spec, and codes, fields and stages are explained",
+                f"a stage of it: gridloom explain STAGE --spec {what}; all that it says: gridloom specs show {what}"
+                if what in recipe_names()
+                else f"a stage of it: gridloom explain STAGE --spec {what}",
+            ) from None
         raise GridloomError(
             f"{what!r} is no code and no field: {error.message}",
             f"{error.remedy}; for a stage name its spec: gridloom explain {what} --spec SPEC",

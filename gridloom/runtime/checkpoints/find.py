@@ -16,12 +16,13 @@ TRAININGS = ("train", "joint_train")
 """Kinds of stages that make a checkpoint."""
 
 
-def find_checkpoint(given: str, workspace: Workspace, run: str | None = None) -> Path:
+def find_checkpoint(given: str, workspace: Workspace, run: str | None = None, notes: list[str] | None = None) -> Path:
     """Return the folder of a checkpoint.
 
     Args:
         given: a folder, `shipped:NAME`, or the name of a stage: its checkpoint in the run begun last that has it.
         run: run of a stage, by its id or a part of it.
+        notes: list that a note is added to where a later run has the stage, and it was not done there.
 
     Raises:
         ModelError: no shipped checkpoint has this name, the folder holds none, or the text can be no path.
@@ -33,7 +34,11 @@ def find_checkpoint(given: str, workspace: Workspace, run: str | None = None) ->
             raise GridloomError(f"--run chooses among the runs of a stage, and {given} is a folder", "leave --run out")
         return folder.absolute()
     try:
-        return artifact_of_stage(given, workspace, run, TRAININGS).artifact.path.absolute()
+        found = artifact_of_stage(given, workspace, run, TRAININGS)
+        if found.later and notes is not None:
+            made = f"run {found.run_id}" if found.run_id else "an earlier run"
+            notes.append(f"stage '{given}' is that of {made}: it is not done in the later run {found.later}")
+        return found.artifact.path.absolute()
     except UnknownStage as error:
         if run is not None:
             raise

@@ -93,7 +93,8 @@ def _checkpoint(
         path = steps[0]
     if user_files.is_file(path):
         return _imported(path, data, workspace, original)
-    return str(find_checkpoint(given, workspace, run)), ()
+    notes: list[str] = []
+    return str(find_checkpoint(given, workspace, run, notes)), tuple(notes)
 
 
 def _imported(path: Path, data: str, workspace: Workspace, original: Original) -> tuple[str, tuple[str, ...]]:

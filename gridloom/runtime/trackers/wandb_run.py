@@ -165,17 +165,19 @@ def _store(context: StageContext) -> ArtifactStore:
 def networks(inputs: Mapping[str, Artifact], store: ArtifactStore) -> dict[str, Any]:
     """Return the configuration of each network among the inputs and what these were made of, by the input's name.
 
-    The votes of an evaluation and the attempts of a solve are counted by a stage that does not read the network.
+    The votes of an evaluation and the attempts of a solve are counted by a stage that does not read the network. Where
+    two inputs were made of networks in one role, or of one with an input's name, `INPUT.ROLE` names the later one.
     """
-    behind = {
-        name: made
-        for artifact in inputs.values()
-        if artifact.type != "checkpoint"
-        for name, key in artifact.manifest.get("inputs", {}).items()
-        if (made := store.find(key)) is not None
-    }
+    named = dict(inputs)
+    for name, artifact in inputs.items():
+        if artifact.type == "checkpoint":
+            continue
+        for role, key in artifact.manifest.get("inputs", {}).items():
+            made = store.find(key)
+            if made is not None and named.setdefault(role, made).key != made.key:
+                named[f"{name}.{role}"] = made
     found = {}
-    for name, artifact in {**behind, **inputs}.items():
+    for name, artifact in named.items():
         if artifact.type == "checkpoint" and artifact.has(DESCRIPTION):
             parts = artifact.read_json(DESCRIPTION)["parts"]
             found[name] = {part: one["config"] for part, one in parts.items() if "config" in one}

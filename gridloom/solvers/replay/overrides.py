@@ -30,16 +30,17 @@ LARGEST = {
 
 
 def override_plan(
-    plan: Plan, overrides: Sequence[str], views: Sequence[str], *, has_text: bool, live: bool
+    plan: Plan, overrides: Sequence[str], views: Sequence[str], *, has_text: bool, live: bool, searched: bool = False
 ) -> tuple[Plan, dict[str, tuple[Any, Any]]]:
     """Return the changed plan, and old and new value of each key.
 
     Args:
         views: views of the task in the model; `views=N` takes N of these, from the first view of the attempt on.
         has_text: whether the attempt ran a LLaMA.
+        searched: whether the attempt searched programs, which reads none of these fields.
 
     Raises:
-        ReplayError: an unknown key, a value of the wrong type, or a key of `LLM_KEYS` without `live`.
+        ReplayError: an unknown key, a value of the wrong type, a key of `LLM_KEYS` without `live`, one without effect.
     """
     values: dict[str, Any] = {}
     for override in overrides:
@@ -50,6 +51,13 @@ def override_plan(
             known = ", ".join(TRM_KEYS + LLM_KEYS)
             raise ReplayError(
                 f"a plan has no '{key}' to set", did_you_mean(key, TRM_KEYS + LLM_KEYS, f"it has {known}")
+            )
+        if searched:
+            problem = (
+                f"--set {key} changes nothing: the attempt searched programs, which reads no such field of the plan"
+            )
+            raise ReplayError(
+                problem, "change solver.search in the spec and run it again, or name an attempt of a network"
             )
         if key in LLM_KEYS and not has_text:
             problem = f"--set {key} changes nothing: the attempt was made by the TRM alone"

@@ -252,8 +252,8 @@ class Replayer:
         task = recorded_task(recorded.task)
         views = tuple(services.proposer.views(task))
         plan = Plan.model_validate(recorded.row.plan)
-        has_text = recorded.row.prompt is not None
-        return task, *override_plan(plan, overrides, views, has_text=has_text, live=live)
+        has_text, searched = recorded.row.prompt is not None, "search" in recorded.row.geometry
+        return task, *override_plan(plan, overrides, views, has_text=has_text, live=live, searched=searched)
 
     async def _execute(self, job: ReplayJob, live: bool) -> Outcome:
         row, plan, services = job.recorded.row, job.plan, job.services

@@ -7,7 +7,6 @@ Every figure depends on rows of the ledger only: `count_all` makes all of them a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from gridloom.stores.attempt import KEY
@@ -22,8 +21,13 @@ KEYS = ", ".join(KEY)
 TASK = "run_id, stage, task_id"
 FIGURES = "v_llm_tokens, v_llm_new_tokens, v_temperature, v_trm_steps, v_seconds, v_place"
 SCORED_TASKS = "SELECT coalesce(solve_run_id, run_id) AS run_id, solve_stage AS stage, task_id FROM {0}"
-PARTS = ("llm_calls", "trm_steps")
-"""Tables with rows of an attempt that its figures are counted from."""
+PARTS = ("llm_calls", "trm_steps", "candidates", "verdicts")
+"""Tables with rows of an attempt; its figures are counted from the first two."""
+EARLY_PARTS = (
+    f"SELECT DISTINCT {KEYS} FROM ({' UNION ALL '.join(f'SELECT {KEYS} FROM {name}' for name in PARTS)}) "
+    f"ANTI JOIN attempts USING ({KEYS})"
+)
+"""Keys of the attempts that the ledger has parts of only."""
 
 
 def figures_of(attempts: str, calls: str, steps: str, columns: str) -> str:
@@ -98,12 +102,25 @@ SELECT {TASK}, coalesce(attempts, 0) AS attempts, coalesce(all_attempts, 0) AS a
 FROM tried FULL JOIN scored USING ({TASK})"""
 
 
-def insert_attempts(connection: duckdb.DuckDBPyConnection, columns: str, rows: str) -> None:
-    """Insert attempts with their figures, from the rows of the batch alone: no table has other parts of them."""
-    calls, steps = ("(FROM incoming_llm_calls)", "(FROM incoming_trm_steps)")
-    selected = ", ".join(f"a.{name.strip()}" for name in columns.split(","))
-    query = figures_of(rows, calls, steps, selected)
-    connection.execute(f"INSERT INTO attempts ({columns}, {FIGURES}) {query}")
+def with_figures(connection: duckdb.DuckDBPyConnection, attempts: pa.Table, calls: str, steps: str) -> pa.Table:
+    """Return attempts with their figures, from the rows of the batch alone: no table has other parts of them.
+
+    The joins have only the columns that they need: they would copy the texts and grids of all attempts.
+
+    Args:
+        calls: name of the relation with the new rows of `llm_calls`.
+        steps: the same of `trm_steps`.
+    """
+    import pyarrow as pa
+
+    place = pa.array(range(attempts.num_rows), pa.int64())
+    narrow = attempts.select([*KEY, "timings", "started_at", "ended_at"]).append_column("place_in_batch", place)
+    with registered(connection, "narrow_attempts", narrow):
+        query = figures_of("narrow_attempts", calls, steps, "place_in_batch")
+        counted = connection.sql(f"SELECT {FIGURES} FROM ({query}) ORDER BY place_in_batch").to_arrow_table()
+    for name in counted.column_names:
+        attempts = attempts.append_column(name, counted[name])
+    return attempts
 
 
 def keep_places(connection: duckdb.DuckDBPyConnection, attempts: str) -> None:
@@ -147,18 +164,20 @@ def count_tasks(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def count_tasks_of(connection: duckdb.DuckDBPyConnection, incoming: Mapping[str, pa.Table]) -> None:
-    """Count the tasks that the rows of a batch belong to, after they were inserted."""
-    sources = [f"SELECT {TASK} FROM incoming_{name}" for name in ("attempts", *PARTS, "picks") if name in incoming]
+    """Count the tasks that the rows of a batch belong to, after they were inserted.
+
+    Args:
+        incoming: rows by table, each registered as `incoming_` and the table's name.
+    """
+    parts = ("attempts", "llm_calls", "trm_steps", "picks")
+    sources = [f"SELECT {TASK} FROM incoming_{name}" for name in parts if name in incoming]
     if "scores" in incoming:
         sources.append(SCORED_TASKS.format("incoming_scores"))
     if not sources:
         return
-    with ExitStack() as stack:
-        for name, rows in incoming.items():
-            stack.enter_context(registered(connection, f"incoming_{name}", rows))
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE counted_tasks AS SELECT DISTINCT {TASK} FROM ({' UNION ALL '.join(sources)})"
-        )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE counted_tasks AS SELECT DISTINCT {TASK} FROM ({' UNION ALL '.join(sources)})"
+    )
     count_tasks(connection)
     connection.execute("DROP TABLE counted_tasks")
 
@@ -169,10 +188,7 @@ def count_all(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"DELETE FROM {table}")
     connection.execute("UPDATE attempts SET v_solved = NULL WHERE v_solved IS NOT NULL")
     keep_places(connection, "attempts")
-    connection.execute(
-        f"INSERT INTO early_parts SELECT DISTINCT {KEYS} FROM (SELECT {KEYS} FROM llm_calls UNION ALL "
-        f"SELECT {KEYS} FROM trm_steps) ANTI JOIN attempts USING ({KEYS})"
-    )
+    connection.execute(f"INSERT INTO early_parts {EARLY_PARTS}")
     runs = connection.execute("SELECT DISTINCT run_id FROM places ORDER BY run_id").fetchall()
     for (run_id,) in runs:  # one by one, which bounds the memory
         connection.execute("SET VARIABLE counted_run = ?", [run_id])

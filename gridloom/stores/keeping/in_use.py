@@ -36,10 +36,14 @@ def using_artifacts(workspace: Workspace, timeout_s: float = WAIT_S) -> Iterator
 
 @contextmanager
 def removing_artifacts(workspace: Workspace) -> Iterator[None]:
-    """Keep runs from beginning in a workspace. Raises StoreError where one is going on."""
+    """Keep runs and other removals from beginning in a workspace. Raises StoreError where one is going on."""
     with _gate(workspace) as (gate, path):
         with storage("take a lock", path.parent):
             free = locks.take(gate)
+            beside_removal = not free and not locks.take(gate, shared=True)  # runs hold it shared
+        if beside_removal:
+            who = f" by process {', '.join(found)}" if (found := locks.holders(gate)) else ""
+            raise StoreError(f"artifacts of {workspace.root} are being removed{who}", "try again when it is done")
         held = _held(path.parent)  # a run of an earlier version holds its own lock alone
         if not free or held:
             named = f" ({listed(held, 2)})" if held else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gridloom.errors import GridloomError
@@ -21,6 +21,8 @@ class OfStage:
     artifact: Artifact
     run_id: str | None
     """Run that made it or found it cached; None where the ledger has no such run any more."""
+    later: str = ""
+    """Run begun last with this stage, where that is a later one in which it was not done, and how it ended there."""
 
 
 class UnknownStage(GridloomError):
@@ -55,7 +57,8 @@ def artifact_of_stage(
         known = {str(row["key"]) for row in recorded}
         found += [(_made(one), OfStage(one, None)) for one in _unrecorded(store, known, kinds) if _stage(one) == stage]
     if found:
-        return max(found, key=lambda one: one[0])[1]
+        began, chosen = max(found, key=lambda one: one[0])
+        return replace(chosen, later=_later(here, began))
     where = "in any run" if run_id is None else f"in run {run_id}"
     if finished:
         raise GridloomError(
@@ -67,6 +70,14 @@ def artifact_of_stage(
     if run_id is None:
         names |= {_stage(one) for one in _unrecorded(store, set(), kinds)}
     raise _unknown(stage, sorted(names), run_id, kinds)
+
+
+def _later(here: list[dict[str, Any]], began: float) -> str:
+    """Return the run begun last with a stage, where it began after `began` and the stage was not done in it."""
+    last = max(here, key=lambda row: float(str(row["began"] or 0)), default=None)
+    if last is None or last["status"] in ("done", "cached") or float(str(last["began"] or 0)) <= began:
+        return ""
+    return f"{last['run_id']} ({last['status']})"
 
 
 def _recorded(ledger: Ledger, run_id: str | None, kinds: Collection[str] | None) -> list[dict[str, Any]]:

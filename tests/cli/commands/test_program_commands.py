@@ -37,7 +37,7 @@ def test_a_program_runs_on_a_task_file(run: Run) -> None:
         "fits": [True],
         "tests": [[[0, 4], [5, 0]]],
     }
-    assert "reproduces 1 of 1 demonstrations" in run("run", "mirror.program", "task.json")
+    assert "reproduces 1 of 1 demonstration\n" in run("run", "mirror.program", "task.json")
 
 
 def test_what_is_no_file_and_no_attempt_is_refused(run: Run, tmp_path: Path) -> None:

@@ -52,6 +52,19 @@ def test_a_gpu_that_is_not_here_is_named() -> None:
         resolve_device("cuda:999")
 
 
+@pytest.mark.parametrize(
+    ("what", "remedy"), [("sudoku4", "gridloom specs show sudoku4"), ("a.yaml", "gridloom explain STAGE --spec a.yaml")]
+)
+def test_a_spec_where_a_field_is_explained_is_called_one(
+    capsys: pytest.CaptureFixture[str], what: str, remedy: str
+) -> None:
+    code, text = said(capsys, "explain", what)
+    assert code == 1
+    assert f"'{what}' is a spec" in text
+    assert remedy in text
+    assert "no kind or field" not in text
+
+
 def test_unknown_recipes_runs_stages_and_tasks_are_refused_with_the_nearest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

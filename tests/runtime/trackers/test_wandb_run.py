@@ -15,7 +15,8 @@ from run_cases import TWO, Recorder, graph, node, run
 
 from gridloom.compiler.graph import RunGraph
 from gridloom.errors import GridloomError, StageError
-from gridloom.runtime.trackers.wandb_run import figures_of
+from gridloom.runtime.trackers.wandb_run import figures_of, networks
+from gridloom.stores.artifacts import Artifact, ArtifactStore
 from gridloom.stores.ledger import Ledger
 from gridloom.stores.workspace import Workspace
 
@@ -133,3 +134,30 @@ def test_a_missing_package_ends_a_run_before_its_first_stage(
     with pytest.raises(GridloomError, match="wandb: in stage 'second' needs the package wandb"):
         run(watched("offline"), workspace, stages)
     assert stages.ran == []
+
+
+def published(workspace: Workspace, key: str, kind: str, inputs: dict[str, str]) -> Artifact:
+    """An artifact; a checkpoint's configuration has its key."""
+    store = ArtifactStore(workspace)
+    with store.writing(key) as out:
+        (out / "bundle.json").write_text(json.dumps({"parts": {"model": {"config": {"key": key}}}}))
+        return store.publish(out, key=key, type=kind, kind="k", producer={"run_id": "r", "stage": "s"}, inputs=inputs)
+
+
+def test_two_networks_in_one_role_are_both_named(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "gridloom")
+    for key in ("gl1:aa", "gl1:bb"):
+        published(workspace, key, "checkpoint", {})
+    first = published(workspace, "gl1:c1", "attempts", {"with": "gl1:aa"})
+    second = published(workspace, "gl1:c2", "attempts", {"with": "gl1:bb"})
+    again = published(workspace, "gl1:c3", "attempts", {"with": "gl1:aa"})
+    found = networks({"one": first, "two": second, "three": again}, ArtifactStore(workspace))
+    assert found == {
+        "networks": {"with": {"model": {"key": "gl1:aa"}}, "two.with": {"model": {"key": "gl1:bb"}}},
+    }
+    direct = ArtifactStore(workspace).find("gl1:bb")
+    assert direct is not None
+    found = networks({"one": first, "with": direct}, ArtifactStore(workspace))
+    assert found == {
+        "networks": {"with": {"model": {"key": "gl1:bb"}}, "one.with": {"model": {"key": "gl1:aa"}}},
+    }

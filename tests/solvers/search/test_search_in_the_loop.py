@@ -15,6 +15,7 @@ import solve_support
 from mirror_task import RIGHT, WRONG, mirror_task
 from solve_support import RUN, SOLVER, Place, recorded_ids
 
+from gridloom.errors import ReplayError
 from gridloom.solvers.loop.policies import Fixed, Situation, plan_attempt
 from gridloom.solvers.parts.loading import load_search
 from gridloom.solvers.parts.search_proposer import KEY, NUM_VOTES
@@ -65,6 +66,11 @@ def test_a_search_alone_solves_records_programs_and_replays(tmp_path: Path, monk
     report = replay(made.workspace, "bbbb0002.1")
     assert report.equal, str(report)
     assert made.score(artifact)["pass1"] == 1
+    for override in ("views=2", "act_steps=3", "temperature=0.9"):
+        with pytest.raises(ReplayError, match="changes nothing: the attempt searched programs") as caught:
+            replay(made.workspace, "bbbb0002.1", overrides=[override], live="temperature" in override)
+        assert "solver.search" in str(caught.value.remedy)
+    assert {one.fork for one in made.ledger.read(AttemptRecord, run_id=RUN)} == {0}
 
 
 def test_a_search_before_a_network_spares_it_where_a_program_fits(tmp_path: Path) -> None:

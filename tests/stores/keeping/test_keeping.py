@@ -193,6 +193,12 @@ def test_a_run_and_a_removal_exclude_each_other_however_they_begin(made: Workspa
     assert len(list_artifacts(made)) == 3
     with removing_artifacts(made), pytest.raises(StoreError, match=r"artifacts of .* are being removed"):
         using_artifacts(made, timeout_s=0.05).__enter__()
+    with (
+        removing_artifacts(made),
+        pytest.raises(StoreError, match=rf"artifacts of .* are being removed by process {os.getpid()}\n"),
+    ):
+        remove_artifacts(made, list_artifacts(made))  # no run is going on
+    assert len(list_artifacts(made)) == 3
     remove_artifacts(made, list_artifacts(made))
     assert list_artifacts(made) == []
 

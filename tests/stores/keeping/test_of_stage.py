@@ -60,6 +60,16 @@ def test_a_run_that_was_interrupted_in_the_stage_does_not_count(two: Workspace) 
         artifact_of_stage("learn", two, "run-4")
 
 
+def test_a_later_run_that_failed_in_the_stage_is_named(two: Workspace, tmp_path: Path) -> None:
+    assert artifact_of_stage("learn", two).later == ""
+    record(two, "run-4", 4, ("learn", "gl1:dd", "failed"))
+    assert artifact_of_stage("learn", two).later == "run-4 (failed)"
+    assert artifact_of_stage("learn", two, "run-2").later == ""  # that run was asked for
+    notes: list[str] = []
+    assert find_checkpoint("learn", two, notes=notes) == artifact_of_stage("learn", two).artifact.path
+    assert notes == ["stage 'learn' is that of run run-3: it is not done in the later run run-4 (failed)"]
+
+
 def test_a_removed_artifact_gives_place_to_the_run_before(two: Workspace) -> None:
     remove_artifacts(two, [one for one in list_artifacts(two) if one.key == "gl1:aa"])
     assert artifact_of_stage("learn", two).run_id == "run-2"
