@@ -23,7 +23,7 @@ from gridloom.stores.records import (
     VerdictRecord,
     as_dict,
 )
-from gridloom.stores.runs.names import find_attempt
+from gridloom.stores.runs.names import located
 from gridloom.stores.schema import tables, to_json
 
 if TYPE_CHECKING:
@@ -101,17 +101,12 @@ def read_attempt(
     connection: duckdb.DuckDBPyConnection, name: str, run_id: str | None = None, stage: str | None = None
 ) -> dict[str, Any]:
     """Return all records of the attempt that a name means, as `Ledger.attempt`. Raises ReplayError."""
-    found, stage, task_id, attempt, fork = find_attempt(connection, name, run_id, stage)
+    found, stage, task_id, attempt, fork, attempt_id, place, _, _, solved = located(connection, name, run_id, stage)
     task = {"run_id": found, "stage": stage, "task_id": task_id}
     where = task | {"attempt": attempt, "fork": fork}
     (whole,) = read_attempts(connection, where)
     tasks = read_records(connection, TaskRecord, task)
-    solved = connection.execute(
-        "SELECT v_solved, attempt_id || '@' || v_place FROM attempts "
-        "WHERE run_id = ? AND stage = ? AND task_id = ? AND attempt = ? AND fork = ?",
-        [*where.values()],
-    ).fetchall()
-    shown = {"name": solved[0][1], "solved": solved[0][0], "task": as_dict(tasks[0]) if tasks else None}
+    shown = {"name": f"{attempt_id}@{place}", "solved": solved, "task": as_dict(tasks[0]) if tasks else None}
     return as_dict(whole.row) | shown | whole.parts()
 
 

@@ -39,6 +39,12 @@ def place_of(run_id: str, stage: str, digits: int = MIN_PLACE) -> str:
     return hashlib.sha256(f"{run_id}/{stage}".encode("utf-8", "backslashreplace")).hexdigest()[:digits]
 
 
+LOCATED = (
+    "run_id", "stage", "task_id", "attempt", "fork", "attempt_id", "v_place", "verdict", "score", "v_solved",
+)  # fmt: skip
+"""Columns of an attempt that a name is resolved to."""
+
+
 def attempt_name(row: Mapping[str, Any]) -> str:
     """Return the name of an attempt from its columns, with the shortest place where the row has no `name`."""
     return str(row.get("name") or f"{row['attempt_id']}@{place_of(row['run_id'], row['stage'])}")
@@ -52,7 +58,15 @@ def name_at(row: Mapping[str, Any], attempt_id: str) -> str:
 def find_attempt(
     connection: duckdb.DuckDBPyConnection, name: str, run_id: str | None, stage: str | None = None
 ) -> tuple[str, str, str, int, int]:
-    """Return (run_id, stage, task_id, attempt, fork) of the attempt that a name means.
+    """Return (run_id, stage, task_id, attempt, fork) of the attempt that a name means. Raises as `located`."""
+    run, of_stage, task_id, attempt, fork = located(connection, name, run_id, stage)[:5]
+    return run, of_stage, task_id, attempt, fork
+
+
+def located(
+    connection: duckdb.DuckDBPyConnection, name: str, run_id: str | None, stage: str | None = None
+) -> tuple[Any, ...]:
+    """Return LOCATED of the attempt that a name means.
 
     A name is `ATTEMPT@PLACE`, where PLACE is the beginning of a place, a stage or a run; without a place it means the
     attempt of that `attempt_id` in the whole ledger, or in `run_id` and `stage` where these are given.
@@ -68,8 +82,7 @@ def find_attempt(
         row for row in rows if any(row[5] == attempt_id and _is_at(row, place) for attempt_id, place in parts[1:])
     ]
     if len(found) == 1:
-        row = found[0]
-        return row[0], row[1], row[2], row[3], row[4]
+        return found[0]
     if found:
         raise ReplayError(f"{len(found)} attempts are called '{printable(name)}'", _choice(found))
     where = f" in run {run_id}" if run_id else ""
@@ -95,8 +108,7 @@ def _of_ids(
     # one table and constants: a join, or a list of ids, keeps DuckDB from skipping where they cannot be
     where = " AND ".join(f"{name} IN ({', '.join('?' for _ in values)})" for name, values in wanted.items())
     return connection.execute(
-        "SELECT run_id, stage, task_id, attempt, fork, attempt_id, v_place, verdict, score FROM attempts "
-        f"WHERE {where} ORDER BY started_at DESC",
+        f"SELECT {', '.join(LOCATED)} FROM attempts WHERE {where} ORDER BY started_at DESC",
         [one for values in wanted.values() for one in values],
     ).fetchall()
 
@@ -110,7 +122,7 @@ def _choice(rows: list[tuple[Any, ...]]) -> str:
     lines = [
         printable(f"{attempt_id}@{place}  run {run_id}, stage {stage}: {verdict}")
         + ("" if score is None else f" {score:.2f}")
-        for run_id, stage, _, _, _, attempt_id, place, verdict, score in rows[:MAX_LISTED]
+        for run_id, stage, _, _, _, attempt_id, place, verdict, score, _ in rows[:MAX_LISTED]
     ]
     if len(rows) > MAX_LISTED:
         lines.append(f"... and {len(rows) - MAX_LISTED} older ones")

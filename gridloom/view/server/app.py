@@ -6,6 +6,7 @@ longer than everything that the server needs to answer.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cached_property, partial
@@ -43,6 +44,8 @@ class Viewer:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.reader = Reader(workspace)
+        self.answering = 0
+        """Number of pages that are being made."""
 
     @cached_property
     def networks(self) -> Networks:
@@ -282,15 +285,21 @@ class Viewer:
 
 
 def warm_up(viewer: Viewer) -> None:
-    """Import what the pages need, and open the ledger, so that the first pages are as fast as later ones."""
-    for page in ("runs", "tasks", "attempt", "compare", "evaluations", "queries", "curves", "halting", "checkpoint"):
-        import_module(f"gridloom.view.pages.{page}")
+    """Open the ledger and import what the pages need, so that the first pages are as fast as later ones.
+
+    It waits while a page is being made, which it would take the interpreter from.
+    """
     with suppress(GridloomError):  # a page says what is wrong
         if not viewer.reader.is_empty():
             with viewer.reader.session():
                 pass
-    for template in environment().list_templates():
-        environment().get_template(template)
+    pages = ("runs", "tasks", "attempt", "compare", "evaluations", "queries", "curves", "halting", "checkpoint")
+    jobs: list[Callable[[], Any]] = [partial(import_module, f"gridloom.view.pages.{page}") for page in pages]
+    jobs += [partial(environment().get_template, template) for template in environment().list_templates()]
+    for job in jobs:
+        while viewer.answering:
+            time.sleep(0.02)
+        job()
 
 
 def _text(request: Request, name: str) -> str:
@@ -332,7 +341,11 @@ def make_app(workspace: Workspace, access: Access) -> Starlette:
                 return viewer.failed(error)
 
         async def endpoint(request: Request) -> Response:
-            return await run_in_threadpool(answered, request)
+            viewer.answering += 1  # in the one thread of the event loop
+            try:
+                return await run_in_threadpool(answered, request)
+            finally:
+                viewer.answering -= 1
 
         return endpoint
 

@@ -53,7 +53,7 @@ def serve(
             server_of(app).run(sockets=[listening])
     finally:
         listening.close()
-        warming.join()  # a thread that imports is not cut off at the end of the process
+        warming.join(timeout=5)  # a thread that imports is not cut off at the end of the process
         app.state.viewer.reader.close()
 
 

@@ -82,6 +82,9 @@ const seen = "IntersectionObserver" in window
     }, { rootMargin: "600px" })
   : null;
 
+// On paper every grid is in view.
+window.addEventListener("beforeprint", () => document.querySelectorAll("canvas[data-grid]").forEach(draw));
+
 function drawAll(root) {
   const found = [...root.querySelectorAll("canvas[data-grid]")];
   found.forEach(measure);

@@ -229,6 +229,16 @@ def test_grids_are_drawn(seen: Seen) -> None:
     assert seen.page.eval_on_selector("canvas", pixel) == [0, 0x74, 0xD9, 255]
 
 
+def test_grids_out_of_view_are_drawn_on_paper(seen: Seen) -> None:
+    seen.open(PAGES["attempt"])
+    opaque = seen.page.evaluate(
+        "() => { const far = document.querySelector('canvas').cloneNode(); document.body.append(far);"
+        "const alpha = () => far.getContext('2d').getImageData(5, 5, 1, 1).data[3]; const before = alpha();"
+        "window.dispatchEvent(new Event('beforeprint')); return [before, alpha()]; }"
+    )
+    assert opaque == [0, 255]
+
+
 def test_attempts_are_paged_by_key(seen: Seen) -> None:
     seen.open(PAGES["attempt"])
     names = []
