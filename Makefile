@@ -18,7 +18,7 @@ test: lint imports
 tests: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# runs on a Ray cluster of three nodes and under torchrun with two and four processes, all of this host
+# the longer runs on a Ray cluster of three nodes and under torchrun with two and four processes, all of this host
 test-cluster: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/runtime/cluster tests/runtime/training/test_ranks.py
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,7 +18,7 @@ from gridloom.view.newest import newest
 from gridloom.view.pages.runs import run_page
 from gridloom.view.reader import Reader, Session, latest_run
 from gridloom.view.recorded import version
-from gridloom.wording import printable
+from gridloom.wording import counted, printable
 
 POLL_S = 1.0
 METRICS = ("loss", "exact_match", "exact", "cell_accuracy", "steps_per_s", "avg_attempts")
@@ -25,9 +26,11 @@ METRICS = ("loss", "exact_match", "exact", "cell_accuracy", "steps_per_s", "avg_
 STYLES = {
     **dict.fromkeys(("done", "accepted", "right"), "green"),
     **dict.fromkeys(("running", "started"), "bold yellow"),
-    **dict.fromkeys(("failed", "crashed", "wrong"), "bold red"),
+    **dict.fromkeys(("failed", "crashed", "lost", "wrong"), "bold red"),
     **dict.fromkeys(("cached", "blocked", "not reached"), "dim"),
 }
+LOST = ("lost", "crashed")
+"""States of a worker that ended before its work."""
 GOES_ON = ("started",)
 """States of a run that more can be recorded of."""
 
@@ -81,6 +84,8 @@ def run_view(values: Mapping[str, Any]) -> RenderableType:
         f"  {duration_text(run['seconds'])}",
     )
     parts: list[RenderableType] = [head, _stages(values)]
+    if workers := [row for row in values["processes"] if row["worker"]]:
+        parts.append(_workers(workers))
     for row in values["scores"]:
         parts.append(
             Text(
@@ -120,3 +125,20 @@ def _stages(values: Mapping[str, Any]) -> Table:
             printable(row["error"] or shown),
         )
     return table
+
+
+def _workers(rows: Sequence[Mapping[str, Any]]) -> Text:
+    """Return the line of a run's workers: how many are in which state, how often one was lost, and the last loss."""
+    newest_of = {row["worker"]: row["status"] for row in rows}
+    states = Counter("running" if status in GOES_ON else status for status in newest_of.values())
+    text = Text("workers: ")
+    for place, (state, number) in enumerate(sorted(states.items())):
+        text.append(f"{', ' if place else ''}{number} ")
+        text.append(printable(state), STYLES.get(state, ""))
+    if lost := [row for row in rows if row["status"] in LOST]:
+        last = lost[-1]
+        why = f" ({last['error']})" if last["error"] else ""
+        text.append(
+            f"; lost {counted(len(lost), 'time')}, last {printable(last['worker'] + ' on ' + last['host'] + why)}"
+        )
+    return text

@@ -32,7 +32,7 @@ from gridloom.stores.artifacts import Artifact
 from gridloom.stores.graph_records import GRAPH_TABLES, GraphRecord
 from gridloom.stores.journal import as_columns
 from gridloom.stores.ledger import Ledger
-from gridloom.wording import listed
+from gridloom.wording import counted, listed
 
 PLACE = "gridloom.solvers.stages.solve:Solve"
 
@@ -152,10 +152,10 @@ def solve_on_workers(
         aside = crew.run(job, [task.task_id for task in tasks], value, take, context.stop)
     if aside:
         raise StageError(
-            f"{len(aside)} of {num_tasks} tasks are set aside, since each took three workers with it: "
-            f"{listed(aside, 8)}; the other {done} are done",
-            "look at what the workers printed (the folder workers of the workspace), then run again: only these tasks "
-            "run; or leave them out with data.select",
+            f"{len(aside)} of {counted(num_tasks, 'task')} took three workers with it and "
+            f"{'is' if len(aside) == 1 else 'are'} set aside: {listed(aside, 8)}; {done} done",
+            "look at what the workers printed (the folder workers of the workspace), then run again: only what is set "
+            "aside runs; or leave it out with data.select",
         )
     if done < num_tasks:
         raise StageInterrupted(

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from store_cases import attempt, small_run
-from view_support import fill
+from view_support import client_of, fill
 
 from gridloom.cli.show import watch as module
 from gridloom.cli.show.terminal import Terminal
 from gridloom.stores.ledger import LedgerWriter
 from gridloom.stores.records import RunRecord
+from gridloom.stores.runs.process_records import ProcessRecord
 from gridloom.stores.workspace import Workspace
 from gridloom.view.reader import Reader
 
@@ -34,6 +35,32 @@ def test_a_run_is_drawn_with_stages_scores_and_attempts(
     assert "\x1b" not in type_("watch", "run-2", "--home", "w")
     assert "did you mean 'run-2'" in type_("watch", "run-9", "--home", "w", code=1)
     assert "gridloom run quickstart" in type_("watch", "--home", "empty", code=1)
+
+
+def test_workers_and_their_losses_stand_in_one_line(
+    tmp_path: Path, typist: Callable[[Path], Callable[..., str]]
+) -> None:
+    with LedgerWriter(Workspace(tmp_path / "w"), "run-1") as writer:
+        writer.append(*small_run("run-1"))
+        type_ = typist(tmp_path)
+        assert "workers:" not in type_("watch", "--home", "w")
+
+        def record(process: str, worker: str | None, status: str, error: str | None = None) -> None:
+            more = {"host": "n1", "pid": 1, "worker": worker, "started_at": 1.0}
+            writer.append(ProcessRecord(run_id="run-1", process=process, status=status, error=error, **more))
+
+        record("2026-12-01T00-00-00-a", None, "started")
+        record("2026-12-01T00-00-01-a", "srun-0", "lost", "killed by SIGKILL")
+        record("2026-12-01T00-00-02-a", "srun-0", "started")
+        record("2026-12-01T00-00-03-a", "srun-1", "lost", "exit status 1")
+        record("2026-12-01T00-00-04-a", "srun-2", "started")
+        shown = type_("watch", "--home", "w")
+    assert "workers: 1 lost, 2 running; lost 2 times, last srun-1 on n1 (exit status 1)" in shown
+    with client_of(Workspace(tmp_path / "w")) as client:
+        page = client.get("/run?id=run-1").text
+    assert '<th scope="col">worker</th>' in page
+    assert "<td>srun-1</td>" in page
+    assert "exit status 1" in page
 
 
 def test_a_live_run_is_drawn_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

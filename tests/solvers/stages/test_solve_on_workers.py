@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from solve_support import RUN, Place
 
-from gridloom.errors import StageInterrupted
+from gridloom.errors import StageError, StageInterrupted
 from gridloom.runtime.cluster.crew import Crew
 from gridloom.runtime.cluster.local_workers import LocalWorkers
 from gridloom.runtime.stage import StageContext
@@ -72,6 +72,24 @@ def test_the_attempts_equal_those_of_the_lone_run_though_a_worker_is_killed(
     )[0]
     assert counts["n"] == counts["m"] == len(alone["attempts.jsonl"].splitlines())
     assert counts["t"] == 3
+
+
+class SetsAside:
+    """Crew that does every item but the first, with which it loses three workers."""
+
+    num_workers, shares_disk = 2, True
+
+    def run(self, job: Any, items: list[str], value: Any, take: Any, stop: Any) -> list[str]:
+        for item in items[1:]:
+            take(item, {"accepted": False, "attempts": 1})
+        return items[:1]
+
+
+def test_a_task_that_takes_three_workers_with_it_fails_the_stage_by_its_name(tmp_path: Path) -> None:
+    place = OnWorkers(tmp_path / "shared", with_llama=False, settings=SETTINGS)
+    place.crew = SetsAside()  # type: ignore[assignment]
+    with pytest.raises(StageError, match=r"1 of 3 tasks took three workers with it and is set aside: \w+; 2 done"):
+        place.solve()
 
 
 @pytest.mark.slow
