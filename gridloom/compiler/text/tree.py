@@ -106,10 +106,10 @@ def walk(root: Node) -> Iterator[tuple[Path, Node]]:
     while todo:
         path, node = todo.pop()
         yield path, node
-        if isinstance(node, Mapping):
+        if type(node) is Mapping:
             todo += [((*path, key), entry.value) for key, entry in reversed(node.entries.items())]
-        elif isinstance(node, Sequence):
-            todo += [((*path, i), item) for i, item in reversed(list(enumerate(node.items)))]
+        elif type(node) is Sequence:
+            todo += [((*path, i), node.items[i]) for i in range(len(node.items) - 1, -1, -1)]
 
 
 @dataclass(frozen=True, slots=True)

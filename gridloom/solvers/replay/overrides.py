@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from gridloom.errors import ReplayError
 from gridloom.solvers.loop.policies import view_window
+from gridloom.solvers.replay.report import Recorded
 from gridloom.solvers.types import Plan
 from gridloom.wording import did_you_mean
 
@@ -77,6 +78,16 @@ def override_plan(
         first = error.errors()[0]
         raise ReplayError(f"--set {first['loc'][0]}={first['input']}: {first['msg']}") from error
     return changed, {key: (getattr(plan, key), getattr(changed, key)) for key in values}
+
+
+def has_searched(recorded: Recorded) -> bool:
+    """Return whether an attempt searched programs, which reads no field of the plan that can be set."""
+    return "search" in recorded.row.geometry
+
+
+def changeable(recorded: list[Recorded]) -> list[Recorded]:
+    """Return the attempts whose plan can be changed; all of them, to be refused by name, where none can."""
+    return [one for one in recorded if not has_searched(one)] or recorded
 
 
 def _value(text: str) -> Any:

@@ -27,7 +27,7 @@ from gridloom.solvers.parts.services import Proposer, Services
 from gridloom.solvers.parts.text_proposer import TextProposer
 from gridloom.solvers.replay.frames import group
 from gridloom.solvers.replay.outcome import ReplayJob, make_outcome, make_report, settings_of
-from gridloom.solvers.replay.overrides import override_plan
+from gridloom.solvers.replay.overrides import changeable, has_searched, override_plan
 from gridloom.solvers.replay.record import (
     check_from_node,
     dropped_from_prompt,
@@ -100,7 +100,8 @@ def replay_failed(
     """Yield a report per failed attempt of a run (by default the latest with a solve stage); models are loaded once.
 
     With `stage` only the attempts of that solve stage are replayed. An attempt failed if its score is wrong, or,
-    without a score, if it was not accepted. With `overrides` each attempt is forked.
+    without a score, if it was not accepted. With `overrides` each attempt is forked, but for those that searched
+    programs, unless all did.
     """
     ledger = Ledger(workspace)
     run_id = ledger.latest_run() if run_id is None else find_run(run_id, ledger)
@@ -110,10 +111,11 @@ def replay_failed(
     failed = [row for row in ledger.attempts(run_id, stage=stage, failed=True) if row["fork"] == 0]
     replayer = Replayer(workspace, progress)
     records = {record.attempt.key: record for record in replayer.recorded(run_id)}
-    with progress.task("replay", len(failed), unit="attempts") if progress else nullcontext() as bar:
-        for frame in group(
-            [records[tuple(row[name] for name in KEY)] for row in failed], live or from_node == "reason"
-        ):
+    chosen = [records[tuple(row[name] for name in KEY)] for row in failed]
+    if overrides:
+        chosen = changeable(chosen)
+    with progress.task("replay", len(chosen), unit="attempts") if progress else nullcontext() as bar:
+        for frame in group(chosen, live or from_node == "reason"):
             yield from replayer.replay_frame(frame, live=live, overrides=overrides, from_node=from_node)
             if bar is not None:
                 bar.advance(len(frame))
@@ -252,7 +254,7 @@ class Replayer:
         task = recorded_task(recorded.task)
         views = tuple(services.proposer.views(task))
         plan = Plan.model_validate(recorded.row.plan)
-        has_text, searched = recorded.row.prompt is not None, "search" in recorded.row.geometry
+        has_text, searched = recorded.row.prompt is not None, has_searched(recorded)
         return task, *override_plan(plan, overrides, views, has_text=has_text, live=live, searched=searched)
 
     async def _execute(self, job: ReplayJob, live: bool) -> Outcome:

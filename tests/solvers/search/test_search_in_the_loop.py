@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from gridloom.errors import ReplayError
 from gridloom.solvers.loop.policies import Fixed, Situation, plan_attempt
 from gridloom.solvers.parts.loading import load_search
 from gridloom.solvers.parts.search_proposer import KEY, NUM_VOTES
+from gridloom.solvers.replay.overrides import changeable
 from gridloom.solvers.replay.replay import replay
 from gridloom.solvers.search.running import run_program
 from gridloom.solvers.types import Candidate, Proposal
@@ -83,7 +85,7 @@ def test_a_search_before_a_network_spares_it_where_a_program_fits(tmp_path: Path
     assert replay(made.workspace, "aaaa0001.1").equal
 
 
-def test_attempts_after_an_unaccepted_search_are_the_network_s(tmp_path: Path) -> None:
+def test_attempts_after_an_unaccepted_search_are_the_network_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a verifier that accepts nothing, search, network and deeper search take their turns, and each replays."""
     settings = {
         **{**SOLVER, "max_attempts": 3, "early_stop": False},
@@ -103,6 +105,14 @@ def test_attempts_after_an_unaccepted_search_are_the_network_s(tmp_path: Path) -
     for number, depth in enumerate(depths, start=1):
         assert sources[number] == ({"trm"} if depth is None else {"search"})
         assert replay(made.workspace, f"cccc0003.{number}").equal
+
+
+def test_forks_of_all_failed_attempts_leave_out_those_that_searched() -> None:
+    geometries: list[dict[str, Any]] = [{"search": {"states": 5}}, {"batch": 4}, {"search": {}}, {}]
+    recorded: list[Any] = [SimpleNamespace(row=SimpleNamespace(geometry=one)) for one in geometries]
+    assert changeable(recorded) == [recorded[1], recorded[3]]
+    assert changeable([recorded[0]]) == [recorded[0]]
+    assert changeable([]) == []
 
 
 KILLED = """
