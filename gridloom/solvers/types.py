@@ -142,6 +142,9 @@ class Candidate(LoopRecord):
     """Length of the program: the cost of its dearest image, and of each part after the first."""
     again: int | None = None
     """Number of demonstrations without which the search finds the same answers, and that demonstration's output."""
+    ruled: int | None = Field(None, exclude_if=lambda ruled: ruled is None)
+    """Number of demonstrations without which the best rules of cells give the same answers, and that demonstration's
+    output; None where no rules reproduce every demonstration."""
     agreed: bool | None = Field(None, exclude_if=lambda agreed: agreed is None)
     """Whether layers of images and rules of cells, each by themselves, give the same answers to every test input."""
 

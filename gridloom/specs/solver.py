@@ -16,7 +16,7 @@ class Verifier(SpecModel):
 
     Each signal gives a score in [0, 1]; a signal that cannot be computed for a task takes no part in the mean.
     Verifiers of other packages are weighed by their names, as keys beside those below; so are those of programs,
-    `fits_demonstrations` (4 where a program is judged), `short_program` (2) and `unrivalled` (2).
+    `fits_demonstrations`, `found_again` and `unrivalled` (4 each where a program is judged) and `short_program` (1).
     """
 
     model_config = ConfigDict(extra="allow")
@@ -77,7 +77,7 @@ class Confirm(SpecModel):
     model must give the same grid."""
 
 
-SEARCH_VERSION = 3
+SEARCH_VERSION = 4
 """Version of the search, in the key of a stage that searches: another one may find other programs within the same
 budget, and rank them otherwise."""
 

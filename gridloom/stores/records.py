@@ -225,6 +225,9 @@ class CandidateRecord(Record):
     again: int | None = None
     """Demonstrations without which the search finds the same answers, and that demonstration's output; NULL for other
     grids, where a demonstration alone was shown, and in older ledgers."""
+    ruled: int | None = None
+    """Demonstrations without which the best rules of cells give the same answers, and that demonstration's output; NULL
+    where no rules reproduce every demonstration, for other grids, and in older ledgers."""
     agreed: bool | None = None
     """Whether layers of images and rules of cells, each by themselves, give the same answers; NULL for other grids, and
     in older ledgers."""

@@ -82,7 +82,7 @@ class SearchProposer:
             ),
             hints,
         )
-        ranked = [_ranked(result.found, index) for index in range(len(inputs))]
+        ranked = [ranked_candidates(result.found, index) for index in range(len(inputs))]
         return Proposal(
             candidates=tuple(ranked[: len(task.tests)]),
             checks=tuple(ranked[len(task.tests) :]),
@@ -136,7 +136,7 @@ def load_proposer(loaded: Loaded) -> SearchProposer:
     return SearchProposer(search_plan(loaded.settings.search or Search(), 0))
 
 
-def _ranked(found: Sequence[Found], index: int) -> tuple[Candidate, ...]:
+def ranked_candidates(found: Sequence[Found], index: int) -> tuple[Candidate, ...]:
     """Return the distinct grids for one input, best first; a grid has the best of its programs."""
     seen: set[bytes] = set()
     ranked: list[Candidate] = []
@@ -160,6 +160,7 @@ def _ranked(found: Sequence[Found], index: int) -> tuple[Candidate, ...]:
                 shown=len(one.fits),
                 cost=one.length,
                 again=sum(one.again) if one.again else None,
+                ruled=sum(one.ruled) if one.ruled else None,
                 agreed=one.agreed,
             )
         )

@@ -142,7 +142,7 @@ def _part_features(grid: Grid, kind: str) -> Named:
     h, w = grid.shape
     labels = np.empty((h, w), dtype=np.int32)
     sides, any_colour = PARTS[kind]
-    parts = parts_of(grid, labels, int(label_parts(grid, sides, any_colour, labels)))
+    parts = parts_of(grid, labels, int(label_parts(grid, sides, any_colour, labels, np.empty(h * w, dtype=np.int32))))
     table = np.vstack([measures(parts, (h, w)), np.full((1, len(MEASURES)), -1, dtype=np.int16)])
     for k, name in enumerate(MEASURES):
         yield f"{kind} {name}", table[labels, k]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.kernels import kernel
+from gridloom.runtime.data.kernels import plain_kernel
 from gridloom.solvers.rules.conditions import Table
 from gridloom.solvers.rules.language import Rule
 
@@ -26,6 +26,11 @@ PARTIAL = 0.3
 PARTIAL_VALUES, PARTIAL_CANDIDATES = 3, 200
 """Colours, and conditions, of which such rules are tried."""
 TRIPLES = 60
+FORMS = 3
+"""Formulas of one rule that are tried in its place, the best ones."""
+RULE_COST = 3
+"""Cost of a rule beside those of its conditions and colour."""
+NOTHING = slice(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +43,35 @@ class RuleSet:
     """Cells of all pairs."""
 
 
-@kernel
-def pack(bits: Any, where: Any, words: Any) -> None:
-    """Pack the columns `where` of bits bool [rows, cells] into words uint64 [rows, n], filled."""
-    words[:] = 0
-    for i in range(bits.shape[0]):
-        for k in range(where.size):
-            if bits[i, where[k]]:
-                words[i, k >> 6] |= np.uint64(1) << np.uint64(k & 63)
+def pack(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Pack bits bool [rows, cells] into words uint64 [rows, cells / 64, rounded up]."""
+    rows, cells = bits.shape
+    padded = np.zeros((rows, (cells + 63) // 64 * 8), dtype=np.uint8)
+    packed = np.packbits(bits, axis=1, bitorder="little")
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint64)
 
 
-@kernel
-def conjunctions(words: Any, costs: Any, triples: Any, most: Any, found: Any, total: Any) -> Any:
+def count(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the number of bits set in each row of words."""
+    number: NDArray[np.int64] = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
+    return number
+
+
+@plain_kernel
+def conjunctions(words: Any, costs: Any, triples: Any, both: Any, found: Any, total: Any) -> Any:
     """Find the pairs, then triples, of tests that no negative cell passes together, cheapest first by insertion.
 
     Args:
         words: uint64 [tests, n], the negative cells that pass each test; costs: of the tests, ascending.
         triples: tests of which triples are tried, the first so many.
+        both: uint64 [n], scratch.
         found: int64 [most, 3], filled with tests, -1 for none; total: int64 [most], their costs.
 
     Returns how many were found.
     """
     tests, n = words.shape
-    number = 0
-    both = np.empty(n, dtype=np.uint64)
+    number, most, none = np.int64(0), total.size, np.int64(-1)
     for i in range(tests):
         for j in range(i):
             cost = costs[i] + costs[j] + 3
@@ -73,7 +83,7 @@ def conjunctions(words: Any, costs: Any, triples: Any, most: Any, found: Any, to
                     clear = False
                     break
             if clear:
-                number = insert(found, total, number, most, i, j, -1, cost)
+                number = insert(found, total, number, most, i, j, none, cost)
     if number == 0:
         for i in range(min(tests, triples)):
             for j in range(i):
@@ -93,7 +103,7 @@ def conjunctions(words: Any, costs: Any, triples: Any, most: Any, found: Any, to
     return number
 
 
-@kernel
+@plain_kernel
 def insert(found: Any, total: Any, number: Any, most: Any, i: Any, j: Any, m: Any, cost: Any) -> Any:
     """Insert three tests in order of cost, after those of equal cost; returns the new number."""
     if number == most:
@@ -103,7 +113,8 @@ def insert(found: Any, total: Any, number: Any, most: Any, i: Any, j: Any, m: An
     place = number
     while place > 0 and total[place - 1] > cost:
         total[place] = total[place - 1]
-        found[place] = found[place - 1]
+        for k in range(3):
+            found[place, k] = found[place - 1, k]
         place -= 1
     total[place] = cost
     found[place, 0], found[place, 1], found[place, 2] = i, j, m
@@ -112,16 +123,15 @@ def insert(found: Any, total: Any, number: Any, most: Any, i: Any, j: Any, m: An
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """Conjunction of tests, and the cells that pass it."""
+    """Conjunction of tests."""
 
     tests: tuple[int, ...]
     cost: int
-    holds: NDArray[np.bool_]
     weight: float
 
 
 class Learner:
-    """Rules of one task."""
+    """Rules of one task. Cells are counted as bits of words, since there are thousands of tests."""
 
     def __init__(
         self,
@@ -138,41 +148,66 @@ class Learner:
         """
         self.late = late
         self.table, self.target, self.cells = table, target.astype(np.int16), demo_cells
-        self.right = table.shown[:, :demo_cells] == self.target
+        right = table.shown[:, :demo_cells] == self.target
+        self.words, self.total = pack(table.holds), table.holds.shape[1]
+        self.right = self._of_demos(right)
         self.by_cost = np.argsort(table.costs, kind="stable")
 
-    def run(self) -> list[RuleSet]:
-        """Return sets of rules that give every demonstration, cheapest first."""
-        counted = np.ones(self.cells, dtype=np.bool_)
-        wrong = (~self.right & counted).sum(axis=1)
+    def _of_demos(self, bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+        """Pack bits of the demonstrations' cells into words over the cells of all pairs."""
+        rows, cells = bits.shape
+        return pack(np.concatenate((bits, np.zeros((rows, self.total - cells), dtype=np.bool_)), axis=1))
+
+    def holds(self, formula: Formula) -> NDArray[np.bool_]:
+        """Return the cells of all pairs that pass a conjunction."""
+        passed: NDArray[np.bool_] = self.table.holds[list(formula.tests)].all(axis=0)
+        return passed
+
+    def run(self, left_out: slice = NOTHING) -> list[RuleSet]:
+        """Return sets of rules that give every demonstration, cheapest first.
+
+        Args:
+            left_out: cells of a demonstration from which nothing is learnt, as if they were a test's.
+        """
+        seen = np.ones(self.cells, dtype=np.bool_)
+        seen[left_out] = False
+        counted = self._of_demos(seen[None])[0]
+        wrong = count(~self.right & counted)
         table = self.table
         order = np.lexsort((table.value_costs, wrong))
         found: list[RuleSet] = []
         for base in order[:BASES]:
-            found += self._with_base(int(base), counted)
+            found += self._with_base(int(base), counted, seen)
         found.sort(key=lambda one: one.cost)
         return found
 
-    def _with_base(self, base: int, counted: NDArray[np.bool_]) -> list[RuleSet]:
-        open_ = ~self.right[base] & counted
-        settled = np.zeros(self.cells, dtype=np.bool_)
+    def _with_base(self, base: int, counted: NDArray[np.uint64], seen: NDArray[np.bool_]) -> list[RuleSet]:
+        open_, free = ~self.right[base] & counted, counted
         steps: list[tuple[int, list[Formula]]] = []
+        least = int(self.table.value_costs[base])
+        most = min(MOST_COST, int(seen.sum()))
         while open_.any() and len(steps) < MOST_RULES:
-            step = self._best_step(open_, counted & ~settled)
+            step = self._best_step(open_, free)
             if step is None:
                 return []
+            value, formulas = step
+            least += min(one.cost for one in formulas[:FORMS]) + int(self.table.value_costs[value]) + RULE_COST
+            if least > most:
+                return []
             steps.append(step)
-            settled |= step[1][0].holds[: self.cells]
-            open_ &= ~settled
+            passed = np.bitwise_and.reduce(self.words[list(formulas[0].tests)], axis=0)
+            open_, free = open_ & ~passed, free & ~passed
         if open_.any():
             return []
-        return list(self._combined(base, steps))
+        return list(self._combined(base, steps, most, seen))
 
-    def _combined(self, base: int, steps: list[tuple[int, list[Formula]]]) -> Iterator[RuleSet]:
+    def _combined(
+        self, base: int, steps: list[tuple[int, list[Formula]]], most: int, seen: NDArray[np.bool_]
+    ) -> Iterator[RuleSet]:
         table = self.table
         picks = [[0] * len(steps)]
         for place, (_, formulas) in enumerate(steps):
-            for other in range(1, min(3, len(formulas))):
+            for other in range(1, min(FORMS, len(formulas))):
                 picks.append([other if k == place else 0 for k in range(len(steps))])
         for pick in picks:
             row = table.shown[base].copy()
@@ -180,92 +215,95 @@ class Learner:
             rules: list[Rule] = []
             for (value, formulas), number in zip(reversed(steps), reversed(pick), strict=True):
                 formula = formulas[number]
-                row = np.where(formula.holds, table.shown[value], row)
-                cost += formula.cost + int(table.value_costs[value]) + 3
+                row = np.where(self.holds(formula), table.shown[value], row)
+                cost += formula.cost + int(table.value_costs[value]) + RULE_COST
                 rules.insert(0, Rule(table.values[value], tuple(table.conditions[t] for t in formula.tests)))
             rules.append(Rule(table.values[base], ()))
-            if cost <= MOST_COST and (row[: self.cells] == self.target).all():
+            if cost <= most and (row[: self.cells] == self.target)[seen].all():
                 yield RuleSet(tuple(rules), cost, row.astype(np.uint8))
 
-    def _best_step(self, open_: NDArray[np.bool_], free: NDArray[np.bool_]) -> tuple[int, list[Formula]] | None:
+    def _best_step(self, open_: NDArray[np.uint64], free: NDArray[np.uint64]) -> tuple[int, list[Formula]] | None:
         """Return the colour and the formulas of the next rule: those of the value that is right on most open cells."""
         table = self.table
-        cover = (self.right & open_).sum(axis=1)
+        cover = count(self.right & open_)
         order = np.lexsort((table.value_costs, -cover))
         for value in order[:8]:
             if cover[value] == 0 or self.late():
                 break
-            positive = open_ & self.right[value]
-            negative = free & ~self.right[value]
-            formulas = self.formulas(positive, negative)
+            formulas = self.formulas(open_ & self.right[value], free & ~self.right[value])
             if formulas:
                 return int(value), formulas
         for value in order[:PARTIAL_VALUES]:
-            if self.late():
+            if cover[value] == 0 or self.late():
                 break
-            positive = open_ & self.right[value]
-            if positive.any() and (formula := self.partial(positive, free & ~self.right[value])) is not None:
+            formula = self.partial(open_ & self.right[value], free & ~self.right[value])
+            if formula is not None:
                 return int(value), [formula]
         return None
 
-    def partial(self, positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> Formula | None:
+    def partial(self, positive: NDArray[np.uint64], negative: NDArray[np.uint64]) -> Formula | None:
         """Return the conjunction of one or two conditions that no negative cell passes and most positive ones do; None
         where it would be less than `PARTIAL` of them."""
         table = self.table
-        shown = table.holds[:, : self.cells]
-        inside, outside = shown[:, positive], shown[:, negative]
-        covered = inside.sum(axis=1)
-        least = PARTIAL * int(positive.sum())
-        chosen = np.lexsort((table.costs, outside.sum(axis=1) - covered * outside.shape[1] // inside.shape[1]))
+        where = np.flatnonzero(positive | negative)
+        shown = self.words[:, where]
+        positive, negative = positive[where], negative[where]
+        inside, outside = shown & positive, shown & negative
+        covered = count(inside)
+        num_positive, num_negative = (int(np.bitwise_count(words).sum()) for words in (positive, negative))
+        least = PARTIAL * num_positive
+        chosen = np.lexsort((table.costs, count(outside) - covered * num_negative // num_positive))
         chosen = chosen[covered[chosen] >= least][:PARTIAL_CANDIDATES]
+        inside, outside = inside[chosen], outside[chosen]
         best: tuple[int, int, tuple[int, ...]] | None = None
         for place, one in enumerate(chosen):
-            if not outside[one].any():
+            if not outside[place].any():
                 alone: tuple[int, int, tuple[int, ...]] = (-int(covered[one]), int(table.costs[one]), (int(one),))
                 best = alone if best is None or alone < best else best
                 continue
-            others = chosen[:place]
-            clear = others[~outside[others][:, outside[one]].any(axis=1)]
-            for other, both in zip(clear, inside[clear][:, inside[one]].sum(axis=1), strict=True):
-                cost = int(table.costs[one] + table.costs[other]) + 3
-                entry = (-int(both), cost, (int(other), int(one)))
-                if both >= least and (best is None or entry < best):
-                    best = entry
-        if best is None:
-            return None
-        holds: NDArray[np.bool_] = np.array(table.holds[list(best[2])].all(axis=0))
-        return Formula(best[2], best[1], holds, 1.0)
+            clear = np.flatnonzero(~(outside[:place] & outside[place]).any(axis=1))
+            if not len(clear):
+                continue
+            both = count(inside[clear] & inside[place])
+            most = int(both.max())
+            if most < least or (best is not None and -most > best[0]):
+                continue
+            others = chosen[clear[both == most]]
+            other = int(others[np.lexsort((others, table.costs[others]))[0]])
+            entry = (-most, int(table.costs[one] + table.costs[other]) + 3, (other, int(one)))
+            best = entry if best is None or entry < best else best
+        return None if best is None else Formula(best[2], best[1], 1.0)
 
-    def formulas(self, positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> list[Formula]:
+    def formulas(self, positive: NDArray[np.uint64], negative: NDArray[np.uint64]) -> list[Formula]:
         """Return conjunctions that every positive cell passes and no negative one, best first: those of one answer for
-        the tests' cells share one place, the cheapest of them, by their weight together."""
+        the cells that are not positive, those of the tests too, share one place, the cheapest of them, by their weight
+        together."""
         table = self.table
-        shown = table.holds[:, : self.cells]
-        fitting = self.by_cost[shown[:, positive][self.by_cost].all(axis=1)]
+        where = np.flatnonzero(positive)
+        fitting = self.by_cost[((self.words[:, where] & positive[where]) == positive[where]).all(axis=1)[self.by_cost]]
         if not len(fitting):
             return []
-        inside = shown[fitting][:, negative]
+        inside = (self.words[fitting] & negative)[:, negative != 0]
         clear = ~inside.any(axis=1)
         found: list[tuple[int, tuple[int, ...]]] = [(int(table.costs[t]), (int(t),)) for t in fitting[clear]]
         rest = fitting[~clear]
         if len(found) < MOST_FORMULAS and len(rest):
             rest = rest[:CANDIDATES]
-            where = np.flatnonzero(negative)
-            words = np.empty((len(rest), (len(where) + 63) // 64), dtype=np.uint64)
-            pack(np.ascontiguousarray(shown[rest]), where, words)
+            words = np.ascontiguousarray(inside[~clear][:CANDIDATES])
             most = MOST_FORMULAS
             trio, total = np.full((most, 3), -1, dtype=np.int64), np.zeros(most, dtype=np.int64)
-            number = int(conjunctions(words, table.costs[rest], 0 if found else TRIPLES, most, trio, total))
+            both = np.empty(words.shape[1], dtype=np.uint64)
+            number = int(conjunctions(words, table.costs[rest], 0 if found else TRIPLES, both, trio, total))
             for k in range(number):
                 found.append((int(total[k]), tuple(int(rest[t]) for t in trio[k] if t >= 0)))
         groups: dict[bytes, Formula] = {}
         for cost, tests in sorted(found)[:MOST_FORMULAS]:
-            holds: NDArray[np.bool_] = np.array(table.holds[list(tests)].all(axis=0))
-            key = np.packbits(holds[self.cells :]).tobytes() + np.packbits(holds[: self.cells][~positive]).tobytes()
+            passed = np.bitwise_and.reduce(self.words[list(tests)], axis=0) & ~positive
+            key = passed.tobytes()
             weight = 2.0 ** (-cost / 3)
             known = groups.get(key)
             if known is None:
-                groups[key] = Formula(tests, cost, holds, weight)
+                groups[key] = Formula(tests, cost, weight)
             else:
-                groups[key] = Formula(known.tests, known.cost, known.holds, known.weight + weight)
+                groups[key] = Formula(known.tests, known.cost, known.weight + weight)
         return sorted(groups.values(), key=lambda one: -one.weight)

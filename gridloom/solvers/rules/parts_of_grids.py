@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.kernels import kernel
+from gridloom.runtime.data.kernels import plain_kernel
 from gridloom.runtime.data.tasks import Grid
 
 Numbers = NDArray[np.int16]
 """int16 [rows, columns]: one feature of the cells of a grid."""
 
 
-@kernel
-def label_parts(grid: Any, sides: Any, any_colour: Any, labels: Any) -> Any:
+@plain_kernel
+def label_parts(grid: Any, sides: Any, any_colour: Any, labels: Any, stack: Any) -> Any:
     """Number the connected parts of a grid from 0 in reading order, and return how many there are.
 
     Args:
@@ -24,10 +24,11 @@ def label_parts(grid: Any, sides: Any, any_colour: Any, labels: Any) -> Any:
         sides: 4 or 8 sides on which cells of a part touch.
         any_colour: whether a part may have several colours; then background is in no part (-1).
         labels: int32 [rows, columns], filled.
+        stack: int32 [cells], scratch.
     """
     h, w = grid.shape
-    stack = np.empty(h * w, dtype=np.int32)
-    labels[:] = -1
+    for start in range(h * w):
+        labels[start // w, start % w] = -1
     number = 0
     for start in range(h * w):
         r, c = start // w, start % w
@@ -105,7 +106,7 @@ def _holes(mask: NDArray[np.bool_]) -> tuple[int, int]:
         return 0, 0
     padded = np.pad(mask, 1).astype(np.uint8)
     labels = np.empty(padded.shape, dtype=np.int32)
-    number = int(label_parts(padded, 4, False, labels))
+    number = int(label_parts(padded, 4, False, labels, np.empty(padded.size, dtype=np.int32)))
     outside = labels[0, 0]
     inner = (padded == 0) & (labels != outside)
     return len(np.unique(labels[inner])) if number > 1 else 0, int(inner.sum())

@@ -61,7 +61,7 @@ class Store(NamedTuple):
     heads: NDArray[np.int64]
     """Scratch: heads of a new list, [MAX_LIST, 5]."""
     numbers: NDArray[np.int64]
-    """Scratch: measures of a list, [MAX_LIST]."""
+    """Scratch: measures of a list and their order, [2, MAX_LIST]."""
     functions: NDArray[np.int64]
     """Table of the functions (`functions.table`)."""
 
@@ -72,7 +72,7 @@ FULL = -2
 """Value returned where the store has no room left."""
 
 
-@inlined_kernel
+@inner_kernel
 def image_image(
     code: Any, a: Any, b: Any, src: Any, h: Any, w: Any, x: Any, y: Any, size_h: Any, size_w: Any, dst: Any, work: Any
 ) -> Any:
@@ -182,7 +182,7 @@ def image_image(
     return h, w, x + a, y + b
 
 
-@inlined_kernel
+@inner_kernel
 def image_list(
     code: Any, a: Any, b: Any, src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, heads: Any, work: Any
 ) -> Any:
@@ -204,13 +204,13 @@ def image_list(
     return split.fall(src, h, w, x, y, a, dst, heads, work)
 
 
-@inlined_kernel
-def list_image(code: Any, a: Any, cells: Any, heads: Any, n: Any, max_area: Any, dst: Any) -> Any:
+@inner_kernel
+def list_image(code: Any, a: Any, cells: Any, heads: Any, n: Any, max_area: Any, dst: Any, numbers: Any) -> Any:
     """Call a function list -> image other than a choice; returns h, w, x, y."""
     if code == LAYER:
-        return join.layer(cells, heads, n, max_area, dst)
+        return join.layer(cells, heads, n, max_area, dst, numbers[0], numbers[1])
     if code == LINE_UP:
-        return join.line_up(cells, heads, n, a, max_area, dst)
+        return join.line_up(cells, heads, n, a, max_area, dst, numbers[0], numbers[1])
     return join.overlap(cells, heads, n, a, dst)
 
 
@@ -303,7 +303,7 @@ def call(store: Any, function: Any, value: Any) -> Any:
     heads = images[first : first + number]
     if code in (PICK, KEEP, KEEP_OTHERS, PICK_UNIQUE):
         chosen = 0
-        numbers = store.numbers
+        numbers = store.numbers[0]
         if code == PICK_UNIQUE:
             chosen = join.pick_unique(store.cells, heads, number)
             if chosen < 0:
@@ -326,7 +326,7 @@ def call(store: Any, function: Any, value: Any) -> Any:
             return -1
         return intern(store, pair, np.int64(type_of == 3), new, np.int64(kept), start)
     dst = store.cells[start : start + 2 * max_area]
-    h2, w2, x2, y2 = list_image(code, a, store.cells, heads, number, max_area, dst)
+    h2, w2, x2, y2 = list_image(code, a, store.cells, heads, number, max_area, dst, store.numbers)
     if h2 < 0 or h2 > MAX_SIDE or w2 > MAX_SIDE or abs(x2) > 99 or abs(y2) > 99:
         return -1
     images[new, 0], images[new, 1], images[new, 2], images[new, 3], images[new, 4] = h2, w2, x2, y2, start

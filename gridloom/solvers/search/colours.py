@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.kernels import kernel
+from gridloom.runtime.data.kernels import plain_kernel
 from gridloom.runtime.data.tasks import Grid
 from gridloom.solvers.search.cells import count_cells, count_parts, enclosed
 
@@ -16,14 +16,15 @@ IDENTITY = np.arange(10, dtype=np.uint8)
 _FEATURES = 24
 
 
-@kernel
-def colour_features(grid: Any, features: Any) -> None:
+@plain_kernel
+def colour_features(grid: Any, features: Any, src: Any, buffer: Any, work: Any) -> None:
     """Set features float64 [10, 24] of the colours of a grid uint8 [rows, columns]: counts of cells, parts and enclosed
-    cells and their inverses, the colour itself, and how far its cells reach in eight directions; 0 where absent."""
+    cells and their inverses, the colour itself, and how far its cells reach in eight directions; 0 where absent.
+
+    Args:
+        src, buffer: uint8 [cells], work: int32 [4 * cells + 8], scratch.
+    """
     h, w = grid.shape
-    src = np.zeros(h * w, dtype=np.uint8)
-    buffer = np.zeros(h * w, dtype=np.uint8)
-    work = np.zeros(4 * h * w + 8, dtype=np.int32)
     for colour in range(10):
         for k in range(features.shape[1]):
             features[colour, k] = 0.0
@@ -68,7 +69,9 @@ def colour_roles(inputs: Sequence[Grid], outputs: Sequence[Grid], tests: Sequenc
     tables = []
     for grid in grids:
         features = np.zeros((10, _FEATURES))
-        colour_features(np.ascontiguousarray(grid), features)
+        src, buffer = np.zeros((2, grid.size), dtype=np.uint8)
+        work = np.zeros(4 * grid.size + 8, dtype=np.int32)
+        colour_features(np.ascontiguousarray(grid), features, src, buffer, work)
         tables.append(features)
     free = kept | (some_out - some_in)
     orders: list[list[int]] = [[] for _ in grids]

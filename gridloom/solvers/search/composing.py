@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gridloom.runtime.data.tasks import Grid
 from gridloom.solvers.search.apply import Store
-from gridloom.solvers.search.deciding import decide
+from gridloom.solvers.search.deciding import Decider
 from gridloom.solvers.search.expand import States
 from gridloom.solvers.search.found import Budget, Found
 from gridloom.solvers.search.functions import FUNCTIONS, NUMBER
@@ -62,7 +62,9 @@ class Composer:
         rows = np.empty((budget.pieces, int(self.starts[-1])), dtype=np.uint8)
         made = np.empty((budget.pieces, 4), dtype=np.int64)
         cost = FUNCTIONS[NUMBER["recolour 1"]].cost
-        number = int(gather(store, states, order, colours, guess.sizes, self.starts, cost, rows, made))
+        slots = np.full(1 << (2 * budget.pieces - 1).bit_length(), -1, dtype=np.int32)
+        hashes = np.empty(budget.pieces, dtype=np.uint64)
+        number = int(gather(store, states, order, colours, guess.sizes, self.starts, cost, rows, made, slots, hashes))
         self.number = number
         self.rows, self.made = rows[:number], made[:number]
         self.words = np.concatenate(([0], np.cumsum((areas[: self.demos] + 63) // 64))).astype(np.int64)
@@ -90,7 +92,7 @@ class Composer:
         if any(one.fits_all for one in results.values()) and self.demos > 1:
             self._find_again(results, sizes_without)
         if self.learning and all(self.guess.fits) and not self.late():
-            self._decide(results)
+            self._decide(results, sizes_without)
         return list(results.values())
 
     def _take_exact(self, results: dict[bytes, Found]) -> None:
@@ -109,11 +111,12 @@ class Composer:
             images = tuple(self._piece(piece) for piece in lookup.pieces)
             self._keep(replace(self._program(()), lookup=images), lookup.row, lookup.cost, results)
 
-    def _decide(self, results: dict[bytes, Found]) -> None:
+    def _decide(self, results: dict[bytes, Found], sizes_without: Callable[[int], bool]) -> None:
         """Add candidates of rules of cells."""
         guess, target, starts = self.guess, self.target, self.starts
+        decider = Decider(self.rows, self.costs, target, starts, guess.sizes, self.demos, self.late)
         first = True
-        for one in decide(self.rows, self.costs, target, starts, guess.sizes, self.demos, self.late):
+        for one in decider.found():
             program = replace(
                 self._program(()),
                 on=self._piece(one.on),
@@ -122,6 +125,20 @@ class Composer:
             )
             self._keep(program, one.row, one.cost, results, agrees=first)
             first = False
+        if not first and self.demos > 1:
+            self._learn_again(decider, results, sizes_without)
+
+    def _learn_again(self, decider: Decider, results: dict[bytes, Found], sizes_without: Callable[[int], bool]) -> None:
+        """Set, for each candidate, without which demonstrations the best rules give it, too."""
+        ruled: dict[bytes, list[bool]] = {key: [] for key in results}
+        tests = slice(int(self.starts[self.demos]), None)
+        for left_out in range(self.demos):
+            one = decider.without(left_out) if sizes_without(left_out) else None
+            answer = self._answers(one[0][tests])[1] if one is not None and one[1] else None
+            for key, found in ruled.items():
+                found.append(key == answer)
+        for key, found in ruled.items():
+            results[key] = replace(results[key], ruled=tuple(found))
 
     def _stack_all(self, results: dict[bytes, Found]) -> None:
         demos = range(self.demos)
@@ -211,18 +228,23 @@ class Composer:
         )
         tests = row[starts[self.demos] :]
         whole = bool((tests != UNKNOWN).all())
-        tests = np.where(tests == UNKNOWN, 0, tests).astype(np.uint8)
-        grids = tuple(
-            tests[starts[p] - starts[self.demos] : starts[p + 1] - starts[self.demos]].reshape(guess.sizes[p])
-            for p in range(self.demos, self.pairs)
-        )
+        grids, key = self._answers(tests)
         found = Found(program, grids, fits, cost, whole)
-        key = b"".join(bytes(grid.shape) + grid.tobytes() for grid in grids)
         known = results.get(key)
         if known is not None and program.rules and not known.program.rules and known.fits_all and found.fits_all:
             results[key] = replace(known, agreed=known.agreed or agrees)
         elif known is None or known.score < found.score:
             results[key] = found
+
+    def _answers(self, tests: NDArray[np.uint8]) -> tuple[tuple[Grid, ...], bytes]:
+        """Return the grids of the tests' cells, and a key that equal ones share."""
+        starts = self.starts[self.demos :] - self.starts[self.demos]
+        tests = np.where(tests == UNKNOWN, 0, tests).astype(np.uint8)
+        grids = tuple(
+            tests[starts[k] : starts[k + 1]].reshape(self.guess.sizes[self.demos + k])
+            for k in range(self.pairs - self.demos)
+        )
+        return grids, b"".join(bytes(grid.shape) + grid.tobytes() for grid in grids)
 
     def _side(self, law: Law) -> Side:
         of = self.expression(law.state) if law.state >= 0 else None

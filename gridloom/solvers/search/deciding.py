@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,45 +35,68 @@ class Decided:
     """Cells of all pairs."""
 
 
-def decide(
-    rows: NDArray[np.uint8],
-    costs: NDArray[np.int64],
-    target: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    demos: int,
-    late: Callable[[], bool] = lambda: False,
-) -> list[Decided]:
-    """Return rules that give every demonstration, best first, one for each distinct answer.
+class Decider:
+    """Rules of one pass: those of all demonstrations, and those of all but one."""
 
-    Args:
-        rows: uint8 [pieces, cells of all pairs]; costs: of the pieces.
-        target: cells of the demonstrations' outputs.
-        starts: int64 [pairs + 1], first cell of each pair; sizes: int64 [pairs, 2], of the outputs.
-        late: whether the time of the search is over.
-    """
-    order = np.argsort(costs, kind="stable")
-    order = order[costs[order] <= IMAGE_LIMIT]
-    end = int(starts[demos])
-    bases = [int(piece) for piece in order if rows[piece].any()][:1]
-    images = [int(piece) for piece in order if piece not in bases][:MOST_IMAGES]
-    found: dict[bytes, Decided] = {}
-    for on in bases:
-        features = joined_features(rows[on], starts, sizes)
-        colours = np.unique(target).tolist()
-        table = make_table(features, rows[images], costs[images], end, colours)
-        learner = Learner(table, target, end, late)
-        for one in learner.run():
-            key = one.row[end:].tobytes()
-            # rules longer than what they describe explain nothing: outputs of a few cells fit by coincidence
-            if one.cost <= end and key not in found and len(found) < MOST_FOUND:
-                found[key] = _named(one, on, images)
-    return list(found.values())
+    def __init__(
+        self,
+        rows: NDArray[np.uint8],
+        costs: NDArray[np.int64],
+        target: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        demos: int,
+        late: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Measure the features.
 
+        Args:
+            rows: uint8 [pieces, cells of all pairs]; costs: of the pieces.
+            target: cells of the demonstrations' outputs.
+            starts: int64 [pairs + 1], first cell of each pair; sizes: int64 [pairs, 2], of the outputs.
+            late: whether the time of the search is over.
+        """
+        self.target, self.starts, self.end = target, starts, int(starts[demos])
+        order = np.argsort(costs, kind="stable")
+        order = order[costs[order] <= IMAGE_LIMIT]
+        self.on = next((int(piece) for piece in order if rows[piece].any()), None)
+        """Piece whose features the rules look at; None where all are blank."""
+        self.images = [int(piece) for piece in order if piece != self.on][:MOST_IMAGES]
+        self._learner: Learner | None = None
+        if self.on is not None:
+            features = joined_features(rows[self.on], starts, sizes)
+            colours = np.unique(target).tolist()
+            table = make_table(features, rows[self.images], costs[self.images], self.end, colours)
+            self._learner = Learner(table, target, self.end, late)
 
-def _named(one: RuleSet, on: int, images: Sequence[int]) -> Decided:
-    """Return rules whose terms count the images that they use alone."""
-    used = sorted({term.image for rule in one.rules for term in rule.terms() if term.image >= 0})
-    place = {image: Term(image=number) for number, image in enumerate(used)}
-    rules = tuple(rule.renamed(lambda term: place[term.image] if term.image >= 0 else term) for rule in one.rules)
-    return Decided(on, rules, tuple(images[image] for image in used), one.cost, one.row)
+    def found(self) -> list[Decided]:
+        """Return rules that give every demonstration, best first, one for each distinct answer.
+
+        Rules longer than what they describe explain nothing: outputs of a few cells fit by coincidence.
+        """
+        found: dict[bytes, Decided] = {}
+        for one in self._learner.run() if self._learner is not None else []:
+            key = one.row[self.end :].tobytes()
+            if key not in found and len(found) < MOST_FOUND:
+                found[key] = self._named(one)
+        return list(found.values())
+
+    def without(self, left_out: int) -> tuple[NDArray[np.uint8], bool] | None:
+        """Return the cells of all pairs by the best rules that are learnt without a demonstration, and whether they
+        give that demonstration; None where no rules give the others."""
+        if self._learner is None:
+            return None
+        cells = slice(int(self.starts[left_out]), int(self.starts[left_out + 1]))
+        learnt = self._learner.run(cells)
+        if not learnt:
+            return None
+        row = learnt[0].row
+        return row, bool((row[cells] == self.target[cells]).all())
+
+    def _named(self, one: RuleSet) -> Decided:
+        """Return rules whose terms count the images that they use alone."""
+        assert self.on is not None
+        used = sorted({term.image for rule in one.rules for term in rule.terms() if term.image >= 0})
+        place = {image: Term(image=number) for number, image in enumerate(used)}
+        rules = tuple(rule.renamed(lambda term: place[term.image] if term.image >= 0 else term) for rule in one.rules)
+        return Decided(self.on, rules, tuple(self.images[image] for image in used), one.cost, one.row)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.kernels import inner_kernel, kernel, mix
+from gridloom.runtime.data.kernels import inner_kernel, mix, plain_kernel
 from gridloom.solvers.search.apply import FULL, MEMO_ROWS, Store, call, intern
 
 MAX_COST = 200
@@ -73,7 +73,7 @@ def enqueue(states: Any, state: Any) -> None:
     states.last[cost] = state
 
 
-@kernel
+@plain_kernel
 def add_state(states: Any, values: Any, cost: Any, parent: Any, function: Any) -> Any:
     """Keep a state and queue it, unless one with equal values is kept that is as cheap; -1 where there is no room.
 
@@ -117,7 +117,7 @@ def add_state(states: Any, values: Any, cost: Any, parent: Any, function: Any) -
     return state
 
 
-@kernel
+@plain_kernel
 def expand(
     store: Any,
     states: Any,
@@ -204,7 +204,7 @@ def expand(
             expanded += 1
 
 
-@kernel
+@plain_kernel
 def requeue(states: Any) -> None:
     """Queue every state again, in order of discovery, for further functions."""
     for cost in range(states.first.size):
@@ -214,7 +214,7 @@ def requeue(states: Any) -> None:
             enqueue(states, state)
 
 
-@kernel
+@plain_kernel
 def put_image(store: Any, pair: Any, grid: Any) -> Any:
     """Keep a grid as an image at the origin and return its value; FULL where there is no room."""
     h, w = grid.shape
@@ -256,6 +256,6 @@ def make_store(functions: NDArray[np.int64], sizes: NDArray[np.int64], bytes_: i
         limits=np.array([max_area, list_area], dtype=np.int64),
         work=np.empty(8 * max(max_area, 900) + 64, dtype=np.int32),
         heads=np.empty((64, 5), dtype=np.int64),
-        numbers=np.empty(64, dtype=np.int64),
+        numbers=np.empty((2, 64), dtype=np.int64),
         functions=functions,
     )

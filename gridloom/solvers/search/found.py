@@ -52,6 +52,10 @@ class Found:
     """Whether the search finds the same answers without each demonstration, and that one right; empty where it was not
     tried."""
 
+    ruled: tuple[bool, ...] = ()
+    """The same of the best rules of cells that are learnt without each demonstration; empty where no rules were
+    found."""
+
     agreed: bool = False
     """Whether the cheapest rules give the answers of these layers too, where both reproduce every demonstration."""
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from gridloom.runtime.data.kernels import dihedral_cell, inner_kernel
 from gridloom.solvers.search.cells import colour_bits, count_bits, count_cells, count_parts, enclosed
-from gridloom.solvers.search.splitting import MAX_LIST
 
 MEASURES = (
     "cells",
@@ -149,13 +148,13 @@ def order_by(values: Any, n: Any, order: Any) -> None:
 
 
 @inner_kernel
-def layer(cells: Any, heads: Any, n: Any, max_area: Any, dst: Any) -> Any:
-    """Lay the images over each other at their places, those with fewest cells on top."""
+def layer(cells: Any, heads: Any, n: Any, max_area: Any, dst: Any, sizes: Any, order: Any) -> Any:
+    """Lay the images over each other at their places, those with fewest cells on top; sizes and order int64 [MAX_LIST]
+    are scratch."""
     top, bottom, left, right = 10**6, -(10**6), 10**6, -(10**6)
-    sizes = np.zeros(MAX_LIST, dtype=np.int64)
-    order = np.zeros(MAX_LIST, dtype=np.int64)
     for k in range(n):
         h, w, x, y = heads[k, 0], heads[k, 1], heads[k, 2], heads[k, 3]
+        sizes[k] = 0
         if h * w == 0:
             continue
         top, bottom, left, right = min(top, y), max(bottom, y + h), min(left, x), max(right, x + w)
@@ -177,13 +176,11 @@ def layer(cells: Any, heads: Any, n: Any, max_area: Any, dst: Any) -> Any:
 
 
 @inner_kernel
-def line_up(cells: Any, heads: Any, n: Any, way: Any, max_area: Any, dst: Any) -> Any:
+def line_up(cells: Any, heads: Any, n: Any, way: Any, max_area: Any, dst: Any, values: Any, order: Any) -> Any:
     """Set the images beside (way 0) or below each other (1), smallest area first; with way 2 in the order of their
-    places, along the axis on which they lie apart."""
+    places, along the axis on which they lie apart; values and order int64 [MAX_LIST] are scratch."""
     if n == 0:
         return -1, 0, 0, 0
-    values = np.zeros(MAX_LIST, dtype=np.int64)
-    order = np.zeros(MAX_LIST, dtype=np.int64)
     below = way == 1
     for k in range(n):
         values[k] = heads[k, 0] * heads[k, 1]

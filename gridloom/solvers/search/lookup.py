@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.kernels import kernel
+from gridloom.runtime.data.kernels import plain_kernel
 
 BEAM = 6
 """Sets of pieces that are kept from one size of sets to the next."""
@@ -26,44 +26,62 @@ class Lookup(NamedTuple):
     cost: int
 
 
-@kernel
-def count_errors(rows: Any, keys: Any, num_keys: Any, target: Any, errors: Any) -> None:
+@plain_kernel
+def count_errors(rows: Any, keys: Any, target: Any, errors: Any, wanted: Any, counts: Any, most: Any) -> None:
     """Set errors int64 [pieces] to the cells that the best table of key and piece's colour gets wrong.
 
+    A piece is given up, with more errors than there are cells, once as many pieces as `wanted` has places have fewer.
+
     Args:
-        keys: int64 [cells] below `num_keys`, one for each cell of the demonstrations.
+        keys: int64 [cells], one for each cell of the demonstrations.
         target: uint8 [cells].
+        wanted: int64 [pieces wanted], filled with the fewest errors, ascending.
+        counts: int32 [10, keys, 10], most: int32 [10, keys], scratch.
     """
-    counts = np.zeros((10, num_keys, 10), dtype=np.int32)
+    last = wanted.size - 1
+    for place in range(wanted.size):
+        wanted[place] = keys.size + 1
     for i in range(errors.size):
         colours: Any = 0
+        wrong = 0
         for k in range(keys.size):
-            colour = rows[i, k]
+            colour, key = rows[i, k], keys[k]
             if not colours >> colour & 1:
                 colours |= 1 << np.int64(colour)
-                counts[colour] = 0
-            counts[colour, keys[k], target[k]] += 1
-        wrong = keys.size
-        for colour in range(10):
-            if colours >> colour & 1:
-                for key in range(num_keys):
-                    most = 0
+                for known in range(most.shape[1]):
+                    most[colour, known] = 0
                     for shown in range(10):
-                        most = max(most, counts[colour, key, shown])
-                    wrong -= most
+                        counts[colour, known, shown] = 0
+            counts[colour, key, target[k]] += 1
+            if counts[colour, key, target[k]] > most[colour, key]:
+                most[colour, key] += 1
+            else:  # a colour that is not the most frequent one of its entry is wrong, whichever that will be
+                wrong += 1
+                if wrong > wanted[last]:
+                    wrong = keys.size + 1
+                    break
         errors[i] = wrong
+        place = last
+        if wrong < wanted[last]:
+            while place > 0 and wanted[place - 1] > wrong:
+                wanted[place] = wanted[place - 1]
+                place -= 1
+            wanted[place] = wrong
 
 
-@kernel
-def apply_table(keys: Any, num_keys: Any, target: Any, starts: Any, demos: Any, row: Any) -> Any:
+@plain_kernel
+def apply_table(keys: Any, target: Any, starts: Any, demos: Any, row: Any, counts: Any) -> Any:
     """Fill row uint8 [cells of all pairs] by the table of the demonstrations, a demonstration's cells by that of the
-    others; 10 where a key is new. Returns whether the table of all is consistent."""
-    counts = np.zeros((num_keys, 10), dtype=np.int32)
+    others; 10 where a key is new. Returns whether the table of all is consistent.
+
+    Args:
+        counts: int32 [keys, 10], zeros.
+    """
     end = starts[demos]
     for k in range(end):
         counts[keys[k], target[k]] += 1
     consistent = True
-    for key in range(num_keys):
+    for key in range(counts.shape[0]):
         kinds = 0
         for colour in range(10):
             kinds += counts[key, colour] > 0
@@ -109,6 +127,7 @@ def find_lookups(
     """
     end = int(starts[demos])
     shown = np.ascontiguousarray(rows[:, :end])
+    wanted = np.empty(2 * BEAM, dtype=np.int64)
     beam: list[tuple[int, ...]] = [()]
     found: list[Lookup] = []
     seen: set[tuple[int, ...]] = set()
@@ -119,8 +138,10 @@ def find_lookups(
             if num_keys > MAX_KEYS:
                 continue
             errors = np.empty(len(rows), dtype=np.int64)
-            count_errors(shown, keys[:end], num_keys, target, errors)
-            for piece in np.lexsort((costs, errors))[: 2 * BEAM]:
+            counts = np.empty((10, num_keys, 10), dtype=np.int32)
+            most = np.empty((10, num_keys), dtype=np.int32)
+            count_errors(shown, keys[:end], target, errors, wanted, counts, most)
+            for piece in np.lexsort((costs, errors))[: len(wanted)]:
                 pieces = tuple(sorted((*chosen, int(piece))))
                 if pieces not in seen:
                     seen.add(pieces)
@@ -131,7 +152,8 @@ def find_lookups(
                 continue
             keys, num_keys = joint_keys(rows, pieces)
             row = np.empty(rows.shape[1], dtype=np.uint8)
-            if apply_table(keys, num_keys, target, starts, demos, row) and (row[end:] < 10).all():
+            counts = np.zeros((num_keys, 10), dtype=np.int32)
+            if apply_table(keys, target, starts, demos, row, counts) and (row[end:] < 10).all():
                 found.append(Lookup(pieces, row, cost))
         beam = [pieces for errors_left, _, pieces in grown if errors_left][:BEAM]
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gridloom.runtime.data.kernels import inner_kernel, kernel, mix
+from gridloom.runtime.data.kernels import inner_kernel, mix, plain_kernel
 
 UNKNOWN = 10
 """Cell that no layer has set."""
@@ -23,7 +23,7 @@ ORIGIN_COST, EMBED_COST = 6, 4
 """Cost of moving a state to the origin, of embedding it in the output's size; recolouring has its function's."""
 
 
-@kernel
+@plain_kernel
 def render(store: Any, states: Any, state: Any, at_origin: Any, colour: Any, sizes: Any, starts: Any, row: Any) -> Any:
     """Write a state's images, each embedded in its output's size, to `row` (uint8, the cells of all pairs).
 
@@ -50,9 +50,19 @@ def render(store: Any, states: Any, state: Any, at_origin: Any, colour: Any, siz
     return exact
 
 
-@kernel
+@plain_kernel
 def gather(
-    store: Any, states: Any, order: Any, colours: Any, sizes: Any, starts: Any, recolour_cost: Any, rows: Any, made: Any
+    store: Any,
+    states: Any,
+    order: Any,
+    colours: Any,
+    sizes: Any,
+    starts: Any,
+    recolour_cost: Any,
+    rows: Any,
+    made: Any,
+    slots: Any,
+    hashes: Any,
 ) -> Any:
     """Collect the pieces of the image states, equal ones once, as those states stand or at the origin, with their
     colours or one of `colours`.
@@ -61,16 +71,13 @@ def gather(
         order: states by ascending cost.
         rows: uint8 [capacity, cells], filled.
         made: int64 [capacity, 4], filled with state, whether at the origin, colour or 0, cost.
+        slots: int32, an open hash table of pieces, all -1; its size is a power of two and at least twice the capacity.
+        hashes: uint64 [capacity], scratch.
 
     Returns the number of pieces.
     """
     capacity, cells = rows.shape
-    mask = 1
-    while mask < 2 * capacity:
-        mask *= 2
-    slots = np.full(mask, -1, dtype=np.int32)
-    hashes = np.zeros(capacity, dtype=np.uint64)
-    mask -= 1
+    mask = slots.size - 1
     number = 0
     for place in range(order.size):
         state = order[place]
@@ -126,7 +133,7 @@ def count_ones(word: Any) -> Any:
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@kernel
+@plain_kernel
 def make_bits(rows: Any, number: Any, target: Any, starts: Any, words: Any, ground: Any, wrong: Any, fits: Any) -> None:
     """Set bits of pieces: `ground` where a cell is background, `wrong` where it differs from the target.
 
@@ -139,23 +146,23 @@ def make_bits(rows: Any, number: Any, target: Any, starts: Any, words: Any, grou
     demos = words.size - 1
     for i in range(number):
         fits[i] = 0
-        for word in range(words[demos]):
-            ground[i, word], wrong[i, word] = 0, 0
         for p in range(demos):
             right = True
-            for k in range(starts[p + 1] - starts[p]):
-                cell = rows[i, starts[p] + k]
-                word, bit = words[p] + k // 64, np.uint64(1) << np.uint64(k % 64)
-                if cell == 0:
-                    ground[i, word] |= bit
-                if cell != target[starts[p] + k]:
-                    wrong[i, word] |= bit
-                    right = False
+            start, end = starts[p], starts[p + 1]
+            for word in range(words[p], words[p + 1]):
+                begin = start + (word - words[p]) * 64
+                blank, other = np.uint64(0), np.uint64(0)
+                for k in range(min(64, end - begin)):
+                    cell = rows[i, begin + k]
+                    blank |= np.uint64(cell == 0) << np.uint64(k)
+                    other |= np.uint64(cell != target[begin + k]) << np.uint64(k)
+                ground[i, word], wrong[i, word] = blank, other
+                right &= other == np.uint64(0)
             if right:
                 fits[i] |= 1 << p
 
 
-@kernel
+@plain_kernel
 def stack_layers(
     ground: Any, wrong: Any, costs: Any, limit: Any, open_: Any, words: Any, subset: Any, care: Any, layers: Any
 ) -> Any:
@@ -227,7 +234,7 @@ def stack_layers(
     return number
 
 
-@kernel
+@plain_kernel
 def lay(rows: Any, layers: Any, number: Any, row: Any) -> None:
     """Write the cells of a composition: the first layer that sets a cell decides it, UNKNOWN where none does."""
     for i in range(row.size):

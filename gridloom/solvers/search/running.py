@@ -151,7 +151,7 @@ class _Run:
                 raise ProgramError(f"the sizes of the program differ from {self._name(p)}", "a lookup needs them equal")
         target = np.concatenate([grid.ravel() for grid in self.seen.outputs])
         keys, number = joint_keys(rows, tuple(range(len(rows))))
-        apply_table(keys, number, target, starts, self.demos, row)
+        apply_table(keys, target, starts, self.demos, row, np.zeros((number, 10), dtype=np.int32))
 
     def sides(self, side: Side) -> NDArray[np.int64]:
         """Return one side of the output for all pairs."""

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridloom.runtime.data.kernels import kernel
+from gridloom.runtime.data.kernels import plain_kernel
+from gridloom.solvers.search.apply import Store
+from gridloom.solvers.search.expand import States
 
 MAX_SEEDS = 1500
 """States of distinct sizes that laws are made of."""
@@ -42,17 +44,19 @@ class SizeGuess:
     """The lower, the simpler."""
 
 
-@kernel
-def seed_sizes(store: Any, states: Any, order: Any, most: Any) -> Any:
-    """Return the image states of distinct sizes, cheapest first: int64 [n] states, int64 [n, pairs, 2] sizes."""
+@plain_kernel
+def find_sizes(store: Any, states: Any, order: Any, found: Any, sizes: Any, keys: Any) -> Any:
+    """Find the image states of distinct sizes, cheapest first, and return how many there are.
+
+    Args:
+        found: int64 [most], filled with states; sizes: int64 [most, pairs, 2], filled with theirs.
+        keys: int64 [most], scratch.
+    """
     pairs = states.values.shape[1]
-    found = np.zeros(most, dtype=np.int64)
-    sizes = np.zeros((most, pairs, 2), dtype=np.int64)
-    keys = np.zeros(most, dtype=np.int64)
     number = 0
     for place in range(order.size):
         state = order[place]
-        if number == most:
+        if number == found.size:
             break
         if states.done[state] < 0 or store.values[states.values[state, 0], 2] != 0:
             continue
@@ -70,10 +74,20 @@ def seed_sizes(store: Any, states: Any, order: Any, most: Any) -> Any:
         if not known:
             keys[number], found[number] = key, state
             number += 1
+    return number
+
+
+def seed_sizes(
+    store: Store, states: States, order: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the image states of distinct sizes, cheapest first: int64 [n] states, int64 [n, pairs, 2] sizes."""
+    found, keys = np.empty((2, most), dtype=np.int64)
+    sizes = np.empty((most, states.values.shape[1], 2), dtype=np.int64)
+    number = int(find_sizes(store, states, order, found, sizes, keys))
     return found[:number], sizes[:number]
 
 
-@kernel
+@plain_kernel
 def best_laws(sizes: Any, target: Any, demos: Any, laws: Any, losses: Any) -> None:
     """Find the simplest law of each side by one seed that fits every demonstration, for every seed.
 
@@ -100,7 +114,7 @@ def best_laws(sizes: Any, target: Any, demos: Any, laws: Any, losses: Any) -> No
                     losses[i, axis], laws[i, axis, 0], laws[i, axis, 1] = loss, factor, constant
 
 
-@kernel
+@plain_kernel
 def best_sums(sizes: Any, target: Any, demos: Any, most: Any, found: Any) -> None:
     """Find sums of the sides of two seeds that fit every demonstration: in rows, in columns, in both.
 

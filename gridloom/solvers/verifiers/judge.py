@@ -12,7 +12,7 @@ from gridloom.solvers.verifiers.signals import Evidence, Verify, size_text
 from gridloom.specs.solver import Verifier
 from gridloom.specs.solver_kinds import VERIFIERS
 
-OF_PROGRAMS = {"fits_demonstrations": 4.0, "short_program": 0.5, "unrivalled": 4.0, "found_again": 4.0}
+OF_PROGRAMS = {"fits_demonstrations": 4.0, "short_program": 1.0, "unrivalled": 4.0, "found_again": 4.0}
 """Verifiers of programs with their weights where a spec gives none; they judge no other proposal."""
 _ORDER = ("leave_one_out", "shape", "palette", "form", "agreement")
 """Signals in the order of the feedback text, the most informative first; signals of other verifiers follow."""

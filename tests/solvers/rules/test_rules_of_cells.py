@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from gridloom.solvers.rules.conditions import make_table
 from gridloom.solvers.rules.descriptions import FEATURES, OF_PARTS, describe, family_of, page
 from gridloom.solvers.rules.features import features_of, is_colour, joined_features, names_of_features
 from gridloom.solvers.rules.language import RuleError, parse_rule
-from gridloom.solvers.rules.learning import BASES, MOST_COST, Learner, RuleSet
+from gridloom.solvers.rules.learning import BASES, MOST_COST, NOTHING, Learner, RuleSet, count, pack
 from gridloom.solvers.search.found import Budget
 from gridloom.solvers.search.programs import ProgramError, parse_program
 from gridloom.solvers.search.running import run_program
@@ -43,6 +44,14 @@ COPIED_SHAPES = task_of(
     tests=("55500 00000 55055 05005 00000",),
 )
 """Shapes that stand in the grid more than once turn from 5 to 3."""
+
+
+def drawn_pairs() -> Task:
+    """Return a task of noise, in which cells of colour 1 left of colour 2 turn 3: every demonstration shows it."""
+    grids = np.random.default_rng(7).integers(0, 3, size=(4, 7, 8)).astype(np.uint8)
+    outputs = grids.copy()
+    outputs[:, :, :-1][(grids[:, :, :-1] == 1) & (grids[:, :, 1:] == 2)] = 3
+    return Task("drawn", "drawn", tuple(map(Pair, grids[:3], outputs[:3])), (grids[3],))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +185,75 @@ def test_layers_and_rules_that_answer_alike_agree() -> None:
     assert np.array_equal(best.grids[0], grid("330 003 030"))
 
 
-def learnt(task: Task, late: Callable[[], bool] = lambda: False) -> list[RuleSet]:
+def test_rules_are_learnt_again_without_each_demonstration() -> None:
+    """Two drawn demonstrations show what the third does; two of the shapes do not show which features count."""
+    best = search(drawn_pairs(), SMALL).found[0]
+    assert best.program.rules
+    assert best.ruled == (True, True, True)
+    best = search(COPIED_SHAPES, SMALL).found[0]
+    assert best.program.rules
+    assert not all(best.ruled)
+    assert len(best.ruled) == 3
+
+
+def test_rules_that_a_demonstration_alone_shows_are_not_found_again() -> None:
+    """The third demonstration alone shows that 7 stays; without it all colours turn, and that one is missed."""
+    draw = np.random.default_rng(11)
+    grids = [draw.choice(np.array(colours, dtype=np.uint8), (5, 6)) for colours in ((0, 5, 6), (0, 5, 6), (0, 6, 7))]
+    pairs = tuple(Pair(one, np.where((one == 5) | (one == 6), 3, one).astype(np.uint8)) for one in grids)
+    task = Task("drawn", "drawn", pairs, (grid("070506 600700 055007"),))
+    answer, third = slice(90, None), slice(60, 90)
+    assert np.array_equal(learnt(task)[0].row[answer].reshape(3, 6), grid("070303 300700 033007"))
+    without = learnt(task, left_out=third)[0].row
+    assert np.array_equal(without[answer].reshape(3, 6), grid("030303 300300 033003"))
+    assert not np.array_equal(without[third], pairs[2].output.ravel())
+    assert search(task_of(("50", "30"), tests=("05",)), SMALL).found[0].ruled == ()
+
+
+def test_rules_without_a_demonstration_read_nothing_of_its_output() -> None:
+    """They are the same whatever the output left out is, and give the others."""
+    source = np.random.default_rng(3)
+    inputs = source.integers(0, 3, size=(4, 5, 5)).astype(np.uint8)
+    outputs = [np.where(one == 2, 1, one).astype(np.uint8) for one in inputs[:3]]
+    other = source.integers(0, 2, size=(5, 5)).astype(np.uint8)
+    tests = (inputs[3],)
+    for left_out in range(3):
+        cells = slice(25 * left_out, 25 * left_out + 25)
+        changed = [other if p == left_out else one for p, one in enumerate(outputs)]
+        ones = [
+            learnt(Task("drawn", "drawn", tuple(map(Pair, inputs, of)), tests), left_out=cells)
+            for of in (outputs, changed)
+        ]
+        assert ones[0]
+        assert [rules.rules for rules in ones[0]] == [rules.rules for rules in ones[1]]
+        expected = np.concatenate([one.ravel() for one in outputs])
+        assert np.array_equal(ones[0][0].row[:75], expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 4), cells=st.integers(1, 200))
+def test_words_count_what_bits_do(seed: int, rows: int, cells: int) -> None:
+    """Bits behind the last cell are clear."""
+    bits = np.random.default_rng(seed).random((rows, cells)) < 0.5
+    words = pack(bits)
+    assert words.shape == (rows, -(-cells // 64))
+    assert count(words).tolist() == bits.sum(axis=1).tolist()
+    assert count(words & pack(~bits)).tolist() == [0] * rows
+
+
+def test_threads_learn_the_same_rules_again() -> None:
+    """Searches that run together give the programs, and the evidence, of one that runs alone."""
+
+    def of(task: Task) -> list[tuple[str, tuple[bool, ...], tuple[bool, ...], bool]]:
+        return [(str(one.program), one.again, one.ruled, one.agreed) for one in search(task, SMALL).found]
+
+    tasks = [COPIED_SHAPES, drawn_pairs()] * 2
+    alone = [of(task) for task in tasks]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(of, tasks)) == alone
+
+
+def learnt(task: Task, late: Callable[[], bool] = lambda: False, left_out: slice = NOTHING) -> list[RuleSet]:
     """Return the rules that are learnt on the inputs of a task."""
     inputs = [*(pair.input for pair in task.demos), *task.tests]
     sizes = np.array([one.shape for one in inputs], dtype=np.int64)
@@ -185,7 +262,7 @@ def learnt(task: Task, late: Callable[[], bool] = lambda: False) -> list[RuleSet
     features = joined_features(np.concatenate([one.ravel() for one in inputs]), starts, sizes)
     images = np.zeros((0, int(starts[-1])), dtype=np.uint8)
     table = make_table(features, images, np.zeros(0, dtype=np.int64), len(target), np.unique(target).tolist())
-    return Learner(table, target, len(target), late).run()
+    return Learner(table, target, len(target), late).run(left_out)
 
 
 @settings(max_examples=25, deadline=None)

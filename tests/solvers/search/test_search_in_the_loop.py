@@ -63,7 +63,11 @@ def test_a_search_alone_solves_records_programs_and_replays(tmp_path: Path, monk
     assert all(output.fits)
     assert output.tests[0].tolist() == RIGHT
     verdicts = {v.verifier: v.score for v in made.ledger.read(VerdictRecord, run_id=RUN, task_id="aaaa0001")}
-    assert all(verdicts[name] == 1 for name in (*OF_PROGRAMS, "leave_one_out"))
+    again = verdicts.pop("found_again")
+    assert best.agreed
+    assert best.again == 2
+    assert again == 1 - (1 - (2 + best.ruled) / 4) ** 2, "rules of one small demonstration answer otherwise"
+    assert all(verdicts[name] == 1 for name in (*OF_PROGRAMS, "leave_one_out") if name != "found_again")
     assert verdicts["agreement"] is None
     report = replay(made.workspace, "bbbb0002.1")
     assert report.equal, str(report)
@@ -230,6 +234,9 @@ def test_a_later_search_has_the_network_s_grids_as_hints() -> None:
     assert planned().hints is None
 
 
+RULED = "on: input\nrule 3: all\n"
+
+
 def test_verifiers_of_programs_judge_programs_alone() -> None:
     """A network's proposal has no signal of theirs; a spec may weigh them."""
     task = mirror_task()
@@ -247,24 +254,57 @@ def test_verifiers_of_programs_judge_programs_alone() -> None:
     rival = found.model_copy(update={"grid": WRONG, "fits": 2, "cost": 31})
     assert scores(found, rival)[2] == 0
     assert scores(rival, found) == [1, 0.5, 1, 0]
-    assert scores(rival.model_copy(update={"again": 1}), found) == [1, 0.5, 1, 0.5]
+    assert scores(rival.model_copy(update={"again": 1}), found) == [1, 0.5, 1, 0.75]
     short = rival.model_copy(update={"cost": 20, "again": 0})
-    assert scores(short, found) == [1, 1, 1, 1], "a short program is believed"
+    assert scores(short, found) == [1, 1, 1, 0], "a short program is not believed for its length alone"
     dearer = found.model_copy(update={"fits": 2, "cost": 24})
-    assert scores(short, dearer) == [1, 1, 0.5, 1], "a rival that is as short weighs most"
-    ruled = found.model_copy(update={"fits": 2, "cost": 33, "program": "on: input\nrule 3: all\n"})
-    assert scores(rival, ruled)[2:] == [0.25, 0], "rules that answer differently are rivals"
-    assert scores(rival.model_copy(update={"agreed": True}), ruled)[2:] == [1, 1], "unless cheaper ones agree"
+    assert scores(short, dearer)[2] == 0.5, "a rival that is as short weighs most"
+    ruled = found.model_copy(update={"fits": 2, "cost": 33, "program": RULED})
+    assert scores(rival, ruled)[2] == 0.25, "rules that answer differently are rivals"
+    assert scores(rival.model_copy(update={"agreed": True}), ruled)[2] == 0.25, "also where cheaper ones agree"
     assert scores(short.model_copy(update={"shown": 1, "fits": 1}))[3] is None
     assert {signal.name for signal in judge.verdict(Proposal(candidates=((plain,),))).signals} == names
     lenient = Judge(task, Verifier(fits_demonstrations=0.0, short_program=0.0))
     assert "fits_demonstrations" not in {s.name for s in lenient.verdict(Proposal(candidates=((found,),))).signals}
 
 
+@pytest.mark.parametrize(
+    ("evidence", "score"),
+    [
+        ({"again": 4}, 1),
+        ({"again": 2}, 0.75),
+        ({"again": 1, "cost": 40}, 0.4375),
+        ({"again": 1}, 0.75),
+        ({"again": 0}, 0),
+        ({"again": 4, "ruled": 0}, 0.5),
+        ({"again": 4, "ruled": 4, "agreed": True}, 1),
+        ({"again": 4, "ruled": 0, "agreed": True}, 0.75),
+        ({"again": 0, "ruled": 4, "program": RULED}, 0.5),
+        ({"again": 0, "ruled": 1, "program": RULED}, 0.125),
+    ],
+)
+def test_an_answer_is_believed_as_often_as_it_is_found_again(evidence: dict[str, Any], score: float) -> None:
+    """Both families count where they agree; one that another contradicts, and rules alone, have at most one half."""
+    fields = {"program": "x", "fits": 4, "shown": 4, "cost": 20, "agreed": False, **evidence}
+    found = Candidate(grid=RIGHT, source="search", votes=70, num_views=100).model_copy(update=fields)
+    signals = Judge(mirror_task(), Verifier()).verdict(Proposal(candidates=((found,),))).signals
+    assert {one.name: one.score for one in signals}["found_again"] == pytest.approx(score)
+
+
+def test_rules_alone_are_never_accepted() -> None:
+    """They are found again without every demonstration, short and without a rival, and yet not believed."""
+    fields = {"program": RULED, "fits": 2, "shown": 2, "cost": 10, "again": 0, "ruled": 2, "agreed": False}
+    found = Candidate(grid=RIGHT, source="search", votes=70, num_views=100).model_copy(update=fields)
+    layers = found.model_copy(update={"program": "x", "again": 2, "agreed": True})
+    judge = Judge(mirror_task(), Verifier())
+    assert not judge.verdict(Proposal(candidates=((found,),))).accepted
+    assert judge.verdict(Proposal(candidates=((layers,),))).accepted
+
+
 def test_feedback_on_a_program_names_what_its_verifiers_found() -> None:
     """A search has no views to be unsure; details of verifiers that found no fault are no reason."""
     long = Candidate(grid=RIGHT, source="search", votes=70, num_views=100, program="x", fits=2, shown=2, cost=52)
-    agreed = long.model_copy(update={"agreed": True})
+    agreed = long.model_copy(update={"agreed": True, "again": 2, "ruled": 2})
     rival = long.model_copy(update={"grid": WRONG, "votes": 20})
     judge = Judge(mirror_task(), Verifier(accept=1.0))
     proposed = f"proposed {len(RIGHT)}x{len(RIGHT[0])}: "
