@@ -115,7 +115,12 @@ def _stages(values: Mapping[str, Any]) -> Table:
         table.add_column(name, no_wrap=name != "now")
     for row in values["stages"]:
         figures = values["figures"].get(row["stage"], {})
-        shown = "  ".join(f"{name} {value:,.4g}" for name, value in figures.items() if value is not None)
+        shown = "  ".join(
+            [
+                *(text for text in [values["progress"].get(row["stage"])] if text),
+                *(f"{name} {value:,.4g}" for name, value in figures.items() if value is not None),
+            ]
+        )
         status = str(row["status"] or "-")
         table.add_row(
             printable(row["stage"]),

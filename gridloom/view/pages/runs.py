@@ -15,6 +15,7 @@ from gridloom.view.drawing.stage_graph import StageBox, stage_graph_svg
 from gridloom.view.html import duration_text, link
 from gridloom.view.pages.curves import curves
 from gridloom.view.pages.evaluation_scores import evaluation_scores
+from gridloom.view.pages.stage_progress import stage_progress
 from gridloom.view.reader import Session, places
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _run(session: Session, run_id: str, metrics: str, charts: bool) -> dict[str,
         "evaluation_scores": evaluation_scores(session, run_id),
         "curves": curves(session, run_id, every=metrics == "all") if charts else [],
         "every_curve": metrics == "all",
+        "progress": stage_progress(session, run_id, stages, graph) if run["status"] == "started" else {},
         "tracked": tracked(session.workspace, stages),
         "studies": session.rows("SELECT DISTINCT stage FROM halting_study WHERE run_id = ? ORDER BY stage", [run_id]),
     }

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from store_cases import attempt, small_run
+from run_cases import graph, node
+from store_cases import EPOCH, RIGHT, attempt, pick, small_run, task
 from view_support import client_of, fill
 
 from gridloom.cli.show import watch as module
 from gridloom.cli.show.terminal import Terminal
 from gridloom.stores.ledger import LedgerWriter
-from gridloom.stores.records import RunRecord
+from gridloom.stores.records import MetricRecord, RunRecord, StageRecord
 from gridloom.stores.runs.process_records import ProcessRecord
 from gridloom.stores.workspace import Workspace
 from gridloom.view.reader import Reader
@@ -83,3 +84,37 @@ def test_a_live_run_is_drawn_until_it_ends(tmp_path: Path, monkeypatch: pytest.M
             later.join()
             reader.close()
     assert "dddd0004.1" in out.getvalue()
+
+
+def test_what_a_running_stage_has_left_is_told_from_the_process_that_runs_now(
+    tmp_path: Path, typist: Callable[[Path], Callable[..., str]]
+) -> None:
+    type_ = typist(tmp_path)
+    with LedgerWriter(Workspace(tmp_path / "w"), "run-1") as writer:
+        learning = graph(node("learn", "1")).model_dump_json()
+        writer.append(RunRecord(run_id="run-1", name="two", graph=learning, status="started", started_at=EPOCH))
+        for place, began in enumerate((EPOCH, EPOCH + 1000)):
+            process = f"2026-12-01T00-00-0{place}-a"
+            writer.append(ProcessRecord(run_id="run-1", process=process, status="started", started_at=began))
+        writer.append(
+            StageRecord(run_id="run-1", stage="learn", kind="train", status="running", started_at=EPOCH),
+            MetricRecord(run_id="run-1", stage="learn", step=1, name="steps_per_s", value=0.125, recorded_at=EPOCH + 8),
+            StageRecord(run_id="run-1", stage="solve", kind="solve", status="running", started_at=EPOCH),
+            *(task(name) for name in ("aaaa0001", "bbbb0002", "cccc0003", "dddd0004", "eeee0005")),
+        )
+        shown = type_("watch", "--home", "w")
+        assert "0 of 5 tasks" in shown
+        assert "0 of 5 tasks," not in shown, "without a rate no time"
+        # one task of the process before, two of this one within 40 s, one that was begun
+        for name, ended in (("aaaa0001", 10.0), ("bbbb0002", 1015.0), ("cccc0003", 1040.0)):
+            writer.append(attempt(name, 1, ended_at=EPOCH + ended), pick(name, 0, RIGHT))
+        writer.append(attempt("dddd0004", 1, ended_at=EPOCH + 1041))
+        shown = type_("watch", "--home", "w")
+        assert "3 of 5 tasks, 40 s left" in shown
+        assert "1 of 3 steps, 16 s left" in shown
+        with client_of(Workspace(tmp_path / "w")) as client:
+            page = client.get("/run?id=run-1").text
+        assert "3 of 5 tasks, 40 s left" in page
+        assert "1 of 3 steps, 16 s left" in page
+        writer.append(RunRecord(run_id="run-1", status="interrupted"))
+        assert "left" not in type_("watch", "--home", "w"), "what has stopped has no end in sight"
