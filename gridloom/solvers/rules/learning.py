@@ -160,7 +160,7 @@ class Learner:
 
     def holds(self, formula: Formula) -> NDArray[np.bool_]:
         """Return the cells of all pairs that pass a conjunction."""
-        passed: NDArray[np.bool_] = np.all(self.table.holds[list(formula.tests)], axis=0)
+        passed: NDArray[np.bool_] = np.array(self.table.holds[list(formula.tests)].all(axis=0))
         return passed
 
     def run(self, left_out: slice = NOTHING) -> list[RuleSet]:

@@ -72,7 +72,7 @@ FULL = -2
 """Value returned where the store has no room left."""
 
 
-@inner_kernel
+@inlined_kernel
 def image_image(
     code: Any, a: Any, b: Any, src: Any, h: Any, w: Any, x: Any, y: Any, size_h: Any, size_w: Any, dst: Any, work: Any
 ) -> Any:
@@ -182,7 +182,7 @@ def image_image(
     return h, w, x + a, y + b
 
 
-@inner_kernel
+@inlined_kernel
 def image_list(
     code: Any, a: Any, b: Any, src: Any, h: Any, w: Any, x: Any, y: Any, dst: Any, heads: Any, work: Any
 ) -> Any:
@@ -204,7 +204,7 @@ def image_list(
     return split.fall(src, h, w, x, y, a, dst, heads, work)
 
 
-@inner_kernel
+@inlined_kernel
 def list_image(code: Any, a: Any, cells: Any, heads: Any, n: Any, max_area: Any, dst: Any, numbers: Any) -> Any:
     """Call a function list -> image other than a choice; returns h, w, x, y."""
     if code == LAYER:
