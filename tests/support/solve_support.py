@@ -292,8 +292,11 @@ def load_that_hangs(workspace: Workspace, after: int) -> Any:
 
 
 def recorded_ids(workspace: Workspace) -> set[str]:
-    """Attempt ids in the journals of a workspace, as any other process sees them."""
-    text = "".join(path.read_text() for path in workspace.journal_dir.glob("*.jsonl"))
+    """Attempt ids in the whole lines of a workspace's journals, as any other process sees them.
+
+    A line without its newline is being written: a kill now may leave it torn, and its attempt is made again.
+    """
+    text = "".join(path.read_text().rpartition("\n")[0] for path in workspace.journal_dir.glob("*.jsonl"))
     return set(re.findall(r'"attempt_id":"([^"]+)"', text))
 
 
