@@ -37,5 +37,5 @@ def test_the_examples_of_the_page_run(
     assert asked.startswith("[(")
     assert "('mirror.1@" in solved
     assert "True None" in looked
-    assert "mirror.1+1 1" in looked
+    assert "odd.2+1 1" in looked
     assert " None None " in scored  # the answers of a task of one's own are not known
