@@ -23,7 +23,8 @@ CrewOf = Callable[..., Any]
 
 def test_two_workers_load_once_each_do_all_items_and_keep_journals_of_their_own(crew_of: CrewOf) -> None:
     watched = crew_of(2)
-    assert watched.run(toy_job(), **{f"i{n}": {"sleep": 0.02} for n in range(10)}) == []
+    # long enough for a worker that starts late on a busy machine to get one
+    assert watched.run(toy_job(), **{f"i{n}": {"sleep": 1.0} for n in range(10)}) == []
     assert {item: got["square"] for item, got in watched.results.items()} == {f"i{n}": n * n for n in range(10)}
     by_process = {got["pid"] for got in watched.results.values()}
     assert len(by_process) == 2
