@@ -7,8 +7,8 @@ The peer is a checkout of https://github.com/top-quarks/ARC-solution in which `m
 
 Each test input of the peer is a process of its own (`./run NUMBER DEPTH` on a `dataset/evaluation`, which is written in
 a temporary folder); a task of gridloom is one search. Kernels are compiled before the clock starts. Both give two
-grids for each test input. Without --peer gridloom runs alone. How many answers the verifier accepts, and how many
-of those are right, is told too, without the seconds of the verifier.
+grids for each test input. Without --peer gridloom runs alone. The numbers of accepted and of right accepted tasks
+are printed, too; the verifier's own time is not counted.
 """
 
 from __future__ import annotations

@@ -115,19 +115,16 @@ def _stages(values: Mapping[str, Any]) -> Table:
         table.add_column(name, no_wrap=name != "now")
     for row in values["stages"]:
         figures = values["figures"].get(row["stage"], {})
-        shown = "  ".join(
-            [
-                *(text for text in [values["progress"].get(row["stage"])] if text),
-                *(f"{name} {value:,.4g}" for name, value in figures.items() if value is not None),
-            ]
-        )
+        shown = [f"{name} {value:,.4g}" for name, value in figures.items() if value is not None]
+        if progress := values["progress"].get(row["stage"]):
+            shown.insert(0, progress)
         status = str(row["status"] or "-")
         table.add_row(
             printable(row["stage"]),
             printable(row["kind"] or ""),
             Text(status, STYLES.get(status, "")),
             duration_text(row["seconds"]),
-            printable(row["error"] or shown),
+            printable(row["error"] or "  ".join(shown)),
         )
     return table
 

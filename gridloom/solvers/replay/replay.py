@@ -100,8 +100,7 @@ def replay_failed(
     """Yield a report per failed attempt of a run (by default the latest with a solve stage); models are loaded once.
 
     With `stage` only the attempts of that solve stage are replayed. An attempt failed if its score is wrong, or,
-    without a score, if it was not accepted. With `overrides` each attempt is forked, but for those that searched
-    programs, unless all did.
+    without a score, if it was not accepted. With `overrides` each is forked, those that searched programs left out.
     """
     ledger = Ledger(workspace)
     run_id = ledger.latest_run() if run_id is None else find_run(run_id, ledger)
@@ -111,9 +110,8 @@ def replay_failed(
     failed = [row for row in ledger.attempts(run_id, stage=stage, failed=True) if row["fork"] == 0]
     replayer = Replayer(workspace, progress)
     records = {record.attempt.key: record for record in replayer.recorded(run_id)}
-    chosen = [records[tuple(row[name] for name in KEY)] for row in failed]
-    if overrides:
-        chosen = changeable(chosen)
+    found = [records[tuple(row[name] for name in KEY)] for row in failed]
+    chosen = changeable(found) if overrides else found
     with progress.task("replay", len(chosen), unit="attempts") if progress else nullcontext() as bar:
         for frame in group(chosen, live or from_node == "reason"):
             yield from replayer.replay_frame(frame, live=live, overrides=overrides, from_node=from_node)
